@@ -1,0 +1,45 @@
+"""The package's errors: one hierarchy, each message one line that says what to do.
+
+Library code raises; the `drive-segment` command prints the message and exits 1, a node turns it
+into a diagnostic and goes on.
+"""
+
+
+class DriveSegmentError(Exception):
+    """Base of every error a user can cause or mend."""
+
+
+class ParameterError(DriveSegmentError):
+    """A parameter is unknown, of the wrong type, or out of range."""
+
+
+class BagError(DriveSegmentError):
+    """A recording is missing, truncated, or lacks a topic that is needed."""
+
+
+class CloudError(DriveSegmentError):
+    """A point cloud message cannot be interpreted."""
+
+
+class ImageError(DriveSegmentError):
+    """An image message cannot be decoded."""
+
+
+class CalibrationError(DriveSegmentError):
+    """Intrinsics or extrinsics are missing or make no sense."""
+
+
+class MotionError(DriveSegmentError):
+    """The vehicle's motion is not known at the instant asked for."""
+
+
+class DatasetError(DriveSegmentError):
+    """A dataset folder cannot be written, or is not one."""
+
+
+class ModelError(DriveSegmentError):
+    """A model directory is missing, incomplete, or unfit for the backend."""
+
+
+class DependencyError(DriveSegmentError):
+    """An optional package is needed and not installed; the message names it."""

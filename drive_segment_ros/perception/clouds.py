@@ -1,0 +1,200 @@
+"""A LiDAR sweep as arrays that still lie in its message."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import CloudError
+
+# sensor_msgs/PointField datatype -> NumPy type character.
+_FIELD_TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 8: 'f8'}
+_TIME_FIELDS = ('t', 'time', 'timestamp', 'time_stamp', 'timeStamp', 'offset_time', 'time_offset')
+_RING_FIELDS = ('ring', 'channel', 'line', 'row', 'laser_id')
+_INTENSITY_FIELDS = ('intensity', 'i', 'reflectivity', 'signal')
+
+
+@dataclasses.dataclass(frozen=True)
+class PointCloud:
+    """One sweep of a LiDAR in the sensor's own frame, each point at its own time.
+
+    Attributes:
+        stamp_ns: header stamp, nanoseconds.
+        frame_id: the sensor's frame.
+        x, y, z: (N,) float32 or float64, metres; views into the message, perhaps strided or
+            unaligned. Points without return may be NaN or infinite.
+        intensity: (N,) any real type, the sensor's own scale, or None.
+        time: (N,) float, seconds relative to `stamp_ns`, or None.
+        ring: (N,) integer beam number, or None.
+        height, width: the message's; height is 1 for an unorganised cloud.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    x: NDArray[np.floating]
+    y: NDArray[np.floating]
+    z: NDArray[np.floating]
+    intensity: NDArray[Any] | None = None
+    time: NDArray[np.floating] | None = None
+    ring: NDArray[np.integer] | None = None
+    height: int = 1
+    width: int = 0
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def structured_view(message: Any) -> NDArray[np.void]:
+    """View the points of a sensor_msgs/PointCloud2 as a structured array, without copying.
+
+    Args:
+        message: rclpy's or rosbags' class, any field order, padding and byte order.
+
+    Returns:
+        (N,) structured array over `message.data`; (height * width,) in row order. Where rows are
+        padded (`row_step` > `width * point_step`) the rows are joined, which copies.
+
+    Raises:
+        CloudError: if the layout contradicts itself.
+    """
+    order = '>' if message.is_bigendian else '<'
+    names, formats, offsets = [], [], []
+    for field in message.fields:
+        if field.datatype not in _FIELD_TYPES:
+            raise CloudError(f'point field {field.name!r} has unknown datatype {field.datatype}')
+        base = order + _FIELD_TYPES[field.datatype]
+        names.append(field.name)
+        formats.append(base if field.count <= 1 else f'({field.count},){base}')
+        offsets.append(field.offset)
+    step = message.point_step
+    try:
+        dtype = np.dtype(
+            {'names': names, 'formats': formats, 'offsets': offsets, 'itemsize': step}
+        )
+    except ValueError as err:
+        raise CloudError(
+            f'point cloud fields do not fit into point_step {step}: {err}; check the driver'
+        ) from err
+    height, width, row_step = message.height, message.width, message.row_step
+    data = np.frombuffer(message.data, np.uint8)
+    padded = height > 1 and row_step > width * step
+    needed = (height - 1) * row_step + width * step if padded else height * width * step
+    if len(data) < needed:
+        raise CloudError(
+            f'point cloud of {height} x {width} points needs {needed} bytes, has {len(data)}; '
+            'the message is truncated'
+        )
+    if padded:
+        rows = np.lib.stride_tricks.as_strided(data, (height, width * step), (row_step, 1))
+        data = np.ascontiguousarray(rows).reshape(-1)
+    return data[: height * width * step].view(dtype)
+
+
+def cloud_from_message(message: Any, time_field: str = 'auto') -> PointCloud:
+    """Read a sensor_msgs/PointCloud2.
+
+    Args:
+        message: rclpy's or rosbags' class.
+        time_field: the field with each point's time; `auto` finds the usual names and units
+            (seconds, milliseconds, microseconds or nanoseconds, absolute or relative), an empty
+            string ignores point times.
+
+    Raises:
+        CloudError: if x, y or z is missing, or the layout contradicts itself.
+    """
+    points = structured_view(message)
+    fields = points.dtype.names or ()
+    missing = [name for name in 'xyz' if name not in fields]
+    if missing:
+        raise CloudError(
+            f'point cloud in frame {message.header.frame_id!r} has no field '
+            f'{", ".join(missing)}; it has {", ".join(fields) or "none"}'
+        )
+    for name in 'xyz':
+        if points.dtype[name].kind != 'f':
+            raise CloudError(f'point field {name!r} is not a floating-point number')
+    stamp = message.header.stamp
+    stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+    if time_field == 'auto':
+        time_name = _first(_TIME_FIELDS, fields)
+    else:
+        time_name = time_field or None
+        if time_name is not None and time_name not in fields:
+            raise CloudError(f'point cloud has no time field {time_name!r}; it has {fields}')
+    ring_name = _first(_RING_FIELDS, fields)
+    intensity_name = _first(_INTENSITY_FIELDS, fields)
+    x, y, z = (_native(points[name]) for name in 'xyz')
+    return PointCloud(
+        stamp_ns=stamp_ns,
+        frame_id=message.header.frame_id,
+        x=x,
+        y=y,
+        z=z,
+        intensity=None if intensity_name is None else _native(points[intensity_name]),
+        time=None if time_name is None else relative_time(_native(points[time_name]), stamp_ns),
+        ring=_beam_numbers(points, ring_name),
+        height=message.height,
+        width=message.width,
+    )
+
+
+def relative_time(values: NDArray[Any], stamp_ns: int) -> NDArray[np.floating] | None:
+    """Return point times in seconds relative to a sweep's stamp, whatever their unit and origin.
+
+    A sweep lasts 10 ms to 1 s, which tells seconds, milliseconds, microseconds and nanoseconds
+    apart; values near the stamp in one of these units are absolute.
+
+    Args:
+        values: (N,) as in the message.
+        stamp_ns: the sweep's header stamp.
+
+    Returns:
+        (N,) float32 or float64 seconds, a view where nothing had to be converted; None where no
+        unit makes sense of the values (all equal, for instance).
+    """
+    finite = values[np.isfinite(values)] if values.dtype.kind == 'f' else values
+    if len(finite) == 0:
+        return None
+    low, high = finite.min(), finite.max()
+    span = float(high) - float(low)
+    if span <= 0.0:
+        return None
+    for scale in (1.0, 1e-3, 1e-6, 1e-9):
+        if not 0.005 <= span * scale <= 1.5:
+            continue
+        if max(abs(float(low)), abs(float(high))) * scale < 10.0:
+            return values if scale == 1.0 else values * scale
+        if abs(float(low) * scale - stamp_ns * 1e-9) < 10.0:
+            # Subtracted in integers where the message has them: float64 keeps only 240 ns.
+            if values.dtype.kind in 'iu':
+                ticks = round(1e-9 / scale * stamp_ns) if scale != 1e-9 else stamp_ns
+                return (values.astype(np.int64) - ticks) * scale
+            return values * scale - stamp_ns * 1e-9
+    return None
+
+
+def _first(candidates: tuple[str, ...], fields: tuple[str, ...]) -> str | None:
+    return next((name for name in candidates if name in fields), None)
+
+
+def _native(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the values in this machine's byte order: unchanged, or converted once."""
+    if values.dtype.isnative:
+        return values
+    return values.astype(values.dtype.newbyteorder('='))
+
+
+def _beam_numbers(points: NDArray[np.void], name: str | None) -> NDArray[np.integer] | None:
+    """Return the ring field if it numbers beams: integers, or floats that hold integers."""
+    if name is None:
+        return None
+    ring = _native(points[name])
+    if ring.dtype.kind == 'f':
+        ring = np.nan_to_num(ring, nan=-1.0).astype(np.int32)
+    # A driver that leaves the field at zero for every point has no beams to offer.
+    if len(ring) == 0 or ring.min() == ring.max():
+        return None
+    return ring
