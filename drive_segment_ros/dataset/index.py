@@ -1,0 +1,122 @@
+"""The index of a drive, `frames.jsonl`: a frame exists when its line does."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.errors import DatasetError
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """The lines of a `frames.jsonl`.
+
+    Attributes:
+        records: one dict a frame, in the order written.
+        complete_bytes: length of the part that holds them.
+        torn: whether a last, incomplete line followed, as a crash leaves it.
+    """
+
+    records: list[dict[str, Any]]
+    complete_bytes: int
+    torn: bool
+
+
+def parse_index(data: bytes, name: str | Path) -> Index:
+    """Parse the bytes of a `frames.jsonl`; only its last line may be broken.
+
+    Raises:
+        DatasetError: if any other line is not a JSON object with a stamp.
+    """
+    records: list[dict[str, Any]] = []
+    position = 0
+    lines = data.splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        record = _parse_line(line)
+        if record is None:
+            if number == len(lines):
+                return Index(records, position, torn=True)
+            raise DatasetError(
+                f'{name}: line {number} is not a frame; the file was edited or the disk is '
+                'damaged, remove the line'
+            )
+        records.append(record)
+        position += len(line)
+    return Index(records, position, torn=False)
+
+
+class IndexWriter:
+    """Appends frames to a `frames.jsonl`, as the only one to do so.
+
+    The lock is the kernel's (`flock`), so it goes with the process, however that ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the index, lock it and cut off a torn last line.
+
+        Args:
+            path: of the `frames.jsonl`.
+
+        Raises:
+            DatasetError: if it is locked or broken.
+            OSError: if it cannot be opened.
+        """
+        self._path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            index = parse_index(path.read_bytes(), path)
+            if index.torn:
+                os.ftruncate(self._file, index.complete_bytes)
+        except BlockingIOError:
+            os.close(self._file)
+            raise DatasetError(
+                f'{path.parent}: another process is writing this drive; stop it or choose '
+                'another folder'
+            ) from None
+        except BaseException:
+            os.close(self._file)
+            raise
+        self.records = index.records
+        self.repaired = index.torn
+        self._length = index.complete_bytes
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Append one line and sync it; on a full disk no part of it stays.
+
+        Raises:
+            OSError: if the line cannot be written.
+        """
+        line = json.dumps(record, sort_keys=True, allow_nan=False).encode() + b'\n'
+        try:
+            written = os.write(self._file, line)
+            if written != len(line):
+                # A short write means the disk is full: the rest names the error.
+                os.write(self._file, line[written:])
+            os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, self._length)
+            raise
+        self._length += len(line)
+
+    def close(self) -> None:
+        """Close the file, which releases the lock; harmless when closed already."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _parse_line(line: bytes) -> dict[str, Any] | None:
+    if not line.endswith(b'\n'):
+        return None
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and 'stamp_ns' in record else None

@@ -1,0 +1,170 @@
+"""Read a dataset: a folder of drives, each a folder of frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import logging
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.dataset.index import parse_index
+from drive_segment_ros.errors import DatasetError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameRecord:
+    """One frame on disk; its files are read when asked for.
+
+    Attributes:
+        stamp_ns: the image's header stamp, nanoseconds.
+        record: its line in `frames.jsonl`.
+        image_path, segment_path, proposal_path: its files.
+        pseudo_label_path: where its pseudo-label lies once `label` has made one.
+    """
+
+    stamp_ns: int
+    record: dict[str, Any]
+    image_path: Path
+    segment_path: Path
+    proposal_path: Path
+    pseudo_label_path: Path
+
+    def image(self) -> NDArray[np.uint8]:
+        """Return the image, (H, W, 3) uint8 BGR."""
+        import cv2
+
+        # A turned image would no longer lie on its segments.
+        return _read_image(self.image_path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+
+    def segment(self) -> NDArray[np.uint16]:
+        """Return the proposal id of each pixel, (H, W) uint16, 0 = none."""
+        return _read_labels(self.segment_path, np.uint16)
+
+    def pseudo_label(self) -> NDArray[np.uint8]:
+        """Return the pseudo-class of each pixel, (H, W) uint8, 255 = unknown."""
+        return _read_labels(self.pseudo_label_path, np.uint8)
+
+    def proposals(self) -> dict[str, NDArray[Any]]:
+        """Return the proposals' arrays by name, a row per proposal."""
+        try:
+            with np.load(self.proposal_path, allow_pickle=False) as archive:
+                return dict(archive)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as err:
+            raise DatasetError(f'cannot read {self.proposal_path}: {err}') from err
+
+
+class Drive:
+    """One drive of a dataset.
+
+    Attributes:
+        path: its folder.
+        info: `drive.json`: sensors, calibration, parameters, software version, source.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Read `drive.json`.
+
+        Raises:
+            DatasetError: if there is none or it is not a JSON object.
+        """
+        self.path = Path(path)
+        file = self.path / 'drive.json'
+        try:
+            info = json.loads(file.read_bytes())
+        except OSError as err:
+            raise DatasetError(f'{self.path} is no drive: {file.name}: {err.strerror}') from err
+        except ValueError as err:
+            raise DatasetError(f'{file} is not JSON: {err}') from err
+        if not isinstance(info, dict):
+            raise DatasetError(f'{file} is not a JSON object')
+        self.info: dict[str, Any] = info
+
+    @property
+    def name(self) -> str:
+        """The drive's name, that of its folder."""
+        return self.path.name
+
+    @functools.cached_property
+    def frames(self) -> list[FrameRecord]:
+        """The frames by stamp; a torn last line, left by a crash, is skipped with a warning.
+
+        Raises:
+            DatasetError: if the index is missing or damaged.
+        """
+        path = self.path / 'frames.jsonl'
+        try:
+            index = parse_index(path.read_bytes(), path)
+        except OSError as err:
+            raise DatasetError(f'cannot read {path}: {err.strerror}') from err
+        if index.torn:
+            _log.warning('%s: last line is incomplete, as a crash leaves it; ignored', path)
+        frames = [self._frame(record, path) for record in index.records]
+        return sorted(frames, key=lambda frame: frame.stamp_ns)
+
+    def _frame(self, record: dict[str, Any], index: Path) -> FrameRecord:
+        try:
+            stamp_ns = int(record['stamp_ns'])
+            image, segment, proposal = (
+                self.path / record[name] for name in ('image', 'segment', 'proposal')
+            )
+        except (KeyError, TypeError, ValueError) as err:
+            raise DatasetError(f'{index}: a line lacks {err}; it is of another format') from err
+        label = self.path / 'pseudo_label' / f'{stamp_ns}.png'
+        return FrameRecord(stamp_ns, record, image, segment, proposal, label)
+
+
+class Dataset:
+    """A folder of drives.
+
+    Attributes:
+        path: the folder.
+        drives: by name.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        """Find the drives.
+
+        Raises:
+            DatasetError: if the folder is missing, is a drive itself, or holds none.
+        """
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise DatasetError(f'{self.path} is not a folder; extract a dataset first')
+        if (self.path / 'drive.json').exists():
+            raise DatasetError(f'{self.path} is one drive; give the folder above it')
+        folders = sorted(file.parent for file in self.path.glob('*/drive.json'))
+        if not folders:
+            raise DatasetError(f'{self.path} holds no drive (a folder with drive.json)')
+        self.drives = [Drive(folder) for folder in folders]
+
+
+def _read_image(path: Path, flags: int) -> NDArray[Any]:
+    import cv2
+
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as err:
+        raise DatasetError(f'cannot read {path}: {err.strerror}') from err
+    image = cv2.imdecode(data, flags) if len(data) else None
+    if image is None:
+        raise DatasetError(f'{path} is not an image')
+    return image
+
+
+def _read_labels(path: Path, dtype: type) -> NDArray[Any]:
+    import cv2
+
+    image = _read_image(path, cv2.IMREAD_UNCHANGED)
+    if image.dtype != dtype or image.ndim != 2:
+        raise DatasetError(
+            f'{path} holds {image.dtype} of shape {image.shape}, not one {np.dtype(dtype)} channel'
+        )
+    return image
