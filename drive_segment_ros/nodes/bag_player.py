@@ -1,0 +1,297 @@
+"""A bag on the air: every message as it was recorded, at the bag's own pace.
+
+Messages go out as the serialised bytes they were stored as, so a 2 MB cloud costs 1 ms. Where
+tf2_msgs is not installed, the odometry in /tf goes out as nav_msgs/Odometry, the same doubles.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.errors import BagError
+from drive_segment_ros.parameters import parameter
+from drive_segment_ros.ros.bags import BagReader
+
+_log = logging.getLogger(__name__)
+
+_ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
+_TF_TYPE = 'tf2_msgs/msg/TFMessage'
+_ACKNOWLEDGE_S = 10.0
+# A second of a 10 Hz sensor: what a subscriber may be late by before reliable delivery fails.
+_DEPTH = 10
+
+Publish = Callable[[bytes], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class PlayParameters:
+    """How a bag is played."""
+
+    rate: float = parameter(1.0, 'speed relative to the recording', minimum=0.01, maximum=100.0)
+    loop: bool = parameter(
+        False, 'start again at the end; stamps jump back, as they do with `ros2 bag play --loop`'
+    )
+    clock: bool = parameter(False, "publish each message's bag stamp on /clock before it")
+    topics: list[str] = parameter(  # noqa: RUF009
+        [], 'the topics to play; none means all'
+    )
+    wait_for_subscribers: float = parameter(
+        5.0, 'longest wait until every topic has a subscriber', unit='s', minimum=0.0
+    )
+    odometry_topic: str = parameter(
+        '/odom', 'where the odometry in /tf goes out as nav_msgs/Odometry if tf2_msgs is missing'
+    )
+    odometry_frame: str = parameter('odom', 'parent frame that marks a transform as odometry')
+
+
+@dataclasses.dataclass(frozen=True)
+class PlayReport:
+    """What was put on the air.
+
+    Attributes:
+        sent: messages per topic.
+        skipped: reason per topic that could not be published.
+        unmatched: topics nobody subscribed to before playing began.
+        unacknowledged: topics with messages a reliable subscriber had not taken at the end.
+        duration_s: from the first to the last message, wall clock.
+        behind_s: the worst delay of a message behind its time.
+    """
+
+    sent: dict[str, int]
+    skipped: dict[str, str]
+    unmatched: list[str]
+    unacknowledged: list[str]
+    duration_s: float
+    behind_s: float
+
+
+def play(bag: Path, parameters: PlayParameters) -> PlayReport:
+    """Publish a bag over DDS and return when its last message is acknowledged.
+
+    An interrupt (SIGINT) ends playing early and still returns the report.
+
+    Raises:
+        BagError: if the bag cannot be read or none of its topics can be published.
+        DependencyError: if rclpy is missing.
+    """
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    # Without rclpy's handler SIGINT arrives as KeyboardInterrupt, at a place of our choice.
+    context = rclpy.Context()
+    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node(
+        'bag_player', context=context, start_parameter_services=False, enable_rosout=False
+    )
+    try:
+        with BagReader(bag) as reader:
+            return _BagPlayer(node, reader, parameters).play()
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+class _BagPlayer:
+    """One bag, its publishers, and what was sent."""
+
+    def __init__(self, node: Any, reader: BagReader, parameters: PlayParameters) -> None:
+        self._node = node
+        self._reader = reader
+        self._parameters = parameters
+        self._publishers: list[Any] = []
+        self._sent: Counter[str] = Counter()
+        self._skipped: dict[str, str] = {}
+        self._publish: dict[str, Publish] = {}
+        for topic in self._chosen_topics():
+            self._advertise(topic)
+        if not self._publish:
+            reasons = '; '.join(f'{topic}: {why}' for topic, why in self._skipped.items())
+            raise BagError(f'{reader.path}: no topic can be played ({reasons or "empty bag"})')
+        self._clock = self._clock_publisher() if parameters.clock else None
+
+    def play(self) -> PlayReport:
+        unmatched: list[str] = []
+        behind_s = 0.0
+        began = time.monotonic()
+        try:
+            unmatched = self._wait_for_subscribers()
+            began = time.monotonic()
+            while True:
+                behind_s = max(behind_s, self._play_once())
+                if not self._parameters.loop:
+                    break
+        except KeyboardInterrupt:
+            _log.info('interrupted')
+        duration_s = time.monotonic() - began
+        return PlayReport(
+            sent=dict(self._sent),
+            skipped=self._skipped,
+            unmatched=unmatched,
+            unacknowledged=self._wait_for_acknowledgement(),
+            duration_s=duration_s,
+            behind_s=behind_s,
+        )
+
+    def _play_once(self) -> float:
+        """Send every message when its time has come; return the worst delay, seconds."""
+        behind_s = 0.0
+        first_ns, began = None, time.monotonic()
+        for topic, stamp_ns, raw in self._messages():
+            if first_ns is None:
+                first_ns, began = stamp_ns, time.monotonic()
+            due = began + (stamp_ns - first_ns) * 1e-9 / self._parameters.rate
+            ahead = due - time.monotonic()
+            if ahead > 0.0:
+                time.sleep(ahead)
+            else:
+                behind_s = max(behind_s, -ahead)
+            if self._clock is not None:
+                self._clock(stamp_ns)
+            self._publish[topic](raw)
+        return behind_s
+
+    def _messages(self) -> Iterator[tuple[str, int, bytes]]:
+        for topic, stamp_ns, raw, _ in self._reader.messages(self._publish):
+            yield topic, stamp_ns, bytes(raw)
+
+    def _chosen_topics(self) -> Sequence[str]:
+        known = self._reader.topics
+        for topic in self._parameters.topics:
+            if topic not in known:
+                raise BagError(
+                    f'{self._reader.path} has no topic {topic}; it has {", ".join(known)}'
+                )
+        return self._parameters.topics or list(known)
+
+    def _advertise(self, topic: str) -> None:
+        """Create the topic's publisher, or note why it cannot be published."""
+        info = self._reader.topics[topic]
+        message_type = _import_message(info.type)
+        if message_type is not None:
+            publisher = self._create_publisher(message_type, topic, info.qos)
+            self._publish[topic] = self._counted(publisher.publish, topic)
+        elif info.type == _TF_TYPE and topic == '/tf':
+            self._advertise_odometry()
+        elif info.type == _TF_TYPE:
+            self._skip(topic, 'tf2_msgs is not installed; give the nodes a calibration file')
+        else:
+            self._skip(topic, f'message type {info.type} is not installed')
+
+    def _advertise_odometry(self) -> None:
+        topic, frame = self._parameters.odometry_topic, self._parameters.odometry_frame
+        odometry_type = _import_message(_ODOMETRY_TYPE)
+        if odometry_type is None:
+            self._skip('/tf', 'neither tf2_msgs nor nav_msgs is installed')
+            return
+        publisher = self._create_publisher(odometry_type, topic, ())
+        publish = self._counted(publisher.publish, topic)
+
+        def publish_odometry(raw: bytes) -> None:
+            for transform in self._reader.deserialize(raw, _TF_TYPE).transforms:
+                if transform.header.frame_id.lstrip('/') == frame:
+                    publish(_odometry_message(odometry_type, transform))
+
+        self._publish['/tf'] = publish_odometry
+        _log.info('tf2_msgs is not installed: transforms from %s in /tf go to %s', frame, topic)
+
+    def _create_publisher(self, message_type: type, topic: str, offers: Sequence[Any]) -> Any:
+        publisher = self._node.create_publisher(message_type, topic, _profile(topic, offers))
+        self._publishers.append(publisher)
+        return publisher
+
+    def _clock_publisher(self) -> Callable[[int], None]:
+        from rclpy.qos import qos_profile_system_default
+        from rosgraph_msgs.msg import Clock
+
+        publisher = self._node.create_publisher(Clock, '/clock', qos_profile_system_default)
+
+        def publish(stamp_ns: int) -> None:
+            message = Clock()
+            message.clock.sec, message.clock.nanosec = divmod(stamp_ns, 1_000_000_000)
+            publisher.publish(message)
+
+        return publish
+
+    def _counted(self, publish: Callable[[Any], None], topic: str) -> Callable[[Any], None]:
+        def count_and_publish(message: Any) -> None:
+            publish(message)
+            self._sent[topic] += 1
+
+        return count_and_publish
+
+    def _skip(self, topic: str, reason: str) -> None:
+        self._skipped[topic] = reason
+        _log.warning('%s is not played: %s', topic, reason)
+
+    def _wait_for_subscribers(self) -> list[str]:
+        """Wait, for a bounded time, for subscribers; return the topics that have none."""
+        deadline = time.monotonic() + self._parameters.wait_for_subscribers
+        while True:
+            waiting = [p.topic for p in self._publishers if not p.get_subscription_count()]
+            if not waiting or time.monotonic() >= deadline:
+                return waiting
+            time.sleep(0.02)
+
+    def _wait_for_acknowledgement(self) -> list[str]:
+        from rclpy.duration import Duration
+
+        deadline = time.monotonic() + _ACKNOWLEDGE_S
+        late = []
+        for publisher in self._publishers:
+            remaining = max(0.0, deadline - time.monotonic())
+            if not publisher.wait_for_all_acked(Duration(seconds=remaining)):
+                late.append(publisher.topic)
+        return late
+
+
+def _import_message(name: str) -> type | None:
+    """Return the class of `package/msg/Type`, or None where its package is not installed."""
+    package, _, message = name.partition('/msg/')
+    try:
+        return getattr(importlib.import_module(f'{package}.msg'), message, None)
+    except ImportError:
+        return None
+
+
+def _profile(topic: str, offers: Sequence[Any]) -> Any:
+    """Return the QoS to offer on a topic.
+
+    Args:
+        topic: its name.
+        offers: what the recorded publishers offered (rosbags' `Qos`). Empty where the bag does
+            not say; the topic is then reliable, so that nothing is lost, and /tf_static latched.
+    """
+    from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+    reliable = all(offer.reliability.name != 'BEST_EFFORT' for offer in offers)
+    latched = (
+        all(offer.durability.name == 'TRANSIENT_LOCAL' for offer in offers)
+        if offers
+        else topic.endswith('tf_static')
+    )
+    return QoSProfile(
+        depth=max([_DEPTH, *(offer.depth for offer in offers)]),
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def _odometry_message(odometry_type: type, transform: Any) -> Any:
+    message = odometry_type()
+    message.header.frame_id = transform.header.frame_id
+    message.header.stamp.sec = transform.header.stamp.sec
+    message.header.stamp.nanosec = transform.header.stamp.nanosec
+    message.child_frame_id = transform.child_frame_id
+    pose, source = message.pose.pose, transform.transform
+    for axis in 'xyz':
+        setattr(pose.position, axis, getattr(source.translation, axis))
+    for axis in 'xyzw':
+        setattr(pose.orientation, axis, getattr(source.rotation, axis))
+    return message

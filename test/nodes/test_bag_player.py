@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
+
+from drive_segment_ros.errors import BagError
+from drive_segment_ros.nodes.bag_player import PlayParameters, play
+
+TYPES = get_typestore(Stores.ROS2_JAZZY)
+T = TYPES.types
+START_NS = 1_700_000_000_123_456_789
+POSITION = (1.0 / 3.0, -2.0e5 / 7.0, 1e-17)
+CLOUD_BYTES = 300_000
+
+
+@pytest.fixture(autouse=True)
+def own_domain(monkeypatch):
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+
+
+def header(stamp_ns: int, frame: str):
+    seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
+    time_ = T['builtin_interfaces/msg/Time'](sec=seconds, nanosec=nanoseconds)
+    return T['std_msgs/msg/Header'](stamp=time_, frame_id=frame)
+
+
+def transform(stamp_ns: int, parent: str, child: str, translation):
+    return T['geometry_msgs/msg/TransformStamped'](
+        header=header(stamp_ns, parent),
+        child_frame_id=child,
+        transform=T['geometry_msgs/msg/Transform'](
+            translation=T['geometry_msgs/msg/Vector3'](*translation),
+            rotation=T['geometry_msgs/msg/Quaternion'](0.1, 0.2, 0.3, 0.9),
+        ),
+    )
+
+
+def cloud(stamp_ns: int):
+    return T['sensor_msgs/msg/PointCloud2'](
+        header=header(stamp_ns, 'lidar'),
+        height=1,
+        width=CLOUD_BYTES // 4,
+        fields=[T['sensor_msgs/msg/PointField'](name='x', offset=0, datatype=7, count=1)],
+        is_bigendian=False,
+        point_step=4,
+        row_step=CLOUD_BYTES,
+        data=np.full(CLOUD_BYTES, stamp_ns % 251, np.uint8),
+        is_dense=True,
+    )
+
+
+@pytest.fixture
+def bag(tmp_path) -> Path:
+    """A drive of 0.5 s: clouds at 10 Hz, /tf with a wheel in between, /tf_static."""
+    path = tmp_path / 'bag'
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+
+        def add(topic, message_type):
+            connection = writer.add_connection(topic, message_type, typestore=TYPES)
+            return lambda stamp, message: writer.write(
+                connection, stamp, TYPES.serialize_cdr(message, message_type)
+            )
+
+        tf_type = 'tf2_msgs/msg/TFMessage'
+        static, tf = add('/tf_static', tf_type), add('/tf', tf_type)
+        points = add('/points', 'sensor_msgs/msg/PointCloud2')
+        static(START_NS, T[tf_type]([transform(START_NS, 'base_link', 'lidar', (0.0, 0.0, 1.7))]))
+        for i in range(5):
+            stamp = START_NS + i * 100_000_000
+            moving = [
+                transform(stamp, 'odom', 'base_link', POSITION),
+                transform(stamp, 'base_link', 'wheel', (0.0, 1.0, 2.0)),
+            ]
+            tf(stamp, T[tf_type](moving))
+            points(stamp + 1000, cloud(stamp))
+    return path
+
+
+class Listener:
+    """Subscriptions in this process; the player runs in another."""
+
+    def __init__(self) -> None:
+        import rclpy
+        from nav_msgs.msg import Odometry
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.qos import QoSProfile
+        from rosgraph_msgs.msg import Clock
+        from sensor_msgs.msg import PointCloud2
+
+        self._rclpy = rclpy
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self._node = rclpy.create_node('listener', context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self.clouds: list = []
+        self.odometry: list = []
+        self.clocks: list = []
+        for message_type, topic, received in (
+            (PointCloud2, '/points', self.clouds),
+            (Odometry, '/odom', self.odometry),
+            (Clock, '/clock', self.clocks),
+        ):
+            self._node.create_subscription(
+                message_type, topic, received.append, QoSProfile(depth=50)
+            )
+
+    def spin_until(self, finished, limit_s: float = 20.0) -> None:
+        deadline = time.monotonic() + limit_s
+        while not finished() and time.monotonic() < deadline:
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._rclpy.shutdown(context=self._context)
+
+
+@pytest.fixture
+def listener():
+    listener = Listener()
+    yield listener
+    listener.close()
+
+
+def start_player(bag: Path, **parameters) -> subprocess.Popen:
+    """Play in a process of its own; it prints its report."""
+    code = (
+        'import sys; from pathlib import Path\n'
+        'from drive_segment_ros.nodes.bag_player import PlayParameters, play\n'
+        f'report = play(Path(sys.argv[1]), PlayParameters(**{parameters!r}))\n'
+        'print(report.sent, report.unmatched, report.unacknowledged)'
+    )
+    return subprocess.Popen(
+        [sys.executable, '-c', code, str(bag)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def has_tf2_msgs() -> bool:
+    try:
+        import tf2_msgs.msg  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+needs_missing_tf2 = pytest.mark.skipif(
+    has_tf2_msgs(), reason='tf2_msgs is installed here, so /tf is played as it is'
+)
+
+
+@needs_missing_tf2
+def test_all_arrives_byte_for_byte_and_odometry_keeps_its_doubles(bag, listener):
+    player = start_player(bag, rate=2.0, clock=True, wait_for_subscribers=20.0)
+    listener.spin_until(lambda: player.poll() is not None)
+    listener.spin_until(lambda: len(listener.clouds) >= 5 and len(listener.odometry) >= 5, 2.0)
+    output, errors = player.communicate(timeout=10)
+    assert player.returncode == 0, errors
+    assert output.split('\n')[0] == "{'/odom': 5, '/points': 5} [] []"
+
+    stamps = [START_NS + i * 100_000_000 for i in range(5)]
+    received = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in listener.clouds]
+    assert received == stamps
+    for stamp, message in zip(stamps, listener.clouds, strict=True):
+        assert bytes(message.data) == bytes([stamp % 251]) * CLOUD_BYTES
+    for message in listener.odometry:
+        position = message.pose.pose.position
+        assert (position.x, position.y, position.z) == POSITION
+        assert message.pose.pose.orientation.w == 0.9
+        assert (message.header.frame_id, message.child_frame_id) == ('odom', 'base_link')
+    assert listener.clocks[0].clock.nanosec == START_NS % 10**9
+
+
+def test_loop_goes_on_until_interrupted_and_then_ends_cleanly(bag, listener):
+    player = start_player(bag, rate=10.0, loop=True, topics=['/points'], wait_for_subscribers=20.0)
+    listener.spin_until(lambda: len(listener.clouds) > 7)
+    player.send_signal(signal.SIGINT)
+    listener.spin_until(lambda: player.poll() is not None)
+    output, errors = player.communicate(timeout=10)
+    assert player.returncode == 0, errors
+    assert "'/points': " in output
+    stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in listener.clouds]
+    assert stamps[5] == stamps[0]
+
+
+def test_plays_at_the_asked_rate_and_names_what_nobody_wants(bag):
+    report = play(bag, PlayParameters(rate=2.0, topics=['/points'], wait_for_subscribers=0.0))
+    assert report.sent == {'/points': 5}
+    assert report.unmatched == ['/points']
+    # Four gaps of 0.1 s at twice the speed; a lower bound only, the machine may be busy.
+    assert report.duration_s >= 0.19
+
+
+@needs_missing_tf2
+def test_static_transforms_are_skipped_with_the_way_out(bag):
+    with pytest.raises(BagError, match=r'/tf_static: tf2_msgs is not installed; .*calibration'):
+        play(bag, PlayParameters(topics=['/tf_static']))
+
+
+def test_unknown_topic_is_named_with_those_there_are(bag):
+    with pytest.raises(BagError, match=r'no topic /image; it has .*/points'):
+        play(bag, PlayParameters(topics=['/image']))
+
+
+def test_missing_bag_is_an_error(tmp_path):
+    with pytest.raises(BagError):
+        play(tmp_path / 'nothing', PlayParameters())
+
+
+def test_offers_what_the_recorded_publisher_offered():
+    from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+    from rosbags.interfaces import (
+        Qos,
+        QosDurability,
+        QosHistory,
+        QosLiveliness,
+        QosReliability,
+        QosTime,
+    )
+
+    from drive_segment_ros.nodes.bag_player import _profile
+
+    def offer(reliability, durability, depth):
+        never = QosTime(0, 0)
+        return Qos(
+            QosHistory.KEEP_LAST,
+            depth,
+            reliability,
+            durability,
+            never,
+            never,
+            QosLiveliness.AUTOMATIC,
+            never,
+            False,
+        )
+
+    sensor = _profile('/points', [offer(QosReliability.BEST_EFFORT, QosDurability.VOLATILE, 5)])
+    assert sensor.reliability == ReliabilityPolicy.BEST_EFFORT
+    info = _profile('/map', [offer(QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL, 99)])
+    assert info.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert info.depth == 99
+    assert _profile('/points', []).reliability == ReliabilityPolicy.RELIABLE
+    assert _profile('/tf_static', []).durability == DurabilityPolicy.TRANSIENT_LOCAL
