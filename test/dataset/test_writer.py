@@ -196,9 +196,11 @@ def test_really_full_disk(tmp_path):
     if not mounted:
         pytest.skip('may not mount a small tmpfs here')
     try:
-        with DriveWriter(tmp_path / 'a', INFO) as writer:
-            with pytest.raises(DatasetError, match='No space left on device'):
-                fill(writer)
+        with (
+            DriveWriter(tmp_path / 'a', INFO) as writer,
+            pytest.raises(DatasetError, match='No space left on device'),
+        ):
+            fill(writer)
         drive = Drive(tmp_path / 'a')
         assert len(drive.frames) > 2
         assert len(drive.frames) == len(writer.stamps)
