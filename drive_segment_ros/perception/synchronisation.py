@@ -299,15 +299,18 @@ class Matcher:
             Unknown: if that depends on messages still to come; never when `final`.
         """
         image, sweeps = images[0], self._sweeps.items
-        split = bisect.bisect_right(sweeps, image.key, key=key_of)
-        before = next((s for s in reversed(sweeps[:split]) if camera not in s.taken_by), None)
-        if before is not None and image.key - before.key > self._max_offset_ns:
-            before = None
-        # A sweep after the image must be strictly nearer than the one before it.
-        reach = self._max_offset_ns if before is None else image.key - before.key - 1
+        before, reach, index = None, self._max_offset_ns, 0
+        while index < len(sweeps) and sweeps[index].key <= image.key:
+            if before is not None and sweeps[index - 1].next_key > image.key + reach:
+                break
+            distance = image.key - sweeps[index].key
+            if camera not in sweeps[index].taken_by and distance <= self._max_offset_ns:
+                # A sweep after the image must be strictly nearer than the one before it.
+                before, reach = sweeps[index], distance - 1
+            index += 1
         chosen = successor(
             sweeps,
-            split,
+            index,
             image.key + reach,
             lambda sweep: (
                 camera not in sweep.taken_by
