@@ -1,0 +1,42 @@
+# Each target makes its own environment (.venv) first; tools/setup.sh says what it needs.
+
+# A sourced ROS installation would put its own rclpy before the one in .venv.
+ifdef ROS_DISTRO
+unexport PYTHONPATH LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION ROS_DISTRO
+endif
+
+RUN := .venv/bin
+OUT ?= demo_output
+BENCHMARKS ?= lidar segments io
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo 'make demo [BAG=path]  extract, play and label a drive live; without BAG a simulated one'
+	@echo 'make test [ARGS=...]  the whole test suite; ARGS go to pytest'
+	@echo 'make lint             ruff and mypy'
+	@echo 'make bench            time the stages on this machine [BENCHMARKS="$(BENCHMARKS)"]'
+	@echo 'make clean            remove .venv and everything built'
+	@echo 'PYTHON=python3.12     chooses the interpreter for .venv (3.10 to 3.14)'
+
+demo:
+	@tools/setup.sh demo
+	@$(RUN)/drive-segment demo $(if $(BAG),--bag '$(BAG)') -o '$(OUT)'
+
+test:
+	@tools/setup.sh dev
+	@$(RUN)/python -m pytest $(ARGS)
+
+lint:
+	@tools/setup.sh dev
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+
+bench:
+	@tools/setup.sh dev
+	@set -e; for suite in $(BENCHMARKS); do $(RUN)/drive-segment bench $$suite; done
+
+clean:
+	rm -rf .venv build install log dist demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,88 @@
+"""Build description for colcon (ament_python) and pip; name and version are in package.xml."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
+NAME = MANIFEST.findtext('name')
+MAINTAINER = MANIFEST.find('maintainer')
+
+
+def installed(folder: str, pattern: str) -> tuple[str, list[str]]:
+    """One entry of `data_files`: the files of `folder` that match, beside the package's share."""
+    files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob(pattern))
+    return f'share/{NAME}/{folder}', files
+
+
+setup(
+    name=NAME,
+    version=MANIFEST.findtext('version'),
+    description=' '.join(MANIFEST.findtext('description').split()),
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    maintainer=MAINTAINER.text,
+    maintainer_email=MAINTAINER.get('email'),
+    license=MANIFEST.findtext('license'),
+    python_requires='>=3.10',
+    packages=find_packages(
+        include=['drive_segment_ros', 'drive_segment_ros.*', 'offline_training*']
+    ),
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        installed('launch', '*.launch.py'),
+        installed('config', '*.*'),
+    ],
+    install_requires=[
+        'numba>=0.57',
+        'numpy>=1.24',
+        'open3d>=0.17',
+        'opencv-contrib-python-headless>=4.6',
+        'PyYAML>=6.0',
+        'rich>=13.0',
+        'rosbags>=0.10.4',
+        'scipy>=1.10',
+        'typer>=0.12',
+    ],
+    extras_require={
+        # A vehicle needs none of these; ROS itself comes from its distribution there.
+        'train': [
+            'matplotlib>=3.7',
+            'onnx>=1.16',
+            'onnxscript>=0.1',
+            'safetensors>=0.4',
+            'scikit-learn>=1.3',
+            'tensorboard>=2.14',
+            'torch>=2.4',
+            'transformers>=4.45',
+        ],
+        'openvino': ['openvino>=2024.4'],
+        'onnxruntime': ['onnxruntime>=1.18'],
+        'tensorrt': ['tensorrt>=10.0'],
+        # Real rclpy and Fast DDS for trying, developing and CI where no ROS is installed.
+        'ros': [
+            'ros-jazzy-diagnostic-msgs',
+            'ros-jazzy-geometry-msgs',
+            'ros-jazzy-lifecycle-msgs',
+            'ros-jazzy-nav-msgs',
+            'ros-jazzy-rclpy',
+            'ros-jazzy-rmw-fastrtps-cpp',
+            'ros-jazzy-rosgraph-msgs',
+            'ros-jazzy-sensor-msgs',
+            'ros-jazzy-std-srvs',
+        ],
+        'lint': ['mypy', 'ruff', 'types-PyYAML'],
+        'test': ['hypothesis>=6.80', 'pytest>=7.4'],
+    },
+    entry_points={
+        'console_scripts': [
+            'drive-segment = drive_segment_ros.cli:main',
+            'proposals_node = drive_segment_ros.nodes.proposals_node:main',
+            'bag_player = drive_segment_ros.nodes.bag_player:main',
+        ],
+    },
+    zip_safe=True,
+)

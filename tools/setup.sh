@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Makes .venv: a Python environment with this package, its dependencies and a real ROS 2 in it.
+# Usage: tools/setup.sh demo|dev     demo: what driving needs. dev: also learning, tests and lint.
+# A second run is instant; a change of setup.py, package.xml or constraints.txt installs anew.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+profile=$1
+case "$profile" in
+    demo) extras=ros ;;
+    dev) extras=ros,train,openvino,onnxruntime,lint,test ;;
+    *) echo "setup: '$profile' is not a profile; use demo or dev" >&2; exit 2 ;;
+esac
+
+stamp=.venv/setup-$profile.sha256
+inputs=(constraints.txt package.xml setup.py setup.cfg tools/setup.sh)
+if [ -f "$stamp" ] && sha256sum --check --status "$stamp" 2>/dev/null; then
+    exit 0
+fi
+
+die() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+[ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] ||
+    die "the ROS 2 wheels are built for Linux on x86-64 only; on $(uname -sm) install a ROS 2" \
+        "distribution and build with colcon (see README.md)"
+
+suitable() {  # whether $1 is a Python this package runs on
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null
+}
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-python3}" python3.12 python3.13 python3.11 python3.14 python3.10; do
+        if suitable "$candidate"; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            return
+        fi
+    done
+}
+
+# What the machine itself must bring, as Debian and Ubuntu call it.
+missing=()
+python=$(find_python)
+if [ -z "$python" ]; then
+    missing+=(python3 python3-venv)
+elif ! "$python" -c 'import ensurepip' 2>/dev/null; then
+    missing+=("python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv")
+fi
+libraries=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p)
+while read -r library package; do
+    grep -q "$library" <<<"$libraries" || missing+=("$package")
+done <<'EOF'
+libusb-1.0.so.0 libusb-1.0-0
+libGL.so.1 libgl1
+libgomp.so.1 libgomp1
+libX11.so.6 libx11-6
+EOF
+
+if [ ${#missing[@]} -gt 0 ]; then
+    root=()
+    [ "$(id -u)" = 0 ] || root=(sudo -n)
+    command -v apt-get >/dev/null ||
+        die "this needs the equivalents of the Debian packages: ${missing[*]}"
+    "${root[@]}" true 2>/dev/null ||
+        die "run this first, then try again: sudo apt-get install ${missing[*]}"
+    echo "setup: installing ${missing[*]}"
+    "${root[@]}" apt-get update -qq
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+    python=$(find_python)
+    [ -n "$python" ] || die 'no Python 3.10 to 3.14 found; install one, or name it: make PYTHON=...'
+fi
+
+# An environment whose interpreter has gone, or is another one than asked for, is made anew.
+if ! .venv/bin/python -c '' 2>/dev/null || { [ -n "${PYTHON:-}" ] &&
+    [ "$("$python" -V)" != "$(.venv/bin/python -V)" ]; }; then
+    echo "setup: making .venv with $("$python" -V) ($python)"
+    "$python" -m venv --clear .venv
+fi
+echo "setup: installing the '$profile' packages into .venv; the first time takes some minutes"
+pip=(.venv/bin/python -m pip --disable-pip-version-check)
+"${pip[@]}" install -qq --constraint constraints.txt setuptools wheel
+# torch by itself and first: a build for this machine that pip is told of is then kept.
+[ "$profile" = demo ] || "${pip[@]}" install -qq --constraint constraints.txt torch
+"${pip[@]}" install -qq --constraint constraints.txt --no-build-isolation --editable ".[$extras]"
+"${pip[@]}" check
+sha256sum "${inputs[@]}" >"$stamp"
