@@ -1,0 +1,276 @@
+"""What `drive-segment doctor` looks at: whether this machine can run the package, and how well.
+
+Every finding is one line that says what to do. Nothing is changed, nothing is sent anywhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Status = Literal['ok', 'hint', 'problem']
+
+# Import name -> (distribution on PyPI, what is lost without it).
+REQUIRED = {
+    'numpy': ('numpy', 'everything'),
+    'scipy': ('scipy', 'smoothing and interpolation'),
+    'numba': ('numba', 'the LiDAR chain'),
+    'cv2': ('opencv-contrib-python-headless', 'images'),
+    'open3d': ('open3d', 'clouds without beams'),
+    'yaml': ('PyYAML', 'parameter and calibration files'),
+    'rosbags': ('rosbags', 'reading bags'),
+    'typer': ('typer', 'the drive-segment command'),
+    'rich': ('rich', 'tables and progress bars'),
+}
+BACKENDS = {'tensorrt': 'tensorrt', 'openvino': 'openvino', 'onnxruntime': 'onnxruntime'}
+MESSAGES = (
+    'sensor_msgs',
+    'nav_msgs',
+    'geometry_msgs',
+    'diagnostic_msgs',
+    'std_srvs',
+    'lifecycle_msgs',
+    'rosgraph_msgs',
+)
+# Used where a distribution brings them; the package has its own small counterparts.
+OPTIONAL_ROS = ('tf2_ros', 'tf2_msgs', 'message_filters', 'cv_bridge', 'launch_ros')
+
+MIB = 2**20
+GIB = 2**30
+# An uncompressed 1080p colour image is 6.2 MB: the largest message usual here, with some room.
+LARGEST_MESSAGE_BYTES = 8 * MIB
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        name: what was looked at.
+        status: `ok`; `hint`, works but could be better; `problem`, something will not work.
+        detail: what was found.
+        advice: what to do about it; empty when there is nothing to do.
+    """
+
+    name: str
+    status: Status
+    detail: str
+    advice: str = ''
+
+
+def diagnose() -> list[Check]:
+    """Look at Python, packages, ROS, inference backends and the machine; takes some seconds."""
+    return [
+        check_python(sys.version_info[:2]),
+        *(check_package(module, *about) for module, about in REQUIRED.items()),
+        *check_ros(os.environ),
+        *check_backends(),
+        check_gpu(),
+        check_processor(Path('/proc/cpuinfo')),
+        check_disk(Path.cwd()),
+        check_shared_memory(Path('/dev/shm')),
+        check_receive_buffer(Path('/proc/sys/net/core/rmem_max')),
+        check_clock(),
+    ]
+
+
+def check_python(version: tuple[int, int]) -> Check:
+    """Whether the interpreter is one the package is made for, given its (major, minor)."""
+    found = f'{version[0]}.{version[1]}'
+    if (3, 10) <= version <= (3, 14):
+        return Check('Python', 'ok', found)
+    return Check('Python', 'problem', found, 'use Python 3.10 to 3.14')
+
+
+def check_package(module: str, distribution: str, purpose: str) -> Check:
+    """Whether a required package imports, its shared libraries included."""
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            advice = f'needed for {purpose}: pip install {distribution}'
+            return Check(module, 'problem', 'not installed', advice)
+        # A wheel that is there and does not load: nearly always a library of the system.
+        advice = 'apt install libusb-1.0-0 libgl1 libgomp1 libx11-6, or reinstall the package'
+        return Check(module, 'problem', _one_line(error), advice)
+    return Check(module, 'ok', _version(module, distribution))
+
+
+def check_ros(environment: Mapping[str, str]) -> list[Check]:
+    """Whether rclpy, a DDS and the message packages load, and how DDS is set up."""
+    try:
+        from rclpy.utilities import get_rmw_implementation_identifier
+
+        rmw = get_rmw_implementation_identifier()
+    except Exception as error:  # rclpy raises its own and RuntimeError when no DDS loads
+        advice = (
+            'only the nodes, live and play need ROS: source a ROS 2 installation, '
+            "or pip install 'drive_segment_ros[ros]'"
+        )
+        return [Check('ROS 2', 'hint', f'rclpy does not load ({_one_line(error)})', advice)]
+    checks = [
+        Check(
+            'ROS 2',
+            'ok',
+            f'{environment.get("ROS_DISTRO", "rclpy without a distribution")}, {rmw}',
+        )
+    ]
+    missing = [name for name in MESSAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        packages = ' '.join('ros-$ROS_DISTRO-' + name.replace('_', '-') for name in missing)
+        checks.append(
+            Check('messages', 'problem', 'missing: ' + ', '.join(missing), f'install {packages}')
+        )
+    else:
+        checks.append(Check('messages', 'ok', ', '.join(MESSAGES)))
+    present = [name for name in OPTIONAL_ROS if importlib.util.find_spec(name) is not None]
+    checks.append(Check('optional ROS packages', 'ok', ', '.join(present) or 'none, not needed'))
+    checks.append(check_domain(environment))
+    if 'fastrtps' in rmw:
+        checks.append(check_transport(environment))
+    return checks
+
+
+def check_domain(environment: Mapping[str, str]) -> Check:
+    """Who can hear this machine's topics."""
+    domain = environment.get('ROS_DOMAIN_ID', '0')
+    reach = environment.get('ROS_AUTOMATIC_DISCOVERY_RANGE', 'SUBNET')
+    detail = f'{domain}, discovery range {reach}'
+    if not domain.isdigit() or int(domain) > 101:
+        return Check('ROS_DOMAIN_ID', 'problem', detail, 'export ROS_DOMAIN_ID=0 (0 to 101)')
+    return Check('ROS_DOMAIN_ID', 'ok', detail)
+
+
+def check_transport(environment: Mapping[str, str]) -> Check:
+    """Whether Fast DDS is told that messages are large."""
+    value = environment.get('FASTDDS_BUILTIN_TRANSPORTS', '')
+    if value.startswith('LARGE_DATA'):
+        return Check('DDS transport', 'ok', value)
+    advice = 'images and clouds arrive sooner with: export FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA'
+    return Check('DDS transport', 'hint', value or 'default', advice)
+
+
+def check_backends() -> list[Check]:
+    """Which of the inference runtimes are there; one is enough to run a model."""
+    found = [
+        Check(module, 'ok', _version(module, distribution))
+        for module, distribution in BACKENDS.items()
+        if importlib.util.find_spec(module) is not None
+    ]
+    if found:
+        return found
+    advice = 'proposals work without; to run a trained model: pip install openvino'
+    return [Check('inference backend', 'hint', 'none of ' + ', '.join(BACKENDS), advice)]
+
+
+def check_gpu() -> Check:
+    """The NVIDIA GPU, if there is one and its driver answers."""
+    query = ['nvidia-smi', '--query-gpu=name,driver_version', '--format=csv,noheader']
+    answer = _output_of(query)
+    if answer:
+        return Check('GPU', 'ok', answer.splitlines()[0])
+    if Path('/dev/nvidia0').exists():
+        return Check('GPU', 'problem', 'the driver does not answer', 'reinstall the NVIDIA driver')
+    return Check('GPU', 'ok', 'none; models run on the processor')
+
+
+def check_processor(cpuinfo: Path) -> Check:
+    """Cores open to this process, and the instructions that make inference fast."""
+    cores = len(os.sched_getaffinity(0))
+    flags: set[str] = set()
+    for line in _read(cpuinfo).splitlines():
+        if line.startswith(('flags', 'Features')):
+            flags.update(line.split(':', 1)[1].split())
+    fast = [
+        name
+        for name in ('avx2', 'avx512f', 'avx512_bf16', 'amx_bf16', 'asimd', 'bf16')
+        if name in flags
+    ]
+    detail = (
+        f'{platform.machine()}, {cores} cores, {" ".join(fast) or "no vector extensions known"}'
+    )
+    if cores < 2:
+        return Check('processor', 'hint', detail, 'give the node two cores: one decodes meanwhile')
+    return Check('processor', 'ok', detail)
+
+
+def check_disk(folder: Path) -> Check:
+    """Free space where datasets would be written."""
+    free = shutil.disk_usage(folder).free
+    detail = f'{free / GIB:.1f} GiB free in {folder}'
+    if free < GIB:
+        return Check(
+            'disk', 'problem', detail, 'free some space; extraction stops when it is full'
+        )
+    if free < 20 * GIB:
+        return Check('disk', 'hint', detail, 'little for long drives: every image is kept')
+    return Check('disk', 'ok', detail)
+
+
+def check_shared_memory(folder: Path) -> Check:
+    """Room for DDS between processes; a container has 64 MiB unless told otherwise."""
+    if not folder.is_dir():
+        return Check('shared memory', 'hint', f'no {folder}', 'DDS falls back to sockets')
+    total = shutil.disk_usage(folder).total
+    detail = f'{total / MIB:.0f} MiB in {folder}'
+    if total < 256 * MIB:
+        return Check('shared memory', 'hint', detail, 'in a container: docker run --shm-size=1g')
+    return Check('shared memory', 'ok', detail)
+
+
+def check_receive_buffer(setting: Path) -> Check:
+    """Whether a socket can hold one large message; smaller ones lose fragments."""
+    text = _read(setting).strip()
+    if not text.isdigit():
+        return Check('socket buffer', 'hint', f'{setting} cannot be read')
+    detail = f'net.core.rmem_max = {int(text)} bytes'
+    if int(text) >= LARGEST_MESSAGE_BYTES:
+        return Check('socket buffer', 'ok', detail)
+    advice = f'between machines: sudo sysctl -w net.core.rmem_max={LARGEST_MESSAGE_BYTES}'
+    return Check('socket buffer', 'hint', detail, advice)
+
+
+def check_clock() -> Check:
+    """Whether something keeps the clock right; stamps of several machines are compared."""
+    answer = _output_of(['timedatectl', 'show', '--property=NTPSynchronized', '--value'])
+    if answer == 'yes':
+        return Check('clock', 'ok', 'synchronised')
+    advice = 'stamps of several machines need one time: run chrony, or PTP for the sensors'
+    return Check('clock', 'hint', 'not known to be synchronised', advice)
+
+
+def _version(module: str, distribution: str) -> str:
+    # A system package goes by other names than PyPI's, so the module is asked next.
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return str(getattr(sys.modules.get(module), '__version__', 'version unknown'))
+
+
+def _output_of(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ''
+    return done.stdout.strip()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ''
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,110 @@
+"""The doctor's findings: each fault gets the status and the advice that mends it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from drive_segment_ros import doctor
+
+Usage = namedtuple('Usage', 'total used free')
+
+
+def test_this_machine_gets_a_finding_on_every_subject() -> None:
+    checks = doctor.diagnose()
+    names = {check.name for check in checks}
+    assert {'Python', 'numpy', 'numba', 'cv2', 'open3d', 'rosbags'} <= names
+    assert {'ROS 2', 'GPU', 'processor', 'disk', 'shared memory', 'clock'} <= names
+    for check in checks:
+        assert check.status in ('ok', 'hint', 'problem')
+        assert '\n' not in check.detail + check.advice
+        if check.status == 'problem':
+            assert check.advice, f'{check.name} is a problem and nothing says what to do'
+
+
+@pytest.mark.parametrize(
+    ('version', 'status'),
+    [((3, 9), 'problem'), ((3, 10), 'ok'), ((3, 14), 'ok'), ((3, 15), 'problem')],
+)
+def test_python_versions(version: tuple[int, int], status: str) -> None:
+    assert doctor.check_python(version).status == status
+
+
+def test_missing_package_is_named_as_pip_knows_it() -> None:
+    check = doctor.check_package('no_such_module', 'no-such-package', 'dreaming')
+    assert check.status == 'problem'
+    assert 'pip install no-such-package' in check.advice
+    assert 'dreaming' in check.advice
+
+
+def test_package_whose_library_is_missing_is_told_apart_from_a_missing_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "raise ImportError('libusb-1.0.so.0: cannot open shared object file')"
+    (tmp_path / 'module_without_library.py').write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    check = doctor.check_package('module_without_library', 'x', 'clouds')
+    assert check.status == 'problem'
+    assert 'libusb' in check.detail
+    assert 'apt install' in check.advice
+
+
+def test_without_ros_the_rest_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'rclpy', None)
+    monkeypatch.setitem(sys.modules, 'rclpy.utilities', None)
+    (check,) = doctor.check_ros({})
+    assert check.status == 'hint'
+    assert 'source' in check.advice
+
+
+@pytest.mark.parametrize(
+    ('domain', 'status'), [('0', 'ok'), ('101', 'ok'), ('102', 'problem'), ('car', 'problem')]
+)
+def test_domains(domain: str, status: str) -> None:
+    assert doctor.check_domain({'ROS_DOMAIN_ID': domain}).status == status
+
+
+def test_transport_for_large_messages() -> None:
+    assert doctor.check_transport({}).status == 'hint'
+    large = {'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA?max_msg_size=1MB'}
+    assert doctor.check_transport(large).status == 'ok'
+
+
+def test_processor_reads_the_instruction_sets(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / 'cpuinfo'
+    cpuinfo.write_text('model name : some\nflags\t\t: fpu avx2 amx_bf16\n')
+    detail = doctor.check_processor(cpuinfo).detail
+    assert 'avx2' in detail
+    assert 'amx_bf16' in detail
+    assert 'avx512f' not in detail
+
+
+@pytest.mark.parametrize(('free_gib', 'status'), [(0.5, 'problem'), (5, 'hint'), (100, 'ok')])
+def test_disk(
+    free_gib: float, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = Usage(0, 0, int(free_gib * doctor.GIB))
+    monkeypatch.setattr(shutil, 'disk_usage', lambda folder: usage)
+    assert doctor.check_disk(tmp_path).status == status
+
+
+@pytest.mark.parametrize(('total_mib', 'status'), [(64, 'hint'), (1024, 'ok')])
+def test_shared_memory(
+    total_mib: int, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = Usage(total_mib * doctor.MIB, 0, 0)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda folder: usage)
+    assert doctor.check_shared_memory(tmp_path).status == status
+
+
+def test_socket_buffer(tmp_path: Path) -> None:
+    setting = tmp_path / 'rmem_max'
+    setting.write_text('212992\n')
+    assert 'sysctl' in doctor.check_receive_buffer(setting).advice
+    setting.write_text('16777216\n')
+    assert doctor.check_receive_buffer(setting).status == 'ok'
+    assert doctor.check_receive_buffer(tmp_path / 'missing').status == 'hint'
