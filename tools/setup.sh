@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-profile=$1
+profile=${1:-}
 case "$profile" in
     demo) extras=ros ;;
     dev) extras=ros,train,openvino,onnxruntime,lint,test ;;
@@ -33,7 +33,7 @@ suitable() {  # whether $1 is a Python this package runs on
 
 find_python() {
     local candidate
-    for candidate in "${PYTHON:-python3}" python3.12 python3.13 python3.11 python3.14 python3.10; do
+    for candidate in ${PYTHON:-python3 python3.12 python3.13 python3.11 python3.14 python3.10}; do
         if suitable "$candidate"; then
             "$candidate" -c 'import sys; print(sys.executable)'
             return
@@ -44,7 +44,9 @@ find_python() {
 # What the machine itself must bring, as Debian and Ubuntu call it.
 missing=()
 python=$(find_python)
-if [ -z "$python" ]; then
+if [ -z "$python" ] && [ -n "${PYTHON:-}" ]; then
+    die "PYTHON=$PYTHON is not a Python 3.10 to 3.14"
+elif [ -z "$python" ]; then
     missing+=(python3 python3-venv)
 elif ! "$python" -c 'import ensurepip' 2>/dev/null; then
     missing+=("python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv")

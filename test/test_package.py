@@ -1,0 +1,145 @@
+"""The package as a whole: what depends on what, what is declared, what the README promises."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import drive_segment_ros
+
+ROOT = Path(__file__).resolve().parent.parent
+VEHICLE = ROOT / 'drive_segment_ros'
+MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
+
+# Keys that rosdep resolves: ROS packages by their name, the others from its Python list.
+ROSDEP_KEYS = {
+    *('ament_index_python', 'diagnostic_msgs', 'geometry_msgs', 'launch', 'launch_ros'),
+    *('lifecycle_msgs', 'message_filters', 'nav_msgs', 'rclpy', 'rosgraph_msgs', 'sensor_msgs'),
+    *('std_msgs', 'std_srvs', 'tf2_msgs', 'tf2_ros', 'vision_msgs', 'cv_bridge'),
+    *('python3-numba', 'python3-numpy', 'python3-open3d-pip', 'python3-opencv', 'python3-pytest'),
+    *('python3-rosbags-pip', 'python3-scipy', 'python3-typer', 'python3-yaml'),
+    *('python3-onnxruntime-pip', 'python3-sklearn', 'python3-torch', 'python3-pytorch-pip'),
+}
+ROS_PACKAGES = ('rclpy', 'tf2_ros', 'message_filters', 'cv_bridge', 'sensor_msgs', 'launch')
+
+
+def imports(path: Path) -> set[str]:
+    """The top-level names a file imports, at its head or inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.split('.')[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module.split('.')[0])
+    return names
+
+
+def files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob('*.py')) if '__pycache__' not in path.parts)
+
+
+@pytest.mark.parametrize(
+    ('folder', 'forbidden'),
+    [
+        ('', ('torch', 'offline_training')),
+        ('perception', ROS_PACKAGES),
+        ('dataset', ROS_PACKAGES),
+        ('inference', ROS_PACKAGES),
+    ],
+)
+def test_dependencies_point_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
+    found = {
+        str(path.relative_to(ROOT)): sorted(imports(path) & set(forbidden))
+        for path in files(VEHICLE / folder)
+        if path != VEHICLE / 'cli.py' and imports(path) & set(forbidden)
+    }
+    assert not found
+
+
+def test_importing_the_vehicle_side_loads_neither_torch_nor_the_workstation_side() -> None:
+    modules = [
+        '.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__')
+        for path in files(VEHICLE)
+    ]
+    program = (
+        'import importlib, sys\n'
+        f'for name in {modules!r}: importlib.import_module(name)\n'
+        "print(*sorted({'torch', 'offline_training'} & set(sys.modules)))"
+    )
+    run = subprocess.run(
+        [sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == ''
+
+
+@pytest.mark.parametrize('package', ['drive_segment_ros', 'offline_training'])
+def test_every_folder_says_what_it_is_for(package: str) -> None:
+    for folder in {path.parent for path in files(ROOT / package)}:
+        module = folder / '__init__.py'
+        assert module.exists(), f'{folder} has no __init__.py'
+        text = ast.get_docstring(ast.parse(module.read_text(encoding='utf-8')))
+        assert text, f'{module} has no docstring'
+        assert len(text.splitlines()) <= 5, f'{module}: two lines or so, not {text!r}'
+
+
+def test_manifest_is_what_colcon_takes_for_a_ros_python_package() -> None:
+    assert MANIFEST.get('format') == '3'
+    assert MANIFEST.findtext('export/build_type') == 'ament_python'
+    maintainer = MANIFEST.find('maintainer')
+    assert maintainer is not None
+    # colcon silently treats the package as plain Python when this does not look like an address.
+    assert re.fullmatch(
+        r'[-a-zA-Z0-9_%+]+(\.[-a-zA-Z0-9_%+]+)*@[-a-zA-Z0-9%]+(\.[-a-zA-Z0-9%]+)*'
+        r'\.[a-zA-Z]{2,}',
+        maintainer.get('email', ''),
+    )
+    assert (ROOT / 'resource' / str(MANIFEST.findtext('name'))).exists()
+
+
+def test_manifest_names_only_keys_that_rosdep_knows() -> None:
+    named = {str(node.text) for node in MANIFEST if node.tag.endswith('depend')}
+    assert named
+    assert named <= ROSDEP_KEYS
+
+
+def test_one_version_everywhere() -> None:
+    version = MANIFEST.findtext('version')
+    changelog = (ROOT / 'CHANGELOG.rst').read_text(encoding='utf-8')
+    newest = re.search(r'^(\d+\.\d+\.\d+) \(', changelog, re.MULTILINE)
+    citation = re.search(r'^version: (\S+)$', (ROOT / 'CITATION.cff').read_text(), re.MULTILINE)
+    assert newest is not None
+    assert citation is not None
+    assert drive_segment_ros.__version__ == version
+    assert newest[1] == version
+    assert citation[1] == version
+    # setup.py reads package.xml, so no further copy exists that could differ.
+    assert "MANIFEST.findtext('version')" in (ROOT / 'setup.py').read_text()
+
+
+def test_readme_opens_with_two_commands_that_make_knows() -> None:
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    first_block = re.search(r'```\w*\n(.*?)```', readme, re.DOTALL)
+    assert first_block is not None
+    commands = re.findall(r'^make (\w+)', first_block[1], re.MULTILINE)
+    targets = re.findall(r'^(\w+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
+    assert len(commands) == 2
+    assert set(commands) <= set(targets)
+
+
+def test_commands_named_in_the_readme_exist() -> None:
+    import typer
+    from drive_segment_ros.cli import app
+
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    named = set(re.findall(r'drive-segment ([a-z][a-z-]*)', readme))
+    command = typer.main.get_command(app)
+    assert named
+    assert named <= set(command.commands)  # type: ignore[attr-defined]
