@@ -1,0 +1,136 @@
+"""Heavy work beside the executor: a thread with a short queue in which the latest wins."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar('T')
+_logger = logging.getLogger(__name__)
+
+
+def _log(error: Exception) -> None:
+    _logger.error('worker: %s: %s', type(error).__name__, error)
+
+
+class Worker(Generic[T]):
+    """Calls a function with one item after the other on a thread of its own.
+
+    Callbacks only hand over, so a slow function delays no subscription; when it cannot keep up,
+    the oldest waiting item is dropped and counted.
+
+    Attributes:
+        done: items worked off, failed ones included.
+        dropped: items that had to give way, or were left over by `close`.
+        failed: items whose function raised.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[T], None],
+        size: int = 1,
+        on_error: Callable[[Exception], None] = _log,
+        name: str = 'worker',
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            function: what to do with an item.
+            size: how many items may wait; 1 for live views, more where every frame counts.
+            on_error: told what `function` raised, on the worker's thread.
+            name: of the thread.
+        """
+        self.done = 0
+        self.dropped = 0
+        self.failed = 0
+        self._function = function
+        self._size = max(1, size)
+        self._on_error = on_error
+        self._waiting: deque[T] = deque()
+        self._busy = False
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Number of items that wait."""
+        return len(self._waiting)
+
+    def submit(self, item: T) -> bool:
+        """Hand an item over, without waiting; False if one was dropped for it, or it itself.
+
+        After `close` nothing is taken any more.
+        """
+        with self._changed:
+            if self._closing:
+                self.dropped += 1
+                return False
+            full = len(self._waiting) >= self._size
+            if full:
+                self._waiting.popleft()
+                self.dropped += 1
+            self._waiting.append(item)
+            self._changed.notify_all()
+            return not full
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until nothing waits or is worked on; False if that took too long."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
+
+    def close(self, timeout_s: float = 5.0, drain: bool = False) -> bool:
+        """Stop the thread; False if it was still busy when the time was up.
+
+        Args:
+            timeout_s: how long to wait altogether.
+            drain: work off what waits instead of dropping it.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            self._closing = True
+            if not drain:
+                self._drop_waiting()
+            self._changed.notify_all()
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        with self._changed:
+            # Only a drain that ran out of time leaves something.
+            self._drop_waiting()
+        return not self._thread.is_alive()
+
+    def _drop_waiting(self) -> None:
+        self.dropped += len(self._waiting)
+        self._waiting.clear()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                if not self._waiting:
+                    return
+                item = self._waiting.popleft()
+                self._busy = True
+            self._work(item)
+            # The next item may be long in coming; this one need not stay in memory until then.
+            del item
+
+    def _work(self, item: T) -> None:
+        try:
+            self._function(item)
+        except Exception as err:
+            self.failed += 1
+            self._report(err)
+        self.done += 1
+
+    def _report(self, error: Exception) -> None:
+        try:
+            self._on_error(error)
+        except Exception:
+            _logger.exception('worker: the error handler failed')
