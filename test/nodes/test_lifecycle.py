@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
+
+from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+
+from drive_segment_ros.errors import CalibrationError  # noqa: E402
+from drive_segment_ros.nodes.lifecycle import ManagedNode  # noqa: E402
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class Echo(ManagedNode):
+    """Repeats what it hears; refuses what it is told to."""
+
+    refuse: tuple[str, ...] = ()
+
+    def __init__(self, context) -> None:
+        super().__init__('echo', context=context)
+        self.calls: list[str] = []
+
+    def configure(self) -> None:
+        self._note('configure')
+        self.publisher = self.advertise(String, 'out', 10)
+
+    def activate(self) -> None:
+        self.subscribe(String, 'in', self.publisher.publish, 10)
+        self.every(10.0, lambda: None)
+        self._note('activate')
+
+    def deactivate(self) -> None:
+        self._note('deactivate')
+
+    def cleanup(self) -> None:
+        self._note('cleanup')
+
+    def _note(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.refuse:
+            raise CalibrationError(f'cannot {name}')
+
+    def entities(self) -> tuple[int, int, int]:
+        mine = [t for t in (p.topic_name for p in self.publishers) if t == '/out']
+        heard = [t for t in (s.topic_name for s in self.subscriptions) if t == '/in']
+        return len(mine), len(heard), len(list(self.timers))
+
+
+@pytest.fixture
+def node(ros_domain):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = Echo(context)
+    yield node
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_every_state_frees_what_it_made(node):
+    for _ in range(2):
+        assert node.entities() == (0, 0, 0)
+        assert node.trigger_configure() == SUCCESS
+        assert node.entities() == (1, 0, 0)
+        assert node.trigger_activate() == SUCCESS
+        assert node.entities() == (1, 1, 1)
+        assert node.trigger_deactivate() == SUCCESS
+        assert node.entities() == (1, 0, 0)
+        assert node.trigger_cleanup() == SUCCESS
+    assert node.entities() == (0, 0, 0)
+    assert node.calls == ['configure', 'activate', 'deactivate', 'cleanup'] * 2
+
+
+def test_refused_configure_says_why_and_can_be_tried_again(node):
+    node.refuse = ('configure',)
+    assert node.trigger_configure() == FAILURE
+    assert node.failure == 'cannot configure'
+    assert node.entities() == (0, 0, 0)
+    node.refuse = ()
+    assert node.trigger_configure() == SUCCESS
+    assert node.failure == ''
+
+
+def test_refused_activate_leaves_the_node_inactive_and_clean(node):
+    node.refuse = ('activate',)
+    node.trigger_configure()
+    assert node.trigger_activate() == FAILURE
+    assert node.entities() == (1, 0, 0)
+    assert not node.publisher.is_activated
+    node.refuse = ()
+    assert node.trigger_activate() == SUCCESS
+
+
+def test_shutdown_frees_whatever_the_state(node):
+    node.trigger_configure()
+    node.trigger_activate()
+    assert node.trigger_shutdown() == SUCCESS
+    assert node.entities() == (0, 0, 0)
+
+
+def test_callbacks_that_fail_are_counted_and_named(node):
+    def fail(message: object) -> None:
+        raise ZeroDivisionError('oops') if message is None else CalibrationError('K is zero')
+
+    call = node.guarded(fail, '/camera_info')
+    call(None)
+    call(object())
+    assert node.errors == {'/camera_info': 2}
+    assert node.last_error == {'/camera_info': 'K is zero'}
