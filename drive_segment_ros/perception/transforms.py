@@ -1,0 +1,162 @@
+"""Rigid transforms and the tree of a vehicle's static ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from drive_segment_ros.errors import CalibrationError
+
+
+def quaternion_matrix(quaternion_xyzw: ArrayLike) -> NDArray[np.float64]:
+    """Return the (..., 3, 3) rotations of (..., 4) unit quaternions, x y z w."""
+    x, y, z, w = np.moveaxis(np.asarray(quaternion_xyzw, np.float64), -1, 0)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    )
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def unit_quaternion(quaternion_xyzw: ArrayLike) -> NDArray[np.float64] | None:
+    """Return the (4,) quaternion at length 1; None where it is zero or not finite."""
+    quaternion = np.array(quaternion_xyzw, np.float64)
+    norm = float(np.linalg.norm(quaternion))
+    if not 1e-6 < norm < np.inf:
+        return None
+    return quaternion / norm
+
+
+def transform_matrix(translation: ArrayLike, quaternion_xyzw: ArrayLike) -> NDArray[np.float64]:
+    """Return the (4, 4) transform that rotates, then translates.
+
+    Args:
+        translation: (3,) metres.
+        quaternion_xyzw: (4,) of any length but zero; it is normalised.
+
+    Raises:
+        CalibrationError: if a number is not finite or the quaternion is zero.
+    """
+    quaternion = unit_quaternion(quaternion_xyzw)
+    if quaternion is None or not np.isfinite(translation).all():
+        raise CalibrationError(
+            f'no rigid transform: translation {list(np.asarray(translation))}, '
+            f'quaternion {list(np.asarray(quaternion_xyzw))}; check the calibration'
+        )
+    T = np.eye(4)
+    T[:3, :3] = quaternion_matrix(quaternion)
+    T[:3, 3] = translation
+    return T
+
+
+def inverse(T: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the inverses of (..., 4, 4) rigid transforms."""
+    inverted = np.zeros_like(T)
+    transposed = np.swapaxes(T[..., :3, :3], -1, -2)
+    inverted[..., :3, :3] = transposed
+    inverted[..., :3, 3] = -(transposed @ T[..., :3, 3, None])[..., 0]
+    inverted[..., 3, 3] = 1.0
+    return inverted
+
+
+def translation_of(message: Any) -> tuple[float, float, float]:
+    """Return x, y, z of a geometry_msgs Vector3 or Point."""
+    return (message.x, message.y, message.z)
+
+
+def quaternion_of(message: Any) -> tuple[float, float, float, float]:
+    """Return x, y, z, w of a geometry_msgs Quaternion."""
+    return (message.x, message.y, message.z, message.w)
+
+
+class TransformTree:
+    """Static transforms between frames, looked up through any chain in any direction.
+
+    A frame has one parent; where messages contradict each other the last one wins. A leading
+    slash in a frame's name (ROS 1) means nothing. Lookups may run while another thread sets.
+    """
+
+    def __init__(self) -> None:
+        self._parents: dict[str, tuple[str, NDArray[np.float64]]] = {}
+
+    def set(self, parent: str, child: str, T_parent_child: NDArray[np.float64]) -> None:
+        """Place `child` in `parent`.
+
+        Args:
+            parent: frame name.
+            child: frame name; what was known of its parent is replaced.
+            T_parent_child: (4, 4), maps coordinates in `child` to coordinates in `parent`.
+
+        Raises:
+            CalibrationError: if both names are the same, or one is empty.
+        """
+        parent, child = _name(parent), _name(child)
+        if not parent or not child or parent == child:
+            raise CalibrationError(
+                f'transform from {child!r} to {parent!r}: needs two different frames; '
+                'check /tf_static'
+            )
+        # Were `parent` below `child`, the two would hold each other: the older link gives way.
+        for frame, above, _ in self._chain(parent):
+            if above == child:
+                del self._parents[frame]
+                break
+        self._parents[child] = (parent, np.array(T_parent_child, np.float64))
+
+    def set_message(self, message: Any) -> None:
+        """Place what a geometry_msgs/TransformStamped says, of rclpy's or rosbags' class."""
+        transform = message.transform
+        T = transform_matrix(
+            translation_of(transform.translation), quaternion_of(transform.rotation)
+        )
+        self.set(message.header.frame_id, message.child_frame_id, T)
+
+    def lookup(self, target: str, source: str) -> NDArray[np.float64]:
+        """Return T_target_source: (4, 4), maps coordinates in `source` to those in `target`.
+
+        Raises:
+            CalibrationError: if no chain of transforms joins the two.
+        """
+        target, source = _name(target), _name(source)
+        T_target_above = {target: np.eye(4)}
+        for frame, above, T in self._chain(target):
+            T_target_above[above] = T_target_above[frame] @ inverse(T)
+        T_above_source, above = np.eye(4), source
+        if above in T_target_above:
+            return T_target_above[above]
+        for _, above, T in self._chain(source):
+            T_above_source = T @ T_above_source
+            if above in T_target_above:
+                return T_target_above[above] @ T_above_source
+        known = ', '.join(self.frames) or 'none'
+        raise CalibrationError(
+            f'no transform from {source!r} to {target!r}; known frames: {known}; '
+            'publish /tf_static or give --calibration'
+        )
+
+    @property
+    def frames(self) -> list[str]:
+        """Names of all frames, sorted."""
+        links = self.links
+        return sorted({parent for parent, _, _ in links} | {child for _, child, _ in links})
+
+    @property
+    def links(self) -> list[tuple[str, str, NDArray[np.float64]]]:
+        """Every parent, child and T_parent_child, in the order they came in."""
+        # dict.copy is one step for other threads, iterating is not.
+        return [(parent, child, T) for child, (parent, T) in self._parents.copy().items()]
+
+    def _chain(self, frame: str) -> list[tuple[str, str, NDArray[np.float64]]]:
+        """Return (frame, its parent, T_parent_frame) from `frame` up to its root."""
+        chain = []
+        while (link := self._parents.get(frame)) is not None:
+            chain.append((frame, *link))
+            frame = link[0]
+        return chain
+
+
+def _name(frame: str) -> str:
+    return frame.lstrip('/')
