@@ -1,0 +1,113 @@
+"""The calibration file: extrinsics and cameras of a vehicle, as YAML.
+
+    transforms:
+    - {parent: base_link, child: lidar, translation: [x, y, z], rotation: [qx, qy, qz, qw]}
+    cameras:
+      /camera/front: {width: 1920, height: 1080, K: ..., D: ..., ...}
+
+`rotation` is a quaternion, which is handy to write, or the matrix' three rows, which is what is
+saved, because it reads back to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import CalibrationError
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.transforms import TransformTree, transform_matrix
+
+
+def save_calibration(
+    path: str | Path, tree: TransformTree, cameras: Mapping[str, CameraModel]
+) -> None:
+    """Write a calibration file.
+
+    Args:
+        path: file to write, replaced if it exists.
+        tree: static transforms.
+        cameras: by topic or frame.
+
+    Raises:
+        CalibrationError: if the file cannot be written.
+    """
+    content = {
+        'transforms': [
+            {
+                'parent': parent,
+                'child': child,
+                'translation': T[:3, 3].tolist(),
+                'rotation': T[:3, :3].tolist(),
+            }
+            for parent, child, T in tree.links
+        ],
+        'cameras': {name: camera.to_dict() for name, camera in cameras.items()},
+    }
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)
+    try:
+        Path(path).write_text(text, encoding='utf-8')
+    except OSError as err:
+        raise CalibrationError(f'cannot write calibration {path}: {err.strerror}') from err
+
+
+def load_calibration(path: str | Path) -> tuple[TransformTree, dict[str, CameraModel]]:
+    """Read a calibration file.
+
+    Returns:
+        The tree of static transforms, and the cameras by topic or frame.
+
+    Raises:
+        CalibrationError: if the file is missing, is not YAML, or an entry makes no sense.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except OSError as err:
+        raise CalibrationError(f'cannot read calibration {path}: {err.strerror}') from err
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        reason = ' '.join(str(err).split())
+        raise CalibrationError(f'calibration {path} is not YAML: {reason}') from err
+    if not isinstance(content, dict) or not content.keys() & {'transforms', 'cameras'}:
+        raise CalibrationError(
+            f'calibration {path} has neither transforms nor cameras; '
+            'inspect --calibration writes one from a bag'
+        )
+    tree = TransformTree()
+    cameras: dict[str, CameraModel] = {}
+    try:
+        for link in content.get('transforms') or []:
+            tree.set(str(link['parent']), str(link['child']), _transform(link))
+        for name, values in (content.get('cameras') or {}).items():
+            cameras[str(name)] = CameraModel.from_dict(values)
+    except CalibrationError as err:
+        raise CalibrationError(f'calibration {path}: {err}') from err
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        raise CalibrationError(
+            f'calibration {path}: an entry is not as it should be ({err!r}); a transform has '
+            'parent, child, translation [x, y, z] and rotation [qx, qy, qz, qw]'
+        ) from err
+    return tree, cameras
+
+
+def _transform(link: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Return the (4, 4) transform of one entry."""
+    translation = np.array(link['translation'], np.float64).reshape(3)
+    rotation = np.array(link['rotation'], np.float64)
+    if rotation.shape == (4,):
+        return transform_matrix(translation, rotation)
+    T = np.eye(4)
+    T[:3, :3] = rotation.reshape(3, 3)
+    T[:3, 3] = translation
+    # Written so that NaN fails.
+    turns = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-6
+    if not (turns and np.linalg.det(rotation) > 0 and np.isfinite(translation).all()):
+        raise CalibrationError(
+            f'transform from {link["child"]!r} to {link["parent"]!r} is no rotation and '
+            'translation'
+        )
+    return T
