@@ -1,0 +1,143 @@
+"""Subscriptions that follow what publishers offer, and say so where the two do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+
+RELIABILITIES = ('auto', 'reliable', 'best_effort')
+_POLICIES = {
+    'reliable': ReliabilityPolicy.RELIABLE,
+    'best_effort': ReliabilityPolicy.BEST_EFFORT,
+}
+_LOOK_PERIOD_S = 0.5
+
+
+def transient_local(depth: int = 1) -> QoSProfile:
+    """Return the profile of latched topics such as /tf_static."""
+    return _profile('reliable', depth, DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def suitable_reliability(offered: Sequence[ReliabilityPolicy], wanted: str = 'auto') -> str:
+    """Return the reliability to subscribe with.
+
+    Best-effort publishers never reach a reliable subscription, while large messages get lost on
+    a best-effort one. So `auto` is reliable unless somebody offers less.
+
+    Args:
+        offered: what each publisher offers; empty while there is none.
+        wanted: one of `RELIABILITIES`.
+    """
+    if wanted != 'auto':
+        return wanted
+    lesser = ReliabilityPolicy.BEST_EFFORT in offered
+    return 'best_effort' if lesser else 'reliable'
+
+
+class FollowingSubscription:
+    """A subscription that is made anew when its topic's publishers change their offer.
+
+    Publishers are looked at twice a second through the ROS graph, which every middleware has;
+    events of incompatible QoS some lack.
+
+    Attributes:
+        topic: as given.
+        reliability: what the subscription has now: `reliable` or `best_effort`.
+        publishers: number of publishers when last looked.
+        problem: why publishers cannot be heard, one line; empty if they can.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        message_type: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        reliability: str = 'auto',
+        depth: int = 5,
+        **options: Any,
+    ) -> None:
+        """Subscribe.
+
+        Args:
+            node: rclpy node.
+            message_type: message class.
+            topic: relative or absolute name.
+            callback: called with each message.
+            reliability: one of `RELIABILITIES`.
+            depth: messages kept for a callback that is late.
+            options: for `create_subscription`, such as `callback_group` or `raw`.
+        """
+        self.topic = topic
+        self.publishers = 0
+        self.problem = ''
+        self._node = node
+        self._arguments = (message_type, topic, callback)
+        self._options = options
+        self._wanted = reliability
+        self._depth = depth
+        self._subscription: Any = None
+        self.reliability = suitable_reliability(self._offered(), reliability)
+        self._subscribe()
+        # Sim time stands still between bags; looking must not.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(_LOOK_PERIOD_S, self.look, clock=clock)
+
+    def look(self) -> None:
+        """Compare with what publishers offer now; subscribe anew if that has changed."""
+        offers = self._node.get_publishers_info_by_topic(self.topic)
+        self.publishers = len(offers)
+        if offers:
+            suitable = suitable_reliability(self._offered(), self._wanted)
+            if suitable != self.reliability:
+                self.reliability = suitable
+                self._node.get_logger().info(f'{self.topic}: now subscribed {suitable}')
+                self._subscribe()
+        own = _profile(self.reliability, self._depth)
+        clashes = []
+        for offer in offers:
+            fit, reason = qos_check_compatible(offer.qos_profile, own)
+            if fit == QoSCompatibility.ERROR:
+                clashes.append(f'{offer.node_name} ({reason.strip().rstrip(";")})')
+        self.problem = (
+            f'{self.topic}: QoS keeps out the messages of {", ".join(clashes)}; set the '
+            "reliability parameter to 'auto'"
+            if clashes
+            else ''
+        )
+
+    def destroy(self) -> None:
+        """End the subscription."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_subscription(self._subscription)
+
+    def _offered(self) -> list[ReliabilityPolicy]:
+        offers = self._node.get_publishers_info_by_topic(self.topic)
+        return [offer.qos_profile.reliability for offer in offers]
+
+    def _subscribe(self) -> None:
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        qos = _profile(self.reliability, self._depth)
+        self._subscription = self._node.create_subscription(*self._arguments, qos, **self._options)
+
+
+def _profile(
+    reliability: str, depth: int, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE
+) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=_POLICIES[reliability],
+        durability=durability,
+    )
