@@ -1,0 +1,185 @@
+"""Parameter dataclasses as ROS parameters, and as the YAML files that set them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from drive_segment_ros.errors import ParameterError
+from drive_segment_ros.parameters import ParameterInfo, check, describe, from_flat, to_flat
+
+T = TypeVar('T')
+_LINE_LENGTH = 99
+
+
+class NodeParameters(Generic[T]):
+    """The parameters of a node, declared from a dataclass and kept in step with it.
+
+    Attributes:
+        values: the dataclass as it is now; replaced, never changed, when a parameter is set.
+    """
+
+    def __init__(
+        self, node: Any, cls: type[T], on_change: Callable[[T], None] | None = None
+    ) -> None:
+        """Declare every field on the node and read what launch files or the command line set.
+
+        Args:
+            node: rclpy node.
+            cls: parameter dataclass; nested ones get dotted names.
+            on_change: called with the new values when a dynamic parameter was set; a
+                ParameterError from it refuses the change.
+
+        Raises:
+            ParameterError: if a value that was set has a wrong type or is out of range.
+        """
+        self._cls = cls
+        self._infos = {info.name: info for info in describe(cls)}
+        self._on_change = on_change
+        for info in self._infos.values():
+            if not node.has_parameter(info.name):
+                _declare(node, info)
+        flat = {
+            name: _plain(info, node.get_parameter(name).value)
+            for name, info in self._infos.items()
+        }
+        self.values = from_flat(cls, flat)
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def _on_set(self, parameters: Sequence[Any]) -> Any:
+        """Check a change and apply it; called by the node before it stores the values."""
+        from rcl_interfaces.msg import SetParametersResult
+
+        flat = to_flat(self.values)
+        ours = [parameter for parameter in parameters if parameter.name in self._infos]
+        try:
+            for parameter in ours:
+                info = self._infos[parameter.name]
+                flat[info.name] = check(info, _plain(info, parameter.value))
+            values = from_flat(self._cls, flat)
+            if ours and self._on_change is not None:
+                self._on_change(values)
+        except ParameterError as err:
+            return SetParametersResult(successful=False, reason=str(err))
+        self.values = values
+        return SetParametersResult(successful=True)
+
+
+def yaml_for(cls: type, node_name: str) -> str:
+    """Return a ROS parameter file with every parameter, its default and what it means.
+
+    Args:
+        cls: parameter dataclass.
+        node_name: the file's key, such as `proposals_node` or `/**`.
+    """
+    lines = [f'{_yaml_text(node_name)}:', '  ros__parameters:']
+    open_groups: list[str] = []
+    for info in describe(cls):
+        *groups, name = info.name.split('.')
+        shared = 0
+        while groups[: shared + 1] == open_groups[: shared + 1] and shared < len(groups):
+            shared += 1
+        for depth in range(shared, len(groups)):
+            lines.append(f'{"  " * (2 + depth)}{groups[depth]}:')
+        open_groups = groups
+        indent = '  ' * (2 + len(groups))
+        lines += textwrap.wrap(
+            _explained(info),
+            _LINE_LENGTH,
+            initial_indent=f'{indent}# ',
+            subsequent_indent=f'{indent}# ',
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        lines.append(f'{indent}{name}: {_yaml_value(info.default)}')
+    return '\n'.join(lines) + '\n'
+
+
+def _explained(info: ParameterInfo) -> str:
+    """Return the help with what else there is to know: unit, range, choices, when to change."""
+    text = info.help[:1].upper() + info.help[1:].rstrip('.') + '.'
+    facts = _constraints(info)
+    if info.dynamic:
+        facts.append('may change while running')
+    return f'{text} [{"; ".join(facts)}]' if facts else text
+
+
+def _constraints(info: ParameterInfo) -> list[str]:
+    facts = []
+    unit = f' {info.unit}' if info.unit else ''
+    if info.minimum is not None and info.maximum is not None:
+        facts.append(f'{info.minimum:g} to {info.maximum:g}{unit}')
+    elif info.minimum is not None:
+        facts.append(f'at least {info.minimum:g}{unit}')
+    elif info.maximum is not None:
+        facts.append(f'at most {info.maximum:g}{unit}')
+    elif info.unit:
+        facts.append(info.unit)
+    if info.choices:
+        facts.append(' | '.join(info.choices))
+    return facts
+
+
+def _declare(node: Any, info: ParameterInfo) -> None:
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+    from rclpy.exceptions import (
+        InvalidParameterException,
+        InvalidParameterTypeException,
+        InvalidParameterValueException,
+    )
+
+    descriptor = ParameterDescriptor(
+        description=_explained(info),
+        additional_constraints='; '.join(_constraints(info)),
+        read_only=not info.dynamic,
+        # `1` for `1.0` and an empty list are of another type to ROS; `check` knows better.
+        dynamic_typing=info.type in (float, list),
+    )
+    if info.minimum is not None and info.maximum is not None:
+        if info.type is int:
+            limits = IntegerRange(from_value=int(info.minimum), to_value=int(info.maximum))
+            descriptor.integer_range = [limits]
+        elif info.type is float:
+            bounds = FloatingPointRange(
+                from_value=float(info.minimum), to_value=float(info.maximum)
+            )
+            descriptor.floating_point_range = [bounds]
+    try:
+        node.declare_parameter(info.name, info.default, descriptor)
+    except (
+        InvalidParameterException,
+        InvalidParameterTypeException,
+        InvalidParameterValueException,
+    ) as err:
+        what = ' '.join(str(err).split())
+        raise ParameterError(f'parameter {info.name} of {node.get_name()}: {what}') from err
+
+
+def _plain(info: ParameterInfo, value: Any) -> Any:
+    """Return a ROS parameter's value as the dataclass holds it."""
+    if info.type is not list or isinstance(value, str):
+        return value
+    # An empty list in YAML arrives as a parameter that is not set.
+    return [] if value is None else list(value)
+
+
+def _yaml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return 'true' if value else 'false'
+    if isinstance(value, float):
+        text = repr(value)
+        # YAML takes 1e-06 for a string: it wants a point.
+        return text if '.' in text else text.replace('e', '.0e')
+    if isinstance(value, str):
+        return _yaml_text(value)
+    if isinstance(value, list):
+        return f'[{", ".join(_yaml_value(item) for item in value)}]'
+    return str(value)
+
+
+def _yaml_text(text: str) -> str:
+    if text.isidentifier() and text.lower() not in ('true', 'false', 'yes', 'no', 'on', 'off'):
+        return text
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"

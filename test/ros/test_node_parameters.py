@@ -1,0 +1,174 @@
+"""Parameter dataclasses on a node: declared, overridden, checked, changed; and as YAML."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import rclpy
+import yaml
+from rclpy.parameter import Parameter
+
+from drive_segment_ros.errors import ParameterError
+from drive_segment_ros.parameters import parameter, to_flat
+from drive_segment_ros.ros.node_parameters import NodeParameters, yaml_for
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    beta_deg: float = parameter(10.0, 'smallest angle', unit='deg', minimum=1.0, maximum=45.0)
+    tiny: float = parameter(1e-6, 'a small number')
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    rate: float = parameter(5.0, 'how often', unit='Hz', minimum=0.0, dynamic=True)
+    count: int = parameter(3, 'how many', minimum=1, maximum=9, dynamic=True)
+    method: str = parameter('auto', 'which one', choices=('auto', 'beta'), dynamic=True)
+    topics: list[str] = parameter([], 'more topics')  # noqa: RUF009 - a factory is made of it
+    enabled: bool = parameter(True, 'whether', dynamic=True)
+    inner: Inner = dataclasses.field(default_factory=Inner)
+
+
+@pytest.fixture
+def make_node(ros_domain):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    nodes = []
+
+    def make(**overrides):
+        values = [Parameter(name.replace('__', '.'), value=v) for name, v in overrides.items()]
+        nodes.append(rclpy.create_node('node', context=context, parameter_overrides=values))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def set_one(node, name, value):
+    return node.set_parameters([Parameter(name, value=value)])[0]
+
+
+def test_defaults_and_overrides(make_node):
+    assert NodeParameters(make_node(), Outer).values == Outer()
+    node = make_node(rate=2, topics=['a', 'b'], inner__beta_deg=20.0)
+    values = NodeParameters(node, Outer).values
+    assert values == Outer(rate=2.0, topics=['a', 'b'], inner=Inner(beta_deg=20.0))
+    assert type(values.rate) is float
+
+
+def test_descriptors_tell_tools_what_is_allowed(make_node):
+    node = make_node()
+    NodeParameters(node, Outer)
+    beta = node.describe_parameter('inner.beta_deg')
+    assert beta.read_only
+    assert beta.description == 'Smallest angle. [1 to 45 deg]'
+    assert (beta.floating_point_range[0].from_value, beta.floating_point_range[0].to_value) == (
+        1.0,
+        45.0,
+    )
+    rate = node.describe_parameter('rate')
+    assert not rate.read_only
+    assert rate.additional_constraints == 'at least 0 Hz'
+    assert node.describe_parameter('count').integer_range[0].to_value == 9
+    assert 'auto | beta' in node.describe_parameter('method').description
+
+
+def test_dynamic_parameters_change_and_are_told(make_node):
+    node, told = make_node(), []
+    parameters = NodeParameters(node, Outer, told.append)
+    assert set_one(node, 'rate', 7).successful
+    assert set_one(node, 'method', 'beta').successful
+    assert parameters.values == Outer(rate=7.0, method='beta')
+    assert told == [Outer(rate=7.0), Outer(rate=7.0, method='beta')]
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'words'),
+    [
+        ('rate', -1.0, 'minimum 0'),
+        ('rate', 'fast', 'takes float'),
+        ('method', 'best', 'one of auto, beta'),
+        ('count', 10, ''),
+        ('inner.beta_deg', 20.0, 'read-only'),
+    ],
+)
+def test_bad_changes_are_refused_and_nothing_moves(make_node, name, value, words):
+    node, told = make_node(), []
+    parameters = NodeParameters(node, Outer, told.append)
+    result = set_one(node, name, value)
+    assert not result.successful
+    assert words in result.reason
+    assert parameters.values == Outer()
+    assert told == []
+
+
+def test_change_that_the_node_refuses_does_not_stick(make_node):
+    def refuse(values):
+        raise ParameterError('not now')
+
+    node = make_node()
+    parameters = NodeParameters(node, Outer, refuse)
+    result = set_one(node, 'rate', 1.0)
+    assert (result.successful, result.reason) == (False, 'not now')
+    assert parameters.values.rate == 5.0
+    assert node.get_parameter('rate').value == 5.0
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'words'),
+    [
+        ({'inner__beta_deg': 90.0}, 'inner.beta_deg'),
+        ({'rate': -1.0}, 'minimum 0'),
+        ({'rate': 'fast'}, 'rate'),
+        ({'count': 'many'}, 'count'),
+        ({'count': 0}, 'count'),
+        ({'method': 'best'}, 'one of auto, beta'),
+        ({'topics': 'camera'}, 'topics'),
+    ],
+)
+def test_bad_overrides_are_named_in_one_line(make_node, overrides, words):
+    with pytest.raises(ParameterError) as caught:
+        NodeParameters(make_node(**overrides), Outer)
+    assert words in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_other_parameters_of_the_node_pass(make_node):
+    node = make_node()
+    node.declare_parameter('foreign', 1)
+    NodeParameters(node, Outer)
+    assert set_one(node, 'foreign', 2).successful
+    assert set_one(node, 'use_sim_time', True).successful
+
+
+def test_declaring_twice_keeps_values(make_node):
+    node = make_node(rate=2.0)
+    NodeParameters(node, Outer)
+    assert NodeParameters(node, Outer).values.rate == 2.0
+
+
+def test_yaml_holds_every_default_and_explains_it():
+    text = yaml_for(Outer, '/**')
+    flat = yaml.safe_load(text)['/**']['ros__parameters']
+    inner = flat.pop('inner')
+    flat |= {f'inner.{name}': value for name, value in inner.items()}
+    assert flat == to_flat(Outer())
+    assert '    # How often. [at least 0 Hz; may change while running]\n    rate: 5.0\n' in text
+    assert '    inner:\n      # Smallest angle. [1 to 45 deg]\n      beta_deg: 10.0\n' in text
+    assert all(len(line) <= 99 for line in text.splitlines())
+
+
+def test_ros_reads_the_yaml(ros_domain, tmp_path):
+    file = tmp_path / 'node.yaml'
+    file.write_text(yaml_for(Outer, 'node').replace('rate: 5.0', 'rate: 2.5'))
+    context = rclpy.Context()
+    rclpy.init(context=context, args=['--ros-args', '--params-file', str(file)])
+    node = rclpy.create_node('node', context=context)
+    try:
+        assert NodeParameters(node, Outer).values == Outer(rate=2.5)
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
