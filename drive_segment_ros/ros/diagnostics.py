@@ -1,0 +1,180 @@
+"""What a node says about itself on /diagnostics, once a second."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# diagnostic_msgs/DiagnosticStatus levels.
+OK, WARN, ERROR, STALE = range(4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """How a part of a node is doing.
+
+    Attributes:
+        level: OK, WARN, ERROR or STALE.
+        summary: one line.
+        values: further figures, shown as text.
+    """
+
+    level: int
+    summary: str
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def summarise(problems: Mapping[str, int], fine: str, **values: Any) -> Status:
+    """Return a status whose summary joins all problems, the worst first.
+
+    Args:
+        problems: level by one-line text; empty texts and OK levels are no problem.
+        fine: summary if there is none.
+        values: further figures.
+    """
+    real = [(text, level) for text, level in problems.items() if text and level > OK]
+    if not real:
+        return Status(OK, fine, values)
+    real.sort(key=lambda problem: -problem[1])
+    return Status(real[0][1], '; '.join(text for text, _ in real), values)
+
+
+class LatencyWindow:
+    """Rate and latency over the last seconds; bounded whatever the rate; safe across threads."""
+
+    def __init__(
+        self,
+        window_s: float = 10.0,
+        capacity: int = 1000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Keep at most `capacity` samples of the last `window_s` seconds by `clock`."""
+        self._window_s = window_s
+        self._clock = clock
+        self._samples: deque[tuple[float, float]] = deque(maxlen=capacity)
+        self._lock = threading.Lock()
+
+    def add(self, latency_s: float = 0.0) -> None:
+        """Note that something was done now and how long it had taken."""
+        with self._lock:
+            self._samples.append((self._clock(), latency_s))
+
+    def rate_hz(self) -> float:
+        """Return events a second from the first to the last in the window; 0 for fewer than 2."""
+        samples = self._recent()
+        if len(samples) < 2 or samples[-1][0] <= samples[0][0]:
+            return 0.0
+        return (len(samples) - 1) / (samples[-1][0] - samples[0][0])
+
+    def latency_s(self) -> tuple[float, float] | None:
+        """Return median and 95th percentile (nearest rank), None without samples."""
+        latencies = sorted(latency for _, latency in self._recent())
+        if not latencies:
+            return None
+        rank = -(-len(latencies) * 95 // 100) - 1
+        return statistics.median(latencies), latencies[rank]
+
+    def values(self) -> dict[str, str]:
+        """Return the figures as `Status` shows them."""
+        figures = {'rate (Hz)': f'{self.rate_hz():.1f}'}
+        latency = self.latency_s()
+        if latency is not None:
+            figures['latency median (ms)'] = f'{latency[0] * 1e3:.1f}'
+            figures['latency p95 (ms)'] = f'{latency[1] * 1e3:.1f}'
+        return figures
+
+    def _recent(self) -> list[tuple[float, float]]:
+        oldest = self._clock() - self._window_s
+        with self._lock:
+            while self._samples and self._samples[0][0] < oldest:
+                self._samples.popleft()
+            return list(self._samples)
+
+
+class Diagnostics:
+    """Publishes the status of named parts of a node once a second.
+
+    Through diagnostic_updater where it is installed, so that its parameters and tools work, else
+    directly.
+    """
+
+    def __init__(
+        self, node: Any, parts: Mapping[str, Callable[[], Status]], hardware_id: str = ''
+    ) -> None:
+        """Start publishing.
+
+        Args:
+            node: rclpy node.
+            parts: by name, what returns a part's status; an exception becomes an ERROR.
+            hardware_id: of the sensor or computer meant, such as a camera's frame.
+        """
+        self._node = node
+        self._parts = dict(parts)
+        self._hardware_id = hardware_id
+        self._publisher: Any = None
+        self._timer: Any = None
+        try:
+            import diagnostic_updater
+        except ImportError:
+            self._publish_directly()
+        else:
+            updater = diagnostic_updater.Updater(node)
+            updater.setHardwareID(hardware_id)
+            for name in self._parts:
+                updater.add(name, self._task(name))
+            self._timer = updater.timer
+
+    def destroy(self) -> None:
+        """Stop publishing."""
+        self._node.destroy_timer(self._timer)
+        if self._publisher is not None:
+            self._node.destroy_publisher(self._publisher)
+
+    def status(self, name: str) -> Status:
+        """Ask a part for its status."""
+        try:
+            return self._parts[name]()
+        except Exception as err:
+            return Status(ERROR, f'no status: {type(err).__name__}: {err}')
+
+    def _task(self, name: str) -> Callable[[Any], Any]:
+        def fill(wrapper: Any) -> Any:
+            status = self.status(name)
+            wrapper.summary(bytes([status.level]), status.summary)
+            for key, value in status.values.items():
+                wrapper.add(key, str(value))
+            return wrapper
+
+        return fill
+
+    def _publish_directly(self) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.clock import Clock, ClockType
+
+        self._publisher = self._node.create_publisher(DiagnosticArray, '/diagnostics', 1)
+        # Diagnostics must go on while simulated time stands still.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self._node.create_timer(1.0, self._publish, clock=clock)
+
+    def _publish(self) -> None:
+        from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+        message = DiagnosticArray()
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        for name in self._parts:
+            status = self.status(name)
+            message.status.append(
+                DiagnosticStatus(
+                    level=bytes([status.level]),
+                    name=f'{self._node.get_name()}: {name}',
+                    message=status.summary,
+                    hardware_id=self._hardware_id,
+                    values=[KeyValue(key=k, value=str(v)) for k, v in status.values.items()],
+                )
+            )
+        self._publisher.publish(message)
