@@ -1,0 +1,184 @@
+"""Extrinsics and the vehicle's motion from the air: /tf_static, /tf, odometry; or from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.errors import DriveSegmentError, ParameterError
+from drive_segment_ros.perception.calibration import load_calibration
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.motion import Trajectory
+from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros.qos import FollowingSubscription, transient_local
+from drive_segment_ros.ros.synchronizer import stamp_ns
+
+MOTION_SOURCES = ('auto', 'tf', 'odometry', 'none')
+# No transport is that slow, and no clock of a vehicle at work that wrong.
+_FAR_S = 5.0
+_TF_DEPTH = 100
+
+
+class TransformListener:
+    """Fills a transform tree and a trajectory from topics, as far as these can be read here.
+
+    Without the package tf2_msgs (not on PyPI) /tf cannot be subscribed to: extrinsics then come
+    from a calibration file and motion from nav_msgs/Odometry.
+
+    Attributes:
+        motion_source: `tf`, `odometry` or `none`: what `auto` came to.
+        cameras: camera models of the calibration file.
+        problem: what is wrong, one line; empty if nothing is.
+    """
+
+    def __init__(
+        self,
+        node: Any,
+        tree: TransformTree,
+        trajectory: Trajectory | None,
+        *,
+        motion_source: str = 'auto',
+        odom_frame: str = 'odom',
+        odometry_topic: str = 'odom',
+        calibration_file: str | Path = '',
+    ) -> None:
+        """Subscribe, and read the file if there is one.
+
+        Args:
+            node: rclpy node.
+            tree: receives the extrinsics; those on the air replace those of the file.
+            trajectory: receives the motion, or None if nobody asks for it.
+            motion_source: one of `MOTION_SOURCES`; `auto` is /tf where tf2_msgs is installed,
+                else odometry. Never both: two sources that drift apart would make the vehicle
+                jump to and fro.
+            odom_frame: parent frame of the transform in /tf that is the vehicle's motion.
+            odometry_topic: nav_msgs/Odometry.
+            calibration_file: path of a YAML file, or empty.
+
+        Raises:
+            CalibrationError: if the calibration file cannot be used.
+            ParameterError: if `motion_source` is unknown or needs a package that is missing.
+        """
+        if motion_source not in MOTION_SOURCES:
+            raise ParameterError(
+                f'motion_source is {motion_source!r}; choose one of {", ".join(MOTION_SOURCES)}'
+            )
+        self.cameras: dict[str, CameraModel] = {}
+        self.problem = ''
+        self._node = node
+        self._tree = tree
+        self._trajectory = trajectory
+        self._odom_frame = odom_frame
+        self._subscriptions: list[Any] = []
+        self._following: list[FollowingSubscription] = []
+        if calibration_file:
+            self._read(calibration_file)
+        tf_message = _tf_message_type()
+        if motion_source == 'tf' and tf_message is None:
+            raise ParameterError(
+                'motion_source is tf, but the package tf2_msgs is not installed; use odometry'
+            )
+        if motion_source == 'auto':
+            motion_source = 'tf' if tf_message is not None else 'odometry'
+        self.motion_source = 'none' if trajectory is None else motion_source
+        if tf_message is not None:
+            self._subscribe(
+                tf_message, '/tf_static', self.on_transforms, transient_local(_TF_DEPTH)
+            )
+            self._subscribe(tf_message, '/tf', self.on_transforms, _TF_DEPTH)
+        if self.motion_source == 'odometry':
+            from nav_msgs.msg import Odometry
+
+            self._following.append(
+                FollowingSubscription(
+                    node, Odometry, odometry_topic, self.on_odometry, depth=_TF_DEPTH
+                )
+            )
+
+    def destroy(self) -> None:
+        """End the subscriptions."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        for following in self._following:
+            following.destroy()
+        self._subscriptions.clear()
+        self._following.clear()
+
+    def on_transforms(self, message: Any) -> None:
+        """Take a tf2_msgs/TFMessage: motion goes to the trajectory, the rest to the tree."""
+        for transform in message.transforms:
+            if transform.header.frame_id.lstrip('/') != self._odom_frame.lstrip('/'):
+                self._add(self._tree.set_message, transform)
+            elif self._trajectory is not None and self.motion_source == 'tf':
+                self._add(self._trajectory.add_transform, transform, '/tf')
+
+    def on_odometry(self, message: Any) -> None:
+        """Take a nav_msgs/Odometry."""
+        if self._trajectory is not None:
+            self._add(self._trajectory.add_odometry, message, 'odometry')
+
+    def _add(self, add: Callable[[Any], None], message: Any, timed_topic: str = '') -> None:
+        """Hand a message on; note if it is bad or, on a timed topic, from another time."""
+        try:
+            add(message)
+        except DriveSegmentError as err:
+            self.problem = str(err)
+            return
+        if timed_topic:
+            self.problem = clock_hint(self._node, timed_topic, stamp_ns(message))
+
+    def _read(self, path: str | Path) -> None:
+        tree, self.cameras = load_calibration(path)
+        for parent, child, T_parent_child in tree.links:
+            self._tree.set(parent, child, T_parent_child)
+
+    def _subscribe(self, kind: type, topic: str, callback: Any, qos: Any) -> None:
+        self._subscriptions.append(self._node.create_subscription(kind, topic, callback, qos))
+
+
+def clock_hint(node: Any, topic: str, message_stamp_ns: int) -> str:
+    """Say what to do if a topic's stamps are far from the node's time; empty if they are not."""
+    simulated = node.get_parameter('use_sim_time').value
+    now_ns = node.get_clock().now().nanoseconds
+    return explain_clock(topic, message_stamp_ns, now_ns, simulated)
+
+
+def explain_clock(topic: str, message_stamp_ns: int, now_ns: int, simulated: bool) -> str:
+    """Say what to do if a stamp is far from a node's time; empty if it is not.
+
+    Args:
+        topic: whose stamp it is.
+        message_stamp_ns: the stamp.
+        now_ns: the node's time, 0 if it waits for /clock.
+        simulated: whether the node has `use_sim_time`.
+    """
+    if message_stamp_ns <= 0:
+        return f'{topic} has no time stamp; the driver must set header.stamp'
+    if simulated and now_ns == 0:
+        return 'use_sim_time is set but nothing publishes /clock; play the bag with --clock'
+    apart = (message_stamp_ns - now_ns) * 1e-9
+    if abs(apart) <= _FAR_S:
+        return ''
+    words = f'{topic} is stamped {_duration(abs(apart))} {"after" if apart > 0 else "before"} '
+    if simulated:
+        return words + 'simulated time; play it and /clock from the same bag'
+    return words + (
+        "this node's time; for a recording start the node with use_sim_time:=true and play the "
+        'bag with --clock, else synchronise the clocks'
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (('days', 86400.0), ('h', 3600.0), ('min', 60.0)):
+        if seconds >= 2 * length:
+            return f'{seconds / length:.0f} {unit}'
+    return f'{seconds:.1f} s'
+
+
+def _tf_message_type() -> type | None:
+    try:
+        from tf2_msgs.msg import TFMessage
+    except ImportError:
+        return None
+    return TFMessage

@@ -1,0 +1,162 @@
+"""Extrinsics and motion from messages and files, and hints on clocks."""
+
+from __future__ import annotations
+
+import time
+import types
+
+import numpy as np
+import pytest
+import rclpy
+from geometry_msgs.msg import TransformStamped
+from nav_msgs.msg import Odometry
+from rclpy.executors import SingleThreadedExecutor
+
+from drive_segment_ros.errors import CalibrationError, ParameterError
+from drive_segment_ros.perception.calibration import save_calibration
+from drive_segment_ros.perception.motion import Trajectory
+from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros import transform_listener
+from drive_segment_ros.ros.transform_listener import TransformListener, explain_clock
+
+S = 1_000_000_000
+
+
+@pytest.fixture
+def node(ros_domain):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node('node', context=context)
+    yield node
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def transform(parent: str, child: str, x: float, now: float | None = None) -> TransformStamped:
+    message = TransformStamped()
+    message.header.frame_id, message.child_frame_id = parent, child
+    message.header.stamp.sec = int(time.time() if now is None else now)
+    message.transform.translation.x = x
+    return message
+
+
+def odometry(x: float, sec: int) -> Odometry:
+    message = Odometry(child_frame_id='base_link')
+    message.header.frame_id = 'odom'
+    message.header.stamp.sec = sec
+    message.pose.pose.position.x = x
+    message.pose.pose.orientation.w = 1.0
+    return message
+
+
+def test_odometry_over_dds_becomes_motion(node):
+    trajectory = Trajectory()
+    listener = TransformListener(node, TransformTree(), trajectory, motion_source='odometry')
+    assert listener.motion_source == 'odometry'
+    publisher = node.create_publisher(Odometry, 'odom', 10)
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    now = int(time.time())
+    end = time.monotonic() + 10
+    while not trajectory.covers(now * S, (now + 1) * S) and time.monotonic() < end:
+        publisher.publish(odometry(1.0, now))
+        publisher.publish(odometry(2.0, now + 1))
+        executor.spin_once(timeout_sec=0.1)
+    assert trajectory.pose(now * S + S // 2)[0, 3] == pytest.approx(1.5)
+    assert listener.problem == ''
+    listener.destroy()
+    assert node.count_subscribers('odom') == 0
+    executor.shutdown()
+
+
+def test_tf_is_split_into_motion_and_extrinsics(node, monkeypatch):
+    # Any message class does for subscribing; what it holds comes from the test.
+    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    tree, trajectory = TransformTree(), Trajectory()
+    listener = TransformListener(node, tree, trajectory)
+    assert listener.motion_source == 'tf'
+    assert node.count_subscribers('/tf') == node.count_subscribers('/tf_static') == 1
+    (info,) = node.get_subscriptions_info_by_topic('/tf_static')
+    assert info.qos_profile.durability.name == 'TRANSIENT_LOCAL'
+    now = int(time.time())
+    listener.on_transforms(
+        types.SimpleNamespace(
+            transforms=[
+                transform('odom', 'base_link', 3.0, now),
+                transform('base_link', 'lidar', 1.0),
+                transform('odom', 'base_link', 4.0, now + 1),
+            ]
+        )
+    )
+    assert len(trajectory) == 2
+    assert tree.lookup('base_link', 'lidar')[0, 3] == 1.0
+    assert 'odom' not in tree.frames
+
+
+def test_motion_has_one_source(node, monkeypatch):
+    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    trajectory = Trajectory()
+    listener = TransformListener(node, TransformTree(), trajectory, motion_source='odometry')
+    message = transform('odom', 'base_link', 3.0)
+    listener.on_transforms(types.SimpleNamespace(transforms=[message]))
+    assert len(trajectory) == 0
+
+
+def test_without_tf2_msgs_auto_takes_odometry_and_tf_is_refused(node, monkeypatch):
+    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: None)
+    assert TransformListener(node, TransformTree(), Trajectory()).motion_source == 'odometry'
+    with pytest.raises(ParameterError, match='tf2_msgs is not installed'):
+        TransformListener(node, TransformTree(), Trajectory(), motion_source='tf')
+    with pytest.raises(ParameterError, match='choose one of'):
+        TransformListener(node, TransformTree(), Trajectory(), motion_source='imu')
+
+
+def test_calibration_file_fills_the_tree(node, tmp_path):
+    written = TransformTree()
+    T = np.eye(4)
+    T[0, 3] = 1.5
+    written.set('base_link', 'lidar', T)
+    path = tmp_path / 'calibration.yaml'
+    save_calibration(path, written, {})
+    tree = TransformTree()
+    listener = TransformListener(node, tree, None, calibration_file=path)
+    np.testing.assert_array_equal(tree.lookup('base_link', 'lidar'), T)
+    assert (listener.motion_source, listener.cameras) == ('none', {})
+    with pytest.raises(CalibrationError):
+        TransformListener(node, tree, None, calibration_file=tmp_path / 'missing.yaml')
+
+
+def test_bad_pose_is_a_problem_not_an_exception(node):
+    listener = TransformListener(node, TransformTree(), Trajectory(), motion_source='odometry')
+    message = odometry(float('nan'), int(time.time()))
+    listener.on_odometry(message)
+    assert 'no pose' in listener.problem
+    listener.on_odometry(odometry(0.0, int(time.time())))
+    assert listener.problem == ''
+
+
+def test_recorded_stamps_without_sim_time_give_the_hint(node):
+    listener = TransformListener(node, TransformTree(), Trajectory(), motion_source='odometry')
+    listener.on_odometry(odometry(0.0, 1_557_539_956))
+    assert 'use_sim_time:=true' in listener.problem
+
+
+NOW = 1_800_000_000 * S
+
+
+@pytest.mark.parametrize(
+    ('stamp', 'now', 'simulated', 'words'),
+    [
+        (NOW, NOW + 4 * S, False, None),
+        (NOW - 6 * S, NOW, False, '6.0 s before this node'),
+        (NOW - 86400 * 30 * S, NOW, False, '30 days before'),
+        (NOW + 600 * S, NOW, False, '10 min after'),
+        (NOW, 0, True, 'nothing publishes /clock'),
+        (NOW, NOW - 60 * S, True, 'from the same bag'),
+        (0, NOW, False, 'no time stamp'),
+    ],
+)
+def test_clock_hints(stamp, now, simulated, words):
+    text = explain_clock('points', stamp, now, simulated)
+    assert '\n' not in text
+    assert (words in text) if words else text == ''
