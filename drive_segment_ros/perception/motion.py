@@ -172,7 +172,7 @@ class Trajectory:
         Raises:
             MotionError: if the sweep's part or the image's instant is not covered.
         """
-        count = 1 + max(1, math.ceil((end_s - start_s) / _KNOT_SPACING_S))
+        count = 1 + math.ceil((end_s - start_s) / _KNOT_SPACING_S)
         times = np.linspace(start_s, end_s, count)
         stamps = [sweep_stamp_ns + round(time / _NS) for time in times.tolist()]
         T_odom_base = self.poses([image_stamp_ns, *stamps])

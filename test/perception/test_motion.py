@@ -158,7 +158,8 @@ def test_sweep_motion_brings_a_standing_point_to_one_place():
 
 def test_sweep_motion_of_no_duration_is_one_place():
     motion = straight().sweep_motion(START, START, np.eye(4), 0.1, 0.1)
-    np.testing.assert_allclose(motion.T[:, 0, 3], 1.0)
+    assert motion.T.shape == (1, 3, 4)
+    np.testing.assert_allclose(motion.T[0, :, 3], [1.0, 0, 0])
 
 
 def test_sweep_motion_tells_what_is_not_covered():
