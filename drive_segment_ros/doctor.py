@@ -96,11 +96,10 @@ def check_package(module: str, distribution: str, purpose: str) -> Check:
     """Whether a required package imports, its shared libraries included."""
     try:
         importlib.import_module(module)
-    except ImportError as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == module:
-            advice = f'needed for {purpose}: pip install {distribution}'
-            return Check(module, 'problem', 'not installed', advice)
-        # A wheel that is there and does not load: nearly always a library of the system.
+    except ModuleNotFoundError as error:
+        advice = f'needed for {purpose}: pip install {distribution}'
+        return Check(module, 'problem', _one_line(error), advice)
+    except ImportError as error:  # there, but a library of the system that it loads is not
         advice = 'apt install libusb-1.0-0 libgl1 libgomp1 libx11-6, or reinstall the package'
         return Check(module, 'problem', _one_line(error), advice)
     return Check(module, 'ok', _version(module, distribution))

@@ -38,6 +38,7 @@ def test_missing_package_is_named_as_pip_knows_it() -> None:
     check = doctor.check_package('no_such_module', 'no-such-package', 'dreaming')
     assert check.status == 'problem'
     assert 'pip install no-such-package' in check.advice
+    assert 'no_such_module' in check.detail
     assert 'dreaming' in check.advice
 
 
