@@ -92,6 +92,17 @@ class DriveWriter:
             raise _cannot_write(self.path, err) from err
         self.stamps.add(encoded.stamp_ns)
 
+    def remove(self) -> None:
+        """Take an empty drive away again; one that has frames, or files of others, stays."""
+        if self.stamps:
+            return
+        with contextlib.suppress(OSError):
+            for name in FOLDERS:
+                (self.path / name).rmdir()
+            for name in ('drive.json', 'frames.jsonl'):
+                (self.path / name).unlink()
+            self.path.rmdir()
+
     def close(self) -> None:
         """Release the drive; harmless when called again."""
         self._index.close()

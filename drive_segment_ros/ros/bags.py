@@ -8,6 +8,7 @@ files a crashed recorder left without an end or without metadata.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import heapq
 import logging
 import re
@@ -155,6 +156,11 @@ class BagReader:
         except Exception as err:  # the generated code raises whatever indexing bad bytes raises
             raise BagError(f'{self.path}: a {msgtype} message is damaged: {err}') from err
 
+    def has_header(self, msgtype: str) -> bool:
+        """Whether a type is known and starts with a std_msgs/Header, so that it can be peeked."""
+        _, fields = self._types.fielddefs.get(msgtype, ((), ()))
+        return bool(fields) and fields[0][1][1] == 'std_msgs/msg/Header'
+
     def _read(
         self, source: Any, topics: Collection[str] | None, start: int | None, stop: int | None
     ) -> Iterator[BagMessage]:
@@ -239,6 +245,17 @@ def peek_stamp_ns(raw: bytes | memoryview) -> int:
     return sec * 1_000_000_000 + nanosec
 
 
+@functools.lru_cache(maxsize=1)
+def default_type_store() -> Any:
+    """Return rosbags' type store of ROS 2 Jazzy, made once.
+
+    The sensor messages read here are the same in every ROS 2 distribution.
+    """
+    from rosbags.typesys import Stores, get_typestore
+
+    return get_typestore(Stores.ROS2_JAZZY)
+
+
 def _storage_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
@@ -270,7 +287,7 @@ def _type_store(connections: Sequence[Any]) -> Any:
         except Exception as err:  # the grammar's errors are of several kinds
             _log.info('definition of %s cannot be parsed: %s', msgtype, _one_line(err))
     if any(connection.msgtype not in defined for connection in connections):
-        defined = {**get_typestore(Stores.ROS2_JAZZY).fielddefs, **defined}
+        defined = {**default_type_store().fielddefs, **defined}
     store = get_typestore(Stores.EMPTY)
     store.register(defined)
     return store

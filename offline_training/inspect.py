@@ -1,0 +1,356 @@
+"""Look into a bag before using it: what is there, what is missing, and how to mend that."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import BagError, CalibrationError, CloudError
+from drive_segment_ros.perception.calibration import save_calibration
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message, structured_view
+from drive_segment_ros.perception.projection import view_times
+from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic, peek_stamp_ns
+from offline_training import recording
+
+# A message is stored within a fraction of a second of its stamp, unless clocks differ.
+_CLOCK_SKEW_S = 0.5
+# Frames whose transforms in /tf tell where the vehicle is.
+_WORLD_FRAMES = ('odom', 'map', 'world')
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One thing that is missing or odd, and how to mend it."""
+
+    what: str
+    fix: str
+
+
+@dataclasses.dataclass(frozen=True)
+class TopicReport:
+    """One topic.
+
+    Attributes:
+        name, type, count: as in the bag.
+        rate_hz: messages a second over the topic's own span; None for fewer than two.
+        clock_offset_s: median of bag stamp minus header stamp; None without header.
+        zero_stamps: messages whose header stamp is zero.
+    """
+
+    name: str
+    type: str
+    count: int
+    rate_hz: float | None
+    clock_offset_s: float | None
+    zero_stamps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CameraReport:
+    """One camera.
+
+    Attributes:
+        topic, frame_id, encoding, width, height: of its images; encoding or format as named.
+        info_topic: its camera_info, None if not recorded.
+        calibration: the model as `CameraModel.to_dict` gives it, None if there is none usable.
+    """
+
+    topic: str
+    frame_id: str
+    encoding: str
+    width: int
+    height: int
+    info_topic: str | None
+    calibration: dict[str, Any] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class LidarReport:
+    """One LiDAR, judged by its first sweep.
+
+    Attributes:
+        topic, frame_id, points, fields: of the sweep.
+        beams: number of beams by the ring field, None without a usable one.
+        first_time_s, last_time_s: point times relative to the stamp, None without a usable field.
+    """
+
+    topic: str
+    frame_id: str
+    points: int
+    fields: list[str]
+    beams: int | None
+    first_time_s: float | None
+    last_time_s: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class PairReport:
+    """One camera with one LiDAR.
+
+    Attributes:
+        camera, lidar: topics.
+        offset_s: median of image stamp minus the nearest sweep's stamp; None without stamps.
+        spread_s: half of the 90 % range of that.
+        view_time_s: when, after its stamp, the sweep passes the middle of the camera's view; None
+            where it cannot be told.
+        transform: whether the transform between the two is known.
+    """
+
+    camera: str
+    lidar: str
+    offset_s: float | None
+    spread_s: float | None
+    view_time_s: float | None
+    transform: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class BagReport:
+    """Everything `inspect` found; `problems` is empty for a bag that can be extracted as it is."""
+
+    bag: str
+    duration_s: float
+    topics: list[TopicReport]
+    cameras: list[CameraReport]
+    lidars: list[LidarReport]
+    pairs: list[PairReport]
+    transforms: list[str]
+    odometry: str | None
+    problems: list[Problem]
+
+
+def inspect(path: Path | str, calibration: Path | None = None) -> BagReport:
+    """Report on a bag in one pass over it.
+
+    Args:
+        path: bag folder or file.
+        calibration: where to write the calibration found, as a file that other commands and the
+            nodes take; None writes nothing.
+
+    Raises:
+        BagError: if the bag cannot be read at all.
+        CalibrationError: if the calibration file cannot be written.
+    """
+    with BagReader(path) as reader:
+        return _Inspection(reader).report(calibration)
+
+
+class _Inspection:
+    """The state of one inspection."""
+
+    def __init__(self, reader: BagReader) -> None:
+        self.reader = reader
+        self.problems: list[Problem] = []
+        self.stamps: dict[str, NDArray[np.int64]] = {}  # (N, 2) header and bag stamp per topic
+        self.first: dict[str, BagMessage] = {}
+        self.models: dict[str, CameraModel] = {}
+        self.clouds: dict[str, PointCloud] = {}
+        self.tree = TransformTree()
+
+    def report(self, calibration: Path | None) -> BagReport:
+        reader = self.reader
+        self.read()
+        try:
+            self.tree = recording.static_transforms(reader)
+        except (BagError, CalibrationError) as err:
+            self.problem(str(err), 'give a calibration file with --calibration')
+        topics = [self.topic(topic) for topic in reader.topics.values()]
+        cameras = [self.camera(topic) for topic in recording.cameras(reader)]
+        lidars = [self.lidar(topic) for topic in recording.lidars(reader)]
+        if not cameras:
+            self.problem('no camera images', 'record sensor_msgs/Image or CompressedImage')
+        if not lidars:
+            self.problem('no LiDAR sweeps', 'record sensor_msgs/PointCloud2')
+        pairs = [self.pair(camera, lidar) for camera in cameras for lidar in lidars]
+        odometry = self.odometry()
+        if calibration is not None:
+            save_calibration(calibration, self.tree, self.models)
+        for line in reader.damage:
+            self.problem(line, 'what is whole can be extracted')
+        return BagReport(
+            bag=str(reader.path),
+            duration_s=(reader.end_ns - reader.start_ns) * 1e-9,
+            topics=topics,
+            cameras=cameras,
+            lidars=lidars,
+            pairs=pairs,
+            transforms=[f'{parent} -> {child}' for parent, child, _ in self.tree.links],
+            odometry=odometry,
+            problems=self.problems,
+        )
+
+    def problem(self, what: str, fix: str) -> None:
+        self.problems.append(Problem(what, fix))
+
+    def read(self) -> None:
+        """Go through the bag once: all stamps, and the first message of each topic."""
+        stamps: dict[str, list[tuple[int, int]]] = {name: [] for name in self.reader.topics}
+        headed = {t.name for t in self.reader.topics.values() if self.reader.has_header(t.type)}
+        for message in self.reader.messages():
+            self.first.setdefault(message.topic, message)
+            header = peek_stamp_ns(message.raw) if message.topic in headed else -1
+            stamps[message.topic].append((header, message.bag_stamp_ns))
+        self.stamps = {
+            name: np.array(values, np.int64).reshape(-1, 2) for name, values in stamps.items()
+        }
+
+    def topic(self, topic: Topic) -> TopicReport:
+        header, bag = self.stamps[topic.name].T
+        if not topic.readable:
+            self.problem(
+                f'{topic.name}: message type {topic.type} is unknown',
+                'ignored; the other topics can be used',
+            )
+        rate = offset = None
+        if len(bag) > 1 and bag[-1] > bag[0]:
+            rate = (len(bag) - 1) / ((bag[-1] - bag[0]) * 1e-9)
+        zero = int((header == 0).sum())
+        stamped = header > 0
+        if zero:
+            self.problem(
+                f'{topic.name}: {zero} of {len(bag)} messages have no stamp',
+                'have the driver fill header.stamp; unstamped messages cannot be paired',
+            )
+        if stamped.any():
+            offset = float(np.median((bag - header)[stamped])) * 1e-9
+            if abs(offset) > _CLOCK_SKEW_S and not topic.name.endswith('tf_static'):
+                self.problem(
+                    f'{topic.name}: stored {offset:+.3f} s after its stamps',
+                    'harmless if all sensors share one clock (pairs go by header stamps); '
+                    'else synchronise them with PTP or chrony',
+                )
+        return TopicReport(topic.name, topic.type, len(bag), rate, offset, zero)
+
+    def camera(self, topic: Topic) -> CameraReport:
+        import cv2
+
+        message = self.reader.deserialize(self.first[topic.name].raw, topic.type)
+        if topic.type == recording.IMAGE:
+            width, height, encoding = message.width, message.height, message.encoding
+        else:
+            image = cv2.imdecode(np.asarray(message.data), cv2.IMREAD_UNCHANGED)
+            height, width = image.shape[:2] if image is not None else (0, 0)
+            encoding = message.format
+            if image is None:
+                self.problem(
+                    f'{topic.name}: the first image cannot be decoded ({encoding})',
+                    'record it with image_transport as jpeg or png',
+                )
+        info_topic = recording.camera_info_topic(self.reader, topic.name)
+        model = self.calibration(topic, info_topic)
+        if model is not None and width and (model.width, model.height) != (width, height):
+            self.problem(
+                f'{topic.name}: images are {width} x {height}, calibrated for '
+                f'{model.width} x {model.height}',
+                'fine if the image was resized as a whole; if it was cropped, calibrate it again',
+            )
+        return CameraReport(
+            topic=topic.name,
+            frame_id=message.header.frame_id,
+            encoding=encoding,
+            width=int(width),
+            height=int(height),
+            info_topic=info_topic,
+            calibration=None if model is None else model.to_dict(),
+        )
+
+    def calibration(self, topic: Topic, info_topic: str | None) -> CameraModel | None:
+        if info_topic is None:
+            self.problem(
+                f'{topic.name}: no camera_info beside it',
+                'record it, or give a calibration file with --calibration',
+            )
+            return None
+        info = self.reader.deserialize(self.first[info_topic].raw, recording.CAMERA_INFO)
+        try:
+            model = CameraModel.from_camera_info(info, rectified='image_rect' in topic.name)
+        except CalibrationError as err:
+            self.problem(f'{info_topic}: {err}', 'or give a calibration file with --calibration')
+            return None
+        self.models[topic.name] = model
+        return model
+
+    def lidar(self, topic: Topic) -> LidarReport:
+        message = self.reader.deserialize(self.first[topic.name].raw, topic.type)
+        frame = message.header.frame_id
+        fields: list[str] = []
+        beams = first = last = None
+        points = message.width * message.height
+        try:
+            fields = list(structured_view(message).dtype.names or ())
+            cloud = cloud_from_message(message)
+        except CloudError as err:
+            self.problem(f'{topic.name}: {err}', "record the driver's own points topic")
+            return LidarReport(topic.name, frame, points, fields, beams, first, last)
+        self.clouds[topic.name] = cloud
+        finite = int(np.isfinite(cloud.x).sum())
+        if finite == 0:
+            self.problem(
+                f'{topic.name}: the first sweep has {points} points, none of them finite',
+                'check that the sensor sees something and the driver is configured for its model',
+            )
+        if cloud.ring is not None:
+            beams = len(np.unique(cloud.ring))
+        if cloud.time is None:
+            self.problem(
+                f'{topic.name}: points carry no time',
+                'moving objects and turns smear; have the driver publish per-point time (t, time)',
+            )
+        elif finite:
+            first, last = float(np.nanmin(cloud.time)), float(np.nanmax(cloud.time))
+        return LidarReport(topic.name, frame, points, fields, beams, first, last)
+
+    def pair(self, camera: CameraReport, lidar: LidarReport) -> PairReport:
+        offset, spread = _stamp_offset(self.stamps[camera.topic], self.stamps[lidar.topic])
+        if offset is not None and abs(offset) > _CLOCK_SKEW_S:
+            self.problem(
+                f'{camera.topic} and {lidar.topic}: stamps are {abs(offset):.3f} s apart',
+                "no pair will be found; synchronise the sensors' clocks",
+            )
+        view_time = None
+        model = self.models.get(camera.topic)
+        frame = camera.frame_id if model is None else model.frame_id
+        try:
+            T_camera_lidar = self.tree.lookup(frame, lidar.frame_id)
+        except CalibrationError as err:
+            self.problem(str(err), 'record /tf_static, or write a calibration file by hand')
+            return PairReport(camera.topic, lidar.topic, offset, spread, None, False)
+        cloud = self.clouds.get(lidar.topic)
+        if model is not None and cloud is not None:
+            times = view_times(cloud, model, T_camera_lidar)
+            view_time = None if times is None else times[1]
+        return PairReport(camera.topic, lidar.topic, offset, spread, view_time, True)
+
+    def odometry(self) -> str | None:
+        for name in recording.odometry_topics(self.reader):
+            if self.reader.topics[name].type == recording.ODOMETRY:
+                return name
+            for parent, child in recording.dynamic_frames(self.reader, [self.first[name]]):
+                if parent in _WORLD_FRAMES:
+                    return f'{name}: {parent} -> {child}'
+        self.problem(
+            'no odometry',
+            "sweeps cannot be moved to the image's instant; record nav_msgs/Odometry or /tf",
+        )
+        return None
+
+
+def _stamp_offset(
+    images: NDArray[np.int64], sweeps: NDArray[np.int64]
+) -> tuple[float | None, float | None]:
+    """Return median and half 90 % range of image stamp minus nearest sweep stamp, seconds."""
+    image, sweep = (np.sort(stamps[stamps[:, 0] > 0, 0]) for stamps in (images, sweeps))
+    if not len(image) or not len(sweep):
+        return None, None
+    after = np.clip(np.searchsorted(sweep, image), 0, len(sweep) - 1)
+    before = np.maximum(after - 1, 0)
+    candidates = np.stack([image - sweep[before], image - sweep[after]])
+    nearest = np.take_along_axis(candidates, np.abs(candidates).argmin(axis=0)[None], axis=0)[0]
+    low, median, high = np.percentile(nearest * 1e-9, [5, 50, 95])
+    return float(median), float(high - low) / 2

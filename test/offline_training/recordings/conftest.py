@@ -1,0 +1,234 @@
+"""A small drive made up on the spot: a car park with walls, one camera, one LiDAR, odometry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+SECOND = 1_000_000_000
+START = 1_000 * SECOND
+PERIOD = SECOND // 10
+WIDTH, HEIGHT, FOCAL = 160, 120, 100.0
+# The sweep's stamp is its end; the camera looks ahead, where the LiDAR was half a turn before.
+SWEEP_AFTER_IMAGE = PERIOD // 2
+
+STORE = get_typestore(Stores.ROS2_JAZZY)
+STORE.register(get_types_from_msg('uint8[] data', 'my_msgs/msg/Own'))
+
+IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+INFO, CLOUD = 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2'
+TF = 'tf2_msgs/msg/TFMessage'
+POINT = np.dtype([(n, '<f4') for n in ('x', 'y', 'z', 'intensity', 't')] + [('ring', '<u2')])
+# Optical axes (z ahead, x right, y down) in a LiDAR whose x points ahead.
+OPTICAL = (-0.5, 0.5, -0.5, 0.5)
+
+MakeBag = Callable[..., Path]
+
+
+@pytest.fixture
+def make_bag(tmp_path: Path) -> MakeBag:
+    """Return a function that writes a bag; `write_bag` says what it takes."""
+
+    def make(name: str = 'drive', **options: Any) -> Path:
+        return write_bag(tmp_path / name, **options)
+
+    return make
+
+
+def write_bag(
+    path: Path,
+    count: int = 4,
+    cameras: tuple[str, ...] = ('/camera/front',),
+    compressed: bool = True,
+    info: bool = True,
+    calibrated: bool = True,
+    transforms: bool = True,
+    odometry: bool = True,
+    cloud: Callable[[np.ndarray], np.ndarray] = lambda points: points,
+    stamp: Callable[[int], int] = lambda stamp_ns: stamp_ns,
+    sweep_stamp: Callable[[int], int] = lambda stamp_ns: stamp_ns,
+    extra_type: bool = False,
+) -> Path:
+    """Write a drive of `count` images and sweeps at 10 Hz.
+
+    Args:
+        path: the bag's folder.
+        count: number of images and sweeps.
+        cameras: namespaces.
+        compressed: JPEG rather than raw images.
+        info, calibrated: whether there is camera_info, and whether it holds numbers.
+        transforms, odometry: whether there is /tf_static and /tf.
+        cloud: changes a sweep's points, a structured array.
+        stamp, sweep_stamp: change the header stamps of images and sweeps.
+        extra_type: add a topic of a type nobody knows.
+    """
+    types = STORE.types
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+
+        def topic(name: str, kind: str) -> Callable[[int, Any], None]:
+            connection = writer.add_connection(name, kind, typestore=STORE)
+            return lambda at, message: writer.write(
+                connection, at, STORE.serialize_cdr(message, kind)
+            )
+
+        def header(stamp_ns: int, frame: str) -> Any:
+            time = types['builtin_interfaces/msg/Time'](
+                sec=stamp_ns // SECOND, nanosec=stamp_ns % SECOND
+            )
+            return types['std_msgs/msg/Header'](stamp=time, frame_id=frame)
+
+        def transform(stamp_ns: int, parent: str, child: str, xyz: Any, xyzw: Any) -> Any:
+            return types['geometry_msgs/msg/TransformStamped'](
+                header=header(stamp_ns, parent),
+                child_frame_id=child,
+                transform=types['geometry_msgs/msg/Transform'](
+                    translation=types['geometry_msgs/msg/Vector3'](
+                        **dict(zip('xyz', xyz, strict=True))
+                    ),
+                    rotation=types['geometry_msgs/msg/Quaternion'](
+                        **dict(zip('xyzw', xyzw, strict=True))
+                    ),
+                ),
+            )
+
+        if transforms:
+            links = [
+                transform(START, 'base_link', 'lidar', (0.0, 0.0, 1.8), (0.0, 0.0, 0.0, 1.0)),
+                *(
+                    transform(START, 'lidar', f'optical{k}', (0.2, 0.0, -0.2), OPTICAL)
+                    for k in range(len(cameras))
+                ),
+            ]
+            topic('/tf_static', TF)(START, types[TF](transforms=links))
+        suffix = '/compressed' if compressed else ''
+        kind = COMPRESSED if compressed else IMAGE
+        images = [topic(f'{camera}/image_raw{suffix}', kind) for camera in cameras]
+        infos = [topic(f'{camera}/camera_info', INFO) for camera in cameras] if info else []
+        sweeps = topic('/points', CLOUD)
+        poses = topic('/tf', TF) if odometry else None
+        if extra_type:
+            topic('/own', 'my_msgs/msg/Own')(
+                START, types['my_msgs/msg/Own'](data=np.zeros(3, np.uint8))
+            )
+        points = cloud(room())
+        for k in range(count):
+            at = START + k * PERIOD
+            for camera, publish in enumerate(images):
+                publish(at, _image(header(stamp(at), f'optical{camera}'), k, compressed))
+            for camera, publish in enumerate(infos):
+                publish(at, _camera_info(header(stamp(at), f'optical{camera}'), calibrated))
+            sweep_at = at + SWEEP_AFTER_IMAGE
+            if poses is not None:
+                for pose_at in (at - PERIOD, at, sweep_at):
+                    ahead = (pose_at - START) / SECOND
+                    poses(
+                        max(at, pose_at),
+                        types[TF](
+                            transforms=[
+                                transform(
+                                    pose_at,
+                                    'odom',
+                                    'base_link',
+                                    (ahead, 0.0, 0.0),
+                                    (0.0, 0.0, 0.0, 1.0),
+                                )
+                            ]
+                        ),
+                    )
+            sweeps(sweep_at, _cloud(header(sweep_stamp(sweep_at), 'lidar'), points))
+    return path
+
+
+def room() -> np.ndarray:
+    """Return a sweep of 32 beams in a walled yard: (N,) structured, ground 1.8 m below."""
+    elevation, azimuth = np.meshgrid(
+        np.radians(np.linspace(10, -25, 32)), np.radians(np.arange(-180, 180, 0.5)), indexing='ij'
+    )
+    ray = np.stack(
+        [
+            np.cos(elevation) * np.cos(azimuth),
+            np.cos(elevation) * np.sin(azimuth),
+            np.sin(elevation),
+        ]
+    )
+    with np.errstate(divide='ignore'):
+        reach = np.minimum(
+            np.minimum(15.0 / abs(ray[0]), 9.0 / abs(ray[1])),
+            np.where(ray[2] < 0, 1.8 / -ray[2], np.inf),
+        )
+    points = np.zeros(elevation.size, POINT)
+    for name, axis in zip('xyz', ray, strict=True):
+        points[name] = (axis * reach).ravel()
+    points['t'] = ((azimuth / (2 * np.pi) - 0.5) * 0.1).ravel()
+    points['ring'] = np.repeat(np.arange(32), azimuth.shape[1])
+    return points
+
+
+def _image(header: Any, k: int, compressed: bool) -> Any:
+    pixels = np.full((HEIGHT, WIDTH, 3), (200, 160, 120), np.uint8)
+    pixels[HEIGHT // 2 :] = (90, 90, 90)
+    pixels[HEIGHT // 2 - 10 : HEIGHT // 2 + 20, 20 + k : 60 + k] = (40, 60, 180)
+    if compressed:
+        data = cv2.imencode('.jpg', pixels)[1].reshape(-1)
+        return STORE.types[COMPRESSED](header=header, format='jpeg', data=data)
+    return STORE.types[IMAGE](
+        header=header,
+        height=HEIGHT,
+        width=WIDTH,
+        encoding='bgr8',
+        is_bigendian=0,
+        step=WIDTH * 3,
+        data=pixels.reshape(-1),
+    )
+
+
+def _camera_info(header: Any, calibrated: bool) -> Any:
+    K = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]]) * calibrated
+    P = np.column_stack([K, np.zeros(3)])
+    return STORE.types[INFO](
+        header=header,
+        height=HEIGHT,
+        width=WIDTH,
+        distortion_model='plumb_bob',
+        d=np.zeros(5),
+        k=K.reshape(9).astype(np.float64),
+        r=np.eye(3).reshape(9),
+        p=P.reshape(12).astype(np.float64),
+        binning_x=0,
+        binning_y=0,
+        roi=STORE.types['sensor_msgs/msg/RegionOfInterest'](
+            x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+        ),
+    )
+
+
+def _cloud(header: Any, points: np.ndarray) -> Any:
+    field = STORE.types['sensor_msgs/msg/PointField']
+    codes = {'<f4': 7, '<u2': 4}
+    names = points.dtype.names or ()
+    return STORE.types[CLOUD](
+        header=header,
+        height=1,
+        width=len(points),
+        fields=[
+            field(
+                name=name,
+                offset=points.dtype.fields[name][1],
+                datatype=codes[points.dtype[name].str],
+                count=1,
+            )
+            for name in names
+        ],
+        is_bigendian=False,
+        point_step=points.dtype.itemsize,
+        row_step=points.dtype.itemsize * len(points),
+        data=np.frombuffer(points.tobytes(), np.uint8),
+        is_dense=True,
+    )

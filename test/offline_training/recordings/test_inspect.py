@@ -1,0 +1,106 @@
+"""`inspect` finds what a bag has, and says how to mend what it lacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+from numpy.lib import recfunctions
+
+from drive_segment_ros.perception.calibration import load_calibration
+from offline_training.inspect import inspect
+from offline_training.inspect_table import print_report
+
+SECOND = 1_000_000_000
+
+
+def problems(report) -> str:
+    return '\n'.join(f'{p.what} -> {p.fix}' for p in report.problems)
+
+
+def test_sound_bag_has_no_problems(make_bag):
+    report = inspect(make_bag(count=20))
+    assert problems(report) == ''
+    (camera,) = report.cameras
+    assert (camera.topic, camera.width, camera.height) == (
+        '/camera/front/image_raw/compressed',
+        160,
+        120,
+    )
+    assert camera.calibration['K'][0][0] == 100.0
+    (lidar,) = report.lidars
+    assert lidar.beams == 32
+    assert lidar.points == 32 * 720
+    assert lidar.first_time_s == pytest.approx(-0.1, abs=1e-3)
+    (pair,) = report.pairs
+    assert pair.transform
+    assert abs(pair.offset_s) == pytest.approx(0.05, abs=1e-6)
+    assert pair.view_time_s == pytest.approx(-0.05, abs=2e-3)
+    assert report.odometry == '/tf: odom -> base_link'
+    rates = {topic.name: topic.rate_hz for topic in report.topics}
+    assert rates['/points'] == pytest.approx(10.0)
+    assert rates['/tf_static'] is None
+    json.dumps(dataclasses.asdict(report), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'cameras': ()}, 'no camera images'),
+        ({'info': False}, 'no camera_info beside it -> record it, or give a calibration file'),
+        ({'calibrated': False}, 'K is all zero'),
+        ({'transforms': False}, "no transform from 'lidar' to 'optical0'"),
+        ({'odometry': False}, 'no odometry -> sweeps cannot be moved'),
+        ({'stamp': lambda _: 0}, '4 of 4 messages have no stamp'),
+        ({'sweep_stamp': lambda s: s + 90 * SECOND}, r'stamps are \d\d\.\d+ s apart'),
+        ({'sweep_stamp': lambda s: s - 90 * SECOND}, r'/points: stored \+90.000 s after'),
+        ({'cloud': lambda p: p[:0]}, 'first sweep has 0 points'),
+        ({'cloud': lambda p: recfunctions.drop_fields(p, 'x')}, 'has no field x'),
+        ({'cloud': lambda p: recfunctions.drop_fields(p, 't')}, 'points carry no time'),
+    ],
+)
+def test_what_is_missing_is_said(make_bag, options, message):
+    assert re.search(message, problems(inspect(make_bag(**options))))
+
+
+def test_nan_cloud_is_said(make_bag):
+    def nan(points):
+        points = points.copy()
+        for name in 'xyz':
+            points[name] = np.nan
+        return points
+
+    assert 'none of them finite' in problems(inspect(make_bag(cloud=nan)))
+
+
+def test_truncated_bag_is_reported_as_far_as_it_goes(make_bag):
+    bag = make_bag(count=20)
+    (file,) = bag.glob('*.mcap')
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    report = inspect(bag)
+    assert 'truncated after' in problems(report)
+    assert 5 <= next(t.count for t in report.topics if t.name == '/points') <= 11
+
+
+def test_calibration_file_round_trip(make_bag, tmp_path):
+    inspect(make_bag(), tmp_path / 'calibration.yaml')
+    tree, cameras = load_calibration(tmp_path / 'calibration.yaml')
+    np.testing.assert_allclose(tree.lookup('lidar', 'optical0')[:3, 3], [0.2, 0.0, -0.2])
+    assert cameras['/camera/front/image_raw/compressed'].K[0, 0] == 100.0
+
+
+def test_table_names_every_topic_in_full(make_bag, capsys):
+    print_report(inspect(make_bag(odometry=False)))
+    out = capsys.readouterr().out
+    assert '/camera/front/image_raw/compressed' in out
+    assert 'no odometry' in out
+
+
+def test_real_drive(real_bag):
+    report = inspect(real_bag)
+    assert problems(report) == ''
+    assert report.lidars[0].beams == 64
+    assert report.pairs[0].offset_s == pytest.approx(-0.05, abs=1e-3)
