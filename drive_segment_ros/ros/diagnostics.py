@@ -12,6 +12,7 @@ from typing import Any
 
 # diagnostic_msgs/DiagnosticStatus levels.
 OK, WARN, ERROR, STALE = range(4)
+_UPDATER_PERIOD = 'diagnostic_updater.period'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,13 +128,15 @@ class Diagnostics:
             updater.setHardwareID(hardware_id)
             for name in self._parts:
                 updater.add(name, self._task(name))
-            self._timer = updater.timer
+            self._publisher, self._timer = updater.publisher, updater.timer
 
     def destroy(self) -> None:
         """Stop publishing."""
         self._node.destroy_timer(self._timer)
-        if self._publisher is not None:
-            self._node.destroy_publisher(self._publisher)
+        self._node.destroy_publisher(self._publisher)
+        # An updater declares it unconditionally, so that a node could never make a second one.
+        if self._node.has_parameter(_UPDATER_PERIOD):
+            self._node.undeclare_parameter(_UPDATER_PERIOD)
 
     def status(self, name: str) -> Status:
         """Ask a part for its status."""
