@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from drive_segment_ros.errors import ParameterError
-from drive_segment_ros.parameters import ParameterInfo, check, describe, from_flat, to_flat
+from drive_segment_ros.parameters import ParameterInfo, describe, from_flat, to_flat
 
 T = TypeVar('T')
 _LINE_LENGTH = 99
@@ -15,6 +15,8 @@ _LINE_LENGTH = 99
 
 class NodeParameters(Generic[T]):
     """The parameters of a node, declared from a dataclass and kept in step with it.
+
+    Made once, in the node's constructor: parameters outlive the lifecycle's states.
 
     Attributes:
         values: the dataclass as it is now; replaced, never changed, when a parameter is set.
@@ -56,7 +58,7 @@ class NodeParameters(Generic[T]):
         try:
             for parameter in ours:
                 info = self._infos[parameter.name]
-                flat[info.name] = check(info, _plain(info, parameter.value))
+                flat[info.name] = _plain(info, parameter.value)
             values = from_flat(self._cls, flat)
             if ours and self._on_change is not None:
                 self._on_change(values)
@@ -133,7 +135,7 @@ def _declare(node: Any, info: ParameterInfo) -> None:
         description=_explained(info),
         additional_constraints='; '.join(_constraints(info)),
         read_only=not info.dynamic,
-        # `1` for `1.0` and an empty list are of another type to ROS; `check` knows better.
+        # `1` for `1.0` and an empty list are of another type to ROS; `from_flat` knows better.
         dynamic_typing=info.type in (float, list),
     )
     if info.minimum is not None and info.maximum is not None:
