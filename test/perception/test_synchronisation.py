@@ -103,6 +103,13 @@ def test_sweep_just_before_the_image_pairs_on_arrival():
             assert [(p.image, p.sweep) for p in pairs] == [(k, k)]
 
 
+def test_lost_sweeps_that_hide_the_period_cost_no_image():
+    """Three gaps of 400 ms promise none sooner than 200 ms; the next comes after 100."""
+    events = [('sweep', 400 * k) for k in range(4)]
+    events += [('camera', 1290), ('sweep', 1300), ('camera', 1400)]
+    assert stamps(play(Matcher(), events)) == [(1290, 1300)]
+
+
 def test_fast_camera_gives_each_sweep_its_nearest_image():
     events = [('camera', 33 * k) for k in range(31)] + [('sweep', 100 * k) for k in range(10)]
     pairs = play(Matcher(), sorted(events, key=lambda event: event[1]))

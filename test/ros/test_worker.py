@@ -110,5 +110,5 @@ def test_finished_item_is_freed_while_idle():
     worker.submit(item)
     del item
     assert worker.wait_idle(5)
-    worker.close()
     assert alive() is None
+    worker.close()
