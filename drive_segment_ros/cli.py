@@ -1,0 +1,336 @@
+"""The `drive-segment` command: each subcommand is one short function around library code.
+
+Heavy imports are inside the functions, so that `--help` is quick and a command needs only what it
+uses. Results go to standard output, everything else to standard error; with `--json` standard
+output is one object. Problems are one line and exit code 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import drive_segment_ros
+from drive_segment_ros.errors import DriveSegmentError
+
+app = typer.Typer(
+    name='drive-segment',
+    help='Semantic segmentation learnt from driving: camera and LiDAR in, no labels needed.',
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+INTERRUPTED = 130
+
+AsJson = Annotated[bool, typer.Option('--json', help='Print one JSON object and nothing else.')]
+Bag = Annotated[Path, typer.Argument(help='Bag folder, .mcap or .db3 file.')]
+Params = Annotated[
+    Path | None, typer.Option('--params', help='Parameters, YAML with dotted or nested names.')
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(help='Calibration file, as `inspect --calibration` writes it.'),
+]
+
+
+def main() -> None:
+    """Run the command: the entry point."""
+    app()
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Register a subcommand, named like the function, whose errors are one line."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        _log_to_stderr()
+        try:
+            function(*args, **kwargs)
+        except DriveSegmentError as err:
+            fail(str(err))
+        except BrokenPipeError:
+            raise  # the reader of our output has enough, such as `head`; Typer ends quietly
+        except OSError as err:
+            # Library code names what it was doing; this is what no one expected, such as a full
+            # disk under a temporary file.
+            where = f'{err.filename}: ' if err.filename else ''
+            fail(f'{where}{err.strerror or err}')
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+    return app.command()(guarded)
+
+
+def fail(message: str) -> None:
+    """End with a one-line error."""
+    typer.echo(f'drive-segment: error: {" ".join(message.split())}', err=True)
+    raise typer.Exit(1)
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Print a result for machines; paths become strings."""
+    typer.echo(json.dumps(values, default=str, allow_nan=False))
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show progress on standard error; the function yielded takes a name, done and total."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        tasks: dict[str, Any] = {}
+
+        def update(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total)
+
+        yield update
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option('--version', help='Print the version.')] = False,
+) -> None:
+    if version:
+        typer.echo(f'drive-segment {drive_segment_ros.__version__}')
+        raise typer.Exit
+
+
+@command
+def inspect(
+    bag: Bag,
+    calibration: Annotated[
+        Path | None, typer.Option(help='Write the calibration found to this file.')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a bag's topics, rates, clocks and calibration; what is missing and how to mend it."""
+    from offline_training.inspect import inspect as inspect_bag
+    from offline_training.inspect_table import print_report
+
+    report = inspect_bag(bag, calibration)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+    else:
+        print_report(report)
+
+
+@command
+def extract(
+    bags: Annotated[list[Path], typer.Argument(help='Bag folders, .mcap or .db3 files.')],
+    output: Annotated[Path, typer.Option('--output', '-o', help='The dataset to write to.')],
+    camera: Annotated[str, typer.Option(help='Image topic, where there are several.')] = '',
+    lidar: Annotated[str, typer.Option(help='PointCloud2 topic, where there are several.')] = '',
+    max_offset: Annotated[
+        float | None, typer.Option(help='Largest offset of image and sweep that pair, seconds.')
+    ] = None,
+    calibration: Calibration = None,
+    workers: Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)] = 0,
+    scheduler: Annotated[str, typer.Option(help='Address of a dask scheduler to use.')] = '',
+    preview: Annotated[bool, typer.Option('--preview', help='Draw each frame as well.')] = False,
+    resume: Annotated[
+        bool, typer.Option('--resume', help='Go on with drives that were begun.')
+    ] = False,
+    params: Params = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option('--set', metavar='NAME=VALUE', help='Set one parameter.')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn bags into a dataset: every image with its objects, found by the LiDAR."""
+    from drive_segment_ros.parameter_files import read_parameters
+    from offline_training.extract import ExtractOptions, ExtractParameters
+    from offline_training.extract import extract as extract_bags
+
+    settings = list(assignments or [])
+    if max_offset is not None:
+        settings.append(f'sync.max_offset_s={max_offset}')
+    parameters = read_parameters(ExtractParameters, params, settings)
+    options = ExtractOptions(camera, lidar, calibration, workers, scheduler, preview, resume)
+    with progress_bar() as on_progress:
+        report = extract_bags(bags, output, parameters, options, on_progress)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+        return
+    typer.echo(
+        f'{report.frames} frames from {report.images} images and {report.sweeps} sweeps in '
+        f'{report.dataset}, {report.frames_per_second:.1f} frames/s'
+    )
+    for reason, count in sorted(report.dropped.items()):
+        typer.echo(f'  {count} images dropped: {reason}')
+
+
+@command
+def play(
+    bag: Bag,
+    rate: Annotated[float, typer.Option(help='Speed relative to the recording.')] = 1.0,
+    loop: Annotated[bool, typer.Option('--loop', help='Start again at the end.')] = False,
+    clock: Annotated[bool, typer.Option('--clock', help='Publish /clock.')] = False,
+    topic: Annotated[
+        list[str] | None, typer.Option(help='Play this topic; may be repeated. Default: all.')
+    ] = None,
+    wait: Annotated[
+        float | None, typer.Option(help='Longest wait for subscribers, seconds.')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a bag over ROS 2 at its own pace, without a ROS installation."""
+    from drive_segment_ros.nodes.bag_player import PlayParameters
+    from drive_segment_ros.nodes.bag_player import play as play_bag
+    from drive_segment_ros.parameters import from_flat
+
+    values = {'rate': rate, 'loop': loop, 'clock': clock, 'topics': topic or []}
+    if wait is not None:
+        values['wait_for_subscribers'] = wait
+    report = play_bag(bag, from_flat(PlayParameters, values))
+    if as_json:
+        print_json(dataclasses.asdict(report))
+        return
+    typer.echo(f'{sum(report.sent.values())} messages in {report.duration_s:.1f} s')
+    for name, reason in report.skipped.items():
+        typer.echo(f'  {name} not played: {reason}')
+
+
+@command
+def live(
+    node: Annotated[str, typer.Option(help='Which node to run.')] = 'proposals',
+    params: Params = None,
+    calibration: Calibration = None,
+    camera: Annotated[str, typer.Option(help="The camera's namespace.")] = '',
+    remap: Annotated[
+        list[str] | None, typer.Option('--remap', '-r', metavar='FROM:=TO', help='Rename a topic.')
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option(help='Seconds to run; default: until interrupted.')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the nodes, without a ROS installation, until interrupted."""
+    from drive_segment_ros.nodes.live import LiveOptions
+    from drive_segment_ros.nodes.live import live as run_live
+
+    options = LiveOptions(node, params, calibration, camera, remap or (), duration)
+    summary = run_live(options)
+    if as_json:
+        print_json(summary)
+    else:
+        for name, value in summary.items():
+            typer.echo(f'{name}: {value}')
+
+
+@command
+def doctor(as_json: AsJson = False) -> None:
+    """Look at this machine: what is missing, what could be faster."""
+    from drive_segment_ros.doctor import diagnose
+
+    checks = diagnose()
+    if as_json:
+        print_json({'checks': [dataclasses.asdict(check) for check in checks]})
+    else:
+        _print_checks(checks)
+    if any(check.status == 'problem' for check in checks):
+        raise typer.Exit(1)
+
+
+@command
+def bench(
+    suite: Annotated[str, typer.Argument(help='lidar, segments, inference, node, extract or io.')],
+    quick: Annotated[bool, typer.Option('--quick', help='A few runs only: a smoke test.')] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Time the package on this machine; needs the source tree."""
+    results = _benchmark(suite)(quick)
+    if as_json:
+        print_json(results)
+    else:
+        _print_results(results['results'])
+
+
+@command
+def demo(
+    output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the results.')],
+    bag: Annotated[Path | None, typer.Option(help='A bag; default: a simulated drive.')] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go through everything once: extraction, live run, pictures."""
+    from offline_training.demo import demo as run_demo
+
+    report = run_demo(output, bag)
+    if as_json:
+        print_json(report)
+
+
+def _benchmark(suite: str) -> Callable[[bool], dict[str, Any]]:
+    """Return `run` of a file in the source tree's benchmarks folder, which is not installed."""
+    import importlib.util
+
+    folder = Path(drive_segment_ros.__file__).parents[1] / 'benchmarks'
+    path = folder / f'{suite}.py'
+    if not path.is_file():
+        known = sorted(file.stem for file in folder.glob('[a-z]*.py'))
+        raise DriveSegmentError(
+            f'no benchmark {suite!r} in {folder}; there are: {", ".join(known) or "none"} '
+            '(they come with the source tree)'
+        )
+    spec = importlib.util.spec_from_file_location(f'benchmarks.{suite}', path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.run
+
+
+def _print_results(results: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table('benchmark', 'median ms', 'p95 ms', 'runs', 'ratio')
+    for result in results:
+        table.add_row(
+            result['name'],
+            f'{result["median_s"] * 1e3:.2f}',
+            f'{result["p95_s"] * 1e3:.2f}',
+            str(result['runs']),
+            '' if result['ratio'] is None else f'{result["ratio"]:.2f}',
+        )
+    Console().print(table)
+
+
+def _print_checks(checks: list[Any]) -> None:
+    colours = {'ok': typer.colors.GREEN, 'hint': typer.colors.YELLOW, 'problem': typer.colors.RED}
+    for check in checks:
+        status = typer.style(f'{check.status:8}', fg=colours[check.status])
+        advice = f' -> {check.advice}' if check.advice else ''
+        typer.echo(f'{status} {check.name}: {check.detail}{advice}')
+
+
+def _log_to_stderr() -> None:
+    """Send warnings to standard error in the command's form."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter('drive-segment: %(levelname)s: %(message)s'))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,76 @@
+"""Parameter dataclasses from YAML files and `name=value` assignments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from drive_segment_ros.errors import ParameterError
+from drive_segment_ros.parameters import describe, from_flat
+
+T = TypeVar('T')
+
+_ROS_KEY = 'ros__parameters'
+
+
+def read_parameters(cls: type[T], path: Path | None, assignments: Sequence[str] = ()) -> T:
+    """Build a parameter dataclass from a file, then assignments; the rest keeps its default.
+
+    Args:
+        cls: the dataclass.
+        path: YAML with dotted or nested names. A ROS parameter file (`node: ros__parameters:`)
+            will do too; of that, parameters of the node itself are passed over.
+        assignments: `name=value` each, the value written as in YAML.
+
+    Raises:
+        ParameterError: if the file cannot be read, or a name or value is wrong.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = _read(path, {info.name for info in describe(cls)})
+    for assignment in assignments:
+        name, equals, text = assignment.partition('=')
+        if not equals:
+            raise ParameterError(f'{assignment!r} is not of the form name=value')
+        values[name.strip()] = _parse(text, assignment)
+    return from_flat(cls, values)
+
+
+def _read(path: Path, known: set[str]) -> dict[str, Any]:
+    try:
+        content = _parse(path.read_text(encoding='utf-8'), str(path))
+    except (OSError, UnicodeDecodeError) as err:
+        raise ParameterError(f'cannot read parameters {path}: {err}') from err
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ParameterError(f'{path} is no list of parameters; write name: value on each line')
+    nodes = [
+        node[_ROS_KEY]
+        for node in content.values()
+        if isinstance(node, dict) and isinstance(node.get(_ROS_KEY), dict)
+    ]
+    if not nodes:
+        return _flat(content)
+    merged = {name: value for node in nodes for name, value in _flat(node).items()}
+    return {name: value for name, value in merged.items() if name in known}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f'{prefix}{name}.'))
+        else:
+            flat[f'{prefix}{name}'] = value
+    return flat
+
+
+def _parse(text: str, what: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        raise ParameterError(f'{what}: not YAML: {" ".join(str(err).split())}') from err

@@ -1,0 +1,145 @@
+"""The command: what goes to standard output, what to standard error, and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+import drive_segment_ros
+from drive_segment_ros import cli
+from drive_segment_ros.errors import BagError
+
+COMMANDS = ('inspect', 'extract', 'play', 'live', 'doctor', 'bench', 'demo')
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def test_help_names_every_command():
+    out = run('--help').stdout
+    assert all(command in out for command in COMMANDS)
+    for command in COMMANDS:
+        assert run(command, '--help').exit_code == 0
+
+
+def test_version():
+    result = run('--version')
+    assert result.stdout == f'drive-segment {drive_segment_ros.__version__}\n'
+    assert result.exit_code == 0
+
+
+def test_help_needs_no_heavy_module():
+    code = (
+        'import sys; sys.argv = ["drive-segment", "--help"]\n'
+        'from drive_segment_ros.cli import main\n'
+        'try: main()\n'
+        'except SystemExit: pass\n'
+        'print({"numpy", "cv2", "numba", "torch", "rosbags", "rclpy"} & set(sys.modules))'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == 'set()'
+
+
+@pytest.mark.parametrize(
+    ('error', 'line'),
+    [
+        (BagError('drive.mcap: no such\nbag'), 'drive.mcap: no such bag'),
+        (
+            OSError(errno.ENOSPC, 'No space left on device', '/tmp/x'),
+            '/tmp/x: No space left on device',
+        ),
+    ],
+)
+def test_errors_are_one_line_on_standard_error(monkeypatch, error, line):
+    def broken():
+        raise error
+
+    monkeypatch.setattr('drive_segment_ros.doctor.diagnose', broken)
+    result = run('doctor', '--json')
+    assert result.exit_code == 1
+    assert result.stdout == ''
+    assert result.stderr == f'drive-segment: error: {line}\n'
+
+
+def test_a_missing_bag_is_an_error_not_a_traceback(tmp_path):
+    for command in (('inspect',), ('inspect', '--json')):
+        result = run(*command, tmp_path / 'none')
+        assert result.exit_code == 1
+        assert result.stderr.count('\n') == 1
+        assert 'no such bag' in result.stderr
+
+
+def test_wrong_usage_is_exit_code_2():
+    assert run('inspect').exit_code == 2
+    assert run('nonsense').exit_code == 2
+
+
+def test_interrupt_is_exit_code_130(tmp_path):
+    code = (
+        'import time, drive_segment_ros.doctor as doctor\n'
+        'from drive_segment_ros.cli import main\n'
+        'import sys; sys.argv = ["drive-segment", "doctor"]\n'
+        'def diagnose(): print("waiting", flush=True); time.sleep(60)\n'
+        'doctor.diagnose = diagnose\n'
+        'main()'
+    )
+    with subprocess.Popen(
+        [sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == 'waiting\n'
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == cli.INTERRUPTED
+    assert 'Traceback' not in err
+
+
+def test_doctor_prints_one_object_and_fails_on_a_problem(monkeypatch):
+    from drive_segment_ros.doctor import Check
+
+    checks = [Check('Python', 'ok', '3.11')]
+    monkeypatch.setattr('drive_segment_ros.doctor.diagnose', lambda: checks)
+    result = run('doctor', '--json')
+    assert json.loads(result.stdout)['checks'][0]['detail'] == '3.11'
+    assert result.exit_code == 0
+    checks.append(Check('numba', 'problem', 'not installed', 'pip install numba'))
+    result = run('doctor')
+    assert result.exit_code == 1
+    assert 'numba: not installed -> pip install numba' in result.stdout
+
+
+@pytest.fixture
+def benchmarks(tmp_path, monkeypatch):
+    folder = tmp_path / 'benchmarks'
+    folder.mkdir()
+    package = tmp_path / 'drive_segment_ros' / '__init__.py'
+    monkeypatch.setattr(drive_segment_ros, '__file__', str(package))
+    (folder / 'lidar.py').write_text(
+        'def run(quick):\n'
+        '    result = {"name": "lidar.chain", "median_s": 0.0065, "p95_s": 0.007,\n'
+        '              "runs": 2 if quick else 50, "peer": False, "ratio": None}\n'
+        '    return {"results": [result]}\n'
+    )
+    return folder
+
+
+def test_bench_runs_a_file_of_the_source_tree(benchmarks):
+    result = run('bench', 'lidar', '--quick', '--json')
+    assert json.loads(result.stdout)['results'][0]['runs'] == 2
+    assert '6.50' in run('bench', 'lidar').stdout
+
+
+def test_bench_names_the_suites_there_are(benchmarks):
+    result = run('bench', 'coffee')
+    assert result.exit_code == 1
+    assert "no benchmark 'coffee'" in result.stderr
+    assert 'there are: lidar' in result.stderr

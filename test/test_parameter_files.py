@@ -1,0 +1,72 @@
+"""Parameter files: flat, nested, ROS's own layout, and assignments over them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from drive_segment_ros.errors import ParameterError
+from drive_segment_ros.parameter_files import read_parameters
+from drive_segment_ros.parameters import parameter
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    beta_deg: float = parameter(10.0, 'an angle', minimum=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    name: str = parameter('auto', 'a name')
+    inner: Inner = dataclasses.field(default_factory=Inner)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'inner.beta_deg: 8',
+        'inner: {beta_deg: 8.0}',
+        '/**:\n  ros__parameters:\n    inner:\n      beta_deg: 8.0\n    a_node_parameter: 3\n',
+    ],
+)
+def test_all_layouts_mean_the_same(tmp_path, text):
+    path = tmp_path / 'params.yaml'
+    path.write_text(text)
+    assert read_parameters(Outer, path) == Outer(inner=Inner(8.0))
+
+
+def test_assignments_win_over_the_file(tmp_path):
+    path = tmp_path / 'params.yaml'
+    path.write_text('name: a\ninner: {beta_deg: 8.0}\n')
+    assert read_parameters(Outer, path, ['inner.beta_deg=5']) == Outer('a', Inner(5.0))
+    assert read_parameters(Outer, None, ['name=x=y']) == Outer('x=y')
+
+
+def test_an_empty_file_keeps_the_defaults(tmp_path):
+    (tmp_path / 'params.yaml').write_text('# nothing\n')
+    assert read_parameters(Outer, tmp_path / 'params.yaml') == Outer()
+
+
+@pytest.mark.parametrize(
+    ('text', 'assignments', 'message'),
+    [
+        ('inner: {alpha: 1}', [], "unknown parameter 'inner.alpha'"),
+        ('- 1', [], 'is no list of parameters'),
+        ('a: [', [], 'not YAML'),
+        ('', ['inner.beta_deg'], 'not of the form name=value'),
+        ('', ['inner.beta_deg=-1'], 'minimum 0'),
+        ('', ['inner.beta_deg=["'], 'not YAML'),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, text, assignments, message):
+    path = tmp_path / 'params.yaml'
+    path.write_text(text)
+    with pytest.raises(ParameterError, match=message) as error:
+        read_parameters(Outer, path, assignments)
+    assert '\n' not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ParameterError, match=r'none\.yaml'):
+        read_parameters(Outer, tmp_path / 'none.yaml')
