@@ -110,6 +110,26 @@ def test_manifest_names_only_keys_that_rosdep_knows() -> None:
     assert named <= ROSDEP_KEYS
 
 
+def test_every_dependency_is_pinned() -> None:
+    calls = (
+        node
+        for node in ast.walk(ast.parse((ROOT / 'setup.py').read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'setup'
+    )
+    keywords = {keyword.arg: keyword.value for keyword in next(calls).keywords}
+    extras = ast.literal_eval(keywords['extras_require'])
+    needed = {
+        re.split('[<>=!~]', requirement)[0].lower()
+        for requirements in [ast.literal_eval(keywords['install_requires']), *extras.values()]
+        for requirement in requirements
+    }
+    lines = (ROOT / 'constraints.txt').read_text().splitlines()
+    pinned = {line.split('==')[0] for line in lines if not line.startswith('#')}
+    # TensorRT has to fit the vehicle's GPU and driver, so the vehicle chooses its version.
+    assert needed - pinned == {'tensorrt'}
+    assert 'torch' not in str(ast.literal_eval(keywords['install_requires']))
+
+
 def test_one_version_everywhere() -> None:
     version = MANIFEST.findtext('version')
     changelog = (ROOT / 'CHANGELOG.rst').read_text(encoding='utf-8')
@@ -136,6 +156,7 @@ def test_readme_opens_with_two_commands_that_make_knows() -> None:
 
 def test_commands_named_in_the_readme_exist() -> None:
     import typer
+
     from drive_segment_ros.cli import app
 
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
