@@ -1,8 +1,8 @@
 """Which image belongs to which LiDAR sweep: a matcher that live nodes and offline tools share.
 
 The rule, per camera: an image takes the nearest free sweep within `max_offset_s`, unless a later
-image is nearer to that sweep and would choose it too; then it falls back on an earlier free sweep
-or is dropped. A sweep may serve several cameras but only one image of each.
+image is nearer to that sweep and would choose it too; then it takes the next nearest free sweep or
+is dropped. A sweep may serve several cameras but only one image of each.
 
 Whatever the rule needs to know about the future it waits for, so pairs depend on the order of
 stamps inside each stream and never on how streams interleave on arrival: a drive pairs alike on
@@ -335,19 +335,21 @@ class Matcher:
         if margin <= 0:
             return False
         sweeps = self._sweeps.items
-        following = bisect.bisect_right(sweeps, sweep.key, key=key_of)
+        earlier = sweeps[: bisect.bisect_left(sweeps, sweep.key, key=key_of)]
+        free = [other for other in earlier if camera not in other.taken_by]
 
         def is_rival(other: Item) -> bool:
-            distance = other.key - sweep.key
-            if abs(distance) >= margin:
+            distance = abs(other.key - sweep.key)
+            if distance >= margin or any(abs(other.key - s.key) <= distance for s in free):
                 return False
-            if distance <= 0:
-                return True
-            # It came after the sweep, so the next one may suit it better.
-            limit = other.key + distance - 1
-            better = successor(
-                sweeps, following, limit, lambda s: camera not in s.taken_by, final=final
+            # The next sweep may suit it as well as this one, or better.
+            following = successor(
+                sweeps,
+                len(earlier) + 1,
+                other.key + distance + _JITTER_NS,
+                lambda s: camera not in s.taken_by,
+                final=final,
             )
-            return better is None
+            return following is None
 
         return successor(images, 1, sweep.key + margin - 1, is_rival, final=final) is not None

@@ -110,6 +110,11 @@ def test_lost_sweeps_that_hide_the_period_cost_no_image():
     assert stamps(play(Matcher(), events)) == [(1290, 1300)]
 
 
+def test_image_keeps_its_sweep_if_the_later_one_has_another_as_near():
+    events = [('camera', 0), ('sweep', 18), ('camera', 33), ('sweep', 48)]
+    assert stamps(play(Matcher(), events)) == [(0, 18), (33, 48)]
+
+
 def test_fast_camera_gives_each_sweep_its_nearest_image():
     events = [('camera', 33 * k) for k in range(31)] + [('sweep', 100 * k) for k in range(10)]
     pairs = play(Matcher(), sorted(events, key=lambda event: event[1]))
