@@ -1,0 +1,52 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.dataset.frame import encode_png
+from drive_segment_ros.errors import DatasetError
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, sync it and rename it; its folder is made if missing.
+
+    Raises:
+        DatasetError: if it cannot be written; nothing of it stays then.
+    """
+    temporary = ''
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
+        with os.fdopen(file, 'wb') as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp's files are private; these are as readable as any other.
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as err:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise DatasetError(
+            f'cannot write {path}: {err.strerror}; free some space or choose another folder'
+        ) from err
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write an object as indented JSON, atomically."""
+    write_atomic(path, (json.dumps(content, indent=2, allow_nan=False) + '\n').encode())
+
+
+def write_png(path: Path, image: NDArray[Any]) -> None:
+    """Write an image (H, W) or BGR (H, W, 3), uint8 or uint16, as PNG, atomically."""
+    write_atomic(path, encode_png(np.ascontiguousarray(image)))

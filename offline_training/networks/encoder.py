@@ -1,0 +1,123 @@
+"""Vision transformer encoder with a patch stem or a convolutional stem."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from offline_training.networks.blocks import Block, initialise
+
+# The stem's finest map is DETAIL_STRIDE pixels a cell: fine enough for poles and kerbs at 288x512.
+DETAIL_STRIDE = 4
+DETAIL_CHANNELS = 64
+
+
+class PatchStem(nn.Module):
+    """One linear map a patch, as in ViT; offers no detail map."""
+
+    def __init__(self, width: int, patch: int) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(3, width, patch, patch)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, None]:
+        """Return patches (B, width, H / patch, W / patch) of (B, 3, H, W), and no detail."""
+        return self.projection(images), None
+
+
+class ConvStem(nn.Module):
+    """Strided convolutions down to stride 16: learns from few images what a patch stem cannot.
+
+    Early convolutions help transformers see better (Xiao et al., NeurIPS 2021, arXiv 2106.14881).
+    Group norm rather than batch norm, so that an image's result never depends on its batch.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fine = nn.Sequential(*_downscale(3, 32), *_downscale(32, DETAIL_CHANNELS))
+        self.coarse = nn.Sequential(
+            *_downscale(DETAIL_CHANNELS, 128), *_downscale(128, 256), nn.Conv2d(256, width, 1)
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return patches (B, width, H / 16, W / 16) and detail (B, 64, H / 4, W / 4)."""
+        detail = self.fine(images)
+        return self.coarse(detail), detail
+
+
+class VisionTransformer(nn.Module):
+    """Image to patch tokens.
+
+    Args:
+        grid: rows and columns of patches the position embedding is made for; other inputs get it
+            resized.
+        width: channels a token.
+        depth: number of transformer blocks.
+        heads: attention heads a block.
+        patch: pixels a patch, in both directions.
+        stem: `conv` (patch 16 only) or `patch`.
+        registers: extra tokens without a position, as DINOv2 with registers has.
+    """
+
+    def __init__(
+        self,
+        grid: tuple[int, int],
+        width: int,
+        depth: int,
+        heads: int,
+        patch: int = 16,
+        stem: str = 'conv',
+        registers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.width = width
+        self.patch = patch
+        self.stem: nn.Module = ConvStem(width) if stem == 'conv' else PatchStem(width, patch)
+        self.position = nn.Parameter(torch.zeros(1, grid[0] * grid[1], width))
+        # The class token and any registers; the class token's position is part of its value.
+        self.prefix = nn.Parameter(torch.zeros(1, 1 + registers, width))
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.apply(initialise)
+        nn.init.trunc_normal_(self.position, std=0.02)
+        nn.init.trunc_normal_(self.prefix, std=0.02)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Encode.
+
+        Args:
+            images: (B, 3, H, W), normalised; H and W multiples of the patch.
+
+        Returns:
+            Tokens (B, width, H / patch, W / patch) and the stem's detail map or None.
+        """
+        patches, detail = self.stem(images)
+        rows, columns = patches.shape[-2:]
+        tokens = patches.flatten(2).transpose(1, 2) + self._position(rows, columns)
+        prefix = self.prefix.expand(len(images), -1, -1).to(tokens.dtype)
+        tokens = torch.cat([prefix, tokens], dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        tokens = self.norm(tokens)[:, self.prefix.shape[1] :]
+        return tokens.transpose(1, 2).unflatten(2, (rows, columns)), detail
+
+    def _position(self, rows: int, columns: int) -> Tensor:
+        if (rows, columns) == self.grid:
+            return self.position
+        return resized_position(self.position, self.grid, (rows, columns))
+
+
+def resized_position(position: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Resize a position embedding (1, rows * columns, width) to another grid, bicubically."""
+    grid = position.transpose(1, 2).unflatten(2, old)
+    grid = functional.interpolate(grid, size=new, mode='bicubic', align_corners=False)
+    return grid.flatten(2).transpose(1, 2)
+
+
+def _downscale(channels_in: int, channels_out: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1, bias=False),
+        nn.GroupNorm(8, channels_out),
+        nn.GELU(),
+    ]

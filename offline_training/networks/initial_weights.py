@@ -1,0 +1,107 @@
+"""Initial encoder weights from a published backbone: ViT, DINO or DINOv2 through transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from drive_segment_ros.errors import ModelError
+from offline_training.networks.encoder import resized_position
+from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
+
+# Our name of a block's tensors -> transformers' names, of version 5 and of version 4.
+_BLOCK_NAMES = {
+    'norm1': ('norm1', 'layernorm_before'),
+    'norm2': ('norm2', 'layernorm_after'),
+    'query': ('attention.q_proj', 'attention.attention.query'),
+    'key': ('attention.k_proj', 'attention.attention.key'),
+    'value': ('attention.v_proj', 'attention.attention.value'),
+    'projection': ('attention.o_proj', 'attention.output.dense'),
+    'mlp.0': ('mlp.fc1', 'intermediate.dense'),
+    'mlp.2': ('mlp.fc2', 'output.dense'),
+}
+
+
+def network_from_backbone(backbone: Any, classes: int, height: int, width: int) -> Segmenter:
+    """Build a Segmenter of a backbone's shape whose encoder computes what the backbone computes.
+
+    The decoder starts at random. DINOv2's layer scale is folded into the projections it follows.
+
+    Args:
+        backbone: a transformers ViTModel, Dinov2Model or Dinov2WithRegistersModel.
+        classes: number of pseudo-classes.
+        height, width: network input, px; the position embedding is resized to it.
+
+    Raises:
+        ModelError: for other kinds of backbone, or an input that does not fit its patch.
+    """
+    config = backbone.config
+    if config.model_type not in ('vit', 'dinov2', 'dinov2_with_registers') or getattr(
+        config, 'use_swiglu_ffn', False
+    ):
+        raise ModelError(
+            f'initial weights from a {config.model_type!r} backbone of this shape are not '
+            'supported; use a ViT, DINO or DINOv2 (small, base, large) checkpoint'
+        )
+    configuration = NetworkConfiguration(
+        classes=classes,
+        height=height,
+        width=width,
+        embedding=config.hidden_size,
+        depth=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        patch=config.patch_size,
+        stem='patch',
+        registers=getattr(config, 'num_register_tokens', 0),
+    )
+    network = Segmenter(configuration)
+    weights = encoder_weights(backbone.state_dict(), configuration)
+    network.encoder.load_state_dict(weights)
+    return network
+
+
+def encoder_weights(
+    theirs: Mapping[str, Tensor], configuration: NetworkConfiguration
+) -> dict[str, Tensor]:
+    """Translate a backbone's tensors to the encoder's names, position embedding resized."""
+    embedded = theirs['embeddings.position_embeddings'].float()
+    # Published backbones are trained on squares.
+    side = round((embedded.shape[1] - 1) ** 0.5)
+    prefix = [theirs['embeddings.cls_token'].float() + embedded[:, :1]]
+    if configuration.registers:
+        prefix.append(theirs['embeddings.register_tokens'].float())
+    ours = {
+        'stem.projection.weight': theirs['embeddings.patch_embeddings.projection.weight'],
+        'stem.projection.bias': theirs['embeddings.patch_embeddings.projection.bias'],
+        'position': resized_position(embedded[:, 1:], (side, side), configuration.grid),
+        'prefix': torch.cat(prefix, dim=1),
+        'norm.weight': theirs['layernorm.weight'],
+        'norm.bias': theirs['layernorm.bias'],
+    }
+    for index in range(configuration.depth):
+        ours.update(_block_weights(theirs, index))
+    return ours
+
+
+def _block_weights(theirs: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+    stems = (f'encoder.layer.{index}.', f'layers.{index}.', f'layer.{index}.')
+    stem = next(s for s in stems if any(name.startswith(s) for name in theirs))
+    names = {
+        ours: next(stem + name for name in candidates if stem + name + '.weight' in theirs)
+        for ours, candidates in _BLOCK_NAMES.items()
+    }
+    block = {}
+    for kind in ('weight', 'bias'):
+        part = {ours: theirs[f'{name}.{kind}'].float() for ours, name in names.items()}
+        for scale, scaled in (('layer_scale1', 'projection'), ('layer_scale2', 'mlp.2')):
+            gamma = theirs.get(f'{stem}{scale}.lambda1')
+            if gamma is not None:
+                part[scaled] = part[scaled] * (gamma[:, None] if kind == 'weight' else gamma)
+        qkv = torch.cat([part.pop('query'), part.pop('key'), part.pop('value')])
+        block[f'attention.qkv.{kind}'] = qkv
+        block[f'attention.projection.{kind}'] = part.pop('projection')
+        block.update({f'{name}.{kind}': tensor for name, tensor in part.items()})
+    return {f'blocks.{index}.{name}': tensor for name, tensor in block.items()}

@@ -1,0 +1,122 @@
+"""The whole network: image in, pseudo-class scores out; and its sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from drive_segment_ros.errors import ModelError
+from offline_training.networks.decoder import MaskTransformer
+from offline_training.networks.encoder import VisionTransformer
+
+# ImageNet's colour statistics, which published backbones expect; harmless for any other.
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfiguration:
+    """Everything that fixes a network's tensors; stored with every checkpoint.
+
+    Attributes:
+        classes: number of pseudo-classes.
+        height, width: input size the network is made for, px, multiples of `patch`.
+        embedding: channels a token.
+        depth, heads: of the encoder; the decoder has one block.
+        patch: pixels a patch.
+        stem: `conv` or `patch`.
+        registers: register tokens.
+    """
+
+    classes: int
+    height: int
+    width: int
+    embedding: int
+    depth: int
+    heads: int
+    patch: int = 16
+    stem: str = 'conv'
+    registers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.height % self.patch or self.width % self.patch:
+            raise ModelError(
+                f'network input {self.height}x{self.width} is no multiple of its patch '
+                f'{self.patch}; choose a height and width that are'
+            )
+        if self.stem == 'conv' and self.patch != 16:
+            raise ModelError(f'a convolutional stem has patch 16, not {self.patch}')
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.height // self.patch, self.width // self.patch
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return dataclasses.asdict(self)
+
+
+# tiny is what 20 minutes on two CPU cores can train; small and base are ViT-S and ViT-B.
+SIZES: dict[str, dict[str, int]] = {
+    'tiny': {'embedding': 256, 'depth': 6, 'heads': 4},
+    'small': {'embedding': 384, 'depth': 12, 'heads': 6},
+    'base': {'embedding': 768, 'depth': 12, 'heads': 12},
+}
+
+
+class Segmenter(nn.Module):
+    """Vision transformer encoder and mask transformer decoder.
+
+    Strudel et al., "Segmenter: Transformer for Semantic Segmentation", arXiv 2105.05633.
+    """
+
+    image_mean: Tensor
+    image_std: Tensor
+
+    def __init__(self, configuration: NetworkConfiguration) -> None:
+        super().__init__()
+        c = configuration
+        self.configuration = c
+        self.encoder = VisionTransformer(
+            c.grid, c.embedding, c.depth, c.heads, c.patch, c.stem, c.registers
+        )
+        self.decoder = MaskTransformer(
+            c.classes, c.embedding, max(c.embedding // 64, 1), detailed=c.stem == 'conv'
+        )
+        self.register_buffer('image_mean', torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1))
+        self.register_buffer('image_std', torch.tensor(IMAGE_STD).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Score every cell of the output grid.
+
+        Args:
+            images: (B, 3, H, W) float RGB, 0..1; H and W multiples of the patch.
+
+        Returns:
+            Logits (B, classes, h, w): stride 4 with a convolutional stem, else one a patch.
+        """
+        return self.decoder(*self.encoder((images - self.image_mean) / self.image_std))
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Return logits (B, classes, H, W) at the images' own size, bilinearly upsampled."""
+        return functional.interpolate(
+            self(images), size=images.shape[-2:], mode='bilinear', align_corners=False
+        )
+
+
+def configuration(
+    size: str, classes: int, height: int, width: int, stem: str = 'conv'
+) -> NetworkConfiguration:
+    """Return the configuration of a named size.
+
+    Raises:
+        ModelError: on an unknown size, or an input that is no multiple of the patch.
+    """
+    if size not in SIZES:
+        raise ModelError(f'unknown network size {size!r}; choose from {", ".join(SIZES)}')
+    return NetworkConfiguration(classes, height, width, stem=stem, **SIZES[size])
