@@ -1,0 +1,106 @@
+"""Names and colours of pseudo-classes: a small YAML file that travels with dataset and model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import ModelError
+from offline_training.files import write_atomic
+
+CLASSES_FILE = 'classes.yaml'
+# Steps of the golden ratio keep the hues of neighbouring numbers far apart.
+_GOLDEN_RATIO = 0.6180339887498949
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassName:
+    """One pseudo-class as a person sees it; several may share a name.
+
+    Attributes:
+        name: free text.
+        color: red, green, blue, 0..255.
+    """
+
+    name: str
+    color: tuple[int, int, int]
+
+
+def default_classes(count: int) -> list[ClassName]:
+    """Return numbered names and well separated colours."""
+    import colorsys
+
+    classes = []
+    for index in range(count):
+        hue, value = index * _GOLDEN_RATIO % 1.0, 1.0 - 0.2 * (index % 3)
+        rgb = colorsys.hsv_to_rgb(hue, 0.85 - 0.35 * (index % 2), value)
+        red, green, blue = (round(255 * part) for part in rgb)
+        classes.append(ClassName(f'pseudo_class_{index:02d}', (red, green, blue)))
+    return classes
+
+
+def save_classes(path: Path, classes: list[ClassName]) -> None:
+    """Write the classes' YAML, a line each, atomically."""
+    lines = ['# number: name and colour (red, green, blue) of each pseudo-class']
+    for index, item in enumerate(classes):
+        entry = yaml.safe_dump(
+            {'name': item.name, 'color': list(item.color)}, default_flow_style=True, width=1000
+        )
+        lines.append(f'{index}: {entry.strip()}')
+    write_atomic(path, ('\n'.join(lines) + '\n').encode())
+
+
+def load_classes(path: Path) -> list[ClassName]:
+    """Read the classes' YAML.
+
+    Raises:
+        ModelError: if it is missing, no YAML, or its numbers are not 0, 1, 2, ...
+    """
+    content = _read_yaml(path)
+    if sorted(content) != list(range(len(content))):
+        raise ModelError(f'{path} must number its classes 0, 1, 2, ...')
+    try:
+        return [_class_name(content[index]) for index in range(len(content))]
+    except (KeyError, TypeError, ValueError) as err:
+        raise ModelError(f'{path}: each class needs a name and a color [r, g, b]: {err}') from err
+
+
+def load_names(path: Path) -> dict[int, str]:
+    """Read `number: name` lines, as a person writes them.
+
+    Raises:
+        ModelError: if it is missing or of another form.
+    """
+    content = _read_yaml(path)
+    if not all(isinstance(k, int) and isinstance(v, str) for k, v in content.items()):
+        raise ModelError(f'{path} must hold lines such as "7: road"')
+    return content
+
+
+def palette(classes: list[ClassName]) -> NDArray[np.uint8]:
+    """Return a colour for every label, (256, 3) uint8 RGB, black beyond the classes."""
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(classes)] = [item.color for item in classes]
+    return colours
+
+
+def _class_name(entry: Mapping[str, object]) -> ClassName:
+    red, green, blue = (int(part) for part in entry['color'])  # type: ignore[attr-defined]
+    return ClassName(str(entry['name']), (red, green, blue))
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as err:
+        raise ModelError(f'cannot read {path}: {err.strerror}') from err
+    except yaml.YAMLError as err:
+        raise ModelError(f'{path} is not YAML: {" ".join(str(err).split())}') from err
+    if not isinstance(content, dict):
+        raise ModelError(f'{path} must hold lines such as "7: ..."')
+    return content

@@ -1,0 +1,50 @@
+"""Which frames of a dataset take part: a slice of every drive, in order of time."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+from drive_segment_ros.dataset.reader import Dataset, FrameRecord
+from drive_segment_ros.errors import DatasetError, ParameterError
+
+
+def parse_slice(text: str) -> slice:
+    """Read `first:last`, last excluded, either may be missing; an empty text means all.
+
+    Raises:
+        ParameterError: if it is not of that form.
+    """
+    match = re.fullmatch(r'(-?\d+)?:(-?\d+)?', text or ':')
+    if match is None:
+        raise ParameterError(f'frames are given as FIRST:LAST, such as 0:45; got {text!r}')
+    first, last = (int(group) if group else None for group in match.groups())
+    return slice(first, last)
+
+
+def select_frames(dataset: Dataset, frames: str = '') -> list[list[FrameRecord]]:
+    """Return the chosen frames, one list a drive.
+
+    Raises:
+        ParameterError: if `frames` is not a slice.
+        DatasetError: if it chooses none.
+    """
+    chosen = parse_slice(frames)
+    selection = [drive.frames[chosen] for drive in dataset.drives]
+    if not any(selection):
+        raise DatasetError(f'{dataset.path}: frames {frames or ":"} holds no frame')
+    return selection
+
+
+def fingerprint(frames: Sequence[FrameRecord]) -> str:
+    """Return a hash of frames and their pseudo-labels, which tells data sets apart.
+
+    Stamps, drives and the pseudo-label files' bytes; images are as received and follow the stamp.
+    """
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(f'{frame.image_path.parent.parent.name}/{frame.stamp_ns}\n'.encode())
+        if frame.pseudo_label_path.exists():
+            digest.update(frame.pseudo_label_path.read_bytes())
+    return digest.hexdigest()[:16]

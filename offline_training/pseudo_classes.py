@@ -1,0 +1,258 @@
+"""Pseudo-classes: look-alike segments of all frames, found by k-means, drawn as pseudo-labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from drive_segment_ros.perception.proposals import KINDS
+from numpy.typing import NDArray
+
+from drive_segment_ros.dataset.reader import Dataset, FrameRecord
+from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.parameters import parameter, to_flat
+from offline_training.classes import CLASSES_FILE, default_classes, save_classes
+from offline_training.features import Features, Scaling, choose_features, stack
+from offline_training.files import write_json, write_png
+from offline_training.frame_selection import parse_slice, select_frames
+from offline_training.gallery import write_galleries
+from offline_training.kmeans import kmeans, nearest
+from offline_training.training_set import IGNORE_LABEL
+
+PSEUDO_CLASSES_FOLDER = 'pseudo_classes'
+# Statistics a person names a class by: medians of these proposal arrays.
+_DESCRIBED = (
+    'height_min',
+    'height_max',
+    'extent_long',
+    'extent_short',
+    'extent_vertical',
+    'range',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelParameters:
+    """How pseudo-classes are found."""
+
+    classes: int = parameter(
+        30, 'Number of pseudo-classes K; 30 as published.', minimum=2, maximum=254
+    )
+    features: str = parameter(
+        'auto', 'auto, descriptor, or a transformers backbone by name or folder.'
+    )
+    frames: str = parameter(
+        '', 'Frames of each drive the classes are learned from, FIRST:LAST; all get labels.'
+    )
+    follow_tracks: bool = parameter(
+        True, 'One class for an object through time: its segments share their mean features.'
+    )
+    restarts: int = parameter(10, 'k-means starts; the tightest result is taken.', minimum=1)
+    seed: int = parameter(0, 'Of k-means.', minimum=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentTable:
+    """Every segment of a dataset, a row each.
+
+    Attributes:
+        frame: (S,) index of its frame.
+        id: (S,) its id in that frame.
+        kind: (S,) index into `KINDS`.
+        pixels: (S,) pixels it covers.
+        track: (S,) a number for each object followed through time; alone where not followed.
+        features: columns by group, each (S, D_group).
+        described: columns for the statistics, each (S,), NaN where unknown.
+    """
+
+    frame: NDArray[np.int64]
+    id: NDArray[np.int64]
+    kind: NDArray[np.uint8]
+    pixels: NDArray[np.int64]
+    track: NDArray[np.int64]
+    features: dict[str, NDArray[np.float32]]
+    described: dict[str, NDArray[np.float32]]
+
+
+def label(
+    dataset: Path,
+    parameters: LabelParameters,
+    progress: Callable[[str], Callable[[Iterable], Iterable]],
+) -> dict[str, Any]:
+    """Find pseudo-classes and write `pseudo_label/*.png`, galleries and statistics.
+
+    Args:
+        dataset: folder of drives.
+        parameters: how.
+        progress: makes a function that shows how far an iteration has come, from its name.
+
+    Returns:
+        `dataset`, `classes`, `features`, `frames`, `segments`, `labelled_fraction`, `inertia`.
+
+    Raises:
+        DatasetError: if there is no segment to cluster.
+    """
+    drives = select_frames(Dataset(dataset))
+    frames = [frame for drive in drives for frame in drive]
+    features = choose_features(parameters.features)
+    table = collect(drives, features, progress('describing'))
+    learned = _in_slice(drives, parse_slice(parameters.frames))[table.frame]
+    if not learned.any():
+        raise DatasetError(f'{dataset}: no segments to cluster; extract found none')
+    assigned, inertia = cluster(table, learned, parameters)
+    folder = dataset / PSEUDO_CLASSES_FOLDER
+    labelled = write_pseudo_labels(frames, table, assigned, progress('labelling'))
+    save_classes(folder / CLASSES_FILE, default_classes(parameters.classes))
+    write_galleries(folder / 'gallery', frames, table, assigned, parameters.classes)
+    report = {
+        'dataset': str(dataset),
+        'classes': parameters.classes,
+        'features': features.name,
+        'frames': len(frames),
+        'segments': len(table.id),
+        'labelled_fraction': round(labelled, 4),
+        'inertia': round(inertia, 6),
+    }
+    statistics = class_statistics(table, assigned, parameters.classes)
+    write_json(
+        folder / 'statistics.json',
+        {**report, 'parameters': to_flat(parameters), 'class_statistics': statistics},
+    )
+    return report
+
+
+def collect(
+    drives: Sequence[Sequence[FrameRecord]],
+    features: Features,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> SegmentTable:
+    """Describe all segments of all frames; segments without a pixel are left out."""
+    owner = [(number, frame) for number, drive in enumerate(drives) for frame in drive]
+    columns: dict[str, list[NDArray[Any]]] = {
+        name: [] for name in ('frame', 'id', 'kind', 'pixels', 'drive', 'track', *_DESCRIBED)
+    }
+    described: list[dict[str, NDArray[np.float32]]] = []
+    for index, (drive, frame) in enumerate(progress(owner)):
+        segment, proposals = frame.segment(), frame.proposals()
+        pixels = np.bincount(segment.ravel(), minlength=65536)[proposals['id']]
+        seen = pixels > 0
+        proposals = {name: array[seen] for name, array in proposals.items()}
+        count = int(seen.sum())
+        described.append(features(frame.image(), segment, proposals))
+        row = {
+            'frame': np.full(count, index),
+            'drive': np.full(count, drive),
+            'pixels': pixels[seen],
+            'track': proposals.get('track', np.full(count, -1)),
+            **{name: proposals[name] for name in ('id', 'kind')},
+            **{name: proposals.get(name, np.full(count, np.nan)) for name in _DESCRIBED},
+        }
+        for name, values in row.items():
+            columns[name].append(values)
+    whole = {name: np.concatenate(parts) for name, parts in columns.items()}
+    return SegmentTable(
+        frame=whole['frame'].astype(np.int64),
+        id=whole['id'].astype(np.int64),
+        kind=whole['kind'].astype(np.uint8),
+        pixels=whole['pixels'].astype(np.int64),
+        track=unique_tracks(whole['drive'], whole['track']),
+        features=stack(described),
+        described={name: whole[name].astype(np.float32) for name in _DESCRIBED},
+    )
+
+
+def unique_tracks(drive: NDArray[np.integer], track: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Number objects through all drives, contiguous from 0; a track of -1 is an object alone."""
+    alone = track < 0
+    keys = np.stack([drive, np.where(alone, -1 - np.arange(len(track)), track)], axis=1)
+    _, number = np.unique(keys, axis=0, return_inverse=True)
+    return number.reshape(-1).astype(np.int64)
+
+
+def cluster(
+    table: SegmentTable, learned: NDArray[np.bool_], parameters: LabelParameters
+) -> tuple[NDArray[np.intp], float]:
+    """Assign a pseudo-class to every segment.
+
+    Args:
+        table: all segments.
+        learned: (S,) which of them the classes are learned from.
+        parameters: how.
+
+    Returns:
+        (S,) pseudo-class of each segment, and the inertia of the segments learned from.
+    """
+    scaling = Scaling.learn({name: part[learned] for name, part in table.features.items()})
+    values = scaling.apply(table.features)
+    if parameters.follow_tracks:
+        values = track_means(values, table.track)
+    clusters = kmeans(
+        values[learned], parameters.classes, parameters.seed, restarts=parameters.restarts
+    )
+    assigned, _ = nearest(values, clusters.centres)
+    return assigned, clusters.inertia
+
+
+def track_means(values: NDArray[np.float32], track: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Replace each row by the mean of its track's rows, (S, D)."""
+    count = np.bincount(track)
+    sums = np.stack([np.bincount(track, column) for column in values.T], axis=1)
+    return (sums / count[:, None])[track].astype(np.float32)
+
+
+def write_pseudo_labels(
+    frames: Sequence[FrameRecord],
+    table: SegmentTable,
+    assigned: NDArray[np.intp],
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> float:
+    """Write each frame's pseudo-label; return the share of pixels that got a class."""
+    order = np.argsort(table.frame, kind='stable')
+    bounds = np.searchsorted(table.frame[order], np.arange(len(frames) + 1))
+    known = total = 0
+    for index, frame in enumerate(progress(frames)):
+        rows = order[bounds[index] : bounds[index + 1]]
+        class_of_id = np.full(65536, IGNORE_LABEL, np.uint8)
+        class_of_id[table.id[rows]] = assigned[rows]
+        pseudo_label = class_of_id[frame.segment()]
+        write_png(frame.pseudo_label_path, pseudo_label)
+        known += int((pseudo_label != IGNORE_LABEL).sum())
+        total += pseudo_label.size
+    return known / max(total, 1)
+
+
+def class_statistics(
+    table: SegmentTable, assigned: NDArray[np.intp], classes: int
+) -> list[dict[str, Any]]:
+    """Describe each class in numbers: how much of it there is, its kinds, heights and sizes."""
+    statistics = []
+    for number in range(classes):
+        rows = assigned == number
+        entry: dict[str, Any] = {
+            'class': number,
+            'segments': int(rows.sum()),
+            'objects': len(np.unique(table.track[rows])),
+            'pixels': int(table.pixels[rows].sum()),
+            'kinds': {
+                kind: int((table.kind[rows] == index).sum()) for index, kind in enumerate(KINDS)
+            },
+        }
+        for name, column in table.described.items():
+            known = column[rows][np.isfinite(column[rows])]
+            if len(known):
+                entry[f'{name}_m'] = round(float(np.median(known)), 2)
+        statistics.append(entry)
+    return statistics
+
+
+def _in_slice(drives: Sequence[Sequence[FrameRecord]], chosen: slice) -> NDArray[np.bool_]:
+    """Return for every frame of all drives whether its drive's slice holds it."""
+    inside = []
+    for drive in drives:
+        flags = np.zeros(len(drive), bool)
+        flags[chosen] = True
+        inside.append(flags)
+    return np.concatenate(inside)

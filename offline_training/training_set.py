@@ -1,0 +1,154 @@
+"""Frames decoded once at network size, and what the network is to answer in each region of them.
+
+The arrays are memory-mapped files in the run's folder: the page cache holds them in RAM as long as
+they fit, several processes share them, and a set larger than memory still trains.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.dataset.reader import FrameRecord
+from drive_segment_ros.errors import DatasetError
+from offline_training.resizing import resize_image, resize_labels
+
+IGNORE_LABEL = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionTargets:
+    """What is known about one frame.
+
+    Attributes:
+        regions: (H, W) int32 region per pixel, an index into the two below.
+        probability: (R, K) float16 soft target of each region.
+        weight: (R,) float32 how much a pixel of it counts; 0 is unknown.
+    """
+
+    regions: NDArray[np.int32]
+    probability: NDArray[np.float16]
+    weight: NDArray[np.float32]
+
+
+class FrameImages:
+    """Images of a fixed list of frames, (N, H, W, 3) uint8 RGB, memory-mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open what `create` wrote."""
+        self.array: NDArray[np.uint8] = np.load(folder / 'images.npy', mmap_mode='r')
+
+    @staticmethod
+    def create(
+        folder: Path,
+        frames: Sequence[FrameRecord],
+        height: int,
+        width: int,
+        progress: Callable[[Iterable], Iterable] = iter,
+    ) -> FrameImages:
+        """Decode and resize frames, unless `folder` holds them already."""
+
+        def fill(temporary: Path) -> None:
+            images = np.lib.format.open_memmap(
+                temporary / 'images.npy', 'w+', np.uint8, (len(frames), height, width, 3)
+            )
+            for index, frame in enumerate(progress(frames)):
+                images[index] = resize_image(frame.image(), height, width)[..., ::-1]
+
+        create_folder(folder, fill)
+        return FrameImages(folder)
+
+
+class FrameTargets:
+    """Region targets of a fixed list of frames, memory-mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open what `create` wrote."""
+        self.regions: NDArray[np.int32] = np.load(folder / 'regions.npy', mmap_mode='r')
+        self.probability: NDArray[np.float16] = np.load(folder / 'probability.npy', mmap_mode='r')
+        self.weight: NDArray[np.float32] = np.load(folder / 'weight.npy', mmap_mode='r')
+        self.first: NDArray[np.int64] = np.load(folder / 'first.npy')
+
+    def __len__(self) -> int:
+        return len(self.regions)
+
+    def __getitem__(self, index: int) -> RegionTargets:
+        rows = slice(self.first[index], self.first[index + 1])
+        return RegionTargets(self.regions[index], self.probability[rows], self.weight[rows])
+
+    @staticmethod
+    def create(folder: Path, count: int, targets: Iterable[RegionTargets]) -> FrameTargets:
+        """Write `count` targets, unless `folder` holds them already (`targets` is unused then)."""
+
+        def fill(temporary: Path) -> None:
+            regions: NDArray[np.int32] | None = None
+            probability, weight, first = [], [], [0]
+            for index, target in enumerate(targets):
+                if regions is None:
+                    shape = (count, *target.regions.shape)
+                    regions = np.lib.format.open_memmap(
+                        temporary / 'regions.npy', 'w+', np.int32, shape
+                    )
+                regions[index] = target.regions
+                probability.append(target.probability.astype(np.float16))
+                weight.append(target.weight.astype(np.float32))
+                first.append(first[-1] + len(target.weight))
+            np.save(temporary / 'probability.npy', np.concatenate(probability))
+            np.save(temporary / 'weight.npy', np.concatenate(weight))
+            np.save(temporary / 'first.npy', np.array(first, np.int64))
+
+        create_folder(folder, fill)
+        return FrameTargets(folder)
+
+
+def pseudo_label_targets(
+    label: NDArray[np.uint8], classes: int, height: int, width: int
+) -> RegionTargets:
+    """Return a frame's pseudo-label as targets: a region per class, pixels without one unknown.
+
+    Args:
+        label: (h, w) uint8 pseudo-class, 255 unknown.
+        classes: number of pseudo-classes K.
+        height, width: network input, px.
+
+    Raises:
+        DatasetError: if the label holds a class beyond K.
+    """
+    resized = resize_labels(label, height, width)
+    known = resized != IGNORE_LABEL
+    if resized[known].max(initial=0) >= classes:
+        raise DatasetError(
+            f'a pseudo-label holds class {resized[known].max()} of {classes}; run label again'
+        )
+    regions = np.where(known, resized, classes).astype(np.int32)
+    probability = np.eye(classes + 1, classes, dtype=np.float16)
+    weight = np.ones(classes + 1, np.float32)
+    weight[classes] = 0.0
+    return RegionTargets(regions, probability, weight)
+
+
+def create_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Make a folder whose content is either complete or not there; nothing happens if it is.
+
+    Raises:
+        DatasetError: if it cannot be written.
+    """
+    if folder.exists():
+        return
+    temporary = folder.with_name(f'.{folder.name}.{os.getpid()}')
+    try:
+        temporary.mkdir(parents=True)
+        fill(temporary)
+        os.replace(temporary, folder)
+    except OSError as err:
+        raise DatasetError(
+            f'cannot write {folder}: {err.strerror}; free some space or choose another folder'
+        ) from err
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,79 @@
+"""A painted drive: pictures of sky, road, cars and trees whose answer is known."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drive_segment_ros.dataset.frame import Frame, encode_png
+from drive_segment_ros.dataset.writer import DriveWriter
+
+THINGS = ('road', 'sky', 'car', 'tree')
+COLOURS = {
+    'road': (90, 90, 90),
+    'sky': (220, 180, 120),
+    'car': (40, 40, 200),
+    'tree': (40, 130, 50),
+}
+KINDS = {'road': 1, 'sky': 2, 'car': 0, 'tree': 0}
+HEIGHTS_M = {'road': 0.1, 'sky': np.nan, 'car': 1.5, 'tree': 6.0}
+HEIGHT, WIDTH = 64, 112
+
+
+@dataclasses.dataclass(frozen=True)
+class PaintedDrive:
+    """A dataset of one drive, and the thing each pixel shows (outside the dataset)."""
+
+    dataset: Path
+    truth: dict[int, np.ndarray]  # stamp -> (H, W) uint8 index into THINGS
+
+
+def paint(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[str, int]]]:
+    """Return image, truth, segment ids and (thing, track) of each segment of one frame."""
+    random = np.random.default_rng(index)
+    truth = np.zeros((HEIGHT, WIDTH), np.uint8)
+    truth[: HEIGHT // 2] = 1
+    segment = np.where(truth == 1, 2, 1).astype(np.uint16)
+    things = [('road', 0), ('sky', 1)]
+    for number, thing in enumerate(('car', 'tree', 'car', 'tree')):
+        left = (5 + 27 * number + index) % (WIDTH - 16)
+        top = HEIGHT // 2 - (6 if thing == 'car' else 26)
+        box = (slice(top, HEIGHT // 2 + 8), slice(left, left + 14))
+        things.append((thing, 2 + number))
+        segment[box] = len(things)
+        truth[box] = THINGS.index(thing)
+    colours = np.array([COLOURS[thing] for thing in THINGS], np.float32)
+    image = colours[truth] + random.normal(0, 12, (HEIGHT, WIDTH, 1))
+    # A stripe that no LiDAR saw.
+    segment[:, WIDTH // 2 : WIDTH // 2 + 6] = 0
+    return np.clip(image, 0, 255).astype(np.uint8), truth, segment, things
+
+
+def write_drive(dataset: Path, frames: int) -> PaintedDrive:
+    """Write a painted drive as `extract` would."""
+    truths = {}
+    with DriveWriter(dataset / 'painted', {'sensors': {}}) as writer:
+        for index in range(frames):
+            image, truth, segment, things = paint(index)
+            stamp = 1_000_000_000 + index * 100_000_000
+            truths[stamp] = truth
+            heights = np.array([HEIGHTS_M[thing] for thing, _ in things], np.float32)
+            proposals = {
+                'id': np.arange(1, len(things) + 1, dtype=np.uint16),
+                'kind': np.array([KINDS[thing] for thing, _ in things], np.uint8),
+                'points': np.full(len(things), 50, np.int32),
+                'height_max': heights,
+                'extent_long': heights * 2,
+                'track': np.array([track for _, track in things], np.int32),
+            }
+            writer.add(Frame(stamp, encode_png(image), '.png', segment, proposals, {}))
+    return PaintedDrive(dataset, truths)
+
+
+@pytest.fixture
+def painted_drive(tmp_path: Path) -> PaintedDrive:
+    """Six frames in `tmp_path/dataset`."""
+    return write_drive(tmp_path / 'dataset', 6)

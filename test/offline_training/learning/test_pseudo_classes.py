@@ -1,0 +1,125 @@
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.errors import DatasetError, ParameterError
+from offline_training.classes import load_classes
+from offline_training.features import Descriptor
+from offline_training.pseudo_classes import (
+    LabelParameters,
+    collect,
+    label,
+    track_means,
+    unique_tracks,
+)
+
+FOUR = LabelParameters(classes=4, features='descriptor', restarts=3)
+
+
+def quiet(description):
+    return iter
+
+
+def labels_of(dataset):
+    return [frame.pseudo_label() for frame in Dataset(dataset).drives[0].frames]
+
+
+def test_label_gives_each_thing_a_class_of_its_own(painted_drive):
+    report = label(painted_drive.dataset, FOUR, quiet)
+
+    assert report['segments'] == 36
+    assert report['features'] == 'descriptor'
+    assert 0.9 < report['labelled_fraction'] < 1.0
+    class_of_thing = {}
+    for frame in Dataset(painted_drive.dataset).drives[0].frames:
+        pseudo, truth = frame.pseudo_label(), painted_drive.truth[frame.stamp_ns]
+        assert ((pseudo == 255) == (frame.segment() == 0)).all()
+        for thing in np.unique(truth):
+            found = np.unique(pseudo[(truth == thing) & (pseudo != 255)])
+            assert len(found) == 1
+            assert class_of_thing.setdefault(int(thing), found[0]) == found[0]
+    assert len(set(class_of_thing.values())) == 4
+
+
+def test_label_is_repeatable_and_follows_its_seed(painted_drive):
+    label(painted_drive.dataset, FOUR, quiet)
+    first = labels_of(painted_drive.dataset)
+    label(painted_drive.dataset, FOUR, quiet)
+    again = labels_of(painted_drive.dataset)
+    label(painted_drive.dataset, LabelParameters(4, 'descriptor', restarts=1, seed=7), quiet)
+    other = labels_of(painted_drive.dataset)
+
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert any((a != b).any() for a, b in zip(first, other, strict=True))
+
+
+def test_label_leaves_names_galleries_and_statistics(painted_drive):
+    label(painted_drive.dataset, FOUR, quiet)
+    folder = painted_drive.dataset / 'pseudo_classes'
+
+    assert len(load_classes(folder / 'classes.yaml')) == 4
+    galleries = sorted((folder / 'gallery').iterdir())
+    assert [path.name for path in galleries] == [f'class_{n:02d}.png' for n in range(4)]
+    assert all(cv2.imread(str(path)).any() for path in galleries)
+    statistics = json.loads((folder / 'statistics.json').read_text())['class_statistics']
+    sky = next(entry for entry in statistics if entry['kinds']['sky'])
+    car = next(entry for entry in statistics if entry.get('height_max_m') == 1.5)
+    assert sky['objects'] == 1
+    assert sky['segments'] == 6
+    assert car['objects'] == 2
+    assert car['segments'] == 12
+    assert sum(entry['pixels'] for entry in statistics) == sum(
+        int((frame.segment() > 0).sum())
+        for frame in Dataset(painted_drive.dataset).drives[0].frames
+    )
+
+
+def test_label_learns_from_the_chosen_frames_only(painted_drive, tmp_path):
+    shutil.copytree(painted_drive.dataset, tmp_path / 'copy')
+    for frame in Dataset(tmp_path / 'copy').drives[0].frames[3:]:
+        cv2.imwrite(str(frame.image_path), 255 - frame.image())
+    chosen = LabelParameters(classes=4, features='descriptor', frames=':3', follow_tracks=False)
+
+    label(painted_drive.dataset, chosen, quiet)
+    label(tmp_path / 'copy', chosen, quiet)
+
+    for a, b in zip(
+        labels_of(painted_drive.dataset)[:3], labels_of(tmp_path / 'copy')[:3], strict=True
+    ):
+        assert (a == b).all()
+
+
+def test_a_track_keeps_its_class_through_time(painted_drive):
+    table = collect([Dataset(painted_drive.dataset).drives[0].frames], Descriptor())
+    means = track_means(table.features['colour'], table.track)
+
+    for track in np.unique(table.track):
+        rows = table.track == track
+        assert (means[rows] == means[rows][0]).all()
+        assert means[rows][0] == pytest.approx(
+            table.features['colour'][rows].mean(axis=0), rel=1e-4
+        )
+
+
+def test_untracked_segments_are_objects_alone():
+    drive = np.array([0, 0, 0, 1, 1])
+    track = np.array([5, -1, -1, 5, 5])
+
+    number = unique_tracks(drive, track)
+
+    assert number[3] == number[4]
+    assert len(np.unique(number)) == 4
+
+
+def test_frames_that_are_no_slice_are_refused(painted_drive):
+    with pytest.raises(ParameterError, match='FIRST:LAST'):
+        label(painted_drive.dataset, LabelParameters(frames='3-5', features='descriptor'), quiet)
+
+
+def test_a_dataset_without_segments_is_refused(painted_drive):
+    with pytest.raises(DatasetError, match='no segments'):
+        label(painted_drive.dataset, LabelParameters(frames='6:', features='descriptor'), quiet)
