@@ -1,0 +1,159 @@
+"""Networks and training states on disk: safetensors, written whole or not at all.
+
+A model file holds the weights to use and, in its header, all that is needed to build the network
+and to know where it came from. A checkpoint holds in addition what training needs to go on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from drive_segment_ros.errors import ModelError
+from offline_training.files import write_atomic
+from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
+
+MODEL_FILE = 'model.safetensors'
+CHECKPOINT_FILE = 'checkpoint.safetensors'
+
+
+@dataclasses.dataclass
+class TrainingState:
+    """Everything that changes while training.
+
+    Attributes:
+        network: learns.
+        average: exponential moving average of the network, which is used.
+        optimizer: over the network's parameters, in their order.
+        losses: of each step done so far; their number is the step to go on from.
+    """
+
+    network: Segmenter
+    average: Segmenter
+    optimizer: torch.optim.Optimizer
+    losses: list[float] = dataclasses.field(default_factory=list)
+
+
+def save_model(path: Path, network: Segmenter, provenance: dict[str, Any]) -> None:
+    """Write a network's weights with its configuration and provenance (parameters, version...)."""
+    header = {'network': network.configuration.to_dict(), **provenance}
+    _save(path, network.state_dict(), header)
+
+
+def load_model(path: Path) -> tuple[Segmenter, dict[str, Any]]:
+    """Build a network from a model file.
+
+    Args:
+        path: a model file, a stage of a run (`RUN/student`), or a run, whose last student it is.
+
+    Returns:
+        The network, in evaluation mode, and the file's header.
+
+    Raises:
+        ModelError: if there is none or it is damaged.
+    """
+    file = model_file(path)
+    tensors, header = _load(file)
+    network = _build(file, header)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as err:
+        raise ModelError(f'{file} does not fit its own configuration; train it again') from err
+    return network.eval(), header
+
+
+def model_file(path: Path) -> Path:
+    """Return the model file a path stands for, see `load_model`.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    if path.is_file():
+        return path
+    stages = [*sorted(path.glob(f'student*/{MODEL_FILE}')), path / MODEL_FILE]
+    present = [file for file in stages if file.is_file()]
+    if not present:
+        raise ModelError(f'{path} holds no trained model ({MODEL_FILE}); train one first')
+    # A stage's own file comes before its siblings'; of a run's students the last round counts.
+    return path / MODEL_FILE if (path / MODEL_FILE).is_file() else present[-1]
+
+
+def save_checkpoint(path: Path, state: TrainingState, provenance: dict[str, Any]) -> None:
+    """Write a training state; `load_checkpoint` continues from it to the same result."""
+    tensors = {f'network.{name}': value for name, value in state.network.state_dict().items()}
+    tensors |= {f'average.{name}': value for name, value in state.average.state_dict().items()}
+    names = [name for name, _ in state.network.named_parameters()]
+    for index, moments in state.optimizer.state_dict()['state'].items():
+        tensors |= {f'optimizer.{names[index]}/{key}': value for key, value in moments.items()}
+    tensors['losses'] = torch.tensor(state.losses, dtype=torch.float64)
+    header = {'network': state.network.configuration.to_dict(), **provenance}
+    _save(path, tensors, header)
+
+
+def load_checkpoint(path: Path, state: TrainingState) -> dict[str, Any]:
+    """Fill a training state from a checkpoint.
+
+    Returns:
+        The provenance it was written with.
+
+    Raises:
+        ModelError: if the file is damaged or of another network.
+    """
+    tensors, header = _load(path)
+    names = [name for name, _ in state.network.named_parameters()]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith('optimizer.'):
+            parameter, key = name.removeprefix('optimizer.').rsplit('/', 1)
+            moments.setdefault(names.index(parameter), {})[key] = value
+    try:
+        state.network.load_state_dict(_below(tensors, 'network.'))
+        state.average.load_state_dict(_below(tensors, 'average.'))
+        groups = state.optimizer.state_dict()['param_groups']
+        state.optimizer.load_state_dict({'state': moments, 'param_groups': groups})
+    except (RuntimeError, ValueError) as err:
+        raise ModelError(
+            f'{path} is of another network; resume with the same size, classes and input, or '
+            'choose another run folder'
+        ) from err
+    state.losses = tensors['losses'].tolist()
+    return header
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _save(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    # safetensors' header is a flat map of strings; one JSON string keeps the nesting.
+    write_atomic(path, safetensors.torch.save(whole, {'configuration': json.dumps(header)}))
+
+
+def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safetensors.safe_open(path, 'pt') as file:
+            header = json.loads(file.metadata()['configuration'])
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+    except FileNotFoundError as err:
+        raise ModelError(f'{path} does not exist; train a model first') from err
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as err:
+        raise ModelError(f'{path} is damaged or no model of this package: {err}') from err
+
+
+def _build(path: Path, header: dict[str, Any]) -> Segmenter:
+    try:
+        return Segmenter(NetworkConfiguration(**header['network']))
+    except (KeyError, TypeError) as err:
+        raise ModelError(f'{path} was written by another version: {err}; train it again') from err

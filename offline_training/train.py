@@ -1,0 +1,257 @@
+"""Teacher, soft targets, student: from a labelled dataset to a network that needs an image."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+import drive_segment_ros
+from drive_segment_ros.dataset.reader import Dataset, FrameRecord
+from drive_segment_ros.errors import DatasetError, ModelError
+from drive_segment_ros.parameters import parameter, to_flat
+from offline_training.checkpoints import load_model
+from offline_training.classes import CLASSES_FILE, load_classes, save_classes
+from offline_training.distillation import (
+    DistillationParameters,
+    soft_targets,
+    teacher_probability,
+)
+from offline_training.features import load_backbone
+from offline_training.files import write_json
+from offline_training.frame_selection import fingerprint, select_frames
+from offline_training.networks.initial_weights import network_from_backbone
+from offline_training.networks.segmenter import Segmenter, configuration
+from offline_training.progress import bar
+from offline_training.pseudo_classes import PSEUDO_CLASSES_FOLDER
+from offline_training.training import (
+    FitResult,
+    TrainingParameters,
+    distributed_rank,
+    fit,
+    training_device,
+)
+from offline_training.training_log import TrainingLog
+from offline_training.training_set import FrameImages, FrameTargets, pseudo_label_targets
+
+RUN_FILE = 'run.json'
+T = TypeVar('T')
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainParameters:
+    """What is trained: the network, the frames, and how teacher and student learn."""
+
+    size: str = parameter('tiny', 'Network size.', choices=('tiny', 'small', 'base'))
+    width: int = parameter(512, 'Network input width.', unit='px', minimum=16)
+    height: int = parameter(
+        0, "Network input height; 0 keeps the camera's aspect.", unit='px', minimum=0
+    )
+    frames: str = parameter('', 'Frames of each drive to learn from, FIRST:LAST; empty is all.')
+    initial_weights: str = parameter(
+        '',
+        'A transformers checkpoint (name or folder) whose encoder to start from; empty is none.',
+    )
+    rounds: int = parameter(
+        1, 'Students trained in turn, each taught by the last.', minimum=1, maximum=9
+    )
+    training: TrainingParameters = dataclasses.field(default_factory=TrainingParameters)
+    distillation: DistillationParameters = dataclasses.field(
+        default_factory=DistillationParameters
+    )
+
+
+def train(
+    dataset: Path, folder: Path, parameters: TrainParameters, resume: bool = False
+) -> dict[str, Any]:
+    """Train a teacher and a student; under `torchrun`, in all processes together.
+
+    Args:
+        dataset: with pseudo-labels.
+        folder: the run to write; with `resume` it may hold an interrupted run, which goes on.
+        parameters: how.
+        resume: whether to go on.
+
+    Returns:
+        `run`, `seconds`, `teacher`, `student` (paths), `data_wait_fraction`.
+
+    Raises:
+        DatasetError: if the dataset has no pseudo-labels, or the run folder cannot be written.
+        ModelError: if the run folder holds another run, or training diverges.
+    """
+    began = time.monotonic()
+    with _process_group():
+        run = TrainingRun(dataset, folder, parameters, resume)
+        result = run.train_teacher()
+        waits, teacher = [result.data_wait_fraction], 'teacher'
+        for number in range(1, parameters.rounds + 1):
+            student = 'student' if number == 1 else f'student_{number}'
+            result = run.train_student(student, teacher, number)
+            waits.append(result.data_wait_fraction)
+            teacher = student
+    return {
+        'run': str(folder),
+        'seconds': round(time.monotonic() - began, 1),
+        'teacher': str(folder / 'teacher'),
+        'student': str(folder / teacher),
+        'data_wait_fraction': round(float(np.mean(waits)), 4),
+    }
+
+
+class TrainingRun:
+    """A run folder: `run.json`, `classes.yaml`, `cache/` and a folder for each network."""
+
+    def __init__(
+        self, dataset: Path, folder: Path, parameters: TrainParameters, resume: bool
+    ) -> None:
+        """Start a run, or take up one.
+
+        Raises:
+            DatasetError: if frames have no pseudo-label, or the folder cannot be written.
+            ModelError: if the folder holds something and `resume` is off, or another run.
+        """
+        self.folder = folder
+        self.parameters = parameters
+        self.frames = labelled_frames(dataset, parameters.frames)
+        self.classes = load_classes(dataset / PSEUDO_CLASSES_FOLDER / CLASSES_FILE)
+        self.height, self.width = input_size(self.frames[0], parameters)
+        self.provenance = {
+            'parameters': to_flat(parameters),
+            'input': [self.height, self.width],
+            'data': fingerprint(self.frames),
+            'version': drive_segment_ros.__version__,
+        }
+        _first_process_first(lambda: self._begin(resume))
+        self.images = _first_process_first(self._open_images)
+
+    def train_teacher(self) -> FitResult:
+        """Train the teacher on the pseudo-labels: known pixels only."""
+
+        def targets() -> FrameTargets:
+            classes = len(self.classes)
+            labels = (
+                pseudo_label_targets(frame.pseudo_label(), classes, self.height, self.width)
+                for frame in self.frames
+            )
+            return FrameTargets.create(self.folder / 'cache/teacher', len(self.frames), labels)
+
+        return self._fit('teacher', 0, _first_process_first(targets))
+
+    def train_student(self, student: str, teacher: str, number: int) -> FitResult:
+        """Train a student afresh on what a teacher says of every pixel, pooled over regions."""
+
+        def targets() -> FrameTargets:
+            network, _ = load_model(self.folder / teacher)
+            network.to(training_device())
+            items = bar(f'targets for {student}')(range(len(self.frames)))
+            pooled = (
+                soft_targets(
+                    teacher_probability(network, self.images[index]),
+                    self.images[index],
+                    self.frames[index].segment(),
+                    self.frames[index].pseudo_label(),
+                    self.parameters.distillation,
+                )
+                for index in items
+            )
+            return FrameTargets.create(self.folder / 'cache' / student, len(self.frames), pooled)
+
+        return self._fit(student, number, _first_process_first(targets))
+
+    def _fit(self, stage: str, number: int, targets: FrameTargets) -> FitResult:
+        rank, _ = distributed_rank()
+        torch.manual_seed(self.parameters.training.seed * 1000 + number)
+        with TrainingLog(self.folder / stage, stage, enabled=rank == 0) as log:
+            result = fit(
+                self._network(),
+                self.images,
+                targets,
+                self.parameters.training,
+                self.folder / stage,
+                {**self.provenance, 'stage': stage},
+                log.show,
+            )
+            log.draw(result.losses)
+        return result
+
+    def _network(self) -> Segmenter:
+        classes, source = len(self.classes), self.parameters.initial_weights
+        if source:
+            backbone = load_backbone(source)
+            return network_from_backbone(backbone.model, classes, self.height, self.width)
+        return Segmenter(configuration(self.parameters.size, classes, self.height, self.width))
+
+    def _begin(self, resume: bool) -> None:
+        occupied = self.folder.exists() and any(self.folder.iterdir())
+        if occupied and not resume:
+            raise ModelError(f'{self.folder} is not empty; resume it or choose another folder')
+        write_json(self.folder / RUN_FILE, self.provenance)
+        save_classes(self.folder / CLASSES_FILE, self.classes)
+
+    def _open_images(self) -> np.ndarray:
+        folder = self.folder / 'cache/images'
+        return FrameImages.create(
+            folder, self.frames, self.height, self.width, bar('reading')
+        ).array
+
+
+def labelled_frames(dataset: Path, frames: str) -> list[FrameRecord]:
+    """Return the chosen frames of all drives.
+
+    Raises:
+        DatasetError: if one has no pseudo-label.
+    """
+    chosen = [frame for drive in select_frames(Dataset(dataset), frames) for frame in drive]
+    for frame in chosen:
+        if not frame.pseudo_label_path.exists():
+            raise DatasetError(
+                f'{dataset}: frame {frame.stamp_ns} has no pseudo-label; run '
+                f'`drive-segment label {dataset}` first'
+            )
+    return chosen
+
+
+def input_size(frame: FrameRecord, parameters: TrainParameters) -> tuple[int, int]:
+    """Return the network's input height and width, multiples of 16."""
+    if parameters.height:
+        return parameters.height, parameters.width
+    rows, columns = frame.image().shape[:2]
+    return max(round(parameters.width * rows / columns / 16), 1) * 16, parameters.width
+
+
+@contextlib.contextmanager
+def _process_group() -> Iterator[None]:
+    """Join the other processes when started by `torchrun`, which sets WORLD_SIZE."""
+    if int(os.environ.get('WORLD_SIZE', 1)) == 1:
+        yield
+        return
+    device = training_device()
+    if device.type == 'cuda':
+        torch.cuda.set_device(device)
+    backend = 'nccl' if device.type == 'cuda' else 'gloo'
+    # The others wait while the first reads frames or asks the teacher, which may take hours.
+    dist.init_process_group(backend, timeout=datetime.timedelta(days=1))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _first_process_first(work: Callable[[], T]) -> T:
+    """Let the first process do work that leaves files, then the others, who find them there."""
+    rank, world = distributed_rank()
+    if rank > 0:
+        dist.barrier()
+    result = work()
+    if rank == 0 and world > 1:
+        dist.barrier()
+    return result

@@ -1,0 +1,362 @@
+"""The training loop: one network, one list of frames, soft targets by region."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import math
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from drive_segment_ros.errors import ModelError
+from drive_segment_ros.parameters import parameter
+from offline_training.augmentation import AugmentationParameters, augment
+from offline_training.checkpoints import (
+    CHECKPOINT_FILE,
+    MODEL_FILE,
+    TrainingState,
+    load_checkpoint,
+    save_checkpoint,
+    save_model,
+)
+from offline_training.networks.segmenter import Segmenter
+from offline_training.training_set import FrameTargets
+
+PREFETCHED_BATCHES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingParameters:
+    """How one network is trained; the defaults train `tiny` on 45 frames in minutes."""
+
+    epochs: int = parameter(80, 'Passes over the frames, for teacher and student each.', minimum=1)
+    batch_size: int = parameter(4, 'Images a step and process.', minimum=1)
+    learning_rate: float = parameter(5e-4, 'Peak rate of AdamW.', minimum=0.0)
+    weight_decay: float = parameter(0.05, 'Decoupled weight decay of matrices.', minimum=0.0)
+    warmup: float = parameter(
+        0.1, 'Share of the steps in which the rate rises.', minimum=0.0, maximum=1.0
+    )
+    gradient_clip: float = parameter(1.0, 'Largest norm of the gradient.', minimum=0.0)
+    ema_decay: float = parameter(
+        0.995,
+        'Of the moving average of weights that is used in the end.',
+        minimum=0.0,
+        maximum=1.0,
+    )
+    precision: str = parameter(
+        'auto',
+        'bf16 where the processor has it, else fp32; fp32 always.',
+        choices=('auto', 'bf16', 'fp32'),
+    )
+    checkpoint_s: float = parameter(60.0, 'Time between checkpoints.', unit='s', minimum=0.0)
+    seed: int = parameter(0, 'Of initial weights, order and augmentation.', minimum=0)
+    augmentation: AugmentationParameters = dataclasses.field(
+        default_factory=AugmentationParameters
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a training stands, handed to whoever shows it.
+
+    Attributes:
+        step, steps: done, and in all.
+        loss: of this step.
+        learning_rate: of this step.
+        images_per_second: since training began or was resumed.
+        data_wait_fraction: share of that time spent waiting for data.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    images_per_second: float
+    data_wait_fraction: float
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """A finished training.
+
+    Attributes:
+        network: the moving average of the weights, in evaluation mode.
+        losses: of every step.
+        data_wait_fraction: share of this process's time spent waiting for data.
+    """
+
+    network: Segmenter
+    losses: list[float]
+    data_wait_fraction: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Augmented samples: images (B, 3, H, W) float 0..1, probability (B, K, h, w), weight."""
+
+    images: Tensor
+    probability: Tensor
+    weight: Tensor  # (B, h, w)
+
+
+def fit(
+    network: Segmenter,
+    images: NDArray[np.uint8],
+    targets: FrameTargets,
+    parameters: TrainingParameters,
+    folder: Path,
+    provenance: dict[str, Any],
+    show: Callable[[Progress], None] = lambda progress: None,
+) -> FitResult:
+    """Train a network, or go on from the checkpoint in `folder`.
+
+    Under `torchrun` every process takes its share of each batch, so that N processes compute what
+    one would with an N times larger batch.
+
+    Args:
+        network: with initial weights; it is changed.
+        images: (N, H, W, 3) uint8 RGB.
+        targets: of the same N frames.
+        parameters: how.
+        folder: where checkpoint and model go; if it holds a checkpoint, training goes on there.
+        provenance: stored with both.
+        show: called after each step by the first process.
+
+    Raises:
+        ModelError: if the loss is no number any more, or the checkpoint is of another training.
+    """
+    rank, world = distributed_rank()
+    device = training_device()
+    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(network).eval().requires_grad_(False)
+    state = TrainingState(network, average, _optimizer(network, parameters))
+    checkpoint = folder / CHECKPOINT_FILE
+    if checkpoint.exists():
+        _resume(checkpoint, state, provenance)
+    learner: nn.Module = network
+    if world > 1:
+        learner = nn.parallel.DistributedDataParallel(network)
+
+    per_step = parameters.batch_size * world
+    steps = parameters.epochs * max(math.ceil(len(images) / per_step), 1)
+    batches = prefetch(
+        sample_batches(images, targets, parameters, len(state.losses), steps, rank, world)
+    )
+    network.train()
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=_use_bf16(parameters, device))
+    began = saved = time.monotonic()
+    first, waited, waiting = len(state.losses), 0.0, 0.0
+    for step in range(first, steps):
+        asked = time.monotonic()
+        batch = next(batches)
+        waited += time.monotonic() - asked
+
+        rate = learning_rate(step, steps, parameters)
+        for group in state.optimizer.param_groups:
+            group['lr'] = rate
+        with autocast:
+            logits = learner(batch.images.to(device, memory_format=torch.channels_last))
+        loss = soft_cross_entropy(logits, batch.probability.to(device), batch.weight.to(device))
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), parameters.gradient_clip)
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        update_average(state.average, network, step, parameters.ema_decay)
+
+        state.losses.append(_mean_over_processes(loss))
+        if not math.isfinite(state.losses[-1]):
+            raise ModelError(f'training diverged at step {step}; lower learning_rate')
+        now = time.monotonic()
+        waiting = waited / (now - began)
+        if rank == 0:
+            speed = (step + 1 - first) * per_step / (now - began)
+            show(Progress(step + 1, steps, state.losses[-1], rate, speed, waiting))
+            if now - saved >= parameters.checkpoint_s:
+                save_checkpoint(checkpoint, state, provenance)
+                saved = time.monotonic()
+    if rank == 0:
+        save_checkpoint(checkpoint, state, provenance)
+        save_model(folder / MODEL_FILE, state.average, provenance)
+    return FitResult(state.average, state.losses, waiting)
+
+
+def soft_cross_entropy(logits: Tensor, probability: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean cross-entropy of all processes' pixels.
+
+    Args:
+        logits: (B, K, h', w') float; resized to the target's grid where that differs.
+        probability: (B, K, h, w) target distribution.
+        weight: (B, h, w), 0 where nothing is known.
+    """
+    logits = logits.float()
+    if logits.shape[-2:] != probability.shape[-2:]:
+        logits = functional.interpolate(
+            logits, size=probability.shape[-2:], mode='bilinear', align_corners=False
+        )
+    entropy = -(probability.float() * functional.log_softmax(logits, dim=1)).sum(dim=1)
+    total = weight.sum()
+    _, world = distributed_rank()
+    if world > 1:
+        # DDP takes the mean of the processes' gradients; they know unequally many pixels.
+        dist.all_reduce(total)
+        total = total / world
+    return (weight * entropy).sum() / total.clamp(min=1.0)
+
+
+def learning_rate(step: int, steps: int, parameters: TrainingParameters) -> float:
+    """Return the rate at a step: linear warm-up, then half a cosine down to zero."""
+    warmup = max(round(parameters.warmup * steps), 1)
+    if step < warmup:
+        return parameters.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(steps - warmup, 1)
+    return parameters.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
+    """Move the average towards the network; early steps count more, so it forgets the start."""
+    decay = min(decay, (1.0 + step) / (10.0 + step))
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1.0 - decay)
+
+
+def sample_batches(
+    images: NDArray[np.uint8],
+    targets: FrameTargets,
+    parameters: TrainingParameters,
+    first_step: int,
+    steps: int,
+    rank: int = 0,
+    world: int = 1,
+) -> Iterator[Batch]:
+    """Yield this process's batches; what a step holds depends on seed and step alone."""
+    per_step = parameters.batch_size * world
+    steps_per_epoch = max(math.ceil(len(images) / per_step), 1)
+    for step in range(first_step, steps):
+        epoch, position = divmod(step, steps_per_epoch)
+        order = np.random.default_rng((parameters.seed, epoch)).permutation(len(images))
+        # The last step of an epoch is filled up from its beginning.
+        order = np.resize(order, steps_per_epoch * per_step)
+        chosen = order[position * per_step : (position + 1) * per_step]
+        mine = range(rank * parameters.batch_size, (rank + 1) * parameters.batch_size)
+        samples = [
+            _sample(images, targets, parameters, int(chosen[place]), (epoch, position, place))
+            for place in mine
+        ]
+        yield Batch(*(torch.stack(parts) for parts in zip(*samples, strict=True)))
+
+
+def prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Prepare batches on a thread of their own, a few ahead."""
+    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(PREFETCHED_BATCHES)
+    stopped = threading.Event()
+
+    def put(item: Batch | BaseException | None) -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                return
+
+    def produce() -> None:
+        try:
+            for batch in batches:
+                put(batch)
+                if stopped.is_set():
+                    return
+            put(None)
+        except BaseException as err:
+            put(err)
+
+    thread = threading.Thread(target=produce, name='prefetch', daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def training_device() -> torch.device:
+    """Return this process's device: its own GPU where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)))
+    return torch.device('cpu')
+
+
+def distributed_rank() -> tuple[int, int]:
+    """Return this process's number and the number of processes; (0, 1) without torchrun."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def _sample(
+    images: NDArray[np.uint8],
+    targets: FrameTargets,
+    parameters: TrainingParameters,
+    frame: int,
+    place: tuple[int, int, int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    random = np.random.default_rng((parameters.seed, frame, *place))
+    target = targets[frame]
+    image, regions = augment(images[frame], target.regions, parameters.augmentation, random)
+    return (
+        torch.from_numpy(image).permute(2, 0, 1).float() / 255.0,
+        torch.from_numpy(target.probability[regions]).permute(2, 0, 1),
+        torch.from_numpy(target.weight[regions]),
+    )
+
+
+def _optimizer(network: Segmenter, parameters: TrainingParameters) -> torch.optim.Optimizer:
+    """AdamW in which only matrices and kernels decay, not biases, norms and embeddings."""
+    groups = [
+        {
+            'params': [p],
+            'weight_decay': parameters.weight_decay if p.ndim in (2, 4) else 0.0,
+        }
+        for p in network.parameters()
+    ]
+    return torch.optim.AdamW(groups, lr=parameters.learning_rate, betas=(0.9, 0.95))
+
+
+def _use_bf16(parameters: TrainingParameters, device: torch.device) -> bool:
+    if parameters.precision != 'auto':
+        return parameters.precision == 'bf16'
+    if device.type == 'cuda':
+        return torch.cuda.is_bf16_supported()
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get('avx512_bf16') or capabilities.get('amx_bf16'))
+
+
+def _resume(checkpoint: Path, state: TrainingState, provenance: dict[str, Any]) -> None:
+    before = load_checkpoint(checkpoint, state)
+    changed = [key for key in provenance if before.get(key) != provenance[key]]
+    if changed:
+        raise ModelError(
+            f'{checkpoint} was trained with other {", ".join(changed)}; resume it with those or '
+            'choose another run folder'
+        )
+
+
+def _mean_over_processes(loss: Tensor) -> float:
+    value = loss.detach().clone()
+    _, world = distributed_rank()
+    if world > 1:
+        dist.all_reduce(value)
+        value /= world
+    return value.item()

@@ -1,0 +1,66 @@
+"""What a training leaves to look at: a progress bar, TensorBoard logs, a picture of the loss."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from offline_training.files import write_atomic
+from offline_training.progress import training_bar
+from offline_training.training import Progress
+
+
+class TrainingLog:
+    """Logs one network's training; a context manager that does nothing unless enabled."""
+
+    def __init__(self, folder: Path, name: str, enabled: bool) -> None:
+        self._folder = folder
+        self._name = name
+        self._enabled = enabled
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> TrainingLog:
+        if self._enabled:
+            # TensorBoard's writer takes seconds to import.
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._bar = self._open.enter_context(training_bar(self._name))
+            self._writer = SummaryWriter(str(self._folder / 'tensorboard'))
+            self._open.callback(self._writer.close)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        err: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def show(self, progress: Progress) -> None:
+        """Log one step."""
+        self._bar(progress)
+        for name in ('loss', 'learning_rate', 'images_per_second', 'data_wait_fraction'):
+            self._writer.add_scalar(name, getattr(progress, name), progress.step)
+
+    def draw(self, losses: list[float]) -> None:
+        """Write `loss.png`: the loss of every step and its running mean."""
+        if not self._enabled:
+            return
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8, 4.5), layout='constrained')
+        axes = figure.subplots()
+        axes.plot(losses, color='0.75', linewidth=0.8, label='each step')
+        window = max(len(losses) // 50, 1)
+        mean = np.convolve(losses, np.full(window, 1.0 / window), 'valid')
+        axes.plot(np.arange(len(mean)) + window // 2, mean, label=f'mean of {window} steps')
+        axes.set(xlabel='step', ylabel='cross-entropy', title=self._name)
+        axes.legend()
+        picture = io.BytesIO()
+        figure.savefig(picture, format='png', dpi=120)
+        write_atomic(self._folder / 'loss.png', picture.getvalue())

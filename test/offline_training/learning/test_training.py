@@ -1,0 +1,195 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from drive_segment_ros.errors import ModelError
+from offline_training.checkpoints import TrainingState, load_checkpoint, load_model
+from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
+from offline_training.training import (
+    TrainingParameters,
+    fit,
+    learning_rate,
+    sample_batches,
+    soft_cross_entropy,
+)
+from offline_training.training_set import FrameTargets, pseudo_label_targets
+
+CONFIGURATION = NetworkConfiguration(2, 32, 48, embedding=32, depth=1, heads=2)
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def parameters(**changes) -> TrainingParameters:
+    return TrainingParameters(**{'epochs': 3, 'batch_size': 2, 'precision': 'fp32', **changes})
+
+
+def two_halves(folder, count=5):
+    """Images whose left is dark (class 0) and right bright (class 1), a third unknown."""
+    random = np.random.default_rng(0)
+    images = np.empty((count, 32, 48, 3), np.uint8)
+    labels = np.empty((count, 32, 48), np.uint8)
+    for index in range(count):
+        labels[index] = np.arange(48) > random.integers(12, 36)
+        images[index] = 60 + 120 * labels[index, ..., None] + random.integers(0, 20, (32, 48, 1))
+        labels[index, :10] = 255
+    targets = (pseudo_label_targets(label, 2, 32, 48) for label in labels)
+    return images, FrameTargets.create(folder / 'targets', count, targets)
+
+
+def network() -> Segmenter:
+    torch.manual_seed(0)
+    return Segmenter(CONFIGURATION)
+
+
+def test_training_learns_and_the_saved_model_is_what_was_learned(tmp_path):
+    images, targets = two_halves(tmp_path)
+
+    result = fit(network(), images, targets, parameters(epochs=30), tmp_path / 'run', {})
+
+    assert result.losses[-1] < 0.3 * result.losses[0]
+    assert 0.0 <= result.data_wait_fraction < 1.0
+    loaded, _ = load_model(tmp_path / 'run')
+    image = torch.full((1, 3, 32, 48), 60 / 255.0)
+    image[..., 24:] = 190 / 255.0
+    with torch.no_grad():
+        answer = loaded.scores(image)[0].argmax(dim=0)
+        assert torch.allclose(loaded(image), result.network(image), atol=1e-4)
+    assert (answer[:, :18] == 0).all()
+    assert (answer[:, 30:] == 1).all()
+
+
+def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
+    images, targets = two_halves(tmp_path)
+    whole = fit(network(), images, targets, parameters(), tmp_path / 'whole', {})
+
+    def killed(progress):
+        if progress.step == 5:  # in the middle of an epoch of three steps
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(network(), images, targets, parameters(checkpoint_s=0.0), tmp_path / 'run', {}, killed)
+    torch.manual_seed(99)  # a new process starts from other random numbers
+    resumed = fit(Segmenter(CONFIGURATION), images, targets, parameters(), tmp_path / 'run', {})
+
+    assert resumed.losses == whole.losses
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[name], tensor), name
+
+
+def test_a_checkpoint_of_other_data_is_not_resumed(tmp_path):
+    images, targets = two_halves(tmp_path)
+    fit(network(), images, targets, parameters(epochs=1), tmp_path / 'run', {'data': 'a'})
+
+    with pytest.raises(ModelError, match='other data'):
+        fit(network(), images, targets, parameters(epochs=1), tmp_path / 'run', {'data': 'b'})
+
+
+def test_divergence_is_an_error_that_says_what_to_do(tmp_path):
+    images, targets = two_halves(tmp_path)
+    broken = network()
+    with torch.no_grad():
+        broken.decoder.mask_norm.weight.fill_(torch.nan)
+
+    with pytest.raises(ModelError, match='learning_rate'):
+        fit(broken, images, targets, parameters(), tmp_path / 'run', {})
+
+
+def test_unknown_pixels_teach_nothing():
+    logits = torch.randn(1, 3, 4, 4, requires_grad=True)
+    probability = torch.rand(1, 3, 4, 4)
+    weight = torch.ones(1, 4, 4)
+    weight[..., 2:] = 0.0
+
+    soft_cross_entropy(logits, probability, weight).backward()
+
+    assert logits.grad[..., 2:].abs().max() == 0.0
+    assert logits.grad[..., :2].abs().min() > 0.0
+
+
+def test_the_loss_is_the_cross_entropy_of_hard_targets():
+    logits = torch.randn(2, 3, 4, 5)
+    label = torch.randint(0, 3, (2, 4, 5))
+    probability = torch.nn.functional.one_hot(label, 3).permute(0, 3, 1, 2)
+
+    loss = soft_cross_entropy(logits, probability, torch.ones(2, 4, 5))
+
+    assert loss.item() == pytest.approx(
+        torch.nn.functional.cross_entropy(logits, label).item(), rel=1e-6
+    )
+
+
+def test_the_rate_rises_to_its_peak_then_falls_to_zero():
+    shape = [learning_rate(step, 100, parameters(warmup=0.1)) for step in range(100)]
+
+    assert np.argmax(shape) in (9, 10)
+    assert max(shape) == parameters().learning_rate
+    assert (np.diff(shape[:10]) > 0).all()
+    assert (np.diff(shape[10:]) < 0).all()
+    assert 0.0 < shape[-1] < 0.01 * max(shape)
+
+
+def test_every_frame_is_seen_each_epoch_and_batches_depend_on_step_alone(tmp_path):
+    images, targets = two_halves(tmp_path)
+    marked = images.copy()
+    marked[:] = np.arange(5)[:, None, None, None] * 50
+    plain = parameters(batch_size=1)
+
+    seen = [batch.images.mean().item() for batch in sample_batches(marked, targets, plain, 0, 5)]
+    later = next(sample_batches(images, targets, parameters(), 4, 5))
+    *_, last = sample_batches(images, targets, parameters(), 0, 5)
+
+    assert len({round(value, 6) for value in seen}) == 5
+    assert torch.equal(later.images, last.images)
+
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+import torch.distributed as dist
+from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
+from offline_training.training import TrainingParameters, fit
+from offline_training.training_set import FrameTargets
+
+folder = Path(sys.argv[1])
+torch.set_num_threads(1)
+dist.init_process_group('gloo')
+torch.manual_seed(0)
+network = Segmenter(NetworkConfiguration(2, 32, 48, embedding=32, depth=1, heads=2))
+parameters = TrainingParameters(epochs=3, batch_size=2, precision='fp32')
+fit(network, np.load(folder / 'images.npy'), FrameTargets(folder / 'targets'), parameters,
+    folder / 'two', {})
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_match_one_with_the_doubled_batch(tmp_path):
+    images, targets = two_halves(tmp_path, count=8)
+    np.save(tmp_path / 'images.npy', images)
+    (tmp_path / 'script.py').write_text(_SCRIPT)
+    one = fit(network(), images, targets, parameters(batch_size=4), tmp_path / 'one', {})
+
+    subprocess.run(
+        [
+            *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
+            *('--nproc-per-node', '2', str(tmp_path / 'script.py'), str(tmp_path)),
+        ],
+        env={**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'},
+        check=True,
+        timeout=300,
+        capture_output=True,
+    )
+
+    two, _ = load_model(tmp_path / 'two')
+    for name, tensor in one.network.state_dict().items():
+        assert torch.allclose(two.state_dict()[name], tensor, atol=1e-4), name
+    two_again = network()
+    groups = [{'params': [p]} for p in two_again.parameters()]
+    state = TrainingState(two_again, network(), torch.optim.AdamW(groups))
+    load_checkpoint(tmp_path / 'two' / 'checkpoint.safetensors', state)
+    assert state.losses == pytest.approx(one.losses, abs=1e-4)
