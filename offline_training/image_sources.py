@@ -1,0 +1,117 @@
+"""Images from wherever they are: files, folders, videos, bags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import DriveSegmentError, ImageError
+from offline_training.ground_truth import IMAGE_SUFFIXES
+
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm')
+BAG_SUFFIXES = ('.mcap', '.db3')
+_IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image file, (H, W, 3) uint8 BGR, whatever its depth and channels.
+
+    Raises:
+        ImageError: if it is missing or no image.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as err:
+        raise ImageError(f'cannot read {path}: {err.strerror}') from err
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if image is None:
+        raise ImageError(f'{path} is no image that can be read')
+    return np.asarray(image, np.uint8)
+
+
+def images_in(source: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield the images of a source, each with a name that is unique in it.
+
+    Args:
+        source: an image, a folder of images (searched below too), a video or a bag.
+        skipped: gets a line for each image that cannot be read; the others go on.
+
+    Yields:
+        A relative path without suffix, and (H, W, 3) uint8 BGR.
+
+    Raises:
+        ImageError: if the source is missing or of no known kind.
+    """
+    if not source.exists():
+        raise ImageError(f'{source} does not exist')
+    if source.suffix in BAG_SUFFIXES or (source / 'metadata.yaml').is_file():
+        yield from _bag(source, skipped)
+    elif source.is_dir():
+        files = sorted(p for p in source.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not files:
+            raise ImageError(f'{source} holds no image ({", ".join(IMAGE_SUFFIXES)}) and no bag')
+        yield from _files(files, names_of(files, source), skipped)
+    elif source.suffix.lower() in VIDEO_SUFFIXES:
+        yield from _video(source)
+    else:
+        yield from _files([source], [source.stem], skipped)
+
+
+def names_of(files: Sequence[Path], root: Path) -> list[str]:
+    """Return a name for each file: its path below `root` without suffix, or with it if two
+    files differ in nothing else."""
+    stems = [str(path.relative_to(root).with_suffix('')) for path in files]
+    return [
+        stem if stems.count(stem) == 1 else str(path.relative_to(root))
+        for stem, path in zip(stems, files, strict=True)
+    ]
+
+
+def _files(
+    files: Sequence[Path], names: Sequence[str], skipped: list[str]
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    for path, name in zip(files, names, strict=True):
+        try:
+            image = read_image(path)
+        except ImageError as err:
+            skipped.append(str(err))
+            continue
+        yield name, image
+
+
+def _video(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise ImageError(f'{path} is no video that can be read')
+        number = 0
+        while True:
+            good, image = capture.read()
+            if not good:
+                return
+            yield f'{path.stem}/{number:06d}', np.asarray(image, np.uint8)
+            number += 1
+    finally:
+        capture.release()
+
+
+def _bag(path: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    from drive_segment_ros.ros.bags import BagReader, header_stamp_ns
+    from drive_segment_ros.ros.images import decode_image
+
+    with BagReader(path) as bag:
+        topics = [topic.name for topic in bag.topics.values() if topic.type in _IMAGE_TYPES]
+        if not topics:
+            raise ImageError(f'{path} holds no image topic; it has {", ".join(bag.topics)}')
+        for message in bag.messages(topics):
+            try:
+                image = bag.deserialize(message.raw, message.connection.msgtype)
+                name = f'{message.topic.strip("/")}/{header_stamp_ns(image)}'
+                yield name, decode_image(image)
+            except DriveSegmentError as err:
+                skipped.append(f'{message.topic} at {message.bag_stamp_ns}: {err}')
+        skipped.extend(bag.damage)

@@ -1,0 +1,65 @@
+"""Give pseudo-classes names: by hand, or from a few labelled frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from drive_segment_ros.errors import ModelError
+from offline_training.classes import ClassName, load_classes, load_names, save_classes
+from offline_training.evaluate import count_confusion
+from offline_training.evaluation import UNMATCHED, match
+from offline_training.prediction import classes_file
+
+
+def name_by_hand(model: Path, names: Path) -> list[ClassName]:
+    """Name pseudo-classes from a YAML file of lines such as `7: road`.
+
+    Raises:
+        ModelError: if a number is no pseudo-class, or a file cannot be read.
+    """
+    return _rename(model, load_names(names))
+
+
+def name_from_labels(
+    model: Path, images: Path, truth: Path, layout: str = 'folder', frames: str = ''
+) -> list[ClassName]:
+    """Name each pseudo-class after the class it shows most on labelled frames.
+
+    A pseudo-class that does not occur there keeps its name.
+
+    Args:
+        model: a run.
+        images, truth, layout, frames: as for `evaluate`.
+    """
+    confusion, labelled = count_confusion(model, images, truth, layout, frames)
+    matched = match(confusion).many_to_one
+    names = {
+        number: labelled.classes[index]
+        for number, index in enumerate(matched.tolist())
+        if index != UNMATCHED
+    }
+    return _rename(model, names)
+
+
+def renamed(classes: list[ClassName], names: Mapping[int, str]) -> list[ClassName]:
+    """Return classes under new names; those of one name share the colour of the first."""
+    colour_of_name: dict[str, tuple[int, int, int]] = {}
+    result = []
+    for number, item in enumerate(classes):
+        name = names.get(number, item.name)
+        result.append(ClassName(name, colour_of_name.setdefault(name, item.color)))
+    return result
+
+
+def _rename(model: Path, names: Mapping[int, str]) -> list[ClassName]:
+    file = classes_file(model)
+    classes = load_classes(file)
+    unknown = [number for number in names if not 0 <= number < len(classes)]
+    if unknown:
+        raise ModelError(
+            f'{model} has pseudo-classes 0 to {len(classes) - 1}; it has no {unknown[0]}'
+        )
+    classes = renamed(classes, names)
+    save_classes(file, classes)
+    return classes

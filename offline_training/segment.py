@@ -1,0 +1,97 @@
+"""Segment images, folders, videos and bags with a trained model; leave files to look at."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import ImageError
+from offline_training.classes import palette
+from offline_training.files import write_png
+from offline_training.image_sources import images_in
+from offline_training.prediction import Prediction, load_predictor
+from offline_training.resizing import resize_image, resize_labels
+
+_OVERLAY_OPACITY = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentedImage:
+    """The pictures of one segmented image, all at its own size.
+
+    Attributes:
+        label: (H, W) uint8 pseudo-class.
+        confidence: (H, W) uint8, 255 is certain.
+        color, overlay: (H, W, 3) uint8 BGR.
+    """
+
+    label: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+    color: NDArray[np.uint8]
+    overlay: NDArray[np.uint8]
+
+
+def segment(
+    model: Path,
+    inputs: Sequence[Path],
+    output: Path,
+    zoom: int = 1,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> dict[str, Any]:
+    """Write `label/`, `color/`, `overlay/` and `confidence/` PNGs for every image of the inputs.
+
+    Args:
+        model: what `load_predictor` takes.
+        inputs: images, folders, videos or bags; of several, each gets a folder of its name.
+        output: folder.
+        zoom: see `NetworkPredictor`.
+        progress: shows how far the inputs have come.
+
+    Returns:
+        `images`, `skipped` (a line for each unreadable one), `output`.
+
+    Raises:
+        ImageError: if not a single image could be read.
+        ModelError: if the model cannot be loaded.
+    """
+    predictor = load_predictor(model, zoom)
+    colours = palette(predictor.classes)
+    skipped: list[str] = []
+    count = 0
+    for source in progress(inputs):
+        folder = Path(source.name) if len(inputs) > 1 else Path()
+        for name, image in images_in(source, skipped):
+            pictures = draw(image, predictor.predict(image), colours)
+            for field in dataclasses.fields(pictures):
+                # The suffix is added, not replaced: names may hold dots.
+                path = output / field.name / folder / f'{name}.png'
+                write_png(path, getattr(pictures, field.name))
+            count += 1
+    if count == 0:
+        reason = skipped[0] if skipped else 'the inputs hold none'
+        raise ImageError(f'no image could be segmented: {reason}')
+    return {'images': count, 'skipped': skipped, 'output': str(output)}
+
+
+def draw(
+    image: NDArray[np.uint8], prediction: Prediction, colours: NDArray[np.uint8]
+) -> SegmentedImage:
+    """Bring a prediction to its image's size and colour it.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        prediction: at any size.
+        colours: (256, 3) uint8 RGB by pseudo-class.
+    """
+    height, width = image.shape[:2]
+    label = resize_labels(prediction.label, height, width)
+    confidence = resize_image(prediction.confidence, height, width)
+    color = np.ascontiguousarray(colours[label][..., ::-1])
+    overlay = cv2.addWeighted(image, 1.0 - _OVERLAY_OPACITY, color, _OVERLAY_OPACITY, 0.0)
+    return SegmentedImage(label, confidence, color, np.asarray(overlay, np.uint8))

@@ -1,0 +1,167 @@
+"""From pseudo-labels to a student, in miniature, and what is left of it to use and to look at."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.errors import DatasetError, ModelError
+from drive_segment_ros.parameters import from_flat
+from offline_training.classes import load_classes
+from offline_training.evaluate import evaluate
+from offline_training.name import name_by_hand, name_from_labels
+from offline_training.pseudo_classes import LabelParameters, label
+from offline_training.segment import segment
+from offline_training.train import TrainParameters, train
+
+
+def quiet(description):
+    return iter
+
+
+def parameters(**changes) -> TrainParameters:
+    small = {'width': 112, 'training.epochs': 2, 'training.batch_size': 3}
+    return from_flat(TrainParameters, {**small, **changes})
+
+
+@pytest.fixture
+def labelled(painted_drive):
+    label(painted_drive.dataset, LabelParameters(4, 'descriptor', restarts=3), quiet)
+    return painted_drive
+
+
+def write_truth(drive, folder: Path) -> Path:
+    folder.mkdir()
+    for stamp, truth in drive.truth.items():
+        cv2.imwrite(str(folder / f'{stamp}.png'), truth)
+    (folder / 'classes.json').write_text('{"classes": ["road", "sky", "car", "tree"]}')
+    return folder
+
+
+def test_from_pseudo_labels_to_named_masks(labelled, tmp_path):
+    truth = write_truth(labelled, tmp_path / 'truth')
+    images = labelled.dataset / 'painted/image'
+    run = tmp_path / 'run'
+
+    result = train(labelled.dataset, run, parameters(**{'training.epochs': 40}))
+    scores = evaluate(run, images, truth, output=tmp_path / 'scores')
+    name_from_labels(run, images, truth)
+    drawn = segment(run, [images], tmp_path / 'out')
+
+    assert set(result) == {'run', 'seconds', 'teacher', 'student', 'data_wait_fraction'}
+    assert scores['strict']['miou'] > 60.0
+    assert scores['classes_present'] == 4
+    assert scores['k'] == 4
+    assert drawn == {'images': 6, 'skipped': [], 'output': str(tmp_path / 'out')}
+    # Names and colours travel with the model, and the drawn pictures carry both.
+    classes = load_classes(run / 'classes.yaml')
+    road = next(index for index, item in enumerate(classes) if item.name == 'road')
+    stamp = next(iter(labelled.truth))
+    drawn_label = cv2.imread(str(tmp_path / f'out/label/{stamp}.png'), cv2.IMREAD_UNCHANGED)
+    color = cv2.imread(str(tmp_path / f'out/color/{stamp}.png'))
+    assert drawn_label.shape == labelled.truth[stamp].shape
+    assert drawn_label[-1, 3] == road
+    assert tuple(color[-1, 3, ::-1]) == classes[road].color
+    for stage in ('teacher', 'student'):
+        assert cv2.imread(str(run / stage / 'loss.png')) is not None
+        assert list((run / stage / 'tensorboard').glob('events.*'))
+    assert cv2.imread(str(tmp_path / 'scores/confusion.png')) is not None
+    confusion = json.loads((tmp_path / 'scores/confusion.json').read_text())
+    assert np.sum(confusion['pixels']) == 6 * 64 * 112
+
+
+def test_a_run_killed_between_files_resumes_to_the_same_student(labelled, tmp_path, monkeypatch):
+    whole = train(labelled.dataset, tmp_path / 'whole', parameters())
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr('offline_training.train.soft_targets', killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(labelled.dataset, tmp_path / 'run', parameters())
+    assert not (tmp_path / 'run/student').exists()
+    resumed = train(labelled.dataset, tmp_path / 'run', parameters(), resume=True)
+
+    models = [Path(r['student']) / 'model.safetensors' for r in (whole, resumed)]
+    assert models[0].read_bytes() == models[1].read_bytes()
+
+
+def test_rounds_teach_one_student_after_the_other(labelled, tmp_path):
+    result = train(labelled.dataset, tmp_path / 'run', parameters(rounds=2))
+
+    assert result['student'].endswith('student_2')
+    assert (tmp_path / 'run/student/model.safetensors').exists()
+
+
+def test_another_runs_folder_is_not_overwritten(labelled, tmp_path):
+    train(labelled.dataset, tmp_path / 'run', parameters(**{'training.epochs': 1}))
+
+    with pytest.raises(ModelError, match='not empty'):
+        train(labelled.dataset, tmp_path / 'run', parameters())
+    with pytest.raises(ModelError, match='other parameters'):
+        train(labelled.dataset, tmp_path / 'run', parameters(), resume=True)
+
+
+def test_a_dataset_without_pseudo_labels_says_what_to_run(painted_drive, tmp_path):
+    with pytest.raises(DatasetError, match='drive-segment label'):
+        train(painted_drive.dataset, tmp_path / 'run', parameters())
+
+
+def test_nothing_that_learns_opens_the_truth(labelled, tmp_path, monkeypatch):
+    truth = write_truth(labelled, labelled.dataset / 'painted/ground_truth')
+    opened = []
+    import sys
+
+    def watch(event, arguments):
+        if event == 'open' and str(truth) in str(arguments[0]):
+            opened.append(arguments[0])
+
+    sys.addaudithook(watch)
+    label(labelled.dataset, LabelParameters(4, 'descriptor', restarts=1), quiet)
+    train(labelled.dataset, tmp_path / 'run', parameters(**{'training.epochs': 1}))
+
+    assert opened == []
+
+
+def test_pseudo_labels_are_scored_as_any_label_images(labelled, tmp_path):
+    truth = write_truth(labelled, tmp_path / 'truth')
+    painted = labelled.dataset / 'painted'
+
+    scores = evaluate(painted / 'pseudo_label', painted / 'image', truth)
+
+    frame = Dataset(labelled.dataset).drives[0].frames[0]
+    covered = 100.0 * (frame.segment() > 0).mean()
+    assert scores['ignore_unmatched']['accuracy'] == 100.0
+    assert scores['strict']['accuracy'] == pytest.approx(covered, abs=0.5)
+
+
+def test_a_matching_learned_on_other_frames_is_not_better(labelled, tmp_path):
+    truth = write_truth(labelled, tmp_path / 'truth')
+    painted = labelled.dataset / 'painted'
+    run = train(labelled.dataset, tmp_path / 'run', parameters(**{'training.epochs': 10}))
+
+    model = Path(run['student'])
+    same = evaluate(model, painted / 'image', truth, frames='4:')
+    other = evaluate(model, painted / 'image', truth, frames='4:', match_frames=':4')
+
+    assert same['images'] == other['images'] == 2
+    assert other['matching_learned_on'] == ':4'
+    assert other['strict']['accuracy'] <= same['strict']['accuracy']
+
+
+def test_names_by_hand_share_a_colour_and_unknown_numbers_are_refused(labelled, tmp_path):
+    result = train(labelled.dataset, tmp_path / 'run', parameters(**{'training.epochs': 1}))
+    names = tmp_path / 'names.yaml'
+    names.write_text('0: car\n2: car\n')
+
+    classes = name_by_hand(Path(result['run']), names)
+
+    assert [item.name for item in classes] == ['car', 'pseudo_class_01', 'car', 'pseudo_class_03']
+    assert classes[0].color == classes[2].color
+    names.write_text('9: car\n')
+    with pytest.raises(ModelError, match='it has no 9'):
+        name_by_hand(Path(result['run']), names)
