@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from drive_segment_ros.perception.proposals import KINDS
 from numpy.typing import NDArray
 from scipy import sparse
 
 from drive_segment_ros.errors import DependencyError, ModelError
+from drive_segment_ros.perception.proposals import KINDS
 from offline_training.resizing import resize_image
 
 _log = logging.getLogger(__name__)

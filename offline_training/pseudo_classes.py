@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drive_segment_ros.perception.proposals import KINDS
 from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.parameters import parameter, to_flat
+from drive_segment_ros.perception.proposals import KINDS
 from offline_training.classes import CLASSES_FILE, default_classes, save_classes
 from offline_training.features import Features, Scaling, choose_features, stack
 from offline_training.files import write_json, write_png
