@@ -126,7 +126,7 @@ def check(info: ParameterInfo, value: Any) -> Any:
         raise ParameterError(
             f'parameter {info.name} is one of {", ".join(info.choices)}; got {value!r}'
         )
-    if info.type in (int, float):
+    if isinstance(value, (int, float)):
         # Written so that NaN fails both comparisons' negations.
         if info.minimum is not None and not value >= info.minimum:
             raise ParameterError(f'parameter {info.name} is {value}, minimum {info.minimum}')

@@ -1,0 +1,329 @@
+"""From labelled points in the image to labelled pixels.
+
+A camera sees many pixels for each LiDAR return. They are filled in three steps, surest first:
+points are joined to lines where the LiDAR's geometry says what lies between them, superpixels
+take the proposal that dominates their points, and pixels next to a point take the point's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from drive_segment_ros.parameters import parameter
+from drive_segment_ros.perception.projection import ProjectedPoints
+from drive_segment_ros.perception.proposals import FIRST_OBJECT_LABEL, GROUND_LABEL, SweepProposals
+from drive_segment_ros.perception.superpixels import felzenszwalb
+
+# Lines are drawn as points this far apart; superpixels are larger.
+_SPACING = 3.0
+_MAX_LINE_POINTS = 64
+# Rows between two returns of one object or of the ground that a line may bridge.
+_MAX_ROWS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class DensifyParameters:
+    """How labelled points become labelled pixels."""
+
+    width: int = parameter(
+        960,
+        'working width; the height follows from the camera, larger images are reduced first',
+        unit='px',
+        minimum=64,
+        maximum=8192,
+    )
+    scale: float = parameter(
+        60.0,
+        'superpixel scale k of Felzenszwalb and Huttenlocher; small superpixels leak less',
+        minimum=1.0,
+        maximum=10000.0,
+    )
+    sigma: float = parameter(
+        0.5, 'smoothing before superpixels', unit='px', minimum=0.0, maximum=5.0
+    )
+    min_size: int = parameter(20, 'smallest superpixel', unit='px', minimum=1, maximum=100000)
+    purity: float = parameter(
+        0.8,
+        'share of its points that a superpixel must have in one proposal to belong to it',
+        minimum=0.51,
+        maximum=1.0,
+    )
+    radius: float = parameter(
+        4.0,
+        'pixels still unknown this near to a point take its proposal; the spacing of LiDAR '
+        'points at 960 px',
+        unit='px',
+        minimum=0.0,
+        maximum=100.0,
+    )
+    clearance: float = parameter(
+        0.25,
+        'objects are continued down to this above the ground, where the LiDAR shot below them',
+        unit='m',
+        minimum=0.0,
+        maximum=2.0,
+    )
+    max_float: float = parameter(
+        1.0,
+        'objects that float higher than this above the ground (signs, crowns) are not continued',
+        unit='m',
+        minimum=0.0,
+        maximum=10.0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Feet:
+    """Where objects that stand on the ground meet it, below their lowest returns.
+
+    Attributes:
+        cell: (F,) int32, the lowest return's cell in the range image.
+        xyz: (F, 3) float32, metres, the foot in the cloud's coordinates.
+    """
+
+    cell: NDArray[np.int32]
+    xyz: NDArray[np.float32]
+
+
+def find_feet(sweep: SweepProposals, params: DensifyParameters) -> Feet:
+    """Return the feet of a sweep's objects; none for a cloud without beams.
+
+    A beam that passes under a bumper hits the road behind, so the lowest return of a car is well
+    above its lower edge. Below a return of an object, with ground as the next return down the
+    column, the object is taken to continue straight down.
+    """
+    if sweep.image is None or sweep.cell_label is None or sweep.cell_above is None:
+        return Feet(np.empty(0, np.int32), np.empty((0, 3), np.float32))
+    cell = _standing(
+        sweep.image.range,
+        sweep.cell_label,
+        sweep.cell_above,
+        np.float32(params.clearance),
+        np.float32(params.max_float),
+    )
+    # From the image's coordinates, spin axis last, back to the cloud's.
+    xyz = np.roll(sweep.image.xyz.reshape(-1, 3)[cell], sweep.image.axis - 2, axis=1)
+    drop = sweep.cell_above.reshape(-1)[cell] - np.float32(params.clearance)
+    return Feet(cell, xyz - drop[:, None] * sweep.up.astype(np.float32))
+
+
+def support(
+    sweep: SweepProposals,
+    projected: ProjectedPoints,
+    feet: Feet,
+    feet_projected: ProjectedPoints,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+    """Join points to lines where the LiDAR's geometry says what lies between them.
+
+    Down a column, two neighbouring returns of one proposal bound a piece of it; a foot and the
+    return above it bound the lower part of an object.
+
+    Args:
+        sweep: the proposals.
+        projected: the visible points of the sweep.
+        feet: the objects' feet.
+        feet_projected: the visible feet, `index` into `feet`.
+
+    Returns:
+        u, v: (M,) float32 px, points in the image.
+        label: (M,) int32, their proposals, never 0.
+    """
+    label = sweep.label[projected.index]
+    if sweep.image is None or sweep.cell_label is None:
+        known = label > 0
+        return projected.u[known], projected.v[known], label[known]
+    return _lines(
+        sweep.image.cell,
+        sweep.image.range,
+        sweep.cell_label,
+        projected.index,
+        projected.u,
+        projected.v,
+        label,
+        feet.cell,
+        feet_projected.index,
+        feet_projected.u,
+        feet_projected.v,
+    )
+
+
+def densify(
+    image_bgr: NDArray[np.uint8],
+    u: NDArray[np.float32],
+    v: NDArray[np.float32],
+    label: NDArray[np.int32],
+    params: DensifyParameters,
+) -> NDArray[np.int32]:
+    """Fill an image from labelled points in it.
+
+    Args:
+        image_bgr: (H, W, 3) uint8 at working resolution.
+        u, v: (M,) float32 px.
+        label: (M,) int32 > 0.
+        params: how.
+
+    Returns:
+        (H, W) int32 labels, 0 where unknown.
+    """
+    ((superpixels, count),) = felzenszwalb(
+        image_bgr, [params.scale], params.sigma, params.min_size
+    )
+    winner = vote(superpixels, count, u, v, label, params.purity)
+    segment = winner[superpixels]
+    if params.radius > 0.0 and len(label):
+        _fill_nearest(segment, u, v, label, params.radius)
+    return segment
+
+
+def vote(
+    superpixels: NDArray[np.int32],
+    count: int,
+    u: NDArray[np.float32],
+    v: NDArray[np.float32],
+    label: NDArray[np.int32],
+    purity: float,
+) -> NDArray[np.int32]:
+    """Return each superpixel's dominating label, 0 where none dominates, (count,) int32.
+
+    Args:
+        superpixels: (H, W) int32, 0..count-1.
+        count: number of superpixels.
+        u, v: (M,) float32 px.
+        label: (M,) int32 > 0.
+        purity: share of its points the winner must have, above one half.
+    """
+    return _vote(superpixels, count, u, v, label, purity)
+
+
+def _fill_nearest(
+    segment: NDArray[np.int32],
+    u: NDArray[np.float32],
+    v: NDArray[np.float32],
+    label: NDArray[np.int32],
+    radius: float,
+) -> None:
+    height, width = segment.shape
+    row = np.clip(np.rint(v).astype(np.int32), 0, height - 1)
+    column = np.clip(np.rint(u).astype(np.int32), 0, width - 1)
+    far = np.ones((height, width), np.uint8)
+    far[row, column] = 0
+    distance, nearest = cv2.distanceTransformWithLabels(
+        far, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    name = np.zeros(int(nearest.max()) + 1, np.int32)
+    name[nearest[row, column]] = label
+    fill = (segment == 0) & (distance <= radius)
+    segment[fill] = name[nearest[fill]]
+
+
+@njit(cache=True, nogil=True)
+def _vote(superpixels, count, u, v, label, purity):
+    height, width = superpixels.shape
+    # Boyer & Moore's majority vote, then a count of the survivor: no sorting, no table.
+    winner = np.zeros(count, np.int32)
+    lead = np.zeros(count, np.int32)
+    total = np.zeros(count, np.int32)
+    where = np.empty(len(label), np.int32)
+    for i in range(len(label)):
+        row = min(max(math.floor(v[i] + np.float32(0.5)), 0), height - 1)
+        column = min(max(math.floor(u[i] + np.float32(0.5)), 0), width - 1)
+        s = superpixels[row, column]
+        where[i] = s
+        total[s] += 1
+        if lead[s] == 0:
+            winner[s] = label[i]
+            lead[s] = 1
+        elif winner[s] == label[i]:
+            lead[s] += 1
+        else:
+            lead[s] -= 1
+    won = np.zeros(count, np.int32)
+    for i in range(len(label)):
+        if winner[where[i]] == label[i]:
+            won[where[i]] += 1
+    for s in range(count):
+        if won[s] < purity * total[s]:
+            winner[s] = 0
+    return winner
+
+
+@njit(cache=True, nogil=True)
+def _standing(ranges, cell_label, above, clearance, max_float):
+    beams, columns = ranges.shape
+    found = np.empty(beams * columns, np.int32)
+    n = 0
+    for column in range(columns):
+        # True while the next return down the column is ground, or there is none.
+        on_ground = True
+        for row in range(beams - 1, -1, -1):
+            if ranges[row, column] == np.float32(0.0):
+                continue
+            label = cell_label[row, column]
+            if (
+                on_ground
+                and label >= FIRST_OBJECT_LABEL
+                and clearance < above[row, column] < max_float
+            ):
+                found[n] = row * columns + column
+                n += 1
+            on_ground = label == GROUND_LABEL
+    return found[:n].copy()
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _draw(u0, v0, u1, v1, label, out_u, out_v, out_label, n):
+    """Append points between the ends, both left out; stop where the arrays are full."""
+    length = math.sqrt((u1 - u0) ** 2 + (v1 - v0) ** 2)
+    steps = min(int(length / np.float32(_SPACING)), _MAX_LINE_POINTS)
+    for k in range(1, steps):
+        if n == len(out_u):
+            return n
+        t = np.float32(k) / np.float32(steps)
+        out_u[n] = u0 + (u1 - u0) * t
+        out_v[n] = v0 + (v1 - v0) * t
+        out_label[n] = label
+        n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _lines(cell, ranges, cell_label, index, u, v, label, feet_cell, feet_index, feet_u, feet_v):
+    beams, columns = ranges.shape
+    place = np.full(beams * columns, -1, np.int32)
+    size = len(index) * 16 + len(feet_index) * _MAX_LINE_POINTS
+    out_u = np.empty(size, np.float32)
+    out_v = np.empty(size, np.float32)
+    out_label = np.empty(size, np.int32)
+    n = 0
+    for i in range(len(index)):
+        place[cell[index[i]]] = i
+        if label[i] > 0:
+            out_u[n], out_v[n], out_label[n] = u[i], v[i], label[i]
+            n += 1
+    flat_range, flat_label = ranges.reshape(-1), cell_label.reshape(-1)
+    for i in range(len(index)):
+        if label[i] == 0:
+            continue
+        k = cell[index[i]]
+        for gap in range(1, _MAX_ROWS + 1):
+            above = k - gap * columns
+            if above < 0:
+                break
+            if flat_range[above] == np.float32(0.0):
+                continue
+            j = place[above]
+            if j >= 0 and flat_label[above] == label[i]:
+                n = _draw(u[i], v[i], u[j], v[j], label[i], out_u, out_v, out_label, n)
+            break
+    for f in range(len(feet_index)):
+        k = feet_cell[feet_index[f]]
+        i = place[k]
+        if i >= 0 and label[i] > 0:
+            n = _draw(u[i], v[i], feet_u[f], feet_v[f], label[i], out_u, out_v, out_label, n)
+    return out_u[:n].copy(), out_v[:n].copy(), out_label[:n].copy()

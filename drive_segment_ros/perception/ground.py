@@ -1,0 +1,240 @@
+"""Ground of a sweep: smoothed slopes down each column, grown outwards as one surface.
+
+The slope test with Savitzky-Golay smoothing is that of Bogoslavskyi & Stachniss, "Efficient Online
+Segmentation for Sparse 3D Laser Scans", PFG 2017. Theirs grows from the lowest return of each
+column, which makes ground of a car that stands beside the vehicle and loses it behind one. Ours
+grows from under the vehicle outwards, bin by bin of a polar grid, so that it bridges shadows,
+follows hills, and is fooled neither by flat roofs nor by mirror images below the road.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.signal import savgol_coeffs
+
+# The polar grid: 2 degrees by 1 m reach 100 m, beyond which a car's LiDAR sees hardly any road.
+SECTORS, BINS, BIN_LENGTH = 180, 100, 1.0
+# Smoothing of slopes: a quadratic over five beams, as in the publication.
+_WEIGHTS = savgol_coeffs(5, 2).astype(np.float32)
+# A surface seen after a gap may lie this much higher or lower a metre of gap, up to the limit.
+_TOLERANCE, _TOLERANCE_PER_METRE, _TOLERANCE_LIMIT = 0.25, 0.05, 0.8
+_STEEPEST = 0.15
+# Mirror images below the road and pits: neither ground nor object.
+BELOW_GROUND = -0.4
+
+
+def flat_cells(
+    xyz: NDArray[np.float32],
+    ranges: NDArray[np.float32],
+    height: NDArray[np.float32],
+    max_slope_deg: float,
+) -> NDArray[np.bool_]:
+    """Return the cells of a range image where the surface is nearly level down its column.
+
+    Args:
+        xyz: (B, W, 3) float32, metres; row 0 is the highest beam.
+        ranges: (B, W) float32, metres, 0 where empty.
+        height: (B, W) float32, metres, along gravity.
+        max_slope_deg: steepest level surface, degrees.
+    """
+    return _flat(xyz, ranges, height, _WEIGHTS, np.float32(math.radians(max_slope_deg)))
+
+
+def height_above_ground(
+    distance: NDArray[np.float32],
+    height: NDArray[np.float32],
+    sector: NDArray[np.int32],
+    candidate: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Return how far each point lies above the ground under it.
+
+    Args:
+        distance: (N,) float32, horizontal distance from the sensor, metres; 0 leaves a point out.
+        height: (N,) float32, height above the sensor along gravity, metres.
+        sector: (N,) int32 in 0..SECTORS-1, the point's bearing.
+        candidate: (N,) bool, points that may be ground.
+
+    Returns:
+        (N,) float32, metres; infinite for points left out.
+    """
+    start = _start_height(distance, height, candidate)
+    surface = _surface(
+        distance,
+        height,
+        sector,
+        candidate,
+        start,
+        np.float32(_TOLERANCE),
+        np.float32(_TOLERANCE_PER_METRE),
+        np.float32(_TOLERANCE_LIMIT),
+        np.float32(_STEEPEST),
+    )
+    return _above(distance, height, sector, surface)
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _angle(rise, run):
+    """Return atan(rise / run) of two non-negative numbers to 1e-5 rad."""
+    high = max(rise, run)
+    if high == np.float32(0.0):
+        return np.float32(0.0)
+    t = min(rise, run) / high
+    s = t * t
+    angle = t * (
+        np.float32(0.9998660)
+        + s
+        * (
+            np.float32(-0.3302995)
+            + s
+            * (np.float32(0.1801410) + s * (np.float32(-0.0851330) + s * np.float32(0.0208351)))
+        )
+    )
+    return angle if rise <= run else np.float32(1.5707964) - angle
+
+
+@njit(cache=True, nogil=True)
+def _flat(xyz, ranges, height, weights, max_slope):
+    beams, columns = ranges.shape
+    flat = np.zeros((beams, columns), np.bool_)
+    half = len(weights) // 2
+    # Columns are walked side by side, row after row, to read the image in the order it is stored:
+    # each keeps its last return and its last few slopes.
+    below = np.full(columns, -1, np.int32)
+    slopes = np.zeros((columns, beams), np.float32)
+    rows = np.zeros((columns, beams), np.int16)
+    count = np.zeros(columns, np.int32)
+    for row in range(beams - 1, -1, -1):
+        for column in range(columns):
+            if ranges[row, column] == np.float32(0.0):
+                continue
+            low = below[column]
+            if low >= 0:
+                dx = xyz[row, column, 0] - xyz[low, column, 0]
+                dy = xyz[row, column, 1] - xyz[low, column, 1]
+                dz = xyz[row, column, 2] - xyz[low, column, 2]
+                rise = height[row, column] - height[low, column]
+                run = math.sqrt(max(dx * dx + dy * dy + dz * dz - rise * rise, np.float32(0.0)))
+                slopes[column, count[column] - 1] = _angle(abs(rise), run)
+            rows[column, count[column]] = row
+            count[column] += 1
+            below[column] = row
+    for column in range(columns):
+        n = count[column]
+        if n < 2:
+            continue
+        slopes[column, n - 1] = slopes[column, n - 2]
+        for k in range(n):
+            total = np.float32(0.0)
+            for j in range(-half, half + 1):
+                total += weights[j + half] * slopes[column, min(max(k + j, 0), n - 1)]
+            flat[rows[column, k], column] = total < max_slope
+    return flat
+
+
+@njit(cache=True, nogil=True)
+def _start_height(distance, height, candidate):
+    """Return the height of the road by the vehicle: the lowest level at which much is flat."""
+    bins, size, lowest = 200, np.float32(0.1), np.float32(-15.0)
+    count = np.zeros(bins, np.int32)
+    for i in range(len(distance)):
+        if candidate[i] and np.float32(0.0) < distance[i] < np.float32(15.0):
+            k = int((height[i] - lowest) / size)
+            if 0 <= k < bins:
+                count[k] += 1
+    best, peak = 0, 0
+    for k in range(1, bins - 1):
+        total = count[k - 1] + count[k] + count[k + 1]
+        if total > peak:
+            peak = total
+    for k in range(1, bins - 1):
+        total = count[k - 1] + count[k] + count[k + 1]
+        # Mirror images are sparse: a fifth of the fullest level is more than they ever reach.
+        if total * 5 >= peak:
+            best = k
+            while best + 1 < bins - 1 and count[best + 1] > count[best]:
+                best += 1
+            break
+    return np.float32(lowest + size * (best + 0.5))
+
+
+@njit(cache=True, nogil=True)
+def _surface(distance, height, sector, candidate, start, tolerance, per_metre, limit, steepest):
+    """Return the ground's height in each bin of the polar grid, (BINS, SECTORS) float32."""
+    first = np.zeros(SECTORS * BINS + 1, np.int32)
+    for i in range(len(distance)):
+        b = int(distance[i] / np.float32(BIN_LENGTH))
+        if candidate[i] and distance[i] > np.float32(0.0) and b < BINS:
+            first[sector[i] * BINS + b + 1] += 1
+    largest = 0
+    for k in range(SECTORS * BINS):
+        largest = max(largest, first[k + 1])
+        first[k + 1] += first[k]
+    values = np.empty(first[-1], np.float32)
+    last = first[:-1].copy()
+    for i in range(len(distance)):
+        b = int(distance[i] / np.float32(BIN_LENGTH))
+        if candidate[i] and distance[i] > np.float32(0.0) and b < BINS:
+            k = sector[i] * BINS + b
+            values[last[k]] = height[i]
+            last[k] += 1
+    surface = np.empty((BINS, SECTORS), np.float32)
+    raw = np.empty(SECTORS, np.float32)
+    seen = np.zeros(SECTORS, np.bool_)
+    gap = np.zeros(SECTORS, np.float32)
+    near = np.empty(largest, np.float32)
+    for b in range(BINS):
+        for s in range(SECTORS):
+            expected = start if b == 0 else surface[b - 1, s]
+            if b >= 5:
+                slope = (surface[b - 1, s] - surface[b - 5, s]) * np.float32(0.25)
+                most = steepest * np.float32(BIN_LENGTH)
+                # Half the slope so far: hills are followed, a noisy bin is not.
+                expected += min(max(slope, -most), most) * np.float32(0.5)
+            tol = min(tolerance + per_metre * gap[s], limit)
+            k, n = s * BINS + b, 0
+            for i in range(first[k], last[k]):
+                if abs(values[i] - expected) < tol:
+                    near[n] = values[i]
+                    n += 1
+            seen[s] = n >= 2
+            if seen[s]:
+                ordered = np.sort(near[:n])
+                raw[s] = ordered[n // 3]
+                gap[s] = np.float32(0.0)
+            else:
+                raw[s] = expected
+                gap[s] += np.float32(BIN_LENGTH)
+        for s in range(SECTORS):
+            total, n = np.float32(0.0), 0
+            for d in range(-2, 3):
+                t = (s + d) % SECTORS
+                if seen[t]:
+                    total += raw[t]
+                    n += 1
+            if n == 0:
+                surface[b, s] = raw[s]
+            elif seen[s]:
+                surface[b, s] = np.float32(0.5) * (raw[s] + total / np.float32(n))
+            else:
+                surface[b, s] = total / np.float32(n)
+    return surface
+
+
+@njit(cache=True, nogil=True)
+def _above(distance, height, sector, surface):
+    above = np.empty(len(distance), np.float32)
+    for i in range(len(distance)):
+        if distance[i] <= np.float32(0.0):
+            above[i] = np.inf
+            continue
+        f = distance[i] / np.float32(BIN_LENGTH) - np.float32(0.5)
+        b = min(max(int(f), 0), BINS - 2)
+        w = min(max(f - np.float32(b), np.float32(0.0)), np.float32(1.0))
+        s = sector[i]
+        ground = surface[b, s] * (np.float32(1.0) - w) + surface[b + 1, s] * w
+        above[i] = height[i] - ground
+    return above

@@ -1,0 +1,402 @@
+"""Objects, ground and sky of one LiDAR sweep: the proposals to be carried into the image."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import CloudError
+from drive_segment_ros.parameters import parameter
+from drive_segment_ros.perception import ground
+from drive_segment_ros.perception.beams import find_beams
+from drive_segment_ros.perception.clouds import PointCloud
+from drive_segment_ros.perception.clustering import cluster
+from drive_segment_ros.perception.density import density_clusters
+from drive_segment_ros.perception.range_image import RangeImage, range_image
+from drive_segment_ros.perception.roughness import rough_cells
+from drive_segment_ros.perception.sky import sky_points
+
+KINDS = ('object', 'ground', 'sky')
+OBJECT, GROUND, SKY = range(3)
+# Labels of a sweep: 0 none, 1 ground, 2 sky, objects from 3.
+GROUND_LABEL, SKY_LABEL, FIRST_OBJECT_LABEL = 1, 2, 3
+# A return behind another in the same cell belongs to it if it is this near.
+_SAME_CELL = 0.5
+_SMOOTH_CELL, _ROUGH_CELL = 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class ProposalParameters:
+    """How objects are found in a sweep."""
+
+    method: str = parameter(
+        'auto',
+        'auto takes range_image where the cloud has beams, else dbscan',
+        choices=('auto', 'range_image', 'dbscan'),
+    )
+    beta_deg: float = parameter(
+        30.0,
+        'returns are joined if the line through them meets the farther beam above this angle; '
+        'the publication has 10, which joins a car to the hedge behind it',
+        unit='deg',
+        minimum=1.0,
+        maximum=89.0,
+    )
+    grazing_beta_deg: float = parameter(
+        5.0,
+        'the same where the line goes on straight, as on a wall along the road',
+        unit='deg',
+        minimum=0.5,
+        maximum=89.0,
+    )
+    straightness_deg: float = parameter(
+        12.0, 'how far such a line may bend', unit='deg', minimum=0.0, maximum=90.0
+    )
+    max_step: float = parameter(
+        1.0,
+        'largest range difference between neighbouring beams of an object',
+        unit='m',
+        minimum=0.0,
+        maximum=100.0,
+    )
+    roughness: float = parameter(
+        0.1,
+        'foliage is split from surfaces where ranges stray by more than this; three times the '
+        'range noise of a spinning LiDAR',
+        unit='m',
+        minimum=0.01,
+        maximum=10.0,
+    )
+    ground_slope_deg: float = parameter(
+        25.0, 'steepest ground between two beams', unit='deg', minimum=1.0, maximum=60.0
+    )
+    ground_height: float = parameter(
+        0.2,
+        'level returns up to this above the ground surface are ground; a kerb is 0.15 high',
+        unit='m',
+        minimum=0.0,
+        maximum=1.0,
+    )
+    ground_margin: float = parameter(
+        0.08,
+        'any return up to this above the surface is ground; three times the range noise',
+        unit='m',
+        minimum=0.0,
+        maximum=1.0,
+    )
+    min_points: int = parameter(
+        5, 'smallest object; fewer returns than this are noise as often', minimum=1, maximum=10000
+    )
+    sky: bool = parameter(True, 'make a proposal of the directions without any return')
+    dbscan_radius_deg: float = parameter(
+        1.0,
+        'neighbourhood for clouds without beams, five times the spacing of their points',
+        unit='deg',
+        minimum=0.05,
+        maximum=20.0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepProposals:
+    """The proposals of one sweep.
+
+    Attributes:
+        label: (N,) int32 for each point of the cloud: 0 none, 1 ground, 2 sky, 3.. objects.
+        count: labels in use, counted from 0, so that 0 <= label < count.
+        above_ground: (N,) float32, metres; infinite where unknown.
+        up: (3,) unit vector against gravity in the cloud's coordinates.
+        sky: (S, 3) float32, metres, cloud coordinates: far points in directions without return.
+        sky_time: (S,) float32, seconds relative to the sweep's stamp.
+        image: the range image; None for a cloud without beams.
+        cell_label: (B, W) int32, the label of each cell; None without beams.
+        cell_above: (B, W) float32, metres above ground, infinite where empty; None without beams.
+        dropped: points that are not finite or lie at the sensor.
+    """
+
+    label: NDArray[np.int32]
+    count: int
+    above_ground: NDArray[np.float32]
+    up: NDArray[np.float64]
+    sky: NDArray[np.float32]
+    sky_time: NDArray[np.float32]
+    image: RangeImage | None
+    cell_label: NDArray[np.int32] | None
+    cell_above: NDArray[np.float32] | None
+    dropped: int
+
+    def kind(self) -> NDArray[np.uint8]:
+        """Return the kind of each label, (count,) uint8 indices into KINDS."""
+        kind = np.full(self.count, OBJECT, np.uint8)
+        kind[GROUND_LABEL], kind[SKY_LABEL] = GROUND, SKY
+        return kind
+
+
+def find_proposals(
+    cloud: PointCloud, params: ProposalParameters, up: NDArray[np.float64] | None = None
+) -> SweepProposals:
+    """Find the objects, the ground and the sky of a sweep.
+
+    The outcome depends on this sweep alone, so that live and offline runs agree.
+
+    Args:
+        cloud: the sweep.
+        params: how.
+        up: (3,) unit vector against gravity in the cloud's coordinates; None takes the spin axis,
+            pointed so that the ground lies below.
+
+    Raises:
+        CloudError: if no point is usable, or beams are demanded of a cloud without any.
+        DependencyError: if density clustering is needed and Open3D is missing.
+    """
+    if len(cloud) == 0:
+        raise CloudError(f'the cloud in frame {cloud.frame_id!r} has no points')
+    ring, axis = cloud.ring, None
+    if params.method == 'dbscan':
+        ring = None
+    elif ring is None:
+        table = find_beams([cloud])
+        if table is not None:
+            ring, axis = table.ring(cloud), table.axis
+        elif params.method == 'range_image':
+            raise CloudError(
+                f'no beams found in the cloud in frame {cloud.frame_id!r}; '
+                'use proposals.method auto or dbscan'
+            )
+    found = (
+        _by_density(cloud, params, up)
+        if ring is None
+        else _by_beams(cloud, range_image(cloud, ring, axis=axis), params, up)
+    )
+    if found.dropped == len(cloud):
+        raise CloudError(
+            f'all {len(cloud)} points in frame {cloud.frame_id!r} are NaN, infinite or at the '
+            'sensor; check the driver'
+        )
+    return found
+
+
+def _by_beams(
+    cloud: PointCloud,
+    image: RangeImage,
+    params: ProposalParameters,
+    up: NDArray[np.float64] | None,
+) -> SweepProposals:
+    ranges = image.range
+    if up is None:
+        up = np.zeros(3)
+        up[image.axis] = _upward(ranges, image.elevation)
+    # The image's coordinates have the spin axis last; gravity is turned alike.
+    turned = np.roll(up, 2 - image.axis).astype(np.float32)
+    height, distance = _split(image.xyz, ranges, turned)
+    flat = ground.flat_cells(image.xyz, ranges, height, params.ground_slope_deg)
+    sector = np.arange(ranges.shape[1], dtype=np.int32) * ground.SECTORS // ranges.shape[1]
+    above = ground.height_above_ground(
+        distance.reshape(-1),
+        height.reshape(-1),
+        np.broadcast_to(sector, ranges.shape).reshape(-1),
+        flat.reshape(-1),
+    ).reshape(ranges.shape)
+    kind, excluded = _kinds(
+        ranges, flat, above, np.float32(params.ground_height), np.float32(params.ground_margin)
+    )
+    rough = rough_cells(ranges, excluded, threshold=params.roughness)
+    labels, count = cluster(
+        image.xyz,
+        ranges,
+        np.where(rough & (kind != 0), np.uint8(_ROUGH_CELL), kind),
+        beta_deg=params.beta_deg,
+        grazing_beta_deg=params.grazing_beta_deg,
+        straightness_deg=params.straightness_deg,
+        max_step=params.max_step,
+    )
+    cell_label, used = _compact(labels, count, excluded, above, params.min_points)
+    label, above_ground = _to_points(cloud, image, cell_label, above)
+    sky, sky_time = _sky(cloud, image, up) if params.sky else _no_sky()
+    return SweepProposals(
+        label, used, above_ground, up, sky, sky_time, image, cell_label, above, image.dropped
+    )
+
+
+def _by_density(
+    cloud: PointCloud, params: ProposalParameters, up: NDArray[np.float64] | None
+) -> SweepProposals:
+    up = np.array([0.0, 0.0, 1.0]) if up is None else up
+    points = np.stack([cloud.x, cloud.y, cloud.z], 1).astype(np.float32)
+    norm = np.linalg.norm(points, axis=1)
+    valid = np.isfinite(norm) & (norm > 0.05)
+    kept = points[valid]
+    height = kept @ up.astype(np.float32)
+    flat_part = kept - height[:, None] * up.astype(np.float32)
+    # Bearings about the vertical, from any horizontal direction.
+    first = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
+    first /= np.linalg.norm(first)
+    second = np.cross(up, first)
+    bearing = np.arctan2(flat_part @ second, flat_part @ first) + math.pi
+    sector = (bearing / (2.0 * math.pi) * ground.SECTORS).astype(np.int32) % ground.SECTORS
+    above = ground.height_above_ground(
+        np.linalg.norm(flat_part, axis=1).astype(np.float32),
+        height,
+        sector,
+        np.ones(len(kept), np.bool_),
+    )
+    # Without neighbouring beams there is no slope: whatever lies on the surface is ground.
+    is_ground = (above < params.ground_height) & (above > ground.BELOW_GROUND)
+    objects = above >= params.ground_height
+    clusters = density_clusters(kept[objects], radius_deg=params.dbscan_radius_deg)
+    sizes = np.bincount(clusters)
+    keep = sizes >= params.min_points
+    keep[0] = False
+    renumber = np.zeros(len(sizes), np.int32)
+    renumber[keep] = FIRST_OBJECT_LABEL + np.arange(keep.sum(), dtype=np.int32)
+    inner = np.zeros(len(kept), np.int32)
+    inner[is_ground] = GROUND_LABEL
+    inner[objects] = renumber[clusters]
+    label = np.zeros(len(cloud), np.int32)
+    label[valid] = inner
+    above_ground = np.full(len(cloud), np.inf, np.float32)
+    above_ground[valid] = above
+    return SweepProposals(
+        label,
+        FIRST_OBJECT_LABEL + int(keep.sum()),
+        above_ground,
+        up,
+        *_no_sky(),
+        None,
+        None,
+        None,
+        int(len(cloud) - valid.sum()),
+    )
+
+
+def _no_sky() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return np.empty((0, 3), np.float32), np.empty(0, np.float32)
+
+
+def _sky(
+    cloud: PointCloud, image: RangeImage, up: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    points, column = sky_points(image.range, image.elevation, axis=image.axis, up=up)
+    time = np.zeros(image.range.shape[1], np.float32)
+    if cloud.time is not None:
+        time = _column_times(np.ascontiguousarray(cloud.time, np.float32), image.cell, len(time))
+    return points, time[column]
+
+
+def _upward(ranges: NDArray[np.float32], elevation: NDArray[np.float32]) -> float:
+    """Return the sign of the spin axis that points up: near returns lie below the sensor."""
+    near = np.count_nonzero((ranges > 0.5) & (ranges < 15.0), axis=1)
+    return 1.0 if near @ np.sin(elevation) <= 0.0 else -1.0
+
+
+@njit(cache=True, nogil=True)
+def _split(xyz, ranges, up):
+    """Return height and horizontal distance of every cell, (B, W) float32, metres."""
+    beams, columns = ranges.shape
+    height = np.zeros((beams, columns), np.float32)
+    distance = np.zeros((beams, columns), np.float32)
+    for row in range(beams):
+        for column in range(columns):
+            r = ranges[row, column]
+            if r > np.float32(0.0):
+                x, y, z = xyz[row, column, 0], xyz[row, column, 1], xyz[row, column, 2]
+                h = x * up[0] + y * up[1] + z * up[2]
+                height[row, column] = h
+                distance[row, column] = math.sqrt(max(r * r - h * h, np.float32(1e-6)))
+    return height, distance
+
+
+@njit(cache=True, nogil=True)
+def _kinds(ranges, flat, above, ground_height, margin):
+    """Return which cells may be objects (uint8 0 or 1), and which not (bool)."""
+    beams, columns = ranges.shape
+    kind = np.zeros((beams, columns), np.uint8)
+    excluded = np.zeros((beams, columns), np.bool_)
+    for row in range(beams):
+        for column in range(columns):
+            if ranges[row, column] == np.float32(0.0):
+                continue
+            limit = ground_height if flat[row, column] else margin
+            if above[row, column] < limit:
+                excluded[row, column] = True
+            else:
+                kind[row, column] = _SMOOTH_CELL
+    return kind, excluded
+
+
+@njit(cache=True, nogil=True)
+def _compact(labels, count, excluded, above, min_points):
+    """Return final labels of cells: ground 1, objects of enough points from 3; and their end."""
+    sizes = np.zeros(count + 1, np.int32)
+    flat = labels.reshape(-1)
+    for i in range(len(flat)):
+        sizes[flat[i]] += 1
+    renumber = np.zeros(count + 1, np.int32)
+    used = FIRST_OBJECT_LABEL
+    for k in range(1, count + 1):
+        if sizes[k] >= min_points:
+            renumber[k] = used
+            used += 1
+    out = np.zeros(labels.shape, np.int32)
+    flat_out, flat_excluded, flat_above = out.reshape(-1), excluded.reshape(-1), above.reshape(-1)
+    for i in range(len(flat)):
+        if flat_excluded[i]:
+            # Below the ground lie mirror images: kept out of the ground, and no objects.
+            if flat_above[i] > ground.BELOW_GROUND:
+                flat_out[i] = GROUND_LABEL
+        else:
+            flat_out[i] = renumber[flat[i]]
+    return out, used
+
+
+def _to_points(
+    cloud: PointCloud,
+    image: RangeImage,
+    cell_label: NDArray[np.int32],
+    above: NDArray[np.float32],
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    x, y, z = (np.ascontiguousarray(c, np.float32) for c in (cloud.x, cloud.y, cloud.z))
+    return _points(x, y, z, image.cell, image.range, cell_label, above)
+
+
+@njit(cache=True, nogil=True)
+def _points(x, y, z, cell, ranges, cell_label, above):
+    n = len(cell)
+    label = np.zeros(n, np.int32)
+    height = np.full(n, np.float32(np.inf), np.float32)
+    flat_range, flat_label, flat_above = (
+        ranges.reshape(-1),
+        cell_label.reshape(-1),
+        above.reshape(-1),
+    )
+    for i in range(n):
+        k = cell[i]
+        if k < 0:
+            continue
+        distance = math.sqrt(x[i] * x[i] + y[i] * y[i] + z[i] * z[i])
+        # The nearest return has the cell; one far behind it belongs to something else, unknown.
+        if distance - flat_range[k] < np.float32(_SAME_CELL):
+            label[i] = flat_label[k]
+            height[i] = flat_above[k]
+    return label, height
+
+
+@njit(cache=True, nogil=True)
+def _column_times(time, cell, columns):
+    total = np.zeros(columns)
+    count = np.zeros(columns)
+    for i in range(len(cell)):
+        if cell[i] >= 0 and math.isfinite(time[i]):
+            total[cell[i] % columns] += time[i]
+            count[cell[i] % columns] += 1.0
+    result = np.zeros(columns, np.float32)
+    last = 0.0
+    for column in range(columns):
+        if count[column] > 0.0:
+            last = total[column] / count[column]
+        result[column] = last
+    return result

@@ -1,0 +1,219 @@
+"""A sweep as an image: rows are beams, columns are azimuth, each cell the nearest return."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from drive_segment_ros.perception.clouds import PointCloud
+
+# Cells narrower than this gain nothing and cost time; wider ones join neighbouring objects.
+_MIN_COLUMNS, _MAX_COLUMNS = 360, 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class RangeImage:
+    """The nearest return of each beam and azimuth step.
+
+    Attributes:
+        xyz: (B, W, 3) float32, metres; the cell's point with the spin axis as third coordinate,
+            zero where the cell is empty. Row 0 is the highest beam, columns run with azimuth and
+            wrap around.
+        range: (B, W) float32, metres, 0 where the cell is empty.
+        cell: (N,) int32, row * W + column of each point of the cloud, -1 for points that are not
+            finite, at the origin, or without a beam.
+        elevation: (B,) float32, radians, each beam's median angle above the plane of rotation.
+        axis: which coordinate of the cloud (0, 1, 2) is the spin axis.
+        dropped: points of the cloud without a cell.
+    """
+
+    xyz: NDArray[np.float32]
+    range: NDArray[np.float32]
+    cell: NDArray[np.int32]
+    elevation: NDArray[np.float32]
+    axis: int
+    dropped: int
+
+
+def spin_axis(cloud: PointCloud, ring: NDArray[np.integer]) -> int:
+    """Return the coordinate (0, 1, 2) about which the beams turn.
+
+    Only about the true axis is a beam's elevation the same all the way round.
+
+    Args:
+        cloud: the sweep.
+        ring: (N,) beam of each point.
+    """
+    step = max(1, len(cloud) // 4096)
+    points = np.stack([cloud.x[::step], cloud.y[::step], cloud.z[::step]], 1).astype(np.float32)
+    beam = ring[::step]
+    norm = np.linalg.norm(points, axis=1)
+    good = np.isfinite(norm) & (norm > 1.0)
+    unit, beam = points[good] / norm[good, None], beam[good]
+    count = np.maximum(np.bincount(beam), 1)
+    spread = [
+        np.sum(
+            np.bincount(beam, unit[:, k] ** 2, len(count))
+            - np.bincount(beam, unit[:, k], len(count)) ** 2 / count
+        )
+        for k in range(3)
+    ]
+    # The usual axis wins unless another is clearly better, so that odd scenes cannot flip it.
+    best = int(np.argmin(spread))
+    return best if spread[best] < 0.5 * spread[2] else 2
+
+
+def columns_per_turn(cloud: PointCloud, ring: NDArray[np.integer], axis: int = 2) -> int:
+    """Return the number of azimuth steps in one turn, from the spacing of one beam's points.
+
+    Args:
+        cloud: the sweep.
+        ring: (N,) beam of each point.
+        axis: the spin axis.
+    """
+    a, b, _ = _about_axis(cloud, axis)
+    counts = np.bincount(ring[ring >= 0])
+    steps = []
+    # The fullest beams have the fewest gaps, and their median gap is the sensor's step.
+    for beam in np.argsort(counts)[-3:]:
+        chosen = np.flatnonzero(ring == beam)
+        azimuth = np.arctan2(b[chosen].astype(np.float64), a[chosen].astype(np.float64))
+        azimuth = np.sort(azimuth[np.isfinite(azimuth)])
+        if len(azimuth) > 16:
+            steps.append(float(np.median(np.diff(azimuth))))
+    step = float(np.median(steps)) if steps else 0.0
+    if step <= 0.0:
+        return _MIN_COLUMNS
+    return int(np.clip(round(2.0 * math.pi / step), _MIN_COLUMNS, _MAX_COLUMNS))
+
+
+def range_image(
+    cloud: PointCloud, ring: NDArray[np.integer], *, columns: int = 0, axis: int | None = None
+) -> RangeImage:
+    """Arrange a sweep by beam and azimuth.
+
+    Args:
+        cloud: the sweep; a beam number below 0 leaves a point out.
+        ring: (N,) beam of each point, 0 the highest or the lowest.
+        columns: azimuth steps in a turn; 0 finds them from the cloud.
+        axis: spin axis; None finds it.
+    """
+    beams = int(ring.max()) + 1 if len(ring) else 0
+    if axis is None:
+        axis = spin_axis(cloud, ring)
+    if columns == 0:
+        columns = columns_per_turn(cloud, ring, axis)
+    a, b, c = (_plain(values) for values in _about_axis(cloud, axis))
+    xyz = np.zeros((beams, columns, 3), np.float32)
+    ranges = np.zeros((beams, columns), np.float32)
+    cell = np.empty(len(cloud), np.int32)
+    dropped = _fill(a, b, c, np.ascontiguousarray(ring, np.int32), xyz, ranges, cell)
+    elevation = _elevations(xyz, ranges)
+    if beams > 1 and elevation[0] < elevation[-1]:
+        # Row 0 is the highest beam, whichever end the driver counts from.
+        xyz, ranges, elevation = xyz[::-1].copy(), ranges[::-1].copy(), elevation[::-1].copy()
+        _mirror(cell, beams, columns)
+    return RangeImage(xyz, ranges, cell, elevation, axis, dropped)
+
+
+def _about_axis(cloud: PointCloud, axis: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Return the coordinates cyclically permuted so that the spin axis comes third."""
+    coordinates = (cloud.x, cloud.y, cloud.z)
+    return coordinates[(axis + 1) % 3], coordinates[(axis + 2) % 3], coordinates[axis]
+
+
+def _plain(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    # One contiguous float32 layout means one compiled version, and packed fields read once.
+    return np.ascontiguousarray(values, np.float32)
+
+
+def _elevations(xyz: NDArray[np.float32], ranges: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return each beam's median elevation; beams without a return get their neighbours'."""
+    found = np.full(len(ranges), np.nan, np.float32)
+    for beam in range(len(ranges)):
+        hit = ranges[beam] > 0
+        if hit.any():
+            found[beam] = math.asin(
+                float(np.clip(np.median(xyz[beam, hit, 2] / ranges[beam, hit]), -1.0, 1.0))
+            )
+    known = np.flatnonzero(np.isfinite(found))
+    if len(known) == 0:
+        return np.zeros(len(ranges), np.float32)
+    return np.interp(np.arange(len(found)), known, found[known]).astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _mirror(cell: NDArray[np.int32], beams: int, columns: int) -> None:
+    for i in range(len(cell)):
+        if cell[i] >= 0:
+            row = cell[i] // columns
+            cell[i] += (beams - 1 - 2 * row) * columns
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _turn_fraction(x: np.float32, y: np.float32) -> np.float32:
+    """Return atan2(y, x) as a fraction of a turn in [0, 1], to 2e-6 of a turn.
+
+    Polynomial of Abramowitz & Stegun, 4.4.49, on the octant; a library atan2 takes 3 times longer.
+    """
+    ax, ay = abs(x), abs(y)
+    high = max(ax, ay)
+    if high == np.float32(0.0):
+        return np.float32(0.0)
+    t = min(ax, ay) / high
+    s = t * t
+    angle = (
+        t
+        * (
+            np.float32(0.9998660)
+            + s
+            * (
+                np.float32(-0.3302995)
+                + s
+                * (
+                    np.float32(0.1801410)
+                    + s * (np.float32(-0.0851330) + s * np.float32(0.0208351))
+                )
+            )
+        )
+        * np.float32(0.15915494309189535)
+    )
+    if ay > ax:
+        angle = np.float32(0.25) - angle
+    if x < np.float32(0.0):
+        angle = np.float32(0.5) - angle
+    if y < np.float32(0.0):
+        angle = np.float32(1.0) - angle
+    return angle
+
+
+@njit(cache=True, nogil=True)
+def _fill(a, b, c, ring, xyz, ranges, cell):
+    beams, columns = ranges.shape
+    flat = ranges.reshape(-1)
+    points = xyz.reshape(-1, 3)
+    scale = np.float32(columns)
+    dropped = 0
+    for i in range(len(a)):
+        x, y, z = a[i], b[i], c[i]
+        row = ring[i]
+        distance = math.sqrt(x * x + y * y + z * z)
+        # NaN and infinity fail this, as does a driver's zero for "no return".
+        if not (np.float32(0.05) < distance < np.float32(1e6)) or row < 0 or row >= beams:
+            cell[i] = -1
+            dropped += 1
+            continue
+        column = int(_turn_fraction(x, y) * scale)
+        if column >= columns:
+            column -= columns
+        k = row * columns + column
+        cell[i] = k
+        previous = flat[k]
+        if previous == np.float32(0.0) or distance < previous:
+            flat[k] = distance
+            points[k, 0], points[k, 1], points[k, 2] = x, y, z
+    return dropped
