@@ -8,7 +8,7 @@ logged; neither ends the node.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import rclpy
@@ -16,6 +16,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from drive_segment_ros.errors import DriveSegmentError
+from drive_segment_ros.ros.diagnostics import ERROR, OK, Diagnostics, Status
+from drive_segment_ros.ros.qos import FollowingSubscription
 
 _REPEAT_LOG_S = 5.0
 
@@ -37,6 +39,8 @@ class ManagedNode(LifecycleNode):
         self._owned_subscriptions: list[Any] = []
         self._owned_timers: list[Any] = []
         self._owned_publishers: list[Any] = []
+        parts = {'state': self._state_status, **self.diagnostic_parts()}
+        self._diagnostics = Diagnostics(self, parts)
 
     # What a subclass fills in.
 
@@ -52,6 +56,10 @@ class ManagedNode(LifecycleNode):
     def cleanup(self) -> None:
         """Free what `configure` made; publishers go by themselves."""
 
+    def diagnostic_parts(self) -> Mapping[str, Callable[[], Status]]:
+        """Return what reports on /diagnostics, by name; asked once, in every state."""
+        return {}
+
     # What a subclass uses.
 
     def advertise(self, message_type: type, topic: str, qos: Any) -> Any:
@@ -60,20 +68,24 @@ class ManagedNode(LifecycleNode):
         self._owned_publishers.append(publisher)
         return publisher
 
-    def subscribe(
-        self, message_type: type, topic: str, callback: Callable[[Any], None], qos: Any
-    ) -> Any:
-        """Create a guarded subscription that goes with `deactivate`."""
-        subscription = self.create_subscription(
-            message_type, topic, self.guarded(callback, topic), qos
-        )
+    def own(self, subscription: Any) -> Any:
+        """Have `deactivate` destroy a subscription made by this node's helpers; return it."""
         self._owned_subscriptions.append(subscription)
         return subscription
 
-    def unsubscribe(self, subscription: Any) -> None:
-        """Destroy a subscription made by `subscribe` ahead of its time."""
-        self._owned_subscriptions.remove(subscription)
-        self.destroy_subscription(subscription)
+    def subscribe(
+        self,
+        message_type: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        reliability: str,
+        depth: int,
+    ) -> FollowingSubscription:
+        """Subscribe, guarded and with the QoS that publishers offer, until `deactivate`."""
+        guarded = self.guarded(callback, topic)
+        return self.own(
+            FollowingSubscription(self, message_type, topic, guarded, reliability, depth)
+        )
 
     def every(self, period_s: float, callback: Callable[[], None]) -> None:
         """Call back periodically, guarded, by the wall clock, until `deactivate`."""
@@ -159,11 +171,16 @@ class ManagedNode(LifecycleNode):
         self.get_logger().info(done)
         return TransitionCallbackReturn.SUCCESS
 
+    def _state_status(self) -> Status:
+        if self.failure:
+            return Status(ERROR, self.failure)
+        return Status(OK, self._state_machine.current_state[1])
+
     def _stop(self) -> None:
         while self._owned_timers:
             self.destroy_timer(self._owned_timers.pop())
         while self._owned_subscriptions:
-            self.destroy_subscription(self._owned_subscriptions.pop())
+            self._owned_subscriptions.pop().destroy()
         self.deactivate()
 
     def _free(self) -> None:

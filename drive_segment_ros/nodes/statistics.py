@@ -1,19 +1,26 @@
-"""What a node did lately, in figures: for diagnostics and for the summary at its end."""
+"""What a node did, in figures: for its diagnostics, and for the summary at its end."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-_RATE_WINDOW_S = 5.0
-_LATENCIES = 600
+from drive_segment_ros.ros.diagnostics import LatencyWindow
+
+# Latencies remembered for the summary: a quarter of an hour at 10 Hz.
+_LATENCIES = 10_000
 
 
 class FlowStatistics:
-    """Counts of messages in, frames out and drops between; safe to use from several threads."""
+    """Counts of messages in, frames out and drops between; safe across threads.
+
+    Attributes:
+        recent: rate and latency of the last seconds.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Start at zero.
@@ -21,14 +28,13 @@ class FlowStatistics:
         Args:
             clock: seconds, monotonic.
         """
-        self._clock = clock
+        self.recent = LatencyWindow(clock=clock)
+        self._all = LatencyWindow(math.inf, _LATENCIES, clock)
         self._lock = threading.Lock()
         self._received: Counter[str] = Counter()
         self._drops: Counter[str] = Counter()
         self._frames = 0
         self._moved = 0
-        self._finished: deque[float] = deque(maxlen=_LATENCIES)
-        self._latencies: deque[float] = deque(maxlen=_LATENCIES)
 
     def received(self, source: str) -> None:
         """Count a message of a source."""
@@ -47,35 +53,26 @@ class FlowStatistics:
             latency_s: from the arrival of its last message to its publication, seconds.
             motion: whether its points were moved by odometry.
         """
+        self.recent.add(latency_s)
+        self._all.add(latency_s)
         with self._lock:
             self._frames += 1
             self._moved += motion
-            self._latencies.append(latency_s)
-            self._finished.append(self._clock())
 
     def summary(self) -> dict[str, Any]:
-        """Return all figures, ready for JSON; latencies are of the last 600 frames.
-
-        `rate_hz` is that of the last 5 s; latencies are None before the first frame.
-        """
+        """Return all figures, ready for JSON; latencies are None before the first frame."""
+        median_s, p95_s = self._all.latency_s() or (None, None)
         with self._lock:
-            latencies = sorted(self._latencies)
-            recent = [t for t in self._finished if t > self._clock() - _RATE_WINDOW_S]
-            span = recent[-1] - recent[0] if len(recent) > 1 else 0.0
             return {
                 'received': dict(self._received),
                 'frames': self._frames,
                 'frames_with_motion': self._moved,
-                'dropped': dict(self._drops),
-                'rate_hz': round((len(recent) - 1) / span, 2) if span > 0.0 else 0.0,
-                'latency_median_ms': _milliseconds(latencies, 0.5),
-                'latency_p95_ms': _milliseconds(latencies, 0.95),
+                'dropped': {reason: count for reason, count in self._drops.items() if count},
+                'rate_hz': round(self._all.rate_hz(), 2),
+                'latency_median_ms': _milliseconds(median_s),
+                'latency_p95_ms': _milliseconds(p95_s),
             }
 
 
-def _milliseconds(ordered_s: list[float], quantile: float) -> float | None:
-    """Return a quantile (nearest rank) of sorted seconds in milliseconds."""
-    if not ordered_s:
-        return None
-    rank = min(len(ordered_s) - 1, int(quantile * len(ordered_s)))
-    return round(ordered_s[rank] * 1e3, 2)
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1e3, 2)

@@ -36,7 +36,7 @@ def palette(kind: NDArray[np.uint8]) -> NDArray[np.uint8]:
     # Two levels of saturation and three of value tell ids of near hue apart.
     hsv[:, 0, 1] = 255 - 90 * (ids % 2)
     hsv[:, 0, 2] = 255 - 50 * (ids % 3)
-    colours = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[:, 0, :]
+    colours: Any = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[:, 0, :]
     for name, colour in _KIND_COLOURS.items():
         colours[kind == KINDS.index(name)] = colour
     colours[:1] = 0

@@ -1,0 +1,61 @@
+"""When the LiDAR looks where the camera looks: the offset by which their stamps are paired."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from drive_segment_ros.errors import CloudError
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.clouds import cloud_from_message
+from drive_segment_ros.perception.projection import view_times
+from drive_segment_ros.perception.transforms import TransformTree
+
+if TYPE_CHECKING:
+    from drive_segment_ros.ros.frame_builder import FrameParameters
+
+# As many sweeps are looked at; a camera no point falls into has no offset to find.
+_SWEEPS = 10
+
+
+class CameraOffset:
+    """Takes the offset from the first sweep that has points in the camera's view.
+
+    Attributes:
+        value_s: seconds to add to the camera's stamps; None while it is not known. 0 if points
+            carry no time or none of the first sweeps has one in view.
+    """
+
+    def __init__(
+        self, fixed_s: float | None, transforms: TransformTree, parameters: FrameParameters
+    ) -> None:
+        """Begin.
+
+        Args:
+            fixed_s: the offset where it is given; nothing is looked for then.
+            transforms: extrinsics of both sensors.
+            parameters: the frames'; how cameras and clouds are read.
+        """
+        self.value_s = fixed_s
+        self._transforms = transforms
+        self._parameters = parameters
+        self._seen = 0
+
+    def look(self, camera_info: Any, sweep: Any) -> None:
+        """Look at the next sweep, in the order of their stamps.
+
+        Raises:
+            CalibrationError: if camera_info makes no sense or a transform is missing; the same
+                sweep may be looked at again.
+        """
+        camera = CameraModel.from_camera_info(camera_info, rectified=self._parameters.rectified)
+        T_camera_lidar = self._transforms.lookup(camera.frame_id, sweep.header.frame_id)
+        self._seen += 1
+        try:
+            cloud = cloud_from_message(sweep, self._parameters.time_field)
+            times = view_times(cloud, camera, T_camera_lidar)
+        except CloudError:
+            times = None
+        if times is not None:
+            self.value_s = -times[1]
+        elif self._seen >= _SWEEPS:
+            self.value_s = 0.0

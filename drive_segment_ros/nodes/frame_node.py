@@ -1,0 +1,232 @@
+"""A lifecycle node that turns one camera's images and one LiDAR's sweeps into frames."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sensor_msgs.msg import CameraInfo, PointCloud2
+
+from drive_segment_ros.dataset.frame import Frame
+from drive_segment_ros.nodes.camera_offset import CameraOffset
+from drive_segment_ros.nodes.frame_pipeline import (
+    FramePipeline,
+    LiveTrajectory,
+    PipelineParameters,
+)
+from drive_segment_ros.nodes.image_input import TRANSPORTS, ImageInput
+from drive_segment_ros.nodes.lifecycle import ManagedNode
+from drive_segment_ros.nodes.statistics import FlowStatistics
+from drive_segment_ros.parameters import parameter
+from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
+from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, Status, summarise
+from drive_segment_ros.ros.frame_builder import BuiltFrame, FrameBuilder, FrameParameters
+from drive_segment_ros.ros.node_parameters import NodeParameters
+from drive_segment_ros.ros.qos import RELIABILITIES
+from drive_segment_ros.ros.transform_listener import MOTION_SOURCES, TransformListener
+
+_EXPIRE_PERIOD_S = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class InputParameters:
+    """Where the sensor data comes from and how."""
+
+    image_transport: str = parameter(
+        'auto',
+        'which images to take: image_raw, image_raw/compressed, or whichever is published',
+        choices=TRANSPORTS,
+    )
+    reliability: str = parameter(
+        'auto',
+        'QoS of the sensor subscriptions; auto is reliable unless a publisher offers less, as '
+        'large messages get lost on best effort',
+        choices=RELIABILITIES,
+    )
+    depth: int = parameter(
+        10, 'messages the middleware keeps for us; 1 s at 10 Hz', minimum=1, maximum=1000
+    )
+    motion_source: str = parameter(
+        'auto',
+        'where the motion of the vehicle is taken from; auto is /tf where tf2_msgs is installed, '
+        'else odometry',
+        choices=MOTION_SOURCES,
+    )
+    odometry_frame: str = parameter(
+        'odom', 'parent frame of the transform in /tf that is the motion of the vehicle'
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameNodeParameters:
+    """Everything about how frames are made on the vehicle."""
+
+    calibration_file: str = parameter(
+        '', 'extrinsics, as `drive-segment inspect --calibration` writes them; empty: /tf_static'
+    )
+    inputs: InputParameters = dataclasses.field(default_factory=InputParameters)
+    sync: SyncParameters = dataclasses.field(default_factory=SyncParameters)
+    pipeline: PipelineParameters = dataclasses.field(default_factory=PipelineParameters)
+    frame: FrameParameters = dataclasses.field(default_factory=FrameParameters)
+
+
+class FrameNode(ManagedNode):
+    """Subscribes, pairs, builds, and hands each frame on; what becomes of it is a subclass's.
+
+    Attributes:
+        parameters: as declared and set.
+        frame_sinks: called with each complete frame, on the pipeline's thread.
+    """
+
+    def __init__(
+        self, name: str, parameters_class: type[FrameNodeParameters], **kwargs: Any
+    ) -> None:
+        """Declare the parameters.
+
+        Raises:
+            ParameterError: if one has a wrong type or is out of range.
+        """
+        self.frame_sinks: list[Callable[[Frame], None]] = []
+        self._pipeline: FramePipeline | None = None
+        self._listener: TransformListener | None = None
+        self._images: ImageInput | None = None
+        self._inputs: list[Any] = []
+        super().__init__(name, **kwargs)
+        self.parameters: FrameNodeParameters = NodeParameters(self, parameters_class).values
+        self._last_summary: dict[str, Any] = {**FlowStatistics().summary(), 'pairs': 0}
+
+    def consume(self, built: BuiltFrame) -> None:
+        """Do with a frame what this node is for; called on the pipeline's thread."""
+        raise NotImplementedError
+
+    def configure(self) -> None:
+        """Make the frame builder and compile what it needs."""
+        self._tree = TransformTree()
+        self._trajectory = LiveTrajectory()
+        self._builder = FrameBuilder(self.parameters.frame, self._tree, self._trajectory)
+        self._builder.warm_up()
+
+    def activate(self) -> None:
+        """Start the pipeline, then subscribe."""
+        parameters = self.parameters
+        self._pipeline = FramePipeline(
+            self._builder,
+            Matcher(parameters.sync),
+            self._trajectory,
+            CameraOffset(parameters.sync.fixed_offset_s, self._tree, parameters.frame),
+            parameters.pipeline,
+            on_frame=self._on_frame,
+            on_error=self.note_error,
+            expects_motion=self._expects_motion,
+        )
+        self._listener = self.own(
+            TransformListener(
+                self,
+                self._tree,
+                self._trajectory,
+                motion_source=parameters.inputs.motion_source,
+                odom_frame=parameters.inputs.odometry_frame,
+                calibration_file=parameters.calibration_file,
+            )
+        )
+        quality: dict[str, Any] = {
+            'reliability': parameters.inputs.reliability,
+            'depth': parameters.inputs.depth,
+        }
+        self._images = self.own(
+            ImageInput(
+                self,
+                'image_raw',
+                self.guarded(self._pipeline.add_image, 'image'),
+                parameters.inputs.image_transport,
+                **quality,
+            )
+        )
+        add_info, add_sweep = self._pipeline.add_camera_info, self._pipeline.add_sweep
+        self._inputs = [
+            self._images,
+            self.subscribe(CameraInfo, 'camera_info', add_info, **quality),
+            self.subscribe(PointCloud2, 'points', add_sweep, **quality),
+        ]
+        self.every(_EXPIRE_PERIOD_S, self._tick)
+
+    def deactivate(self) -> None:
+        """Stop the pipeline; its figures stay."""
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._last_summary = self._pipeline.summary()
+        self._pipeline = self._listener = self._images = None
+        self._inputs = []
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures of this activation, or of the last one, ready for JSON."""
+        figures = self._last_summary if self._pipeline is None else self._pipeline.summary()
+        return {**figures, 'errors': dict(self.last_error)}
+
+    def diagnostic_parts(self) -> Mapping[str, Callable[[], Status]]:
+        """Name what reports on /diagnostics."""
+        return {'frames': self._frame_status, 'input': self._input_status}
+
+    def _tick(self) -> None:
+        if self._pipeline is not None and self._images is not None:
+            self._pipeline.expire()
+            self._images.look()
+
+    def _on_frame(self, built: BuiltFrame) -> None:
+        self.consume(built)
+        # Superpixels are work: a frame is completed only if somebody takes it.
+        for sink in self.frame_sinks:
+            sink(built.frame)
+
+    def _expects_motion(self) -> bool:
+        """Tell whether odometry comes or has come; its publisher may be gone before its last."""
+        source = self._listener.motion_source if self._listener is not None else 'none'
+        topics = {'tf': '/tf', 'odometry': 'odom'}
+        return source in topics and (
+            len(self._trajectory) > 0 or bool(self.get_publishers_info_by_topic(topics[source]))
+        )
+
+    def _frame_status(self) -> Status:
+        """Say how many frames come, how late, and what was lost."""
+        if self._pipeline is None:
+            return Status(OK, 'not active')
+        summary = self._pipeline.summary()
+        statistics = self._pipeline.statistics
+        lost = ', '.join(f'{count} {why}' for why, count in summary['dropped'].items())
+        unmoved = summary['frames'] - summary['frames_with_motion']
+        problems = {
+            f'lost: {lost}' if lost else '': WARN,
+            f'{unmoved} frames without odometry' if unmoved else '': WARN,
+            **{f'{source}: {text}': ERROR for source, text in self.last_error.items()},
+        }
+        return summarise(
+            problems,
+            f'{summary["frames"]} frames',
+            frames=summary['frames'],
+            **statistics.recent.values(),
+            **{f'lost: {why}': count for why, count in summary['dropped'].items()},
+        )
+
+    def _input_status(self) -> Status:
+        """Say which messages come, and why pairs do not."""
+        if self._pipeline is None or self._listener is None:
+            return Status(OK, 'not active')
+        received = self._pipeline.summary()['received']
+        matcher = self._pipeline.matcher
+        report = matcher.report()
+        unstamped = matcher.drops['zero_stamp'] + matcher.sweep_drops['zero_stamp']
+        problems = {source.problem: ERROR for source in self._inputs}
+        problems[self._listener.problem] = WARN
+        missing = [name for name in ('image', 'points', 'camera_info') if not received.get(name)]
+        if missing:
+            problems[f'waiting for {", ".join(missing)}; {report}'] = WARN
+        elif unstamped or not matcher.pairs:
+            problems[report] = WARN
+        return summarise(
+            problems,
+            report,
+            **{f'{name} received': count for name, count in received.items()},
+            **{'motion from': self._listener.motion_source},
+        )

@@ -1,0 +1,276 @@
+"""From messages as they arrive to frames: pairing, waiting for odometry, building; no ROS in it.
+
+Callbacks only hand over. One thread takes pairs in their order, waits a bounded time for what a
+pair still lacks, and builds its frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+from drive_segment_ros.errors import (
+    CalibrationError,
+    CloudError,
+    DriveSegmentError,
+    ImageError,
+)
+from drive_segment_ros.nodes.camera_offset import CameraOffset
+from drive_segment_ros.nodes.statistics import FlowStatistics
+from drive_segment_ros.parameters import parameter
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.motion import Trajectory
+from drive_segment_ros.perception.synchronisation import Matcher, Pair
+from drive_segment_ros.ros.synchronizer import stamp_ns
+from drive_segment_ros.ros.worker import Worker
+
+if TYPE_CHECKING:
+    from drive_segment_ros.ros.frame_builder import BuiltFrame, FrameBuilder
+
+# What a lost pair is counted under.
+_REASONS: dict[type[DriveSegmentError], str] = {
+    ImageError: 'bad_image',
+    CloudError: 'bad_cloud',
+    CalibrationError: 'bad_calibration',
+}
+# Time that runs back by more than this is a loop or a clock step, not a late sample.
+_JUMP_BACK_NS = 1_000_000_000
+# A transform that arrives is not announced, so a pair that lacks one is looked at anew.
+_LOOK_PERIOD_S = 0.05
+# Messages held until the camera's offset is known: 2 s of camera and LiDAR at 10 Hz.
+_HELD = 40
+_CAMERA = 'camera'
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineParameters:
+    """How long pairs wait, and how many."""
+
+    motion_wait: float = parameter(
+        0.3,
+        'longest wait, from the arrival of a pair, for odometry that covers it, for camera_info '
+        'and for transforms; three periods of 10 Hz odometry',
+        unit='s',
+        minimum=0.0,
+        maximum=10.0,
+    )
+    queue: int = parameter(
+        10, 'pairs that may wait for the worker; the oldest is dropped', minimum=1, maximum=1000
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Received:
+    """A message and when it came, seconds of the monotonic clock."""
+
+    message: Any
+    arrival_s: float = dataclasses.field(default_factory=time.monotonic)
+
+
+class LiveTrajectory(Trajectory):
+    """A trajectory that tells of every pose, and starts anew when time runs back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_pose: Callable[[], None] = lambda: None
+        self._newest_ns = 0
+
+    def add(self, stamp_ns: int, translation: ArrayLike, quaternion_xyzw: ArrayLike) -> None:
+        """Add a pose; see `Trajectory.add`."""
+        if stamp_ns < self._newest_ns - _JUMP_BACK_NS:
+            # After a step of the clock the poses of another time must not be interpolated with.
+            self.clear()
+            self._newest_ns = stamp_ns
+        super().add(stamp_ns, translation, quaternion_xyzw)
+        self._newest_ns = max(self._newest_ns, stamp_ns)
+        self.on_pose()
+
+
+class FramePipeline:
+    """Pairs images with sweeps and builds their frames on a thread of its own.
+
+    Attributes:
+        camera_info: the newest received, None before the first.
+        matcher: makes the pairs; knows the images that found no sweep.
+        statistics: everything that came, left or was lost after pairing.
+    """
+
+    def __init__(
+        self,
+        builder: FrameBuilder,
+        matcher: Matcher,
+        trajectory: LiveTrajectory,
+        offset: CameraOffset,
+        parameters: PipelineParameters,
+        on_frame: Callable[[BuiltFrame], None],
+        on_error: Callable[[str, str], None],
+        expects_motion: Callable[[], bool],
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            builder: makes the frames.
+            matcher: makes the pairs.
+            trajectory: the builder's.
+            offset: finds the camera's offset, unless it is given.
+            parameters: the parameters.
+            on_frame: called on the pipeline's thread with each frame.
+            on_error: told a source and a text where a pair is lost to an error.
+            expects_motion: whether somebody publishes odometry, so that waiting makes sense.
+        """
+        self.camera_info: Any = None
+        self.matcher = matcher
+        self.statistics = FlowStatistics()
+        self._builder = builder
+        self._trajectory = trajectory
+        trajectory.on_pose = self.notify
+        self._offset = offset
+        self._held: deque[tuple[Callable[..., list[Pair]], _Received]] = deque()
+        self._sweeps_to_look_at: deque[Any] = deque(maxlen=_HELD)
+        if offset.value_s is not None:
+            matcher.set_offset(_CAMERA, offset.value_s)
+        self._parameters = parameters
+        self._on_frame = on_frame
+        self._on_error = on_error
+        self._expects_motion = expects_motion
+        self._news = threading.Condition()
+        self._news_count = 0
+        self._closing = False
+        self._worker = Worker(self._process, size=parameters.queue, name='frames')
+
+    def close(self) -> None:
+        """End the thread after the frame in hand; pairs that wait are dropped and counted."""
+        self._closing = True
+        self.notify()
+        dropped = self._worker.dropped
+        self._worker.close()
+        self.statistics.dropped('stopped', self._worker.dropped - dropped)
+
+    def add_image(self, message: Any) -> None:
+        """Take an image, raw or compressed."""
+        self.statistics.received('image')
+        self._take(self.matcher.add_image, _Received(message))
+
+    def add_sweep(self, message: Any) -> None:
+        """Take a sweep."""
+        self.statistics.received('points')
+        received = _Received(message)
+        if self._offset.value_s is None:
+            self._sweeps_to_look_at.append(message)
+        self._take(self.matcher.add_sweep, received)
+
+    def add_camera_info(self, message: Any) -> None:
+        """Take the camera's calibration; the newest that makes sense holds.
+
+        Raises:
+            CalibrationError: if it makes none; drivers send zeros before they are calibrated.
+        """
+        self.statistics.received('camera_info')
+        CameraModel.from_camera_info(message, rectified=False)
+        self.camera_info = message
+        self.notify()
+
+    def expire(self) -> None:
+        """Decide the images that have waited too long; to be called now and then."""
+        self._submit(self.matcher.expire())
+
+    def notify(self) -> None:
+        """Say that something a pair may be waiting for has arrived."""
+        with self._news:
+            self._news_count += 1
+            self._news.notify_all()
+
+    def summary(self) -> dict[str, Any]:
+        """Return what came, left and was lost and why, ready for JSON."""
+        summary = self.statistics.summary()
+        drops = Counter(summary['dropped']) + self.matcher.drops
+        return {**summary, 'pairs': self.matcher.pairs, 'dropped': dict(drops)}
+
+    def _take(self, add: Callable[[int, _Received], list[Pair]], received: _Received) -> None:
+        """Hand a message to the matcher, or hold it until the camera's offset is known."""
+        if self._offset.value_s is not None:
+            self._submit(add(stamp_ns(received.message), received))
+            return
+        self._held.append((add, received))
+        self._find_offset()
+        if self._offset.value_s is not None:
+            self.matcher.set_offset(_CAMERA, self._offset.value_s)
+            for held_add, held in self._held:
+                self._submit(held_add(stamp_ns(held.message), held))
+            self._held.clear()
+        elif len(self._held) > _HELD:
+            lost_add, _ = self._held.popleft()
+            if lost_add == self.matcher.add_image:
+                self.statistics.dropped('bad_calibration')
+
+    def _find_offset(self) -> None:
+        while self._sweeps_to_look_at and self._offset.value_s is None:
+            try:
+                self._offset.look(self._camera_info(), self._sweeps_to_look_at[0])
+            except CalibrationError as err:
+                self._on_error('bad_calibration', str(err))
+                return
+            self._sweeps_to_look_at.popleft()
+
+    def _camera_info(self) -> Any:
+        if self.camera_info is None:
+            raise CalibrationError('no usable camera_info has arrived; check its topic and QoS')
+        return self.camera_info
+
+    def _submit(self, pairs: list[Pair]) -> None:
+        for pair in pairs:
+            if not self._worker.submit(pair):
+                self.statistics.dropped('worker_busy')
+
+    def _process(self, pair: Pair) -> None:
+        """Build one pair's frame and hand it on."""
+        image, sweep = pair.image.message, pair.sweep.message
+        arrival_s = max(pair.image.arrival_s, pair.sweep.arrival_s)
+        self._wait_until_ready(image, sweep, arrival_s + self._parameters.motion_wait)
+        if self._closing:
+            self.statistics.dropped('stopped')
+            return
+        try:
+            built = self._builder.build(image, self._camera_info(), sweep)
+            self._on_frame(built)
+        except DriveSegmentError as err:
+            self._lose(_REASONS.get(type(err), 'error'), str(err))
+        except Exception as err:
+            # A defect must not end the thread; it is named, so that it can be mended.
+            self._lose('error', f'unexpected {type(err).__name__}: {err}')
+        else:
+            self.statistics.finished(time.monotonic() - arrival_s, built.motion != 'none')
+
+    def _lose(self, reason: str, text: str) -> None:
+        self.statistics.dropped(reason)
+        self._on_error(reason, text)
+
+    def _wait_until_ready(self, image: Any, sweep: Any, deadline_s: float) -> None:
+        """Wait for the pair's camera_info, transforms and odometry, as long as time is left."""
+        while not self._closing:
+            seen = self._news_count
+            remaining = deadline_s - time.monotonic()
+            if remaining <= 0.0 or self._is_ready(image, sweep):
+                return
+            with self._news:
+                if self._news_count == seen:
+                    self._news.wait(min(remaining, _LOOK_PERIOD_S))
+
+    def _is_ready(self, image: Any, sweep: Any) -> bool:
+        if self.camera_info is None:
+            return False
+        try:
+            needed = self._builder.times_needed(image, self.camera_info, sweep)
+        except CalibrationError:
+            # A transform that is missing may still come.
+            return False
+        except DriveSegmentError:
+            # Nothing will mend a broken message.
+            return True
+        return needed is None or self._trajectory.covers(*needed) or not self._expects_motion()

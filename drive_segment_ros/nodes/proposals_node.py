@@ -1,0 +1,72 @@
+"""Object proposals on the air: the LiDAR's segments as a coloured cloud and over the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
+
+from drive_segment_ros.nodes.frame_node import FrameNode, FrameNodeParameters
+from drive_segment_ros.nodes.lifecycle import spin
+from drive_segment_ros.perception.overlay import draw_segments, kinds_by_id, palette
+from drive_segment_ros.ros.frame_builder import BuiltFrame
+from drive_segment_ros.ros.images import compressed_message, image_message
+from drive_segment_ros.ros.point_cloud2 import coloured_points, point_cloud2
+
+# Pictures for people: the newest counts.
+_QOS = QoSProfile(depth=2)
+
+
+class ProposalsNode(FrameNode):
+    """Publishes `proposals/points` and `proposals/image_raw`, raw and compressed.
+
+    What nobody subscribes to is not made.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__('proposals_node', FrameNodeParameters, **kwargs)
+
+    def configure(self) -> None:
+        """Advertise, then make the frame builder."""
+        self._points = self.advertise(PointCloud2, 'proposals/points', _QOS)
+        self._overlay = self.advertise(Image, 'proposals/image_raw', _QOS)
+        self._jpeg = self.advertise(CompressedImage, 'proposals/image_raw/compressed', _QOS)
+        super().configure()
+
+    def consume(self, built: BuiltFrame) -> None:
+        """Publish what is subscribed to."""
+        if self._points.get_subscription_count():
+            self._points.publish(_coloured_cloud(built))
+        raw, jpeg = self._overlay.get_subscription_count(), self._jpeg.get_subscription_count()
+        if raw or jpeg:
+            picture = _overlay(built)
+            if raw:
+                self._overlay.publish(image_message(picture, 'bgr8', built.header))
+            if jpeg:
+                self._jpeg.publish(compressed_message(picture, built.header))
+
+
+def _overlay(built: BuiltFrame) -> NDArray[np.uint8]:
+    """Return the image with its segments over it."""
+    proposals = built.frame.proposals
+    colours = palette(kinds_by_id(proposals['id'], proposals['kind']))
+    return draw_segments(built.image, built.frame.segment, colours)
+
+
+def _coloured_cloud(built: BuiltFrame) -> PointCloud2:
+    """Return the sweep with its segments' colours and ids, as measured, in the LiDAR's frame."""
+    cloud, label = built.cloud, built.sweep.label
+    rgb = np.take(palette(built.sweep.kind()), label, axis=0)[:, ::-1]
+    header = Header(frame_id=cloud.frame_id)
+    header.stamp.sec, header.stamp.nanosec = divmod(cloud.stamp_ns, 1_000_000_000)
+    points = coloured_points(cloud.x, cloud.y, cloud.z, rgb, label=label.astype(np.uint16))
+    return point_cloud2(points, header)
+
+
+def main() -> None:
+    """Run the node: the executable's entry point."""
+    spin(ProposalsNode)

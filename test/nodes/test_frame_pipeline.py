@@ -1,0 +1,190 @@
+"""The pipeline with a builder that only remembers: order, waiting, losing, never dying."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from drive_segment_ros.errors import CalibrationError, CloudError
+from drive_segment_ros.nodes.camera_offset import CameraOffset
+from drive_segment_ros.nodes.frame_pipeline import (
+    FramePipeline,
+    LiveTrajectory,
+    PipelineParameters,
+)
+from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
+from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros.frame_builder import FrameParameters
+
+PERIOD_NS = 100_000_000
+START_NS = 1_700_000_000_000_000_000
+
+
+def message(stamp_ns: int) -> SimpleNamespace:
+    sec, nanosec = divmod(stamp_ns, 10**9)
+    stamp = SimpleNamespace(sec=sec, nanosec=nanosec)
+    return SimpleNamespace(header=SimpleNamespace(stamp=stamp))
+
+
+def odometry(stamp_ns: int, x: float = 0.0) -> SimpleNamespace:
+    pose = SimpleNamespace(
+        position=SimpleNamespace(x=x, y=0.0, z=0.0),
+        orientation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0),
+    )
+    return SimpleNamespace(header=message(stamp_ns).header, pose=SimpleNamespace(pose=pose))
+
+
+def stamp_of(message) -> int:
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+
+class Builder:
+    """Needs odometry at the image's stamp; frames are stamps."""
+
+    def __init__(self, trajectory: LiveTrajectory) -> None:
+        self.trajectory = trajectory
+        self.refuse: dict[int, Exception] = {}
+        self.transforms_known = True
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def times_needed(self, image, info, cloud):
+        if not self.transforms_known:
+            raise CalibrationError('no transform')
+        return stamp_of(image), stamp_of(image)
+
+    def build(self, image, info, cloud):
+        self.gate.wait(5.0)
+        stamp = stamp_of(image)
+        if stamp in self.refuse:
+            raise self.refuse[stamp]
+        return SimpleNamespace(stamp=stamp, motion=self.motion(stamp))
+
+    def motion(self, stamp: int) -> str:
+        return 'per_point' if self.trajectory.covers(stamp, stamp) else 'none'
+
+
+class Rig:
+    def __init__(self, expects_motion=True, **parameters) -> None:
+        self.frames: list[SimpleNamespace] = []
+        self.errors: list[tuple[str, str]] = []
+        self.trajectory = LiveTrajectory()
+        self.builder = Builder(self.trajectory)
+        self.pipeline = FramePipeline(
+            self.builder,
+            Matcher(SyncParameters(max_wait_s=0.0)),
+            self.trajectory,
+            CameraOffset(0.0, TransformTree(), FrameParameters()),
+            PipelineParameters(**{'motion_wait': 5.0, **parameters}),
+            on_frame=self.frames.append,
+            on_error=lambda *error: self.errors.append(error),
+            expects_motion=lambda: expects_motion,
+        )
+        self.pipeline.camera_info = object()
+
+    def send(self, index: int, start_ns: int = START_NS) -> int:
+        stamp = start_ns + index * PERIOD_NS
+        self.pipeline.add_image(message(stamp))
+        self.pipeline.add_sweep(message(stamp))
+        self.pipeline.expire()
+        return stamp
+
+    def wait(self, condition, limit_s: float = 5.0) -> bool:
+        deadline = time.monotonic() + limit_s
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.002)
+        return condition()
+
+
+@pytest.fixture
+def rig(request):
+    rig = Rig(**getattr(request, 'param', {}))
+    yield rig
+    rig.builder.gate.set()
+    rig.pipeline.close()
+
+
+def test_pair_waits_for_odometry_and_order_is_kept(rig):
+    stamps = [rig.send(i) for i in range(3)]
+    assert not rig.wait(lambda: rig.frames, 0.1)
+    rig.trajectory.add_odometry(odometry(stamps[0]))
+    assert rig.wait(lambda: len(rig.frames) == 1)
+    rig.trajectory.add_odometry(odometry(stamps[2]))
+    assert rig.wait(lambda: len(rig.frames) == 3)
+    assert [frame.stamp for frame in rig.frames] == stamps
+    summary = rig.pipeline.summary()
+    assert (summary['pairs'], summary['frames'], summary['frames_with_motion']) == (3, 3, 3)
+    assert summary['dropped'] == {}
+
+
+@pytest.mark.parametrize('rig', [{'expects_motion': False}], indirect=True)
+def test_without_anyone_publishing_odometry_there_is_no_wait(rig):
+    rig.send(0)
+    assert rig.wait(lambda: rig.frames, 2.0)
+    assert rig.pipeline.summary()['frames_with_motion'] == 0
+
+
+@pytest.mark.parametrize('rig', [{'motion_wait': 0.05}], indirect=True)
+def test_wait_for_odometry_is_bounded(rig):
+    rig.send(0)
+    assert rig.wait(lambda: rig.frames, 2.0)
+    assert rig.frames[0].motion == 'none'
+
+
+def test_transform_that_comes_late_is_waited_for(rig):
+    rig.builder.transforms_known = False
+    rig.trajectory.add_odometry(odometry(rig.send(0)))
+    assert not rig.wait(lambda: rig.frames, 0.1)
+    rig.builder.transforms_known = True
+    assert rig.wait(lambda: rig.frames)
+
+
+def test_bad_pairs_are_counted_and_named_and_the_next_one_is_built(rig):
+    stamps = [START_NS + i * PERIOD_NS for i in range(3)]
+    rig.builder.refuse = {stamps[0]: CloudError('no x'), stamps[1]: ZeroDivisionError('oops')}
+    for i in range(3):
+        rig.trajectory.add_odometry(odometry(rig.send(i)))
+    assert rig.wait(lambda: rig.frames)
+    assert [frame.stamp for frame in rig.frames] == stamps[2:]
+    assert rig.pipeline.summary()['dropped'] == {'bad_cloud': 1, 'error': 1}
+    assert rig.errors == [('bad_cloud', 'no x'), ('error', 'unexpected ZeroDivisionError: oops')]
+
+
+@pytest.mark.parametrize('rig', [{'queue': 2}], indirect=True)
+def test_when_building_is_slow_the_oldest_gives_way_and_every_image_is_accounted_for(rig):
+    rig.builder.gate.clear()
+    for i in range(8):
+        rig.trajectory.add_odometry(odometry(rig.send(i)))
+    rig.builder.gate.set()
+
+    def accounted() -> int:
+        summary = rig.pipeline.summary()
+        return summary['frames'] + summary['dropped']['worker_busy']
+
+    assert rig.wait(lambda: accounted() == 8)
+    assert 2 <= len(rig.frames) <= 3
+    assert rig.frames[-1].stamp == START_NS + 7 * PERIOD_NS
+
+
+def test_close_counts_what_it_leaves(rig):
+    for i in range(4):
+        rig.send(i)
+    rig.pipeline.close()
+    assert rig.pipeline.summary()['dropped'] == {'stopped': 4}
+    assert not rig.frames
+
+
+def test_second_round_of_a_bag_does_not_use_the_poses_of_the_first(rig):
+    for i in range(40):
+        rig.trajectory.add_odometry(odometry(START_NS + i * PERIOD_NS, x=float(i)))
+    rig.trajectory.add_odometry(odometry(START_NS, x=100.0))
+    assert rig.trajectory.pose(START_NS)[0, 3] == 100.0
+    assert not rig.trajectory.covers(START_NS, START_NS + PERIOD_NS)
+
+
+def test_zero_stamps_are_counted(rig):
+    rig.pipeline.add_image(message(0))
+    assert rig.pipeline.summary()['dropped'] == {'zero_stamp': 1}
