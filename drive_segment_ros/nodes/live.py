@@ -1,0 +1,168 @@
+"""The nodes in one process, with the parameters and remappings `ros2 launch` would give them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.errors import DriveSegmentError, ParameterError
+
+# Node -> module and class; imported when asked for, as rclpy is not everywhere.
+NODES = {'proposals': ('drive_segment_ros.nodes.proposals_node', 'ProposalsNode')}
+
+_STATUS_PERIOD_S = 1.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclasses.dataclass(frozen=True)
+class LiveOptions:
+    """What `live` starts and how.
+
+    Attributes:
+        node: a key of `NODES`.
+        params_file: ROS parameters, YAML.
+        calibration_file: overrides the parameter of that name.
+        camera: the camera's namespace, that of `image_raw` and `camera_info`.
+        remappings: `from:=to` each, as on ROS command lines.
+        duration_s: how long to run; None until interrupted.
+    """
+
+    node: str = 'proposals'
+    params_file: Path | None = None
+    calibration_file: Path | None = None
+    camera: str = ''
+    remappings: Sequence[str] = ()
+    duration_s: float | None = None
+
+    def ros_arguments(self) -> list[str]:
+        """Return the options as ROS arguments.
+
+        Raises:
+            ParameterError: if a file is missing or a remapping is none.
+        """
+        arguments = ['--ros-args']
+        for path in (self.params_file, self.calibration_file):
+            if path is not None and not path.is_file():
+                raise ParameterError(f'{path}: no such file')
+        if self.params_file is not None:
+            arguments += ['--params-file', str(self.params_file)]
+        if self.calibration_file is not None:
+            arguments += ['-p', f'calibration_file:={self.calibration_file}']
+        if self.camera:
+            arguments += ['-r', f'__ns:=/{self.camera.strip("/")}']
+        for remapping in self.remappings:
+            if ':=' not in remapping:
+                raise ParameterError(f'remapping {remapping!r} is not of the form from:=to')
+            arguments += ['-r', remapping]
+        return arguments
+
+
+def live(
+    options: LiveOptions,
+    prepare: Callable[[Any], None] = lambda node: None,
+) -> dict[str, Any]:
+    """Run a node until its time is up or it is interrupted (SIGINT, SIGTERM).
+
+    On a terminal a line on standard error says once a second how it is doing.
+
+    Args:
+        options: what to run.
+        prepare: called with the node before it is configured, to hang `frame_sinks` onto it.
+
+    Returns:
+        The node's summary at the end, ready for JSON.
+
+    Raises:
+        DriveSegmentError: if the node cannot be configured or activated; the message says why.
+    """
+    # Clouds and images are megabytes; chosen before the middleware starts.
+    os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+
+    context = rclpy.Context()
+    # ROS's own handlers would end the context before the node could be deactivated.
+    rclpy.init(
+        args=options.ros_arguments(),
+        context=context,
+        signal_handler_options=SignalHandlerOptions.NO,
+    )
+    try:
+        node = _create(options.node, context)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        spinner = threading.Thread(target=executor.spin, name='executor', daemon=True)
+        try:
+            prepare(node)
+            _change(node, node.trigger_configure)
+            _change(node, node.trigger_activate)
+            spinner.start()
+            _wait(node, options.duration_s)
+        finally:
+            executor.shutdown()
+            if spinner.is_alive():
+                spinner.join()
+            node.trigger_shutdown()
+            summary = node.summary()
+            node.destroy_node()
+    finally:
+        rclpy.shutdown(context=context)
+    return summary
+
+
+def _create(name: str, context: Any) -> Any:
+    if name not in NODES:
+        raise ParameterError(f'unknown node {name!r}; there are: {", ".join(NODES)}')
+    module, cls = NODES[name]
+    return getattr(importlib.import_module(module), cls)(context=context)
+
+
+def _change(node: Any, trigger: Callable[[], Any]) -> None:
+    """Make a transition, or say why the node refuses it."""
+    from rclpy.lifecycle import TransitionCallbackReturn
+
+    if trigger() != TransitionCallbackReturn.SUCCESS:
+        raise DriveSegmentError(f'{node.get_name()}: {node.failure}')
+
+
+def _wait(node: Any, duration_s: float | None) -> None:
+    """Report once a second until the time is up or a signal comes."""
+    from rich.console import Console
+
+    stop = threading.Event()
+    deadline = None if duration_s is None else time.monotonic() + duration_s
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        previous = {number: signal.signal(number, lambda *_: stop.set()) for number in _SIGNALS}
+    try:
+        with Console(stderr=True).status('waiting for messages') as status:
+            while not stop.is_set():
+                remaining = _STATUS_PERIOD_S if deadline is None else deadline - time.monotonic()
+                if remaining <= 0.0:
+                    break
+                stop.wait(min(_STATUS_PERIOD_S, remaining))
+                status.update(status_line(node.summary()))
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def status_line(summary: Mapping[str, Any]) -> str:
+    """Return a node's summary in one line for people."""
+    parts = [f'{name} {count}' for name, count in summary['received'].items()]
+    parts.append(f'frames {summary["frames"]}')
+    if summary['latency_median_ms'] is not None:
+        parts.append(f'{summary["rate_hz"]} Hz')
+        parts.append(
+            f'latency {summary["latency_median_ms"]} / {summary["latency_p95_ms"]} ms (median/p95)'
+        )
+    parts += [f'lost {count} {reason}' for reason, count in summary['dropped'].items()]
+    return ' · '.join(parts) or 'waiting for messages'
