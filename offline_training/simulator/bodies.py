@@ -1,0 +1,114 @@
+"""Meshes made ready for ray casting, and what a ray finds on them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from offline_training.simulator.meshes import Mesh, merge
+
+
+@dataclasses.dataclass
+class Hits:
+    """The first surface along each of N rays.
+
+    Attributes:
+        distance: (N,) float32, metres along the ray; infinite where it meets nothing.
+        instance: (N,) uint16, 0 where it meets nothing.
+        material: (N,) uint16.
+        uv: (N, 2) float32 texture coordinates.
+        normal: (N, 3) float32 unit vector in the world, towards the ray's origin.
+    """
+
+    distance: NDArray[np.float32]
+    instance: NDArray[np.uint16]
+    material: NDArray[np.uint16]
+    uv: NDArray[np.float32]
+    normal: NDArray[np.float32]
+
+
+class Body:
+    """A rigid set of triangles in its own frame, with Embree's acceleration structure."""
+
+    def __init__(self, meshes: Sequence[Mesh], instances: Sequence[int]) -> None:
+        """Join meshes; mesh `i` shows as instance `instances[i]`."""
+        import open3d as o3d
+
+        joined = merge(meshes)
+        counts = [len(mesh.triangles) for mesh in meshes]
+        self._triangles = joined.triangles.astype(np.uint32)
+        self._uv = joined.uv.astype(np.float32)
+        self._material = joined.material.astype(np.uint16)
+        self._instance = np.repeat(np.asarray(instances, np.uint16), counts)
+        self._tensor = o3d.core.Tensor.from_numpy
+        self._scene = o3d.t.geometry.RaycastingScene()
+        vertices = np.ascontiguousarray(joined.vertices, np.float32)
+        self._scene.add_triangles(self._tensor(vertices), self._tensor(self._triangles))
+
+    def cast(self, rays: NDArray[np.float32]) -> Hits:
+        """Cast (N, 6) rays, origin and unit direction in the body's frame."""
+        found = self._scene.cast_rays(self._tensor(rays), nthreads=_threads(len(rays)))
+        distance = found['t_hit'].numpy()
+        hits = Hits(
+            distance,
+            np.empty(len(rays), np.uint16),
+            np.empty(len(rays), np.uint16),
+            np.empty((len(rays), 2), np.float32),
+            found['primitive_normals'].numpy(),
+        )
+        _look_up(
+            rays,
+            distance,
+            found['primitive_ids'].numpy(),
+            found['primitive_uvs'].numpy(),
+            self._triangles,
+            self._uv,
+            self._material,
+            self._instance,
+            hits.instance,
+            hits.material,
+            hits.uv,
+            hits.normal,
+        )
+        return hits
+
+    def occludes(self, rays: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Return whether each (N, 6) ray meets the body at all."""
+        found = self._scene.test_occlusions(self._tensor(rays), nthreads=_threads(len(rays)))
+        return found.numpy()
+
+
+def _threads(rays: int) -> int:
+    """Return Open3D's thread count: 0 is all, which costs more than it gains for few rays."""
+    return 0 if rays > 20_000 else 1
+
+
+@njit(cache=True, nogil=True)
+def _look_up(
+    rays, distance, triangle, weights, triangles, vertex_uv, materials, instances,
+    instance, material, uv, normal,
+):  # fmt: skip
+    """Fill in what lies at each hit; turn normals towards the ray's origin."""
+    for i in range(len(distance)):
+        if distance[i] == np.inf:
+            instance[i] = 0
+            material[i] = 0
+            continue
+        t = triangle[i]
+        instance[i] = instances[t]
+        material[i] = materials[t]
+        b, c = weights[i, 0], weights[i, 1]
+        a = 1.0 - b - c
+        i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        for k in range(2):
+            uv[i, k] = a * vertex_uv[i0, k] + b * vertex_uv[i1, k] + c * vertex_uv[i2, k]
+        facing = 0.0
+        for k in range(3):
+            facing += normal[i, k] * rays[i, 3 + k]
+        if facing > 0.0:
+            for k in range(3):
+                normal[i, k] = -normal[i, k]

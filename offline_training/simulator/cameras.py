@@ -1,0 +1,189 @@
+"""The cameras: where each pixel looks, and what a sensor makes of the light."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import CalibrationError
+from offline_training.simulator.bodies import Hits
+from offline_training.simulator.parameters import CAMERA_YAW_DEG, CameraParameters
+from offline_training.simulator.rays import rays_from
+from offline_training.simulator.rendering import Look, radiance
+from offline_training.simulator.shadows import sunlight
+from offline_training.simulator.world import World
+
+# On the windscreen's upper edge; x forward, y left, z up from base_link.
+_MOUNT_RADIUS, _MOUNT_HEIGHT = 0.55, 1.55
+_PITCH_DEG = 2.0  # downwards
+_DISTORTION = {
+    'pinhole': (0.0, 0.0, 0.0, 0.0, 0.0),
+    'plumb_bob': (-0.28, 0.09, 0.0006, -0.0004, -0.012),
+    'equidistant': (0.021, -0.0042, 0.0011, -0.0002),
+}
+_READ_NOISE, _SHOT_NOISE = 0.006, 0.012  # in units of the brightest value
+
+
+@dataclasses.dataclass(frozen=True)
+class Shot:
+    """One image and its truth, each (H, W)."""
+
+    image: NDArray[np.uint8]  # (H, W, 3) BGR
+    semantic: NDArray[np.uint8]
+    instance: NDArray[np.uint16]
+    distance: NDArray[np.float32]  # metres along the pixel's ray, infinite for the sky
+
+
+@dataclasses.dataclass(frozen=True)
+class Exposure:
+    """What the pixels of one image see, in row order."""
+
+    rays: NDArray[np.float32]  # (H * W, 6)
+    hits: Hits
+    lit: NDArray[np.bool_]
+
+
+class Camera:
+    """One camera on the car.
+
+    Attributes:
+        name: `front` and so on.
+        K: (3, 3) camera matrix.
+        D: distortion coefficients, in the order of sensor_msgs/CameraInfo.
+        distortion_model: its name there.
+        T_base_camera: (4, 4) pose of the optical frame.
+    """
+
+    def __init__(self, name: str, parameters: CameraParameters) -> None:
+        width, height = parameters.width, parameters.height
+        half_angle = np.radians(parameters.field_of_view_deg) / 2
+        self.name = name
+        self.width, self.height = width, height
+        self._model = parameters.model
+        # The name of a lens without distortion in CameraInfo is plumb_bob with zeros.
+        fisheye = parameters.model == 'equidistant'
+        self.distortion_model = 'equidistant' if fisheye else 'plumb_bob'
+        focal = width / 2 / (2 * half_angle if fisheye else np.tan(half_angle))
+        self.K = np.array(
+            [[focal, 0, width / 2 - 3.2], [0, focal * 1.001, height / 2 + 2.1], [0, 0, 1.0]]
+        )
+        self.D = np.array(_DISTORTION[parameters.model])
+        self.T_base_camera = _mount(np.radians(CAMERA_YAW_DEG[name]))
+        self._directions = self._look()
+        self._pixel_angle = float(1.0 / focal)
+        x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
+        self._vignette = (1.0 - 0.16 * (x**2 + y**2)).astype(np.float32)[..., None]
+
+    def expose(self, world: World, T_world_base: NDArray[np.float64], time_s: float) -> Exposure:
+        """Find what every pixel sees, with a global shutter at `time_s`."""
+        pose = T_world_base @ self.T_base_camera
+        rays = rays_from(self._directions[None], pose[None])
+        hits = world.cast(rays, np.array([time_s]))
+        lit = sunlight(world, rays, hits, (self.height, self.width), time_s)
+        return Exposure(rays, hits, lit)
+
+    def develop(
+        self,
+        exposure: Exposure,
+        world: World,
+        look: Look,
+        brightness: float,
+        rng: np.random.Generator,
+    ) -> Shot:
+        """Turn what the pixels see into a picture and its truth."""
+        hits, shape = exposure.hits, (self.height, self.width)
+        light = radiance(
+            exposure.rays, hits, exposure.lit, world.materials, look, self._pixel_angle
+        )
+        return Shot(
+            self._picture(light.reshape(*shape, 3), brightness, rng),
+            world.class_of[hits.instance].reshape(shape),
+            hits.instance.reshape(shape),
+            hits.distance.reshape(shape),
+        )
+
+    def _picture(
+        self, light: NDArray[np.float32], brightness: float, rng: np.random.Generator
+    ) -> NDArray[np.uint8]:
+        """Turn light into a picture: lens blur, vignetting, brightness, noise, gamma."""
+        light = np.asarray(cv2.GaussianBlur(light, (0, 0), 0.55), np.float32)
+        light *= self._vignette * np.float32(brightness)
+        # One draw of noise serves every pixel in turn, shifted anew in each image.
+        noise = rng.standard_normal((self.height + 8, self.width), np.float32)
+        for k in range(3):
+            channel = light[..., k]
+            shift = 2 * k
+            spread = _READ_NOISE + _SHOT_NOISE * np.sqrt(np.maximum(channel, 0.0))
+            channel += spread * noise[shift : shift + self.height]
+        np.clip(light, 0.0, 1.0, out=light)
+        levels = (light * 4095.0 + 0.5).astype(np.uint16)
+        return np.ascontiguousarray(_GAMMA[levels][..., ::-1])
+
+    def _look(self) -> NDArray[np.float32]:
+        """Return the unit direction of each pixel's ray in the optical frame, (H * W, 3)."""
+        u, v = np.meshgrid(np.arange(self.width, dtype=float), np.arange(self.height, dtype=float))
+        x = (u - self.K[0, 2]) / self.K[0, 0]
+        y = (v - self.K[1, 2]) / self.K[1, 1]
+        if self.distortion_model == 'equidistant':
+            direction = _undistort_fisheye(x, y, self.D)
+        else:
+            x, y = _undistort(x, y, self.D)
+            direction = np.stack([x, y, np.ones_like(x)], axis=-1)
+        direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+        return direction.reshape(-1, 3).astype(np.float32)
+
+
+_GAMMA = np.round(255.0 * (np.arange(4096) / 4095.0) ** (1 / 2.2)).astype(np.uint8)
+
+
+def _mount(yaw: float) -> NDArray[np.float64]:
+    """Return the pose of an optical frame (z ahead, x right) that looks along `yaw`."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    pitch = np.radians(_PITCH_DEG)
+    forward = np.array([c * np.cos(pitch), s * np.cos(pitch), -np.sin(pitch)])
+    right = np.array([s, -c, 0.0])
+    pose = np.eye(4)
+    pose[:3, :3] = np.column_stack([right, np.cross(forward, right), forward])
+    # Side and rear cameras sit lower and further out, as on a roof rack's corners.
+    pose[:3, 3] = [0.35 + _MOUNT_RADIUS * c, 0.9 * s, _MOUNT_HEIGHT]
+    return pose
+
+
+def _undistort(
+    x: NDArray[np.float64], y: NDArray[np.float64], D: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Invert the plumb_bob model by fixed-point iteration, as OpenCV does, but to the end."""
+    k1, k2, p1, p2, k3 = D
+    ux, uy = x.copy(), y.copy()
+    for _ in range(100):
+        r2 = ux * ux + uy * uy
+        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+        dx = 2 * p1 * ux * uy + p2 * (r2 + 2 * ux * ux)
+        dy = p1 * (r2 + 2 * uy * uy) + 2 * p2 * ux * uy
+        nx, ny = (x - dx) / radial, (y - dy) / radial
+        step = max(np.abs(nx - ux).max(), np.abs(ny - uy).max())
+        ux, uy = nx, ny
+        if step < 1e-9:
+            return ux, uy
+    raise CalibrationError(
+        'the distorted lens has no inverse over the whole image; choose a smaller field of view'
+    )
+
+
+def _undistort_fisheye(
+    x: NDArray[np.float64], y: NDArray[np.float64], D: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Invert the equidistant model (Kannala & Brandt 2006) by Newton's method."""
+    bent = np.hypot(x, y)
+    theta = bent.copy()
+    k1, k2, k3, k4 = D
+    for _ in range(10):
+        t2 = theta * theta
+        value = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4)))) - bent
+        slope = 1 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4)))
+        theta = theta - value / slope
+    scale = np.where(bent > 0, np.sin(theta) / np.maximum(bent, 1e-12), 1.0)
+    return np.stack([x * scale, y * scale, np.cos(theta)], axis=-1)

@@ -1,0 +1,104 @@
+"""The lanes of a town: right-hand traffic, straight lanes between intersections, turns on them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline_training.simulator.street_plan import LANE_OFFSET, SETBACK, StreetPlan
+
+_HEADINGS = ((1, 0), (0, 1), (-1, 0), (0, -1))
+_SPACING = 0.25  # between the points of a lane's polyline
+
+
+@dataclasses.dataclass(frozen=True)
+class Lane:
+    """A way through the plan.
+
+    Attributes:
+        points: (N, 2) plan positions, evenly spaced.
+        yaw: (N,) headings, continuous.
+        length: metres.
+        crossing: the intersection that it ends at (a straight lane) or crosses (a turn).
+        following: lanes that begin where it ends.
+        speed: at which it can be driven, m/s.
+        is_turn: whether it lies on an intersection.
+    """
+
+    points: NDArray[np.float64]
+    yaw: NDArray[np.float64]
+    length: float
+    crossing: int
+    following: tuple[int, ...]
+    speed: float
+    is_turn: bool
+
+    def pose(self, along: float) -> tuple[float, float, float]:
+        """Return plan x, y and yaw, `along` metres from the lane's beginning."""
+        position = min(max(along / self.length, 0.0), 1.0) * (len(self.points) - 1)
+        k = min(int(position), len(self.points) - 2)
+        f = position - k
+        x, y = (1 - f) * self.points[k] + f * self.points[k + 1]
+        return float(x), float(y), float((1 - f) * self.yaw[k] + f * self.yaw[k + 1])
+
+
+def make_lanes(plan: StreetPlan) -> list[Lane]:
+    """Return every lane of the plan; U-turns are not among them."""
+    starts: dict[tuple[int, int, int], int] = {}  # (i, j, heading) of a lane leaving (i, j)
+    ends: dict[tuple[int, int, int], int] = {}  # (i, j, heading) of a lane arriving at (i, j)
+    count_x, count_y = len(plan.xs), len(plan.ys)
+    shapes: list[tuple[NDArray[np.float64], int, float, bool]] = []
+    for i in range(count_x):
+        for j in range(count_y):
+            for h, (dx, dy) in enumerate(_HEADINGS):
+                if not (0 <= i + dx < count_x and 0 <= j + dy < count_y):
+                    continue
+                ends[i + dx, j + dy, h] = starts[i, j, h] = len(shapes)
+                line = np.stack([_gate(plan, i, j, h, 1), _gate(plan, i + dx, j + dy, h, -1)])
+                shapes.append((line, (i + dx) * count_y + j + dy, 10.0, False))
+    following: dict[int, list[int]] = {k: [] for k in range(len(shapes))}
+    turns: dict[int, int] = {}
+    for (i, j, h), arriving in ends.items():
+        for g in range(4):
+            leaving = starts.get((i, j, g))
+            if leaving is None or g == (h + 2) % 4:
+                continue
+            a, b = shapes[arriving][0][-1], shapes[leaving][0][0]
+            # The handle length that makes a quarter circle of a quarter turn.
+            handle = 0.5523 * np.abs(b - a).max() if g != h else np.linalg.norm(b - a) / 3
+            t = np.linspace(0, 1, 60)[:, None]
+            p1, p2 = a + handle * np.array(_HEADINGS[h]), b - handle * np.array(_HEADINGS[g])
+            curve = (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * p1
+            curve = curve + 3 * (1 - t) * t**2 * p2 + t**3 * b
+            following[arriving].append(len(shapes))
+            turns[len(shapes)] = leaving
+            shapes.append((curve, i * count_y + j, 8.0 if g == h else 4.2, True))
+    return [
+        _lane(shape, crossing, speed, is_turn, (turns[k],) if is_turn else tuple(following[k]))
+        for k, (shape, crossing, speed, is_turn) in enumerate(shapes)
+    ]
+
+
+def _gate(plan: StreetPlan, i: int, j: int, heading: int, sign: int) -> NDArray[np.float64]:
+    """Return where the lane with this heading leaves (sign 1) or reaches (-1) an intersection."""
+    forward = np.array(_HEADINGS[heading], float)
+    right = np.array([forward[1], -forward[0]])
+    reach = SETBACK + (plan.half_x[i] if forward[0] != 0 else plan.half_y[j])
+    return np.array([plan.xs[i], plan.ys[j]]) + sign * reach * forward + LANE_OFFSET * right
+
+
+def _lane(
+    shape: NDArray[np.float64],
+    crossing: int,
+    speed: float,
+    is_turn: bool,
+    following: tuple[int, ...],
+) -> Lane:
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(shape, axis=0), axis=1))])
+    even = np.linspace(0, along[-1], max(int(along[-1] / _SPACING), 2) + 1)
+    points = np.column_stack([np.interp(even, along, shape[:, k]) for k in (0, 1)])
+    steps = np.gradient(points, axis=0)
+    yaw = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
+    return Lane(points, yaw, float(along[-1]), crossing, following, speed, is_turn)

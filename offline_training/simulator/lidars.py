@@ -1,0 +1,197 @@
+"""The LiDARs: where and when each beam fires, and which echoes come back."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline_training.simulator.ego import ego_poses
+from offline_training.simulator.materials import IGNORE_LABEL
+from offline_training.simulator.parameters import LidarParameters
+from offline_training.simulator.rays import rays_from
+from offline_training.simulator.rendering import reflectance
+from offline_training.simulator.world import World
+
+POINT = np.dtype(
+    [('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('intensity', '<f4'), ('t', '<f4'), ('ring', '<u2')]
+)
+POINT_WITHOUT_RING = np.dtype(POINT.descr[:-1])
+
+MOUNT = (0.9, 0.0, 1.95)  # on the roof, from base_link
+_SOLID_STATE_MOUNT = (1.6, 0.0, 1.55)  # behind the windscreen
+
+# Nominal elevations, top to bottom, degrees (makers' manuals).
+ELEVATIONS_DEG: dict[str, NDArray[np.float64]] = {
+    'pandar64': np.concatenate(
+        [[15, 11, 8, 5, 3], np.linspace(2, -6, 49), np.arange(-7, -15, -1.0), [-19, -25]]
+    ),
+    'hdl64': np.concatenate([np.linspace(2.0, -8.33, 32), np.linspace(-8.83, -24.33, 32)]),
+    'vlp32': np.array(
+        [15, 10.333, 7, 4.667, 3.333, 2.333, 1.667, 1.333, 1, 0.667, 0.333, 0, -0.333, -0.667, -1,
+         -1.333, -1.667, -2, -2.333, -2.667, -3, -3.333, -3.667, -4, -4.667, -5.333, -6.148,
+         -7.254, -8.843, -11.31, -15.639, -25]
+    ),
+    'vlp16': np.linspace(15, -15, 16),
+}  # fmt: skip
+_COLUMNS = {'pandar64': 1800, 'hdl64': 2083, 'vlp32': 1800, 'vlp16': 1800}  # at 10 Hz
+_SOLID_STATE_POINTS = 60000  # at 10 Hz
+
+_MAX_RANGE_M = 200.0
+_MIN_RANGE_M = 0.8
+# A surface of reflectance 0.1 that faces the sensor comes back every other time at this range.
+_HALF_DETECTED_M = 250.0
+# Below this reflectance (glass, tyres) echoes get lost at any range.
+_DARK = 0.1
+_RANGE_NOISE_M = 0.012
+_ELEVATION_SPREAD_DEG = 0.02  # of one sensor's beams about the nominal table
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """One sweep and its truth, point by point.
+
+    Attributes:
+        points: (N,) structured, in the order of measurement, coordinates in the LiDAR's frame at
+            each point's own time; `t` is seconds relative to the header stamp.
+        semantic: (N,) uint8 class, 255 for false echoes.
+        instance: (N,) uint16.
+    """
+
+    points: NDArray[np.void]
+    semantic: NDArray[np.uint8]
+    instance: NDArray[np.uint16]
+
+
+class Lidar:
+    """The LiDAR on the car.
+
+    Attributes:
+        T_base_lidar: (4, 4) pose of its frame.
+        has_rings: whether its points carry a beam number.
+    """
+
+    def __init__(self, parameters: LidarParameters, rate_hz: float, seed: int) -> None:
+        self._model = parameters.model
+        self._period = 1.0 / rate_hz
+        self._stamp_offset = self._period if parameters.stamp == 'end' else 0.0
+        self.has_rings = parameters.model != 'solid_state'
+        self.T_base_lidar = np.eye(4)
+        yaw = np.radians(parameters.yaw_deg)
+        self.T_base_lidar[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+        self.T_base_lidar[:3, 3] = MOUNT if self.has_rings else _SOLID_STATE_MOUNT
+        self._yaw = yaw
+        self._rate_share = 10.0 / rate_hz
+        if self.has_rings:
+            nominal = ELEVATIONS_DEG[self._model]
+            rng = np.random.default_rng([seed, 2])
+            spread = rng.normal(0.0, _ELEVATION_SPREAD_DEG, len(nominal))
+            self._elevation = np.sort(np.radians(nominal + spread))[::-1]
+
+    def sweep(
+        self,
+        world: World,
+        number: int,
+        rain: float,
+        nan_points: float,
+        rng: np.random.Generator,
+    ) -> Sweep:
+        """Measure the sweep that begins `number` periods after the drive's beginning."""
+        start = number * self._period
+        directions, fired = self._pattern(number)  # (F, B, 3), (F,)
+        beams = directions.shape[1]
+        poses = ego_poses(world.traffic, start + fired) @ self.T_base_lidar
+        rays = rays_from(directions, poses)
+        # Firings follow each other in space as in time; all of one share a time.
+        hits = world.cast(rays, np.repeat(start + fired, beams))
+        cosine = -np.einsum('ij,ij->i', hits.normal, rays[:, 3:])
+        infrared = reflectance(rays, hits, world.materials)
+        distance = np.where(np.isfinite(hits.distance), hits.distance, 1e4)
+        echo = _detected(distance, infrared, cosine, rng)
+        semantic, instance = world.class_of[hits.instance], hits.instance
+        if rain > 0:
+            lost = rng.random(len(rays)) < rain * distance / 50.0
+            false = lost & (rng.random(len(rays)) < 0.04 * rain)
+            nearby = 1.0 + rng.exponential(2.5, len(rays))
+            false &= nearby < distance
+            distance = np.where(false, nearby, distance)
+            infrared = np.where(false, 0.02, infrared)
+            semantic = np.where(false, np.uint8(IGNORE_LABEL), semantic)
+            instance = np.where(false, np.uint16(0), instance)
+            echo = (echo & ~lost) | false
+        index = np.flatnonzero(echo)
+        distance = distance[index] + rng.normal(0.0, _RANGE_NOISE_M, len(index))
+        points = np.empty(len(index), POINT if self.has_rings else POINT_WITHOUT_RING)
+        local = directions.reshape(-1, 3)[index] * distance[:, None]
+        points['x'], points['y'], points['z'] = local.T
+        bright = 255.0 * infrared[index] * np.sqrt(np.clip(cosine[index], 0.05, 1.0))
+        bright *= rng.normal(1.0, 0.06, len(index))
+        points['intensity'] = np.round(np.clip(bright, 0.0, 255.0))
+        points['t'] = fired[index // beams] - self._stamp_offset
+        if self.has_rings:
+            points['ring'] = index % beams
+        semantic, instance = semantic[index], instance[index]
+        if nan_points > 0:
+            broken = rng.random(len(index)) < nan_points
+            for name in 'xyz':
+                points[name][broken] = np.nan
+            semantic = np.where(broken, np.uint8(IGNORE_LABEL), semantic)
+            instance = np.where(broken, np.uint16(0), instance)
+        return Sweep(points, semantic, instance)
+
+    def _pattern(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Return (F, B, 3) directions in the LiDAR's frame and (F,) seconds into the sweep."""
+        if not self.has_rings:
+            return self._solid_state_pattern(number)
+        columns = round(_COLUMNS[self._model] * self._rate_share)
+        fired = (np.arange(columns) + 0.5) / columns * self._period
+        # Clockwise from behind the car: half way through the sweep it looks ahead.
+        azimuth = np.pi - 2 * np.pi * (np.arange(columns) + 0.5) / columns - self._yaw
+        beams = len(self._elevation)
+        # Lasers of real sensors do not stand in one vertical plane.
+        azimuths = azimuth[:, None] + np.radians(1.04) * (np.arange(beams) % 4 - 1.5)
+        level = np.cos(self._elevation)
+        directions = np.empty((columns, beams, 3), np.float32)
+        directions[..., 0] = np.cos(azimuths) * level
+        directions[..., 1] = np.sin(azimuths) * level
+        directions[..., 2] = np.sin(self._elevation)
+        return directions, fired
+
+    def _solid_state_pattern(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Return a curve over 120 by 25 degrees that differs from sweep to sweep."""
+        count = round(_SOLID_STATE_POINTS * self._rate_share)
+        fired = (np.arange(count) + 0.5) / count * self._period
+        time = number * self._period + fired
+        # Triangle waves at incommensurable rates fill the view evenly over time.
+        azimuth = np.radians(60.0) * _triangle(623.41 * time) - self._yaw
+        elevation = np.radians(12.5) * _triangle(17.77 * time) - np.radians(4.0)
+        directions = np.stack(
+            [
+                np.cos(azimuth) * np.cos(elevation),
+                np.sin(azimuth) * np.cos(elevation),
+                np.sin(elevation),
+            ],
+            axis=-1,
+        )
+        return directions[:, None].astype(np.float32), fired
+
+
+def _triangle(phase: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the triangle wave of period one, -1 to 1."""
+    return 4.0 * np.abs(phase % 1.0 - 0.5) - 1.0
+
+
+def _detected(
+    distance: NDArray[np.floating],
+    infrared: NDArray[np.floating],
+    cosine: NDArray[np.floating],
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Draw which echoes are strong enough: dark, glancing and far surfaces lose theirs."""
+    power = infrared * np.clip(cosine, 0.0, 1.0) / distance**2
+    # The fourth power makes the edge of detection as sharp as a threshold with some noise.
+    strength = (power / (_DARK / _HALF_DETECTED_M**2)) ** 4
+    chance = strength / (1.0 + strength) * np.minimum(infrared / _DARK, 1.0)
+    seen = rng.random(len(distance)) < chance
+    return seen & (distance < _MAX_RANGE_M) & (distance > _MIN_RANGE_M)

@@ -1,0 +1,123 @@
+"""The classes of the simulated world and the materials its surfaces are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+CLASSES = (
+    'road',
+    'sidewalk',
+    'ground',
+    'vegetation',
+    'building',
+    'car',
+    'truck_bus',
+    'person',
+    'two_wheeler',
+    'sign',
+    'pole',
+    'fence',
+    'other_static',
+    'sky',
+)
+IGNORE_LABEL = 255
+SKY = CLASSES.index('sky')
+
+Colour = tuple[float, float, float]
+
+
+class Pattern(enum.IntEnum):
+    """How a material's two colours lie on its surface."""
+
+    PLAIN = 0  # colour a, slightly uneven
+    ASPHALT = 1  # a with patches of b
+    ROAD = 2  # asphalt a with markings b; size: half width, parking lane's width
+    SLABS = 3  # a and b from slab to slab; size: slab length and width
+    GRASS = 4  # a and b in tufts
+    LEAVES = 5  # a and b from leaf to leaf
+    FACADE = 6  # plaster a with windows framed in b; size: window pitch, floor height
+    BRICK_FACADE = 7  # brick a with windows framed in b
+    BRICK = 8  # a in mortar b
+    PLANKS = 9  # a with gaps b; size: plank width
+    TILES = 10  # a and b in rows; size: row height
+    TWO_TONE = 11  # a below, b above; size: height of the change
+    SIGN = 12  # b with rim and bar a; size: radius
+    STRIPES = 13  # a and b diagonally; size: stripe width
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """One surface as camera and LiDAR see it.
+
+    Attributes:
+        pattern: how the colours are laid.
+        a, b: linear RGB reflectance, 0 to 1.
+        size: the pattern's measures, metres.
+        infrared: reflectance at the LiDAR's wavelength; above 1 reflects back to the source.
+        gloss: share of the light that is mirrored.
+    """
+
+    pattern: Pattern
+    a: Colour
+    b: Colour = (0.0, 0.0, 0.0)
+    size: tuple[float, float] = (1.0, 1.0)
+    infrared: float = 0.3
+    gloss: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class MaterialTable:
+    """All materials as arrays, row = material index."""
+
+    pattern: NDArray[np.int64]
+    colours: NDArray[np.float64]  # (M, 6)
+    size: NDArray[np.float64]  # (M, 2)
+    infrared: NDArray[np.float64]
+    gloss: NDArray[np.float64]
+
+
+class Palette:
+    """Numbers materials; equal ones share a number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Material, int] = {}
+
+    def __call__(
+        self,
+        pattern: Pattern,
+        a: Colour,
+        b: Colour = (0.0, 0.0, 0.0),
+        size: tuple[float, float] = (1.0, 1.0),
+        infrared: float = 0.3,
+        gloss: float = 0.0,
+    ) -> int:
+        """Return the number of the material with these properties, see `Material`."""
+        material = Material(pattern, a, b, size, infrared, gloss)
+        return self._numbers.setdefault(material, len(self._numbers))
+
+    def table(self) -> MaterialTable:
+        """Return all materials that were asked for."""
+        materials = list(self._numbers)
+        return MaterialTable(
+            np.array([m.pattern for m in materials], np.int64),
+            np.array([m.a + m.b for m in materials]),
+            np.array([m.size for m in materials]),
+            np.array([m.infrared for m in materials]),
+            np.array([m.gloss for m in materials]),
+        )
+
+
+def grey(value: float, tint: float = 0.0) -> Colour:
+    """Return a grey, warmer for a positive tint and bluer for a negative one."""
+    return (value * (1 + tint), value, value * (1 - tint))
+
+
+def varied(rng: np.random.Generator, colour: Colour, amount: float = 0.15) -> Colour:
+    """Return a colour somewhat lighter or darker, and of slightly other hue."""
+    factors = rng.uniform(1 - amount, 1 + amount) * rng.uniform(1 - amount / 3, 1 + amount / 3, 3)
+    r, g, b = np.clip(np.asarray(colour) * factors, 0.0, 1.0).tolist()
+    return (r, g, b)

@@ -1,0 +1,191 @@
+"""Triangle meshes with texture coordinates, and the solids that the town is put together from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_TWO_HALVES = np.array([[0, 1, 2], [0, 2, 3]])  # the triangles of a quadrilateral
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh:
+    """Triangles, each of one material.
+
+    Attributes:
+        vertices: (V, 3) float64, metres.
+        triangles: (T, 3) int64 vertex indices; either side may face outwards.
+        uv: (V, 2) float64 texture coordinates, metres on the surface.
+        material: (T,) int64 index into the town's materials.
+    """
+
+    vertices: NDArray[np.float64]
+    triangles: NDArray[np.int64]
+    uv: NDArray[np.float64]
+    material: NDArray[np.int64]
+
+    def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw: float = 0.0) -> Mesh:
+        """Return the mesh turned about the vertical axis, then shifted."""
+        c, s = np.cos(yaw), np.sin(yaw)
+        turned = self.vertices @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+        return dataclasses.replace(self, vertices=turned + np.array([x, y, z]))
+
+    def scaled(self, x: float, y: float, z: float) -> Mesh:
+        """Return the mesh stretched along its axes."""
+        return dataclasses.replace(self, vertices=self.vertices * (x, y, z))
+
+
+def merge(meshes: Sequence[Mesh]) -> Mesh:
+    """Join meshes into one."""
+    starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
+    return Mesh(
+        np.concatenate([mesh.vertices for mesh in meshes]),
+        np.concatenate([m.triangles + s for m, s in zip(meshes, starts, strict=True)]),
+        np.concatenate([mesh.uv for mesh in meshes]),
+        np.concatenate([mesh.material for mesh in meshes]),
+    )
+
+
+def quads(corners: ArrayLike, uv: ArrayLike | None, material: ArrayLike) -> Mesh:
+    """Build quadrilaterals.
+
+    Args:
+        corners: (N, 4, 3), in order around each quadrilateral.
+        uv: (N, 4, 2), or None for horizontal position.
+        material: one index, or (N,).
+    """
+    points = np.asarray(corners, np.float64).reshape(-1, 4, 3)
+    count = len(points)
+    triangles = (4 * np.arange(count)[:, None, None] + _TWO_HALVES).reshape(-1, 3)
+    texture = points[..., :2] if uv is None else np.asarray(uv, np.float64)
+    return Mesh(
+        points.reshape(-1, 3),
+        triangles,
+        texture.reshape(-1, 2),
+        np.repeat(np.broadcast_to(np.asarray(material, np.int64), (count,)), 2),
+    )
+
+
+def box(
+    size: Sequence[float],
+    centre: Sequence[float],
+    side: int,
+    top: int | None = None,
+) -> Mesh:
+    """Build a box; its walls carry (metres along the outline, metres above its bottom).
+
+    Args:
+        size: extent along x, y, z.
+        centre: of the bottom face.
+        side: material of the four walls.
+        top: material of top and bottom; as the walls if not given.
+    """
+    (lx, ly, lz), (cx, cy, cz) = size, centre
+    outline = np.array([[-lx, -ly], [lx, -ly], [lx, ly], [-lx, ly]]) / 2 + (cx, cy)
+    walls = prism_walls(outline, cz, cz + lz, side)
+    lids = np.stack(
+        [
+            np.column_stack([outline, np.full(4, cz)]),
+            np.column_stack([outline, np.full(4, cz + lz)]),
+        ]
+    )
+    return merge([walls, quads(lids, None, side if top is None else top)])
+
+
+def prism_walls(outline: NDArray[np.float64], z0: float, z1: float, material: int) -> Mesh:
+    """Build the vertical walls over a closed (N, 2) outline; each wall's u starts at zero."""
+    following = np.concatenate([outline[1:], outline[:1]])
+    length = np.hypot(*(following - outline).T)
+    corners = np.empty((len(outline), 4, 3))
+    corners[:, [0, 3], :2] = outline[:, None]
+    corners[:, [1, 2], :2] = following[:, None]
+    corners[:, :2, 2], corners[:, 2:, 2] = z0, z1
+    uv = np.zeros((len(outline), 4, 2))
+    uv[:, [1, 2], 0] = length[:, None]
+    uv[:, 2:, 1] = z1 - z0
+    return quads(corners, uv, material)
+
+
+def tube(
+    start: Sequence[float],
+    end: Sequence[float],
+    radii: tuple[float, float],
+    material: int,
+    sides: int = 8,
+    caps: bool = True,
+) -> Mesh:
+    """Build a cone frustum from `start` to `end`; v runs along it, u around it."""
+    a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    ax, ay, az = (b - a).tolist()
+    length = float(np.sqrt(ax * ax + ay * ay + az * az))
+    # Two directions square to the axis and to each other.
+    flat = float(np.hypot(ax, ay))
+    e1 = (-ay / flat, ax / flat, 0.0) if flat > 1e-9 else (1.0, 0.0, 0.0)
+    e2 = (
+        (ay * e1[2] - az * e1[1]) / length,
+        (az * e1[0] - ax * e1[2]) / length,
+        (ax * e1[1] - ay * e1[0]) / length,
+    )
+    # The first column is there twice, for its two texture coordinates.
+    step = np.arange(sides + 1)
+    angle = 2 * np.pi / sides * step
+    ring = np.outer(np.cos(angle), e1) + np.outer(np.sin(angle), e2)
+    low, high = a + radii[0] * ring, b + radii[1] * ring
+    around = angle * radii[0]
+    k = step[:-1]
+    wall = np.stack([k, k + 1, k + sides + 2, k, k + sides + 2, k + sides + 1], 1)
+    vertices = [low, high]
+    triangles = [wall.reshape(-1, 3)]
+    uv = np.zeros((2 * sides + 2 + 2 * caps, 2))
+    uv[: 2 * sides + 2, 0] = np.concatenate([around, around])
+    uv[sides + 1 : 2 * sides + 2, 1] = length
+    if caps:
+        vertices += [a[None], b[None]]
+        middle = np.full(sides, 2 * sides + 2)
+        triangles.append(np.stack([middle, k, k + 1], 1))
+        triangles.append(np.stack([middle + 1, k + sides + 1, k + sides + 2], 1))
+    faces = np.concatenate(triangles)
+    return Mesh(np.concatenate(vertices), faces, uv, np.full(len(faces), material))
+
+
+def ball(
+    centre: ArrayLike,
+    radii: ArrayLike,
+    material: int,
+    rows: int = 6,
+    columns: int = 10,
+    roughness: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> Mesh:
+    """Build an ellipsoid, its surface disturbed by up to `roughness` of its radius."""
+    polar = np.linspace(0, np.pi, rows + 1)[:, None]
+    turn = 2 * np.pi * np.arange(columns)[None, :] / columns
+    unit = np.stack(
+        [np.sin(polar) * np.cos(turn), np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn], -1
+    )
+    if rng is not None:
+        unit = unit * (1 + roughness * rng.uniform(-1, 1, (rows + 1, columns, 1)))
+        unit[0], unit[-1] = unit[0, 0], unit[-1, 0]
+    points = unit * np.asarray(radii) + np.asarray(centre)
+    wrapped = np.concatenate([points, points[:, :1]], axis=1)
+    return patch(wrapped, material)
+
+
+def patch(grid: NDArray[np.float64], material: ArrayLike, uv: ArrayLike | None = None) -> Mesh:
+    """Build the surface through a (R, C, 3) grid of points.
+
+    Args:
+        grid: the points; neighbours share an edge.
+        material: one index, or ((R - 1) * (C - 1),) in row order.
+        uv: (R, C, 2), or None for horizontal position.
+    """
+    texture = grid[..., :2] if uv is None else np.asarray(uv, np.float64)
+
+    def around(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        corners = (values[:-1, :-1], values[:-1, 1:], values[1:, 1:], values[1:, :-1])
+        return np.stack(corners, axis=2).reshape(-1, 4, values.shape[-1])
+
+    return quads(around(grid), around(texture), material)

@@ -1,0 +1,131 @@
+"""The drive as ROS messages: rosbags' classes, made from arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FIELD_TYPES = {'<f4': 7, '<u2': 4}
+
+
+class MessageFactory:
+    """Makes messages of a type store; stamps are integer nanoseconds."""
+
+    def __init__(self, typestore: Any) -> None:
+        self._types = typestore.types
+
+    def header(self, stamp_ns: int, frame_id: str) -> Any:
+        """Return a std_msgs/Header."""
+        stamp = self._types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 1_000_000_000))
+        return self._types['std_msgs/msg/Header'](stamp, frame_id)
+
+    def compressed_image(self, stamp_ns: int, frame_id: str, jpeg: NDArray[np.uint8]) -> Any:
+        """Return a sensor_msgs/CompressedImage of an encoded picture."""
+        kind = self._types['sensor_msgs/msg/CompressedImage']
+        return kind(self.header(stamp_ns, frame_id), 'jpeg', jpeg.reshape(-1))
+
+    def image(self, stamp_ns: int, frame_id: str, bgr: NDArray[np.uint8]) -> Any:
+        """Return a sensor_msgs/Image of an (H, W, 3) picture."""
+        height, width = bgr.shape[:2]
+        header = self.header(stamp_ns, frame_id)
+        kind = self._types['sensor_msgs/msg/Image']
+        return kind(header, height, width, 'bgr8', 0, 3 * width, bgr.reshape(-1))
+
+    def camera_info(
+        self,
+        stamp_ns: int,
+        frame_id: str,
+        size: tuple[int, int],
+        K: NDArray[np.float64],
+        D: NDArray[np.float64],
+        distortion_model: str,
+    ) -> Any:
+        """Return a sensor_msgs/CameraInfo of a monocular camera; size is width, height."""
+        P = np.zeros((3, 4))
+        P[:, :3] = K
+        region = self._types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
+        return self._types['sensor_msgs/msg/CameraInfo'](
+            header=self.header(stamp_ns, frame_id),
+            height=size[1],
+            width=size[0],
+            distortion_model=distortion_model,
+            d=D,
+            k=K.reshape(-1),
+            r=np.eye(3).reshape(-1),
+            p=P.reshape(-1),
+            binning_x=0,
+            binning_y=0,
+            roi=region,
+        )
+
+    def point_cloud(self, stamp_ns: int, frame_id: str, points: NDArray[np.void]) -> Any:
+        """Return an unorganised sensor_msgs/PointCloud2 of a packed structured array."""
+        fields = []
+        field_type = self._types['sensor_msgs/msg/PointField']
+        layout = points.dtype.fields
+        assert layout is not None  # points are structured
+        for name, (kind, offset, *_) in layout.items():
+            fields.append(field_type(name, offset, _FIELD_TYPES[kind.str], 1))
+        step = points.dtype.itemsize
+        dense = bool(np.isfinite(points['x']).all())
+        return self._types['sensor_msgs/msg/PointCloud2'](
+            header=self.header(stamp_ns, frame_id),
+            height=1,
+            width=len(points),
+            fields=fields,
+            is_bigendian=False,
+            point_step=step,
+            row_step=step * len(points),
+            data=points.view(np.uint8).reshape(-1),
+            is_dense=dense,
+        )
+
+    def transform(
+        self,
+        stamp_ns: int,
+        parent: str,
+        child: str,
+        translation: NDArray[np.float64],
+        quaternion: NDArray[np.float64],
+    ) -> Any:
+        """Return a geometry_msgs/TransformStamped that maps child to parent coordinates."""
+        types = self._types
+        moved = types['geometry_msgs/msg/Vector3'](*translation.tolist())
+        turned = types['geometry_msgs/msg/Quaternion'](*quaternion.tolist())
+        return types['geometry_msgs/msg/TransformStamped'](
+            self.header(stamp_ns, parent),
+            child,
+            types['geometry_msgs/msg/Transform'](moved, turned),
+        )
+
+    def transforms(self, transforms: list[Any]) -> Any:
+        """Return a tf2_msgs/TFMessage."""
+        return self._types['tf2_msgs/msg/TFMessage'](transforms)
+
+    def odometry(
+        self,
+        stamp_ns: int,
+        translation: NDArray[np.float64],
+        quaternion: NDArray[np.float64],
+        speed: float,
+        yaw_rate: float,
+    ) -> Any:
+        """Return a nav_msgs/Odometry, odom to base_link."""
+        types = self._types
+        vector, point = types['geometry_msgs/msg/Vector3'], types['geometry_msgs/msg/Point']
+        pose = types['geometry_msgs/msg/Pose'](
+            point(*translation.tolist()),
+            types['geometry_msgs/msg/Quaternion'](*quaternion.tolist()),
+        )
+        twist = types['geometry_msgs/msg/Twist'](
+            vector(speed, 0.0, 0.0), vector(0.0, 0.0, yaw_rate)
+        )
+        unknown = np.zeros(36)
+        return types['nav_msgs/msg/Odometry'](
+            self.header(stamp_ns, 'odom'),
+            'base_link',
+            types['geometry_msgs/msg/PoseWithCovariance'](pose, unknown),
+            types['geometry_msgs/msg/TwistWithCovariance'](twist, unknown),
+        )

@@ -1,0 +1,35 @@
+"""Rays of a sensor in the world."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+def rays_from(directions: NDArray[np.float32], poses: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return what a sensor's directions are in the world.
+
+    Args:
+        directions: (F, B, 3) unit vectors in the sensor's frame: B rays at each of F instants.
+        poses: (F, 4, 4) of the sensor in the world at these instants.
+
+    Returns:
+        (F * B, 6) float32 origins and directions.
+    """
+    firings, beams = directions.shape[:2]
+    rays = np.empty((firings * beams, 6), np.float32)
+    _fill(directions, poses, rays)
+    return rays
+
+
+@njit(cache=True, nogil=True)
+def _fill(directions, poses, rays):
+    beams = directions.shape[1]
+    for f in range(len(directions)):
+        for b in range(beams):
+            ray = rays[f * beams + b]
+            x, y, z = directions[f, b]
+            for k in range(3):
+                ray[k] = poses[f, k, 3]
+                ray[3 + k] = poses[f, k, 0] * x + poses[f, k, 1] * y + poses[f, k, 2] * z

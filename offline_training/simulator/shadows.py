@@ -1,0 +1,110 @@
+"""Sun and shadow of an image, with about half as many rays as pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from offline_training.simulator.bodies import Hits
+from offline_training.simulator.world import World
+
+
+def sunlight(
+    world: World,
+    rays: NDArray[np.float32],
+    hits: Hits,
+    shape: tuple[int, int],
+    time_s: float,
+) -> NDArray[np.bool_]:
+    """Return whether the sun shines on what each pixel sees.
+
+    Every second pixel of every second row asks the world; one between asks too unless it lies on
+    the same plane of the same thing as the askers around it and they all agree.
+
+    Args:
+        world: that casts the shadows.
+        rays: (H * W, 6) of the pixels, in row order.
+        hits: what they meet.
+        shape: H, W.
+        time_s: when.
+
+    Returns:
+        (H * W,) bool.
+    """
+    points, facing = _surface_points(
+        rays, hits.distance, hits.normal, world.sun.astype(np.float32)
+    )
+    lit = np.zeros(len(rays), bool)
+    first = _askers(facing, *shape)
+    lit[first] = world.sunlit(points[first], time_s)
+    rest = _doubtful(lit, facing, hits.instance, hits.normal, *shape)
+    lit[rest] = world.sunlit(points[rest], time_s)
+    return lit
+
+
+@njit(cache=True, nogil=True)
+def _surface_points(rays, distance, normal, sun):
+    """Return points just off the surfaces, (N, 3) float32, and whether they face the sun."""
+    points = np.empty((len(rays), 3), np.float32)
+    facing = np.zeros(len(rays), np.bool_)
+    for i in range(len(rays)):
+        t = distance[i]
+        if t == np.inf:
+            continue
+        facing[i] = normal[i, 0] * sun[0] + normal[i, 1] * sun[1] + normal[i, 2] * sun[
+            2
+        ] > np.float32(0)
+        # Farther off where the end of a long ray is less exact.
+        lift = np.float32(0.004) + np.float32(1e-4) * t
+        for k in range(3):
+            points[i, k] = rays[i, k] + t * rays[i, 3 + k] + lift * normal[i, k]
+    return points, facing
+
+
+@njit(cache=True, nogil=True)
+def _askers(facing, height, width):
+    """Return every second pixel of every second row, where it faces the sun."""
+    found = np.empty((height // 2 + 1) * (width // 2 + 1), np.int64)
+    n = 0
+    for row in range(0, height, 2):
+        for column in range(0, width, 2):
+            i = row * width + column
+            if facing[i]:
+                found[n] = i
+                n += 1
+    return found[:n]
+
+
+@njit(cache=True, nogil=True)
+def _doubtful(lit, facing, instance, normal, height, width):
+    """Settle the pixels between askers that agree; return those that must ask themselves."""
+    found = np.empty(height * width, np.int64)
+    n = 0
+    for row in range(height):
+        r0 = row - row % 2
+        r1 = min(r0 + 2, (height - 1) - (height - 1) % 2) if row % 2 else r0
+        for column in range(width):
+            if row % 2 == 0 and column % 2 == 0:
+                continue
+            i = row * width + column
+            if not facing[i]:
+                continue
+            c0 = column - column % 2
+            c1 = min(c0 + 2, (width - 1) - (width - 1) % 2) if column % 2 else c0
+            light = lit[r0 * width + c0]
+            agree = True
+            for r in (r0, r1):
+                for c in (c0, c1):
+                    j = r * width + c
+                    cosine = np.float32(0)
+                    for k in range(3):
+                        cosine += normal[i, k] * normal[j, k]
+                    if lit[j] != light or instance[j] != instance[i] or not cosine > 0.99:
+                        agree = False
+            if agree:
+                lit[i] = light
+            else:
+                found[n] = i
+                n += 1
+    return found[:n]

@@ -1,0 +1,95 @@
+"""The plan of the town: streets on an uneven grid, blocks between them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+LANE_OFFSET = 1.65  # from the street's middle to the middle of the right-hand lane
+PARKING_WIDTH = 2.2
+CORNER_RADIUS = 4.5
+ZEBRA_SETBACK = 2.0  # from an intersection's edge to where zebra crossings begin
+SETBACK = 6.0  # from an intersection's edge to where its lanes end, behind the zebra crossing
+OUTSKIRTS = 55.0  # streets and blocks go on this far beyond the outermost intersections
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """The land between streets, bounded by its kerbs; edges in plan coordinates."""
+
+    x0: float
+    x1: float
+    y0: float
+    y1: float
+    pavement: float
+    style: str
+
+    def outline(self, inset: float, step: float = 5.0) -> NDArray[np.float64]:
+        """Return a closed rounded rectangle, (N, 2), `inset` inside the kerb.
+
+        Every inset gives the same number of points, neighbours across.
+        """
+        radius = max(CORNER_RADIUS - inset, 0.02)
+        x0, x1, y0, y1 = self.x0 + inset, self.x1 - inset, self.y0 + inset, self.y1 - inset
+        along_x = np.linspace(0, 1, max(int((self.x1 - self.x0) / step), 2) + 1)
+        along_y = np.linspace(0, 1, max(int((self.y1 - self.y0) / step), 2) + 1)
+        arc = np.linspace(0, np.pi / 2, 7)[1:-1]
+        points = []
+        corners = (
+            (x1 - radius, y0 + radius, -np.pi / 2, along_y, (0, 1), y1 - y0),
+            (x1 - radius, y1 - radius, 0.0, along_x, (-1, 0), x1 - x0),
+            (x0 + radius, y1 - radius, np.pi / 2, along_y, (0, -1), y1 - y0),
+            (x0 + radius, y0 + radius, np.pi, along_x, (1, 0), x1 - x0),
+        )
+        for cx, cy, start, along, heading, length in corners:
+            turn = start + arc
+            points.append(
+                np.column_stack([cx + radius * np.cos(turn), cy + radius * np.sin(turn)])
+            )
+            end = np.array(
+                [cx + radius * np.cos(start + np.pi / 2), cy + radius * np.sin(start + np.pi / 2)]
+            )
+            points.append(end + np.outer(along * (length - 2 * radius), heading))
+        return np.concatenate(points)
+
+
+@dataclasses.dataclass(frozen=True)
+class StreetPlan:
+    """Streets run along x at each of `ys` and along y at each of `xs`.
+
+    Attributes:
+        xs, ys: positions of the streets' middles.
+        half_x, half_y: half their widths, kerb to middle; the one at `xs[i]` is `half_x[i]`.
+        blocks: the land between, outskirts included.
+    """
+
+    xs: NDArray[np.float64]
+    ys: NDArray[np.float64]
+    half_x: NDArray[np.float64]
+    half_y: NDArray[np.float64]
+    blocks: tuple[Block, ...]
+
+
+def make_street_plan(rng: np.random.Generator, count: int = 4) -> StreetPlan:
+    """Draw a plan with `count` by `count` intersections, its middle at the origin."""
+    xs, ys = (np.append(0.0, np.cumsum(rng.uniform(58, 92, count - 1))) for _ in 'xy')
+    xs, ys = xs - np.float64(xs.mean()), ys - np.float64(ys.mean())
+    half_x, half_y = (np.where(rng.random(count) < 0.75, 3.5 + PARKING_WIDTH, 3.5) for _ in 'xy')
+    edges_x = _edges(xs, half_x)
+    edges_y = _edges(ys, half_y)
+    styles = rng.permutation(['urban', 'urban', 'suburban', 'suburban', 'park', 'yard'])
+    blocks = []
+    for i, (x0, x1) in enumerate(edges_x):
+        for j, (y0, y1) in enumerate(edges_y):
+            inner = 0 < i < count and 0 < j < count
+            style = styles[(i * 2 + j * 3) % 6] if inner else rng.choice(['urban', 'suburban'])
+            blocks.append(Block(x0, x1, y0, y1, float(rng.uniform(2.4, 4.0)), str(style)))
+    return StreetPlan(xs, ys, half_x, half_y, tuple(blocks))
+
+
+def _edges(middles: NDArray[np.float64], half: NDArray[np.float64]) -> list[tuple[float, float]]:
+    starts = np.concatenate([[middles[0] - half[0] - OUTSKIRTS], middles + half])
+    ends = np.concatenate([middles - half, [middles[-1] + half[-1] + OUTSKIRTS]])
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))

@@ -1,0 +1,261 @@
+"""What moves: vehicles that follow, stop and give way, people who walk round the blocks.
+
+The traffic advances in steps of 20 ms and remembers the last second only, so that a drive may be
+as long as one likes. Vehicles follow the intelligent driver model (Treiber, Hennecke & Helbing
+2000) and pass intersections one at a time, in the order of arrival.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline_training.simulator.lanes import Lane, make_lanes
+from offline_training.simulator.street_plan import Block, StreetPlan
+from offline_training.simulator.terrain import Terrain
+
+STEP_S = 0.02
+_MEMORY_STEPS = 100
+_ACCELERATION, _BRAKING = 1.8, 2.5  # m/s^2, comfortable
+_GAP = 2.0  # metres, standing
+_HEADWAY_S = 1.2
+
+
+@dataclasses.dataclass
+class Driver:
+    """One vehicle's state; `along` is of its middle."""
+
+    length: float
+    speed_limit: float
+    shift: float
+    lane: int
+    along: float
+    next_lane: int
+    speed: float = 0.0
+    acceleration: float = 0.0
+    has_stopped: bool = False
+    crossing: int = -1  # the intersection it has leave to pass
+
+
+@dataclasses.dataclass
+class Walker:
+    """One person on a closed way round a block."""
+
+    way: NDArray[np.float64]  # (N, 2), closed
+    distance: NDArray[np.float64]  # (N,) along it
+    start: float
+    speed: float  # negative walks the other way round
+
+    def pose(self, time_s: float) -> tuple[float, float, float]:
+        """Return plan x, y and yaw."""
+        along = (self.start + self.speed * time_s) % self.distance[-1]
+        k = int(np.searchsorted(self.distance, along, side='right')) - 1
+        k = min(k, len(self.way) - 2)
+        step = self.way[k + 1] - self.way[k]
+        x, y = self.way[k] + step * (along - self.distance[k]) / np.hypot(*step)
+        heading = step if self.speed > 0 else -step
+        return float(x), float(y), float(np.arctan2(heading[1], heading[0]))
+
+
+class Traffic:
+    """All that moves; mover 0 is the car with the sensors."""
+
+    def __init__(
+        self,
+        plan: StreetPlan,
+        terrain: Terrain,
+        vehicle_lengths: list[float],
+        slow: list[bool],
+        walkers: int,
+        rng: np.random.Generator,
+    ) -> None:
+        """Set vehicles on free stretches of road and people on pavements.
+
+        Args:
+            plan: the town's streets.
+            terrain: that they lie on.
+            vehicle_lengths: one a vehicle; the first carries the sensors.
+            slow: whether each vehicle is a bicycle, which keeps to the right.
+            walkers: how many people.
+            rng: draws starting places and, all along, the turns that are taken.
+        """
+        self._terrain, self._rng = terrain, rng
+        self._lanes: list[Lane] = make_lanes(plan)
+        # A third of the intersections make everyone stop.
+        crossings = len(plan.xs) * len(plan.ys)
+        self._stop_sign = rng.permutation(crossings) % 3 == 0
+        self._owner: list[int] = [-1] * crossings
+        self._drivers = self._place_drivers(vehicle_lengths, slow)
+        self._walkers = [_make_walker(plan.blocks, rng) for _ in range(walkers)]
+        self._step = -1
+        self._history: collections.deque[NDArray[np.float64]] = collections.deque(
+            maxlen=_MEMORY_STEPS
+        )
+        for _ in range(50):  # let traffic sort itself out before the drive begins
+            self._drive()
+
+    @property
+    def time_s(self) -> float:
+        """The latest instant that is known; negative before the first `advance`."""
+        return self._step * STEP_S
+
+    def advance(self, time_s: float) -> list[tuple[float, NDArray[np.float64]]]:
+        """Go on until `time_s` is known.
+
+        Returns:
+            The new steps: the time and the poses, (movers, 6) x, y, z, yaw, pitch, roll in the
+            world.
+        """
+        new = []
+        while self.time_s < time_s:
+            self._step += 1
+            if self._step:
+                self._drive()
+            self._history.append(self._poses())
+            new.append((self.time_s, self._history[-1]))
+        return new
+
+    def window(self, start_s: float, end_s: float) -> tuple[float, NDArray[np.float64]]:
+        """Return the steps that cover a span of the last second.
+
+        Returns:
+            The first step's time, and (steps, movers, 6) poses; yaw is continuous over them.
+        """
+        first = max(int(np.floor(start_s / STEP_S + 1e-9)), 0)
+        last = int(np.ceil(end_s / STEP_S - 1e-9))
+        oldest = self._step - len(self._history) + 1
+        chosen = range(first - oldest, max(last, first + 1) - oldest + 1)
+        poses = np.stack([self._history[k] for k in chosen])
+        poses[:, :, 3] = np.unwrap(poses[:, :, 3], axis=0)
+        return first * STEP_S, poses
+
+    def _place_drivers(self, lengths: list[float], slow: list[bool]) -> list[Driver]:
+        drivers: list[Driver] = []
+        straight = [k for k, lane in enumerate(self._lanes) if not lane.is_turn]
+        free = dict.fromkeys(straight, 8.0)
+        for length, is_slow in zip(lengths, slow, strict=True):
+            roomy = [k for k in straight if free[k] + length + 4 < self._lanes[k].length - 8]
+            if not roomy:
+                raise ValueError('more vehicles than the streets have room for')
+            lane = int(self._rng.choice(roomy))
+            along = free[lane] + length / 2
+            free[lane] += length + 4.0
+            limit = self._rng.uniform(4.0, 5.5) if is_slow else self._rng.uniform(8.0, 11.0)
+            shift = 0.9 if is_slow else 0.0
+            following = int(self._rng.choice(self._lanes[lane].following))
+            drivers.append(Driver(length, limit, shift, lane, along, following))
+        return drivers
+
+    def _drive(self) -> None:
+        """Advance every vehicle by one step."""
+        by_lane: dict[int, list[int]] = collections.defaultdict(list)
+        for k, driver in enumerate(self._drivers):
+            by_lane[driver.lane].append(k)
+        for queue in by_lane.values():
+            queue.sort(key=lambda k: self._drivers[k].along)
+        for k in range(len(self._drivers)):
+            self._drivers[k].acceleration = self._decide(k, by_lane)
+        for k, driver in enumerate(self._drivers):
+            driver.speed = max(driver.speed + driver.acceleration * STEP_S, 0.0)
+            driver.along += driver.speed * STEP_S
+            self._follow_lane(k, driver)
+
+    def _follow_lane(self, k: int, driver: Driver) -> None:
+        lane = self._lanes[driver.lane]
+        if driver.along >= lane.length:
+            driver.along -= lane.length
+            driver.lane = driver.next_lane
+            driver.next_lane = int(self._rng.choice(self._lanes[driver.lane].following))
+            driver.has_stopped = False
+        if (
+            driver.crossing >= 0
+            and not self._lanes[driver.lane].is_turn
+            and self._lanes[driver.lane].crossing != driver.crossing
+            and driver.along > driver.length / 2
+        ):
+            self._owner[driver.crossing] = -1
+            driver.crossing = -1
+
+    def _decide(self, k: int, by_lane: dict[int, list[int]]) -> float:
+        """Return the acceleration that vehicle `k` chooses."""
+        driver = self._drivers[k]
+        lane = self._lanes[driver.lane]
+        following = self._lanes[driver.next_lane]
+        limit = min(driver.speed_limit, lane.speed)
+        to_end = lane.length - driver.along
+        if not lane.is_turn:
+            limit = min(limit, float(np.sqrt(following.speed**2 + 2 * 1.5 * max(to_end, 0.0))))
+        queue = by_lane[driver.lane]
+        place = queue.index(k)
+        gap, leader_speed = np.inf, 0.0
+        leads = place == len(queue) - 1
+        if not leads:
+            leader = self._drivers[queue[place + 1]]
+            gap = leader.along - driver.along - (leader.length + driver.length) / 2
+            leader_speed = leader.speed
+        else:
+            ahead = [j for j in by_lane[driver.next_lane] if j != k]
+            if ahead:
+                leader = self._drivers[min(ahead, key=lambda j: self._drivers[j].along)]
+                gap = to_end + leader.along - (leader.length + driver.length) / 2
+                leader_speed = leader.speed
+        if not lane.is_turn and driver.crossing != lane.crossing:
+            to_line = to_end - driver.length / 2
+            if leads and self._may_cross(driver, lane, to_line, by_lane):
+                self._owner[lane.crossing] = k
+                driver.crossing = lane.crossing
+            elif to_line + _GAP - 0.3 < gap:
+                gap, leader_speed = to_line + _GAP - 0.3, 0.0
+        return _intelligent_driver(driver.speed, limit, gap, driver.speed - leader_speed)
+
+    def _may_cross(
+        self, driver: Driver, lane: Lane, to_line: float, by_lane: dict[int, list[int]]
+    ) -> bool:
+        if self._stop_sign[lane.crossing]:
+            driver.has_stopped |= to_line < 1.5 and driver.speed < 0.3
+            ready = driver.has_stopped
+        else:
+            ready = to_line < 14.0
+        beyond = self._lanes[driver.next_lane].following[0]
+        room = min((self._drivers[j].along for j in by_lane[beyond]), default=np.inf)
+        return ready and self._owner[lane.crossing] == -1 and room > driver.length + 8.0
+
+    def _poses(self) -> NDArray[np.float64]:
+        plan, yaws, lift = [], [], []
+        for driver in self._drivers:
+            x, y, yaw = self._lanes[driver.lane].pose(driver.along)
+            plan.append((x + driver.shift * np.sin(yaw), y - driver.shift * np.cos(yaw), 0.0))
+            yaws.append(yaw)
+            # The body dips when it brakes: about half a degree at 3 m/s^2.
+            lift.append(-0.003 * driver.acceleration)
+        for walker in self._walkers:
+            x, y, yaw = walker.pose(self.time_s)
+            plan.append((x, y, 0.15))
+            yaws.append(yaw)
+        poses = self._terrain.poses(plan, yaws)
+        poses[: len(lift), 4] += lift
+        poses[len(lift) :, 4:] = 0.0  # people stand upright on a slope
+        return poses
+
+
+def _intelligent_driver(speed: float, limit: float, gap: float, closing: float) -> float:
+    free = 1.0 - (speed / max(limit, 0.5)) ** 4
+    if not np.isfinite(gap):
+        return float(np.clip(_ACCELERATION * free, -_BRAKING, _ACCELERATION))
+    wanted = speed * _HEADWAY_S + speed * closing / (2 * np.sqrt(_ACCELERATION * _BRAKING))
+    wanted = _GAP + max(wanted, 0.0)
+    return float(
+        np.clip(_ACCELERATION * (free - (wanted / max(gap, 0.1)) ** 2), -8.0, _ACCELERATION)
+    )
+
+
+def _make_walker(blocks: tuple[Block, ...], rng: np.random.Generator) -> Walker:
+    block = blocks[rng.integers(len(blocks))]
+    way = block.outline(block.pavement * float(rng.uniform(0.45, 0.7)))
+    way = np.concatenate([way, way[:1]])
+    distance = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))])
+    speed = float(rng.uniform(0.9, 1.7)) * (1.0 if rng.random() < 0.5 else -1.0)
+    return Walker(way, distance, float(rng.uniform(0, distance[-1])), speed)

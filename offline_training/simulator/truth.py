@@ -1,0 +1,84 @@
+"""Writes the answers beside a simulated bag, never into it.
+
+    <bag>_truth/truth.json                     parameters, calibration (true and published), instances
+    <bag>_truth/messages.jsonl                 one line an image or sweep: its stamp, its true instant, its fate
+    <bag>_truth/<camera>/semantic/<stamp>.png  uint8 class; classes.json beside them
+    <bag>_truth/<camera>/instance/<stamp>.png  uint16, 0 = sky
+    <bag>_truth/<camera>/distance/<stamp>.png  uint16, 1/256 m along the pixel's ray, 0 = sky or farther than 255 m
+    <bag>_truth/<camera>/preview/<stamp>.png   for people, on request: image, classes, sweep from above
+    <bag>_truth/point_labels/<stamp>.npz       semantic, instance: one a point, in the cloud's order
+
+`<stamp>` is the header stamp of the message as it is in the bag, nanoseconds.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from offline_training.simulator.cameras import Shot
+from offline_training.simulator.lidars import Sweep
+from offline_training.simulator.materials import CLASSES, IGNORE_LABEL
+
+DISTANCE_SCALE = 256.0
+_LIMIT_M = 65535 / DISTANCE_SCALE
+_QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+
+
+class TruthWriter:
+    """Writes one drive's truth into a new folder."""
+
+    def __init__(self, path: Path, cameras: list[str]) -> None:
+        self.path = path
+        path.mkdir(parents=True)
+        (path / 'point_labels').mkdir()
+        classes = json.dumps({'ignore': IGNORE_LABEL, 'classes': CLASSES}, indent=1) + '\n'
+        for camera in cameras:
+            for kind in ('semantic', 'instance', 'distance'):
+                (path / camera / kind).mkdir(parents=True)
+            (path / camera / 'semantic' / 'classes.json').write_text(classes)
+        (path / 'point_labels' / 'classes.json').write_text(classes)
+        self._messages = (path / 'messages.jsonl').open('w')
+
+    def __enter__(self) -> TruthWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._messages.close()
+
+    def add_shot(self, camera: str, stamp_ns: int, shot: Shot) -> None:
+        """Write an image's truth."""
+        folder, name = self.path / camera, f'{stamp_ns}.png'
+        near = np.where(shot.distance < _LIMIT_M, shot.distance, np.float32(0.0))
+        distance = np.round(near * DISTANCE_SCALE).astype(np.uint16)
+        for kind, values in (
+            ('semantic', shot.semantic),
+            ('instance', shot.instance),
+            ('distance', distance),
+        ):
+            encoded = cv2.imencode('.png', values, _QUICK)[1]
+            (folder / kind / name).write_bytes(encoded.tobytes())
+
+    def add_sweep(self, stamp_ns: int, sweep: Sweep) -> None:
+        """Write a sweep's truth."""
+        path = self.path / 'point_labels' / f'{stamp_ns}.npz'
+        np.savez(path, semantic=sweep.semantic, instance=sweep.instance)
+
+    def add_preview(self, camera: str, stamp_ns: int, picture: NDArray[np.uint8]) -> None:
+        """Write a picture for people."""
+        folder = self.path / camera / 'preview'
+        folder.mkdir(exist_ok=True)
+        (folder / f'{stamp_ns}.png').write_bytes(cv2.imencode('.png', picture)[1].tobytes())
+
+    def add_message(self, **fate: Any) -> None:
+        """Note what became of a message."""
+        self._messages.write(json.dumps(fate) + '\n')
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write what holds for the whole drive."""
+        (self.path / 'truth.json').write_text(json.dumps(summary, indent=1) + '\n')

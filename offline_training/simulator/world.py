@@ -1,0 +1,269 @@
+"""The world of one seed: the town, what moves in it, and the rays cast into both."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from offline_training.simulator import people, vehicles
+from offline_training.simulator.bodies import Body, Hits
+from offline_training.simulator.materials import CLASSES, SKY, MaterialTable, Palette
+from offline_training.simulator.meshes import Mesh
+from offline_training.simulator.street_plan import make_street_plan
+from offline_training.simulator.terrain import Terrain
+from offline_training.simulator.town import Town
+from offline_training.simulator.traffic import STEP_S, Traffic
+
+_VEHICLES, _CYCLISTS, _WALKERS = 22, 5, 60
+_EGO_LENGTH = 4.6
+_REACH = 170.0  # metres: movers farther away are not looked for
+_LONGEST_SHADOW = 30.0
+_CHUNK = 32  # consecutive rays that are tested against a mover together
+
+
+@dataclasses.dataclass(frozen=True)
+class Mover:
+    """A rigid thing that moves.
+
+    Attributes:
+        body: in its own frame, x forward, on z = 0.
+        centre_height: of the sphere around it.
+        radius: of that sphere.
+    """
+
+    body: Body
+    centre_height: float
+    radius: float
+
+
+class World:
+    """Everything that a sensor can meet.
+
+    Attributes:
+        traffic: where all movers are.
+        materials: of all surfaces.
+        class_of: (instances + 1,) uint8 class index of each instance id; 0 is the sky.
+        sun: (3,) unit vector towards the sun.
+        first_mover: the lowest instance id of what moves.
+    """
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng([seed, 0])
+        palette = Palette()
+        plan = make_street_plan(rng)
+        terrain = Terrain(rng)
+        town = Town(plan, terrain, palette, rng)
+        meshes = _mover_meshes(palette, rng)
+        class_of = town.class_of + [CLASSES.index(name) for name, _, _ in meshes]
+        self.class_of = np.array([SKY, *class_of], np.uint8)
+        self._town = Body(town.objects, range(1, len(town.objects) + 1))
+        self.first_mover = len(town.objects) + 1
+        self._movers = [
+            _mover(mesh, self.first_mover + k) for k, (_, mesh, _) in enumerate(meshes)
+        ]
+        driven = _VEHICLES + _CYCLISTS
+        self.traffic = Traffic(
+            plan,
+            terrain,
+            [_EGO_LENGTH] + [length for _, _, length in meshes[:driven]],
+            [False] * (_VEHICLES + 1) + [True] * _CYCLISTS,
+            _WALKERS,
+            np.random.default_rng([seed, 1]),
+        )
+        self.materials: MaterialTable = palette.table()
+        height, azimuth = np.radians(rng.uniform(28, 60)), rng.uniform(0, 2 * np.pi)
+        self.sun = np.array(
+            [np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)]
+        )
+
+    def cast(self, rays: NDArray[np.float32], times: NDArray[np.float64]) -> Hits:
+        """Return what each ray meets first at its own time.
+
+        Args:
+            rays: (N, 6) float32 origins and unit directions in the world; neighbours in the array
+                should be neighbours in space.
+            times: (N,) seconds, or (1,) for all.
+        """
+        hits = self._town.cast(rays)
+        start, poses = self.traffic.window(float(times.min()), float(times.max()))
+        chunks = _chunks(rays)
+        for mover, track in self._near(rays, poses):
+            index = _reaching(
+                rays, chunks, hits.distance, track, mover.centre_height, mover.radius
+            )
+            if len(index) == 0:
+                continue
+            local, turns = _into_frame(rays, index, times, start, track)
+            found = mover.body.cast(local)
+            _take_nearer(
+                index, turns, found.distance, found.instance, found.material, found.uv,
+                found.normal, hits.distance, hits.instance, hits.material, hits.uv, hits.normal,
+            )  # fmt: skip
+        return hits
+
+    def sunlit(self, points: NDArray[np.float32], time: float) -> NDArray[np.bool_]:
+        """Return whether nothing stands between each of (N, 3) points and the sun."""
+        rays = np.empty((len(points), 6), np.float32)
+        rays[:, :3], rays[:, 3:] = points, self.sun
+        shadowed = self._town.occludes(rays)
+        start, poses = self.traffic.window(time, time)
+        far = np.where(shadowed, np.float32(0), np.float32(_LONGEST_SHADOW))
+        chunks = _chunks(rays)
+        for mover, track in self._near(rays, poses):
+            chosen = _reaching(rays, chunks, far, track, mover.centre_height, mover.radius)
+            if len(chosen):
+                local, _ = _into_frame(rays, chosen, np.array([time]), start, track)
+                shadowed[chosen] |= mover.body.occludes(local)
+        return ~shadowed
+
+    def _near(
+        self, rays: NDArray[np.float32], poses: NDArray[np.float64]
+    ) -> list[tuple[Mover, NDArray[np.float64]]]:
+        """Return the movers within reach of the sensors' car, with their tracks (steps, 6)."""
+        if len(rays) == 0:
+            return []
+        offset = poses[0, 1:, :2] - poses[0, 0, :2]
+        near = np.flatnonzero(np.hypot(offset[:, 0], offset[:, 1]) < _REACH)
+        return [(self._movers[k], np.ascontiguousarray(poses[:, k + 1])) for k in near]
+
+
+def _mover_meshes(palette: Palette, rng: np.random.Generator) -> list[tuple[str, Mesh, float]]:
+    """Return class name, mesh and length of each mover: vehicles, cyclists, walkers."""
+    meshes: list[tuple[str, Mesh, float]] = []
+    for _ in range(_VEHICLES):
+        kind = vehicles.VEHICLE_KINDS[rng.choice(6, p=[0.26, 0.22, 0.22, 0.12, 0.09, 0.09])]
+        vehicle = vehicles.make_vehicle(kind, palette, rng)
+        meshes.append((vehicle.class_name, vehicle.mesh, vehicle.length))
+    meshes += [('two_wheeler', people.cyclist(palette, rng), 1.8) for _ in range(_CYCLISTS)]
+    meshes += [('person', people.pedestrian(palette, rng), 0.6) for _ in range(_WALKERS)]
+    return meshes
+
+
+def _mover(mesh: Mesh, instance: int) -> Mover:
+    height = float(mesh.vertices[:, 2].max()) / 2
+    radius = float(np.linalg.norm(mesh.vertices - (0.0, 0.0, height), axis=1).max()) + 0.05
+    return Mover(Body([mesh], [instance]), height, radius)
+
+
+@njit(cache=True, nogil=True)
+def _chunks(rays):
+    """Bound consecutive rays together.
+
+    Returns:
+        (C, 8) float64 for each `_CHUNK` rays: the middle ray's origin and direction, how far the
+        origins are from its own, and how far the directions are from its own.
+    """
+    count = (len(rays) + _CHUNK - 1) // _CHUNK
+    chunks = np.empty((count, 8))
+    for c in range(count):
+        begin, end = c * _CHUNK, min((c + 1) * _CHUNK, len(rays))
+        middle = (begin + end) // 2
+        apart, wide = 0.0, 0.0
+        for i in range(begin, end):
+            a = b = 0.0
+            for k in range(3):
+                a += (rays[i, k] - rays[middle, k]) ** 2
+                b += (rays[i, 3 + k] - rays[middle, 3 + k]) ** 2
+            apart, wide = max(apart, a), max(wide, b)
+        for k in range(6):
+            chunks[c, k] = rays[middle, k]
+        chunks[c, 6], chunks[c, 7] = np.sqrt(apart), np.sqrt(wide)
+    return chunks
+
+
+@njit(cache=True, nogil=True)
+def _reaching(rays, chunks, distance, track, centre_height, radius):
+    """Return the rays that pass within `radius` of a mover before they hit something else.
+
+    Args:
+        rays: (N, 6) float32.
+        chunks: of the rays, see `_chunks`.
+        distance: (N,) to what each ray has hit so far.
+        track: (S, 6) the mover's poses over the span of the rays' times.
+        centre_height, radius: of the sphere around it.
+
+    Returns:
+        (M,) int64 indices, ascending.
+    """
+    first, last = track[0], track[len(track) - 1]
+    cx, cy = (first[0] + last[0]) / 2, (first[1] + last[1]) / 2
+    cz = (first[2] + last[2]) / 2 + centre_height
+    moved = np.sqrt((last[0] - first[0]) ** 2 + (last[1] - first[1]) ** 2) / 2
+    r = radius + moved + 0.05
+    found = np.empty(len(rays), np.int64)
+    n = 0
+    for c in range(len(chunks)):
+        ox, oy, oz = cx - chunks[c, 0], cy - chunks[c, 1], cz - chunks[c, 2]
+        along = ox * chunks[c, 3] + oy * chunks[c, 4] + oz * chunks[c, 5]
+        away = ox * ox + oy * oy + oz * oz
+        # No ray of the chunk is farther than this from the middle one, as far out as the mover.
+        reach = r + chunks[c, 6] + np.sqrt(away) * chunks[c, 7]
+        if along < -reach or away - along * along > reach * reach:
+            continue
+        for i in range(c * _CHUNK, min((c + 1) * _CHUNK, len(rays))):
+            ox, oy, oz = cx - rays[i, 0], cy - rays[i, 1], cz - rays[i, 2]
+            along = ox * rays[i, 3] + oy * rays[i, 4] + oz * rays[i, 5]
+            if along < -r or along - r > distance[i]:
+                continue
+            if ox * ox + oy * oy + oz * oz - along * along < r * r:
+                found[n] = i
+                n += 1
+    return found[:n]
+
+
+@njit(cache=True, nogil=True)
+def _into_frame(rays, index, times, start, track):
+    """Turn chosen rays into a mover's frame at their own times.
+
+    Returns:
+        (M, 6) float32 rays in the mover's frame and (M, 2) float64 its yaw and pitch then.
+    """
+    local = np.empty((len(index), 6), np.float32)
+    turns = np.empty((len(index), 2))
+    for m in range(len(index)):
+        i = index[m]
+        position = (times[i if len(times) > 1 else 0] - start) / STEP_S
+        k = min(max(int(position), 0), len(track) - 2)
+        f = position - k
+        x = (1 - f) * track[k, 0] + f * track[k + 1, 0]
+        y = (1 - f) * track[k, 1] + f * track[k + 1, 1]
+        z = (1 - f) * track[k, 2] + f * track[k + 1, 2]
+        yaw = (1 - f) * track[k, 3] + f * track[k + 1, 3]
+        pitch = (1 - f) * track[k, 4] + f * track[k + 1, 4]
+        cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
+        for part in (0, 3):
+            vx = rays[i, part] - (x if part == 0 else 0.0)
+            vy = rays[i, part + 1] - (y if part == 0 else 0.0)
+            vz = rays[i, part + 2] - (z if part == 0 else 0.0)
+            ax, ay = cy * vx + sy * vy, cy * vy - sy * vx
+            local[m, part] = cp * ax - sp * vz
+            local[m, part + 1] = ay
+            local[m, part + 2] = sp * ax + cp * vz
+        turns[m, 0], turns[m, 1] = yaw, pitch
+    return local, turns
+
+
+@njit(cache=True, nogil=True)
+def _take_nearer(
+    index, turns, distance, instance, material, uv, normal,
+    best_distance, best_instance, best_material, best_uv, best_normal,
+):  # fmt: skip
+    """Write a mover's hits over farther ones, normals turned back into the world."""
+    for m in range(len(index)):
+        i = index[m]
+        if distance[m] >= best_distance[i]:
+            continue
+        best_distance[i] = distance[m]
+        best_instance[i] = instance[m]
+        best_material[i] = material[m]
+        best_uv[i] = uv[m]
+        cy, sy = np.cos(turns[m, 0]), np.sin(turns[m, 0])
+        cp, sp = np.cos(turns[m, 1]), np.sin(turns[m, 1])
+        ax = cp * normal[m, 0] + sp * normal[m, 2]
+        ay = normal[m, 1]
+        best_normal[i, 0] = cy * ax - sy * ay
+        best_normal[i, 1] = sy * ax + cy * ay
+        best_normal[i, 2] = cp * normal[m, 2] - sp * normal[m, 0]
