@@ -19,6 +19,8 @@ from drive_segment_ros.errors import BagError, DatasetError, DriveSegmentError
 REPORT = 'demo.json'
 # Longest the player waits for the node; discovery with large-message transports takes seconds.
 WAIT_FOR_NODE_S = 20.0
+# Where the player puts the motion that a bag has in /tf.
+ODOMETRY = '/odom'
 # What the node may still have in hand when the player's last message is acknowledged.
 SETTLE_S = 2.0
 
@@ -122,7 +124,11 @@ class _Runner:
         if status != 0:
             raise DriveSegmentError(f'demo: `drive-segment {arguments[0]}` failed, see above')
         answer.seek(0)
-        return json.loads(answer.read()) if '--json' in arguments else {}
+        text = answer.read()
+        if '--json' in arguments:
+            return json.loads(text)
+        _say(text.rstrip())
+        return {}
 
 
 def _run_live(
@@ -131,7 +137,8 @@ def _run_live(
     """Play the bag to a live node in another process; return the node's summary."""
     arguments = [
         *('live', '--calibration', calibration, '--camera', topics['namespace']),
-        *('--remap', f'points:={topics["lidar"]}', '--json'),
+        *('--remap', f'points:={topics["lidar"]}', '--remap', f'odom:={topics["odometry"]}'),
+        '--json',
     ]
     with tempfile.TemporaryFile('w+') as answer:
         node = run.start('The same live, from topics: a node ...', arguments, answer)
@@ -152,9 +159,11 @@ def _topics(inspected: dict[str, Any], bag: Path) -> dict[str, str]:
     if not pairs:
         raise BagError(f'{bag}: the demo needs a camera and a LiDAR; see `drive-segment inspect`')
     camera = pairs[0]['camera']
+    recorded = (t['name'] for t in inspected['topics'] if t['type'] == 'nav_msgs/msg/Odometry')
     return {
         'camera': camera,
         'lidar': pairs[0]['lidar'],
+        'odometry': next(recorded, ODOMETRY),
         'namespace': camera.removesuffix('/compressed').rpartition('/')[0],
     }
 

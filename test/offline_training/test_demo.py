@@ -52,7 +52,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     (folder / 'fails').write_text('nothing')
     blind = {**PAIR, 'camera': '/blind/image_raw', 'transform': False}
-    (folder / 'inspect').write_text(json.dumps({'pairs': [blind, PAIR]}))
+    (folder / 'inspect').write_text(json.dumps({'pairs': [blind, PAIR], 'topics': []}))
     (folder / 'extract').write_text(json.dumps(EXTRACTED))
     (folder / 'live').write_text(json.dumps(LIVE))
     return path
@@ -68,11 +68,18 @@ def test_runs_the_commands_on_the_pair_that_has_a_transform(program: Path, tmp_p
     assert sorted(commands) == ['extract', 'inspect', 'live', 'play']
     assert '/cam/image_raw/compressed' in commands['extract']
     assert '/cam' in commands['live']
-    assert 'points:=/points' in commands['live']
+    assert {'points:=/points', 'odom:=/odom'} <= set(commands['live'])
     assert report['extract'] == EXTRACTED
     assert report['live'] == LIVE
     assert Path(report['preview']).is_dir()
     assert json.loads((tmp_path / 'out' / 'demo.json').read_text()) == report
+
+
+def test_recorded_odometry_is_used(program: Path, tmp_path: Path) -> None:
+    topics = [{'name': '/wheels', 'type': 'nav_msgs/msg/Odometry'}]
+    (program.parent / 'inspect').write_text(json.dumps({'pairs': [PAIR], 'topics': topics}))
+    demo(tmp_path / 'out', tmp_path / 'bag', [str(program)])
+    assert any('odom:=/wheels' in words for words in asked(program))
 
 
 def test_without_a_bag_one_is_simulated(program: Path, tmp_path: Path) -> None:
