@@ -41,6 +41,25 @@ Calibration = Annotated[
     Path | None,
     typer.Option(help='Calibration file, as `inspect --calibration` writes it.'),
 ]
+Dataset = Annotated[Path, typer.Argument(help='Dataset folder, as `extract` writes it.')]
+Model = Annotated[Path, typer.Argument(help='A run folder, or one of its stages.')]
+Frames = Annotated[
+    str, typer.Option(help='Frames of each drive to learn from, FIRST:LAST; default: all.')
+]
+Layout = Annotated[
+    str,
+    typer.Option(
+        '--format',
+        help='folder, cityscapes, cityscapes-27, dark-zurich, nighttime-driving, acdc or '
+        'acdc-fog, -night, -rain, -snow.',
+    ),
+]
+Zoom = Annotated[
+    int, typer.Option(help='Look n times closer, through overlapping windows.', min=1)
+]
+Assignments = Annotated[
+    list[str] | None, typer.Option('--set', metavar='NAME=VALUE', help='Set one parameter.')
+]
 
 
 def main() -> None:
@@ -165,7 +184,7 @@ def extract(
     settings = list(assignments or [])
     if max_offset is not None:
         settings.append(f'sync.max_offset_s={max_offset}')
-    parameters = read_parameters(ExtractParameters, params, settings)
+    parameters = read_parameters(ExtractParameters, params, settings, ros_prefix='frame.')
     options = ExtractOptions(camera, lidar, calibration, workers, scheduler, preview, resume)
     with progress_bar() as on_progress:
         report = extract_bags(bags, output, parameters, options, on_progress)
@@ -178,6 +197,174 @@ def extract(
     )
     for reason, count in sorted(report.dropped.items()):
         typer.echo(f'  {count} images dropped: {reason}')
+
+
+@command
+def label(
+    dataset: Dataset,
+    classes: Annotated[int, typer.Option(help='Number of pseudo-classes.')] = 30,
+    features: Annotated[
+        str, typer.Option(help='auto, descriptor, or a transformers backbone, name or folder.')
+    ] = 'auto',
+    frames: Frames = '',
+    seed: Annotated[int, typer.Option(help='Of the clustering.')] = 0,
+    params: Params = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Group look-alike objects into pseudo-classes and write a pseudo-label for every frame."""
+    from drive_segment_ros.parameter_files import read_parameters
+    from offline_training.progress import bar
+    from offline_training.pseudo_classes import LabelParameters
+    from offline_training.pseudo_classes import label as label_dataset
+
+    given = {'classes': classes, 'features': features, 'frames': frames, 'seed': seed}
+    settings = _settings(given, LabelParameters(), assignments)
+    report = label_dataset(dataset, read_parameters(LabelParameters, params, settings), bar)
+    if as_json:
+        print_json(report)
+        return
+    typer.echo(
+        f'{report["segments"]} segments of {report["frames"]} frames in {report["classes"]} '
+        f'pseudo-classes by {report["features"]}; {100 * report["labelled_fraction"]:.1f} % of '
+        f'the pixels; look at {dataset / "pseudo_classes/gallery"}'
+    )
+
+
+@command
+def train(
+    dataset: Dataset,
+    output: Annotated[Path, typer.Option('--output', '-o', help='The run folder to write.')],
+    epochs: Annotated[int | None, typer.Option(help='Passes over the frames.')] = None,
+    size: Annotated[str | None, typer.Option(help='tiny, small or base.')] = None,
+    frames: Frames = '',
+    seed: Annotated[int, typer.Option(help='Of weights, order and augmentation.')] = 0,
+    resume: Annotated[bool, typer.Option('--resume', help='Go on with the run.')] = False,
+    params: Params = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a teacher, then a student that needs only the image; distributed under torchrun."""
+    from drive_segment_ros.parameter_files import read_parameters
+    from offline_training.train import TrainParameters
+    from offline_training.train import train as train_networks
+
+    given = {'training.epochs': epochs, 'size': size, 'frames': frames, 'training.seed': seed}
+    settings = _settings(given, TrainParameters(), assignments)
+    parameters = read_parameters(TrainParameters, params, settings)
+    report = train_networks(dataset, output, parameters, resume)
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo(
+            f'{report["student"]} after {report["seconds"]:.0f} s, '
+            f'{100 * report["data_wait_fraction"]:.1f} % of it waiting for data'
+        )
+
+
+@command
+def baseline(
+    dataset: Dataset,
+    output: Annotated[Path, typer.Option('--output', '-o', help='Folder to write it to.')],
+    classes: Annotated[int, typer.Option(help='Number of clusters.')] = 30,
+    frames: Frames = '',
+    seed: Annotated[int, typer.Option(help='Of the clustering.')] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Cluster superpixels of the images alone: the figure to beat; score it by `evaluate`."""
+    from drive_segment_ros.parameters import from_flat
+    from offline_training.baseline import BaselineParameters, make_baseline
+    from offline_training.progress import bar
+
+    values = {'classes': classes, 'frames': frames, 'seed': seed}
+    make_baseline(dataset, output, from_flat(BaselineParameters, values), bar('reading'))
+    if as_json:
+        print_json({'model': output, **values})
+
+
+@command
+def evaluate(
+    model: Model,
+    images: Annotated[Path, typer.Argument(help='Folder of images.')],
+    ground_truth: Annotated[Path, typer.Option(help='Folder of labels.')],
+    layout: Layout = 'folder',
+    frames: Annotated[
+        str, typer.Option(help='Which labelled images to score, FIRST:LAST; default: all.')
+    ] = '',
+    match_frames: Annotated[
+        str | None, typer.Option(help='Learn the matching on these images instead.')
+    ] = None,
+    zoom: Zoom = 1,
+    output: Annotated[
+        Path | None, typer.Option('--output', '-o', help='Folder for scores and pictures.')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model, or a folder of label images, against labelled images, in three ways."""
+    from offline_training.evaluate import evaluate as evaluate_model
+    from offline_training.evaluation import table
+    from offline_training.progress import bar
+
+    report = evaluate_model(
+        model, images, ground_truth, layout, frames, match_frames, zoom, output, bar('scoring')
+    )
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo(table({str(model): report}))
+        typer.echo(
+            f'K = {report["k"]}, {report["classes_present"]} classes present, '
+            f'{report["images"]} images, matching learned on {report["matching_learned_on"]}'
+        )
+
+
+@command
+def segment(
+    model: Model,
+    inputs: Annotated[list[Path], typer.Argument(help='Images, folders, videos, bags.')],
+    output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the pictures.')],
+    zoom: Zoom = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Write labels, colours, overlays and confidence for images, folders, videos and bags."""
+    from offline_training.progress import bar
+    from offline_training.segment import segment as segment_inputs
+
+    report = segment_inputs(model, inputs, output, zoom, bar('segmenting'))
+    if as_json:
+        print_json(report)
+        return
+    typer.echo(f'{report["images"]} images in {report["output"]}')
+    for line in report['skipped']:
+        typer.echo(f'  skipped: {line}', err=True)
+
+
+@command
+def name(
+    model: Model,
+    names: Annotated[
+        Path | None, typer.Option(help='YAML with a line such as `7: road` for each class.')
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help='Folder of labelled images.')] = None,
+    ground_truth: Annotated[Path | None, typer.Option(help='Folder of their labels.')] = None,
+    layout: Layout = 'folder',
+    frames: Annotated[str, typer.Option(help='Labelled images to use, FIRST:LAST.')] = '',
+    as_json: AsJson = False,
+) -> None:
+    """Name pseudo-classes: by hand (--names), or from labelled images (--images)."""
+    from offline_training.name import name_by_hand, name_from_labels
+
+    if names is not None and images is None:
+        classes = name_by_hand(model, names)
+    elif names is None and images is not None and ground_truth is not None:
+        classes = name_from_labels(model, images, ground_truth, layout, frames)
+    else:
+        raise DriveSegmentError('give either --names, or --images and --ground-truth')
+    if as_json:
+        print_json({'names': [item.name for item in classes]})
+    else:
+        for number, item in enumerate(classes):
+            typer.echo(f'{number:3d}  {item.name}')
 
 
 @command
@@ -267,6 +454,56 @@ def bench(
 
 
 @command
+def simulate(
+    output: Annotated[
+        Path, typer.Option('--output', '-o', help='The bag to write; its truth lies beside it.')
+    ],
+    seed: Annotated[int | None, typer.Option(help='Every seed is another town.')] = None,
+    duration: Annotated[float | None, typer.Option(help='Seconds to drive.')] = None,
+    lidar: Annotated[
+        str | None, typer.Option(help='pandar64, hdl64, vlp32, vlp16 or solid_state.')
+    ] = None,
+    camera: Annotated[str | None, typer.Option(help='pinhole, plumb_bob or equidistant.')] = None,
+    size: Annotated[str | None, typer.Option(metavar='WxH', help='Of the images.')] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar='NAME=VALUE', help='What is wrong with the recording; repeatable.'),
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option('--preview', help='Also write a picture for people each second.')
+    ] = False,
+    params: Params = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a bag of a drive through a made-up town, with truth to the pixel beside it."""
+    from drive_segment_ros.parameter_files import read_parameters
+    from offline_training.simulator import SimulatorParameters
+    from offline_training.simulator import simulate as simulate_drive
+
+    given = {'seed': seed, 'duration_s': duration, 'lidar.model': lidar, 'camera.model': camera}
+    if size is not None:
+        width, _, height = size.partition('x')
+        if not (width.isdigit() and height.isdigit()):
+            raise DriveSegmentError(f'--size {size} is not of the form 960x540')
+        given |= {'camera.width': int(width), 'camera.height': int(height)}
+    settings = _settings(given, SimulatorParameters(), assignments)
+    settings += [f'fault.{setting}' for setting in fault or []]
+    parameters = read_parameters(SimulatorParameters, params, settings)
+    with progress_bar() as update:
+        summary = simulate_drive(
+            output, parameters, lambda done, total: update('simulating', done, total), preview
+        )
+    if as_json:
+        print_json({**dataclasses.asdict(summary), 'frames_per_second': summary.frames_per_second})
+    else:
+        typer.echo(
+            f'{summary.bag}: {summary.images} images, {summary.sweeps} sweeps, '
+            f'{summary.frames_per_second:.1f} a second; truth in {summary.truth}'
+        )
+
+
+@command
 def demo(
     output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the results.')],
     bag: Annotated[Path | None, typer.Option(help='A bag; default: a simulated drive.')] = None,
@@ -278,6 +515,15 @@ def demo(
     report = run_demo(output, bag)
     if as_json:
         print_json(report)
+
+
+def _settings(given: Mapping[str, Any], defaults: Any, assignments: list[str] | None) -> list[str]:
+    """Return options as assignments, those left at their default aside: a file may set them."""
+    from drive_segment_ros.parameters import to_flat
+
+    known = to_flat(defaults)
+    options = {name: value for name, value in given.items() if value not in (None, known[name])}
+    return [f'{name}={json.dumps(value)}' for name, value in options.items()] + (assignments or [])
 
 
 def _benchmark(suite: str) -> Callable[[bool], dict[str, Any]]:

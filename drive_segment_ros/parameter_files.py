@@ -14,7 +14,9 @@ T = TypeVar('T')
 _ROS_KEY = 'ros__parameters'
 
 
-def read_parameters(cls: type[T], path: Path | None, assignments: Sequence[str] = ()) -> T:
+def read_parameters(
+    cls: type[T], path: Path | None, assignments: Sequence[str] = (), ros_prefix: str = ''
+) -> T:
     """Build a parameter dataclass from a file, then assignments; the rest keeps its default.
 
     Args:
@@ -22,22 +24,26 @@ def read_parameters(cls: type[T], path: Path | None, assignments: Sequence[str] 
         path: YAML with dotted or nested names. A ROS parameter file (`node: ros__parameters:`)
             will do too; of that, parameters of the node itself are passed over.
         assignments: `name=value` each, the value written as in YAML.
+        ros_prefix: what some of a node's names for these parameters begin with, as `frame.`.
 
     Raises:
         ParameterError: if the file cannot be read, or a name or value is wrong.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        values = _read(path, {info.name for info in describe(cls)})
+    types = {info.name: info.type for info in describe(cls)}
+    values = {} if path is None else _read(path, set(types), ros_prefix)
     for assignment in assignments:
         name, equals, text = assignment.partition('=')
         if not equals:
             raise ParameterError(f'{assignment!r} is not of the form name=value')
         values[name.strip()] = _parse(text, assignment)
+    for name, value in values.items():
+        # YAML takes 0.05 for a number, even where a text such as `auto` is as good.
+        if types.get(name) is str and isinstance(value, int | float):
+            values[name] = str(value)
     return from_flat(cls, values)
 
 
-def _read(path: Path, known: set[str]) -> dict[str, Any]:
+def _read(path: Path, known: set[str], ros_prefix: str) -> dict[str, Any]:
     try:
         content = _parse(path.read_text(encoding='utf-8'), str(path))
     except (OSError, UnicodeDecodeError) as err:
@@ -54,7 +60,9 @@ def _read(path: Path, known: set[str]) -> dict[str, Any]:
     if not nodes:
         return _flat(content)
     merged = {name: value for node in nodes for name, value in _flat(node).items()}
-    return {name: value for name, value in merged.items() if name in known}
+    return {
+        name: merged[key] for name in known for key in (name, ros_prefix + name) if key in merged
+    }
 
 
 def _flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

@@ -27,13 +27,13 @@ class Outer:
     [
         'inner.beta_deg: 8',
         'inner: {beta_deg: 8.0}',
-        '/**:\n  ros__parameters:\n    inner:\n      beta_deg: 8.0\n    a_node_parameter: 3\n',
+        '/**:\n  ros__parameters:\n    frame: {inner: {beta_deg: 8.0}}\n    another: 3\n',
     ],
 )
 def test_all_layouts_mean_the_same(tmp_path, text):
     path = tmp_path / 'params.yaml'
     path.write_text(text)
-    assert read_parameters(Outer, path) == Outer(inner=Inner(8.0))
+    assert read_parameters(Outer, path, ros_prefix='frame.') == Outer(inner=Inner(8.0))
 
 
 def test_assignments_win_over_the_file(tmp_path):
@@ -41,6 +41,7 @@ def test_assignments_win_over_the_file(tmp_path):
     path.write_text('name: a\ninner: {beta_deg: 8.0}\n')
     assert read_parameters(Outer, path, ['inner.beta_deg=5']) == Outer('a', Inner(5.0))
     assert read_parameters(Outer, None, ['name=x=y']) == Outer('x=y')
+    assert read_parameters(Outer, None, ['name=0.05']) == Outer('0.05')
 
 
 def test_an_empty_file_keeps_the_defaults(tmp_path):

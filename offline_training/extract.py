@@ -1,0 +1,300 @@
+"""Recorded bags to a dataset: every image with a sweep becomes a frame with object segments."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import pickle
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import drive_segment_ros
+from drive_segment_ros.dataset.writer import DriveWriter
+from drive_segment_ros.errors import (
+    BagError,
+    CalibrationError,
+    CloudError,
+    DatasetError,
+    DriveSegmentError,
+)
+from drive_segment_ros.parameters import parameter, to_flat
+from drive_segment_ros.perception.calibration import load_calibration
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.clouds import cloud_from_message
+from drive_segment_ros.perception.projection import view_times
+from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
+from drive_segment_ros.ros.bags import BagReader, default_type_store
+from drive_segment_ros.ros.frame_builder import FrameParameters
+from offline_training import frame_job, recording
+from offline_training.frame_job import Outcome, Setup
+from offline_training.job_stream import JobStream, Sensors, first_camera_info
+from offline_training.worker_pool import in_order, worker_pool
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractParameters(FrameParameters):
+    """Everything that decides which frames there are and what they look like."""
+
+    odometry_frame: str = parameter(
+        'odom', 'parent frame of the transforms in /tf that are the motion of the vehicle'
+    )
+    sync: SyncParameters = dataclasses.field(default_factory=SyncParameters)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractOptions:
+    """What to extract and with what.
+
+    Attributes:
+        camera: image topic or its namespace; empty where the bag has one camera.
+        lidar: point cloud topic; empty where the bag has one.
+        calibration: calibration file that overrides the bag's; None takes the bag's.
+        workers: processes, 0 = one per core.
+        scheduler: address of a dask.distributed scheduler to work on instead; empty for none.
+        preview: whether to draw each frame, under `DATASET/<drive>/preview`.
+        resume: whether to go on with drives that were begun.
+    """
+
+    camera: str = ''
+    lidar: str = ''
+    calibration: Path | None = None
+    workers: int = 0
+    scheduler: str = ''
+    preview: bool = False
+    resume: bool = False
+
+
+@dataclasses.dataclass
+class ExtractReport:
+    """What became of the bags.
+
+    Attributes:
+        dataset: the folder written.
+        images, sweeps: messages read.
+        frames: written, without those of an earlier run.
+        dropped: images that became no frame, by reason.
+        frames_per_second: over all the time taken, starting the workers included.
+        damage: what could not be read, a line each.
+    """
+
+    dataset: str
+    images: int = 0
+    sweeps: int = 0
+    frames: int = 0
+    dropped: Counter[str] = dataclasses.field(default_factory=Counter)
+    frames_per_second: float = 0.0
+    damage: list[str] = dataclasses.field(default_factory=list)
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def extract(
+    bags: Sequence[Path],
+    dataset: Path,
+    params: ExtractParameters,
+    options: ExtractOptions | None = None,
+    on_progress: Progress = lambda drive, done, total: None,
+) -> ExtractReport:
+    """Extract bags to a dataset, a drive each, named like the bag.
+
+    A bag that cannot be extracted does not keep the others from it.
+
+    Args:
+        bags: bag folders or files.
+        dataset: folder to write to; drives in it already are never touched unless resumed.
+        params: of the frame builder.
+        options: topics, workers, and so on.
+        on_progress: called with drive, images done and images in all.
+
+    Raises:
+        DriveSegmentError: the first bag's error, once all others are done.
+    """
+    options = options or ExtractOptions()
+    names = [drive_name(bag) for bag in bags]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise BagError(
+            f'two bags would both become drive {twice[0]!r}; extract them to two datasets'
+        )
+    began = time.perf_counter()
+    report = ExtractReport(str(dataset))
+    errors: list[DriveSegmentError] = []
+    with worker_pool(
+        options.workers, options.scheduler, ['drive_segment_ros.ros.frame_builder']
+    ) as pool:
+        for bag, name in zip(bags, names, strict=True):
+            try:
+                with BagReader(bag) as reader:
+                    extraction = _Extraction(reader, dataset / name, params, options)
+                    extraction.run(*pool, report, on_progress)
+            except DriveSegmentError as failure:
+                errors.append(failure)
+    report.frames_per_second = report.frames / (time.perf_counter() - began)
+    if errors:
+        for error in errors[1:]:
+            _log.error('%s', error)
+        raise errors[0]
+    return report
+
+
+def drive_name(bag: Path) -> str:
+    """Return the name of the drive a bag becomes: its folder's, or its file's without suffix."""
+    bag = bag.resolve()
+    return bag.name if bag.is_dir() else bag.stem
+
+
+class _Extraction:
+    """One bag on its way to one drive."""
+
+    def __init__(
+        self, reader: BagReader, path: Path, params: ExtractParameters, options: ExtractOptions
+    ) -> None:
+        self._reader = reader
+        self._path = path
+        self._params = params
+        self._options = options
+        self._transforms = recording.static_transforms(reader)
+        cameras: dict[str, CameraModel] = {}
+        if options.calibration is not None:
+            tree, cameras = load_calibration(options.calibration)
+            for parent, child, T in tree.links:
+                self._transforms.set(parent, child, T)
+        camera = recording.choose_camera(reader, options.camera)
+        lidar = recording.choose_lidar(reader, options.lidar)
+        self._sensors = Sensors(
+            camera=camera.name,
+            camera_type=camera.type,
+            lidar=lidar.name,
+            info=recording.camera_info_topic(reader, camera.name) or '',
+            odometry=tuple(recording.odometry_topics(reader)),
+            odometry_frame=params.odometry_frame,
+        )
+        first_image = next(reader.messages([camera.name]))
+        frame_id = reader.deserialize(first_image.raw, camera.type).header.frame_id
+        self._first_info = self._find_info(cameras, frame_id)
+        model = CameraModel.from_camera_info(
+            default_type_store().deserialize_cdr(self._first_info, recording.CAMERA_INFO),
+            rectified=params.rectified,
+        )
+        self._model = dataclasses.replace(model, frame_id=frame_id or model.frame_id)
+        first_sweep = next(reader.messages([lidar.name]))
+        self._lidar_frame = reader.deserialize(first_sweep.raw, lidar.type).header.frame_id
+        self._T_camera_lidar = self._transforms.lookup(self._model.frame_id, self._lidar_frame)
+
+    def run(
+        self, executor: Executor, parallel: int, report: ExtractReport, on_progress: Progress
+    ) -> None:
+        """Extract the bag and add what comes of it to the report.
+
+        Raises:
+            DriveSegmentError: if nothing comes of it, or the disk is full.
+        """
+        matcher = Matcher(self._params.sync)
+        offset_s = self._params.sync.fixed_offset_s
+        if offset_s is None:
+            offset_s = self._camera_offset_s()
+        matcher.set_offset(self._sensors.camera, offset_s)
+        setup = pickle.dumps(Setup(self._params, self._transforms, self._options.preview))
+        drops: Counter[str] = Counter()
+        failures: dict[str, str] = {}
+        written = 0
+        total = self._reader.topics[self._sensors.camera].count
+        with DriveWriter(self._path, self._drive_info(), self._options.resume) as writer:
+            resumed = len(writer.stamps)
+            jobs = JobStream(
+                self._reader, self._sensors, matcher, setup, self._first_info, set(writer.stamps)
+            )
+            try:
+                # Two jobs a worker: one at work, one waiting.
+                for outcome in in_order(executor, frame_job.run, jobs, 2 * parallel):
+                    if outcome.frame is None:
+                        drops[outcome.reason] += 1
+                        failures.setdefault(outcome.reason, outcome.message)
+                    else:
+                        writer.add(outcome.frame)
+                        written += 1
+                        self._write_preview(outcome)
+                    on_progress(self._path.name, resumed + written + drops.total(), total)
+            finally:
+                report.images += matcher.images
+                report.sweeps += matcher.sweeps
+                report.frames += written
+                report.dropped += matcher.drops + drops
+                report.damage += self._reader.damage
+            if not writer.stamps:
+                writer.remove()
+        for reason, message in failures.items():
+            _log.warning('%s: %d frames: %s', self._path.name, drops[reason], message)
+        if not written and not resumed:
+            reason = '; '.join(failures.values()) or matcher.report()
+            raise BagError(f'{self._reader.path}: no frame could be extracted: {reason}')
+
+    def _find_info(self, cameras: Mapping[str, CameraModel], frame_id: str) -> bytes:
+        """Return the camera_info message to begin with, from the calibration file or the bag.
+
+        Raises:
+            CalibrationError: if neither has one.
+        """
+        for name in (self._sensors.camera, self._sensors.info, frame_id):
+            if name in cameras:
+                # What the file says holds for the whole drive.
+                self._sensors = dataclasses.replace(self._sensors, info='')
+                return recording.camera_info_bytes(cameras[name])
+        if not self._sensors.info:
+            raise CalibrationError(
+                f'{self._reader.path} has no camera_info beside {self._sensors.camera}; record '
+                'it or give --calibration'
+            )
+        return first_camera_info(self._reader, self._sensors.info)
+
+    def _camera_offset_s(self) -> float:
+        """Return what to add to image stamps: the LiDAR sees the camera's view at another time.
+
+        Taken from the first sweep that has points there, and 0 where points carry no time.
+        """
+        for message in itertools.islice(self._reader.messages([self._sensors.lidar]), 10):
+            try:
+                sweep = self._reader.deserialize(message.raw, recording.POINT_CLOUD)
+                times = view_times(cloud_from_message(sweep), self._model, self._T_camera_lidar)
+            except CloudError:
+                continue
+            if times is not None:
+                return -times[1]
+        return 0.0
+
+    def _drive_info(self) -> dict[str, Any]:
+        """Return the content of `drive.json`."""
+        return {
+            'sensors': {
+                'camera': self._sensors.camera,
+                'camera_frame': self._model.frame_id,
+                'lidar': self._sensors.lidar,
+                'lidar_frame': self._lidar_frame,
+                'odometry': list(self._sensors.odometry),
+            },
+            'calibration': {
+                'camera': self._model.to_dict(),
+                'T_camera_lidar': self._T_camera_lidar.tolist(),
+            },
+            'parameters': to_flat(self._params),
+            'software': f'drive_segment_ros {drive_segment_ros.__version__}',
+            'source': {'bag': self._reader.path.name, 'damage': self._reader.damage},
+        }
+
+    def _write_preview(self, outcome: Outcome) -> None:
+        if outcome.frame is None or outcome.preview is None:
+            return
+        path = self._path / 'preview' / f'{outcome.frame.stamp_ns}.png'
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(outcome.preview)
+        except OSError as err:
+            raise DatasetError(f'cannot write {path}: {err.strerror}') from err

@@ -1,0 +1,47 @@
+"""Jobs come back in order, few at a time, and failures are named."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+
+import pytest
+
+from drive_segment_ros.errors import DependencyError, DriveSegmentError
+from offline_training.worker_pool import in_order, worker_pool
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_results_come_in_order_and_jobs_are_taken_as_needed(workers):
+    # Workers can import the standard library only: every other job takes long.
+    wanted = [30_000 * (job % 2) + job for job in range(12)]
+    taken = []
+
+    def jobs():
+        for job in wanted:
+            taken.append(job)
+            yield job
+
+    with worker_pool(workers) as (executor, parallel):
+        assert parallel == workers
+        for done, result in enumerate(in_order(executor, math.factorial, jobs(), 3)):
+            assert result == math.factorial(wanted[done])
+            assert len(taken) <= done + 3
+    assert len(taken) == 12
+
+
+def test_a_killed_worker_is_an_error_that_says_what_to_do():
+    with (
+        worker_pool(2) as (executor, _),
+        pytest.raises(DriveSegmentError, match='use fewer --workers'),
+    ):
+        list(in_order(executor, os._exit, range(3), 2))
+
+
+def test_a_scheduler_needs_dask():
+    installed = importlib.util.find_spec('distributed') is not None
+    error = DriveSegmentError if installed else DependencyError
+    message = 'no dask scheduler answers at' if installed else 'pip install distributed'
+    with pytest.raises(error, match=message), worker_pool(scheduler='tcp://127.0.0.1:1'):
+        pass
