@@ -54,19 +54,18 @@ def felzenszwalb(
     _check(image_bgr, scales, sigma, min_size)
     # Writeable and contiguous, so that the compiled functions exist for one type only.
     image = np.require(image_bgr, requirements=['C', 'W'])
-    edges = _sorted_edges(_edge_weights(_smooth(image, _gaussian_kernel(sigma))))
     thresholds = [round(scale * UNITS_PER_GREY_LEVEL) for scale in scales]
-
+    edges = _edges(image, sigma)
     sizes = np.ones(image.shape[0] * image.shape[1], np.int32)
     inner = np.zeros_like(sizes)
     parent, refused = _merge(edges, sizes, inner, min(thresholds), True)
-    nodes, edges, sizes, inner = _contract(parent, refused, sizes, inner)
+    nodes, sizes, inner = _contract(parent, refused, sizes, inner)
 
     segmentations = []
     for threshold in thresholds:
         scale_sizes = sizes.copy()
-        parent, refused = _merge(edges, scale_sizes, inner.copy(), threshold, False)
-        _absorb_small(parent, refused, scale_sizes, min_size)
+        parent, left = _merge(refused.copy(), scale_sizes, inner.copy(), threshold, False)
+        _absorb_small(parent, left, scale_sizes, min_size)
         labels, count = _number(parent)
         segmentations.append((labels[nodes].reshape(image.shape[:2]), count))
     return segmentations
@@ -96,6 +95,23 @@ def _check(image_bgr: np.ndarray, scales: Sequence[float], sigma: float, min_siz
         raise ParameterError(f'superpixel min_size is {min_size} px; give 0 (keep all) or more')
 
 
+def _edges(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Return the image's edges, see `_sort_edges`.
+
+    The large arrays are made here, not in the compiled functions: NumPy asks for huge pages, and
+    with small ones page faults take a third of the whole time.
+    """
+    height, width, channels = image.shape
+    count = height * (width - 1) + (height - 1) * width
+    smooth = np.empty((height, channels, width), np.float32)
+    _smooth(image, _gaussian_kernel(sigma), smooth)
+    weights = np.empty((height, 2, width), np.int32)
+    _weigh_edges(smooth, weights)
+    edges = np.empty((count, 3), np.uint32)
+    _sort_edges(weights, np.empty(count, np.int64), edges)
+    return edges
+
+
 def _gaussian_kernel(sigma: float) -> np.ndarray:
     """Return the (2 r + 1,) float32 kernel that OpenCV takes for float images: r about 4 sigma."""
     radius = round(8 * sigma + 1) // 2
@@ -115,14 +131,13 @@ def _reflect(index: int, length: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _smooth(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Smooth (H, W, 3) uint8 down the columns, then along the rows; (H, 3, W) float32."""
+def _smooth(image: np.ndarray, kernel: np.ndarray, smooth: np.ndarray) -> None:
+    """Smooth (H, W, 3) uint8 down the columns, then along the rows, to (H, 3, W) float32."""
     height, width, channels = image.shape
     radius = len(kernel) // 2
     rows = image.reshape(height, width * channels)
     column_sums = np.empty(width * channels, np.float32)
     padded = np.empty(width + 2 * radius, np.float32)
-    smooth = np.zeros((height, channels, width), np.float32)
     for y in range(height):
         column_sums[:] = 0
         for tap in range(len(kernel)):
@@ -136,25 +151,23 @@ def _smooth(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
                 padded[x] = padded[radius + _reflect(x - radius, width)]
                 padded[radius + width + x] = padded[radius + _reflect(width + x, width)]
             row_sums = smooth[y, channel]
+            row_sums[:] = 0
             for tap in range(len(kernel)):
                 for x in range(width):
                     row_sums[x] += kernel[tap] * padded[x + tap]
-    return smooth
 
 
 @njit(cache=True, nogil=True)
-def _edge_weights(smooth: np.ndarray) -> np.ndarray:
-    """Return each pixel's colour distance to its right and lower neighbour.
+def _weigh_edges(smooth: np.ndarray, weights: np.ndarray) -> None:
+    """Measure each pixel's colour distance to its right and lower neighbour.
 
     Args:
         smooth: (H, 3, W) float32.
-
-    Returns:
-        (H, 2, W) int32, in units: [:, 0] to the right and [:, 1] down. The last column has no
-        right and the last row no lower neighbour; these are not filled.
+        weights: (H, 2, W) int32, becomes the distances in units: [:, 0] to the right and [:, 1]
+            down. The last column has no right and the last row no lower neighbour; these are
+            left as they are.
     """
     height, _, width = smooth.shape
-    weights = np.empty((height, 2, width), np.int32)
     for down in range(2):
         right = 1 - down
         for y in range(height - down):
@@ -164,20 +177,18 @@ def _edge_weights(smooth: np.ndarray) -> np.ndarray:
                 red = smooth[y, 2, x] - smooth[y + down, 2, x + right]
                 distance = np.sqrt(blue * blue + green * green + red * red)
                 weights[y, down, x] = np.int32(distance * np.float32(UNITS_PER_GREY_LEVEL))
-    return weights
 
 
 @njit(cache=True, nogil=True)
-def _sorted_edges(weights: np.ndarray) -> np.ndarray:
-    """Return the edges by weight, those of equal weight in raster order, right before down.
+def _sort_edges(weights: np.ndarray, by_low_digit: np.ndarray, edges: np.ndarray) -> None:
+    """Sort the edges by weight, those of equal weight in raster order, right before down.
 
     A counting sort of the weights' low digit, then a stable one of the high digit.
 
     Args:
-        weights: (H, 2, W) int32, see `_edge_weights`.
-
-    Returns:
-        (E, 3) uint32: pixel, neighbour (both as flat indices) and weight.
+        weights: (H, 2, W) int32, see `_weigh_edges`.
+        by_low_digit: (E,) int64, becomes weight, pixel and direction in one number.
+        edges: (E, 3) uint32, becomes pixel, neighbour (both as flat indices) and weight.
     """
     height, _, width = weights.shape
     digits = 1 << DIGIT_BITS
@@ -193,8 +204,6 @@ def _sorted_edges(weights: np.ndarray) -> np.ndarray:
         low_next[digit + 1] += low_next[digit]
         high_next[digit + 1] += high_next[digit]
 
-    count = height * (width - 1) + (height - 1) * width
-    by_low_digit = np.empty(count, np.int64)  # weight, pixel and direction in one number
     for y in range(height):
         for x in range(width):
             for down in range(2):
@@ -205,7 +214,6 @@ def _sorted_edges(weights: np.ndarray) -> np.ndarray:
                     by_low_digit[low_next[digit]] = (np.int64(weight) << 32) | code
                     low_next[digit] += 1
 
-    edges = np.empty((count, 3), np.uint32)
     for edge in by_low_digit:
         weight = edge >> 32
         digit = weight >> DIGIT_BITS
@@ -215,7 +223,6 @@ def _sorted_edges(weights: np.ndarray) -> np.ndarray:
         edges[position, 0] = pixel
         edges[position, 1] = pixel + (width if edge & 1 else 1)
         edges[position, 2] = weight
-    return edges
 
 
 @njit(cache=True, nogil=True, inline='always')
@@ -244,7 +251,7 @@ def _merge(
     still to be decided, is a valid start for every larger threshold.
 
     Args:
-        edges: (E, 3) uint32 by weight: node, node, weight.
+        edges: (E, 3) uint32 by weight: node, node, weight; overwritten.
         sizes: (N,) int32, px of each node; becomes those of the components, at their roots.
         inner: (N,) int32, heaviest edge inside each node; becomes that of the components.
         threshold: the publication's k, in units.
@@ -252,14 +259,14 @@ def _merge(
 
     Returns:
         parent: (N,) uint32, the trees of the union-find; a root has the lowest index of its tree.
-        refused: (R, 3) uint32, refused edges in order, between the roots of that moment.
+        refused: (R, 3) uint32, refused edges in order, between the roots of that moment; the
+            first of `edges`.
     """
     count = len(sizes)
     parent = np.arange(count).astype(np.uint32)
     limit = np.empty(count, np.int32)
     for node in range(count):
         limit[node] = inner[node] + np.int32(threshold / sizes[node])
-    refused = np.empty_like(edges)
     refusals = 0
     ahead = np.empty((BLOCK, 3), np.uint32)
     for begin in range(0, len(edges), BLOCK):
@@ -291,22 +298,25 @@ def _merge(
             limit[b] = -1 if stop_at_refusal else limit_b
             limit_refused = np.int32(-1) if stop_at_refusal else limit_a
             limit[a] = weight + np.int32(threshold / size) if accepted else limit_refused
-            refused[refusals, 0] = a
-            refused[refusals, 1] = b
-            refused[refusals, 2] = weight
+            edges[refusals, 0] = a
+            edges[refusals, 1] = b
+            edges[refusals, 2] = weight
             refusals += not accepted
-    return parent, refused[:refusals]
+    return parent, edges[:refusals]
 
 
 @njit(cache=True, nogil=True)
 def _contract(
     parent: np.ndarray, refused: np.ndarray, sizes: np.ndarray, inner: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Make the components of `_merge` the nodes of a smaller graph.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make the components of `_merge` the nodes of a smaller graph, the refused edges its edges.
+
+    Args:
+        parent, refused, sizes, inner: as `_merge` left them; `refused` is renumbered in place.
 
     Returns:
         nodes: (N,) int32, the new node of each old one.
-        edges, sizes, inner: of the new graph, as `_merge` takes them.
+        sizes, inner: of the new nodes, as `_merge` takes them.
     """
     nodes, count = _number(parent)
     node_sizes = np.empty(count, np.int32)
@@ -316,12 +326,10 @@ def _contract(
             node_sizes[nodes[old]] = sizes[old]
             node_inner[nodes[old]] = inner[old]
     # Components that refused an edge stopped, so the roots of that moment are roots still.
-    edges = np.empty_like(refused)
     for edge in range(len(refused)):
-        edges[edge, 0] = nodes[refused[edge, 0]]
-        edges[edge, 1] = nodes[refused[edge, 1]]
-        edges[edge, 2] = refused[edge, 2]
-    return nodes, edges, node_sizes, node_inner
+        refused[edge, 0] = nodes[refused[edge, 0]]
+        refused[edge, 1] = nodes[refused[edge, 1]]
+    return nodes, node_sizes, node_inner
 
 
 @njit(cache=True, nogil=True)
