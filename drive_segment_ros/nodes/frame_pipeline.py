@@ -61,7 +61,10 @@ class PipelineParameters:
         maximum=10.0,
     )
     queue: int = parameter(
-        10, 'pairs that may wait for the worker; the oldest is dropped', minimum=1, maximum=1000
+        20,
+        'pairs that may wait to be built, the oldest gives way; 2 s at 10 Hz, about 60 MB',
+        minimum=1,
+        maximum=1000,
     )
 
 

@@ -67,6 +67,7 @@ class LiveOptions:
 def live(
     options: LiveOptions,
     prepare: Callable[[Any], None] = lambda node: None,
+    stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Run a node until its time is up or it is interrupted (SIGINT, SIGTERM).
 
@@ -75,6 +76,7 @@ def live(
     Args:
         options: what to run.
         prepare: called with the node before it is configured, to hang `frame_sinks` onto it.
+        stop: ends the run when set.
 
     Returns:
         The node's summary at the end, ready for JSON.
@@ -105,7 +107,7 @@ def live(
             _change(node, node.trigger_configure)
             _change(node, node.trigger_activate)
             spinner.start()
-            _wait(node, options.duration_s)
+            _wait(node, options.duration_s, stop or threading.Event())
         finally:
             executor.shutdown()
             if spinner.is_alive():
@@ -133,11 +135,10 @@ def _change(node: Any, trigger: Callable[[], Any]) -> None:
         raise DriveSegmentError(f'{node.get_name()}: {node.failure}')
 
 
-def _wait(node: Any, duration_s: float | None) -> None:
+def _wait(node: Any, duration_s: float | None, stop: threading.Event) -> None:
     """Report once a second until the time is up or a signal comes."""
     from rich.console import Console
 
-    stop = threading.Event()
     deadline = None if duration_s is None else time.monotonic() + duration_s
     previous = {}
     if threading.current_thread() is threading.main_thread():
