@@ -46,6 +46,19 @@ class PointCloud:
     def __len__(self) -> int:
         return len(self.x)
 
+    def packed(self) -> PointCloud:
+        """Return the cloud with coordinates and times as contiguous float32, copied if need be.
+
+        Every compiled function would otherwise gather them from the message again.
+        """
+        return dataclasses.replace(
+            self,
+            x=np.ascontiguousarray(self.x, np.float32),
+            y=np.ascontiguousarray(self.y, np.float32),
+            z=np.ascontiguousarray(self.z, np.float32),
+            time=None if self.time is None else np.ascontiguousarray(self.time, np.float32),
+        )
+
 
 def structured_view(message: Any) -> NDArray[np.void]:
     """View the points of a sensor_msgs/PointCloud2 as a structured array, without copying.

@@ -108,7 +108,7 @@ def find_feet(sweep: SweepProposals, params: DensifyParameters) -> Feet:
         np.float32(params.max_float),
     )
     # From the image's coordinates, spin axis last, back to the cloud's.
-    xyz = np.roll(sweep.image.xyz.reshape(-1, 3)[cell], sweep.image.axis - 2, axis=1)
+    xyz = np.roll(sweep.image.xyz.reshape(3, -1)[:, cell].T, sweep.image.axis - 2, axis=1)
     drop = sweep.cell_above.reshape(-1)[cell] - np.float32(params.clearance)
     return Feet(cell, xyz - drop[:, None] * sweep.up.astype(np.float32))
 
@@ -258,21 +258,21 @@ def _standing(ranges, cell_label, above, clearance, max_float):
     beams, columns = ranges.shape
     found = np.empty(beams * columns, np.int32)
     n = 0
-    for column in range(columns):
-        # True while the next return down the column is ground, or there is none.
-        on_ground = True
-        for row in range(beams - 1, -1, -1):
+    # True while the next return down the column is ground, or there is none.
+    on_ground = np.ones(columns, np.bool_)
+    for row in range(beams - 1, -1, -1):
+        for column in range(columns):
             if ranges[row, column] == np.float32(0.0):
                 continue
             label = cell_label[row, column]
             if (
-                on_ground
+                on_ground[column]
                 and label >= FIRST_OBJECT_LABEL
                 and clearance < above[row, column] < max_float
             ):
                 found[n] = row * columns + column
                 n += 1
-            on_ground = label == GROUND_LABEL
+            on_ground[column] = label == GROUND_LABEL
     return found[:n].copy()
 
 

@@ -16,7 +16,7 @@ from drive_segment_ros.perception.clouds import PointCloud
 # Near points on steep beams tell most: there a moved origin turns the line of sight. Level beams
 # also stand too close together for a `ring` that was guessed from elevations to be trusted.
 _NEAREST, _FARTHEST, _LEAST_SINE = 1.5, 25.0, 0.1
-_SAMPLE = 12_000
+_SAMPLE = 6_000
 # Slower than this, over the time of a sweep, both answers put points within a few centimetres.
 _LEAST_WAY = 0.1
 
@@ -44,13 +44,15 @@ def is_compensated(
         return False
     step = max(1, len(cloud) // _SAMPLE)
     time = np.asarray(cloud.time[::step], np.float64)
+    if (np.nanmax(time) - np.nanmin(time)) * np.linalg.norm(velocity) < _LEAST_WAY:
+        return False
     points = np.stack([cloud.x[::step], cloud.y[::step], cloud.z[::step]], 1).astype(np.float64)
     distance = np.linalg.norm(points, axis=1)
     beam = np.asarray(ring[::step], np.int64)
     use = (distance > _NEAREST) & (distance < _FARTHEST) & np.isfinite(time) & (beam >= 0)
     use &= np.abs(points[:, axis]) > _LEAST_SINE * distance
     points, time, beam = points[use], time[use], beam[use]
-    if len(points) < 100 or np.ptp(time) * np.linalg.norm(velocity) < _LEAST_WAY:
+    if len(points) < 100:
         return False
     # Where the sensor would have measured a point that was moved: seen from its place and
     # attitude at the point's own time. Turning is small within a sweep: first order will do.

@@ -36,12 +36,13 @@ def flat_cells(
     """Return the cells of a range image where the surface is nearly level down its column.
 
     Args:
-        xyz: (B, W, 3) float32, metres; row 0 is the highest beam.
+        xyz: (3, B, W) float32, metres; row 0 is the highest beam.
         ranges: (B, W) float32, metres, 0 where empty.
         height: (B, W) float32, metres, along gravity.
         max_slope_deg: steepest level surface, degrees.
     """
-    return _flat(xyz, ranges, height, _WEIGHTS, np.float32(math.radians(max_slope_deg)))
+    slope, known = _slopes(xyz[0], xyz[1], xyz[2], ranges, height)
+    return _smooth_below(slope, known, ranges, _WEIGHTS, np.float32(math.radians(max_slope_deg)))
 
 
 def height_above_ground(
@@ -79,10 +80,7 @@ def height_above_ground(
 @njit(cache=True, nogil=True, inline='always')
 def _angle(rise, run):
     """Return atan(rise / run) of two non-negative numbers to 1e-5 rad."""
-    high = max(rise, run)
-    if high == np.float32(0.0):
-        return np.float32(0.0)
-    t = min(rise, run) / high
+    t = min(rise, run) / max(max(rise, run), np.float32(1e-9))
     s = t * t
     angle = t * (
         np.float32(0.9998660)
@@ -97,41 +95,55 @@ def _angle(rise, run):
 
 
 @njit(cache=True, nogil=True)
-def _flat(xyz, ranges, height, weights, max_slope):
+def _slopes(x, y, z, ranges, height):
+    """Return the slope from each return to the next one up its column, rad; and 1 where known."""
     beams, columns = ranges.shape
-    flat = np.zeros((beams, columns), np.bool_)
-    half = len(weights) // 2
-    # Columns are walked side by side, row after row, to read the image in the order it is stored:
-    # each keeps its last return and its last few slopes.
-    below = np.full(columns, -1, np.int32)
-    slopes = np.zeros((columns, beams), np.float32)
-    rows = np.zeros((columns, beams), np.int16)
-    count = np.zeros(columns, np.int32)
-    for row in range(beams - 1, -1, -1):
+    slope = np.zeros((beams, columns), np.float32)
+    known = np.zeros((beams, columns), np.float32)
+    # Each column's last return. No branches: rows are worked through many columns at once.
+    last_x, last_y = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
+    last_z, last_h = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
+    seen = np.zeros(columns, np.float32)
+    for row in range(beams):
         for column in range(columns):
-            if ranges[row, column] == np.float32(0.0):
-                continue
-            low = below[column]
-            if low >= 0:
-                dx = xyz[row, column, 0] - xyz[low, column, 0]
-                dy = xyz[row, column, 1] - xyz[low, column, 1]
-                dz = xyz[row, column, 2] - xyz[low, column, 2]
-                rise = height[row, column] - height[low, column]
-                run = math.sqrt(max(dx * dx + dy * dy + dz * dz - rise * rise, np.float32(0.0)))
-                slopes[column, count[column] - 1] = _angle(abs(rise), run)
-            rows[column, count[column]] = row
-            count[column] += 1
-            below[column] = row
-    for column in range(columns):
-        n = count[column]
-        if n < 2:
-            continue
-        slopes[column, n - 1] = slopes[column, n - 2]
-        for k in range(n):
-            total = np.float32(0.0)
-            for j in range(-half, half + 1):
-                total += weights[j + half] * slopes[column, min(max(k + j, 0), n - 1)]
-            flat[rows[column, k], column] = total < max_slope
+            dx = x[row, column] - last_x[column]
+            dy = y[row, column] - last_y[column]
+            dz = z[row, column] - last_z[column]
+            rise = abs(height[row, column] - last_h[column])
+            run = math.sqrt(max(dx * dx + dy * dy + dz * dz - rise * rise, np.float32(0.0)))
+            here = ranges[row, column] > np.float32(0.0)
+            slope[row, column] = _angle(rise, run)
+            known[row, column] = seen[column] if here else np.float32(0.0)
+            seen[column] = np.float32(1.0) if here else seen[column]
+            last_x[column] = x[row, column] if here else last_x[column]
+            last_y[column] = y[row, column] if here else last_y[column]
+            last_z[column] = z[row, column] if here else last_z[column]
+            last_h[column] = height[row, column] if here else last_h[column]
+    return slope, known
+
+
+@njit(cache=True, nogil=True)
+def _smooth_below(slope, known, ranges, weights, limit):
+    """Return where the smoothed slope is below a limit; unknown slopes have no weight."""
+    beams, columns = slope.shape
+    half = len(weights) // 2
+    flat = np.zeros((beams, columns), np.bool_)
+    total = np.empty(columns, np.float32)
+    weight = np.empty(columns, np.float32)
+    for row in range(beams):
+        total[:] = np.float32(0.0)
+        weight[:] = np.float32(0.0)
+        for j in range(max(row - half, 0), min(row + half + 1, beams)):
+            w = weights[j - row + half]
+            for column in range(columns):
+                total[column] += w * slope[j, column] * known[j, column]
+                weight[column] += w * known[j, column]
+        for column in range(columns):
+            flat[row, column] = (
+                (ranges[row, column] > np.float32(0.0))
+                & (weight[column] > np.float32(0.2))
+                & (total[column] < limit * weight[column])
+            )
     return flat
 
 
@@ -164,28 +176,26 @@ def _start_height(distance, height, candidate):
 @njit(cache=True, nogil=True)
 def _surface(distance, height, sector, candidate, start, tolerance, per_metre, limit, steepest):
     """Return the ground's height in each bin of the polar grid, (BINS, SECTORS) float32."""
+    place = np.full(len(distance), -1, np.int32)
     first = np.zeros(SECTORS * BINS + 1, np.int32)
     for i in range(len(distance)):
-        b = int(distance[i] / np.float32(BIN_LENGTH))
-        if candidate[i] and distance[i] > np.float32(0.0) and b < BINS:
-            first[sector[i] * BINS + b + 1] += 1
-    largest = 0
+        if candidate[i] and distance[i] > np.float32(0.0):
+            b = int(distance[i] * np.float32(1.0 / BIN_LENGTH))
+            if b < BINS:
+                place[i] = sector[i] * BINS + b
+                first[place[i] + 1] += 1
     for k in range(SECTORS * BINS):
-        largest = max(largest, first[k + 1])
         first[k + 1] += first[k]
     values = np.empty(first[-1], np.float32)
     last = first[:-1].copy()
     for i in range(len(distance)):
-        b = int(distance[i] / np.float32(BIN_LENGTH))
-        if candidate[i] and distance[i] > np.float32(0.0) and b < BINS:
-            k = sector[i] * BINS + b
-            values[last[k]] = height[i]
-            last[k] += 1
+        if place[i] >= 0:
+            values[last[place[i]]] = height[i]
+            last[place[i]] += 1
     surface = np.empty((BINS, SECTORS), np.float32)
     raw = np.empty(SECTORS, np.float32)
     seen = np.zeros(SECTORS, np.bool_)
     gap = np.zeros(SECTORS, np.float32)
-    near = np.empty(largest, np.float32)
     for b in range(BINS):
         for s in range(SECTORS):
             expected = start if b == 0 else surface[b - 1, s]
@@ -195,15 +205,20 @@ def _surface(distance, height, sector, candidate, start, tolerance, per_metre, l
                 # Half the slope so far: hills are followed, a noisy bin is not.
                 expected += min(max(slope, -most), most) * np.float32(0.5)
             tol = min(tolerance + per_metre * gap[s], limit)
-            k, n = s * BINS + b, 0
+            k, n, total = s * BINS + b, 0, np.float32(0.0)
             for i in range(first[k], last[k]):
                 if abs(values[i] - expected) < tol:
-                    near[n] = values[i]
+                    total += values[i]
                     n += 1
             seen[s] = n >= 2
             if seen[s]:
-                ordered = np.sort(near[:n])
-                raw[s] = ordered[n // 3]
+                # The mean of the lower part: wheels and kerbs stand on the ground, not under it.
+                middle, n, total = total / np.float32(n), 0, np.float32(0.0)
+                for i in range(first[k], last[k]):
+                    if abs(values[i] - expected) < tol and values[i] <= middle:
+                        total += values[i]
+                        n += 1
+                raw[s] = total / np.float32(n) if n > 0 else middle
                 gap[s] = np.float32(0.0)
             else:
                 raw[s] = expected

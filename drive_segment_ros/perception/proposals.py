@@ -26,7 +26,6 @@ OBJECT, GROUND, SKY = range(3)
 GROUND_LABEL, SKY_LABEL, FIRST_OBJECT_LABEL = 1, 2, 3
 # A return behind another in the same cell belongs to it if it is this near.
 _SAME_CELL = 0.5
-_SMOOTH_CELL, _ROUGH_CELL = 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +191,7 @@ def _by_beams(
         up[image.axis] = _upward(ranges, image.elevation)
     # The image's coordinates have the spin axis last; gravity is turned alike.
     turned = np.roll(up, 2 - image.axis).astype(np.float32)
-    height, distance = _split(image.xyz, ranges, turned)
+    height, distance = _split(image.xyz[0], image.xyz[1], image.xyz[2], ranges, turned)
     flat = ground.flat_cells(image.xyz, ranges, height, params.ground_slope_deg)
     sector = np.arange(ranges.shape[1], dtype=np.int32) * ground.SECTORS // ranges.shape[1]
     above = ground.height_above_ground(
@@ -208,7 +207,8 @@ def _by_beams(
     labels, count = cluster(
         image.xyz,
         ranges,
-        np.where(rough & (kind != 0), np.uint8(_ROUGH_CELL), kind),
+        # Smooth returns are of kind 1, rough ones of kind 2.
+        kind + (kind & rough),
         beta_deg=params.beta_deg,
         grazing_beta_deg=params.grazing_beta_deg,
         straightness_deg=params.straightness_deg,
@@ -294,19 +294,19 @@ def _upward(ranges: NDArray[np.float32], elevation: NDArray[np.float32]) -> floa
 
 
 @njit(cache=True, nogil=True)
-def _split(xyz, ranges, up):
+def _split(x, y, z, ranges, up):
     """Return height and horizontal distance of every cell, (B, W) float32, metres."""
     beams, columns = ranges.shape
-    height = np.zeros((beams, columns), np.float32)
-    distance = np.zeros((beams, columns), np.float32)
+    height = np.empty((beams, columns), np.float32)
+    distance = np.empty((beams, columns), np.float32)
     for row in range(beams):
         for column in range(columns):
             r = ranges[row, column]
-            if r > np.float32(0.0):
-                x, y, z = xyz[row, column, 0], xyz[row, column, 1], xyz[row, column, 2]
-                h = x * up[0] + y * up[1] + z * up[2]
-                height[row, column] = h
-                distance[row, column] = math.sqrt(max(r * r - h * h, np.float32(1e-6)))
+            h = x[row, column] * up[0] + y[row, column] * up[1] + z[row, column] * up[2]
+            height[row, column] = h
+            # Never 0 for a return, which would count as none.
+            level = math.sqrt(max(r * r - h * h, np.float32(1e-6)))
+            distance[row, column] = level if r > np.float32(0.0) else np.float32(0.0)
     return height, distance
 
 
@@ -314,17 +314,15 @@ def _split(xyz, ranges, up):
 def _kinds(ranges, flat, above, ground_height, margin):
     """Return which cells may be objects (uint8 0 or 1), and which not (bool)."""
     beams, columns = ranges.shape
-    kind = np.zeros((beams, columns), np.uint8)
-    excluded = np.zeros((beams, columns), np.bool_)
+    kind = np.empty((beams, columns), np.uint8)
+    excluded = np.empty((beams, columns), np.bool_)
     for row in range(beams):
         for column in range(columns):
-            if ranges[row, column] == np.float32(0.0):
-                continue
             limit = ground_height if flat[row, column] else margin
-            if above[row, column] < limit:
-                excluded[row, column] = True
-            else:
-                kind[row, column] = _SMOOTH_CELL
+            here = ranges[row, column] > np.float32(0.0)
+            low = above[row, column] < limit
+            excluded[row, column] = here & low
+            kind[row, column] = np.uint8(here & (not low))
     return kind, excluded
 
 

@@ -20,13 +20,13 @@ class RangeImage:
     """The nearest return of each beam and azimuth step.
 
     Attributes:
-        xyz: (B, W, 3) float32, metres; the cell's point with the spin axis as third coordinate,
+        xyz: (3, B, W) float32, metres; each cell's point, the spin axis as third coordinate,
             zero where the cell is empty. Row 0 is the highest beam, columns run with azimuth and
-            wrap around.
+            wrap around. One plane a coordinate, so that compiled loops use the whole processor.
         range: (B, W) float32, metres, 0 where the cell is empty.
         cell: (N,) int32, row * W + column of each point of the cloud, -1 for points that are not
             finite, at the origin, or without a beam.
-        elevation: (B,) float32, radians, each beam's median angle above the plane of rotation.
+        elevation: (B,) float32, radians, each beam's mean angle above the plane of rotation.
         axis: which coordinate of the cloud (0, 1, 2) is the spin axis.
         dropped: points of the cloud without a cell.
     """
@@ -48,7 +48,7 @@ def spin_axis(cloud: PointCloud, ring: NDArray[np.integer]) -> int:
         cloud: the sweep.
         ring: (N,) beam of each point.
     """
-    step = max(1, len(cloud) // 4096)
+    step = max(1, len(cloud) // 2048)
     points = np.stack([cloud.x[::step], cloud.y[::step], cloud.z[::step]], 1).astype(np.float32)
     beam = ring[::step]
     norm = np.linalg.norm(points, axis=1)
@@ -75,20 +75,11 @@ def columns_per_turn(cloud: PointCloud, ring: NDArray[np.integer], axis: int = 2
         ring: (N,) beam of each point.
         axis: the spin axis.
     """
-    a, b, _ = _about_axis(cloud, axis)
-    counts = np.bincount(ring[ring >= 0])
-    steps = []
-    # The fullest beams have the fewest gaps, and their median gap is the sensor's step.
-    for beam in np.argsort(counts)[-3:]:
-        chosen = np.flatnonzero(ring == beam)
-        azimuth = np.arctan2(b[chosen].astype(np.float64), a[chosen].astype(np.float64))
-        azimuth = np.sort(azimuth[np.isfinite(azimuth)])
-        if len(azimuth) > 16:
-            steps.append(float(np.median(np.diff(azimuth))))
-    step = float(np.median(steps)) if steps else 0.0
+    a, b, _ = (_plain(values) for values in _about_axis(cloud, axis))
+    step = _azimuth_step(a, b, np.ascontiguousarray(ring, np.int32))
     if step <= 0.0:
         return _MIN_COLUMNS
-    return int(np.clip(round(2.0 * math.pi / step), _MIN_COLUMNS, _MAX_COLUMNS))
+    return int(np.clip(round(1.0 / step), _MIN_COLUMNS, _MAX_COLUMNS))
 
 
 def range_image(
@@ -102,20 +93,21 @@ def range_image(
         columns: azimuth steps in a turn; 0 finds them from the cloud.
         axis: spin axis; None finds it.
     """
-    beams = int(ring.max()) + 1 if len(ring) else 0
+    beam = np.ascontiguousarray(ring, np.int32)
+    beams = int(beam.max()) + 1 if len(beam) else 0
     if axis is None:
-        axis = spin_axis(cloud, ring)
+        axis = spin_axis(cloud, beam)
     if columns == 0:
-        columns = columns_per_turn(cloud, ring, axis)
+        columns = columns_per_turn(cloud, beam, axis)
     a, b, c = (_plain(values) for values in _about_axis(cloud, axis))
-    xyz = np.zeros((beams, columns, 3), np.float32)
+    xyz = np.zeros((3, beams, columns), np.float32)
     ranges = np.zeros((beams, columns), np.float32)
     cell = np.empty(len(cloud), np.int32)
-    dropped = _fill(a, b, c, np.ascontiguousarray(ring, np.int32), xyz, ranges, cell)
+    dropped = _fill(a, b, c, beam, xyz, ranges, cell)
     elevation = _elevations(xyz, ranges)
     if beams > 1 and elevation[0] < elevation[-1]:
         # Row 0 is the highest beam, whichever end the driver counts from.
-        xyz, ranges, elevation = xyz[::-1].copy(), ranges[::-1].copy(), elevation[::-1].copy()
+        xyz, ranges, elevation = xyz[:, ::-1].copy(), ranges[::-1].copy(), elevation[::-1].copy()
         _mirror(cell, beams, columns)
     return RangeImage(xyz, ranges, cell, elevation, axis, dropped)
 
@@ -132,18 +124,46 @@ def _plain(values: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def _elevations(xyz: NDArray[np.float32], ranges: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return each beam's median elevation; beams without a return get their neighbours'."""
-    found = np.full(len(ranges), np.nan, np.float32)
-    for beam in range(len(ranges)):
-        hit = ranges[beam] > 0
-        if hit.any():
-            found[beam] = math.asin(
-                float(np.clip(np.median(xyz[beam, hit, 2] / ranges[beam, hit]), -1.0, 1.0))
-            )
+    """Return each beam's mean elevation; beams without a return get their neighbours'."""
+    found = _mean_elevations(xyz, ranges)
     known = np.flatnonzero(np.isfinite(found))
     if len(known) == 0:
         return np.zeros(len(ranges), np.float32)
     return np.interp(np.arange(len(found)), known, found[known]).astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _mean_elevations(xyz, ranges):
+    mean = np.full(len(ranges), np.float32(np.nan))
+    for row in range(ranges.shape[0]):
+        total, n = 0.0, 0
+        for column in range(ranges.shape[1]):
+            if ranges[row, column] > np.float32(0.0):
+                total += xyz[2, row, column] / ranges[row, column]
+                n += 1
+        if n > 0:
+            mean[row] = math.asin(min(max(total / n, -1.0), 1.0))
+    return mean
+
+
+@njit(cache=True, nogil=True)
+def _azimuth_step(x, y, ring):
+    """Return the median step of the fullest beam, as a fraction of a turn; 0 if there is none."""
+    count = np.zeros(max(ring.max() + 1, 1), np.int32)
+    for i in range(len(ring)):
+        if ring[i] >= 0:
+            count[ring[i]] += 1
+    # The fullest beam has the fewest gaps, so its median step is the sensor's.
+    fullest = np.argmax(count)
+    azimuth = np.empty(count[fullest], np.float32)
+    n = 0
+    for i in range(len(ring)):
+        if ring[i] == fullest and math.isfinite(x[i] + y[i]):
+            azimuth[n] = _turn_fraction(x[i], y[i])
+            n += 1
+    if n < 16:
+        return 0.0
+    return float(np.median(np.diff(np.sort(azimuth[:n]))))
 
 
 @njit(cache=True, nogil=True)
@@ -195,7 +215,7 @@ def _turn_fraction(x: np.float32, y: np.float32) -> np.float32:
 def _fill(a, b, c, ring, xyz, ranges, cell):
     beams, columns = ranges.shape
     flat = ranges.reshape(-1)
-    points = xyz.reshape(-1, 3)
+    points = xyz.reshape(3, -1)
     scale = np.float32(columns)
     dropped = 0
     for i in range(len(a)):
@@ -215,5 +235,5 @@ def _fill(a, b, c, ring, xyz, ranges, cell):
         previous = flat[k]
         if previous == np.float32(0.0) or distance < previous:
             flat[k] = distance
-            points[k, 0], points[k, 1], points[k, 2] = x, y, z
+            points[0, k], points[1, k], points[2, k] = x, y, z
     return dropped

@@ -36,64 +36,50 @@ def rough_cells(
         (B, W) bool.
     """
     deviation, weight = _deviation(ranges, excluded, np.float32(_LARGEST))
-    mean, count = _box(deviation, weight, half_width, half_height)
-    rough = (mean > np.float32(threshold) * count) & (count >= 3)
-    valid = weight.copy()
-    vote, voters = _box(rough.astype(np.float32) * valid, valid, half_width + 1, half_height + 1)
-    return vote > np.float32(0.5) * voters
+    total, count = (_box(a, half_width, half_height) for a in (deviation, weight))
+    rough = ((total > np.float32(threshold) * count) & (count >= 3)).astype(np.float32)
+    votes = _box(rough * weight, half_width + 1, half_height + 1)
+    return votes > np.float32(0.5) * _box(weight, half_width + 1, half_height + 1)
 
 
 @njit(cache=True, nogil=True)
 def _deviation(ranges, excluded, largest):
+    """Return the deviation of each cell, at most `largest`, and 1 where it is known."""
     beams, columns = ranges.shape
     deviation = np.zeros((beams, columns), np.float32)
     weight = np.zeros((beams, columns), np.float32)
+    # The row with its ends repeated, and excluded cells empty: no wrapping, no branches.
+    line = np.zeros(columns + 2, np.float32)
     for row in range(beams):
         for column in range(columns):
-            d = ranges[row, column]
-            if d == np.float32(0.0) or excluded[row, column]:
-                continue
-            left = column - 1 if column > 0 else columns - 1
-            right = column + 1 if column + 1 < columns else 0
-            a, b = ranges[row, left], ranges[row, right]
-            if a == np.float32(0.0) or b == np.float32(0.0):
-                continue
-            if excluded[row, left] or excluded[row, right]:
-                continue
-            deviation[row, column] = min(abs(d * d / a + d * d / b - d - d), largest)
-            weight[row, column] = np.float32(1.0)
+            line[column + 1] = np.float32(0.0) if excluded[row, column] else ranges[row, column]
+        line[0], line[columns + 1] = line[columns], line[1]
+        for column in range(columns):
+            a, d, b = line[column], line[column + 1], line[column + 2]
+            known = (a > np.float32(0.0)) & (d > np.float32(0.0)) & (b > np.float32(0.0))
+            least = np.float32(1e-3)
+            stray = abs(d * d / max(a, least) + d * d / max(b, least) - d - d)
+            deviation[row, column] = min(stray, largest) if known else np.float32(0.0)
+            weight[row, column] = np.float32(1.0) if known else np.float32(0.0)
     return deviation, weight
 
 
 @njit(cache=True, nogil=True)
-def _box(values, weights, half_width, half_height):
-    """Return both arrays summed over boxes; columns wrap, rows end."""
+def _box(values, half_width, half_height):
+    """Return sums over boxes; columns wrap, rows end."""
     beams, columns = values.shape
-    wide_v = np.empty((beams, columns), np.float32)
-    wide_w = np.empty((beams, columns), np.float32)
+    wide = np.zeros((beams, columns), np.float32)
+    line = np.empty(columns + 2 * half_width, np.float32)
     for row in range(beams):
-        v, w = np.float32(0.0), np.float32(0.0)
-        for d in range(-half_width, half_width + 1):
-            v += values[row, d % columns]
-            w += weights[row, d % columns]
-        for column in range(columns):
-            wide_v[row, column], wide_w[row, column] = v, w
-            old = column - half_width
-            new = column + half_width + 1
-            if old < 0:
-                old += columns
-            if new >= columns:
-                new -= columns
-            v += values[row, new] - values[row, old]
-            w += weights[row, new] - weights[row, old]
-    sum_v = np.empty((beams, columns), np.float32)
-    sum_w = np.empty((beams, columns), np.float32)
+        line[half_width : half_width + columns] = values[row]
+        line[:half_width] = values[row, columns - half_width :]
+        line[half_width + columns :] = values[row, :half_width]
+        for d in range(2 * half_width + 1):
+            for column in range(columns):
+                wide[row, column] += line[column + d]
+    total = np.zeros((beams, columns), np.float32)
     for row in range(beams):
-        low, high = max(row - half_height, 0), min(row + half_height + 1, beams)
-        for column in range(columns):
-            v, w = np.float32(0.0), np.float32(0.0)
-            for r in range(low, high):
-                v += wide_v[r, column]
-                w += wide_w[r, column]
-            sum_v[row, column], sum_w[row, column] = v, w
-    return sum_v, sum_w
+        for r in range(max(row - half_height, 0), min(row + half_height + 1, beams)):
+            for column in range(columns):
+                total[row, column] += wide[r, column]
+    return total

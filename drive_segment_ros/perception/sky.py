@@ -39,12 +39,12 @@ def sky_points(
         column: (S,) int32, each point's column.
     """
     rows, columns = _empty(ranges)
-    azimuth = (columns + 0.5) * (2.0 * math.pi / ranges.shape[1])
-    beam = elevation[rows].astype(np.float64)
+    azimuth = (np.arange(ranges.shape[1]) + 0.5) * (2.0 * math.pi / ranges.shape[1])
+    level = np.cos(elevation.astype(np.float64))
     points = np.empty((len(rows), 3))
-    points[:, (axis + 1) % 3] = np.cos(beam) * np.cos(azimuth)
-    points[:, (axis + 2) % 3] = np.cos(beam) * np.sin(azimuth)
-    points[:, axis] = np.sin(beam)
+    points[:, (axis + 1) % 3] = level[rows] * np.cos(azimuth)[columns]
+    points[:, (axis + 2) % 3] = level[rows] * np.sin(azimuth)[columns]
+    points[:, axis] = np.sin(elevation.astype(np.float64))[rows]
     above = points @ up > math.sin(math.radians(min_elevation_deg))
     return (points[above] * SKY_DISTANCE).astype(np.float32), columns[above]
 

@@ -201,9 +201,13 @@ class FrameBuilder:
         Raises:
             CalibrationError, CloudError: as `build`.
         """
-        sweep = cloud_from_message(cloud, self._params.time_field)
+        sweep = cloud_from_message(cloud, self._params.time_field).packed()
         camera, _ = self._camera(camera_info, image)
-        return self._interval(sweep, camera, _stamp_ns(image.header))
+        if self._trajectory is None or self._base_from(sweep.frame_id) is None:
+            return None
+        T_camera_lidar = self._transforms.lookup(camera.frame_id, sweep.frame_id)
+        times = view_times(sweep, camera, T_camera_lidar)
+        return _interval(sweep.stamp_ns, _stamp_ns(image.header), times)
 
     def build(self, image: Any, camera_info: Any, cloud: Any) -> BuiltFrame:
         """Make a frame of an image and its sweep.
@@ -219,14 +223,14 @@ class FrameBuilder:
             ImageError: by the result's `image` and `frame`, if the image cannot be decoded.
         """
         params = self._params
-        points = cloud_from_message(cloud, params.time_field)
+        points = cloud_from_message(cloud, params.time_field).packed()
         full, camera = self._camera(camera_info, image)
         T_camera_lidar = self._transforms.lookup(camera.frame_id, points.frame_id)
         T_base_lidar = self._base_from(points.frame_id)
         up = None if T_base_lidar is None else T_base_lidar[2, :3].copy()
         sweep = find_proposals(points, params.proposals, up)
         stamp_ns = _stamp_ns(image.header)
-        motion, kind = self._motion(points, sweep, full, stamp_ns)
+        motion, kind = self._motion(points, sweep, full, T_camera_lidar, T_base_lidar, stamp_ns)
         projected = project_sweep(points, camera, T_camera_lidar, motion)
         if len(projected) == 0:
             raise CloudError(
@@ -308,32 +312,23 @@ class FrameBuilder:
         except CalibrationError:
             return None
 
-    def _interval(
-        self, cloud: PointCloud, camera: CameraModel, stamp_ns: int
-    ) -> tuple[int, int] | None:
-        """Return the instants for which the vehicle's pose is needed, first and last, ns."""
-        if self._trajectory is None or self._base_from(cloud.frame_id) is None:
-            return None
-        T_camera_lidar = self._transforms.lookup(camera.frame_id, cloud.frame_id)
-        times = view_times(cloud, camera, T_camera_lidar)
-        instants = [stamp_ns, cloud.stamp_ns]
-        if times is not None:
-            instants += [cloud.stamp_ns + round(times[k] / _NS) for k in (0, 2)]
-        return min(instants), max(instants)
-
     def _motion(
-        self, cloud: PointCloud, sweep: SweepProposals, camera: CameraModel, stamp_ns: int
+        self,
+        cloud: PointCloud,
+        sweep: SweepProposals,
+        camera: CameraModel,
+        T_camera_lidar: NDArray[np.float64],
+        T_base_lidar: NDArray[np.float64] | None,
+        stamp_ns: int,
     ) -> tuple[SweepMotion | None, str]:
         """Return the LiDAR's motion from its points' times to the image's instant, and its kind.
 
         Points out of view are moved with the nearest time in view; they are not projected.
         """
-        interval = self._interval(cloud, camera, stamp_ns)
-        T_base_lidar = self._base_from(cloud.frame_id)
-        if interval is None or self._trajectory is None or T_base_lidar is None:
+        if self._trajectory is None or T_base_lidar is None:
             return None, 'none'
-        T_camera_lidar = self._transforms.lookup(camera.frame_id, cloud.frame_id)
         times = view_times(cloud, camera, T_camera_lidar)
+        interval = _interval(cloud.stamp_ns, stamp_ns, times)
         attempts = [('per_sweep', (0.0, 0.0))]
         if times is not None and not self._compensated(cloud, sweep, T_base_lidar, interval):
             attempts.insert(0, ('per_point', (times[0], times[2])))
@@ -384,6 +379,16 @@ def _stamp_ns(header: Any) -> int:
     return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
 
 
+def _interval(
+    sweep_stamp_ns: int, image_stamp_ns: int, times: tuple[float, float, float] | None
+) -> tuple[int, int]:
+    """Return the first and last instant for which the vehicle's pose is needed, ns."""
+    instants = [image_stamp_ns, sweep_stamp_ns]
+    if times is not None:
+        instants += [sweep_stamp_ns + round(times[k] / _NS) for k in (0, 2)]
+    return min(instants), max(instants)
+
+
 def _level(up: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a rotation that makes `up` the third axis."""
     first = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
@@ -404,9 +409,9 @@ def _cell_times(
     """Return the time of a point in each of the given cells of the range image."""
     assert sweep.image is not None
     assert cloud.time is not None
-    time = np.zeros(sweep.image.range.size, np.float32)
-    placed = sweep.image.cell >= 0
-    time[sweep.image.cell[placed]] = cloud.time[placed]
+    # The last, unused place takes the points without a cell (-1).
+    time = np.zeros(sweep.image.range.size + 1, np.float32)
+    time[sweep.image.cell] = cloud.time
     return time[cells]
 
 
