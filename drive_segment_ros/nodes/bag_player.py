@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -81,6 +82,8 @@ def play(bag: Path, parameters: PlayParameters) -> PlayReport:
         BagError: if the bag cannot be read or none of its topics can be published.
         DependencyError: if rclpy is missing.
     """
+    # The transports `live` and our launch files use; chosen before the middleware starts.
+    os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
