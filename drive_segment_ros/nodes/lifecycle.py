@@ -192,7 +192,11 @@ class ManagedNode(LifecycleNode):
 def spin(node_class: Callable[[], ManagedNode], arguments: list[str] | None = None) -> None:
     """Run one node until it is interrupted or ROS shuts down: an executable's `main`."""
     rclpy.init(args=arguments)
-    node = node_class()
+    try:
+        node = node_class()
+    except DriveSegmentError as err:
+        rclpy.try_shutdown()
+        raise SystemExit(f'error: {err}') from None
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:

@@ -92,11 +92,11 @@ def live(
 
     context = rclpy.Context()
     # ROS's own handlers would end the context before the node could be deactivated.
-    rclpy.init(
-        args=options.ros_arguments(),
-        context=context,
-        signal_handler_options=SignalHandlerOptions.NO,
-    )
+    arguments = options.ros_arguments()
+    try:
+        rclpy.init(args=arguments, context=context, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as err:  # rcl's own error class is not public
+        raise ParameterError(' '.join(str(err).split())) from err
     try:
         node = _create(options.node, context)
         executor = SingleThreadedExecutor(context=context)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
+
+from drive_segment_ros.errors import DriveSegmentError, ParameterError
+from drive_segment_ros.nodes.live import LiveOptions, live, status_line
+
+
+def test_options_become_ros_arguments(tmp_path):
+    file = tmp_path / 'file.yaml'
+    file.touch()
+    options = LiveOptions('proposals', file, file, 'camera/front', ('points:=/lidar/points',))
+    assert options.ros_arguments() == [
+        '--ros-args', '--params-file', str(file), '-p', f'calibration_file:={file}',
+        '-r', '__ns:=/camera/front', '-r', 'points:=/lidar/points',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (LiveOptions(params_file=Path('/no/params.yaml')), '/no/params.yaml: no such file'),
+        (LiveOptions(remappings=('points',)), "'points' is not of the form from:=to"),
+        (LiveOptions(node='dream'), "unknown node 'dream'; there are: proposals"),
+    ],
+)
+def test_mistakes_are_named(ros_domain, options, words):
+    with pytest.raises(ParameterError, match=words):
+        live(options)
+
+
+def test_parameter_file_reaches_the_node_and_the_summary_comes_back(ros_domain, tmp_path):
+    params = tmp_path / 'params.yaml'
+    params.write_text('/**: {ros__parameters: {pipeline: {queue: 7}}}')
+    nodes = []
+    stop = threading.Event()
+    stop.set()
+    summary = live(LiveOptions(params_file=params), nodes.append, stop)
+    assert nodes[0].parameters.pipeline.queue == 7
+    assert (summary['pairs'], summary['frames'], summary['dropped']) == (0, 0, {})
+
+
+def test_parameter_out_of_range_is_one_line(ros_domain, tmp_path):
+    params = tmp_path / 'params.yaml'
+    params.write_text('/**: {ros__parameters: {pipeline: {queue: 0}}}')
+    with pytest.raises(ParameterError, match=r'pipeline\.queue') as error:
+        live(LiveOptions(params_file=params))
+    assert '\n' not in str(error.value)
+
+
+def test_refused_activation_says_why(ros_domain, tmp_path):
+    broken = tmp_path / 'calibration.yaml'
+    broken.write_text('nothing: here')
+    with pytest.raises(DriveSegmentError, match='neither transforms nor cameras'):
+        live(LiveOptions(calibration_file=broken))
+
+
+def test_status_line_names_what_is_lost():
+    summary = {
+        'received': {'image': 5},
+        'frames': 3,
+        'rate_hz': 9.9,
+        'latency_median_ms': 40.0,
+        'latency_p95_ms': 80.0,
+        'dropped': {'bad_cloud': 2},
+    }
+    line = status_line(summary)
+    assert line == (
+        'image 5 · frames 3 · 9.9 Hz · latency 40.0 / 80.0 ms (median/p95) · lost 2 bad_cloud'
+    )
+
+
+def test_parameter_file_that_is_no_yaml_is_one_line(ros_domain, tmp_path):
+    params = tmp_path / 'params.yaml'
+    params.write_text('a: [')
+    with pytest.raises(ParameterError, match=str(params)) as error:
+        live(LiveOptions(params_file=params))
+    assert '\n' not in str(error.value)
