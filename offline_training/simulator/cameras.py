@@ -55,6 +55,7 @@ class Camera:
         D: distortion coefficients, in the order of sensor_msgs/CameraInfo.
         distortion_model: its name there.
         T_base_camera: (4, 4) pose of the optical frame.
+        directions: (H * W, 3) unit vector each pixel looks along, in the optical frame.
     """
 
     def __init__(self, name: str, parameters: CameraParameters) -> None:
@@ -72,7 +73,7 @@ class Camera:
         )
         self.D = np.array(_DISTORTION[parameters.model])
         self.T_base_camera = _mount(np.radians(CAMERA_YAW_DEG[name]))
-        self._directions = self._look()
+        self.directions = self._look()
         self._pixel_angle = float(1.0 / focal)
         x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
         self._vignette = (1.0 - 0.16 * (x**2 + y**2)).astype(np.float32)[..., None]
@@ -80,7 +81,7 @@ class Camera:
     def expose(self, world: World, T_world_base: NDArray[np.float64], time_s: float) -> Exposure:
         """Find what every pixel sees, with a global shutter at `time_s`."""
         pose = T_world_base @ self.T_base_camera
-        rays = rays_from(self._directions[None], pose[None])
+        rays = rays_from(self.directions[None], pose[None])
         hits = world.cast(rays, np.array([time_s]))
         lit = sunlight(world, rays, hits, (self.height, self.width), time_s)
         return Exposure(rays, hits, lit)

@@ -151,11 +151,13 @@ class _Drive:
 
     def _drive_until(self, recording: Recording, time_s: float) -> None:
         """Move the world on and record the car's odometry up to just after an instant."""
-        for sample_s, poses in self._world.traffic.advance(time_s + STEP_S):
+        samples = self._world.traffic.advance(time_s + STEP_S)
+        if self._last_sample is None:
+            first, second = samples[0][1][0], samples[1][1][0]
+            self._T_odom_world = inverse(matrix_of(first))
+            self._last_sample = 2 * first - second
+        for sample_s, poses in samples:
             T_world_base = matrix_of(poses[0])
-            if self._last_sample is None:
-                self._T_odom_world = inverse(T_world_base)
-                self._last_sample = poses[0]
             step = poses[0] - self._last_sample
             self._last_sample = poses[0]
             speed = float(np.linalg.norm(step[:3])) / STEP_S

@@ -152,6 +152,8 @@ def surface(pattern, colours, size, infrared, gloss, u, v, px, py, pz, blur, out
         mix = 0.5 * value_noise(px * 2.3 + pz * 1.9, py * 2.3 - pz * 1.7)
         mix += 0.5 * middle * value_noise(px * 11.0 + pz * 7.0, py * 11.0 - pz * 9.0)
         shade = 0.75 + 0.5 * value_noise(px * 5.0 - pz * 4.0, py * 5.0 + pz * 6.0)
+        leaf = value_noise(px * 23.0 + pz * 15.0, py * 23.0 - pz * 17.0) - 0.5
+        shade *= 1.0 + 0.9 * leaf * min(max(1.5 - blur / 0.06, 0.0), 1.0)
     elif pattern in (_FACADE, _BRICK_FACADE):
         kind, pane = _window(u, v, size[0], size[1])
         if kind == 2:

@@ -94,7 +94,7 @@ class Traffic:
         self._history: collections.deque[NDArray[np.float64]] = collections.deque(
             maxlen=_MEMORY_STEPS
         )
-        for _ in range(50):  # let traffic sort itself out before the drive begins
+        for _ in range(300):  # the drive begins in flowing traffic, not with everybody at rest
             self._drive()
 
     @property

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from drive_segment_ros.errors import BagError, ParameterError
+from drive_segment_ros.parameters import from_flat
+from drive_segment_ros.perception.clouds import cloud_from_message
+from drive_segment_ros.ros.bags import BagReader
+from offline_training.simulator import (
+    SimulationSummary,
+    SimulatorParameters,
+    simulate,
+    truth_folder,
+)
+
+SMALL = {'duration_s': 0.6, 'camera.width': 64, 'camera.height': 48, 'lidar.model': 'vlp16'}
+FAULTS = {
+    'fault.time_offset_s': 0.04,
+    'fault.time_jitter_s': 0.002,
+    'fault.extrinsic_error_deg': 3.0,
+    'fault.lost': 0.2,
+    'fault.late': 0.3,
+    'fault.clock_jump_s': -5.0,
+    'fault.rain': 0.5,
+    'fault.exposure': 0.1,
+    'fault.nan_points': 0.05,
+}
+
+
+def make(bag: Path, **values: Any) -> SimulationSummary:
+    return simulate(bag, from_flat(SimulatorParameters, {**SMALL, **values}))
+
+
+def read(bag: Path) -> dict[str, list[tuple[int, Any]]]:
+    """Return (arrival, message) of each topic."""
+    messages: dict[str, list[tuple[int, Any]]] = {}
+    with BagReader(bag) as reader:
+        for topic, stamp, raw, connection in reader.messages():
+            message = reader.deserialize(raw, connection.msgtype)
+            messages.setdefault(topic, []).append((stamp, message))
+    return messages
+
+
+def stamp_ns(message: Any) -> int:
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+
+def fates(bag: Path) -> list[dict[str, Any]]:
+    lines = (truth_folder(bag) / 'messages.jsonl').read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def digest(folder: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob('*')):
+        if path.is_file():
+            total.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+@pytest.fixture(scope='module')
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bag = tmp_path_factory.mktemp('sound') / 'drive'
+    make(bag, **{'camera.names': ['front', 'left'], 'camera.encoding': 'raw'})
+    return bag
+
+
+@pytest.fixture(scope='module')
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bag = tmp_path_factory.mktemp('faulty') / 'drive'
+    make(bag, **FAULTS, duration_s=2.0)
+    return bag
+
+
+def test_same_seed_same_bytes(sound: Path, tmp_path: Path) -> None:
+    bag = tmp_path / 'drive'
+    make(bag, **{'camera.names': ['front', 'left'], 'camera.encoding': 'raw'})
+    assert digest(bag) == digest(sound)
+    assert digest(truth_folder(bag)) == digest(truth_folder(sound))
+
+
+def test_bag_holds_every_sensor_and_truth_every_message(sound: Path) -> None:
+    messages = read(sound)
+    for camera in ('front', 'left'):
+        images = [message for _, message in messages[f'/camera/{camera}/image_raw']]
+        assert len(images) == len(messages[f'/camera/{camera}/camera_info']) == 6
+        for image in images:
+            path = truth_folder(sound) / camera / 'semantic' / f'{stamp_ns(image)}.png'
+            truth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            assert truth is not None
+            assert truth.shape == (image.height, image.width) == (48, 64)
+            classes = json.loads((path.parent / 'classes.json').read_text())
+            assert truth.max() < len(classes['classes'])
+    clouds = [message for _, message in messages['/lidar/points']]
+    assert len(clouds) == 6
+    for cloud in clouds:
+        labels = np.load(truth_folder(sound) / 'point_labels' / f'{stamp_ns(cloud)}.npz')
+        assert len(labels['semantic']) == len(labels['instance']) == cloud.width
+    arrivals = [arrival for topic in messages.values() for arrival, _ in topic]
+    assert min(arrivals) == messages['/tf_static'][0][0]
+
+
+def test_sweep_is_measured_point_by_point_as_the_sensor_turns(sound: Path) -> None:
+    cloud = cloud_from_message(read(sound)['/lidar/points'][0][1])
+    assert cloud.time is not None
+    assert cloud.ring is not None
+    assert -0.1 <= cloud.time.min() < -0.099
+    assert -0.001 < cloud.time.max() <= 0.0
+    assert (np.diff(cloud.time) >= 0).all()
+    # From behind (either side) over the front at half time, clockwise.
+    azimuth = np.unwrap(np.arctan2(cloud.y, cloud.x).astype(float))
+    assert np.corrcoef(cloud.time, azimuth)[0, 1] < -0.99
+    elevation = np.arctan2(cloud.z, np.hypot(cloud.x, cloud.y))
+    level = [np.median(elevation[cloud.ring == k]) for k in range(16)]
+    assert (np.diff(level) < 0).all()
+
+
+def test_image_is_taken_in_the_middle_of_the_sweep(sound: Path) -> None:
+    messages = read(sound)
+    images = [stamp_ns(message) for _, message in messages['/camera/front/image_raw']]
+    clouds = [stamp_ns(message) for _, message in messages['/lidar/points']]
+    np.testing.assert_array_equal(np.subtract(clouds, images), 50_000_000)
+
+
+def test_odometry_covers_every_measurement(sound: Path) -> None:
+    messages = read(sound)
+    stamps = [stamp_ns(message) for _, message in messages['/odom']]
+    clouds = [stamp_ns(message) for _, message in messages['/lidar/points']]
+    assert stamps[0] <= clouds[0] - 100_000_000
+    assert stamps[-1] >= clouds[-1]
+    transforms = [message.transforms[0] for _, message in messages['/tf']]
+    assert [stamp_ns(transform) for transform in transforms] == stamps
+
+
+def test_stamps_go_wrong_as_asked(faulty: Path) -> None:
+    notes = fates(faulty)
+    images = [note for note in notes if note['sensor'] == 'front']
+    before = [n['stamp_ns'] - n['true_stamp_ns'] for n in images if n['number'] < 9]
+    after = [n['stamp_ns'] - n['true_stamp_ns'] for n in images if n['number'] > 10]
+    assert np.mean(before) == pytest.approx(0.04e9, abs=0.002e9)
+    assert 0.0005e9 < np.std(before) < 0.004e9
+    assert np.mean(after) == pytest.approx(0.04e9 - 5e9, abs=0.002e9)
+    sweeps = [note for note in notes if note['sensor'] == 'lidar' and note['number'] < 9]
+    assert all(note['stamp_ns'] == note['true_stamp_ns'] for note in sweeps)
+
+
+def test_lost_and_late_messages_are_those_noted(faulty: Path) -> None:
+    notes, messages = fates(faulty), read(faulty)
+    for sensor, topic in (('lidar', '/lidar/points'), ('front', '/camera/front/camera_info')):
+        kept = [note for note in notes if note['sensor'] == sensor and not note['lost']]
+        assert 0 < len(kept) < 20
+        arrived = {stamp_ns(message): arrival for arrival, message in messages[topic]}
+        assert arrived == {note['stamp_ns']: note['arrival_ns'] for note in kept}
+        delays = [note['arrival_ns'] - note['true_stamp_ns'] for note in kept]
+        assert any(delay > 0.2e9 for delay in delays)
+
+
+def test_extrinsics_are_wrong_by_the_angle_asked_for(faulty: Path) -> None:
+    camera = json.loads((truth_folder(faulty) / 'truth.json').read_text())['cameras']['front']
+    true, published = (
+        np.array(camera[name])[:3, :3] for name in ('T_base_camera', 'T_base_camera_published')
+    )
+    angle = np.degrees(np.arccos((np.trace(true.T @ published) - 1) / 2))
+    assert angle == pytest.approx(3.0, abs=1e-6)
+
+
+def test_points_and_light_go_wrong_as_asked(faulty: Path, sound: Path) -> None:
+    wet, dry = (read(bag)['/lidar/points'][0][1] for bag in (faulty, sound))
+    assert wet.width < 0.95 * dry.width
+    cloud = cloud_from_message(wet)
+    labels = np.load(truth_folder(faulty) / 'point_labels' / f'{cloud.stamp_ns}.npz')
+    broken = np.isnan(cloud.x)
+    assert broken.mean() == pytest.approx(0.05, abs=0.01)
+    assert (labels['semantic'][broken] == 255).all()
+    dark = read(faulty)['/camera/front/image_raw/compressed'][0][1]
+    light = read(sound)['/camera/front/image_raw'][0][1]
+    decoded = cv2.imdecode(dark.data, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    assert decoded.mean() < 0.5 * light.data.mean()
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    for taken in (tmp_path / 'a', truth_folder(tmp_path / 'b')):
+        taken.mkdir()
+    for name in 'ab':
+        with pytest.raises(BagError, match='exists already'):
+            make(tmp_path / name)
+
+
+@pytest.mark.parametrize('names', [[], ['front', 'front'], ['roof']])
+def test_cameras_must_be_known_and_single(tmp_path: Path, names: list[str]) -> None:
+    with pytest.raises(ParameterError, match='choose among'):
+        make(tmp_path / 'drive', **{'camera.names': names})
