@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.projection import ProjectedPoints
-from drive_segment_ros.perception.proposals import FIRST_OBJECT_LABEL, GROUND_LABEL, SweepProposals
+from drive_segment_ros.perception.proposals import FIRST_OBJECT_LABEL, RAISED_LABEL, SweepProposals
 from drive_segment_ros.perception.superpixels import felzenszwalb
 
 # Lines are drawn as points this far apart; superpixels are larger.
@@ -272,7 +272,7 @@ def _standing(ranges, cell_label, above, clearance, max_float):
             ):
                 found[n] = row * columns + column
                 n += 1
-            on_ground[column] = label == GROUND_LABEL
+            on_ground[column] = 0 < label <= RAISED_LABEL
     return found[:n].copy()
 
 

@@ -14,14 +14,15 @@ import math
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.signal import savgol_coeffs
 
 # The polar grid: 2 degrees by 1 m reach 100 m, beyond which a car's LiDAR sees hardly any road.
 SECTORS, BINS, BIN_LENGTH = 180, 100, 1.0
-# Smoothing of slopes: a quadratic over five beams, as in the publication.
-_WEIGHTS = savgol_coeffs(5, 2).astype(np.float32)
-# A surface seen after a gap may lie this much higher or lower a metre of gap, up to the limit.
-_TOLERANCE, _TOLERANCE_PER_METRE, _TOLERANCE_LIMIT = 0.25, 0.05, 0.8
+# Savitzky & Golay's smoothing: a quadratic over five beams, as in the publication.
+_WEIGHTS = np.array([-3, 12, 17, 12, -3], np.float32) / np.float32(35)
+# How far the surface may lie from what is expected, how much more a metre of gap, and at most.
+_TOLERANCES = (0.25, 0.05, 0.8)
+# The same upwards for the level of the road: half a kerb.
+_ROAD_TOLERANCES = (0.06, 0.01, 0.12)
 _STEEPEST = 0.15
 # Mirror images below the road and pits: neither ground nor object.
 BELOW_GROUND = -0.4
@@ -63,17 +64,33 @@ def height_above_ground(
         (N,) float32, metres; infinite for points left out.
     """
     start = _start_height(distance, height, candidate)
-    surface = _surface(
-        distance,
-        height,
-        sector,
-        candidate,
-        start,
-        np.float32(_TOLERANCE),
-        np.float32(_TOLERANCE_PER_METRE),
-        np.float32(_TOLERANCE_LIMIT),
-        np.float32(_STEEPEST),
-    )
+    both = np.array(_TOLERANCES, np.float32)
+    surface = _surface(distance, height, sector, candidate, start, both, both, _STEEPEST)
+    return _above(distance, height, sector, surface)
+
+
+def height_above_road(
+    distance: NDArray[np.float32],
+    height: NDArray[np.float32],
+    sector: NDArray[np.int32],
+    is_ground: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Return how far each point lies above the level that the vehicle stands on.
+
+    The level grows outwards as the ground does, but climbs no kerb: it follows crowns and hills,
+    passes below pavements and verges, and goes on behind them.
+
+    Args:
+        distance, height, sector: as of `height_above_ground`.
+        is_ground: (N,) bool, the points on the ground.
+
+    Returns:
+        (N,) float32, metres; infinite for points left out.
+    """
+    start = _start_height(distance, height, is_ground)
+    down = np.array(_TOLERANCES, np.float32)
+    up = np.array(_ROAD_TOLERANCES, np.float32)
+    surface = _surface(distance, height, sector, is_ground, start, down, up, _STEEPEST)
     return _above(distance, height, sector, surface)
 
 
@@ -174,7 +191,7 @@ def _start_height(distance, height, candidate):
 
 
 @njit(cache=True, nogil=True)
-def _surface(distance, height, sector, candidate, start, tolerance, per_metre, limit, steepest):
+def _surface(distance, height, sector, candidate, start, down, up, steepest):
     """Return the ground's height in each bin of the polar grid, (BINS, SECTORS) float32."""
     place = np.full(len(distance), -1, np.int32)
     first = np.zeros(SECTORS * BINS + 1, np.int32)
@@ -193,6 +210,7 @@ def _surface(distance, height, sector, candidate, start, tolerance, per_metre, l
             values[last[place[i]]] = height[i]
             last[place[i]] += 1
     surface = np.empty((BINS, SECTORS), np.float32)
+    steepest = np.float32(steepest)
     raw = np.empty(SECTORS, np.float32)
     seen = np.zeros(SECTORS, np.bool_)
     gap = np.zeros(SECTORS, np.float32)
@@ -204,10 +222,11 @@ def _surface(distance, height, sector, candidate, start, tolerance, per_metre, l
                 most = steepest * np.float32(BIN_LENGTH)
                 # Half the slope so far: hills are followed, a noisy bin is not.
                 expected += min(max(slope, -most), most) * np.float32(0.5)
-            tol = min(tolerance + per_metre * gap[s], limit)
+            low = expected - min(down[0] + down[1] * gap[s], down[2])
+            high = expected + min(up[0] + up[1] * gap[s], up[2])
             k, n, total = s * BINS + b, 0, np.float32(0.0)
             for i in range(first[k], last[k]):
-                if abs(values[i] - expected) < tol:
+                if low < values[i] < high:
                     total += values[i]
                     n += 1
             seen[s] = n >= 2
@@ -215,7 +234,7 @@ def _surface(distance, height, sector, candidate, start, tolerance, per_metre, l
                 # The mean of the lower part: wheels and kerbs stand on the ground, not under it.
                 middle, n, total = total / np.float32(n), 0, np.float32(0.0)
                 for i in range(first[k], last[k]):
-                    if abs(values[i] - expected) < tol and values[i] <= middle:
+                    if low < values[i] <= middle:
                         total += values[i]
                         n += 1
                 raw[s] = total / np.float32(n) if n > 0 else middle

@@ -18,12 +18,11 @@ from drive_segment_ros.perception.clustering import cluster
 from drive_segment_ros.perception.density import density_clusters
 from drive_segment_ros.perception.range_image import RangeImage, range_image
 from drive_segment_ros.perception.roughness import rough_cells
-from drive_segment_ros.perception.sky import sky_points
 
 KINDS = ('object', 'ground', 'sky')
 OBJECT, GROUND, SKY = range(3)
-# Labels of a sweep: 0 none, 1 ground, 2 sky, objects from 3.
-GROUND_LABEL, SKY_LABEL, FIRST_OBJECT_LABEL = 1, 2, 3
+# Labels of a sweep: 0 none, 1 ground, 2 ground above the road's level, 3 sky, objects from 4.
+GROUND_LABEL, RAISED_LABEL, SKY_LABEL, FIRST_OBJECT_LABEL = 1, 2, 3, 4
 # A return behind another in the same cell belongs to it if it is this near.
 _SAME_CELL = 0.5
 
@@ -87,6 +86,14 @@ class ProposalParameters:
         minimum=0.0,
         maximum=1.0,
     )
+    kerb: float = parameter(
+        0.07,
+        'ground this much above the level of the road is a proposal of its own (pavements, '
+        'verges); half a kerb',
+        unit='m',
+        minimum=0.0,
+        maximum=1.0,
+    )
     min_points: int = parameter(
         5, 'smallest object; fewer returns than this are noise as often', minimum=1, maximum=10000
     )
@@ -105,12 +112,11 @@ class SweepProposals:
     """The proposals of one sweep.
 
     Attributes:
-        label: (N,) int32 for each point of the cloud: 0 none, 1 ground, 2 sky, 3.. objects.
+        label: (N,) int32 for each point of the cloud: 0 none, 1 ground at the road's
+            level, 2 raised ground, 3 sky, 4.. objects.
         count: labels in use, counted from 0, so that 0 <= label < count.
         above_ground: (N,) float32, metres; infinite where unknown.
         up: (3,) unit vector against gravity in the cloud's coordinates.
-        sky: (S, 3) float32, metres, cloud coordinates: far points in directions without return.
-        sky_time: (S,) float32, seconds relative to the sweep's stamp.
         image: the range image; None for a cloud without beams.
         cell_label: (B, W) int32, the label of each cell; None without beams.
         cell_above: (B, W) float32, metres above ground, infinite where empty; None without beams.
@@ -121,8 +127,6 @@ class SweepProposals:
     count: int
     above_ground: NDArray[np.float32]
     up: NDArray[np.float64]
-    sky: NDArray[np.float32]
-    sky_time: NDArray[np.float32]
     image: RangeImage | None
     cell_label: NDArray[np.int32] | None
     cell_above: NDArray[np.float32] | None
@@ -131,7 +135,8 @@ class SweepProposals:
     def kind(self) -> NDArray[np.uint8]:
         """Return the kind of each label, (count,) uint8 indices into KINDS."""
         kind = np.full(self.count, OBJECT, np.uint8)
-        kind[GROUND_LABEL], kind[SKY_LABEL] = GROUND, SKY
+        kind[GROUND_LABEL] = kind[RAISED_LABEL] = GROUND
+        kind[SKY_LABEL] = SKY
         return kind
 
 
@@ -215,11 +220,15 @@ def _by_beams(
         max_step=params.max_step,
     )
     cell_label, used = _compact(labels, count, excluded, above, params.min_points)
+    raised = ground.height_above_road(
+        distance.reshape(-1),
+        height.reshape(-1),
+        np.broadcast_to(sector, ranges.shape).reshape(-1),
+        (cell_label == GROUND_LABEL).reshape(-1),
+    ).reshape(ranges.shape)
+    _raise(cell_label, raised, np.float32(params.kerb))
     label, above_ground = _to_points(cloud, image, cell_label, above)
-    sky, sky_time = _sky(cloud, image, up) if params.sky else _no_sky()
-    return SweepProposals(
-        label, used, above_ground, up, sky, sky_time, image, cell_label, above, image.dropped
-    )
+    return SweepProposals(label, used, above_ground, up, image, cell_label, above, image.dropped)
 
 
 def _by_density(
@@ -265,26 +274,11 @@ def _by_density(
         FIRST_OBJECT_LABEL + int(keep.sum()),
         above_ground,
         up,
-        *_no_sky(),
         None,
         None,
         None,
         int(len(cloud) - valid.sum()),
     )
-
-
-def _no_sky() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    return np.empty((0, 3), np.float32), np.empty(0, np.float32)
-
-
-def _sky(
-    cloud: PointCloud, image: RangeImage, up: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    points, column = sky_points(image.range, image.elevation, axis=image.axis, up=up)
-    time = np.zeros(image.range.shape[1], np.float32)
-    if cloud.time is not None:
-        time = _column_times(np.ascontiguousarray(cloud.time, np.float32), image.cell, len(time))
-    return points, time[column]
 
 
 def _upward(ranges: NDArray[np.float32], elevation: NDArray[np.float32]) -> float:
@@ -351,6 +345,30 @@ def _compact(labels, count, excluded, above, min_points):
     return out, used
 
 
+@njit(cache=True, nogil=True)
+def _raise(cell_label, above_road, kerb):
+    """Relabel ground above the road's level, by the majority of its neighbours in the row."""
+    beams, columns = cell_label.shape
+    half = 4
+    state = np.zeros(columns + 2 * half, np.int32)
+    for row in range(beams):
+        for column in range(columns):
+            vote = 0
+            if cell_label[row, column] == GROUND_LABEL:
+                vote = 1 if above_road[row, column] > kerb else -1
+            state[column + half] = vote
+        for k in range(half):
+            state[k] = state[k + columns]
+            state[columns + half + k] = state[half + k]
+        for column in range(columns):
+            if cell_label[row, column] == GROUND_LABEL:
+                votes = 0
+                for k in range(2 * half + 1):
+                    votes += state[column + k]
+                if votes > 0:
+                    cell_label[row, column] = RAISED_LABEL
+
+
 def _to_points(
     cloud: PointCloud,
     image: RangeImage,
@@ -381,20 +399,3 @@ def _points(x, y, z, cell, ranges, cell_label, above):
             label[i] = flat_label[k]
             height[i] = flat_above[k]
     return label, height
-
-
-@njit(cache=True, nogil=True)
-def _column_times(time, cell, columns):
-    total = np.zeros(columns)
-    count = np.zeros(columns)
-    for i in range(len(cell)):
-        if cell[i] >= 0 and math.isfinite(time[i]):
-            total[cell[i] % columns] += time[i]
-            count[cell[i] % columns] += 1.0
-    result = np.zeros(columns, np.float32)
-    last = 0.0
-    for column in range(columns):
-        if count[column] > 0.0:
-            last = total[column] / count[column]
-        result[column] = last
-    return result

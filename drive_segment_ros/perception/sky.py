@@ -8,70 +8,108 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from drive_segment_ros.perception.clouds import PointCloud
+from drive_segment_ros.perception.range_image import RangeImage
+
 # Where "nothing" is put: far enough for parallax and the vehicle's motion not to matter.
-SKY_DISTANCE = 500.0
+_DISTANCE = 500.0
+# Far ground lies just below the horizon, and comes back from nothing as well.
+_MIN_ELEVATION_DEG = 1.0
 # Dark or wet surfaces and glass swallow single returns; sky is empty all around and upwards.
 _HALF_WIDTH = 3
+# Between two empty beams, however far apart, is sky; and over the highest one, since what stands
+# in a town stands on the ground. A point every so often, columns and degrees.
+_COLUMN_STEP, _ELEVATION_STEP_DEG = 3, 0.5
+_MAX_ELEVATION_DEG = 60.0
 
 
-def sky_points(
-    ranges: NDArray[np.float32],
-    elevation: NDArray[np.float32],
-    *,
-    axis: int,
-    up: NDArray[np.float64],
-    min_elevation_deg: float = 1.0,
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def find_sky(
+    cloud: PointCloud, image: RangeImage, up: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return directions in which a sweep saw sky, as points far away.
 
     A beam counts if it points above the horizon, neither it nor its neighbours nor any beam above
     them returned, while the sensor did fire there: some beam of that azimuth returned.
 
     Args:
-        ranges: (B, W) float32, metres, 0 where nothing returned; row 0 is the highest beam.
-        elevation: (B,) float32, radians above the plane of rotation.
-        axis: the spin axis in the cloud's coordinates, 0, 1 or 2.
+        cloud: the sweep.
+        image: its range image.
         up: (3,) unit vector against gravity in the cloud's coordinates.
-        min_elevation_deg: how far above the horizon sky may begin; far ground lies just below it.
 
     Returns:
         points: (S, 3) float32, metres, in the cloud's coordinates.
-        column: (S,) int32, each point's column.
+        time: (S,) float32, seconds relative to the sweep's stamp, when the sensor looked there.
     """
-    rows, columns = _empty(ranges)
-    azimuth = (np.arange(ranges.shape[1]) + 0.5) * (2.0 * math.pi / ranges.shape[1])
-    level = np.cos(elevation.astype(np.float64))
-    points = np.empty((len(rows), 3))
-    points[:, (axis + 1) % 3] = level[rows] * np.cos(azimuth)[columns]
-    points[:, (axis + 2) % 3] = level[rows] * np.sin(azimuth)[columns]
-    points[:, axis] = np.sin(elevation.astype(np.float64))[rows]
-    above = points @ up > math.sin(math.radians(min_elevation_deg))
-    return (points[above] * SKY_DISTANCE).astype(np.float32), columns[above]
+    width = image.range.shape[1]
+    columns, elevations = _directions(image.range, image.elevation.astype(np.float64))
+    azimuth = (columns + 0.5) * (2.0 * math.pi / width)
+    points = np.empty((len(columns), 3))
+    points[:, (image.axis + 1) % 3] = np.cos(elevations) * np.cos(azimuth)
+    points[:, (image.axis + 2) % 3] = np.cos(elevations) * np.sin(azimuth)
+    points[:, image.axis] = np.sin(elevations)
+    above = points @ up > math.sin(math.radians(_MIN_ELEVATION_DEG))
+    time = np.zeros(width, np.float32)
+    if cloud.time is not None:
+        time = _column_times(np.ascontiguousarray(cloud.time, np.float32), image.cell, width)
+    return (points[above] * _DISTANCE).astype(np.float32), time[columns[above]]
+
+
+def _directions(
+    ranges: NDArray[np.float32], elevation: NDArray[np.float64]
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Return column and elevation, rad, of points spread evenly over what is clear."""
+    step = math.radians(_ELEVATION_STEP_DEG)
+    # Whichever way up the sensor is mounted, row 0 is the end of the image that looks away.
+    top = math.radians(_MAX_ELEVATION_DEG)
+    clear = _clear_rows(ranges)
+    columns, elevations = [], []
+    for column in range(0, ranges.shape[1], _COLUMN_STEP):
+        # The row next to a return may only be partly clear.
+        lowest = clear[column] - 2
+        if lowest >= 0:
+            spread = np.arange(elevation[lowest], top, step)
+            elevations.append(spread)
+            columns.append(np.full(len(spread), column, np.int32))
+    if not columns:
+        return np.empty(0, np.int32), np.empty(0)
+    return np.concatenate(columns), np.concatenate(elevations)
 
 
 @njit(cache=True, nogil=True)
-def _empty(ranges):
+def _clear_rows(ranges):
+    """Return how many rows from the top are empty in a column and its neighbours, (W,) int32."""
     beams, width = ranges.shape
-    # For each column, how many rows from the top are empty; a blind column has no say.
-    clear = np.zeros(width, np.int32)
+    own = np.zeros(width, np.int32)
     for column in range(width):
         row = 0
         while row < beams and ranges[row, column] == np.float32(0.0):
             row += 1
-        clear[column] = row
-    rows = np.empty(beams * width, np.int32)
-    columns = np.empty(beams * width, np.int32)
-    n = 0
+        own[column] = row
+    clear = np.zeros(width, np.int32)
     for column in range(width):
-        least = beams
-        fired = False
+        least, fired = beams, False
         for d in range(-_HALF_WIDTH, _HALF_WIDTH + 1):
-            k = clear[(column + d) % width]
+            k = own[(column + d) % width]
             least = min(least, k)
             fired = fired or k < beams
-        if fired:
-            # The row next to a return may only be partly clear.
-            for row in range(least - 1):
-                rows[n], columns[n] = row, column
-                n += 1
-    return rows[:n].copy(), columns[:n].copy()
+        # A blind sector has no say.
+        clear[column] = least if fired else 0
+    return clear
+
+
+@njit(cache=True, nogil=True)
+def _column_times(time, cell, columns):
+    """Return the mean time of each column's points; empty columns take the one before."""
+    total = np.zeros(columns)
+    count = np.zeros(columns)
+    for i in range(len(cell)):
+        if cell[i] >= 0 and math.isfinite(time[i]):
+            total[cell[i] % columns] += time[i]
+            count[cell[i] % columns] += 1.0
+    result = np.zeros(columns, np.float32)
+    last = 0.0
+    for column in range(columns):
+        if count[column] > 0.0:
+            last = total[column] / count[column]
+        result[column] = last
+    return result

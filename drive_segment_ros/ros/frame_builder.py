@@ -22,6 +22,7 @@ from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
 from drive_segment_ros.perception.densify import (
     DensifyParameters,
+    Feet,
     densify,
     find_feet,
     support,
@@ -41,6 +42,8 @@ from drive_segment_ros.perception.proposals import (
     SweepProposals,
     find_proposals,
 )
+from drive_segment_ros.perception.range_image import RangeImage
+from drive_segment_ros.perception.sky import find_sky
 from drive_segment_ros.perception.transforms import TransformTree, inverse
 from drive_segment_ros.ros.images import decode_image, encoded_image
 
@@ -68,6 +71,19 @@ class FrameParameters:
     densify: DensifyParameters = dataclasses.field(default_factory=DensifyParameters)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """What a frame is made of, beside its image."""
+
+    message: Any
+    full_camera: CameraModel
+    T_camera_lidar: NDArray[np.float64]
+    motion: SweepMotion | None
+    T_odom_base: NDArray[np.float64] | None
+    R_level_lidar: NDArray[np.float64]
+    params: FrameParameters
+
+
 class BuiltFrame:
     """A frame and what led to it; what needs the image is computed when first asked for.
 
@@ -83,35 +99,22 @@ class BuiltFrame:
 
     def __init__(
         self,
-        *,
-        image: Any,
-        full_camera: CameraModel,
+        source: _Source,
         camera: CameraModel,
         cloud: PointCloud,
         sweep: SweepProposals,
         projected: ProjectedPoints,
-        sky: ProjectedPoints,
-        feet: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]],
         motion: str,
-        pose: NDArray[np.float64] | None,
-        R_level_lidar: NDArray[np.float64],
-        params: FrameParameters,
     ) -> None:
         """Take what `FrameBuilder.build` found; not to be called by others."""
-        self.header = image.header
+        self.header = source.message.header
         self.camera = camera
         self.cloud = cloud
         self.sweep = sweep
         self.projected = projected
         self.label = sweep.label[projected.index]
         self.motion = motion
-        self._message = image
-        self._full_camera = full_camera
-        self._sky = sky
-        self._support = feet
-        self._pose = pose
-        self._R_level_lidar = R_level_lidar
-        self._params = params
+        self._source = source
 
     @functools.cached_property
     def image(self) -> NDArray[np.uint8]:
@@ -121,41 +124,75 @@ class BuiltFrame:
             ImageError: if it cannot be decoded.
             CalibrationError: if its shape is not camera_info's.
         """
-        return _working_image(self._message, self._full_camera, self.camera)
+        return _working_image(self._source.message, self._source.full_camera, self.camera)
+
+    @functools.cached_property
+    def label_image(self) -> NDArray[np.int32]:
+        """The sweep's label of each pixel at working resolution, (H, W) int32, 0 where unknown.
+
+        Raises:
+            ImageError, CalibrationError: as `image`.
+        """
+        params = self._source.params
+        feet = find_feet(self.sweep, params.densify)
+        u, v, label = support(self.sweep, self.projected, feet, self._feet_in_image(feet))
+        sky = self._sky_in_image() if params.proposals.sky else None
+        if sky is not None:
+            u, v = np.concatenate([u, sky.u]), np.concatenate([v, sky.v])
+            label = np.concatenate([label, np.full(len(sky), SKY_LABEL, np.int32)])
+        return densify(self.image, u, v, label, params.densify)
 
     @functools.cached_property
     def frame(self) -> Frame:
-        """The frame as it goes to disk.
+        """The frame as it goes to disk, its proposals numbered from 1.
 
         Raises:
-            ImageError: if the image cannot be decoded.
-            CalibrationError: if the image's shape is not camera_info's.
+            ImageError, CalibrationError: as `image`.
         """
-        u, v, label = self._support
-        if len(self._sky):
-            u, v = np.concatenate([u, self._sky.u]), np.concatenate([v, self._sky.v])
-            sky = np.full(len(self._sky), SKY_LABEL, np.int32)
-            label = np.concatenate([label, sky])
-        segment = densify(self.image, u, v, label, self._params.densify)
-        labels = np.unique(np.concatenate([np.unique(segment), [0]])).astype(np.int32)[1:]
+        used = np.zeros(self.sweep.count, np.bool_)
+        used[self.label_image.reshape(-1)] = True
+        used[0] = False
+        labels = np.flatnonzero(used).astype(np.int32)
         number = np.zeros(self.sweep.count, np.uint16)
         number[labels] = np.arange(1, len(labels) + 1)
         points = np.bincount(self.label, minlength=self.sweep.count)
-        points[SKY_LABEL] = len(self._sky)
-        content, suffix = encoded_image(self._message)
+        content, suffix = encoded_image(self._source.message)
+        geometry = describe_proposals(self.cloud, self.sweep, labels, self._source.R_level_lidar)
         return Frame(
             stamp_ns=_stamp_ns(self.header),
             image=content,
             image_suffix=suffix,
-            segment=number[segment],
+            segment=number[self.label_image],
             proposals={
                 'id': number[labels],
                 'kind': self.sweep.kind()[labels],
                 'points': points[labels].astype(np.int32),
-                **describe_proposals(self.cloud, self.sweep, labels, self._R_level_lidar),
+                **geometry,
             },
             record=self._record(),
         )
+
+    def _feet_in_image(self, feet: Feet) -> ProjectedPoints:
+        """Project the objects' feet, without those that something nearer hides."""
+        time = None
+        if self.cloud.time is not None and self.sweep.image is not None:
+            time = _cell_times(self.cloud.time, self.sweep.image, feet.cell)
+        projected = self._project(feet.xyz, time)
+        # Feet are hidden by what hides points, so both are judged together.
+        seen = visible(_joined(self.projected, projected), self.camera)
+        return _chosen(projected, seen[len(self.projected) :])
+
+    def _sky_in_image(self) -> ProjectedPoints | None:
+        if self.sweep.image is None:
+            return None
+        return self._project(*find_sky(self.cloud, self.sweep.image, self.sweep.up))
+
+    def _project(
+        self, xyz: NDArray[np.float32], time: NDArray[np.float32] | None
+    ) -> ProjectedPoints:
+        x, y, z = np.ascontiguousarray(xyz.T)
+        cloud = PointCloud(self.cloud.stamp_ns, self.cloud.frame_id, x, y, z, time=time)
+        return project_sweep(cloud, self.camera, self._source.T_camera_lidar, self._source.motion)
 
     def _record(self) -> dict[str, Any]:
         stamp_ns = _stamp_ns(self.header)
@@ -166,8 +203,8 @@ class BuiltFrame:
             'points': len(self.projected),
             'points_dropped': self.sweep.dropped,
         }
-        if self._pose is not None:
-            record['T_odom_base'] = self._pose.tolist()
+        if self._source.T_odom_base is not None:
+            record['T_odom_base'] = self._source.T_odom_base.tolist()
         return record
 
 
@@ -237,34 +274,20 @@ class FrameBuilder:
                 f'no point of the sweep in frame {points.frame_id!r} falls into the image of '
                 f'{camera.frame_id!r}; check the extrinsics'
             )
-        feet = find_feet(sweep, params.densify)
-        feet_time = None
-        if points.time is not None and len(feet.cell) and sweep.image is not None:
-            feet_time = _cell_times(points, sweep, feet.cell)
-        feet_projected = project_sweep(
-            _cloud(points, feet.xyz, feet_time), camera, T_camera_lidar, motion
-        )
-        # Feet are hidden by what hides points, so both are judged together.
-        seen = visible(_joined(projected, feet_projected), camera)
-        projected = _chosen(projected, seen[: len(projected)])
-        feet_projected = _chosen(feet_projected, seen[len(seen) - len(feet_projected) :])
-        sky = project_sweep(
-            _cloud(points, sweep.sky, sweep.sky_time), camera, T_camera_lidar, motion
-        )
-        return BuiltFrame(
-            image=image,
+        projected = _chosen(projected, visible(projected, camera))
+        T_odom_base = None
+        if motion is not None and self._trajectory is not None:
+            T_odom_base = self._trajectory.pose(stamp_ns)
+        source = _Source(
+            message=image,
             full_camera=full,
-            camera=camera,
-            cloud=points,
-            sweep=sweep,
-            projected=projected,
-            sky=sky,
-            feet=support(sweep, projected, feet, feet_projected),
-            motion=kind,
-            pose=None if kind == 'none' else self._pose(stamp_ns),
+            T_camera_lidar=T_camera_lidar,
+            motion=motion,
+            T_odom_base=T_odom_base,
             R_level_lidar=_level(sweep.up) if T_base_lidar is None else T_base_lidar[:3, :3],
             params=params,
         )
+        return BuiltFrame(source, camera, points, sweep, projected, kind)
 
     def warm_up(self) -> None:
         """Compile or load every compiled function, so that the first frame is not late."""
@@ -365,9 +388,6 @@ class FrameBuilder:
             cloud, ring, sweep.image.axis, step[:3, 3] / duration, 0.5 * turn / duration
         )
 
-    def _pose(self, stamp_ns: int) -> NDArray[np.float64] | None:
-        return None if self._trajectory is None else self._trajectory.pose(stamp_ns)
-
 
 # A camera that looks along the LiDAR's x axis: optical z forward, x right, y down.
 _LOOKING_FORWARD = np.array(
@@ -396,23 +416,14 @@ def _level(up: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([first, np.cross(up, first), up])
 
 
-def _cloud(
-    like: PointCloud, xyz: NDArray[np.float32], time: NDArray[np.float32] | None
-) -> PointCloud:
-    x, y, z = np.ascontiguousarray(xyz.T)
-    return PointCloud(like.stamp_ns, like.frame_id, x, y, z, time=time)
-
-
 def _cell_times(
-    cloud: PointCloud, sweep: SweepProposals, cells: NDArray[np.int32]
+    time: NDArray[np.floating], image: RangeImage, cells: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     """Return the time of a point in each of the given cells of the range image."""
-    assert sweep.image is not None
-    assert cloud.time is not None
     # The last, unused place takes the points without a cell (-1).
-    time = np.zeros(sweep.image.range.size + 1, np.float32)
-    time[sweep.image.cell] = cloud.time
-    return time[cells]
+    times = np.zeros(image.range.size + 1, np.float32)
+    times[image.cell] = time
+    return times[cells]
 
 
 def _joined(first: ProjectedPoints, second: ProjectedPoints) -> ProjectedPoints:
