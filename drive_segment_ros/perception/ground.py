@@ -9,6 +9,7 @@ follows hills, and is fooled neither by flat roofs nor by mirror images below th
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -46,52 +47,68 @@ def flat_cells(
     return _smooth_below(slope, known, ranges, _WEIGHTS, np.float32(math.radians(max_slope_deg)))
 
 
-def height_above_ground(
-    distance: NDArray[np.float32],
-    height: NDArray[np.float32],
-    sector: NDArray[np.int32],
-    candidate: NDArray[np.bool_],
-) -> NDArray[np.float32]:
-    """Return how far each point lies above the ground under it.
+@dataclasses.dataclass(frozen=True)
+class LevelPoints:
+    """Points by bearing, distance and height.
 
-    Args:
+    Attributes:
         distance: (N,) float32, horizontal distance from the sensor, metres; 0 leaves a point out.
         height: (N,) float32, height above the sensor along gravity, metres.
         sector: (N,) int32 in 0..SECTORS-1, the point's bearing.
+    """
+
+    distance: NDArray[np.float32]
+    height: NDArray[np.float32]
+    sector: NDArray[np.int32]
+
+
+def height_above_ground(points: LevelPoints, candidate: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return how far each point lies above the ground under it.
+
+    Args:
+        points: all points.
         candidate: (N,) bool, points that may be ground.
 
     Returns:
         (N,) float32, metres; infinite for points left out.
     """
-    start = _start_height(distance, height, candidate)
-    both = np.array(_TOLERANCES, np.float32)
-    surface = _surface(distance, height, sector, candidate, start, both, both, _STEEPEST)
-    return _above(distance, height, sector, surface)
+    return _height_above(points, candidate, _TOLERANCES, _TOLERANCES)
 
 
-def height_above_road(
-    distance: NDArray[np.float32],
-    height: NDArray[np.float32],
-    sector: NDArray[np.int32],
-    is_ground: NDArray[np.bool_],
-) -> NDArray[np.float32]:
+def height_above_road(points: LevelPoints, is_ground: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return how far each point lies above the level that the vehicle stands on.
 
     The level grows outwards as the ground does, but climbs no kerb: it follows crowns and hills,
     passes below pavements and verges, and goes on behind them.
 
     Args:
-        distance, height, sector: as of `height_above_ground`.
+        points: all points.
         is_ground: (N,) bool, the points on the ground.
 
     Returns:
         (N,) float32, metres; infinite for points left out.
     """
-    start = _start_height(distance, height, is_ground)
-    down = np.array(_TOLERANCES, np.float32)
-    up = np.array(_ROAD_TOLERANCES, np.float32)
-    surface = _surface(distance, height, sector, is_ground, start, down, up, _STEEPEST)
-    return _above(distance, height, sector, surface)
+    return _height_above(points, is_ground, _TOLERANCES, _ROAD_TOLERANCES)
+
+
+def _height_above(
+    points: LevelPoints,
+    candidate: NDArray[np.bool_],
+    down: tuple[float, ...],
+    up: tuple[float, ...],
+) -> NDArray[np.float32]:
+    start = _start_height(points.distance, points.height, candidate)
+    surface = _surface(
+        points.distance,
+        points.height,
+        points.sector,
+        candidate,
+        start,
+        np.array(down, np.float32),
+        np.array(up, np.float32),
+        np.float32(_STEEPEST),
+    )
+    return _above(points.distance, points.height, points.sector, surface)
 
 
 @njit(cache=True, nogil=True, inline='always')
@@ -193,24 +210,27 @@ def _start_height(distance, height, candidate):
 @njit(cache=True, nogil=True)
 def _surface(distance, height, sector, candidate, start, down, up, steepest):
     """Return the ground's height in each bin of the polar grid, (BINS, SECTORS) float32."""
-    place = np.full(len(distance), -1, np.int32)
+    # The candidates sorted by bin, by counting.
+    place = np.empty(len(distance), np.int32)
+    chosen = np.empty(len(distance), np.int32)
     first = np.zeros(SECTORS * BINS + 1, np.int32)
+    n = 0
     for i in range(len(distance)):
-        if candidate[i] and distance[i] > np.float32(0.0):
-            b = int(distance[i] * np.float32(1.0 / BIN_LENGTH))
-            if b < BINS:
-                place[i] = sector[i] * BINS + b
-                first[place[i] + 1] += 1
+        chosen[n] = i
+        n += candidate[i] & (distance[i] < np.float32(BINS * BIN_LENGTH))
+    for j in range(n):
+        i = chosen[j]
+        k = sector[i] * BINS + int(distance[i] * np.float32(1.0 / BIN_LENGTH))
+        place[j] = k
+        first[k + 1] += 1
     for k in range(SECTORS * BINS):
         first[k + 1] += first[k]
-    values = np.empty(first[-1], np.float32)
+    values = np.empty(n, np.float32)
     last = first[:-1].copy()
-    for i in range(len(distance)):
-        if place[i] >= 0:
-            values[last[place[i]]] = height[i]
-            last[place[i]] += 1
+    for j in range(n):
+        values[last[place[j]]] = height[chosen[j]]
+        last[place[j]] += 1
     surface = np.empty((BINS, SECTORS), np.float32)
-    steepest = np.float32(steepest)
     raw = np.empty(SECTORS, np.float32)
     seen = np.zeros(SECTORS, np.bool_)
     gap = np.zeros(SECTORS, np.float32)
@@ -261,14 +281,12 @@ def _surface(distance, height, sector, candidate, start, down, up, steepest):
 @njit(cache=True, nogil=True)
 def _above(distance, height, sector, surface):
     above = np.empty(len(distance), np.float32)
+    flat = surface.reshape(-1)
     for i in range(len(distance)):
-        if distance[i] <= np.float32(0.0):
-            above[i] = np.inf
-            continue
-        f = distance[i] / np.float32(BIN_LENGTH) - np.float32(0.5)
-        b = min(max(int(f), 0), BINS - 2)
-        w = min(max(f - np.float32(b), np.float32(0.0)), np.float32(1.0))
-        s = sector[i]
-        ground = surface[b, s] * (np.float32(1.0) - w) + surface[b + 1, s] * w
-        above[i] = height[i] - ground
+        f = max(distance[i] * np.float32(1.0 / BIN_LENGTH) - np.float32(0.5), np.float32(0.0))
+        b = min(int(f), BINS - 2)
+        w = min(f - np.float32(b), np.float32(1.0))
+        k = b * SECTORS + sector[i]
+        ground = flat[k] * (np.float32(1.0) - w) + flat[k + SECTORS] * w
+        above[i] = height[i] - ground if distance[i] > np.float32(0.0) else np.float32(np.inf)
     return above

@@ -198,13 +198,10 @@ def _by_beams(
     turned = np.roll(up, 2 - image.axis).astype(np.float32)
     height, distance = _split(image.xyz[0], image.xyz[1], image.xyz[2], ranges, turned)
     flat = ground.flat_cells(image.xyz, ranges, height, params.ground_slope_deg)
-    sector = np.arange(ranges.shape[1], dtype=np.int32) * ground.SECTORS // ranges.shape[1]
-    above = ground.height_above_ground(
-        distance.reshape(-1),
-        height.reshape(-1),
-        np.broadcast_to(sector, ranges.shape).reshape(-1),
-        flat.reshape(-1),
-    ).reshape(ranges.shape)
+    column = np.arange(ranges.shape[1], dtype=np.int32)
+    sector = np.broadcast_to(column * ground.SECTORS // len(column), ranges.shape)
+    points = ground.LevelPoints(distance.reshape(-1), height.reshape(-1), sector.reshape(-1))
+    above = ground.height_above_ground(points, flat.reshape(-1)).reshape(ranges.shape)
     kind, excluded = _kinds(
         ranges, flat, above, np.float32(params.ground_height), np.float32(params.ground_margin)
     )
@@ -220,13 +217,8 @@ def _by_beams(
         max_step=params.max_step,
     )
     cell_label, used = _compact(labels, count, excluded, above, params.min_points)
-    raised = ground.height_above_road(
-        distance.reshape(-1),
-        height.reshape(-1),
-        np.broadcast_to(sector, ranges.shape).reshape(-1),
-        (cell_label == GROUND_LABEL).reshape(-1),
-    ).reshape(ranges.shape)
-    _raise(cell_label, raised, np.float32(params.kerb))
+    above_road = ground.height_above_road(points, (cell_label == GROUND_LABEL).reshape(-1))
+    _raise(cell_label, above_road.reshape(ranges.shape), np.float32(params.kerb))
     label, above_ground = _to_points(cloud, image, cell_label, above)
     return SweepProposals(label, used, above_ground, up, image, cell_label, above, image.dropped)
 
@@ -247,11 +239,9 @@ def _by_density(
     second = np.cross(up, first)
     bearing = np.arctan2(flat_part @ second, flat_part @ first) + math.pi
     sector = (bearing / (2.0 * math.pi) * ground.SECTORS).astype(np.int32) % ground.SECTORS
+    distance = np.linalg.norm(flat_part, axis=1).astype(np.float32)
     above = ground.height_above_ground(
-        np.linalg.norm(flat_part, axis=1).astype(np.float32),
-        height,
-        sector,
-        np.ones(len(kept), np.bool_),
+        ground.LevelPoints(distance, height, sector), np.ones(len(kept), np.bool_)
     )
     # Without neighbouring beams there is no slope: whatever lies on the surface is ground.
     is_ground = (above < params.ground_height) & (above > ground.BELOW_GROUND)
@@ -350,23 +340,24 @@ def _raise(cell_label, above_road, kerb):
     """Relabel ground above the road's level, by the majority of its neighbours in the row."""
     beams, columns = cell_label.shape
     half = 4
-    state = np.zeros(columns + 2 * half, np.int32)
+    line = np.zeros(columns + 2 * half, np.float32)
+    votes = np.empty(columns, np.float32)
     for row in range(beams):
         for column in range(columns):
-            vote = 0
-            if cell_label[row, column] == GROUND_LABEL:
-                vote = 1 if above_road[row, column] > kerb else -1
-            state[column + half] = vote
-        for k in range(half):
-            state[k] = state[k + columns]
-            state[columns + half + k] = state[half + k]
+            raised = above_road[row, column] > kerb
+            vote = np.float32(1.0) if raised else np.float32(-1.0)
+            is_ground = cell_label[row, column] == GROUND_LABEL
+            line[column + half] = vote if is_ground else np.float32(0.0)
+        line[:half] = line[columns : columns + half]
+        line[columns + half :] = line[half : 2 * half]
+        votes[:] = np.float32(0.0)
+        for k in range(2 * half + 1):
+            for column in range(columns):
+                votes[column] += line[column + k]
         for column in range(columns):
-            if cell_label[row, column] == GROUND_LABEL:
-                votes = 0
-                for k in range(2 * half + 1):
-                    votes += state[column + k]
-                if votes > 0:
-                    cell_label[row, column] = RAISED_LABEL
+            is_ground = cell_label[row, column] == GROUND_LABEL
+            if is_ground and votes[column] > np.float32(0.0):
+                cell_label[row, column] = RAISED_LABEL
 
 
 def _to_points(
