@@ -22,30 +22,36 @@ from offline_training.resizing import resize_image
 
 _log = logging.getLogger(__name__)
 
-# Weight of each group of features, whatever its number of columns. LiDAR geometry tells most;
-# colour separates what has one shape; position is a weak hint, so that a class is no place.
+# Weight of each group of features, whatever its number of columns. Height and size tell most;
+# shape and intensity vary with range; colour separates what has one shape; position is a weak
+# hint, so that a class is no place.
 GROUP_WEIGHTS = {
     'kind': 3.0,
-    'geometry': 1.0,
+    'size': 1.0,
+    'shape': 0.4,
+    'intensity': 0.4,
     'colour': 0.5,
-    'texture': 0.4,
+    'texture': 0.3,
     'position': 0.2,
     'backbone': 1.0,
 }
-# Proposal arrays used, and whether they are taken as log(1 + x): sizes differ by factors.
-GEOMETRY = {
-    'height_min': False,
-    'height_max': True,
-    'extent_long': True,
-    'extent_short': True,
-    'extent_vertical': True,
-    'planarity': False,
-    'linearity': False,
-    'scattering': False,
-    'normal_vertical': False,
-    'roughness': True,
-    'intensity_mean': False,
-    'intensity_std': False,
+# Proposal arrays by group; with a number c they are taken as log(c + x): they differ by factors.
+GEOMETRY: dict[str, dict[str, float | None]] = {
+    'size': {
+        'height_min': None,
+        'height_max': 1.0,
+        'extent_long': 0.3,
+        'extent_short': 0.3,
+        'extent_vertical': 0.3,
+    },
+    'shape': {
+        'planarity': None,
+        'linearity': None,
+        'scattering': None,
+        'normal_vertical': None,
+        'roughness': 0.02,
+    },
+    'intensity': {'intensity_mean': 3.0, 'intensity_std': 3.0},
 }
 # Tried in this order by `auto`, if their weights are on this machine already.
 BACKBONES = (
@@ -103,7 +109,7 @@ class Descriptor:
         mean, square = means[:, 0:3], means[:, 3:6]
         return {
             'kind': kinds(proposals),
-            'geometry': geometry(proposals),
+            **geometry(proposals),
             'colour': np.hstack([mean, np.sqrt(np.maximum(square - mean**2, 0.0))]),
             'texture': np.log1p(means[:, 6:-2]),
             'position': means[:, -2:],
@@ -121,14 +127,19 @@ def texture(lightness: NDArray[Any]) -> NDArray[np.float32]:
     return np.stack(layers, axis=-1)
 
 
-def geometry(proposals: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """Return the proposals' geometry, (P, 12) float32, NaN where a frame does not know it."""
+def geometry(proposals: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    """Return the proposals' geometry by group, each (P, D), NaN where a frame lacks an array."""
     unknown = np.full(len(proposals['id']), np.nan, np.float32)
-    columns = []
-    for name, logarithmic in GEOMETRY.items():
-        column = proposals.get(name, unknown).astype(np.float32)
-        columns.append(np.log1p(np.maximum(column, 0.0)) if logarithmic else column)
-    return np.stack(columns, axis=1)
+    groups = {}
+    for group, names in GEOMETRY.items():
+        columns = []
+        for name, offset in names.items():
+            column = proposals.get(name, unknown).astype(np.float32)
+            if offset is not None:
+                column = np.log(offset + np.maximum(column, 0.0))
+            columns.append(column)
+        groups[group] = np.stack(columns, axis=1)
+    return groups
 
 
 def kinds(proposals: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:

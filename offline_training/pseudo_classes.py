@@ -20,6 +20,7 @@ from offline_training.files import write_json, write_png
 from offline_training.frame_selection import parse_slice, select_frames
 from offline_training.gallery import write_galleries
 from offline_training.kmeans import kmeans, nearest
+from offline_training.tracks import follow
 from offline_training.training_set import IGNORE_LABEL
 
 PSEUDO_CLASSES_FOLDER = 'pseudo_classes'
@@ -131,6 +132,7 @@ def collect(
 ) -> SegmentTable:
     """Describe all segments of all frames; segments without a pixel are left out."""
     owner = [(number, frame) for number, drive in enumerate(drives) for frame in drive]
+    tracks = [track for drive in drives for track in drive_tracks(drive)]
     columns: dict[str, list[NDArray[Any]]] = {
         name: [] for name in ('frame', 'id', 'kind', 'pixels', 'drive', 'track', *_DESCRIBED)
     }
@@ -146,7 +148,7 @@ def collect(
             'frame': np.full(count, index),
             'drive': np.full(count, drive),
             'pixels': pixels[seen],
-            'track': proposals.get('track', np.full(count, -1)),
+            'track': tracks[index][seen],
             **{name: proposals[name] for name in ('id', 'kind')},
             **{name: proposals.get(name, np.full(count, np.nan)) for name in _DESCRIBED},
         }
@@ -162,6 +164,15 @@ def collect(
         features=stack(described),
         described={name: whole[name].astype(np.float32) for name in _DESCRIBED},
     )
+
+
+def drive_tracks(drive: Sequence[FrameRecord]) -> list[NDArray[np.int64]]:
+    """Return each frame's tracks: those recorded with its proposals, else those found now."""
+    proposals = [frame.proposals() for frame in drive]
+    if all('track' in rows for rows in proposals):
+        return [rows['track'].astype(np.int64) for rows in proposals]
+    recorded = [frame.record.get('T_odom_base') for frame in drive]
+    return follow(proposals, [None if pose is None else np.array(pose) for pose in recorded])
 
 
 def unique_tracks(drive: NDArray[np.integer], track: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -187,10 +198,17 @@ def cluster(
     """
     scaling = Scaling.learn({name: part[learned] for name, part in table.features.items()})
     values = scaling.apply(table.features)
+    weight = np.ones(len(values), np.float32)
     if parameters.follow_tracks:
         values = track_means(values, table.track)
+        # An object seen a hundred times is no hundred objects, nor is it one glimpse.
+        weight = track_lengths(table) ** -0.5
     clusters = kmeans(
-        values[learned], parameters.classes, parameters.seed, restarts=parameters.restarts
+        values[learned],
+        parameters.classes,
+        parameters.seed,
+        weight[learned],
+        parameters.restarts,
     )
     assigned, _ = nearest(values, clusters.centres)
     return assigned, clusters.inertia
@@ -201,6 +219,12 @@ def track_means(values: NDArray[np.float32], track: NDArray[np.int64]) -> NDArra
     count = np.bincount(track)
     sums = np.stack([np.bincount(track, column) for column in values.T], axis=1)
     return (sums / count[:, None])[track].astype(np.float32)
+
+
+def track_lengths(table: SegmentTable) -> NDArray[np.float32]:
+    """Return how many segments each segment's track has, (S,); 1 for ground and sky."""
+    length = np.bincount(table.track)[table.track].astype(np.float32)
+    return np.where(table.kind == KINDS.index('object'), length, 1.0).astype(np.float32)
 
 
 def write_pseudo_labels(

@@ -73,13 +73,13 @@ def test_the_descriptor_sees_colour_texture_geometry_and_kind():
     assert groups['colour'][0, 1] > 50 > abs(groups['colour'][1, 1])  # red in Lab's a
     assert groups['texture'][1, 0] > groups['texture'][0, 0]
     assert groups['kind'].tolist() == [[1, 0, 0], [0, 1, 0]]
-    column = list(features.GEOMETRY).index('height_max')
-    assert groups['geometry'][:, column] == pytest.approx(np.log1p([1.5, 0.1]))
-    assert np.isnan(groups['geometry'][:, 0]).all()  # this frame has no height_min
+    column = list(features.GEOMETRY['size']).index('height_max')
+    assert groups['size'][:, column] == pytest.approx(np.log1p([1.5, 0.1]))
+    assert np.isnan(groups['size'][:, 0]).all()  # this frame has no height_min
 
 
 def test_unknown_geometry_counts_as_usual():
-    groups = {'geometry': np.array([[1.0, np.nan], [3.0, np.nan], [np.nan, np.nan]], np.float32)}
+    groups = {'size': np.array([[1.0, np.nan], [3.0, np.nan], [np.nan, np.nan]], np.float32)}
 
     values = Scaling.learn(groups).apply(groups)
 
@@ -90,8 +90,8 @@ def test_unknown_geometry_counts_as_usual():
 
 def test_units_do_not_matter():
     random = np.random.default_rng(0)
-    metres = {'geometry': random.random((50, 3)).astype(np.float32)}
-    mixed = {'geometry': metres['geometry'] * np.array([1, 1000, 1e-3], np.float32)}
+    metres = {'size': random.random((50, 3)).astype(np.float32)}
+    mixed = {'size': metres['size'] * np.array([1, 1000, 1e-3], np.float32)}
 
     a, b = Scaling.learn(metres).apply(metres), Scaling.learn(mixed).apply(mixed)
 
