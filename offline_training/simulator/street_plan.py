@@ -75,7 +75,7 @@ class StreetPlan:
 def make_street_plan(rng: np.random.Generator, count: int = 4) -> StreetPlan:
     """Draw a plan with `count` by `count` intersections, its middle at the origin."""
     xs, ys = (np.append(0.0, np.cumsum(rng.uniform(58, 92, count - 1))) for _ in 'xy')
-    xs, ys = xs - np.float64(xs.mean()), ys - np.float64(ys.mean())
+    xs, ys = xs - xs.mean(), ys - ys.mean()
     half_x, half_y = (np.where(rng.random(count) < 0.75, 3.5 + PARKING_WIDTH, 3.5) for _ in 'xy')
     edges_x = _edges(xs, half_x)
     edges_y = _edges(ys, half_y)

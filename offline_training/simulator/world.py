@@ -17,7 +17,7 @@ from offline_training.simulator.terrain import Terrain
 from offline_training.simulator.town import Town
 from offline_training.simulator.traffic import STEP_S, Traffic
 
-_VEHICLES, _CYCLISTS, _WALKERS = 22, 5, 60
+_VEHICLES, _CYCLISTS, _WALKERS = 22, 7, 110
 _EGO_LENGTH = 4.6
 _REACH = 170.0  # metres: movers farther away are not looked for
 _LONGEST_SHADOW = 30.0

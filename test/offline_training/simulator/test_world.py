@@ -59,8 +59,8 @@ def test_sparse_shadows_are_those_of_every_pixel(world: World) -> None:
     facing = (hits.normal @ world.sun > 0) & (hits.instance > 0)
     every = facing & world.sunlit(points.astype(np.float32), 0.5)
     sparse = sunlight(world, rays, hits, (108, 192), 0.5)
-    assert 0.05 < every[facing].mean() < 0.95, 'no edge of shadow in view: choose another instant'
-    assert (sparse == every)[facing].mean() > 0.985
+    assert 0.03 < every[facing].mean() < 0.97, 'no edge of shadow in view: choose another instant'
+    assert (sparse == every)[facing].mean() > 0.995
 
 
 def test_same_seed_same_town_another_seed_another(world: World) -> None:
