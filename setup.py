@@ -81,7 +81,6 @@ setup(
         'console_scripts': [
             'drive-segment = drive_segment_ros.cli:main',
             'proposals_node = drive_segment_ros.nodes.proposals_node:main',
-            'bag_player = drive_segment_ros.nodes.bag_player:main',
         ],
     },
     zip_safe=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 import pickle
 import time
@@ -18,17 +17,15 @@ from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import (
     BagError,
     CalibrationError,
-    CloudError,
     DatasetError,
     DriveSegmentError,
 )
 from drive_segment_ros.parameters import parameter, to_flat
 from drive_segment_ros.perception.calibration import load_calibration
 from drive_segment_ros.perception.cameras import CameraModel
-from drive_segment_ros.perception.clouds import cloud_from_message
-from drive_segment_ros.perception.projection import view_times
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.ros.bags import BagReader, default_type_store
+from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.frame_builder import FrameParameters
 from offline_training import frame_job, recording
 from offline_training.frame_job import Outcome, Setup
@@ -198,10 +195,7 @@ class _Extraction:
             DriveSegmentError: if nothing comes of it, or the disk is full.
         """
         matcher = Matcher(self._params.sync)
-        offset_s = self._params.sync.fixed_offset_s
-        if offset_s is None:
-            offset_s = self._camera_offset_s()
-        matcher.set_offset(self._sensors.camera, offset_s)
+        matcher.set_offset(self._sensors.camera, self._camera_offset_s())
         setup = pickle.dumps(Setup(self._params, self._transforms, self._options.preview))
         drops: Counter[str] = Counter()
         failures: dict[str, str] = {}
@@ -256,19 +250,15 @@ class _Extraction:
         return first_camera_info(self._reader, self._sensors.info)
 
     def _camera_offset_s(self) -> float:
-        """Return what to add to image stamps: the LiDAR sees the camera's view at another time.
-
-        Taken from the first sweep that has points there, and 0 where points carry no time.
-        """
-        for message in itertools.islice(self._reader.messages([self._sensors.lidar]), 10):
-            try:
-                sweep = self._reader.deserialize(message.raw, recording.POINT_CLOUD)
-                times = view_times(cloud_from_message(sweep), self._model, self._T_camera_lidar)
-            except CloudError:
-                continue
-            if times is not None:
-                return -times[1]
-        return 0.0
+        """Return what to add to image stamps, found as the live nodes find it."""
+        params = self._params
+        offset = CameraOffset(params.sync.fixed_offset_s, self._transforms, params)
+        info = default_type_store().deserialize_cdr(self._first_info, recording.CAMERA_INFO)
+        for message in self._reader.messages([self._sensors.lidar]):
+            if offset.value_s is not None:
+                break
+            offset.look(info, self._reader.deserialize(message.raw, recording.POINT_CLOUD))
+        return offset.value_s or 0.0
 
     def _drive_info(self) -> dict[str, Any]:
         """Return the content of `drive.json`."""

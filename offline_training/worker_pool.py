@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from drive_segment_ros.errors import DependencyError, DriveSegmentError
+from drive_segment_ros.memory import keep_freed_memory
 
 Job = TypeVar('Job')
 Result = TypeVar('Result')
@@ -98,6 +99,7 @@ def _be_a_worker() -> None:
     """Leave Ctrl+C to the parent, and the other cores to the other workers."""
     import cv2
 
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
 

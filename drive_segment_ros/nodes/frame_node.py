@@ -9,7 +9,6 @@ from typing import Any
 from sensor_msgs.msg import CameraInfo, PointCloud2
 
 from drive_segment_ros.dataset.frame import Frame
-from drive_segment_ros.nodes.camera_offset import CameraOffset
 from drive_segment_ros.nodes.frame_pipeline import (
     FramePipeline,
     LiveTrajectory,
@@ -21,6 +20,7 @@ from drive_segment_ros.nodes.statistics import FlowStatistics
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, Status, summarise
 from drive_segment_ros.ros.frame_builder import BuiltFrame, FrameBuilder, FrameParameters
 from drive_segment_ros.ros.node_parameters import NodeParameters

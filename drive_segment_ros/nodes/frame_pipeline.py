@@ -21,12 +21,12 @@ from drive_segment_ros.errors import (
     DriveSegmentError,
     ImageError,
 )
-from drive_segment_ros.nodes.camera_offset import CameraOffset
 from drive_segment_ros.nodes.statistics import FlowStatistics
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.synchronisation import Matcher, Pair
+from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.synchronizer import stamp_ns
 from drive_segment_ros.ros.worker import Worker
 

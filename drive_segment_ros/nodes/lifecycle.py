@@ -16,6 +16,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from drive_segment_ros.errors import DriveSegmentError
+from drive_segment_ros.memory import keep_freed_memory
 from drive_segment_ros.ros.diagnostics import ERROR, OK, Diagnostics, Status
 from drive_segment_ros.ros.qos import FollowingSubscription
 
@@ -191,6 +192,7 @@ class ManagedNode(LifecycleNode):
 
 def spin(node_class: Callable[[], ManagedNode], arguments: list[str] | None = None) -> None:
     """Run one node until it is interrupted or ROS shuts down: an executable's `main`."""
+    keep_freed_memory()
     rclpy.init(args=arguments)
     try:
         node = node_class()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.errors import DriveSegmentError, ParameterError
+from drive_segment_ros.memory import keep_freed_memory
 
 # Node -> module and class; imported when asked for, as rclpy is not everywhere.
 NODES = {'proposals': ('drive_segment_ros.nodes.proposals_node', 'ProposalsNode')}
@@ -94,6 +95,7 @@ def live(
     # ROS's own handlers would end the context before the node could be deactivated.
     arguments = options.ros_arguments()
     try:
+        keep_freed_memory()
         rclpy.init(args=arguments, context=context, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as err:  # rcl's own error class is not public
         raise ParameterError(' '.join(str(err).split())) from err

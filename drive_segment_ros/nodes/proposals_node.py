@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 
 from drive_segment_ros.nodes.frame_node import FrameNode, FrameNodeParameters
 from drive_segment_ros.nodes.lifecycle import spin
-from drive_segment_ros.perception.overlay import draw_segments, kinds_by_id, palette
+from drive_segment_ros.perception.overlay import draw_segments, palette
 from drive_segment_ros.ros.frame_builder import BuiltFrame
 from drive_segment_ros.ros.images import compressed_message, image_message
 from drive_segment_ros.ros.point_cloud2 import coloured_points, point_cloud2
@@ -52,9 +52,7 @@ class ProposalsNode(FrameNode):
 
 def _overlay(built: BuiltFrame) -> NDArray[np.uint8]:
     """Return the image with its segments over it."""
-    proposals = built.frame.proposals
-    colours = palette(kinds_by_id(proposals['id'], proposals['kind']))
-    return draw_segments(built.image, built.frame.segment, colours)
+    return draw_segments(built.image, built.label_image, palette(built.sweep.kind()))
 
 
 def _coloured_cloud(built: BuiltFrame) -> PointCloud2:

@@ -43,16 +43,9 @@ def palette(kind: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return colours
 
 
-def kinds_by_id(ids: NDArray[np.integer], kind: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a frame's proposal kinds indexed by id: (max id + 1,) uint8, as `palette` takes."""
-    table = np.zeros(int(ids.max(initial=0)) + 1, np.uint8)
-    table[ids] = kind
-    return table
-
-
 def draw_segments(
     image: NDArray[np.uint8],
-    segment: NDArray[np.uint16],
+    segment: NDArray[np.integer],
     colours: NDArray[np.uint8],
     opacity: float = 0.55,
 ) -> NDArray[np.uint8]:
@@ -60,8 +53,8 @@ def draw_segments(
 
     Args:
         image: (H, W, 3) uint8 BGR of any size; it is brought to the segment image's.
-        segment: (h, w) uint16 proposal ids; 0 leaves the image as it is.
-        colours: (P + 1, 3) uint8 BGR per id, from `palette`.
+        segment: (h, w) labels or proposal ids; 0 leaves the image as it is.
+        colours: (P, 3) uint8 BGR per label, from `palette`.
         opacity: of the segments' insides, 0 to 1.
 
     Returns:
@@ -101,7 +94,7 @@ def draw_points(
             image[rows[inside], columns[inside]] = colours[inside]
 
 
-def _borders(segment: NDArray[np.uint16]) -> NDArray[np.uint8]:
+def _borders(segment: NDArray[np.integer]) -> NDArray[np.uint8]:
     """Return a mask of the segments' pixels whose right or lower neighbour has another id."""
     border = np.zeros(segment.shape, np.uint8)
     border[:, :-1] |= segment[:, :-1] != segment[:, 1:]

@@ -30,12 +30,6 @@ def test_all_ground_has_one_colour_and_no_object_has_it():
     assert not (colours[3:] == colours[1]).all(axis=1).any()
 
 
-def test_kinds_by_id_leaves_gaps_as_objects():
-    kinds = overlay.kinds_by_id(np.array([2, 5], np.uint16), np.array([GROUND, SKY], np.uint8))
-    assert kinds.tolist() == [0, 0, GROUND, 0, 0, SKY]
-    assert overlay.kinds_by_id(np.zeros(0, np.uint16), np.zeros(0, np.uint8)).tolist() == [0]
-
-
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.0, 1.0))
 def test_unknown_pixels_keep_the_image_and_the_input_is_not_touched(seed, opacity):
