@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from drive_segment_ros.errors import CloudError
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception import ground
-from drive_segment_ros.perception.beams import find_beams
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.clustering import cluster
 from drive_segment_ros.perception.density import density_clusters
@@ -163,6 +162,9 @@ def find_proposals(
     if params.method == 'dbscan':
         ring = None
     elif ring is None:
+        # SciPy takes a third of the package's import time, and most clouds number their beams.
+        from drive_segment_ros.perception.beams import find_beams
+
         table = find_beams([cloud])
         if table is not None:
             ring, axis = table.ring(cloud), table.axis
