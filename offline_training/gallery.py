@@ -62,11 +62,13 @@ def tile(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]
     across = max(width, height * TILE_WIDTH / TILE_HEIGHT, 24.0) * (1.0 + _CONTEXT)
     down = across * TILE_HEIGHT / TILE_WIDTH
     x, y = left + width / 2 - across / 2, top + height / 2 - down / 2
-    columns = np.clip(np.arange(int(x), int(x + across)), 0, mask.shape[1] - 1)
-    rows = np.clip(np.arange(int(y), int(y + down)), 0, mask.shape[0] - 1)
-    cut = image[np.ix_(rows, columns)]
-    inside = mask[np.ix_(rows, columns)]
-    shown = np.where(inside[..., None], cut, cut // 3)
+    columns, rows = np.arange(int(x), int(x + across)), np.arange(int(y), int(y + down))
+    in_columns = (columns >= 0) & (columns < mask.shape[1])
+    in_rows = (rows >= 0) & (rows < mask.shape[0])
+    cells = np.ix_(np.clip(rows, 0, mask.shape[0] - 1), np.clip(columns, 0, mask.shape[1] - 1))
+    shown = np.where(mask[cells][..., None], image[cells], image[cells] // 3)
+    # Beyond the image's edge there is nothing to show.
+    shown[~np.logical_and.outer(in_rows, in_columns)] = 0
     return resize_image(shown, TILE_HEIGHT, TILE_WIDTH)
 
 

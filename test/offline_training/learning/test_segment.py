@@ -1,0 +1,140 @@
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from drive_segment_ros.errors import ImageError
+from offline_training.baseline import BaselineParameters, make_baseline
+from offline_training.checkpoints import save_model
+from offline_training.classes import default_classes, palette
+from offline_training.evaluate import evaluate
+from offline_training.image_sources import images_in, names_of
+from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
+from offline_training.prediction import NetworkPredictor, load_predictor, window_starts
+from offline_training.segment import segment
+
+CONFIGURATION = NetworkConfiguration(3, 32, 48, 32, depth=1, heads=2)
+
+
+@pytest.fixture
+def run(tmp_path):
+    torch.manual_seed(0)
+    save_model(tmp_path / 'run/student/model.safetensors', Segmenter(CONFIGURATION), {})
+    return tmp_path / 'run'
+
+
+def write_image(path, height=40, width=60, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.random.default_rng(seed).integers(0, 255, (height, width, 3)).astype(np.uint8)
+    cv2.imwrite(str(path), cv2.blur(image, (9, 9)))
+
+
+def test_a_folder_of_mixed_sizes_dotted_names_and_a_broken_file(run, tmp_path):
+    write_image(tmp_path / 'in/a.b.c.png', 40, 60)
+    write_image(tmp_path / 'in/deep/d.jpg', 33, 47)
+    write_image(tmp_path / 'in/same.jpg')
+    write_image(tmp_path / 'in/same.png')
+    (tmp_path / 'in/broken.png').write_text('no image')
+    cv2.imwrite(str(tmp_path / 'in/grey16.png'), np.full((20, 30), 30000, np.uint16))
+
+    report = segment(run, [tmp_path / 'in'], tmp_path / 'out')
+
+    assert report['images'] == 5
+    assert len(report['skipped']) == 1
+    assert 'broken.png' in report['skipped'][0]
+    for kind in ('label', 'color', 'overlay', 'confidence'):
+        written = {
+            str(p.relative_to(tmp_path / 'out' / kind))
+            for p in (tmp_path / 'out' / kind).rglob('*.png')
+        }
+        assert written == {'a.b.c.png', 'deep/d.png', 'same.jpg.png', 'same.png.png', 'grey16.png'}
+    label = cv2.imread(str(tmp_path / 'out/label/deep/d.png'), cv2.IMREAD_UNCHANGED)
+    color = cv2.imread(str(tmp_path / 'out/color/deep/d.png'))
+    assert label.shape == (33, 47)
+    assert label.dtype == np.uint8
+    assert (color[..., ::-1] == palette(default_classes(3))[label]).all()
+
+
+def test_a_video_and_several_inputs(run, tmp_path):
+    writer = cv2.VideoWriter(
+        str(tmp_path / 'drive.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48)
+    )
+    for value in (50, 100, 150):
+        writer.write(np.full((48, 64, 3), value, np.uint8))
+    writer.release()
+    write_image(tmp_path / 'one.png')
+
+    report = segment(run, [tmp_path / 'drive.avi', tmp_path / 'one.png'], tmp_path / 'out')
+
+    assert report['images'] == 4
+    assert (tmp_path / 'out/label/drive.avi/drive/000002.png').exists()
+    assert (tmp_path / 'out/label/one.png/one.png').exists()
+
+
+def test_a_bag(run, tmp_path, real_bag):
+    skipped = []
+    images = images_in(real_bag, skipped)
+
+    name, image = next(images)
+
+    assert name == 'camera/front/image_raw/compressed/1557539956450180054'
+    assert image.shape == (1080, 1920, 3)
+    assert skipped == []
+
+
+def test_nothing_readable_is_an_error(run, tmp_path):
+    (tmp_path / 'broken.png').write_text('no image')
+
+    with pytest.raises(ImageError, match=r'broken\.png'):
+        segment(run, [tmp_path / 'broken.png'], tmp_path / 'out')
+    with pytest.raises(ImageError, match='does not exist'):
+        segment(run, [tmp_path / 'missing'], tmp_path / 'out')
+
+
+def test_names_keep_their_dots_and_stay_apart(tmp_path):
+    files = [tmp_path / name for name in ('a.b.png', 'c.png', 'c.jpg', 'd/c.png')]
+
+    assert names_of(files, tmp_path) == ['a.b', 'c.png', 'c.jpg', 'd/c']
+
+
+@pytest.mark.parametrize(('length', 'window'), [(32, 32), (64, 32), (70, 32), (96, 32)])
+def test_windows_cover_everything_and_overlap_by_half_at_least(length, window):
+    starts = window_starts(length, window)
+
+    assert starts[0] == 0
+    assert starts[-1] + window == length
+    assert all(b - a <= window / 2 for a, b in itertools.pairwise(starts))
+
+
+def test_zoom_one_is_the_network_itself_and_zoom_two_sees_more(run):
+    predictor = load_predictor(run)
+    image = np.random.default_rng(0).integers(0, 255, (32, 48, 3)).astype(np.uint8)
+    network = Segmenter(CONFIGURATION).eval()
+    close = NetworkPredictor(network, default_classes(3), zoom=2)
+
+    prediction = NetworkPredictor(network, default_classes(3)).predict(image)
+
+    rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None] / 255.0
+    with torch.no_grad():
+        probability = network.scores(rgb)[0].softmax(dim=0)
+    assert (prediction.label == probability.argmax(dim=0).numpy()).all()
+    assert np.abs(prediction.confidence / 255.0 - probability.max(dim=0)[0].numpy()).max() < 0.01
+    assert close.predict(image).label.shape == (64, 96)
+    assert predictor.predict(image).label.shape == (32, 48)
+
+
+def test_the_baseline_is_a_model_like_any_other(painted_drive, tmp_path):
+    truth = tmp_path / 'truth'
+    truth.mkdir()
+    for stamp, answer in painted_drive.truth.items():
+        cv2.imwrite(str(truth / f'{stamp}.png'), answer)
+    make_baseline(
+        painted_drive.dataset, tmp_path / 'baseline', BaselineParameters(classes=6, width=112)
+    )
+
+    scores = evaluate(tmp_path / 'baseline', painted_drive.dataset / 'painted/image', truth)
+
+    assert scores['k'] == 6
+    assert scores['many_to_one']['accuracy'] > 80.0
