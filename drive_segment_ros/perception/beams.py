@@ -1,177 +1,270 @@
-"""The beams of a spinning LiDAR, found in a cloud that does not name them."""
+"""The beams of a spinning LiDAR, found in clouds that do not name them."""
 
 from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
+from drive_segment_ros.perception.beam_origin import SweepSample
 from drive_segment_ros.perception.clouds import PointCloud
 
-_RESOLUTION = np.radians(0.01)
-# A cloud moved to one instant, or a frame beside the optical centre: where a beam seems to start
-# strays by this much, which turns near returns away from their beam's elevation.
-_ORIGIN_SPREAD = 0.15
-_SHARPNESS = np.radians(0.02)
-_SECTORS = 24
-_ROUNDS = 6
-_SAMPLE = 24_000
+_SAMPLE = 9_000
+# Fewer points show no beams; nearer ones come from the vehicle itself.
+_MIN_POINTS, _MIN_RANGE = 400, 1.0
+_MIN_BEAMS, _MAX_BEAMS = 8, 160
+# Two beams of any sensor are further apart than this.
+_MIN_SPACING = math.radians(0.07)
+_RESOLUTION = math.radians(0.005)
+# How blurred a beam is (rad), and how uncertain the origin (m, horizontally and vertically) before
+# and after the sensor's path was fitted.
+_SHARP = math.radians(0.015)
+_BEFORE, _GROWING, _AFTER = (0.04, 0.01), (0.02, 0.01), (0.01, 0.003)
+# Frames lie up to a few centimetres below or above the optical centre (m).
+_HEIGHTS = (0.0, -0.02, 0.02, -0.04, 0.04)
+# A valley this much lower than the peaks beside it separates two beams.
+_VALLEY = 1.25
+# The path is fitted to this part of the sweep first, then to ever longer ones.
+_START, _GROWTH = 0.08, 1.35
+# How many points count as one measurement, before and after all beams are known.
+_CAUTIOUS, _CONFIDENT = 30.0, 0.1
+# Points that lie within the middle half of their beam's share of elevations: half of them by
+# chance, nearly all where there are beams.
+_MIN_SHARE = 0.85
 
 
-def find_beams(cloud: PointCloud) -> tuple[NDArray[np.int32], int] | None:
-    """Number the beams of a sweep, the highest 0.
+@dataclasses.dataclass(frozen=True)
+class BeamTable:
+    """A sensor's beams.
 
-    Elevations form a histogram with one peak a beam. The peaks are found from far returns, then
-    every sector of azimuth gets a small correction (tilt of the axis, and a shifted origin, whose
-    effect fades with range), fitted and applied in turns.
+    Attributes:
+        elevation: (B,) float64, rad above the plane of rotation, the highest first.
+        axis: the spin axis: which coordinate of the cloud, 0, 1 or 2.
+    """
+
+    elevation: NDArray[np.float64]
+    axis: int
+
+    def ring(self, cloud: PointCloud) -> NDArray[np.int32]:
+        """Number the points of a cloud by their nearest beam.
+
+        Returns:
+            (N,) int32, 0 for the highest beam, -1 for points at the origin or not finite.
+        """
+        a, b, c = (np.ascontiguousarray(v, np.float32) for v in _about_axis(cloud, self.axis))
+        # Halfway in elevation, compared as sines: no arc function a point.
+        halfway = np.sin((self.elevation[1:] + self.elevation[:-1]) * 0.5).astype(np.float32)
+        cells = np.linspace(-1.0, 1.0, 4097, dtype=np.float32)
+        first = np.searchsorted(-halfway, -cells[1:], side='left').astype(np.int32)
+        return _nearest(a, b, c, halfway, first)
+
+
+def find_beams(clouds: Sequence[PointCloud]) -> BeamTable | None:
+    """Find a sensor's beams in its sweeps; one suffices, more sharpen the result.
+
+    Elevations pile up at the beams once every point is seen from where it was measured. So peaks
+    and the sensor's path through the cloud's frame are found in turns, from a part of the sweep
+    near its stamp, where the path is short, outwards to the whole. Neither `ring` nor the order of
+    points is used; point times are, for without them a path cannot be told.
 
     Args:
-        cloud: the sweep; its `ring` and order are not used.
+        clouds: sweeps of one sensor.
 
     Returns:
-        ring: (N,) int32, -1 for points that are not finite.
-        axis: the spin axis, 0, 1 or 2.
-        None if the cloud has no beams (a solid-state sensor, or merged clouds).
+        The beams, or None if the clouds have none: a solid-state sensor, merged clouds.
     """
-    best: tuple[float, int, NDArray, NDArray, NDArray, NDArray, NDArray] | None = None
-    for axis in (2, 0, 1):
-        azimuth, elevation, distance, valid = _spherical(cloud, axis)
-        beams, share = _peaks(elevation, distance)
-        if len(beams) >= 4 and (best is None or share > best[0] + 0.1):
-            best = (share, axis, beams, azimuth, elevation, distance, valid)
-    if best is None or best[0] < 0.7:
+    fullest = max(clouds, key=len, default=None)
+    axis = _spin_axis(fullest) if fullest is not None else None
+    if axis is None:
         return None
-    _, axis, beams, azimuth, elevation, distance, valid = best
-    beams, offsets = _fit(beams, azimuth, elevation, distance)
-    corrected = elevation - _correction(offsets, azimuth, elevation, distance)
-    ring = np.full(len(cloud), -1, np.int32)
-    ring[valid] = len(beams) - 1 - _nearest(beams, corrected)
-    return ring, axis
+    samples = [_sample(cloud, axis) for cloud in clouds]
+    samples = [_focused(sample) for sample in samples if len(sample) >= _MIN_POINTS]
+    elevation = np.concatenate([sample.elevation for sample in samples])
+    spread = np.concatenate([_spread(sample, len(sample), _AFTER) for sample in samples])
+    beams = _recentred(_peaks(elevation, spread), elevation)
+    if len(beams) > _MAX_BEAMS or _share(beams, elevation) < _MIN_SHARE:
+        return None
+    return BeamTable(beams[::-1].copy(), axis)
 
 
-def _spherical(
-    cloud: PointCloud, axis: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return azimuth, elevation (rad) and range (m) of the finite points, and which they are."""
+def _about_axis(cloud: PointCloud, axis: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Return the coordinates cyclically permuted so that the spin axis comes third."""
     coordinates = (cloud.x, cloud.y, cloud.z)
-    a, b, c = (
-        np.asarray(coordinates[k % 3], np.float64) for k in (axis + 1, axis + 2, axis)
-    )
+    return coordinates[(axis + 1) % 3], coordinates[(axis + 2) % 3], coordinates[axis]
+
+
+def _sample(cloud: PointCloud, axis: int) -> SweepSample:
+    step = max(1, len(cloud) // _SAMPLE)
+    a, b, c = (np.asarray(v[::step], np.float64) for v in _about_axis(cloud, axis))
     distance = np.sqrt(a * a + b * b + c * c)
-    valid = np.isfinite(distance) & (distance > 0.5)
-    a, b, c, distance = a[valid], b[valid], c[valid], distance[valid]
-    return np.arctan2(b, a), np.arcsin(c / distance), distance, valid
+    good = np.isfinite(distance) & (distance > _MIN_RANGE)
+    time = np.zeros(len(a))
+    if cloud.time is not None:
+        time = np.asarray(cloud.time[::step], np.float64)
+        good &= np.isfinite(time)
+    a, b, c, time = a[good], b[good], c[good], time[good]
+    span = float(np.ptp(time)) if len(time) else 0.0
+    if span > 0.0:
+        # Times count from the stamp, to which a driver moves its points if it moves them.
+        time = (time - np.clip(0.0, time.min(), time.max())) / span
+        order = np.argsort(np.abs(time), kind='stable')
+        a, b, c, time = a[order], b[order], c[order], time[order]
+    return SweepSample(a, b, c, time, timed=span > 0.0)
 
 
-def _peaks(
-    elevation: NDArray[np.float64], distance: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], float]:
-    """Return the beams' elevations, ascending, and the share of points that lie on one."""
-    if len(elevation) < 500:
-        return np.empty(0), 0.0
-    spread = np.hypot(_SHARPNESS, _ORIGIN_SPREAD * np.abs(np.sin(elevation)) / distance)
-    low = elevation.min() - 0.05
-    size = int((elevation.max() + 0.05 - low) / _RESOLUTION) + 1
-    where = ((elevation - low) / _RESOLUTION).astype(np.int64)
-    density = np.zeros(size)
-    # Each point is spread by its own uncertainty; a few classes of width stand for all.
-    edges = _SHARPNESS * 1.5 ** np.arange(1, 14)
-    kind = np.searchsorted(edges, spread)
-    for k in range(min(kind.max() + 1, len(edges))):
-        histogram = np.bincount(where[kind == k], minlength=size).astype(np.float64)
-        if histogram.any():
-            density += gaussian_filter1d(histogram, edges[k] / 1.2 / _RESOLUTION, truncate=3.0)
+def _spin_axis(cloud: PointCloud) -> int | None:
+    """Return the coordinate about which elevations pile up most, None for too few points."""
+    sample = _sample(cloud, 2)
+    if len(sample) < _MIN_POINTS:
+        return None
+    count = _first(sample)
+    shares = {}
+    for axis in (2, 0, 1):
+        turned = sample.about(axis)
+        _raise(turned, count)
+        elevation = turned.elevation[:count]
+        beams = _supported(_peaks(elevation, _spread(turned, count, _BEFORE)), elevation)
+        shares[axis] = _share(beams, elevation)
+    return max(shares, key=lambda axis: shares[axis])
+
+
+def _first(sample: SweepSample) -> int:
+    return max(_MIN_POINTS, int(_START * len(sample))) if sample.timed else len(sample)
+
+
+def _focused(sample: SweepSample) -> SweepSample:
+    """Fit the sensor's path to a sweep."""
+    count, origin, rounds = _first(sample), _BEFORE, 4
+    _raise(sample, count)
+    while count < len(sample):
+        _refine(sample, count, origin, rounds, _CAUTIOUS)
+        count, origin, rounds = int(count * _GROWTH), _GROWING, 2
+        sample.correct(min(count, len(sample)))
+    _refine(sample, len(sample), origin, 3, _CAUTIOUS)
+    _refine(sample, len(sample), _AFTER, 3, _CONFIDENT)
+    return sample
+
+
+def _refine(
+    sample: SweepSample, count: int, origin: tuple[float, float], rounds: int, caution: float
+) -> None:
+    beams = _peaks(sample.elevation[:count], _spread(sample, count, origin))
+    for _ in range(rounds if len(beams) >= _MIN_BEAMS else 0):
+        beams = sample.refine(beams, count, caution)
+
+
+def _raise(sample: SweepSample, count: int) -> None:
+    """Start the beams at the height from which elevations pile up most."""
+    sample.path[2] = max(_HEIGHTS, key=lambda height: _contrast(sample, count, height))
+    sample.correct(count)
+
+
+def _contrast(sample: SweepSample, count: int, height: float) -> float:
+    """Return how sharply elevations pile up if the beams start at a height, metres."""
+    sample.path[2] = height
+    sample.correct(count)
+    elevation = sample.elevation[:count]
+    density = _density(elevation, _spread(sample, count, _BEFORE), *_bins(elevation))
+    return float(np.sum(density**2))
+
+
+def _bins(elevation: NDArray[np.float64]) -> tuple[float, int]:
+    """Return the lower edge of the first bin of elevation, rad, and how many there are."""
+    low = float(elevation.min()) - 0.03
+    return low, int((float(elevation.max()) + 0.03 - low) / _RESOLUTION) + 1
+
+
+def _spread(sample: SweepSample, count: int, origin: tuple[float, float]) -> NDArray[np.float64]:
+    """Return how far points may lie off their beam, rad: the more the nearer they are."""
+    horizontal, vertical = origin
+    sine = np.sin(sample.elevation[:count])
+    square = (horizontal * sine) ** 2 + vertical**2 * (1.0 - sine * sine)
+    return np.sqrt(_SHARP**2 + square / sample.range[:count] ** 2)
+
+
+def _peaks(elevation: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the modes of the points' density, ascending, each point as wide as its spread."""
+    low, size = _bins(elevation)
+    density = _density(elevation, spread, low, size)
     peaks, _ = find_peaks(
-        density,
-        height=0.02 * np.percentile(density[density > 0], 99),
-        distance=max(1, int(np.radians(0.08) / _RESOLUTION)),
-        prominence=0.1 * np.percentile(density[density > 0], 50),
+        # The floor is a hundredth of a single sharp point: one point far off makes no valley.
+        np.log(density + 0.01 * 0.75 / (2.2 * _SHARP / _RESOLUTION)),
+        prominence=math.log(_VALLEY),
+        distance=max(1, int(_MIN_SPACING / _RESOLUTION)),
     )
-    if len(peaks) < 4 or len(peaks) > 160:
-        return np.empty(0), 0.0
-    beams = low + (peaks + 0.5) * _RESOLUTION
-    error = np.abs(elevation - beams[_nearest(beams, elevation)])
-    # On a beam: within a quarter of the way to the next one, where chance would put half.
-    spacing = np.gradient(beams)[_nearest(beams, elevation)]
-    return beams, float(np.mean(error < 0.25 * spacing))
+    return low + (peaks + 0.5) * _RESOLUTION
 
 
-def _nearest(beams: NDArray[np.float64], elevation: NDArray[np.float64]) -> NDArray[np.int64]:
+def _nearest_beam(beams: NDArray[np.float64], elevation: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.searchsorted((beams[1:] + beams[:-1]) * 0.5, elevation)
 
 
-def _design(
-    elevation: NDArray[np.float64], distance: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return how elevation answers to tilt, to a raised and to an advanced origin, (N, 3)."""
-    return np.stack(
-        [np.ones_like(elevation), np.cos(elevation) / distance, -np.sin(elevation) / distance], 1
-    )
+def _supported(beams: NDArray[np.float64], elevation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Drop peaks that a few stray points made."""
+    if len(beams) == 0:
+        return beams
+    count = np.bincount(_nearest_beam(beams, elevation), minlength=len(beams))
+    return beams[count >= max(5.0, 2e-4 * len(elevation))]
 
 
-def _correction(
-    offsets: NDArray[np.float64],
-    azimuth: NDArray[np.float64],
-    elevation: NDArray[np.float64],
-    distance: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return what a sector's tilt and origin add to each point's elevation, rad."""
-    # Linear between the sectors' centres: the vehicle moves steadily through a sweep.
-    position = (azimuth + np.pi) / (2 * np.pi) * _SECTORS - 0.5
-    left = np.floor(position).astype(np.int64)
-    weight = position - left
-    blend = (
-        offsets[left % _SECTORS] * (1 - weight)[:, None]
-        + offsets[(left + 1) % _SECTORS] * weight[:, None]
-    )
-    # A sweep begins and ends at one azimuth, half a turn of driving apart: no blending there.
-    return np.einsum('nk,nk->n', _design(elevation, distance), blend)
+def _recentred(beams: NDArray[np.float64], elevation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the supported beams, each at the robust mean of its points."""
+    beams = _supported(beams, elevation)
+    for _ in range(3 if len(beams) else 0):
+        beam = _nearest_beam(beams, elevation)
+        error = elevation - beams[beam]
+        weight = 1.0 / (1.0 + (error / _SHARP) ** 2)
+        total = np.bincount(beam, weight, len(beams))
+        beams = beams + np.bincount(beam, weight * error, len(beams)) / np.maximum(total, 1e-9)
+    return beams
 
 
-def _fit(
-    beams: NDArray[np.float64],
-    azimuth: NDArray[np.float64],
-    elevation: NDArray[np.float64],
-    distance: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the beams' elevations and (SECTORS, 3) corrections that fit them best."""
-    step = max(1, len(azimuth) // _SAMPLE)
-    azimuth, elevation, distance = azimuth[::step], elevation[::step], distance[::step]
-    sector = np.clip(
-        ((azimuth + np.pi) / (2 * np.pi) * _SECTORS).astype(np.int64), 0, _SECTORS - 1
-    )
-    design = _design(elevation, distance)
-    # Priors: a tilt of 0.1 deg, an origin 0.1 m up or down and 0.5 m along.
-    prior = np.diag((np.radians(0.02) / np.array([np.radians(0.1), 0.1, 0.5])) ** 2)
-    offsets = np.zeros((_SECTORS, 3))
-    for _ in range(_ROUNDS):
-        corrected = elevation - _correction(offsets, azimuth, elevation, distance)
-        beam = _nearest(beams, corrected)
-        residual = elevation - beams[beam]
-        error = corrected - beams[beam]
-        weight = 1.0 / (1.0 + (error / np.radians(0.03)) ** 2)
-        for s in range(_SECTORS):
-            near = [sector == t % _SECTORS for t in (s,)][0]
-            if near.sum() < 50:
-                continue
-            A = design[near] * weight[near, None]
-            offsets[s] = np.linalg.solve(
-                A.T @ design[near] + prior, A.T @ residual[near]
-            )
-        corrected = elevation - _correction(offsets, azimuth, elevation, distance)
-        beams = _medians(_nearest(beams, corrected), corrected, beams)
-    return beams, offsets
+def _share(beams: NDArray[np.float64], elevation: NDArray[np.float64]) -> float:
+    """Return which share of points lies on a beam, 0 if there are too few beams."""
+    if len(beams) < _MIN_BEAMS:
+        return 0.0
+    beam = _nearest_beam(beams, elevation)
+    gap = np.diff(beams)
+    error = elevation - beams[beam]
+    spacing = np.where(error < 0.0, np.append(gap[:1], gap)[beam], np.append(gap, gap[-1:])[beam])
+    return float(np.mean(np.abs(error) < 0.25 * spacing))
 
 
-def _medians(
-    beam: NDArray[np.int64], value: NDArray[np.float64], previous: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    order = np.lexsort((value, beam))
-    counts = np.bincount(beam, minlength=len(previous))
-    middle = np.cumsum(counts) - counts + counts // 2
-    found = previous.copy()
-    full = counts > 0
-    found[full] = value[order][middle[full]]
-    return np.sort(found)
+@njit(cache=True, nogil=True)
+def _density(elevation, spread, low, size):
+    """Sum a parabolic kernel a point, less the wider it is, so that sharp points lead."""
+    density = np.zeros(size)
+    sharp = 2.2 * _SHARP / _RESOLUTION
+    for i in range(len(elevation)):
+        # Epanechnikov's kernel has this half width where its standard deviation is the spread.
+        half = 2.2 * spread[i] / _RESOLUTION
+        centre = (elevation[i] - low) / _RESOLUTION - 0.5
+        height = 0.75 * sharp / (half * half)
+        for j in range(max(0, math.ceil(centre - half)), min(size - 1, int(centre + half)) + 1):
+            u = (j - centre) / half
+            density[j] += height * (1.0 - u * u)
+    return density
+
+
+@njit(cache=True, nogil=True)
+def _nearest(a, b, c, halfway, first):
+    ring = np.empty(len(a), np.int32)
+    half = np.float32(0.5 * len(first))
+    for i in range(len(a)):
+        distance = math.sqrt(a[i] * a[i] + b[i] * b[i] + c[i] * c[i])
+        if not np.float32(0.0) < distance < np.float32(1e9):
+            ring[i] = -1
+            continue
+        sine = c[i] / distance
+        cell = min(max(int((sine + np.float32(1.0)) * half), 0), len(first) - 1)
+        # The table knows the beam at the cell's upper edge; at most a few lie in a cell.
+        row = first[cell]
+        while row < len(halfway) and sine < halfway[row]:
+            row += 1
+        ring[i] = row
+    return ring

@@ -1,0 +1,174 @@
+"""Where a sweep's beams start: the sensor's apparent path through the frame of its own cloud.
+
+A beam has one elevation only as seen from where it was fired. A cloud's frame may lie beside the
+sensor's optical centre, and a driver that moves every point to one instant leaves the centre on a
+path of half a metre and more: seen from the frame's origin, near returns stray by several beams.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+# What the path is made of: two tilts of the spin axis (rad), the centre's height and its two
+# horizontal coordinates (m).
+_TERMS = 5
+# How large these may be expected (standard deviations): as they are at the reference instant,
+# what a whole sweep adds to them, and how unevenly it does so. A car makes 3 m in a sweep. Its
+# height hardly bends in 0.1 s; left free, that bend could not be told from a shift of all beams.
+_EXPECTED = np.array(
+    [
+        [0.001, 0.001, 0.03, 0.1, 0.1],
+        [0.005, 0.005, 0.1, 1.0, 1.0],
+        [0.002, 0.002, 0.0001, 0.2, 0.2],
+    ]
+)
+# A beam's own sharpness (rad), and the surface a return may come from, beside the path (m).
+_SHARP, _BLUR = math.radians(0.01), 0.01
+
+
+@dataclasses.dataclass
+class SweepSample:
+    """Some points of a sweep, those nearest to the reference instant first.
+
+    Attributes:
+        a, b, c: (N,) float64, metres, the spin axis third.
+        time: (N,) float64, fractions of a sweep from the reference instant; zero if unknown.
+        timed: whether the times are known.
+        elevation: (N,) float64, rad, as seen from the path; valid after `correct`.
+        range: (N,) float64, metres, likewise.
+        path: (K * 5,) float64, the path's constant, linear and quadratic terms.
+    """
+
+    a: NDArray[np.float64]
+    b: NDArray[np.float64]
+    c: NDArray[np.float64]
+    time: NDArray[np.float64]
+    timed: bool
+    elevation: NDArray[np.float64] = dataclasses.field(init=False)
+    range: NDArray[np.float64] = dataclasses.field(init=False)
+    path: NDArray[np.float64] = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.elevation = np.empty(len(self.a))
+        self.range = np.empty(len(self.a))
+        # A sensor at rest in its frame, or one that moves in a way that only times can tell.
+        self.path = np.zeros(_TERMS * (3 if self.timed else 1))
+        self.correct(len(self.a))
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+    def about(self, axis: int) -> SweepSample:
+        """Return the same points with another coordinate as the spin axis (2 changes nothing)."""
+        turned = (self.a, self.b, self.c) * 2
+        a, b, c = turned[(axis + 1) % 3 : (axis + 1) % 3 + 3]
+        return SweepSample(a, b, c, self.time, self.timed)
+
+    def correct(self, count: int) -> None:
+        """Look at the first `count` points from where the path says they were measured."""
+        _correct(self.a, self.b, self.c, self.time, self.path, count, self.elevation, self.range)
+
+    def refine(
+        self, beams: NDArray[np.float64], count: int, caution: float
+    ) -> NDArray[np.float64]:
+        """Fit path and beams together to the first `count` points: one Gauss-Newton step.
+
+        Each point is drawn to its nearest beam, with Cauchy's weight so that points between beams
+        hardly count. The beams' elevations are eliminated from the normal equations, which finds
+        them and the path jointly however alike their effects are.
+
+        Args:
+            beams: (B,) float64, rad, ascending.
+            count: how many points to use; the path must have been applied to them (`correct`).
+            caution: how many points weigh as much as one independent measurement would. Large
+                while little of the turn is known, where a tilt is hard to tell from a shift of
+                all beams.
+
+        Returns:
+            (B,) float64, the beams' new elevations, ascending.
+        """
+        terms, size = len(self.path), len(beams)
+        square, right = np.zeros((terms, terms)), np.zeros(terms)
+        weight, slope, offset = np.zeros(size), np.zeros((size, terms)), np.zeros(size)
+        beam = np.searchsorted((beams[1:] + beams[:-1]) * 0.5, self.elevation[:count])
+        _accumulate(
+            self.a, self.b, self.c, self.time, self.path, self.elevation,
+            beam, beams, square, right, weight, slope, offset,
+        )  # fmt: skip
+        precision = caution / _EXPECTED.reshape(-1)[:terms] ** 2
+        step = np.linalg.solve(square + np.diag(precision), right - precision * self.path)
+        self.path = self.path + step
+        self.correct(count)
+        seen = weight > 0
+        moved = beams.copy()
+        moved[seen] += (offset[seen] - slope[seen] @ step) / weight[seen]
+        return np.sort(moved)
+
+
+@njit(cache=True, nogil=True)
+def _correct(a, b, c, time, path, count, elevation, distance):
+    for i in range(count):
+        tilt_a = tilt_b = height = origin_a = origin_b = 0.0
+        power = 1.0
+        for k in range(0, len(path), _TERMS):
+            tilt_a += power * path[k]
+            tilt_b += power * path[k + 1]
+            height += power * path[k + 2]
+            origin_a += power * path[k + 3]
+            origin_b += power * path[k + 4]
+            power *= time[i]
+        x, y, z = a[i] - origin_a, b[i] - origin_b, c[i] - height
+        level = math.sqrt(x * x + y * y)
+        distance[i] = math.sqrt(level * level + z * z)
+        elevation[i] = math.atan2(z, level) - (tilt_a * x + tilt_b * y) / max(level, 1e-9)
+
+
+@njit(cache=True, nogil=True)
+def _accumulate(a, b, c, time, path, elevation, beam, beams, square, right, weight, slope, offset):
+    """Sum the normal equations of the path's terms, the beams' own elevations eliminated."""
+    terms = len(path)
+    gradient = np.empty(terms)
+    for i in range(len(beam)):
+        height = origin_a = origin_b = 0.0
+        power = 1.0
+        for k in range(0, terms, _TERMS):
+            height += power * path[k + 2]
+            origin_a += power * path[k + 3]
+            origin_b += power * path[k + 4]
+            power *= time[i]
+        x, y, z = a[i] - origin_a, b[i] - origin_b, c[i] - height
+        level = max(math.sqrt(x * x + y * y), 1e-9)
+        square_range = level * level + z * z
+        j = beam[i]
+        error = elevation[i] - beams[j]
+        w = 1.0 / (_SHARP * _SHARP + _BLUR * _BLUR / square_range + error * error)
+        gradient[0] = x / level
+        gradient[1] = y / level
+        gradient[2] = level / square_range
+        gradient[3] = -z * x / (level * square_range)
+        gradient[4] = -z * y / (level * square_range)
+        for k in range(_TERMS, terms):
+            gradient[k] = gradient[k - _TERMS] * time[i]
+        weight[j] += w
+        offset[j] += w * error
+        for k in range(terms):
+            weighted = w * gradient[k]
+            slope[j, k] += weighted
+            right[k] += weighted * error
+            for m in range(k + 1):
+                square[k, m] += weighted * gradient[m]
+    for j in range(len(weight)):
+        if weight[j] > 0.0:
+            for k in range(terms):
+                mean = slope[j, k] / weight[j]
+                right[k] -= mean * offset[j]
+                for m in range(k + 1):
+                    square[k, m] -= mean * slope[j, m]
+    for k in range(terms):
+        for m in range(k):
+            square[m, k] = square[k, m]
