@@ -1,8 +1,9 @@
 """From labelled points in the image to labelled pixels.
 
-A camera sees many pixels for each LiDAR return. They are filled in three steps, surest first:
+A camera sees many pixels for each LiDAR return. They are filled in four steps, surest first:
 points are joined to lines where the LiDAR's geometry says what lies between them, superpixels
-take the proposal that dominates their points, and pixels next to a point take the point's.
+take the proposal that dominates their points, pixels next to a point take the point's, and what
+is still unknown takes that of ever coarser superpixels.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from drive_segment_ros.perception.projection import ProjectedPoints
 from drive_segment_ros.perception.proposals import FIRST_OBJECT_LABEL, RAISED_LABEL, SweepProposals
 from drive_segment_ros.perception.superpixels import felzenszwalb
 
+# Coarser superpixels, for what no return reached: facades above the highest beam, sky between
+# beams. They take part only where the fine ones and the returns themselves left a pixel unknown.
+_COARSER = (25.0, 100.0)
 # Lines are drawn as points this far apart; superpixels are larger.
 _SPACING = 3.0
 _MAX_LINE_POINTS = 64
@@ -40,7 +44,7 @@ class DensifyParameters:
     )
     scale: float = parameter(
         60.0,
-        'superpixel scale k of Felzenszwalb and Huttenlocher; small superpixels leak less',
+        'superpixel scale k of Felzenszwalb and Huttenlocher, the finest; small ones leak less',
         minimum=1.0,
         maximum=10000.0,
     )
@@ -55,9 +59,9 @@ class DensifyParameters:
         maximum=1.0,
     )
     radius: float = parameter(
-        4.0,
-        'pixels still unknown this near to a point take its proposal; the spacing of LiDAR '
-        'points at 960 px',
+        3.0,
+        'pixels still unknown this near to a point take its proposal; the distance between beams '
+        'of a 64-beam LiDAR at 960 px',
         unit='px',
         minimum=0.0,
         maximum=100.0,
@@ -171,13 +175,14 @@ def densify(
     Returns:
         (H, W) int32 labels, 0 where unknown.
     """
-    ((superpixels, count),) = felzenszwalb(
-        image_bgr, [params.scale], params.sigma, params.min_size
-    )
-    winner = vote(superpixels, count, u, v, label, params.purity)
-    segment = winner[superpixels]
+    scales = [params.scale * factor for factor in (1.0, *_COARSER)]
+    finest, *coarser = felzenszwalb(image_bgr, scales, params.sigma, params.min_size)
+    segment = vote(*finest, u, v, label, params.purity)[finest[0]]
     if params.radius > 0.0 and len(label):
         _fill_nearest(segment, u, v, label, params.radius)
+    for superpixels, count in coarser:
+        winner = vote(superpixels, count, u, v, label, params.purity)
+        _fill_unknown(segment, superpixels, winner)
     return segment
 
 
@@ -220,6 +225,15 @@ def _fill_nearest(
     name[nearest[row, column]] = label
     fill = (segment == 0) & (distance <= radius)
     segment[fill] = name[nearest[fill]]
+
+
+@njit(cache=True, nogil=True)
+def _fill_unknown(segment, superpixels, winner):
+    height, width = segment.shape
+    for row in range(height):
+        for column in range(width):
+            if segment[row, column] == 0:
+                segment[row, column] = winner[superpixels[row, column]]
 
 
 @njit(cache=True, nogil=True)
@@ -302,8 +316,9 @@ def _lines(cell, ranges, cell_label, index, u, v, label, feet_cell, feet_index, 
     out_label = np.empty(size, np.int32)
     n = 0
     for i in range(len(index)):
-        place[cell[index[i]]] = i
+        # A point without label has no cell, or lies behind the one that owns it.
         if label[i] > 0:
+            place[cell[index[i]]] = i
             out_u[n], out_v[n], out_label[n] = u[i], v[i], label[i]
             n += 1
     flat_range, flat_label = ranges.reshape(-1), cell_label.reshape(-1)
