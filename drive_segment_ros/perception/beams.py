@@ -14,7 +14,7 @@ from scipy.signal import find_peaks
 from drive_segment_ros.perception.beam_origin import SweepSample
 from drive_segment_ros.perception.clouds import PointCloud
 
-_SAMPLE = 9_000
+_SAMPLE = 10_000
 # Fewer points show no beams; nearer ones come from the vehicle itself.
 _MIN_POINTS, _MIN_RANGE = 400, 1.0
 _MIN_BEAMS, _MAX_BEAMS = 8, 160
