@@ -7,7 +7,6 @@ Peer: Open3D's DBSCAN on the same points, ground left out for it, in metres as i
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,9 +15,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+from drives import some_bag
 
 from drive_segment_ros.memory import keep_freed_memory
-from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.perception import clustering, ground, range_image, roughness
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
@@ -47,8 +46,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     """
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        real = _real_bag()
-        bag = real if real is not None else _simulated_bag(Path(folder))
+        bag, source = some_bag(Path(folder), duration_s=0.3)
         message, camera, T_camera_lidar, picture = _first_of(bag)
     params = ProposalParameters()
 
@@ -115,7 +113,7 @@ def run(quick: bool = False) -> dict[str, Any]:
             }
             for name, values in seconds.items()
         ],
-        'sweep': 'simulated' if real is None else 'real',
+        'sweep': source,
         'points': len(cloud),
     }
 
@@ -176,17 +174,3 @@ def _first_of(bag: Path) -> tuple[Any, CameraModel, np.ndarray, np.ndarray]:
     T_camera_lidar = tree.lookup(camera.frame_id, cloud.header.frame_id)
     picture = cv2.resize(decode_image(image), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     return cloud, camera, T_camera_lidar, picture
-
-
-def _simulated_bag(folder: Path) -> Path:
-    from offline_training.simulator import SimulatorParameters, simulate
-
-    bag = folder / 'bag'
-    simulate(bag, from_flat(SimulatorParameters, {'duration_s': 0.3}))
-    return bag
-
-
-def _real_bag() -> Path | None:
-    beside = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'pandaset_002_front'
-    bag = Path(os.environ.get('DRIVE_SEGMENT_DATA', beside)) / 'bag'
-    return bag if bag.is_dir() else None

@@ -6,12 +6,12 @@ sparse truth, without sky and without instances. Truth is read for scoring only.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from drives import real_drive
 
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.parameters import from_flat
@@ -52,7 +52,7 @@ def run(quick: bool = False) -> dict[str, Any]:
                         cameras[0] / 'instance',
                     )
                 )
-        real = _real_drive()
+        real = real_drive()
         if real is not None and not quick:
             results.append(
                 _scored(
@@ -83,9 +83,3 @@ def _scored(
         'images': report.images,
         **scores,
     }
-
-
-def _real_drive() -> Path | None:
-    beside = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'pandaset_002_front'
-    folder = Path(os.environ.get('DRIVE_SEGMENT_DATA', beside))
-    return folder if (folder / 'bag').is_dir() else None

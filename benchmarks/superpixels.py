@@ -7,14 +7,13 @@ beside the repository), or a drawn one where there is no drive; the result says 
 from __future__ import annotations
 
 import importlib.util
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from drives import real_drive
 from rosbags.highlevel import AnyReader
 
 from drive_segment_ros.perception.superpixels import felzenszwalb
@@ -108,11 +107,10 @@ def _result(name: str, seconds: np.ndarray, reference: np.ndarray, peer: bool) -
 
 def _first_picture_of_the_drive() -> np.ndarray | None:
     """Return the real drive's first image at 960x540, or None where there is no drive."""
-    beside = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'pandaset_002_front'
-    bag = Path(os.environ.get('DRIVE_SEGMENT_DATA', beside)) / 'bag'
-    if not bag.is_dir():
+    drive = real_drive()
+    if drive is None:
         return None
-    with AnyReader([bag]) as reader:
+    with AnyReader([drive / 'bag']) as reader:
         cameras = [c for c in reader.connections if c.msgtype.endswith('CompressedImage')]
         connection, _, raw = next(iter(reader.messages(cameras)))
         message: Any = reader.deserialize(raw, connection.msgtype)

@@ -543,6 +543,7 @@ def _benchmark(suite: str) -> Callable[[bool], dict[str, Any]]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    sys.path.insert(0, str(folder))  # benchmarks share modules among themselves
     spec.loader.exec_module(module)
     return module.run
 
