@@ -14,6 +14,8 @@ from drive_segment_ros.errors import CloudError
 _FIELD_TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 8: 'f8'}
 _TIME_FIELDS = ('t', 'time', 'timestamp', 'time_stamp', 'timeStamp', 'offset_time', 'time_offset')
 _RING_FIELDS = ('ring', 'channel', 'line', 'row', 'laser_id')
+# More lasers than any sensor has; larger numbers in a `ring` field are something else.
+_MAX_RING = 1023
 _INTENSITY_FIELDS = ('intensity', 'i', 'reflectivity', 'signal')
 
 
@@ -83,6 +85,8 @@ def structured_view(message: Any) -> NDArray[np.void]:
         formats.append(base if field.count <= 1 else f'({field.count},){base}')
         offsets.append(field.offset)
     step = message.point_step
+    if step == 0:
+        raise CloudError('the point cloud has point_step 0; check the driver')
     try:
         dtype = np.dtype(
             {'names': names, 'formats': formats, 'offsets': offsets, 'itemsize': step}
@@ -178,9 +182,11 @@ def relative_time(values: NDArray[Any], stamp_ns: int) -> NDArray[np.floating] |
     for scale in (1.0, 1e-3, 1e-6, 1e-9):
         if not 0.005 <= span * scale <= 1.5:
             continue
-        if max(abs(float(low)), abs(float(high))) * scale < 10.0:
+        # Of a clock that began with the drive, absolute times are small as well.
+        early, late = (abs(float(low) * scale - origin) for origin in (0.0, stamp_ns * 1e-9))
+        if early <= min(late, 10.0):
             return values if scale == 1.0 else values * scale
-        if abs(float(low) * scale - stamp_ns * 1e-9) < 10.0:
+        if late < 10.0:
             # Subtracted in integers where the message has them: float64 keeps only 240 ns.
             if values.dtype.kind in 'iu':
                 ticks = round(1e-9 / scale * stamp_ns) if scale != 1e-9 else stamp_ns
@@ -206,8 +212,8 @@ def _beam_numbers(points: NDArray[np.void], name: str | None) -> NDArray[np.inte
         return None
     ring = _native(points[name])
     if ring.dtype.kind == 'f':
-        ring = np.nan_to_num(ring, nan=-1.0).astype(np.int32)
+        ring = np.where(np.isfinite(ring), ring, -1.0).clip(-1.0, _MAX_RING + 1.0).astype(np.int32)
     # A driver that leaves the field at zero for every point has no beams to offer.
-    if len(ring) == 0 or ring.min() == ring.max():
+    if len(ring) == 0 or ring.min() == ring.max() or ring.max() > _MAX_RING:
         return None
     return ring
