@@ -552,6 +552,8 @@ def _print_results(results: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    usual = ('name', 'median_s', 'p95_s', 'best_s', 'runs', 'peer', 'ratio')
     table = Table('benchmark', 'median ms', 'p95 ms', 'runs', 'ratio')
     for result in results:
         table.add_row(
@@ -559,9 +561,29 @@ def _print_results(results: list[dict[str, Any]]) -> None:
             f'{result["median_s"] * 1e3:.2f}',
             f'{result["p95_s"] * 1e3:.2f}',
             str(result['runs']),
-            '' if result['ratio'] is None else f'{result["ratio"]:.2f}',
+            _cell(result['ratio']),
         )
-    Console().print(table)
+    console.print(table)
+    for result in results:
+        further = [
+            f'{key} {_cell(value)}'
+            for key, value in result.items()
+            if key not in usual and not isinstance(value, dict) and value is not None
+        ]
+        if further:
+            console.print(f'{result["name"]}: {", ".join(further)}')
+        if 'per_class' in result:
+            columns = list(next(iter(result['per_class'].values())))
+            classes = Table('class', *columns, title=f'{result["name"]}, %')
+            for name, scores in result['per_class'].items():
+                classes.add_row(name, *(_cell(scores[column]) for column in columns))
+            console.print(classes)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ''
+    return f'{value:.2f}' if isinstance(value, float) else str(value)
 
 
 def _print_checks(checks: list[Any]) -> None:
