@@ -54,23 +54,39 @@ def cluster(
     """
     tan2 = np.float32(math.tan(math.radians(beta_deg)) ** 2)
     tan2_grazing = np.float32(math.tan(math.radians(grazing_beta_deg)) ** 2)
+    cos2 = np.float32(math.cos(math.radians(straightness_deg)) ** 2)
+    step = np.float32(max_step)
     x, y, z = xyz
-    along, up = _links(x, y, z, ranges, kind, tan2, tan2_grazing, np.float32(max_step))
-    return _components(
-        x,
-        y,
-        z,
+    kind = np.where(ranges > 0, kind, np.uint8(0))
+    along, up = _links(x, y, z, ranges, kind, tan2, tan2_grazing, step)
+    _strengthen(along, up, *_bends(x, y, z, ranges, cos2))
+    label, parent, used = _join_neighbours(kind, along, up)
+    # What is left are returns next to empty cells.
+    empty = ranges == 0
+    beside = np.roll(empty, 1, axis=1)
+    # Links at the ends of rows may go straight on only across them.
+    beside[:, [0, 1, -1]] = True
+    beside[1:] |= empty[:-1]
+    doubtful = np.flatnonzero((kind != 0) & beside)
+    _join_doubtful(
+        doubtful,
+        x.reshape(-1),
+        y.reshape(-1),
+        z.reshape(-1),
         ranges,
-        kind,
-        along,
-        up,
+        kind.reshape(-1),
+        label.reshape(-1),
+        parent,
+        along.reshape(-1),
+        up.reshape(-1),
         tan2,
         tan2_grazing,
-        np.float32(math.cos(math.radians(straightness_deg)) ** 2),
-        np.float32(max_step),
+        cos2,
+        step,
         gap_rows,
         gap_columns,
     )
+    return _numbered(label, parent, used)
 
 
 @njit(cache=True, nogil=True, inline='always')
@@ -114,6 +130,55 @@ def _links(x, y, z, ranges, kind, tan2, tan2_grazing, max_step):
     return along, up
 
 
+@njit(cache=True, nogil=True)
+def _bends(x, y, z, ranges, cos2):
+    """Return where the line through a return and its neighbours is straight: in rows, in columns.
+
+    Neighbours across the ends of rows are left to `_join_doubtful`.
+    """
+    beams, columns = ranges.shape
+    along = np.zeros((beams, columns), np.uint8)
+    up = np.zeros((beams, columns), np.uint8)
+    for row in range(beams):
+        for c in range(1, columns - 1):
+            a, b = c - 1, c + 1
+            full = (ranges[row, a] > 0) & (ranges[row, c] > 0) & (ranges[row, b] > 0)
+            along[row, c] = full & _is_straight(
+                x[row, c] - x[row, a], y[row, c] - y[row, a], z[row, c] - z[row, a],
+                x[row, b] - x[row, c], y[row, b] - y[row, c], z[row, b] - z[row, c], cos2,
+            )  # fmt: skip
+    for row in range(1, beams - 1):
+        a, b = row - 1, row + 1
+        for c in range(columns):
+            full = (ranges[a, c] > 0) & (ranges[row, c] > 0) & (ranges[b, c] > 0)
+            up[row, c] = full & _is_straight(
+                x[row, c] - x[a, c], y[row, c] - y[a, c], z[row, c] - z[a, c],
+                x[b, c] - x[row, c], y[b, c] - y[row, c], z[b, c] - z[row, c], cos2,
+            )  # fmt: skip
+    return along, up
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _is_straight(ux, uy, uz, vx, vy, vz, cos2):
+    dot = ux * vx + uy * vy + uz * vz
+    norms = (ux * ux + uy * uy + uz * uz) * (vx * vx + vy * vy + vz * vz)
+    return (dot > np.float32(0.0)) & (dot * dot > cos2 * norms)
+
+
+@njit(cache=True, nogil=True)
+def _strengthen(along, up, straight_along, straight_up):
+    """Make weak links strong where the line goes straight on at either end."""
+    beams, columns = along.shape
+    for row in range(beams):
+        for c in range(1, columns):
+            more = (along[row, c] == 1) & (straight_along[row, c] | straight_along[row, c - 1])
+            along[row, c] += np.uint8(more)
+    for row in range(1, beams):
+        for c in range(columns):
+            more = (up[row, c] == 1) & (straight_up[row, c] | straight_up[row - 1, c])
+            up[row, c] += np.uint8(more)
+
+
 @njit(cache=True, nogil=True, inline='always')
 def _find(parent, i):
     while parent[i] != i:
@@ -124,11 +189,12 @@ def _find(parent, i):
 
 @njit(cache=True, nogil=True, inline='always')
 def _union(parent, i, j):
+    """Join two components and return their root, the smaller of the two."""
     a, b = _find(parent, i), _find(parent, j)
-    if a < b:
-        parent[b] = a
-    elif b < a:
-        parent[a] = b
+    root = min(a, b)
+    parent[a] = root
+    parent[b] = root
+    return root
 
 
 @njit(cache=True, nogil=True, inline='always')
@@ -136,11 +202,9 @@ def _straight(x, y, z, ranges, a, b, c, cos2):
     """Return whether the line from a to b goes on to c, if there is a return at all."""
     if ranges[c] == np.float32(0.0):
         return False
-    ux, uy, uz = x[b] - x[a], y[b] - y[a], z[b] - z[a]
-    vx, vy, vz = x[c] - x[b], y[c] - y[b], z[c] - z[b]
-    dot = ux * vx + uy * vy + uz * vz
-    norms = (ux * ux + uy * uy + uz * uz) * (vx * vx + vy * vy + vz * vz)
-    return dot > np.float32(0.0) and dot * dot > cos2 * norms
+    return _is_straight(
+        x[b] - x[a], y[b] - y[a], z[b] - z[a], x[c] - x[b], y[c] - y[b], z[c] - z[b], cos2
+    )
 
 
 @njit(cache=True, nogil=True, inline='always')
@@ -152,74 +216,87 @@ def _goes_on(x, y, z, ranges, i, j, before, after, cos2):
 
 
 @njit(cache=True, nogil=True)
-def _components(
-    x, y, z, ranges, kind, along, up, tan2, tan2_grazing, cos2, max_step, gap_rows, gap_columns
-):
-    beams, columns = ranges.shape
-    cells = beams * columns
-    x, y, z, flat = x.reshape(-1), y.reshape(-1), z.reshape(-1), ranges.reshape(-1)
-    kinds, along, up = kind.reshape(-1), along.reshape(-1), up.reshape(-1)
-    # A cell takes the label of the one before it or above it; where both have one, the labels
-    # are the same component. There are far fewer labels than cells, so their tree stays in cache.
-    label = np.zeros(cells, np.int32)
-    parent = np.empty(cells + 1, np.int32)
+def _join_neighbours(kind, along, up):
+    """Label cells by their strong links: (B, W) labels, their forest, and how many there are.
+
+    A cell takes the label of the one before it or above it; where both have one, the labels are
+    the same component. There are far fewer labels than cells, so their forest stays in cache.
+    """
+    beams, columns = kind.shape
+    label = np.zeros((beams, columns), np.int32)
+    parent = np.zeros(beams * columns + 1, np.int32)
     used = 0
     for row in range(beams):
+        own = 0
         for column in range(columns):
-            i = row * columns + column
-            if kinds[i] == 0:
+            if kind[row, column] == 0:
                 continue
-            own = 0
-            j, strength = i - 1, along[i]
-            if column > 0 and flat[j] == np.float32(0.0):
-                for _ in range(min(gap_columns, column) - 1):
-                    j -= 1
-                    if flat[j] > np.float32(0.0):
-                        if kinds[j] == kinds[i]:
-                            strength = _strength(
-                                x[i], y[i], z[i], x[j], y[j], z[j],
-                                flat[i], flat[j], tan2, tan2_grazing,
-                            )  # fmt: skip
-                        break
-            if strength == 1:
-                before = j - 1 if j % columns > 0 else j - 1 + columns
-                after = i + 1 if column + 1 < columns else i + 1 - columns
-                if _goes_on(x, y, z, flat, i, j, before, after, cos2):
-                    strength = 2
-            if strength == 2:
-                own = label[j]
-            j, strength = i - columns, up[i]
-            if row > 0 and flat[j] == np.float32(0.0):
-                for _ in range(min(gap_rows, row) - 1):
-                    j -= columns
-                    if flat[j] > np.float32(0.0):
-                        if kinds[j] == kinds[i] and abs(flat[i] - flat[j]) <= max_step:
-                            strength = _strength(
-                                x[i], y[i], z[i], x[j], y[j], z[j],
-                                flat[i], flat[j], tan2, tan2_grazing,
-                            )  # fmt: skip
-                        break
-            if strength == 1:
-                # Beyond the first and last row the cell itself stands in: no line goes on there.
-                before = j - columns if j >= columns else j
-                after = i + columns if i + columns < cells else i
-                if _goes_on(x, y, z, flat, i, j, before, after, cos2):
-                    strength = 2
-            if strength == 2:
+            above = label[row - 1, column] if up[row, column] == 2 else 0
+            if along[row, column] != 2:
+                own = above
                 if own == 0:
-                    own = label[j]
-                elif own != label[j]:
-                    _union(parent, own, label[j])
-            if own == 0:
-                used += 1
-                own = used
-                parent[own] = own
-            label[i] = own
-    for row in range(beams):
-        _close_row(
-            x, y, z, flat, kinds, label, parent, row * columns, columns, gap_columns, tan2,
-            tan2_grazing, cos2,
-        )  # fmt: skip
+                    used += 1
+                    own = used
+                    parent[own] = own
+            elif above != 0 and above != own:
+                own = _union(parent, own, above)
+            label[row, column] = own
+    return label, parent, used
+
+
+@njit(cache=True, nogil=True)
+def _join_doubtful(
+    cells, x, y, z, ranges, kind, label, parent, along, up, tan2, tan2_grazing, cos2, max_step,
+    gap_rows, gap_columns,
+):  # fmt: skip
+    """Join cells by links that need a closer look: across empty cells and the ends of rows."""
+    beams, columns = ranges.shape
+    flat = ranges.reshape(-1)
+    for i in cells:
+        row, column = i // columns, i % columns
+        start = row * columns
+        # Along the row; columns wrap.
+        j, strength = i - 1 if column > 0 else start + columns - 1, along[i]
+        if strength < 2 and (column == 0 or flat[j] == np.float32(0.0)):
+            gap = 1
+            while gap < gap_columns and flat[j] == np.float32(0.0):
+                j = j - 1 if j > start else start + columns - 1
+                gap += 1
+            if kind[j] == kind[i]:
+                strength = _strength(
+                    x[i], y[i], z[i], x[j], y[j], z[j], flat[i], flat[j], tan2, tan2_grazing
+                )
+        if strength == 1:
+            before = j - 1 if j > start else start + columns - 1
+            after = i + 1 if column + 1 < columns else start
+            if _goes_on(x, y, z, flat, i, j, before, after, cos2):
+                strength = 2
+        if strength == 2:
+            _union(parent, label[i], label[j])
+        # Up the column.
+        j, strength = i - columns, up[i]
+        if strength < 2 and row > 0 and flat[j] == np.float32(0.0):
+            gap = 1
+            while gap < min(gap_rows, row) and flat[j] == np.float32(0.0):
+                j -= columns
+                gap += 1
+            if kind[j] == kind[i] and abs(flat[i] - flat[j]) <= max_step:
+                strength = _strength(
+                    x[i], y[i], z[i], x[j], y[j], z[j], flat[i], flat[j], tan2, tan2_grazing
+                )
+        if strength == 1:
+            # Beyond the first and last row the cell itself stands in: no line goes on there.
+            before = j - columns if j >= columns else j
+            after = i + columns if row + 1 < beams else i
+            if _goes_on(x, y, z, flat, i, j, before, after, cos2):
+                strength = 2
+        if strength == 2:
+            _union(parent, label[i], label[j])
+
+
+@njit(cache=True, nogil=True)
+def _numbered(label, parent, used):
+    """Return labels of components, 1..count, and the count."""
     number = np.zeros(used + 1, np.int32)
     count = 0
     for k in range(1, used + 1):
@@ -230,26 +307,7 @@ def _components(
             number[k] = count
         else:
             number[k] = number[root]
-    for i in range(cells):
-        label[i] = number[label[i]]
-    return label.reshape(beams, columns), count
-
-
-@njit(cache=True, nogil=True)
-def _close_row(
-    x, y, z, flat, kinds, label, parent, start, columns, gap_columns, tan2, tan2_grazing, cos2
-):
-    """Join the first return of a row to the last one, if they are near enough: columns wrap."""
-    first, last = 0, columns - 1
-    while first < gap_columns and flat[start + first] == np.float32(0.0):
-        first += 1
-    while last > first and flat[start + last] == np.float32(0.0):
-        last -= 1
-    if first + columns - last > gap_columns or first >= last:
-        return
-    i, j = start + first, start + last
-    if kinds[i] == 0 or kinds[i] != kinds[j]:
-        return
-    strength = _strength(x[i], y[i], z[i], x[j], y[j], z[j], flat[i], flat[j], tan2, tan2_grazing)
-    if strength == 2 or (strength == 1 and _goes_on(x, y, z, flat, i, j, j - 1, i + 1, cos2)):
-        _union(parent, label[i], label[j])
+    flat = label.reshape(-1)
+    for i in range(len(flat)):
+        flat[i] = number[flat[i]]
+    return label, count

@@ -37,9 +37,9 @@ def rough_cells(
     """
     deviation, weight = _deviation(ranges, excluded, np.float32(_LARGEST))
     total, count = (_box(a, half_width, half_height) for a in (deviation, weight))
-    rough = ((total > np.float32(threshold) * count) & (count >= 3)).astype(np.float32)
-    votes = _box(rough * weight, half_width + 1, half_height + 1)
-    return votes > np.float32(0.5) * _box(weight, half_width + 1, half_height + 1)
+    rough = (total > np.float32(threshold) * count) & (count >= 3)
+    votes = np.where(rough, weight, -weight)
+    return _box(votes, half_width + 1, half_height + 1) > 0
 
 
 @njit(cache=True, nogil=True)
