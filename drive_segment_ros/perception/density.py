@@ -18,7 +18,7 @@ def density_clusters(
     1 % of the range counts like 0.57 degrees.
 
     Args:
-        points: (N, 3) float32, metres, origin at the sensor, ground left out.
+        points: (N, 3) float32, metres, origin at the sensor, third axis up, ground left out.
         radius_deg: the neighbourhood, degrees.
         min_neighbours: points that make a neighbourhood dense.
 
@@ -48,11 +48,13 @@ def density_clusters(
 def sight_coordinates(points: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return unit-free coordinates in which distance is angle or relative range, (N, 3).
 
-    The direction's unit vector scaled by log range would bend; here each point lies on its own
-    ray at the logarithm of its range, far enough out for arcs to be straight.
+    Azimuth has to begin somewhere: in the widest gap between the points, so that it cuts nothing.
     """
     p = points.astype(np.float64)
     distance = np.maximum(np.linalg.norm(p, axis=1), 1e-3)
     azimuth = np.arctan2(p[:, 1], p[:, 0])
+    in_turn = np.sort(azimuth)
+    start = in_turn[np.argmax(np.diff(in_turn, prepend=in_turn[-1] - 2.0 * np.pi))]
+    azimuth = np.where(azimuth < start, azimuth + 2.0 * np.pi, azimuth) - (start + np.pi)
     elevation = np.arcsin(np.clip(p[:, 2] / distance, -1.0, 1.0))
     return np.stack([azimuth * np.cos(elevation), elevation, np.log(distance)], 1)

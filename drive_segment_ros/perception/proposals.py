@@ -15,7 +15,7 @@ from drive_segment_ros.perception import ground
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.clustering import cluster
 from drive_segment_ros.perception.density import density_clusters
-from drive_segment_ros.perception.range_image import RangeImage, range_image
+from drive_segment_ros.perception.range_image import RangeImage, range_image, spin_axis
 from drive_segment_ros.perception.roughness import rough_cells
 
 KINDS = ('object', 'ground', 'sky')
@@ -158,26 +158,17 @@ def find_proposals(
     """
     if len(cloud) == 0:
         raise CloudError(f'the cloud in frame {cloud.frame_id!r} has no points')
-    ring, axis = cloud.ring, None
-    if params.method == 'dbscan':
-        ring = None
-    elif ring is None:
-        # SciPy takes a third of the package's import time, and most clouds number their beams.
-        from drive_segment_ros.perception.beams import find_beams
-
-        table = find_beams([cloud])
-        if table is not None:
-            ring, axis = table.ring(cloud), table.axis
-        elif params.method == 'range_image':
-            raise CloudError(
-                f'no beams found in the cloud in frame {cloud.frame_id!r}; '
-                'use proposals.method auto or dbscan'
-            )
-    found = (
-        _by_density(cloud, params, up)
-        if ring is None
-        else _by_beams(cloud, range_image(cloud, ring, axis=axis), params, up)
-    )
+    beams = None if params.method == 'dbscan' else _beams(cloud)
+    if beams is not None:
+        ring, axis = beams
+        found = _by_beams(cloud, range_image(cloud, ring, axis=axis), params, up)
+    elif params.method == 'range_image':
+        raise CloudError(
+            f'no beams found in the cloud in frame {cloud.frame_id!r}; '
+            'use proposals.method auto or dbscan'
+        )
+    else:
+        found = _by_density(cloud, params, up)
     if found.dropped == len(cloud):
         raise CloudError(
             f'all {len(cloud)} points in frame {cloud.frame_id!r} are NaN, infinite or at the '
@@ -186,16 +177,31 @@ def find_proposals(
     return found
 
 
+def _beams(cloud: PointCloud) -> tuple[NDArray[np.integer], int] | None:
+    """Return each point's beam and the spin axis, None for a cloud without beams."""
+    if cloud.ring is not None:
+        axis = spin_axis(cloud, cloud.ring)
+        if axis is not None:
+            return cloud.ring, axis
+    # SciPy takes a third of the package's import time, and most clouds number their beams.
+    from drive_segment_ros.perception.beams import find_beams
+
+    table = find_beams([cloud])
+    return None if table is None else (table.ring(cloud), table.axis)
+
+
 def _by_beams(
     cloud: PointCloud,
     image: RangeImage,
     params: ProposalParameters,
     up: NDArray[np.float64] | None,
 ) -> SweepProposals:
-    ranges = image.range
     if up is None:
         up = np.zeros(3)
-        up[image.axis] = _upward(ranges, image.elevation)
+        up[image.axis] = _upward(image.range, image.elevation)
+    if up[image.axis] < 0.0:
+        image = image.upside_down()
+    ranges = image.range
     # The image's coordinates have the spin axis last; gravity is turned alike.
     turned = np.roll(up, 2 - image.axis).astype(np.float32)
     height, distance = _split(image.xyz[0], image.xyz[1], image.xyz[2], ranges, turned)
@@ -233,23 +239,22 @@ def _by_density(
     norm = np.linalg.norm(points, axis=1)
     valid = np.isfinite(norm) & (norm > 0.05)
     kept = points[valid]
-    height = kept @ up.astype(np.float32)
-    flat_part = kept - height[:, None] * up.astype(np.float32)
     # Bearings about the vertical, from any horizontal direction.
     first = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
     first /= np.linalg.norm(first)
-    second = np.cross(up, first)
-    bearing = np.arctan2(flat_part @ second, flat_part @ first) + math.pi
+    level = kept @ np.stack([first, np.cross(up, first), up], 1).astype(np.float32)
+    height = np.ascontiguousarray(level[:, 2])
+    bearing = np.arctan2(level[:, 1], level[:, 0]) + math.pi
     sector = (bearing / (2.0 * math.pi) * ground.SECTORS).astype(np.int32) % ground.SECTORS
-    distance = np.linalg.norm(flat_part, axis=1).astype(np.float32)
+    distance = np.hypot(level[:, 0], level[:, 1])
     above = ground.height_above_ground(
         ground.LevelPoints(distance, height, sector), np.ones(len(kept), np.bool_)
     )
     # Without neighbouring beams there is no slope: whatever lies on the surface is ground.
     is_ground = (above < params.ground_height) & (above > ground.BELOW_GROUND)
     objects = above >= params.ground_height
-    clusters = density_clusters(kept[objects], radius_deg=params.dbscan_radius_deg)
-    sizes = np.bincount(clusters)
+    clusters = density_clusters(level[objects], radius_deg=params.dbscan_radius_deg)
+    sizes = np.bincount(clusters, minlength=1)
     keep = sizes >= params.min_points
     keep[0] = False
     renumber = np.zeros(len(sizes), np.int32)

@@ -13,6 +13,11 @@ from drive_segment_ros.perception.clouds import PointCloud
 
 # Cells narrower than this gain nothing and cost time; wider ones join neighbouring objects.
 _MIN_COLUMNS, _MAX_COLUMNS = 360, 4096
+# Beams are judged by this many points or more, and keep their elevation: at most this part of
+# the variance of all elevations remains within them.
+_MIN_POINTS, _MAX_WANDER = 32, 0.2
+# Beams whose steps are looked at.
+_BEAMS_TIMED = 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +31,8 @@ class RangeImage:
         range: (B, W) float32, metres, 0 where the cell is empty.
         cell: (N,) int32, row * W + column of each point of the cloud, -1 for points that are not
             finite, at the origin, or without a beam.
-        elevation: (B,) float32, radians, each beam's mean angle above the plane of rotation.
+        elevation: (B,) float32, radians, each beam's mean angle above the plane of rotation;
+            ascending for a sensor that hangs upside down.
         axis: which coordinate of the cloud (0, 1, 2) is the spin axis.
         dropped: points of the cloud without a cell.
     """
@@ -38,21 +44,29 @@ class RangeImage:
     axis: int
     dropped: int
 
+    def upside_down(self) -> RangeImage:
+        """Return the image with its rows in opposite order, for a sensor that hangs."""
+        return _reordered(self, np.arange(len(self.range))[::-1])
 
-def spin_axis(cloud: PointCloud, ring: NDArray[np.integer]) -> int:
+
+def spin_axis(cloud: PointCloud, ring: NDArray[np.integer]) -> int | None:
     """Return the coordinate (0, 1, 2) about which the beams turn.
 
-    Only about the true axis is a beam's elevation the same all the way round.
+    Only about the true axis is a beam's elevation the same all the way round. None if it is about
+    no axis: the lines of a solid-state sensor are numbered as well, but wander.
 
     Args:
         cloud: the sweep.
         ring: (N,) beam of each point.
     """
-    step = max(1, len(cloud) // 2048)
+    # Odd, so that a sweep stored column by column yields all of its beams.
+    step = max(1, len(cloud) // 2048) | 1
     points = np.stack([cloud.x[::step], cloud.y[::step], cloud.z[::step]], 1).astype(np.float32)
     beam = ring[::step]
     norm = np.linalg.norm(points, axis=1)
-    good = np.isfinite(norm) & (norm > 1.0)
+    good = np.isfinite(norm) & (norm > 1.0) & (beam >= 0)
+    if np.count_nonzero(good) < _MIN_POINTS:
+        return 2
     unit, beam = points[good] / norm[good, None], beam[good]
     count = np.maximum(np.bincount(beam), 1)
     spread = [
@@ -64,11 +78,13 @@ def spin_axis(cloud: PointCloud, ring: NDArray[np.integer]) -> int:
     ]
     # The usual axis wins unless another is clearly better, so that odd scenes cannot flip it.
     best = int(np.argmin(spread))
-    return best if spread[best] < 0.5 * spread[2] else 2
+    axis = best if spread[best] < 0.5 * spread[2] else 2
+    wanders = spread[axis] > _MAX_WANDER * len(unit) * np.var(unit[:, axis])
+    return None if wanders else axis
 
 
 def columns_per_turn(cloud: PointCloud, ring: NDArray[np.integer], axis: int = 2) -> int:
-    """Return the number of azimuth steps in one turn, from the spacing of one beam's points.
+    """Return the number of azimuth steps in one turn, from the spacing of some beams' points.
 
     Args:
         cloud: the sweep.
@@ -76,10 +92,16 @@ def columns_per_turn(cloud: PointCloud, ring: NDArray[np.integer], axis: int = 2
         axis: the spin axis.
     """
     a, b, _ = (_plain(values) for values in _about_axis(cloud, axis))
-    step = _azimuth_step(a, b, np.ascontiguousarray(ring, np.int32))
-    if step <= 0.0:
+    steps = []
+    for azimuth in _azimuths(a, b, np.ascontiguousarray(ring, np.int32), _BEAMS_TIMED):
+        gaps = np.diff(np.sort(azimuth[np.isfinite(azimuth)]))
+        # Two returns of one shot have the same azimuth.
+        gaps = gaps[gaps > 0.5 / _MAX_COLUMNS]
+        if len(gaps) > 8:
+            steps.append(np.partition(gaps, len(gaps) // 2)[len(gaps) // 2])
+    if not steps:
         return _MIN_COLUMNS
-    return int(np.clip(round(1.0 / step), _MIN_COLUMNS, _MAX_COLUMNS))
+    return int(np.clip(round(1.0 / float(np.median(steps))), _MIN_COLUMNS, _MAX_COLUMNS))
 
 
 def range_image(
@@ -89,14 +111,15 @@ def range_image(
 
     Args:
         cloud: the sweep; a beam number below 0 leaves a point out.
-        ring: (N,) beam of each point, 0 the highest or the lowest.
+        ring: (N,) beam of each point, numbered in any order.
         columns: azimuth steps in a turn; 0 finds them from the cloud.
-        axis: spin axis; None finds it.
+        axis: spin axis; None finds it, and takes the third if there is none.
     """
     beam = np.ascontiguousarray(ring, np.int32)
     beams = int(beam.max()) + 1 if len(beam) else 0
     if axis is None:
-        axis = spin_axis(cloud, beam)
+        found = spin_axis(cloud, beam)
+        axis = 2 if found is None else found
     if columns == 0:
         columns = columns_per_turn(cloud, beam, axis)
     a, b, c = (_plain(values) for values in _about_axis(cloud, axis))
@@ -105,11 +128,25 @@ def range_image(
     cell = np.empty(len(cloud), np.int32)
     dropped = _fill(a, b, c, beam, xyz, ranges, cell)
     elevation = _elevations(xyz, ranges)
-    if beams > 1 and elevation[0] < elevation[-1]:
-        # Row 0 is the highest beam, whichever end the driver counts from.
-        xyz, ranges, elevation = xyz[:, ::-1].copy(), ranges[::-1].copy(), elevation[::-1].copy()
-        _mirror(cell, beams, columns)
-    return RangeImage(xyz, ranges, cell, elevation, axis, dropped)
+    image = RangeImage(xyz, ranges, cell, elevation, axis, dropped)
+    # Row 0 is the highest beam, whichever end the driver counts from; some count as lasers fire.
+    order = np.argsort(-elevation, kind='stable')
+    return image if (order == np.arange(beams)).all() else _reordered(image, order)
+
+
+def _reordered(image: RangeImage, order: NDArray[np.intp]) -> RangeImage:
+    """Return the image with row `order[k]` as row k."""
+    columns = image.range.shape[1]
+    row, column = np.divmod(image.cell, columns)
+    cell = np.argsort(order).astype(np.int32)[row] * columns + column
+    return RangeImage(
+        np.ascontiguousarray(image.xyz[:, order]),
+        image.range[order],
+        np.where(image.cell < 0, np.int32(-1), cell).astype(np.int32),
+        image.elevation[order],
+        image.axis,
+        image.dropped,
+    )
 
 
 def _about_axis(cloud: PointCloud, axis: int) -> tuple[NDArray, NDArray, NDArray]:
@@ -124,12 +161,19 @@ def _plain(values: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def _elevations(xyz: NDArray[np.float32], ranges: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return each beam's mean elevation; beams without a return get their neighbours'."""
+    """Return each beam's mean elevation; beams without a return go on as their neighbours do."""
     found = _mean_elevations(xyz, ranges)
     known = np.flatnonzero(np.isfinite(found))
     if len(known) == 0:
         return np.zeros(len(ranges), np.float32)
-    return np.interp(np.arange(len(found)), known, found[known]).astype(np.float32)
+    rows = np.arange(len(found))
+    elevation = np.interp(rows, known, found[known])
+    # Beams that see nothing but sky keep their order, which equal elevations would lose.
+    for end, inner in (known[:2], known[-1:-3:-1]) if len(known) > 1 else ():
+        beyond = rows < end if end < inner else rows > end
+        step = (found[end] - found[inner]) / (end - inner)
+        elevation[beyond] = found[end] + (rows[beyond] - end) * step
+    return np.clip(elevation, -math.pi / 2, math.pi / 2).astype(np.float32)
 
 
 @njit(cache=True, nogil=True)
@@ -147,31 +191,32 @@ def _mean_elevations(xyz, ranges):
 
 
 @njit(cache=True, nogil=True)
-def _azimuth_step(x, y, ring):
-    """Return the median step of the fullest beam, as a fraction of a turn; 0 if there is none."""
-    count = np.zeros(max(ring.max() + 1, 1), np.int32)
+def _azimuths(x, y, ring, timed):
+    """Return the azimuths of some of the fuller beams, fractions of a turn, padded with NaN."""
+    beam = np.empty(len(ring), np.int32)
+    count = np.zeros(max(ring.max() + 1, 1) if len(ring) else 1, np.int32)
     for i in range(len(ring)):
-        if ring[i] >= 0:
-            count[ring[i]] += 1
-    # The fullest beam has the fewest gaps, so its median step is the sensor's.
-    fullest = np.argmax(count)
-    azimuth = np.empty(count[fullest], np.float32)
-    n = 0
-    for i in range(len(ring)):
-        if ring[i] == fullest and math.isfinite(x[i] + y[i]):
-            azimuth[n] = _turn_fraction(x[i], y[i])
-            n += 1
-    if n < 16:
-        return 0.0
-    return float(np.median(np.diff(np.sort(azimuth[:n]))))
-
-
-@njit(cache=True, nogil=True)
-def _mirror(cell: NDArray[np.int32], beams: int, columns: int) -> None:
-    for i in range(len(cell)):
-        if cell[i] >= 0:
-            row = cell[i] // columns
-            cell[i] += (beams - 1 - 2 * row) * columns
+        # Without return: NaN, infinite, or zero.
+        returned = np.float32(0.0) < abs(x[i]) + abs(y[i]) < np.float32(np.inf)
+        beam[i] = ring[i] if returned else -1
+        if beam[i] >= 0:
+            count[beam[i]] += 1
+    # Gaps lengthen steps and second returns shorten them, so beams of middling fullness tell best.
+    order = np.argsort(-count)
+    fuller = max(np.count_nonzero(count) // 2, 1)
+    stride = max(fuller // timed, 1)
+    # The last place takes the points without a beam (-1).
+    place = np.full(len(count) + 1, -1, np.int32)
+    azimuth = np.full((timed, count.max()), np.float32(np.nan))
+    filled = np.zeros(timed, np.int32)
+    for k in range(min(timed, fuller)):
+        place[order[k * stride]] = k
+    for i in range(len(beam)):
+        k = place[beam[i]]
+        if k >= 0:
+            azimuth[k, filled[k]] = _turn_fraction(x[i], y[i])
+            filled[k] += 1
+    return azimuth
 
 
 @njit(cache=True, nogil=True, inline='always')

@@ -41,12 +41,14 @@ def find_sky(
         time: (S,) float32, seconds relative to the sweep's stamp, when the sensor looked there.
     """
     width = image.range.shape[1]
-    columns, elevations = _directions(image.range, image.elevation.astype(np.float64))
+    # Of a sensor that hangs upside down, row 0 has the lowest elevation.
+    upward = math.copysign(1.0, up[image.axis])
+    columns, elevations = _directions(image.range, upward * image.elevation.astype(np.float64))
     azimuth = (columns + 0.5) * (2.0 * math.pi / width)
     points = np.empty((len(columns), 3))
     points[:, (image.axis + 1) % 3] = np.cos(elevations) * np.cos(azimuth)
     points[:, (image.axis + 2) % 3] = np.cos(elevations) * np.sin(azimuth)
-    points[:, image.axis] = np.sin(elevations)
+    points[:, image.axis] = upward * np.sin(elevations)
     above = points @ up > math.sin(math.radians(_MIN_ELEVATION_DEG))
     time = np.zeros(width, np.float32)
     if cloud.time is not None:
@@ -59,7 +61,6 @@ def _directions(
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Return column and elevation, rad, of points spread evenly over what is clear."""
     step = math.radians(_ELEVATION_STEP_DEG)
-    # Whichever way up the sensor is mounted, row 0 is the end of the image that looks away.
     top = math.radians(_MAX_ELEVATION_DEG)
     clear = _clear_rows(ranges)
     columns, elevations = [], []
