@@ -25,6 +25,8 @@ _TOLERANCES = (0.25, 0.05, 0.8)
 # The same upwards for the level of the road: half a kerb.
 _ROAD_TOLERANCES = (0.06, 0.01, 0.12)
 _STEEPEST = 0.15
+# Fewer level returns than this near the vehicle do not tell the height of the road.
+_MUCH = 20
 # Mirror images below the road and pits: neither ground nor object.
 BELOW_GROUND = -0.4
 
@@ -185,17 +187,22 @@ def _smooth_below(slope, known, ranges, weights, limit):
 def _start_height(distance, height, candidate):
     """Return the height of the road by the vehicle: the lowest level at which much is flat."""
     bins, size, lowest = 200, np.float32(0.1), np.float32(-15.0)
-    count = np.zeros(bins, np.int32)
-    for i in range(len(distance)):
-        if candidate[i] and np.float32(0.0) < distance[i] < np.float32(15.0):
-            k = int((height[i] - lowest) / size)
+    best, peak, reach, n = 0, 0, np.float32(15.0), 0
+    near = np.empty(len(distance), np.float32)
+    # The lowest beam of a sensor high on a truck meets the road further away.
+    while peak < _MUCH and reach < np.float32(BINS * BIN_LENGTH):
+        n = 0
+        for i in range(len(distance)):
+            near[n] = height[i]
+            n += candidate[i] & (np.float32(0.0) < distance[i]) & (distance[i] < reach)
+        count = np.zeros(bins, np.int32)
+        for j in range(n):
+            k = int((near[j] - lowest) / size)
             if 0 <= k < bins:
                 count[k] += 1
-    best, peak = 0, 0
-    for k in range(1, bins - 1):
-        total = count[k - 1] + count[k] + count[k + 1]
-        if total > peak:
-            peak = total
+        for k in range(1, bins - 1):
+            peak = max(peak, count[k - 1] + count[k] + count[k + 1])
+        reach *= np.float32(2.0)
     for k in range(1, bins - 1):
         total = count[k - 1] + count[k] + count[k + 1]
         # Mirror images are sparse: a fifth of the fullest level is more than they ever reach.
@@ -204,7 +211,17 @@ def _start_height(distance, height, candidate):
             while best + 1 < bins - 1 and count[best + 1] > count[best]:
                 best += 1
             break
-    return np.float32(lowest + size * (best + 0.5))
+    # Half a bin is half a kerb: the mean of what lies about the level.
+    level, width = lowest + size * np.float32(best + 0.5), np.float32(1.5) * size
+    for _ in range(2):
+        total, m = np.float64(0.0), 0
+        for j in range(n):
+            if abs(near[j] - level) < width:
+                total += near[j]
+                m += 1
+        if m > 0:
+            level, width = np.float32(total / m), np.float32(0.5) * size
+    return level
 
 
 @njit(cache=True, nogil=True)
@@ -244,12 +261,16 @@ def _surface(distance, height, sector, candidate, start, down, up, steepest):
                 expected += min(max(slope, -most), most) * np.float32(0.5)
             low = expected - min(down[0] + down[1] * gap[s], down[2])
             high = expected + min(up[0] + up[1] * gap[s], up[2])
-            k, n, total = s * BINS + b, 0, np.float32(0.0)
+            # The lowest few points of a pavement do not make it road.
+            raised = expected + (expected - low)
+            k, n, higher, total = s * BINS + b, 0, 0, np.float32(0.0)
             for i in range(first[k], last[k]):
                 if low < values[i] < high:
                     total += values[i]
                     n += 1
-            seen[s] = n >= 2
+                elif high <= values[i] < raised:
+                    higher += 1
+            seen[s] = n >= 2 and n >= higher
             if seen[s]:
                 # The mean of the lower part: wheels and kerbs stand on the ground, not under it.
                 middle, n, total = total / np.float32(n), 0, np.float32(0.0)
