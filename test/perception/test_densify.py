@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.densify import (
+    DensifyParameters,
+    densify,
+    find_feet,
+    support,
+    vote,
+)
+from drive_segment_ros.perception.projection import ProjectedPoints, project_sweep
+from drive_segment_ros.perception.proposals import (
+    FIRST_OBJECT_LABEL,
+    ProposalParameters,
+    find_proposals,
+)
+
+WIDTH, HEIGHT, FOCAL = 480, 270, 400.0
+K = np.array([[FOCAL, 0.0, 239.5], [0.0, FOCAL, 134.5], [0.0, 0.0, 1.0]])
+CAMERA = CameraModel(
+    width=WIDTH,
+    height=HEIGHT,
+    K=K,
+    D=np.zeros(5),
+    R=np.eye(3),
+    P=np.column_stack([K, np.zeros(3)]),
+    distortion_model='plumb_bob',
+    frame_id='camera',
+    rectified=False,
+)
+# Optical axes of a camera that looks along the LiDAR's x axis.
+FORWARD = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+PARAMS = DensifyParameters()
+CAR = (8.0, 12.0, -1.0, 1.0, 0.25, 1.5)
+
+
+def float32(*values):
+    return tuple(np.asarray(v, np.float32) for v in values)
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), purity=st.sampled_from([0.51, 0.6, 0.8, 0.9, 1.0]))
+def test_a_superpixel_goes_to_who_has_the_share_of_its_points(seed, purity):
+    rng = np.random.default_rng(seed)
+    superpixels = rng.integers(0, 5, (12, 16)).astype(np.int32)
+    n = int(rng.integers(0, 60))
+    u, v = float32(rng.uniform(-0.5, 15.49, n), rng.uniform(-0.5, 11.49, n))
+    label = rng.choice(np.array([1, 2, 9], np.int32), n, p=[0.8, 0.15, 0.05])
+    winner = vote(superpixels, 6, u, v, label, purity)
+    column, row = (np.floor(values + np.float32(0.5)).astype(int) for values in (u, v))
+    for s in range(6):
+        votes = Counter(label[superpixels[row, column] == s].tolist())
+        name, won = votes.most_common(1)[0] if votes else (0, 0)
+        if votes and won >= purity * votes.total():
+            assert winner[s] == name
+        else:
+            assert winner[s] == 0
+
+
+def stripes() -> np.ndarray:
+    """Return a picture of three upright stripes of one colour each."""
+    picture = np.zeros((60, 90, 3), np.uint8)
+    picture[:, :30], picture[:, 30:60], picture[:, 60:] = (200, 30, 30), (30, 200, 30), (9, 9, 99)
+    return picture
+
+
+def test_superpixels_carry_labels_as_far_as_they_go():
+    u, v = float32([10, 15, 20, 40, 45, 50], [10, 30, 50, 10, 30, 50])
+    label = np.array([4, 4, 4, 5, 5, 6], np.int32)
+    filled = densify(stripes(), u, v, label, DensifyParameters(radius=0.0))
+    assert (filled[:, 1:29] == 4).all()
+    # Two against one is not enough, and of the third stripe nothing is known.
+    assert not filled[:, 31:].any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), radius=st.sampled_from([0.0, 2.0, 6.5]))
+def test_labels_spread_no_further_than_the_radius_and_none_is_invented(seed, radius):
+    rng = np.random.default_rng(seed)
+    picture = rng.integers(0, 255, (40, 50, 3)).astype(np.uint8)
+    n = int(rng.integers(1, 12))
+    u, v = float32(rng.uniform(-0.5, 49.49, n), rng.uniform(-0.5, 39.49, n))
+    label = rng.choice(np.array([3, 7, 70000], np.int32), n)
+    # Superpixels that all want more points than there are: only the radius fills.
+    params = DensifyParameters(radius=radius, scale=1.0, min_size=1, sigma=0.0)
+    filled = densify(picture, u, v, label, params)
+    assert set(np.unique(filled)) <= {0, *label.tolist()}
+    rows, columns = np.mgrid[:40, :50]
+    distance = np.hypot(rows[..., None] - np.rint(v), columns[..., None] - np.rint(u))
+    nearest = distance.min(axis=2)
+    if radius > 0.0:
+        # OpenCV's distance on a 5 x 5 mask is 2 % off.
+        assert (filled[nearest < 0.97 * radius] > 0).all()
+
+
+def test_nothing_comes_from_nothing():
+    nothing = np.empty(0, np.float32)
+    filled = densify(stripes(), nothing, nothing, np.empty(0, np.int32), PARAMS)
+    assert filled.shape == (60, 90)
+    assert not filled.any()
+
+
+@pytest.fixture(scope='module')
+def scene(make_sweep):
+    """A car on its wheels ahead, beams passing below it; and what was found."""
+    cloud = make_sweep(boxes=[CAR], elevation_deg=np.linspace(3.0, -15.0, 13), columns=1800)
+    sweep = find_proposals(cloud, ProposalParameters())
+    return cloud, sweep, project_sweep(cloud, CAMERA, FORWARD, None)
+
+
+def feet_in_image(sweep, cloud):
+    feet = find_feet(sweep, PARAMS)
+    x, y, z = np.ascontiguousarray(feet.xyz.T)
+    points = dataclasses.replace(cloud, x=x, y=y, z=z, time=None, ring=None)
+    return feet, project_sweep(points, CAMERA, FORWARD, None)
+
+
+def chosen(projected, which):
+    fields = dataclasses.fields(ProjectedPoints)
+    return ProjectedPoints(*(getattr(projected, field.name)[which] for field in fields))
+
+
+def test_cars_are_continued_down_to_the_road(scene):
+    _, sweep, _ = scene
+    feet = find_feet(sweep, PARAMS)
+    front = (feet.xyz[:, 0] < 8.1) & (np.abs(feet.xyz[:, 1]) < 0.98)
+    assert front.sum() > 40
+    np.testing.assert_allclose(feet.xyz[front, 2], -1.8 + PARAMS.clearance, atol=0.03)
+    # Straight below the return they belong to.
+    returns = sweep.image.xyz.reshape(3, -1)[:, feet.cell].T
+    np.testing.assert_allclose(feet.xyz[:, :2], returns[:, :2], atol=1e-4)
+    assert (sweep.cell_label.reshape(-1)[feet.cell] >= FIRST_OBJECT_LABEL).all()
+    assert (returns[:, 2] > feet.xyz[:, 2]).all()
+
+
+@pytest.mark.parametrize('axis', [0, 1])
+def test_feet_are_in_the_clouds_coordinates(scene, make_sweep, axis):
+    usual = find_feet(scene[1], PARAMS)
+    turned = make_sweep(
+        boxes=[CAR], elevation_deg=np.linspace(3.0, -15.0, 13), columns=1800, axis=axis
+    )
+    feet = find_feet(find_proposals(turned, ProposalParameters()), PARAMS)
+    np.testing.assert_allclose(np.roll(feet.xyz, 2 - axis, axis=1), usual.xyz, atol=1e-4)
+
+
+def test_what_floats_high_or_stands_in_the_dark_has_no_feet(make_sweep):
+    sign = (8.0, 8.2, -1.0, 1.0, 2.2, 3.5)
+    cloud = make_sweep(boxes=[sign], elevation_deg=np.linspace(15.0, -15.0, 60), columns=1800)
+    assert len(find_feet(find_proposals(cloud, ProposalParameters()), PARAMS).cell) == 0
+
+
+def test_lines_join_neighbours_of_one_proposal_only(scene):
+    cloud, sweep, projected = scene
+    feet, feet_projected = feet_in_image(sweep, cloud)
+    u, v, label = support(sweep, projected, feet, feet_projected)
+    known = sweep.label[projected.index] > 0
+    assert (label > 0).all()
+    assert set(label.tolist()) == set(sweep.label[projected.index][known].tolist())
+    # The points themselves come first, then what lies between them.
+    np.testing.assert_array_equal(u[: known.sum()], projected.u[known])
+    assert len(u) > 1.5 * known.sum()
+    assert u.min() >= -0.5
+    assert u.max() < WIDTH - 0.5
+    assert v.min() >= -0.5
+    assert v.max() < HEIGHT - 0.5
+    # The car's face fills the pixels from its roof's edge to the clearance, gap-free.
+    on_car = (label >= FIRST_OBJECT_LABEL) & (np.abs(u - 239.5) < 0.9 * FOCAL / 8.0)
+    top, bottom = (134.5 + FOCAL * (1.8 - z) / 8.0 for z in (1.4, PARAMS.clearance))
+    rows = np.sort(v[on_car & (v > top) & (v < bottom + 1.0)])
+    assert rows[-1] > bottom - 5.0
+    assert np.diff(rows).max() < 5.0
+    # No car below the clearance, where beams pass and meet the road.
+    assert not (on_car & (v > bottom + 2.0)).any()
+
+
+def test_a_hidden_return_draws_no_line(scene):
+    cloud, sweep, projected = scene
+    none = chosen(projected, slice(0))
+    # Every second beam is hidden from the camera.
+    seen = (cloud.ring[projected.index] % 4) == 0
+    few = chosen(projected, seen)
+    feet, _ = feet_in_image(sweep, cloud)
+    u, _, label = support(sweep, few, feet, none)
+    assert len(u) == np.count_nonzero(sweep.label[few.index])
+    assert len(label) == len(u)
+    assert len(support(sweep, none, feet, none)[0]) == 0
+
+
+def test_a_second_return_in_a_cell_bends_no_line(scene):
+    cloud, _, _ = scene
+    front = np.flatnonzero((cloud.x < 8.05) & (np.abs(cloud.y) < 0.9) & (cloud.z > -1.4))
+    # Behind the car's face, well to the side in the image by their own motion.
+    far = dataclasses.replace(
+        cloud,
+        x=np.append(cloud.x, cloud.x[front] * np.float32(2.0)),
+        y=np.append(cloud.y, cloud.y[front] * np.float32(2.0)),
+        z=np.append(cloud.z, cloud.z[front] * np.float32(2.0)),
+        time=np.append(cloud.time, cloud.time[front]),
+        ring=np.append(cloud.ring, cloud.ring[front]),
+    )
+    sweep = find_proposals(far, ProposalParameters())
+    beside = FORWARD.copy()
+    beside[0, 3] = 0.5
+    projected = project_sweep(far, CAMERA, beside, None)
+    feet = find_feet(sweep, PARAMS)
+    nowhere = chosen(projected, slice(0))
+    u, _, label = support(sweep, projected, feet, nowhere)
+    usual = find_proposals(cloud, ProposalParameters())
+    plain = project_sweep(cloud, CAMERA, beside, None)
+    expected = support(usual, plain, find_feet(usual, PARAMS), nowhere)
+    assert len(u) == len(expected[0])
+    np.testing.assert_allclose(np.sort(u), np.sort(expected[0]), atol=1e-3)
+    np.testing.assert_array_equal(np.sort(label), np.sort(expected[2]))
+
+
+def test_a_cloud_without_beams_gives_its_points_alone(scene):
+    _, sweep, projected = scene
+    bare = dataclasses.replace(sweep, image=None, cell_label=None, cell_above=None)
+    feet = find_feet(bare, PARAMS)
+    assert len(feet.cell) == len(feet.xyz) == 0
+    u, _, label = support(bare, projected, feet, projected)
+    known = sweep.label[projected.index] > 0
+    np.testing.assert_array_equal(u, projected.u[known])
+    np.testing.assert_array_equal(label, sweep.label[projected.index][known])
