@@ -42,9 +42,11 @@ def is_compensated(
     """
     if cloud.time is None:
         return False
-    step = max(1, len(cloud) // _SAMPLE)
+    # Odd, so that a sweep stored column by column yields all of its beams.
+    step = max(1, len(cloud) // _SAMPLE) | 1
     time = np.asarray(cloud.time[::step], np.float64)
-    if (np.nanmax(time) - np.nanmin(time)) * np.linalg.norm(velocity) < _LEAST_WAY:
+    known = time[np.isfinite(time)]
+    if len(known) == 0 or np.ptp(known) * np.linalg.norm(velocity) < _LEAST_WAY:
         return False
     points = np.stack([cloud.x[::step], cloud.y[::step], cloud.z[::step]], 1).astype(np.float64)
     distance = np.linalg.norm(points, axis=1)

@@ -42,7 +42,7 @@ def describe_proposals(
     row[labels] = np.arange(len(labels), dtype=np.int32)
     intensity = np.zeros(len(cloud), np.float32)
     if cloud.intensity is not None:
-        intensity = np.nan_to_num(np.asarray(cloud.intensity, np.float32))
+        intensity = np.nan_to_num(np.asarray(cloud.intensity, np.float32), posinf=0.0, neginf=0.0)
     x, y, z = (np.ascontiguousarray(c, np.float32) for c in (cloud.x, cloud.y, cloud.z))
     R = R_level_lidar.astype(np.float64)
     sums, bounds = _moments(
