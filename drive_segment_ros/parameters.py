@@ -7,7 +7,9 @@ that are parameter dataclasses themselves; these become dotted names (`proposals
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -16,6 +18,7 @@ from drive_segment_ros.errors import ParameterError
 
 Scalar = bool | int | float | str
 T = TypeVar('T')
+_NAMES: dict[type, str] = {list: 'list of str'}
 
 
 def parameter(
@@ -116,23 +119,33 @@ def check(info: ParameterInfo, value: Any) -> Any:
         ParameterError: if type, range or choice does not fit.
     """
     if info.type is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not info.type:
+        # Beyond any float it stays an int, and is refused as one.
+        with contextlib.suppress(OverflowError):
+            value = float(value)
+    if type(value) is not info.type or (
+        isinstance(value, list) and not all(isinstance(item, str) for item in value)
+    ):
         raise ParameterError(
-            f'parameter {info.name} takes {info.type.__name__}, got {value!r} '
-            f'({type(value).__name__})'
+            f'parameter {info.name} takes {_NAMES.get(info.type, info.type.__name__)}, '
+            f'got {_shortened(value)} ({type(value).__name__})'
         )
     if info.choices and value not in info.choices:
         raise ParameterError(
             f'parameter {info.name} is one of {", ".join(info.choices)}; got {value!r}'
         )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ParameterError(f'parameter {info.name} is {value}, takes finite numbers only')
     if isinstance(value, (int, float)):
-        # Written so that NaN fails both comparisons' negations.
-        if info.minimum is not None and not value >= info.minimum:
+        if info.minimum is not None and value < info.minimum:
             raise ParameterError(f'parameter {info.name} is {value}, minimum {info.minimum}')
-        if info.maximum is not None and not value <= info.maximum:
+        if info.maximum is not None and value > info.maximum:
             raise ParameterError(f'parameter {info.name} is {value}, maximum {info.maximum}')
     return value
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + '...'
 
 
 def _resolved_type(cls: type, name: str) -> Any:
