@@ -233,7 +233,7 @@ class FrameBuilder:
         """Return the interval, ns, for which odometry lets `build` compensate motion fully.
 
         Returns:
-            None if odometry would not be used: without base frame, or points out of view.
+            None if odometry would not be used: there is none, or no base frame.
 
         Raises:
             CalibrationError, CloudError: as `build`.
