@@ -1,4 +1,4 @@
-"""A trained model directory turned into masks: one small backend per runtime.
+"""An exported model folder in, masks out: one small file for each backend.
 
-Pre- and postprocessing live in the exported graph, so that backends cannot disagree on them.
+Pre- and postprocessing lie in the model's graph, so that all backends give the same mask.
 """

@@ -1,0 +1,110 @@
+"""Built engines on disk, each found again only by what it was built from, with and for.
+
+Building takes minutes, and an engine of another TensorRT, GPU or model is useless or worse: keyed
+by path alone it brings a node down on the next upgrade (autoware_universe issues 10309, 10320).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from drive_segment_ros.errors import ModelError
+
+log = logging.getLogger(__name__)
+T = TypeVar('T')
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineKey:
+    """Everything an engine depends on.
+
+    Attributes:
+        onnx_sha256: of the graph.
+        tensorrt: version of the library.
+        gpu: name and compute capability.
+        precision: of the graph.
+        input_size: (H, W), px.
+    """
+
+    onnx_sha256: str
+    tensorrt: str
+    gpu: str
+    precision: str
+    input_size: tuple[int, int]
+
+    @property
+    def file_name(self) -> str:
+        """A name no other key has."""
+        digest = hashlib.sha256(json.dumps(dataclasses.astuple(self)).encode()).hexdigest()
+        return f'{self.onnx_sha256[:12]}-{self.precision}-{digest[:16]}.engine'
+
+
+def engine_folder() -> Path:
+    """Return where engines are kept unless told otherwise, after the XDG base directories."""
+    cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(cache) / 'drive_segment_ros' / 'engines'
+
+
+def cached_engine(
+    folder: Path, key: EngineKey, build: Callable[[], bytes], load: Callable[[bytes], T | None]
+) -> T:
+    """Load an engine from the cache; build it where there is none, or once where it fails.
+
+    Args:
+        folder: of the cache; one that cannot be written costs a build at the next start.
+        key: of the engine.
+        build: returns a serialized engine; takes minutes.
+        load: returns the engine, or None if it is not for this library or GPU.
+
+    Raises:
+        ModelError: if building fails, or if not even a freshly built engine loads.
+    """
+    path = folder / key.file_name
+    kept = _read(path)
+    if kept is not None:
+        engine = load(kept)
+        if engine is not None:
+            return engine
+        log.warning('%s does not load; building it again', path)
+    log.info('building %s; this takes minutes, once', path)
+    plan = build()
+    try:
+        _write(path, plan)
+    except OSError as err:
+        log.warning('cannot keep the engine in %s: %s; the next start builds again', path, err)
+    engine = load(plan)
+    if engine is None:
+        raise ModelError(f'TensorRT does not load the engine it built for {key.gpu}; see its log')
+    return engine
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _write(path: Path, plan: bytes) -> None:
+    """Write under a temporary name and rename: readers see a whole engine or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
+    try:
+        with os.fdopen(file, 'wb') as stream:
+            stream.write(plan)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

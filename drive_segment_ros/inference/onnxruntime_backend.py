@@ -1,0 +1,80 @@
+"""ONNX Runtime: runs everywhere, on a GPU where the package was built for one.
+
+The CUDA and TensorRT providers have never been run on hardware by the authors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import DependencyError, ModelError
+from drive_segment_ros.inference.backend import import_backend
+from drive_segment_ros.inference.engine_cache import engine_folder
+from drive_segment_ros.inference.model import CONFIDENCE_NAME, INPUT_NAME, LABEL_NAME, Model
+
+_CPU = 'CPUExecutionProvider'
+_GPU = ('TensorrtExecutionProvider', 'CUDAExecutionProvider')
+
+
+class OnnxRuntimeBackend:
+    """A model on the best of ONNX Runtime's providers that works here."""
+
+    def __init__(self, model: Model, threads: int = 0) -> None:
+        """Open a session.
+
+        Args:
+            model: to load.
+            threads: to use at most on a processor; 0 leaves it to ONNX Runtime.
+
+        Raises:
+            DependencyError: if ONNX Runtime is not installed.
+            ModelError: if ONNX Runtime does not take the model.
+        """
+        runtime = import_backend('onnxruntime', 'onnxruntime')
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Threads that spin between two images would take cores from the drivers beside us.
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+        try:
+            self._session = runtime.InferenceSession(
+                str(model.onnx_path), options, providers=_providers(runtime)
+            )
+        # Its exceptions share no base class but this.
+        except Exception as err:
+            reason = ' '.join(str(err).split())
+            raise ModelError(f'ONNX Runtime cannot load {model.onnx_path}: {reason}') from err
+        # A provider whose libraries are missing is left out by ONNX Runtime: ask what remains.
+        provider = self._session.get_providers()[0].removesuffix('ExecutionProvider')
+        self.description = f'ONNX Runtime {provider} {model.precision}'
+
+    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """See `Backend.run`."""
+        names = [LABEL_NAME, CONFIDENCE_NAME]
+        label, confidence = self._session.run(names, {INPUT_NAME: image[None]})
+        return label[0], confidence[0]
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        del self._session
+
+
+def has_gpu_provider() -> bool:
+    """Whether the installed ONNX Runtime, if any, was built for NVIDIA GPUs."""
+    try:
+        runtime = import_backend('onnxruntime', 'onnxruntime')
+    except DependencyError:
+        return False
+    return any(provider in runtime.get_available_providers() for provider in _GPU)
+
+
+def _providers(runtime: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Return the installed providers, fastest first, with their options."""
+    engines = str(engine_folder() / 'onnxruntime')
+    options: dict[str, dict[str, Any]] = {
+        _GPU[0]: {'trt_engine_cache_enable': True, 'trt_engine_cache_path': engines}
+    }
+    present = runtime.get_available_providers()
+    return [(name, options.get(name, {})) for name in (*_GPU, _CPU) if name in present]

@@ -1,0 +1,147 @@
+"""A model ready to segment images, on the backend asked for or the fastest present."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import DependencyError, ImageError, ModelError
+from drive_segment_ros.inference.backend import Backend
+from drive_segment_ros.inference.model import Model, ModelClass, read_model
+from drive_segment_ros.inference.onnxruntime_backend import OnnxRuntimeBackend, has_gpu_provider
+from drive_segment_ros.inference.openvino_backend import OpenVinoBackend
+from drive_segment_ros.inference.tensorrt_backend import Progress, TensorRtBackend
+
+BACKENDS = ('tensorrt', 'openvino', 'onnxruntime')
+AUTO = 'auto'
+# Any of them: an NVIDIA GPU of a workstation, of a Jetson, of Windows' Linux.
+_GPU_DEVICES = ('/dev/nvidia0', '/dev/nvhost-gpu', '/dev/dxg')
+_WARM_UP_IMAGES = 2
+
+log = logging.getLogger(__name__)
+
+
+class Segmenter:
+    """A loaded model. One thread at a time may use it."""
+
+    def __init__(self, model: Model, backend: Backend) -> None:
+        """Take a model and what runs it, and run it until its first image is as fast as any."""
+        self.model = model
+        self._backend = backend
+        blank = np.zeros((*model.input_size, 3), np.uint8)
+        for _ in range(_WARM_UP_IMAGES):
+            backend.run(blank)
+
+    @property
+    def classes(self) -> list[ModelClass]:
+        """Names and colours of the labels."""
+        return self.model.classes
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of images that need no resizing, px."""
+        return self.model.input_size
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """(height, width) of label and confidence, px."""
+        return self.model.output_size
+
+    @property
+    def backend(self) -> str:
+        """Backend, device and precision, for people."""
+        return self._backend.description
+
+    def segment(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Segment an image.
+
+        Args:
+            image: (H, W, 3) uint8 BGR; one of another size than `input_size` is resized first.
+
+        Returns:
+            Label and confidence (255 is certain), each uint8 of `output_size`.
+
+        Raises:
+            ImageError: if the image has another form, or no pixels.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise ImageError(
+                f'cannot segment an image of shape {image.shape} and type {image.dtype}; '
+                'it must be (height, width, 3) uint8 BGR'
+            )
+        return self._backend.run(np.ascontiguousarray(_resized(image, *self.input_size)))
+
+    def close(self) -> None:
+        """Free the model."""
+        self._backend.close()
+
+
+def load(
+    folder: Path,
+    backend: str = AUTO,
+    threads: int = 0,
+    exact: bool = False,
+    progress: Progress | None = None,
+) -> Segmenter:
+    """Load an exported model and warm it up.
+
+    Args:
+        folder: as `drive-segment export` writes it.
+        backend: `tensorrt`, `openvino`, `onnxruntime`, or `auto` for the fastest present.
+        threads: processor threads to use at most; 0 leaves it to the backend.
+        exact: compute in the model's own precision where OpenVINO would take bf16.
+        progress: is told how far the building of a TensorRT engine has come.
+
+    Raises:
+        ModelError: if the folder is no valid model, the backend unknown, or it refuses the model.
+        DependencyError: if the backend's package is not installed; for `auto`, if none is.
+    """
+    makers: dict[str, Callable[[Model], Backend]] = {
+        'tensorrt': lambda model: TensorRtBackend(model, progress),
+        'openvino': lambda model: OpenVinoBackend(model, threads, exact),
+        'onnxruntime': lambda model: OnnxRuntimeBackend(model, threads),
+    }
+    if backend != AUTO and backend not in makers:
+        raise ModelError(
+            f'unknown backend {backend!r}; choose from {", ".join((AUTO, *BACKENDS))}'
+        )
+    model = read_model(folder)
+    if backend != AUTO:
+        return Segmenter(model, makers[backend](model))
+    missing = []
+    for name in _by_speed():
+        try:
+            segmenter = Segmenter(model, makers[name](model))
+        except DependencyError as err:
+            missing.append(str(err))
+        except ModelError as err:
+            log.warning('%s left aside: %s', name, err)
+        else:
+            log.info('%s on %s', folder, segmenter.backend)
+            return segmenter
+    raise DependencyError(
+        f'no backend can run {folder}: {"; ".join(missing) or "each refuses it, see above"}'
+    )
+
+
+def _by_speed() -> list[str]:
+    """Return the backends worth trying here, fastest first."""
+    if not any(Path(device).exists() for device in _GPU_DEVICES):
+        return ['openvino', 'onnxruntime']
+    if has_gpu_provider():
+        return ['tensorrt', 'onnxruntime', 'openvino']
+    return ['tensorrt', 'openvino', 'onnxruntime']
+
+
+def _resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Resize as training did: averaging where the image shrinks."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), np.uint8)

@@ -1,0 +1,58 @@
+"""Reading a model folder: what is in it, and every way it can be wrong."""
+
+import json
+
+import pytest
+
+from drive_segment_ros.errors import ModelError
+from drive_segment_ros.inference.model import ModelClass, read_model
+
+
+def edit(folder, change):
+    content = json.loads((folder / 'model.json').read_text())
+    change(content)
+    (folder / 'model.json').write_text(json.dumps(content))
+
+
+def test_a_folder_is_read_as_it_was_described(model_folder):
+    model = read_model(model_folder)
+
+    assert model.onnx_path == model_folder / 'model.onnx'
+    assert model.input_size == (8, 12)
+    assert model.classes[2] == ModelClass('red', (255, 0, 0))
+    assert json.dumps(model.to_dict()) == (model_folder / 'model.json').read_text()
+
+
+def test_a_folder_may_be_moved(model_folder, tmp_path):
+    model_folder.rename(tmp_path / 'elsewhere')
+
+    assert read_model(tmp_path / 'elsewhere').onnx_path == tmp_path / 'elsewhere/model.onnx'
+
+
+@pytest.mark.parametrize(
+    ('break_it', 'message'),
+    [
+        (lambda f: (f / 'model.json').unlink(), 'no exported model'),
+        (lambda f: (f / 'model.onnx').unlink(), 'cannot read .*model.onnx'),
+        (lambda f: (f / 'model.json').write_text('{"format": 1'), 'damaged'),
+        (lambda f: (f / 'model.json').write_text('[]'), 'damaged'),
+        (lambda f: (f / 'model.json').write_bytes(b'\xff\xfe'), 'damaged'),
+        (lambda f: (f / 'model.onnx').write_bytes(b'other'), 'sha256'),
+        (lambda f: edit(f, lambda c: c.update(format=99)), 'format 99'),
+        (lambda f: edit(f, lambda c: c.pop('classes')), "lacks 'classes'"),
+        (lambda f: edit(f, lambda c: c['input'].update(width='wide')), 'damaged'),
+        (lambda f: edit(f, lambda c: c['classes'][0].update(color=[1, 2])), 'damaged'),
+    ],
+)
+def test_a_wrong_folder_is_one_line(model_folder, break_it, message):
+    break_it(model_folder)
+
+    with pytest.raises(ModelError, match=message) as error:
+        read_model(model_folder)
+
+    assert '\n' not in str(error.value)
+
+
+def test_a_missing_folder_says_how_to_make_one(tmp_path):
+    with pytest.raises(ModelError, match='drive-segment export'):
+        read_model(tmp_path / 'none')
