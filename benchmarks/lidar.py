@@ -49,10 +49,11 @@ def run(quick: bool = False) -> dict[str, Any]:
         bag, source = some_bag(Path(folder), duration_s=0.3)
         message, camera, T_camera_lidar, picture = _first_of(bag)
     params = ProposalParameters()
+    up = np.array([0.0, 0.0, 1.0])
 
     def chain() -> Any:
         cloud = cloud_from_message(message).packed()
-        sweep = find_proposals(cloud, params)
+        sweep = find_proposals(cloud, params, up)
         projected = project_sweep(cloud, camera, T_camera_lidar, None)
         projected_label = sweep.label[projected.index]
         return projected_label[visible(projected, camera)]
@@ -61,7 +62,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     ring = cloud.ring
     if ring is None:
         raise RuntimeError('the benchmark needs a cloud with a ring field')
-    sweep = find_proposals(cloud, params)
+    sweep = find_proposals(cloud, params, up)
     image = sweep.image
     assert image is not None
     height = image.xyz[2].copy()
@@ -84,7 +85,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         ),
         'lidar.roughness': lambda: roughness.rough_cells(image.range, excluded),
         'lidar.clusters': lambda: clustering.cluster(image.xyz, image.range, kind),
-        'lidar.proposals': lambda: find_proposals(cloud, params),
+        'lidar.proposals': lambda: find_proposals(cloud, params, up),
         'lidar.projection': lambda: project_sweep(cloud, camera, T_camera_lidar, None),
         'lidar.occlusion': lambda: visible(projected, camera),
         'lidar.densify': _densify_task(sweep, projected, picture),

@@ -307,7 +307,8 @@ def _above(distance, height, sector, surface):
         f = max(distance[i] * np.float32(1.0 / BIN_LENGTH) - np.float32(0.5), np.float32(0.0))
         b = min(int(f), BINS - 2)
         w = min(f - np.float32(b), np.float32(1.0))
-        k = b * SECTORS + sector[i]
-        ground = flat[k] * (np.float32(1.0) - w) + flat[k + SECTORS] * w
+        # Unsigned, so that no index counts from the end and the loop vectorises.
+        k = np.uint32(b * SECTORS + sector[i])
+        ground = flat[k] * (np.float32(1.0) - w) + flat[k + np.uint32(SECTORS)] * w
         above[i] = height[i] - ground if distance[i] > np.float32(0.0) else np.float32(np.inf)
     return above
