@@ -151,6 +151,19 @@ def test_feet_are_in_the_clouds_coordinates(scene, make_sweep, axis):
     np.testing.assert_allclose(np.roll(feet.xyz, 2 - axis, axis=1), usual.xyz, atol=1e-4)
 
 
+def test_a_hanging_sensor_finds_the_same_feet(scene):
+    cloud, sweep, _ = scene
+    hanging = dataclasses.replace(cloud, y=-cloud.y, z=-cloud.z)
+    feet = find_feet(find_proposals(hanging, ProposalParameters()), PARAMS)
+    usual = find_feet(sweep, PARAMS).xyz * [1.0, -1.0, -1.0]
+    # Azimuth runs the other way round, and so does the order of the feet.
+    same = {tuple(foot) for foot in np.round(usual, 2)} & {
+        tuple(foot) for foot in np.round(feet.xyz.astype(float), 2)
+    }
+    assert len(same) > 0.95 * len(usual)
+    assert len(feet.xyz) == pytest.approx(len(usual), rel=0.05)
+
+
 def test_what_floats_high_or_stands_in_the_dark_has_no_feet(make_sweep):
     sign = (8.0, 8.2, -1.0, 1.0, 2.2, 3.5)
     cloud = make_sweep(boxes=[sign], elevation_deg=np.linspace(15.0, -15.0, 60), columns=1800)
