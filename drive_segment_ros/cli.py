@@ -42,7 +42,9 @@ Calibration = Annotated[
     typer.Option(help='Calibration file, as `inspect --calibration` writes it.'),
 ]
 Dataset = Annotated[Path, typer.Argument(help='Dataset folder, as `extract` writes it.')]
-Model = Annotated[Path, typer.Argument(help='A run folder, or one of its stages.')]
+Model = Annotated[
+    Path, typer.Argument(help='A run folder, one of its stages, or an exported model.')
+]
 Frames = Annotated[
     str, typer.Option(help='Frames of each drive to learn from, FIRST:LAST; default: all.')
 ]
@@ -280,6 +282,51 @@ def baseline(
     make_baseline(dataset, output, from_flat(BaselineParameters, values), bar('reading'))
     if as_json:
         print_json({'model': output, **values})
+
+
+@command
+def export(
+    run: Annotated[Path, typer.Argument(help='A run folder, or one of its stages.')],
+    output: Annotated[Path, typer.Option('--output', '-o', help='The model folder to write.')],
+    precision: Annotated[str, typer.Option(help='Of weights and activations: fp32, fp16.')] = (
+        'fp32'
+    ),
+    height: Annotated[
+        int, typer.Option(help="Of the images it will be given, px; default: the network's.")
+    ] = 0,
+    width: Annotated[int, typer.Option(help='Of the images it will be given, px.')] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Write a trained network as one ONNX file, from the camera's image to the mask."""
+    from offline_training.export import export as export_run
+
+    report = export_run(run, output, precision, height, width)
+    if as_json:
+        print_json(report)
+    else:
+        rows, columns = report['input']
+        typer.echo(
+            f'{report["model"]}: {report["bytes"] / 1e6:.1f} MB in {precision} for images of '
+            f'{columns}x{rows}'
+        )
+
+
+@command
+def build_engine(
+    model: Annotated[Path, typer.Argument(help='A model folder, as `export` writes it.')],
+    as_json: AsJson = False,
+) -> None:
+    """Build a model's TensorRT engine for this machine's GPU, ahead of the first drive."""
+    from drive_segment_ros.inference.model import read_model
+    from drive_segment_ros.inference.tensorrt_backend import build_engine as build
+
+    exported = read_model(model)
+    with progress_bar() as update:
+        path = build(exported, update)
+    if as_json:
+        print_json({'engine': path})
+    else:
+        typer.echo(str(path))
 
 
 @command

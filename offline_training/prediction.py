@@ -12,6 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import ModelError
+from drive_segment_ros.inference.model import DESCRIPTION_FILE
+from drive_segment_ros.inference.segmenter import Segmenter as ExportedSegmenter
+from drive_segment_ros.inference.segmenter import load as load_exported
 from offline_training.baseline import BASELINE_FILE, ColourClusters
 from offline_training.checkpoints import load_model, model_file
 from offline_training.classes import CLASSES_FILE, ClassName, default_classes, load_classes
@@ -101,11 +104,19 @@ def window_starts(length: int, window: int) -> list[int]:
 
 
 def load_predictor(model: Path, zoom: int = 1) -> Predictor:
-    """Load a run, one of its stages, a model file, or a baseline.
+    """Load a run, one of its stages, a model file, an exported model, or a baseline.
 
     Raises:
-        ModelError: if `model` is none of them.
+        ModelError: if `model` is none of them, or is exported and `zoom` is not 1.
+        DependencyError: if `model` is exported and no backend is installed.
     """
+    if (model / DESCRIPTION_FILE).is_file():
+        if zoom != 1:
+            raise ModelError(
+                f'{model} is exported and looks at whole images only; leave out --zoom, or give '
+                'the run it was made from'
+            )
+        return ExportedPredictor(load_exported(model))
     if (model / BASELINE_FILE).is_file():
         baseline = ColourClusters.load(model / BASELINE_FILE)
         return BaselinePredictor(baseline, default_classes(len(baseline.centres)))
@@ -119,13 +130,26 @@ def load_predictor(model: Path, zoom: int = 1) -> Predictor:
 def is_model(path: Path) -> bool:
     """Whether `load_predictor` would find a model in a path."""
     with contextlib.suppress(ModelError):
-        return (path / BASELINE_FILE).is_file() or model_file(path).is_file()
+        own = (path / BASELINE_FILE, path / DESCRIPTION_FILE)
+        return any(file.is_file() for file in own) or model_file(path).is_file()
     return False
 
 
 def classes_file(model: Path) -> Path:
     """Return where a run keeps names and colours: beside its stages."""
     return model_file(model).parent.parent / CLASSES_FILE
+
+
+class ExportedPredictor:
+    """An exported model on this machine's fastest backend, as a vehicle would run it."""
+
+    def __init__(self, segmenter: ExportedSegmenter) -> None:
+        self.classes = [ClassName(item.name, item.color) for item in segmenter.classes]
+        self._segmenter = segmenter
+
+    def predict(self, image: NDArray[np.uint8]) -> Prediction:
+        """Segment an image, see `Predictor`."""
+        return Prediction(*self._segmenter.segment(image))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,95 @@
+"""One image through the tiny student at 288x512: every backend here, and eager PyTorch as peer.
+
+The student is freshly initialised: its weights do not change its time. Every contender gets the
+same camera image, uint8 BGR, gives label and confidence, and has the same number of threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from drive_segment_ros.errors import DependencyError, ModelError
+from drive_segment_ros.inference.segmenter import BACKENDS, load
+from offline_training.checkpoints import save_model
+from offline_training.export import DeployedSegmenter, export
+from offline_training.networks.segmenter import Segmenter, configuration
+
+HEIGHT, WIDTH, CLASSES = 288, 512, 30
+# Several threads that wait for each other would time the machine's other work instead.
+THREADS = 1
+REFERENCE = 'inference.torch_fp32'
+# A pause lets other work of the machine in between the rounds, not into them.
+_PAUSE_S = 0.005
+
+
+def run(quick: bool = False) -> dict[str, Any]:
+    """Measure every backend present, in turns; a ratio is the time over eager PyTorch's in fp32.
+
+    Args:
+        quick: few repetitions.
+    """
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    network = Segmenter(configuration('tiny', CLASSES, HEIGHT, WIDTH)).eval()
+    image = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    tasks: dict[str, Callable[[], Any]] = {REFERENCE: _eager(network, image)}
+    backends = {REFERENCE: f'torch {torch.__version__} eager fp32'}
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(Path(folder) / 'student/model.safetensors', network, {})
+        export(Path(folder), Path(folder) / 'model')
+        for backend in BACKENDS:
+            # What is not installed, or has no GPU to run on, is left out.
+            with contextlib.suppress(DependencyError, ModelError):
+                segmenter = load(Path(folder) / 'model', backend, THREADS)
+                tasks[f'inference.{backend}'] = lambda s=segmenter: s.segment(image)
+                backends[f'inference.{backend}'] = segmenter.backend
+    seconds = _seconds(tasks, 5 if quick else 60)
+    reference = float(np.median(seconds[REFERENCE]))
+    return {
+        'results': [
+            {
+                'name': name,
+                'median_s': float(np.median(values)),
+                'p95_s': float(np.percentile(values, 95)),
+                'best_s': float(values.min()),
+                'runs': len(values),
+                'peer': name == REFERENCE,
+                'ratio': float(np.median(values)) / reference,
+                'backend': backends[name],
+            }
+            for name, values in seconds.items()
+        ],
+        'network': f'tiny, {CLASSES} classes, {HEIGHT}x{WIDTH}',
+        'threads': THREADS,
+    }
+
+
+def _eager(network: Segmenter, image: np.ndarray) -> Callable[[], Any]:
+    deployed = DeployedSegmenter(network).eval()
+
+    def task() -> Any:
+        with torch.inference_mode():
+            return [part[0].numpy() for part in deployed(torch.from_numpy(image)[None])]
+
+    return task
+
+
+def _seconds(tasks: dict[str, Callable[[], Any]], runs: int) -> dict[str, np.ndarray]:
+    """Time tasks in turns, after two rounds that warm up, so that all meet the same machine."""
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for turn in range(runs + 2):
+        for name, task in tasks.items():
+            time.sleep(_PAUSE_S)
+            start = time.perf_counter()
+            task()
+            if turn >= 2:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: np.array(values) for name, values in seconds.items()}
