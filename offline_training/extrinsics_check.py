@@ -1,0 +1,323 @@
+"""Whether published extrinsics fit what camera and LiDAR see; without target and labels.
+
+Where range jumps between neighbouring shots an object ends, and there the image mostly has an edge
+too. The score of an orientation is how much image edge lies where the sweep's edges fall (Levinson
+& Thrun, Automatic Online Calibration of Cameras and Lasers, RSS 2013). A better orientation than
+the published one is believed if frames confirm it that were not used to find it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
+from scipy.stats import binomtest
+
+from drive_segment_ros.perception.beams import find_beams
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.clouds import PointCloud
+from drive_segment_ros.perception.lenses import Lens, pixel
+from drive_segment_ros.perception.range_image import RangeImage, range_image, spin_axis
+
+# Pixels of the working image are this wide, about the beams' own spacing.
+_PIXEL = np.radians(0.12)
+# Nearer points may be the vehicle's own, m; of farther objects a beam is wider than the edge.
+_NEAREST, _FARTHEST = 2.0, 60.0
+# Where range grows by this factor (ground seen at a glancing angle stays below) and this many
+# metres (so do rough surfaces near by), an object ends.
+_JUMP, _JUMP_M = 1.25, 0.5
+# Between rows further apart than this it is unknown where an object ends, rad.
+_MAX_ROW_GAP = np.radians(0.7)
+# Edges a frame: fewer may match anything, more cost time and tell nothing new.
+_MIN_EDGES, _MAX_EDGES = 100, 1000
+# The search, degrees: a whole cube, blurred by half a step, then uphill from its highest peaks.
+_REACH_DEG, _COARSE_DEG, _FINE_DEG = 4.0, 0.5, (0.25, 0.125)
+_COARSE_BLUR, _FINE_BLUR = 2.0, 1.5  # px of the working image
+_PEAKS = 8
+# A sign test: how often as many frames would confirm a turn that is no better.
+_SIGNIFICANCE = 0.05
+# What spacing of beams and parallax leave uncertain, several times over.
+_WRONG_DEG = 0.75
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtrinsicsReport:
+    """How far the published orientation of a camera is from the one its images ask for.
+
+    Attributes:
+        ok: True if they agree, False if not, None if the frames do not tell.
+        yaw_deg, pitch_deg, roll_deg: the turn of the camera that fits best, a rotation vector in
+            its optical frame: about y (positive to the right), x (up) and z (clockwise).
+        uncertainty_deg: half of the angle between what two halves of the frames ask for.
+        frames, edges: how many were used.
+    """
+
+    ok: bool | None
+    yaw_deg: float
+    pitch_deg: float
+    roll_deg: float
+    uncertainty_deg: float
+    frames: int
+    edges: int
+
+    @property
+    def angle_deg(self) -> float:
+        """The angle by which the orientation is wrong."""
+        return float(np.linalg.norm([self.yaw_deg, self.pitch_deg, self.roll_deg]))
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthEdges:
+    """Where objects end against something farther away.
+
+    Attributes:
+        inner: (M, 3) float64, metres, LiDAR frame: the last point on the object.
+        outer: (M, 3), the same turned halfway towards the next shot: the edge is expected there.
+    """
+
+    inner: NDArray[np.float64]
+    outer: NDArray[np.float64]
+
+
+def check_extrinsics(
+    images: Sequence[NDArray[np.uint8]],
+    sweeps: Sequence[PointCloud],
+    camera: CameraModel,
+    T_camera_lidar: NDArray[np.float64],
+) -> ExtrinsicsReport | None:
+    """Compare depth edges with image edges; the vehicle's motion within a sweep is ignored.
+
+    Args:
+        images: each (H, W) uint8 grey, any resolution of the camera.
+        sweeps: one an image, measured while it was taken.
+        camera: the lens, any resolution.
+        T_camera_lidar: (4, 4) as published.
+
+    Returns:
+        None if the sweeps have no beams (solid-state sensors), or fewer than two frames have
+        edges in view.
+    """
+    scale = min(1.0, 1.0 / (camera.lens.fx * _PIXEL))
+    camera = camera.scaled(round(camera.width * scale), round(camera.height * scale))
+    frames = []
+    for image, sweep in zip(images, sweeps, strict=True):
+        ranges = _by_beam(sweep)
+        edges = None if ranges is None else _in_view(depth_edges(ranges), camera, T_camera_lidar)
+        if edges is not None:
+            picture = cv2.resize(
+                image, (camera.width, camera.height), interpolation=cv2.INTER_AREA
+            )
+            frames.append((np.asarray(picture, np.uint8), *edges))
+    if len(frames) < 2:
+        return None
+    pictures, points, weights = zip(*frames, strict=True)
+    search = _Search(pictures, points, weights, camera)
+    half = np.arange(len(frames)) % 2 == 0
+    by_half = search.best(half), search.best(~half)
+    # Each frame judges the orientation that the other half found.
+    gain = np.where(half, search.gain(by_half[1]), search.gain(by_half[0]))
+    better = int((gain > 0).sum())
+    chance = binomtest(better, len(frames), alternative='greater').pvalue
+    turn = search.best(np.ones(len(frames), bool))
+    ok = None
+    if np.linalg.norm(turn) < _WRONG_DEG:
+        ok = True
+    elif chance < _SIGNIFICANCE and np.abs(turn).max() < _REACH_DEG:
+        ok = False
+    pitch, yaw, roll = turn.tolist()
+    return ExtrinsicsReport(
+        ok=ok,
+        yaw_deg=yaw,
+        pitch_deg=pitch,
+        roll_deg=roll,
+        uncertainty_deg=float(np.linalg.norm(by_half[0] - by_half[1])) / 2,
+        frames=len(frames),
+        edges=sum(map(len, points)),
+    )
+
+
+def depth_edges(image: RangeImage) -> DepthEdges:
+    """Find where objects end to either side, and above where rows are close.
+
+    Below, objects stand on the ground and range does not jump.
+    """
+    ranges = image.range
+    inside = (ranges > _NEAREST) & (ranges < _FARTHEST)
+    half_step = np.pi / ranges.shape[1]
+    inner, outer = [], []
+    for side in (-1, 1):
+        # Shots do not fall into cells evenly; to be next to nothing (0) is no jump: dark surfaces
+        # and glass lose returns anywhere.
+        beside, next_but_one = (np.roll(ranges, -side * k, axis=1) for k in (1, 2))
+        beside = np.where(beside > 0, beside, next_but_one)
+        cells = np.nonzero(inside & _jumps(ranges, beside))
+        inner.append(image.xyz[:, cells[0], cells[1]].T.astype(np.float64))
+        outer.append(_turned(inner[-1], side * half_step, np.zeros(len(cells[0]))))
+    gap = np.append(0.0, image.elevation[:-1] - image.elevation[1:])
+    above = np.vstack([ranges[:1], ranges[:-1]])
+    close = (gap > 0.0) & (gap < _MAX_ROW_GAP)
+    cells = np.nonzero(inside & _jumps(ranges, above) & close[:, None])
+    inner.append(image.xyz[:, cells[0], cells[1]].T.astype(np.float64))
+    outer.append(_turned(inner[-1], 0.0, gap[cells[0]] / 2))
+    # The range image has the spin axis third.
+    order = [(axis - image.axis - 1) % 3 for axis in range(3)]
+    return DepthEdges(np.concatenate(inner)[:, order], np.concatenate(outer)[:, order])
+
+
+def edge_strength(image: NDArray[np.uint8], blur: float) -> NDArray[np.float32]:
+    """Return how much more of an edge each pixel has than its surroundings.
+
+    Args:
+        image: (H, W) grey.
+        blur: standard deviation, px: how far from an edge it still counts.
+
+    Returns:
+        (H, W, 2), across u and across v; 0 on average, so that busy regions attract no more than
+        quiet ones.
+    """
+    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.0)
+    across = [np.abs(cv2.Sobel(smooth, cv2.CV_32F, *order)) for order in ((1, 0), (0, 1))]
+    # Relative to the contrast around; sensor noise alone is no contrast.
+    around = cv2.GaussianBlur(across[0] + across[1], (0, 0), 12.0) + 4.0
+    relative = np.stack([np.minimum(edge / around, 3.0) for edge in across], axis=-1)
+    wide = cv2.GaussianBlur(relative, (0, 0), 35.0)
+    return np.asarray(cv2.GaussianBlur(relative, (0, 0), blur) - wide, np.float32)
+
+
+class _Search:
+    """The search for the orientation in which sweeps and images have their edges in common."""
+
+    def __init__(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        points: Sequence[NDArray[np.float64]],
+        weights: Sequence[NDArray[np.float64]],
+        camera: CameraModel,
+    ) -> None:
+        self._frame = np.repeat(np.arange(len(points)), [len(p) for p in points])
+        self._points = np.concatenate(points) @ camera.rotation.T
+        self._weights = np.concatenate(weights).astype(np.float32)
+        self._camera = camera
+        self._sharp = np.stack([edge_strength(image, _FINE_BLUR) for image in images])
+        blurred = np.stack([edge_strength(image, _COARSE_BLUR) for image in images])
+        self._steps = np.arange(-_REACH_DEG, _REACH_DEG + _COARSE_DEG, _COARSE_DEG)
+        self._grid = np.array(list(itertools.product(self._steps, repeat=3)))
+        self._grid_scores = np.array([self._score(turn, blurred) for turn in self._grid])
+
+    def best(self, used: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the best turn by some of the frames: (3,) rotation vector, degrees."""
+        scores = self._grid_scores[:, used].sum(axis=1).reshape([len(self._steps)] * 3)
+        peaks = np.flatnonzero(scores == maximum_filter(scores, 3))
+        highest = peaks[np.argsort(-scores.flat[peaks])[:_PEAKS]]
+        # The published orientation is a candidate too, should peaks beside it win on the grid.
+        found = [self._climb(start, used) for start in (*self._grid[highest], np.zeros(3))]
+        return max(found, key=lambda turn: self._score(turn, self._sharp)[used].sum())
+
+    def gain(self, turn: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return by how much each frame prefers a turn to the published orientation, (F,)."""
+        return self._score(turn, self._sharp) - self._score(np.zeros(3), self._sharp)
+
+    def _climb(self, turn: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.float64]:
+        around = np.array(list(itertools.product((0.0, -1.0, 1.0), repeat=3)))
+        for step in _FINE_DEG:
+            while np.abs(turn).max() <= _REACH_DEG:
+                scores = [
+                    self._score(candidate, self._sharp)[used].sum()
+                    for candidate in turn + step * around
+                ]
+                best = int(np.argmax(scores))
+                if best == 0:
+                    break
+                turn = turn + step * around[best]
+        return turn
+
+    def _score(
+        self, turn_deg: NDArray[np.float64], maps: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Return each frame's edge strength at its depth edges, the camera being turned."""
+        R = np.asarray(cv2.Rodrigues(np.radians(turn_deg))[0], np.float64)
+        return _summed(self._points, self._weights, self._frame, R, self._camera.lens, maps)
+
+
+@njit(cache=True, nogil=True)
+def _summed(
+    points: NDArray[np.float64],
+    weights: NDArray[np.float32],
+    frame: NDArray[np.int64],
+    R: NDArray[np.float64],
+    lens: Lens,
+    maps: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """Return for each frame the edge strength at its points, summed; 0 outside of the image."""
+    height, width = maps.shape[1:3]
+    total = np.zeros(len(maps))
+    for i in range(len(points)):
+        x, y, z = points[i]
+        # Turning the camera turns the points the other way.
+        u, v = pixel(
+            R[0, 0] * x + R[1, 0] * y + R[2, 0] * z,
+            R[0, 1] * x + R[1, 1] * y + R[2, 1] * z,
+            R[0, 2] * x + R[1, 2] * y + R[2, 2] * z,
+            lens,
+        )
+        if -0.5 <= u < width - 0.5 and -0.5 <= v < height - 0.5:
+            strength = maps[frame[i], int(v + 0.5), int(u + 0.5)]
+            total[frame[i]] += weights[i, 0] * strength[0] + weights[i, 1] * strength[1]
+    return total
+
+
+def _by_beam(sweep: PointCloud) -> RangeImage | None:
+    """Return the sweep's range image, None for sensors without beams."""
+    ring = sweep.ring
+    if ring is None:
+        beams = find_beams([sweep])
+        if beams is None:
+            return None
+        ring = beams.ring(sweep)
+    axis = spin_axis(sweep, ring)
+    return None if axis is None else range_image(sweep, ring, axis=axis)
+
+
+def _in_view(
+    edges: DepthEdges, camera: CameraModel, T_camera_lidar: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return edges near the image, None if there are too few.
+
+    Returns:
+        (M, 3) metres in the optical frame, and (M, 2) how much each runs across u and across v.
+    """
+    R, t = T_camera_lidar[:3, :3], T_camera_lidar[:3, 3]
+    inner, outer = (points @ R.T + t for points in (edges.inner, edges.outer))
+    uv, _ = camera.project(outer)
+    margin = np.radians(_REACH_DEG) / _PIXEL
+    near = ((uv > -margin) & (uv < np.array([camera.width, camera.height]) + margin)).all(axis=1)
+    across = camera.project(inner)[0] - uv
+    length = np.linalg.norm(across, axis=1)
+    chosen = np.flatnonzero(near & (length > 0))
+    if len(chosen) < _MIN_EDGES:
+        return None
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(_MAX_EDGES, len(chosen))).astype(int)]
+    return outer[chosen], (across[chosen] / length[chosen, None]) ** 2
+
+
+def _jumps(ranges: NDArray[np.float32], beside: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return (beside > _JUMP * ranges) & (beside > ranges + _JUMP_M)
+
+
+def _turned(
+    points: NDArray[np.float64], azimuth: float, elevation: NDArray[np.float64] | float
+) -> NDArray[np.float64]:
+    """Turn (M, 3) points about the third axis, and raise them by an angle."""
+    x, y, z = points.T
+    level = np.hypot(x, y)
+    cosine, sine = np.cos(elevation), np.sin(elevation)
+    nearer = (level * cosine - z * sine) / level
+    x, y, z = x * nearer, y * nearer, z * cosine + level * sine
+    cosine, sine = np.cos(azimuth), np.sin(azimuth)
+    return np.stack([cosine * x - sine * y, sine * x + cosine * y, z], axis=1)
