@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,112 +15,23 @@ from drive_segment_ros.perception.projection import view_times
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic, peek_stamp_ns
 from offline_training import recording
+from offline_training.extrinsics_check import ExtrinsicsReport
+from offline_training.inspect_pairs import inspect_extrinsics, pair_stamps
+from offline_training.inspect_report import (
+    BagReport,
+    CameraReport,
+    LidarReport,
+    PairReport,
+    Problem,
+    TopicReport,
+)
 
 # A message is stored within a fraction of a second of its stamp, unless clocks differ.
 _CLOCK_SKEW_S = 0.5
+# A stamp at either end of the exposure, or a wide view, makes no more than this.
+_LARGE_DELAY_MS = 15.0
 # Frames whose transforms in /tf tell where the vehicle is.
 _WORLD_FRAMES = ('odom', 'map', 'world')
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """One thing that is missing or odd, and how to mend it."""
-
-    what: str
-    fix: str
-
-
-@dataclasses.dataclass(frozen=True)
-class TopicReport:
-    """One topic.
-
-    Attributes:
-        name, type, count: as in the bag.
-        rate_hz: messages a second over the topic's own span; None for fewer than two.
-        clock_offset_s: median of bag stamp minus header stamp; None without header.
-        zero_stamps: messages whose header stamp is zero.
-    """
-
-    name: str
-    type: str
-    count: int
-    rate_hz: float | None
-    clock_offset_s: float | None
-    zero_stamps: int
-
-
-@dataclasses.dataclass(frozen=True)
-class CameraReport:
-    """One camera.
-
-    Attributes:
-        topic, frame_id, encoding, width, height: of its images; encoding or format as named.
-        info_topic: its camera_info, None if not recorded.
-        calibration: the model as `CameraModel.to_dict` gives it, None if there is none usable.
-    """
-
-    topic: str
-    frame_id: str
-    encoding: str
-    width: int
-    height: int
-    info_topic: str | None
-    calibration: dict[str, Any] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class LidarReport:
-    """One LiDAR, judged by its first sweep.
-
-    Attributes:
-        topic, frame_id, points, fields: of the sweep.
-        beams: number of beams by the ring field, None without a usable one.
-        first_time_s, last_time_s: point times relative to the stamp, None without a usable field.
-    """
-
-    topic: str
-    frame_id: str
-    points: int
-    fields: list[str]
-    beams: int | None
-    first_time_s: float | None
-    last_time_s: float | None
-
-
-@dataclasses.dataclass(frozen=True)
-class PairReport:
-    """One camera with one LiDAR.
-
-    Attributes:
-        camera, lidar: topics.
-        offset_s: median of image stamp minus the nearest sweep's stamp; None without stamps.
-        spread_s: half of the 90 % range of that.
-        view_time_s: when, after its stamp, the sweep passes the middle of the camera's view; None
-            where it cannot be told.
-        transform: whether the transform between the two is known.
-    """
-
-    camera: str
-    lidar: str
-    offset_s: float | None
-    spread_s: float | None
-    view_time_s: float | None
-    transform: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class BagReport:
-    """Everything `inspect` found; `problems` is empty for a bag that can be extracted as it is."""
-
-    bag: str
-    duration_s: float
-    topics: list[TopicReport]
-    cameras: list[CameraReport]
-    lidars: list[LidarReport]
-    pairs: list[PairReport]
-    transforms: list[str]
-    odometry: str | None
-    problems: list[Problem]
 
 
 def inspect(path: Path | str, calibration: Path | None = None) -> BagReport:
@@ -307,25 +216,64 @@ class _Inspection:
         return LidarReport(topic.name, frame, points, fields, beams, first, last)
 
     def pair(self, camera: CameraReport, lidar: LidarReport) -> PairReport:
-        offset, spread = _stamp_offset(self.stamps[camera.topic], self.stamps[lidar.topic])
-        if offset is not None and abs(offset) > _CLOCK_SKEW_S:
-            self.problem(
-                f'{camera.topic} and {lidar.topic}: stamps are {abs(offset):.3f} s apart',
-                "no pair will be found; synchronise the sensors' clocks",
-            )
-        view_time = None
-        model = self.models.get(camera.topic)
+        model, cloud = self.models.get(camera.topic), self.clouds.get(lidar.topic)
         frame = camera.frame_id if model is None else model.frame_id
+        T_camera_lidar = view_time = extrinsics = delay_ms = None
         try:
             T_camera_lidar = self.tree.lookup(frame, lidar.frame_id)
         except CalibrationError as err:
             self.problem(str(err), 'record /tf_static, or write a calibration file by hand')
-            return PairReport(camera.topic, lidar.topic, offset, spread, None, False)
-        cloud = self.clouds.get(lidar.topic)
-        if model is not None and cloud is not None:
+        if model is not None and cloud is not None and T_camera_lidar is not None:
             times = view_times(cloud, model, T_camera_lidar)
             view_time = None if times is None else times[1]
-        return PairReport(camera.topic, lidar.topic, offset, spread, view_time, True)
+        images, sweeps = self.stamps[camera.topic], self.stamps[lidar.topic]
+        stamps = pair_stamps(images[:, 0], sweeps[:, 0], view_time or 0.0)
+        if stamps is not None and abs(stamps.median_s) > _CLOCK_SKEW_S:
+            self.problem(
+                f'{camera.topic} and {lidar.topic}: stamps are {abs(stamps.median_s):.3f} s apart',
+                "no pair will be found; synchronise the sensors' clocks",
+            )
+        elif stamps is not None:
+            if view_time is not None and stamps.steady:
+                delay_ms = (stamps.median_s - view_time) * 1e3
+                self.judge_delay(camera.topic, delay_ms, stamps.median_s)
+            if model is not None and T_camera_lidar is not None:
+                topics = self.reader.topics[camera.topic], self.reader.topics[lidar.topic]
+                bag_stamps = images[stamps.images, 1], sweeps[stamps.sweeps, 1]
+                extrinsics = inspect_extrinsics(
+                    self.reader, topics, bag_stamps, model, T_camera_lidar
+                )
+                self.judge_extrinsics(camera.topic, lidar.topic, extrinsics)
+        return PairReport(
+            camera=camera.topic,
+            lidar=lidar.topic,
+            offset_s=None if stamps is None else stamps.median_s,
+            spread_s=None if stamps is None else stamps.spread_s,
+            view_time_s=view_time,
+            camera_lidar_offset_ms=delay_ms,
+            transform=T_camera_lidar is not None,
+            extrinsics=extrinsics,
+        )
+
+    def judge_delay(self, camera: str, delay_ms: float, offset_s: float) -> None:
+        if abs(delay_ms) > _LARGE_DELAY_MS:
+            late, after = ('late', 'after') if delay_ms > 0 else ('early', 'before')
+            self.problem(
+                f'{camera}: images are stamped {abs(delay_ms):.0f} ms {after} the LiDAR passes '
+                f'their view; if it triggers the camera, the stamps are that much {late}',
+                'stamp images with the middle of their exposure, by the same clock; until then '
+                f'pair them right with --set sync.camera_offset={-offset_s:.3f}',
+            )
+
+    def judge_extrinsics(self, camera: str, lidar: str, found: ExtrinsicsReport | None) -> None:
+        if found is not None and found.ok is False:
+            self.problem(
+                f'{camera}: turned by {found.angle_deg:.1f} degrees against {lidar}, by the edges '
+                f'that both see: yaw {found.yaw_deg:+.1f}, pitch {found.pitch_deg:+.1f}, '
+                f'roll {found.roll_deg:+.1f} would mend it',
+                'calibrate the extrinsics again; the proposals of `extract --preview` show how '
+                'far they are off',
+            )
 
     def odometry(self) -> str | None:
         for name in recording.odometry_topics(self.reader):
@@ -339,18 +287,3 @@ class _Inspection:
             "sweeps cannot be moved to the image's instant; record nav_msgs/Odometry or /tf",
         )
         return None
-
-
-def _stamp_offset(
-    images: NDArray[np.int64], sweeps: NDArray[np.int64]
-) -> tuple[float | None, float | None]:
-    """Return median and half 90 % range of image stamp minus nearest sweep stamp, seconds."""
-    image, sweep = (np.sort(stamps[stamps[:, 0] > 0, 0]) for stamps in (images, sweeps))
-    if not len(image) or not len(sweep):
-        return None, None
-    after = np.clip(np.searchsorted(sweep, image), 0, len(sweep) - 1)
-    before = np.maximum(after - 1, 0)
-    candidates = np.stack([image - sweep[before], image - sweep[after]])
-    nearest = np.take_along_axis(candidates, np.abs(candidates).argmin(axis=0)[None], axis=0)[0]
-    low, median, high = np.percentile(nearest * 1e-9, [5, 50, 95])
-    return float(median), float(high - low) / 2

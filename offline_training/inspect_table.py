@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Column, Table
 
-from offline_training.inspect import BagReport
+from offline_training.inspect_report import BagReport, PairReport
 
 
 def print_report(report: BagReport) -> None:
@@ -19,6 +19,8 @@ def print_report(report: BagReport) -> None:
     console.print(_sensors(report))
     if report.pairs:
         console.print(_pairs(report))
+    for pair in report.pairs:
+        console.print(f'{pair.camera} with {pair.lidar}: {_timing(pair)}; {_extrinsics(pair)}')
     console.print(f'transforms: {", ".join(report.transforms) or "none"}')
     console.print(f'odometry: {report.odometry or "none"}')
     for problem in report.problems:
@@ -85,6 +87,20 @@ def _pairs(report: BagReport) -> Table:
             'known' if pair.transform else '[yellow]missing[/yellow]',
         )
     return table
+
+
+def _timing(pair: PairReport) -> str:
+    delay = pair.camera_lidar_offset_ms
+    if delay is None:
+        return 'camera-LiDAR time offset unknown'
+    return f'camera-LiDAR time offset {delay:+.1f} ms (positive: images stamped late)'
+
+
+def _extrinsics(pair: PairReport) -> str:
+    found = pair.extrinsics
+    if found is None or found.ok is None:
+        return 'extrinsics could not be compared with the image'
+    return 'extrinsics agree with the image' if found.ok else '[yellow]extrinsics are off[/yellow]'
 
 
 def _folded(header: str) -> Column:

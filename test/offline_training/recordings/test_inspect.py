@@ -12,6 +12,7 @@ from numpy.lib import recfunctions
 
 from drive_segment_ros.perception.calibration import load_calibration
 from offline_training.inspect import inspect
+from offline_training.inspect_pairs import pair_stamps
 from offline_training.inspect_table import print_report
 
 SECOND = 1_000_000_000
@@ -30,6 +31,7 @@ def test_sound_bag_has_no_problems(make_bag):
         160,
         120,
     )
+    assert camera.calibration is not None
     assert camera.calibration['K'][0][0] == 100.0
     (lidar,) = report.lidars
     assert lidar.beams == 32
@@ -37,8 +39,9 @@ def test_sound_bag_has_no_problems(make_bag):
     assert lidar.first_time_s == pytest.approx(-0.1, abs=1e-3)
     (pair,) = report.pairs
     assert pair.transform
-    assert abs(pair.offset_s) == pytest.approx(0.05, abs=1e-6)
+    assert pair.offset_s == pytest.approx(-0.05, abs=1e-6)
     assert pair.view_time_s == pytest.approx(-0.05, abs=2e-3)
+    assert pair.camera_lidar_offset_ms == pytest.approx(0.0, abs=2.0)
     assert report.odometry == '/tf: odom -> base_link'
     rates = {topic.name: topic.rate_hz for topic in report.topics}
     assert rates['/points'] == pytest.approx(10.0)
@@ -64,6 +67,26 @@ def test_sound_bag_has_no_problems(make_bag):
 )
 def test_what_is_missing_is_said(make_bag, options, message):
     assert re.search(message, problems(inspect(make_bag(**options))))
+
+
+def test_offset_is_the_same_whichever_sensor_is_faster_and_whatever_got_lost():
+    sweeps = 10**12 + np.arange(50) * 100_000_000
+    triggered = sweeps - 50_000_000 + 10_000_000
+    between = np.sort(np.concatenate([triggered, triggered + 33_000_000, triggered + 66_000_000]))
+    for images in (triggered, between, np.delete(triggered, [3, 20, 21]), triggered[::3]):
+        pairs = pair_stamps(images, np.delete(sweeps, [7, 30]), view_time_s=-0.05)
+        assert pairs is not None
+        assert pairs.steady
+        assert pairs.median_s == pytest.approx(-0.04, abs=1e-9)
+
+
+def test_offset_of_a_camera_that_runs_free_is_not_steady():
+    sweeps = 10**12 + np.arange(50) * 100_000_000
+    images = 10**12 + np.arange(120) * 41_700_000
+    pairs = pair_stamps(images, sweeps, view_time_s=-0.05)
+    assert pairs is not None
+    assert not pairs.steady
+    assert pair_stamps(images, 0 * sweeps, view_time_s=-0.05) is None
 
 
 def test_nan_cloud_is_said(make_bag):
@@ -97,10 +120,15 @@ def test_table_names_every_topic_in_full(make_bag, capsys):
     out = capsys.readouterr().out
     assert '/camera/front/image_raw/compressed' in out
     assert 'no odometry' in out
+    assert re.search(r'time offset [-+]0\.\d ms \(positive: images stamped late\)', out)
 
 
 def test_real_drive(real_bag):
     report = inspect(real_bag)
     assert problems(report) == ''
     assert report.lidars[0].beams == 64
-    assert report.pairs[0].offset_s == pytest.approx(-0.05, abs=1e-3)
+    (pair,) = report.pairs
+    assert pair.offset_s == pytest.approx(-0.05, abs=1e-3)
+    assert pair.camera_lidar_offset_ms == pytest.approx(0.0, abs=5.0)
+    assert pair.extrinsics is not None
+    assert pair.extrinsics.ok

@@ -1,0 +1,48 @@
+"""What is wrong with a simulated drive, `inspect` says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drive_segment_ros.parameters import from_flat
+from offline_training.inspect import inspect
+from offline_training.inspect_report import PairReport
+from offline_training.simulator import SimulatorParameters, simulate
+
+
+def seen(bag: Path, **values: Any) -> tuple[PairReport, str]:
+    """Return what `inspect` finds of camera and LiDAR in a drive, and its problems."""
+    simulate(bag, from_flat(SimulatorParameters, values))
+    report = inspect(bag)
+    (pair,) = report.pairs
+    return pair, '\n'.join(f'{p.what} -> {p.fix}' for p in report.problems)
+
+
+@pytest.mark.parametrize(('offset_s', 'jitter_s'), [(-0.04, 0.0), (0.0, 0.004), (0.04, 0.004)])
+def test_time_offset_is_told_to_10_ms(tmp_path: Path, offset_s: float, jitter_s: float) -> None:
+    faults = {'fault.time_offset_s': offset_s, 'fault.time_jitter_s': jitter_s}
+    size = {'camera.width': 64, 'camera.height': 48, 'lidar.model': 'vlp16', 'duration_s': 1.0}
+    pair, problems = seen(tmp_path / 'drive', **faults, **size)
+    assert pair.camera_lidar_offset_ms == pytest.approx(1e3 * offset_s, abs=5.0)
+    advice = re.search(r'camera_offset=(\S+)', problems)
+    if offset_s == 0.0:
+        assert not problems
+    else:
+        # The sweep's stamp is its end, the image is taken half a period before.
+        assert advice is not None
+        assert float(advice[1]) == pytest.approx(0.05 - offset_s, abs=0.005)
+        assert ('that much late' in problems) is (offset_s > 0.0)
+
+
+@pytest.mark.parametrize('error_deg', [0.0, 1.5, 3.0])
+def test_wrong_extrinsics_are_noticed(tmp_path: Path, error_deg: float) -> None:
+    size = {'seed': 1, 'camera.width': 640, 'camera.height': 360, 'duration_s': 0.8}
+    pair, problems = seen(tmp_path / 'drive', **size, **{'fault.extrinsic_error_deg': error_deg})
+    assert pair.extrinsics is not None
+    assert pair.extrinsics.ok is (error_deg == 0.0)
+    assert pair.extrinsics.angle_deg == pytest.approx(error_deg, abs=0.4)
+    assert ('would mend it' in problems) is (error_deg > 0.0)
