@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 
 from drive_segment_ros.errors import CalibrationError, CloudError
-from drive_segment_ros.nodes.camera_offset import CameraOffset
 from drive_segment_ros.nodes.frame_pipeline import (
     FramePipeline,
     LiveTrajectory,
@@ -17,6 +16,7 @@ from drive_segment_ros.nodes.frame_pipeline import (
 )
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.frame_builder import FrameParameters
 
 PERIOD_NS = 100_000_000
