@@ -17,6 +17,7 @@ from drive_segment_ros.perception.clustering import cluster
 from drive_segment_ros.perception.density import density_clusters
 from drive_segment_ros.perception.range_image import RangeImage, range_image, spin_axis
 from drive_segment_ros.perception.roughness import rough_cells
+from drive_segment_ros.perception.transforms import level_rotation
 
 KINDS = ('object', 'ground', 'sky')
 OBJECT, GROUND, SKY = range(3)
@@ -240,9 +241,7 @@ def _by_density(
     valid = np.isfinite(norm) & (norm > 0.05)
     kept = points[valid]
     # Bearings about the vertical, from any horizontal direction.
-    first = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
-    first /= np.linalg.norm(first)
-    level = kept @ np.stack([first, np.cross(up, first), up], 1).astype(np.float32)
+    level = kept @ level_rotation(up).T.astype(np.float32)
     height = np.ascontiguousarray(level[:, 2])
     bearing = np.arctan2(level[:, 1], level[:, 0]) + math.pi
     sector = (bearing / (2.0 * math.pi) * ground.SECTORS).astype(np.int32) % ground.SECTORS

@@ -62,6 +62,14 @@ def inverse(T: NDArray[np.float64]) -> NDArray[np.float64]:
     return inverted
 
 
+def level_rotation(up: ArrayLike) -> NDArray[np.float64]:
+    """Return a rotation (3, 3) that makes `up`, a unit vector, the third axis."""
+    third = np.asarray(up, np.float64)
+    first = np.cross(third, np.eye(3)[int(np.argmin(np.abs(third)))])
+    first /= np.linalg.norm(first)
+    return np.stack([first, np.cross(third, first), third])
+
+
 def translation_of(message: Any) -> tuple[float, float, float]:
     """Return x, y, z of a geometry_msgs Vector3 or Point."""
     return (message.x, message.y, message.z)

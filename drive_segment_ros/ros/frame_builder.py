@@ -44,7 +44,7 @@ from drive_segment_ros.perception.proposals import (
 )
 from drive_segment_ros.perception.range_image import RangeImage
 from drive_segment_ros.perception.sky import find_sky
-from drive_segment_ros.perception.transforms import TransformTree, inverse
+from drive_segment_ros.perception.transforms import TransformTree, inverse, level_rotation
 from drive_segment_ros.ros.images import decode_image, encoded_image
 
 _NS = 1e-9
@@ -284,7 +284,9 @@ class FrameBuilder:
             T_camera_lidar=T_camera_lidar,
             motion=motion,
             T_odom_base=T_odom_base,
-            R_level_lidar=_level(sweep.up) if T_base_lidar is None else T_base_lidar[:3, :3],
+            R_level_lidar=level_rotation(sweep.up)
+            if T_base_lidar is None
+            else T_base_lidar[:3, :3],
             params=params,
         )
         return BuiltFrame(source, camera, points, sweep, projected, kind)
@@ -407,13 +409,6 @@ def _interval(
     if times is not None:
         instants += [sweep_stamp_ns + round(times[k] / _NS) for k in (0, 2)]
     return min(instants), max(instants)
-
-
-def _level(up: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a rotation that makes `up` the third axis."""
-    first = np.cross(up, np.eye(3)[int(np.argmin(np.abs(up)))])
-    first /= np.linalg.norm(first)
-    return np.stack([first, np.cross(up, first), up])
 
 
 def _cell_times(
