@@ -45,11 +45,13 @@ class DeployedSegmenter(nn.Module):
     """
 
     channel_order: Tensor
+    ones: Tensor
 
     def __init__(self, network: Segmenter) -> None:
         super().__init__()
         self.network = network
         self.register_buffer('channel_order', torch.tensor([2, 1, 0]))
+        self.register_buffer('ones', torch.ones(1, network.configuration.classes, 1, 1))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Segment.
@@ -65,11 +67,12 @@ class DeployedSegmenter(nn.Module):
         pixels = image.float().permute(0, 3, 1, 2).index_select(1, self.channel_order) / 255.0
         pixels = average_resize(pixels, configuration.height, configuration.width)
         scores = self.network.scores(pixels)
-        best = scores.amax(dim=1, keepdim=True)
-        # The softmax of the best class; the others' are not needed.
-        confidence = 1.0 / (scores - best).exp().sum(dim=1)
-        label = scores.argmax(dim=1)
-        return label.float().to(torch.uint8), (confidence * 255.0).round().to(torch.uint8)
+        best, label = scores.topk(1, dim=1)
+        # The softmax of the best class; the others' are not needed. The sum over classes is a
+        # 1x1 convolution because OpenVINO's ReduceSum took a tenth of the network's time.
+        exponentials = (scores - best).exp()
+        confidence = 255.0 / functional.conv2d(exponentials, self.ones)
+        return label[:, 0].float().to(torch.uint8), confidence[:, 0].round().to(torch.uint8)
 
 
 def average_resize(images: Tensor, height: int, width: int) -> Tensor:

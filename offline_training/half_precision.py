@@ -2,7 +2,7 @@
 
 The casts are in the graph, so that every runtime computes the same: TensorRT 11 takes precision
 from nowhere else. As autocast does it: convolutions and matrix products are fp16, arithmetic and
-movement follow their inputs, everything else (softmax, norms, resizing, argmax) stays fp32.
+movement follow their inputs, the rest (softmax, norms, resizing, the best class) stays fp32.
 """
 
 from __future__ import annotations

@@ -39,11 +39,11 @@ TENSORRT_OPERATORS = {
     *('LpNormalization', 'MatMul', 'Max', 'Min', 'Mul', 'Neg', 'Pad', 'Pow', 'Reciprocal'),
     *('ReduceL2', 'ReduceMax', 'ReduceMean', 'ReduceMin', 'ReduceSum', 'Relu', 'Reshape'),
     *('Resize', 'Round', 'Sigmoid', 'Slice', 'Softmax', 'Split', 'Sqrt', 'Squeeze', 'Sub'),
-    *('Sum', 'Tanh', 'Transpose', 'Unsqueeze', 'Where'),
+    *('Sum', 'Tanh', 'TopK', 'Transpose', 'Unsqueeze', 'Where'),
 }
 TENSORRT_OPSETS = range(9, 21)
 FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16)
-DELICATE = {'Softmax', 'LayerNormalization', 'InstanceNormalization', 'ReduceL2', 'ArgMax', 'Exp'}
+DELICATE = {'Softmax', 'LayerNormalization', 'InstanceNormalization', 'ReduceL2', 'TopK', 'Exp'}
 
 
 def random_network() -> Segmenter:
