@@ -5,6 +5,7 @@ The CUDA and TensorRT providers have never been run on hardware by the authors.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,12 @@ def has_gpu_provider() -> bool:
 
 def _providers(runtime: Any) -> list[tuple[str, dict[str, Any]]]:
     """Return the installed providers, fastest first, with their options."""
-    engines = str(engine_folder() / 'onnxruntime')
-    options: dict[str, dict[str, Any]] = {
-        _GPU[0]: {'trt_engine_cache_enable': True, 'trt_engine_cache_path': engines}
-    }
     present = runtime.get_available_providers()
+    options: dict[str, dict[str, Any]] = {}
+    if _GPU[0] in present:
+        folder = engine_folder() / 'onnxruntime'
+        # Without the folder every start builds anew, which is slow but works.
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        options[_GPU[0]] = {'trt_engine_cache_enable': True, 'trt_engine_cache_path': str(folder)}
     return [(name, options.get(name, {})) for name in (*_GPU, _CPU) if name in present]
