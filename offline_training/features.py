@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from drive_segment_ros.errors import DependencyError, ModelError
-from drive_segment_ros.perception.proposals import KINDS
 from offline_training.resizing import resize_image
 
 _log = logging.getLogger(__name__)
@@ -26,7 +25,6 @@ _log = logging.getLogger(__name__)
 # shape and intensity vary with range; colour separates what has one shape; position is a weak
 # hint, so that a class is no place.
 GROUP_WEIGHTS = {
-    'kind': 3.0,
     'size': 1.0,
     'shape': 0.4,
     'intensity': 0.4,
@@ -108,7 +106,6 @@ class Descriptor:
         means = segment_means(layers.reshape(-1, layers.shape[-1]), segment, proposals['id'])
         mean, square = means[:, 0:3], means[:, 3:6]
         return {
-            'kind': kinds(proposals),
             **geometry(proposals),
             'colour': np.hstack([mean, np.sqrt(np.maximum(square - mean**2, 0.0))]),
             'texture': np.log1p(means[:, 6:-2]),
@@ -140,11 +137,6 @@ def geometry(proposals: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.floa
             columns.append(column)
         groups[group] = np.stack(columns, axis=1)
     return groups
-
-
-def kinds(proposals: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """Return one column for each of `KINDS`, 1 where a proposal is of that kind."""
-    return np.eye(len(KINDS), dtype=np.float32)[proposals['kind']]
 
 
 def segment_means(
@@ -215,7 +207,7 @@ class Backbone:
         with np.errstate(invalid='ignore'):
             means = (counts @ dense.reshape(rows * columns, -1)) / pixels[:, None]
             means /= np.linalg.norm(means, axis=1, keepdims=True)
-        return {'kind': kinds(proposals), 'backbone': means}
+        return {'backbone': means}
 
     def dense(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
         """Return patch features (rows, columns, D) of a BGR image seen at about height x width."""
@@ -323,12 +315,6 @@ class Scaling:
                 for name, part in groups.items()
             ]
         )
-        # A kind is 0 or 1 and stays so: how rare it is must not make it count more.
-        start = 0
-        for name, part in groups.items():
-            if name == 'kind':
-                scale[start : start + part.shape[1]] = 1.0
-            start += part.shape[1]
         return Scaling(centre.astype(np.float32), scale.astype(np.float32), weight)
 
     def apply(self, groups: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -1,4 +1,7 @@
-"""Pseudo-classes: look-alike segments of all frames, found by k-means, drawn as pseudo-labels."""
+"""Pseudo-classes: look-alike segments of all frames, found by k-means, drawn as pseudo-labels.
+
+Road, raised ground and sky are classes by themselves; k-means has objects only.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.parameters import parameter, to_flat
 from drive_segment_ros.perception.proposals import KINDS
+from offline_training.areas import NO_AREA, RAISED, ROAD, areas, raised_persists
 from offline_training.classes import CLASSES_FILE, default_classes, save_classes
 from offline_training.features import Features, Scaling, choose_features, stack
 from offline_training.files import write_json, write_png
@@ -33,6 +37,7 @@ _DESCRIBED = (
     'extent_vertical',
     'range',
 )
+_COUNTED = ('frame', 'id', 'kind', 'area', 'pixels', 'drive', 'track')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +45,7 @@ class LabelParameters:
     """How pseudo-classes are found."""
 
     classes: int = parameter(
-        30, 'Number of pseudo-classes K; 30 as published.', minimum=2, maximum=254
+        30, 'Number of pseudo-classes K; 30 as published.', minimum=4, maximum=254
     )
     features: str = parameter(
         'auto', 'auto, descriptor, or a transformers backbone by name or folder.'
@@ -63,6 +68,7 @@ class SegmentTable:
         frame: (S,) index of its frame.
         id: (S,) its id in that frame.
         kind: (S,) index into `KINDS`.
+        area: (S,) the area it is, see `areas`; `NO_AREA` for objects.
         pixels: (S,) pixels it covers.
         track: (S,) a number for each object followed through time; alone where not followed.
         features: columns by group, each (S, D_group).
@@ -72,6 +78,7 @@ class SegmentTable:
     frame: NDArray[np.int64]
     id: NDArray[np.int64]
     kind: NDArray[np.uint8]
+    area: NDArray[np.int64]
     pixels: NDArray[np.int64]
     track: NDArray[np.int64]
     features: dict[str, NDArray[np.float32]]
@@ -100,9 +107,12 @@ def label(
     frames = [frame for drive in drives for frame in drive]
     features = choose_features(parameters.features)
     table = collect(drives, features, progress('describing'))
-    learned = _in_slice(drives, parse_slice(parameters.frames))[table.frame]
+    chosen = parse_slice(parameters.frames)
+    learned = _in_slice(drives, chosen)[table.frame]
     if not learned.any():
         raise DatasetError(f'{dataset}: no segments to cluster; extract found none')
+    if not raised_persists(drive[chosen] for drive in drives):
+        table.area[table.area == RAISED] = ROAD
     assigned, inertia = cluster(table, learned, parameters)
     folder = dataset / PSEUDO_CLASSES_FOLDER
     labelled = write_pseudo_labels(frames, table, assigned, progress('labelling'))
@@ -133,9 +143,7 @@ def collect(
     """Describe all segments of all frames; segments without a pixel are left out."""
     owner = [(number, frame) for number, drive in enumerate(drives) for frame in drive]
     tracks = [track for drive in drives for track in drive_tracks(drive)]
-    columns: dict[str, list[NDArray[Any]]] = {
-        name: [] for name in ('frame', 'id', 'kind', 'pixels', 'drive', 'track', *_DESCRIBED)
-    }
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in (*_COUNTED, *_DESCRIBED)}
     described: list[dict[str, NDArray[np.float32]]] = []
     for index, (drive, frame) in enumerate(progress(owner)):
         segment, proposals = frame.segment(), frame.proposals()
@@ -147,6 +155,7 @@ def collect(
         row = {
             'frame': np.full(count, index),
             'drive': np.full(count, drive),
+            'area': areas(proposals),
             'pixels': pixels[seen],
             'track': tracks[index][seen],
             **{name: proposals[name] for name in ('id', 'kind')},
@@ -159,6 +168,7 @@ def collect(
         frame=whole['frame'].astype(np.int64),
         id=whole['id'].astype(np.int64),
         kind=whole['kind'].astype(np.uint8),
+        area=whole['area'].astype(np.int64),
         pixels=whole['pixels'].astype(np.int64),
         track=unique_tracks(whole['drive'], whole['track']),
         features=stack(described),
@@ -194,23 +204,34 @@ def cluster(
         parameters: how.
 
     Returns:
-        (S,) pseudo-class of each segment, and the inertia of the segments learned from.
+        (S,) pseudo-class of each segment, areas first, and the inertia of the objects learned
+        from.
     """
-    scaling = Scaling.learn({name: part[learned] for name, part in table.features.items()})
-    values = scaling.apply(table.features)
+    objects = table.area == NO_AREA
+    present = np.unique(table.area[~objects])
+    assigned = np.searchsorted(present, table.area)
+    first = len(present)
+    if not (objects & learned).any():
+        assigned[objects] = first
+        return assigned, 0.0
+    scaling = Scaling.learn(
+        {name: part[objects & learned] for name, part in table.features.items()}
+    )
+    values = scaling.apply({name: part[objects] for name, part in table.features.items()})
     weight = np.ones(len(values), np.float32)
     if parameters.follow_tracks:
-        values = track_means(values, table.track)
+        track = table.track[objects]
+        values = track_means(values, track)
         # An object seen a hundred times is no hundred objects, nor is it one glimpse.
-        weight = track_lengths(table) ** -0.5
+        weight = np.bincount(track)[track].astype(np.float32) ** -0.5
     clusters = kmeans(
-        values[learned],
-        parameters.classes,
+        values[learned[objects]],
+        parameters.classes - first,
         parameters.seed,
-        weight[learned],
+        weight[learned[objects]],
         parameters.restarts,
     )
-    assigned, _ = nearest(values, clusters.centres)
+    assigned[objects] = first + nearest(values, clusters.centres)[0]
     return assigned, clusters.inertia
 
 
@@ -218,13 +239,7 @@ def track_means(values: NDArray[np.float32], track: NDArray[np.int64]) -> NDArra
     """Replace each row by the mean of its track's rows, (S, D)."""
     count = np.bincount(track)
     sums = np.stack([np.bincount(track, column) for column in values.T], axis=1)
-    return (sums / count[:, None])[track].astype(np.float32)
-
-
-def track_lengths(table: SegmentTable) -> NDArray[np.float32]:
-    """Return how many segments each segment's track has, (S,); 1 for ground and sky."""
-    length = np.bincount(table.track)[table.track].astype(np.float32)
-    return np.where(table.kind == KINDS.index('object'), length, 1.0).astype(np.float32)
+    return (sums[track] / count[track, None]).astype(np.float32)
 
 
 def write_pseudo_labels(

@@ -65,14 +65,13 @@ def test_segment_means_are_the_means_of_each_segments_pixels():
     assert np.isnan(means[2]).all()
 
 
-def test_the_descriptor_sees_colour_texture_geometry_and_kind():
+def test_the_descriptor_sees_colour_texture_and_geometry():
     image, segment = frame()
 
     groups = Descriptor()(image, segment, PROPOSALS)
 
     assert groups['colour'][0, 1] > 50 > abs(groups['colour'][1, 1])  # red in Lab's a
     assert groups['texture'][1, 0] > groups['texture'][0, 0]
-    assert groups['kind'].tolist() == [[1, 0, 0], [0, 1, 0]]
     column = list(features.GEOMETRY['size']).index('height_max')
     assert groups['size'][:, column] == pytest.approx(np.log1p([1.5, 0.1]))
     assert np.isnan(groups['size'][:, 0]).all()  # this frame has no height_min

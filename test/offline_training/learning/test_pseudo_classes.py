@@ -46,11 +46,11 @@ def test_label_gives_each_thing_a_class_of_its_own(painted_drive):
 
 
 def test_label_is_repeatable_and_follows_its_seed(painted_drive):
-    label(painted_drive.dataset, FOUR, quiet)
+    label(painted_drive.dataset, LabelParameters(6, 'descriptor', restarts=1), quiet)
     first = labels_of(painted_drive.dataset)
-    label(painted_drive.dataset, FOUR, quiet)
+    label(painted_drive.dataset, LabelParameters(6, 'descriptor', restarts=1), quiet)
     again = labels_of(painted_drive.dataset)
-    label(painted_drive.dataset, LabelParameters(4, 'descriptor', restarts=1, seed=7), quiet)
+    label(painted_drive.dataset, LabelParameters(6, 'descriptor', restarts=1, seed=7), quiet)
     other = labels_of(painted_drive.dataset)
 
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
@@ -123,3 +123,15 @@ def test_frames_that_are_no_slice_are_refused(painted_drive):
 def test_a_dataset_without_segments_is_refused(painted_drive):
     with pytest.raises(DatasetError, match='no segments'):
         label(painted_drive.dataset, LabelParameters(frames='6:', features='descriptor'), quiet)
+
+
+def test_ground_and_sky_are_classes_of_their_own(painted_drive):
+    label(painted_drive.dataset, LabelParameters(6, 'descriptor', restarts=1), quiet)
+    path = painted_drive.dataset / 'pseudo_classes' / 'statistics.json'
+    statistics = json.loads(path.read_text())['class_statistics']
+
+    assert [entry['kinds'] for entry in statistics[:2]] == [
+        {'object': 0, 'ground': 6, 'sky': 0},
+        {'object': 0, 'ground': 0, 'sky': 6},
+    ]
+    assert all(entry['kinds']['object'] == entry['segments'] for entry in statistics[2:])
