@@ -1,9 +1,10 @@
 """From labelled points in the image to labelled pixels.
 
-A camera sees many pixels for each LiDAR return. They are filled in four steps, surest first:
+A camera sees many pixels for each LiDAR return. They are filled in five steps, surest first:
 points are joined to lines where the LiDAR's geometry says what lies between them, superpixels
-take the proposal that dominates their points, pixels next to a point take the point's, and what
-is still unknown takes that of ever coarser superpixels.
+take the proposal that dominates their points, pixels next to a point take the point's, what is
+still unknown takes that of ever coarser superpixels, and what lies above the highest beam is
+flooded from below.
 """
 
 from __future__ import annotations
@@ -163,6 +164,7 @@ def densify(
     v: NDArray[np.float32],
     label: NDArray[np.int32],
     params: DensifyParameters,
+    highest_row: NDArray[np.float32] | None = None,
 ) -> NDArray[np.int32]:
     """Fill an image from labelled points in it.
 
@@ -171,6 +173,8 @@ def densify(
         u, v: (M,) float32 px.
         label: (M,) int32 > 0.
         params: how.
+        highest_row: (W,) float32, px, the row in which the highest beam crosses each column;
+            None where beams are not known.
 
     Returns:
         (H, W) int32 labels, 0 where unknown.
@@ -180,10 +184,44 @@ def densify(
     segment = vote(*finest, u, v, label, params.purity)[finest[0]]
     if params.radius > 0.0 and len(label):
         _fill_nearest(segment, u, v, label, params.radius)
+    # Ground that no return reached lies between beams, never above the farthest of it.
+    ground = label <= RAISED_LABEL
+    farthest = _topmost(u[ground], v[ground], segment.shape)
     for superpixels, count in coarser:
         winner = vote(superpixels, count, u, v, label, params.purity)
-        _fill_unknown(segment, superpixels, winner)
+        _fill_unknown(segment, superpixels, winner, farthest)
+    if highest_row is not None:
+        _flood_above(segment, image_bgr, highest_row)
     return segment
+
+
+def _topmost(
+    u: NDArray[np.float32], v: NDArray[np.float32], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Return the row of the topmost point of each column or one near it, (W,) float32."""
+    height, width = shape
+    top = np.full(width, height, np.float32)
+    np.minimum.at(top, np.clip(np.rint(u).astype(np.int32), 0, width - 1), v)
+    # Points lie a few columns apart.
+    return np.asarray(cv2.erode(top[None], np.ones((1, 9), np.uint8))[0], np.float32)
+
+
+def _flood_above(
+    segment: NDArray[np.int32], image_bgr: NDArray[np.uint8], highest_row: NDArray[np.float32]
+) -> None:
+    """Let objects and sky grow, as a watershed, into what the LiDAR cannot see above them.
+
+    Meyer's flooding, "Color image segmentation", ICIP 1992; OpenCV's implementation.
+    """
+    unseen = (np.arange(len(segment))[:, None] < highest_row) & (segment == 0)
+    if not unseen.any():
+        return
+    # Everything else stands as it is, in one colour that is forgotten afterwards.
+    other = int(segment.max()) + 1
+    flooded = np.where((segment > RAISED_LABEL) | unseen, segment, np.int32(other))
+    cv2.watershed(np.ascontiguousarray(image_bgr), flooded)
+    grown = unseen & (flooded > 0) & (flooded != other)
+    segment[grown] = flooded[grown]
 
 
 def vote(
@@ -228,12 +266,14 @@ def _fill_nearest(
 
 
 @njit(cache=True, nogil=True)
-def _fill_unknown(segment, superpixels, winner):
+def _fill_unknown(segment, superpixels, winner, farthest_ground):
     height, width = segment.shape
     for row in range(height):
         for column in range(width):
             if segment[row, column] == 0:
-                segment[row, column] = winner[superpixels[row, column]]
+                label = winner[superpixels[row, column]]
+                if label > RAISED_LABEL or row >= farthest_ground[column]:
+                    segment[row, column] = label
 
 
 @njit(cache=True, nogil=True)

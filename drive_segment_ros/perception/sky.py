@@ -44,16 +44,35 @@ def find_sky(
     # Of a sensor that hangs upside down, row 0 has the lowest elevation.
     upward = math.copysign(1.0, up[image.axis])
     columns, elevations = _directions(image.range, upward * image.elevation.astype(np.float64))
-    azimuth = (columns + 0.5) * (2.0 * math.pi / width)
-    points = np.empty((len(columns), 3))
-    points[:, (image.axis + 1) % 3] = np.cos(elevations) * np.cos(azimuth)
-    points[:, (image.axis + 2) % 3] = np.cos(elevations) * np.sin(azimuth)
-    points[:, image.axis] = upward * np.sin(elevations)
-    above = points @ up > math.sin(math.radians(_MIN_ELEVATION_DEG))
+    points = _far_points(image, columns, upward * elevations)
+    above = points @ up > _DISTANCE * math.sin(math.radians(_MIN_ELEVATION_DEG))
     time = np.zeros(width, np.float32)
     if cloud.time is not None:
         time = _column_times(np.ascontiguousarray(cloud.time, np.float32), image.cell, width)
-    return (points[above] * _DISTANCE).astype(np.float32), time[columns[above]]
+    return points[above].astype(np.float32), time[columns[above]]
+
+
+def highest_beam(image: RangeImage) -> NDArray[np.float32]:
+    """Return where the highest beam points, (W, 3) float32, metres, far away, cloud coordinates.
+
+    Args:
+        image: a range image whose row 0 is the highest beam, whichever way the sensor hangs.
+    """
+    columns = np.arange(image.range.shape[1])
+    elevations = np.full(len(columns), float(image.elevation[0]))
+    return _far_points(image, columns, elevations).astype(np.float32)
+
+
+def _far_points(
+    image: RangeImage, columns: NDArray[np.integer], elevations: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return points far away in given directions, (S, 3), metres, in the cloud's coordinates."""
+    azimuth = (columns + 0.5) * (2.0 * math.pi / image.range.shape[1])
+    points = np.empty((len(columns), 3))
+    points[:, (image.axis + 1) % 3] = np.cos(elevations) * np.cos(azimuth)
+    points[:, (image.axis + 2) % 3] = np.cos(elevations) * np.sin(azimuth)
+    points[:, image.axis] = np.sin(elevations)
+    return points * _DISTANCE
 
 
 def _directions(

@@ -43,7 +43,7 @@ from drive_segment_ros.perception.proposals import (
     find_proposals,
 )
 from drive_segment_ros.perception.range_image import RangeImage
-from drive_segment_ros.perception.sky import find_sky
+from drive_segment_ros.perception.sky import find_sky, highest_beam
 from drive_segment_ros.perception.transforms import TransformTree, inverse, level_rotation
 from drive_segment_ros.ros.images import decode_image, encoded_image
 
@@ -140,7 +140,7 @@ class BuiltFrame:
         if sky is not None:
             u, v = np.concatenate([u, sky.u]), np.concatenate([v, sky.v])
             label = np.concatenate([label, np.full(len(sky), SKY_LABEL, np.int32)])
-        return densify(self.image, u, v, label, params.densify)
+        return densify(self.image, u, v, label, params.densify, self._highest_row())
 
     @functools.cached_property
     def frame(self) -> Frame:
@@ -181,6 +181,18 @@ class BuiltFrame:
         # Feet are hidden by what hides points, so both are judged together.
         seen = visible(_joined(self.projected, projected), self.camera)
         return _chosen(projected, seen[len(self.projected) :])
+
+    def _highest_row(self) -> NDArray[np.float32] | None:
+        """Return the row in which the highest beam crosses each column, 0 where it does not."""
+        if self.sweep.image is None:
+            return None
+        beam = self._project(highest_beam(self.sweep.image), None)
+        row = np.zeros(self.camera.width, np.float32)
+        if len(beam) > 1:
+            order = np.argsort(beam.u)
+            columns = np.arange(self.camera.width)
+            row = np.interp(columns, beam.u[order], beam.v[order]).astype(np.float32)
+        return row
 
     def _sky_in_image(self) -> ProjectedPoints | None:
         if self.sweep.image is None:

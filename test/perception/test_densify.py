@@ -19,6 +19,8 @@ from drive_segment_ros.perception.densify import (
 from drive_segment_ros.perception.projection import ProjectedPoints, project_sweep
 from drive_segment_ros.perception.proposals import (
     FIRST_OBJECT_LABEL,
+    GROUND_LABEL,
+    SKY_LABEL,
     ProposalParameters,
     find_proposals,
 )
@@ -39,6 +41,7 @@ CAMERA = CameraModel(
 # Optical axes of a camera that looks along the LiDAR's x axis.
 FORWARD = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 PARAMS = DensifyParameters()
+HOUSE = FIRST_OBJECT_LABEL
 CAR = (8.0, 12.0, -1.0, 1.0, 0.25, 1.5)
 
 
@@ -99,6 +102,46 @@ def test_labels_spread_no_further_than_the_radius_and_none_is_invented(seed, rad
     if radius > 0.0:
         # OpenCV's distance on a 5 x 5 mask is 2 % off.
         assert (filled[nearest < 0.97 * radius] > 0).all()
+
+
+def facade() -> np.ndarray:
+    """A dark house between two strips of bright sky, on a grey road; (120, 180, 3)."""
+    image = np.full((120, 180, 3), 220, np.uint8)
+    image[:, 60:120] = 60
+    image[100:] = 130
+    return image
+
+
+def test_what_stands_above_the_highest_beam_grows_up_to_the_edges_of_the_picture():
+    image = facade()
+    u, v = float32([90.0, 90.0, 20.0, 160.0], [85.0, 75.0, 75.0, 75.0])
+    label = np.array([HOUSE, HOUSE, SKY_LABEL, SKY_LABEL], np.int32)
+    # Superpixels of one pixel's difference carry nothing here: only the flood is looked at.
+    params = dataclasses.replace(PARAMS, scale=1.0, radius=10.0)
+    highest = np.full(180, 70.0, np.float32)
+    segment = densify(image, u, v, label, params, highest)
+    assert (segment[5:65, 64:116] == HOUSE).mean() > 0.95
+    assert (segment[5:65, 4:56] == SKY_LABEL).mean() > 0.95
+    assert (segment[5:65, 124:176] == SKY_LABEL).mean() > 0.95
+
+
+def test_ground_fills_no_pixel_above_the_farthest_return_from_it(monkeypatch):
+    shape = (120, 180)
+    fine = np.arange(shape[0] * shape[1], dtype=np.int32).reshape(shape)
+    coarse = np.zeros(shape, np.int32)
+    monkeypatch.setattr(
+        'drive_segment_ros.perception.densify.felzenszwalb',
+        lambda image, scales, sigma, size: [(fine, fine.size), *[(coarse, 1)] * (len(scales) - 1)],
+    )
+    image = np.full((*shape, 3), 130, np.uint8)
+    columns = np.arange(2.0, 180.0, 4.0)
+    u, v = float32(columns, np.full(len(columns), 60.0))
+    params = dataclasses.replace(PARAMS, radius=0.0)
+    segment = densify(image, u, v, np.full(len(u), GROUND_LABEL, np.int32), params)
+    assert (segment[60:] == GROUND_LABEL).all()
+    assert not segment[:60].any()
+    house = densify(image, u, v, np.full(len(u), HOUSE, np.int32), params)
+    assert (house == HOUSE).all()
 
 
 def test_nothing_comes_from_nothing():

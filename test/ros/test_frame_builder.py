@@ -98,7 +98,8 @@ def test_pixels_show_what_the_lidar_saw_there():
     assert (kind[70:100] == OBJECT).mean() > 0.9
     # To the right, where the upper beams saw nothing, is sky; to the left they saw the wall.
     assert (kind[:40, 170:] == SKY).mean() > 0.9
-    assert not (kind[:, :150] == SKY).any()
+    # (Above row 36, the highest beam's, the picture decides, and this one is noise.)
+    assert not (kind[40:, :150] == SKY).any()
 
 
 def test_the_record_is_json_and_tells_what_was_done():
