@@ -34,8 +34,8 @@ _START, _GROWTH = 0.08, 1.35
 # How many points count as one measurement, before and after all beams are known.
 _CAUTIOUS, _CONFIDENT = 30.0, 0.1
 # Points that lie within the middle half of their beam's share of elevations: half of them by
-# chance, nearly all where there are beams.
-_MIN_SHARE = 0.85
+# chance, nearly all where there are beams, all but strays if nothing moved the beams' origin.
+_MIN_SHARE, _CLEAR_SHARE = 0.85, 0.99
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +67,11 @@ class BeamTable:
 def find_beams(clouds: Sequence[PointCloud]) -> BeamTable | None:
     """Find a sensor's beams in its sweeps; one suffices, more sharpen the result.
 
-    Elevations pile up at the beams once every point is seen from where it was measured. So peaks
-    and the sensor's path through the cloud's frame are found in turns, from a part of the sweep
-    near its stamp, where the path is short, outwards to the whole. Neither `ring` nor the order of
-    points is used; point times are, for without them a path cannot be told.
+    Elevations as they are pile up at the beams unless a driver moved the points to one instant
+    or to a frame beside the optical centre. If they do not, peaks and the sensor's path through
+    the cloud's frame are found in turns, from a part of the sweep near its stamp, where the path
+    is short, outwards to the whole. Neither `ring` nor the order of points is used; point times
+    are, for without them a path cannot be told.
 
     Args:
         clouds: sweeps of one sensor.
@@ -78,18 +79,30 @@ def find_beams(clouds: Sequence[PointCloud]) -> BeamTable | None:
     Returns:
         The beams, or None if the clouds have none: a solid-state sensor, merged clouds.
     """
-    fullest = max(clouds, key=len, default=None)
-    axis = _spin_axis(fullest) if fullest is not None else None
-    if axis is None:
+    samples = [_sample(cloud) for cloud in clouds]
+    samples = [sample for sample in samples if len(sample) >= _MIN_POINTS]
+    if not samples:
         return None
-    samples = [_sample(cloud, axis) for cloud in clouds]
-    samples = [_focused(sample) for sample in samples if len(sample) >= _MIN_POINTS]
+    for axis in (2, 0, 1):
+        elevation = np.concatenate([sample.about(axis).elevation for sample in samples])
+        table = _table(elevation, np.full(len(elevation), _SHARP), axis, _CLEAR_SHARE)
+        if table is not None:
+            return table
+    axis = _spin_axis(max(samples, key=len))
+    samples = [_focused(sample.about(axis)) for sample in samples]
     elevation = np.concatenate([sample.elevation for sample in samples])
     spread = np.concatenate([_spread(sample, len(sample), _AFTER) for sample in samples])
-    beams = _recentred(_peaks(elevation, spread), elevation)
-    if len(beams) > _MAX_BEAMS or _share(beams, elevation) < _MIN_SHARE:
+    return _table(elevation, spread, axis, _MIN_SHARE)
+
+
+def _table(
+    elevation: NDArray[np.float64], spread: NDArray[np.float64], axis: int, min_share: float
+) -> BeamTable | None:
+    """Return the beams if at least a share of the points lies on them."""
+    beams = _supported(_peaks(elevation, spread), elevation)
+    if len(beams) > _MAX_BEAMS or _share(beams, elevation) < min_share:
         return None
-    return BeamTable(beams[::-1].copy(), axis)
+    return BeamTable(_recentred(beams, elevation)[::-1].copy(), axis)
 
 
 def _about_axis(cloud: PointCloud, axis: int) -> tuple[NDArray, NDArray, NDArray]:
@@ -98,9 +111,9 @@ def _about_axis(cloud: PointCloud, axis: int) -> tuple[NDArray, NDArray, NDArray
     return coordinates[(axis + 1) % 3], coordinates[(axis + 2) % 3], coordinates[axis]
 
 
-def _sample(cloud: PointCloud, axis: int) -> SweepSample:
+def _sample(cloud: PointCloud) -> SweepSample:
     step = max(1, len(cloud) // _SAMPLE)
-    a, b, c = (np.asarray(v[::step], np.float64) for v in _about_axis(cloud, axis))
+    a, b, c = (np.asarray(v[::step], np.float64) for v in (cloud.x, cloud.y, cloud.z))
     distance = np.sqrt(a * a + b * b + c * c)
     good = np.isfinite(distance) & (distance > _MIN_RANGE)
     time = np.zeros(len(a))
@@ -117,11 +130,8 @@ def _sample(cloud: PointCloud, axis: int) -> SweepSample:
     return SweepSample(a, b, c, time, timed=span > 0.0)
 
 
-def _spin_axis(cloud: PointCloud) -> int | None:
-    """Return the coordinate about which elevations pile up most, None for too few points."""
-    sample = _sample(cloud, 2)
-    if len(sample) < _MIN_POINTS:
-        return None
+def _spin_axis(sample: SweepSample) -> int:
+    """Return the coordinate about which elevations pile up most."""
     count = _first(sample)
     shares = {}
     for axis in (2, 0, 1):
@@ -213,9 +223,8 @@ def _supported(beams: NDArray[np.float64], elevation: NDArray[np.float64]) -> ND
 
 
 def _recentred(beams: NDArray[np.float64], elevation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the supported beams, each at the robust mean of its points."""
-    beams = _supported(beams, elevation)
-    for _ in range(3 if len(beams) else 0):
+    """Return each beam at the robust mean of its points."""
+    for _ in range(3):
         beam = _nearest_beam(beams, elevation)
         error = elevation - beams[beam]
         weight = 1.0 / (1.0 + (error / _SHARP) ** 2)

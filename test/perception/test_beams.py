@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,21 @@ def test_driving_at_10_metres_per_second_leaves_the_beams_in_place(sensor):
     np.testing.assert_allclose(
         np.degrees(table.elevation), SENSORS_DEG[sensor][np.unique(ring)], atol=0.03
     )
+
+
+@pytest.mark.parametrize('boxes', [(), [(8, 12, -2, 2, 0, 1.6), (-20, -15, -5, 5, 0, 4)]])
+@pytest.mark.parametrize('noise', [0.0, 0.02])
+@pytest.mark.parametrize('timed', [True, False])
+def test_even_beams_over_an_empty_plane(make_sweep, timed, noise, boxes):
+    even = np.linspace(8.0, -25.0, 64)
+    sweep = make_sweep(elevation_deg=even, columns=900, noise=noise, boxes=boxes)
+    cloud = dataclasses.replace(sweep, ring=None, time=sweep.time if timed else None)
+    table = find_beams([cloud])
+    assert table is not None
+    seen = np.isfinite(sweep.x)
+    beams, numbers = np.unique(sweep.ring[seen], return_inverse=True)
+    np.testing.assert_allclose(np.degrees(table.elevation), even[beams], atol=0.01)
+    assert (table.ring(cloud)[seen] == numbers).all()
 
 
 @pytest.mark.parametrize('sensor', SENSORS_DEG)
