@@ -71,6 +71,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     sector = np.broadcast_to(column * ground.SECTORS // len(column), image.range.shape)
     distance = np.hypot(image.xyz[0], image.xyz[1])
     level = ground.LevelPoints(distance.reshape(-1), height.reshape(-1), sector.reshape(-1))
+    plane = ground.road_plane(level, flat.reshape(-1))
     excluded = (image.range > 0) & (sweep.cell_label < FIRST_OBJECT_LABEL)
     kind = ((image.range > 0) & ~excluded).astype(np.uint8)
     projected = project_sweep(cloud, camera, T_camera_lidar, None)
@@ -80,8 +81,9 @@ def run(quick: bool = False) -> dict[str, Any]:
         'lidar.range_image': lambda: range_image.range_image(cloud, ring),
         'lidar.ground': lambda: (
             ground.flat_cells(image.xyz, image.range, height, params.ground_slope_deg),
-            ground.height_above_ground(level, flat.reshape(-1)),
-            ground.height_above_road(level, flat.reshape(-1)),
+            ground.road_plane(level, flat.reshape(-1)),
+            ground.height_above_ground(level, flat.reshape(-1), plane),
+            ground.height_above_road(level, flat.reshape(-1), plane),
         ),
         'lidar.roughness': lambda: roughness.rough_cells(image.range, excluded),
         'lidar.clusters': lambda: clustering.cluster(image.xyz, image.range, kind),

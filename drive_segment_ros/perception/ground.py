@@ -27,6 +27,8 @@ _ROAD_TOLERANCES = (0.06, 0.01, 0.12)
 _STEEPEST = 0.15
 # Fewer level returns than this near the vehicle do not tell the height of the road.
 _MUCH = 20
+# The plane the vehicle stands on is looked for this near, metres, among about so many returns.
+_PLANE_REACH, _PLANE_SAMPLE = np.float32(12.0), 600
 # Mirror images below the road and pits: neither ground nor object.
 BELOW_GROUND = -0.4
 
@@ -64,20 +66,36 @@ class LevelPoints:
     sector: NDArray[np.int32]
 
 
-def height_above_ground(points: LevelPoints, candidate: NDArray[np.bool_]) -> NDArray[np.float32]:
+def road_plane(points: LevelPoints, candidate: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Return the plane that the vehicle stands on: its height, metres, and two slopes.
+
+    Args:
+        points: all points.
+        candidate: (N,) bool, points that may be ground.
+    """
+    level = _start_height(points.distance, points.height, candidate)
+    return _start_plane(points.distance, points.height, points.sector, candidate, level)
+
+
+def height_above_ground(
+    points: LevelPoints, candidate: NDArray[np.bool_], plane: tuple[float, float, float]
+) -> NDArray[np.float32]:
     """Return how far each point lies above the ground under it.
 
     Args:
         points: all points.
         candidate: (N,) bool, points that may be ground.
+        plane: of the road, from `road_plane`.
 
     Returns:
         (N,) float32, metres; infinite for points left out.
     """
-    return _height_above(points, candidate, _TOLERANCES, _TOLERANCES)
+    return _height_above(points, candidate, plane, _TOLERANCES, _TOLERANCES)
 
 
-def height_above_road(points: LevelPoints, is_ground: NDArray[np.bool_]) -> NDArray[np.float32]:
+def height_above_road(
+    points: LevelPoints, is_ground: NDArray[np.bool_], plane: tuple[float, float, float]
+) -> NDArray[np.float32]:
     """Return how far each point lies above the level that the vehicle stands on.
 
     The level grows outwards as the ground does, but climbs no kerb: it follows crowns and hills,
@@ -86,26 +104,27 @@ def height_above_road(points: LevelPoints, is_ground: NDArray[np.bool_]) -> NDAr
     Args:
         points: all points.
         is_ground: (N,) bool, the points on the ground.
+        plane: of the road, from `road_plane`.
 
     Returns:
         (N,) float32, metres; infinite for points left out.
     """
-    return _height_above(points, is_ground, _TOLERANCES, _ROAD_TOLERANCES)
+    return _height_above(points, is_ground, plane, _TOLERANCES, _ROAD_TOLERANCES)
 
 
 def _height_above(
     points: LevelPoints,
     candidate: NDArray[np.bool_],
+    plane: tuple[float, float, float],
     down: tuple[float, ...],
     up: tuple[float, ...],
 ) -> NDArray[np.float32]:
-    start = _start_height(points.distance, points.height, candidate)
     surface = _surface(
         points.distance,
         points.height,
         points.sector,
         candidate,
-        start,
+        plane,
         np.array(down, np.float32),
         np.array(up, np.float32),
         np.float32(_STEEPEST),
@@ -225,7 +244,52 @@ def _start_height(distance, height, candidate):
 
 
 @njit(cache=True, nogil=True)
-def _surface(distance, height, sector, candidate, start, down, up, steepest):
+def _directions():
+    """Return cosine and sine of each sector's middle, (SECTORS,) float32."""
+    angle = (np.arange(SECTORS) + 0.5) * (2.0 * math.pi / SECTORS)
+    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _start_plane(distance, height, sector, candidate, level):
+    """Return the plane about the vehicle that most level returns lie on: height and two slopes.
+
+    A crowned or sloping road differs from its mean level by more than a kerb within a few metres,
+    and a fit of least squares would lean on the pavement; so planes are tried, and counted.
+    """
+    cosine, sine = _directions()
+    near = np.empty((3, len(distance)), np.float32)
+    n = 0
+    for i in range(len(distance)):
+        near[0, n] = distance[i] * cosine[sector[i]]
+        near[1, n] = distance[i] * sine[sector[i]]
+        near[2, n] = height[i] - level
+        n += candidate[i] & (np.float32(0.0) < distance[i]) & (distance[i] < _PLANE_REACH)
+    stride = max(1, n // _PLANE_SAMPLE)
+    bins, size, lowest = 40, np.float32(0.04), np.float32(-0.6)
+    best, c, a, b = 0, np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    for step, most in ((np.float32(0.03), 4), (np.float32(0.01), 2)):
+        middle_a, middle_b = a, b
+        for k in range(-most, most + 1):
+            for j in range(-most, most + 1):
+                try_a, try_b = middle_a + k * step, middle_b + j * step
+                count = np.zeros(bins, np.int32)
+                for i in range(0, n, stride):
+                    h = near[2, i] - try_a * near[0, i] - try_b * near[1, i]
+                    q = int((h - lowest) / size)
+                    if 0 <= q < bins:
+                        count[q] += 1
+                for q in range(bins - 1):
+                    # The gentler plane wins where both carry as much.
+                    if count[q] + count[q + 1] > best:
+                        best = count[q] + count[q + 1]
+                        c = lowest + size * np.float32(q + 1)
+                        a, b = try_a, try_b
+    return float(level + c), float(a), float(b)
+
+
+@njit(cache=True, nogil=True)
+def _surface(distance, height, sector, candidate, plane, down, up, steepest):
     """Return the ground's height in each bin of the polar grid, (BINS, SECTORS) float32."""
     # The candidates sorted by bin, by counting.
     place = np.empty(len(distance), np.int32)
@@ -251,10 +315,17 @@ def _surface(distance, height, sector, candidate, start, down, up, steepest):
     raw = np.empty(SECTORS, np.float32)
     seen = np.zeros(SECTORS, np.bool_)
     gap = np.zeros(SECTORS, np.float32)
+    begun = np.zeros(SECTORS, np.bool_)
+    cosine, sine = _directions()
     for b in range(BINS):
         for s in range(SECTORS):
-            expected = start if b == 0 else surface[b - 1, s]
-            if b >= 5:
+            if not begun[s]:
+                # As far as nothing is seen, the road is the plane the vehicle stands on.
+                slope = np.float32(plane[1] * cosine[s] + plane[2] * sine[s])
+                expected = np.float32(plane[0] + slope * (b + 0.5) * BIN_LENGTH)
+            else:
+                expected = surface[b - 1, s]
+            if begun[s] and b >= 5:
                 slope = (surface[b - 1, s] - surface[b - 5, s]) * np.float32(0.25)
                 most = steepest * np.float32(BIN_LENGTH)
                 # Half the slope so far: hills are followed, a noisy bin is not.
@@ -271,6 +342,7 @@ def _surface(distance, height, sector, candidate, start, down, up, steepest):
                 elif high <= values[i] < raised:
                     higher += 1
             seen[s] = n >= 2 and n >= higher
+            begun[s] |= seen[s]
             if seen[s]:
                 # The mean of the lower part: wheels and kerbs stand on the ground, not under it.
                 middle, n, total = total / np.float32(n), 0, np.float32(0.0)

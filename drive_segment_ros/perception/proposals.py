@@ -210,7 +210,8 @@ def _by_beams(
     column = np.arange(ranges.shape[1], dtype=np.int32)
     sector = np.broadcast_to(column * ground.SECTORS // len(column), ranges.shape)
     points = ground.LevelPoints(distance.reshape(-1), height.reshape(-1), sector.reshape(-1))
-    above = ground.height_above_ground(points, flat.reshape(-1)).reshape(ranges.shape)
+    plane = ground.road_plane(points, flat.reshape(-1))
+    above = ground.height_above_ground(points, flat.reshape(-1), plane).reshape(ranges.shape)
     kind, excluded = _kinds(
         ranges, flat, above, np.float32(params.ground_height), np.float32(params.ground_margin)
     )
@@ -226,7 +227,7 @@ def _by_beams(
         max_step=params.max_step,
     )
     cell_label, used = _compact(labels, count, excluded, above, params.min_points)
-    above_road = ground.height_above_road(points, (cell_label == GROUND_LABEL).reshape(-1))
+    above_road = ground.height_above_road(points, (cell_label == GROUND_LABEL).reshape(-1), plane)
     _raise(cell_label, above_road.reshape(ranges.shape), np.float32(params.kerb))
     label, above_ground = _to_points(cloud, image, cell_label, above)
     return SweepProposals(label, used, above_ground, up, image, cell_label, above, image.dropped)
@@ -236,19 +237,19 @@ def _by_density(
     cloud: PointCloud, params: ProposalParameters, up: NDArray[np.float64] | None
 ) -> SweepProposals:
     up = np.array([0.0, 0.0, 1.0]) if up is None else up
-    points = np.stack([cloud.x, cloud.y, cloud.z], 1).astype(np.float32)
-    norm = np.linalg.norm(points, axis=1)
+    xyz = np.stack([cloud.x, cloud.y, cloud.z], 1).astype(np.float32)
+    norm = np.linalg.norm(xyz, axis=1)
     valid = np.isfinite(norm) & (norm > 0.05)
-    kept = points[valid]
+    kept = xyz[valid]
     # Bearings about the vertical, from any horizontal direction.
     level = kept @ level_rotation(up).T.astype(np.float32)
     height = np.ascontiguousarray(level[:, 2])
     bearing = np.arctan2(level[:, 1], level[:, 0]) + math.pi
     sector = (bearing / (2.0 * math.pi) * ground.SECTORS).astype(np.int32) % ground.SECTORS
     distance = np.hypot(level[:, 0], level[:, 1])
-    above = ground.height_above_ground(
-        ground.LevelPoints(distance, height, sector), np.ones(len(kept), np.bool_)
-    )
+    points = ground.LevelPoints(distance, height, sector)
+    anything = np.ones(len(kept), np.bool_)
+    above = ground.height_above_ground(points, anything, ground.road_plane(points, anything))
     # Without neighbouring beams there is no slope: whatever lies on the surface is ground.
     is_ground = (above < params.ground_height) & (above > ground.BELOW_GROUND)
     objects = above >= params.ground_height

@@ -113,6 +113,19 @@ def test_points_left_out_are_infinitely_high():
         np.array([0.0, -1.8, -0.8, -1.0], np.float32),
         np.array([0, 10, 10, 10], np.int32),
     )
-    above = ground.height_above_ground(points, np.array([False, True, False, False]))
+    candidate = np.array([False, True, False, False])
+    above = ground.height_above_ground(points, candidate, ground.road_plane(points, candidate))
     assert np.isinf(above[0])
     assert np.isfinite(above[1:]).all()
+
+
+def test_a_road_that_falls_to_one_side_is_road_and_its_pavement_is_not(make_sweep, on_box):
+    # Leaning by 3 % is what a crowned road does; 0.2 m over the width of a lane or two.
+    lean = np.array([0.0, -0.03, 1.0]) / np.linalg.norm([0.0, -0.03, 1.0])
+    pavement = (-40.0, 40.0, 4.0, 8.0, 0.0, 0.14)
+    cloud = make_sweep(boxes=[pavement], elevation_deg=np.linspace(5.0, -25.0, 64), noise=0.01)
+    label = find_proposals(cloud, PARAMS, lean).label
+    top = on_box(cloud, pavement) & (cloud.z > -1.68) & (np.abs(cloud.x) < 15) & (cloud.y > 4.5)
+    road = np.isfinite(cloud.x) & (np.abs(cloud.x) < 15) & (cloud.y < 3.0) & (cloud.y > -10.0)
+    assert np.mean(label[road] == GROUND_LABEL) > 0.95
+    assert np.mean(label[top] == RAISED_LABEL) > 0.5
