@@ -488,7 +488,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 @command
 def bench(
-    suite: Annotated[str, typer.Argument(help='lidar, segments, inference, node, extract or io.')],
+    suite: Annotated[str, typer.Argument(help='Such as lidar, extract, node or segments.')],
     quick: Annotated[bool, typer.Option('--quick', help='A few runs only: a smoke test.')] = False,
     as_json: AsJson = False,
 ) -> None:
