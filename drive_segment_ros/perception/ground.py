@@ -28,7 +28,7 @@ _STEEPEST = 0.15
 # Fewer level returns than this near the vehicle do not tell the height of the road.
 _MUCH = 20
 # The plane the vehicle stands on is looked for this near, metres, among about so many returns.
-_PLANE_REACH, _PLANE_SAMPLE = np.float32(12.0), 600
+_PLANE_REACH, _PLANE_SAMPLE = np.float32(12.0), 500
 # Mirror images below the road and pits: neither ground nor object.
 BELOW_GROUND = -0.4
 
@@ -268,7 +268,7 @@ def _start_plane(distance, height, sector, candidate, level):
     stride = max(1, n // _PLANE_SAMPLE)
     bins, size, lowest = 40, np.float32(0.04), np.float32(-0.6)
     best, c, a, b = 0, np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    for step, most in ((np.float32(0.03), 4), (np.float32(0.01), 2)):
+    for step, most in ((np.float32(0.03), 3), (np.float32(0.01), 1)):
         middle_a, middle_b = a, b
         for k in range(-most, most + 1):
             for j in range(-most, most + 1):

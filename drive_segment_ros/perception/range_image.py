@@ -17,7 +17,7 @@ _MIN_COLUMNS, _MAX_COLUMNS = 360, 4096
 # the variance of all elevations remains within them.
 _MIN_POINTS, _MAX_WANDER = 32, 0.2
 # Beams whose steps are looked at.
-_BEAMS_TIMED = 9
+_BEAMS_TIMED = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def spin_axis(cloud: PointCloud, ring: NDArray[np.integer]) -> int | None:
         ring: (N,) beam of each point.
     """
     # Odd, so that a sweep stored column by column yields all of its beams.
-    step = max(1, len(cloud) // 2048) | 1
+    step = max(1, len(cloud) // 1024) | 1
     points = np.stack([cloud.x[::step], cloud.y[::step], cloud.z[::step]], 1).astype(np.float32)
     beam = ring[::step]
     norm = np.linalg.norm(points, axis=1)
