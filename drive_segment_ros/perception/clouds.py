@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import CloudError
@@ -53,6 +54,13 @@ class PointCloud:
 
         Every compiled function would otherwise gather them from the message again.
         """
+        columns = (self.x, self.y, self.z, self.x if self.time is None else self.time)
+        if all(values.dtype == np.float32 and values.strides[0] > 4 for values in columns):
+            # Side by side in the message: gathered in one pass, which reads it once.
+            x, y, z, time = _gather(*columns)
+            return dataclasses.replace(
+                self, x=x, y=y, z=z, time=None if self.time is None else time
+            )
         return dataclasses.replace(
             self,
             x=np.ascontiguousarray(self.x, np.float32),
@@ -60,6 +68,15 @@ class PointCloud:
             z=np.ascontiguousarray(self.z, np.float32),
             time=None if self.time is None else np.ascontiguousarray(self.time, np.float32),
         )
+
+
+@njit(cache=True, nogil=True)
+def _gather(x, y, z, time):
+    gathered = np.empty((4, len(x)), np.float32)
+    for i in range(len(x)):
+        gathered[0, i], gathered[1, i] = x[i], y[i]
+        gathered[2, i], gathered[3, i] = z[i], time[i]
+    return gathered
 
 
 def structured_view(message: Any) -> NDArray[np.void]:
@@ -97,6 +114,8 @@ def structured_view(message: Any) -> NDArray[np.void]:
         ) from err
     height, width, row_step = message.height, message.width, message.row_step
     data = np.frombuffer(message.data, np.uint8)
+    # Of a message that arrived as of one that was read: one compiled version serves both.
+    data.flags.writeable = False
     padded = height > 1 and row_step > width * step
     needed = (height - 1) * row_step + width * step if padded else height * width * step
     if len(data) < needed:

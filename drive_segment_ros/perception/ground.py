@@ -90,13 +90,13 @@ def height_above_ground(
     Returns:
         (N,) float32, metres; infinite for points left out.
     """
-    return _height_above(points, candidate, plane, _TOLERANCES, _TOLERANCES)
+    return _height_above(points, candidate, points.distance > 0, plane, _TOLERANCES, _TOLERANCES)
 
 
 def height_above_road(
     points: LevelPoints, is_ground: NDArray[np.bool_], plane: tuple[float, float, float]
 ) -> NDArray[np.float32]:
-    """Return how far each point lies above the level that the vehicle stands on.
+    """Return how far each ground point lies above the level that the vehicle stands on.
 
     The level grows outwards as the ground does, but climbs no kerb: it follows crowns and hills,
     passes below pavements and verges, and goes on behind them.
@@ -107,14 +107,15 @@ def height_above_road(
         plane: of the road, from `road_plane`.
 
     Returns:
-        (N,) float32, metres; infinite for points left out.
+        (N,) float32, metres; infinite for points that are not ground.
     """
-    return _height_above(points, is_ground, plane, _TOLERANCES, _ROAD_TOLERANCES)
+    return _height_above(points, is_ground, is_ground, plane, _TOLERANCES, _ROAD_TOLERANCES)
 
 
 def _height_above(
     points: LevelPoints,
     candidate: NDArray[np.bool_],
+    wanted: NDArray[np.bool_],
     plane: tuple[float, float, float],
     down: tuple[float, ...],
     up: tuple[float, ...],
@@ -129,7 +130,7 @@ def _height_above(
         np.array(up, np.float32),
         np.float32(_STEEPEST),
     )
-    return _above(points.distance, points.height, points.sector, surface)
+    return _above(points.distance, points.height, points.sector, wanted, surface)
 
 
 @njit(cache=True, nogil=True, inline='always')
@@ -372,15 +373,16 @@ def _surface(distance, height, sector, candidate, plane, down, up, steepest):
 
 
 @njit(cache=True, nogil=True)
-def _above(distance, height, sector, surface):
-    above = np.empty(len(distance), np.float32)
+def _above(distance, height, sector, wanted, surface):
+    above = np.full(len(distance), np.float32(np.inf))
     flat = surface.reshape(-1)
     for i in range(len(distance)):
-        f = max(distance[i] * np.float32(1.0 / BIN_LENGTH) - np.float32(0.5), np.float32(0.0))
-        b = min(int(f), BINS - 2)
-        w = min(f - np.float32(b), np.float32(1.0))
-        # Unsigned, so that no index counts from the end and the loop vectorises.
-        k = np.uint32(b * SECTORS + sector[i])
-        ground = flat[k] * (np.float32(1.0) - w) + flat[k + np.uint32(SECTORS)] * w
-        above[i] = height[i] - ground if distance[i] > np.float32(0.0) else np.float32(np.inf)
+        if wanted[i]:
+            f = distance[i] * np.float32(1.0 / BIN_LENGTH) - np.float32(0.5)
+            f = max(f, np.float32(0.0))
+            b = min(int(f), BINS - 2)
+            w = min(f - np.float32(b), np.float32(1.0))
+            k = b * SECTORS + sector[i]
+            ground = flat[k] * (np.float32(1.0) - w) + flat[k + SECTORS] * w
+            above[i] = height[i] - ground
     return above
