@@ -112,12 +112,19 @@ def facade() -> np.ndarray:
     return image
 
 
-def test_what_stands_above_the_highest_beam_grows_up_to_the_edges_of_the_picture():
+def test_what_stands_above_the_highest_beam_grows_up_to_the_edges_of_the_picture(monkeypatch):
     image = facade()
-    u, v = float32([90.0, 90.0, 20.0, 160.0], [85.0, 75.0, 75.0, 75.0])
-    label = np.array([HOUSE, HOUSE, SKY_LABEL, SKY_LABEL], np.int32)
-    # Superpixels of one pixel's difference carry nothing here: only the flood is looked at.
-    params = dataclasses.replace(PARAMS, scale=1.0, radius=10.0)
+    # Superpixels of one pixel carry nothing: only the flood is looked at.
+    single = np.arange(image[..., 0].size, dtype=np.int32).reshape(image.shape[:2])
+    monkeypatch.setattr(
+        'drive_segment_ros.perception.densify.felzenszwalb',
+        lambda image, scales, sigma, size: [(single, single.size)] * len(scales),
+    )
+    columns = np.arange(2, 180, 4)
+    u, v = float32(columns, np.full(len(columns), 72.0))
+    house = (columns >= 60) & (columns < 120)
+    label = np.where(house, HOUSE, SKY_LABEL).astype(np.int32)
+    params = dataclasses.replace(PARAMS, radius=10.0)
     highest = np.full(180, 70.0, np.float32)
     segment = densify(image, u, v, label, params, highest)
     assert (segment[5:65, 64:116] == HOUSE).mean() > 0.95
