@@ -1,0 +1,93 @@
+"""How a subcommand behaves: registered by name, its errors one line, its results one object.
+
+Results go to standard output, everything else to standard error; with `--json` standard output is
+one object. Problems are one line and exit code 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import typer
+
+from drive_segment_ros.errors import DriveSegmentError
+
+app = typer.Typer(
+    name='drive-segment',
+    help='Semantic segmentation learnt from driving: camera and LiDAR in, no labels needed.',
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+INTERRUPTED = 130
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Register a subcommand, named like the function, whose errors are one line."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        _log_to_stderr()
+        try:
+            function(*args, **kwargs)
+        except DriveSegmentError as err:
+            fail(str(err))
+        except BrokenPipeError:
+            raise  # the reader of our output has enough, such as `head`; Typer ends quietly
+        except OSError as err:
+            # Library code names what it was doing; this is what no one expected, such as a full
+            # disk under a temporary file.
+            where = f'{err.filename}: ' if err.filename else ''
+            fail(f'{where}{err.strerror or err}')
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+    return app.command()(guarded)
+
+
+def fail(message: str) -> None:
+    """End with a one-line error."""
+    typer.echo(f'drive-segment: error: {" ".join(message.split())}', err=True)
+    raise typer.Exit(1)
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Print a result for machines; paths become strings."""
+    typer.echo(json.dumps(values, default=str, allow_nan=False))
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show progress on standard error; the function yielded takes a name, done and total."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        tasks: dict[str, Any] = {}
+
+        def update(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total)
+
+        yield update
+
+
+def _log_to_stderr() -> None:
+    """Send warnings to standard error in the command's form."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter('drive-segment: %(levelname)s: %(message)s'))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

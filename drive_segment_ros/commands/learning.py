@@ -1,0 +1,140 @@
+"""Commands that learn from a training set, and score what was learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from drive_segment_ros.commands.command import command, print_json
+from drive_segment_ros.commands.options import (
+    AsJson,
+    Assignments,
+    Dataset,
+    Frames,
+    Layout,
+    Model,
+    Params,
+    Zoom,
+    as_assignments,
+)
+
+
+@command
+def label(
+    dataset: Dataset,
+    classes: Annotated[int, typer.Option(help='Number of pseudo-classes.')] = 30,
+    features: Annotated[
+        str, typer.Option(help='auto, descriptor, or a transformers backbone, name or folder.')
+    ] = 'auto',
+    frames: Frames = '',
+    seed: Annotated[int, typer.Option(help='Of the clustering.')] = 0,
+    params: Params = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Group look-alike objects into pseudo-classes and write a pseudo-label for every frame."""
+    from drive_segment_ros.parameter_files import read_parameters
+    from offline_training.progress import bar
+    from offline_training.pseudo_classes import LabelParameters
+    from offline_training.pseudo_classes import label as label_dataset
+
+    given = {'classes': classes, 'features': features, 'frames': frames, 'seed': seed}
+    settings = as_assignments(given, LabelParameters(), assignments)
+    report = label_dataset(dataset, read_parameters(LabelParameters, params, settings), bar)
+    if as_json:
+        print_json(report)
+        return
+    typer.echo(
+        f'{report["segments"]} segments of {report["frames"]} frames in {report["classes"]} '
+        f'pseudo-classes by {report["features"]}; {100 * report["labelled_fraction"]:.1f} % of '
+        f'the pixels; look at {dataset / "pseudo_classes/gallery"}'
+    )
+
+
+@command
+def train(
+    dataset: Dataset,
+    output: Annotated[Path, typer.Option('--output', '-o', help='The run folder to write.')],
+    epochs: Annotated[int | None, typer.Option(help='Passes over the frames.')] = None,
+    size: Annotated[str | None, typer.Option(help='tiny, small or base.')] = None,
+    frames: Frames = '',
+    seed: Annotated[int, typer.Option(help='Of weights, order and augmentation.')] = 0,
+    resume: Annotated[bool, typer.Option('--resume', help='Go on with the run.')] = False,
+    params: Params = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a teacher, then a student that needs only the image; distributed under torchrun."""
+    from drive_segment_ros.parameter_files import read_parameters
+    from offline_training.train import TrainParameters
+    from offline_training.train import train as train_networks
+
+    given = {'training.epochs': epochs, 'size': size, 'frames': frames, 'training.seed': seed}
+    settings = as_assignments(given, TrainParameters(), assignments)
+    parameters = read_parameters(TrainParameters, params, settings)
+    report = train_networks(dataset, output, parameters, resume)
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo(
+            f'{report["student"]} after {report["seconds"]:.0f} s, '
+            f'{100 * report["data_wait_fraction"]:.1f} % of it waiting for data'
+        )
+
+
+@command
+def baseline(
+    dataset: Dataset,
+    output: Annotated[Path, typer.Option('--output', '-o', help='Folder to write it to.')],
+    classes: Annotated[int, typer.Option(help='Number of clusters.')] = 30,
+    frames: Frames = '',
+    seed: Annotated[int, typer.Option(help='Of the clustering.')] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Cluster superpixels of the images alone: the figure to beat; score it by `evaluate`."""
+    from drive_segment_ros.parameters import from_flat
+    from offline_training.baseline import BaselineParameters, make_baseline
+    from offline_training.progress import bar
+
+    values = {'classes': classes, 'frames': frames, 'seed': seed}
+    make_baseline(dataset, output, from_flat(BaselineParameters, values), bar('reading'))
+    if as_json:
+        print_json({'model': output, **values})
+
+
+@command
+def evaluate(
+    model: Model,
+    images: Annotated[Path, typer.Argument(help='Folder of images.')],
+    ground_truth: Annotated[Path, typer.Option(help='Folder of labels.')],
+    layout: Layout = 'folder',
+    frames: Annotated[
+        str, typer.Option(help='Which labelled images to score, FIRST:LAST; default: all.')
+    ] = '',
+    match_frames: Annotated[
+        str | None, typer.Option(help='Learn the matching on these images instead.')
+    ] = None,
+    zoom: Zoom = 1,
+    output: Annotated[
+        Path | None, typer.Option('--output', '-o', help='Folder for scores and pictures.')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model, or a folder of label images, against labelled images, in three ways."""
+    from offline_training.evaluate import evaluate as evaluate_model
+    from offline_training.evaluation import table
+    from offline_training.progress import bar
+
+    report = evaluate_model(
+        model, images, ground_truth, layout, frames, match_frames, zoom, output, bar('scoring')
+    )
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo(table({str(model): report}))
+        typer.echo(
+            f'K = {report["k"]}, {report["classes_present"]} classes present, '
+            f'{report["images"]} images, matching learned on {report["matching_learned_on"]}'
+        )

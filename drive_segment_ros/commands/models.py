@@ -1,0 +1,106 @@
+"""Commands for a trained model: use it, name its classes, make it ready for the vehicle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from drive_segment_ros.commands.command import command, print_json, progress_bar
+from drive_segment_ros.commands.options import AsJson, Layout, Model, Zoom
+from drive_segment_ros.errors import DriveSegmentError
+
+
+@command
+def segment(
+    model: Model,
+    inputs: Annotated[list[Path], typer.Argument(help='Images, folders, videos, bags.')],
+    output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the pictures.')],
+    zoom: Zoom = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Write labels, colours, overlays and confidence for images, folders, videos and bags."""
+    from offline_training.progress import bar
+    from offline_training.segment import segment as segment_inputs
+
+    report = segment_inputs(model, inputs, output, zoom, bar('segmenting'))
+    if as_json:
+        print_json(report)
+        return
+    typer.echo(f'{report["images"]} images in {report["output"]}')
+    for line in report['skipped']:
+        typer.echo(f'  skipped: {line}', err=True)
+
+
+@command
+def name(
+    model: Model,
+    names: Annotated[
+        Path | None, typer.Option(help='YAML with a line such as `7: road` for each class.')
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help='Folder of labelled images.')] = None,
+    ground_truth: Annotated[Path | None, typer.Option(help='Folder of their labels.')] = None,
+    layout: Layout = 'folder',
+    frames: Annotated[str, typer.Option(help='Labelled images to use, FIRST:LAST.')] = '',
+    as_json: AsJson = False,
+) -> None:
+    """Name pseudo-classes: by hand (--names), or from labelled images (--images)."""
+    from offline_training.name import name_by_hand, name_from_labels
+
+    if names is not None and images is None:
+        classes = name_by_hand(model, names)
+    elif names is None and images is not None and ground_truth is not None:
+        classes = name_from_labels(model, images, ground_truth, layout, frames)
+    else:
+        raise DriveSegmentError('give either --names, or --images and --ground-truth')
+    if as_json:
+        print_json({'names': [item.name for item in classes]})
+    else:
+        for number, item in enumerate(classes):
+            typer.echo(f'{number:3d}  {item.name}')
+
+
+@command
+def export(
+    run: Annotated[Path, typer.Argument(help='A run folder, or one of its stages.')],
+    output: Annotated[Path, typer.Option('--output', '-o', help='The model folder to write.')],
+    precision: Annotated[str, typer.Option(help='Of weights and activations: fp32, fp16.')] = (
+        'fp32'
+    ),
+    height: Annotated[
+        int, typer.Option(help="Of the images it will be given, px; default: the network's.")
+    ] = 0,
+    width: Annotated[int, typer.Option(help='Of the images it will be given, px.')] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Write a trained network as one ONNX file, from the camera's image to the mask."""
+    from offline_training.export import export as export_run
+
+    report = export_run(run, output, precision, height, width)
+    if as_json:
+        print_json(report)
+    else:
+        rows, columns = report['input']
+        typer.echo(
+            f'{report["model"]}: {report["bytes"] / 1e6:.1f} MB in {precision} for images of '
+            f'{columns}x{rows}'
+        )
+
+
+@command
+def build_engine(
+    model: Annotated[Path, typer.Argument(help='A model folder, as `export` writes it.')],
+    as_json: AsJson = False,
+) -> None:
+    """Build a model's TensorRT engine for this machine's GPU, ahead of the first drive."""
+    from drive_segment_ros.inference.model import read_model
+    from drive_segment_ros.inference.tensorrt_backend import build_engine as build
+
+    exported = read_model(model)
+    with progress_bar() as update:
+        path = build(exported, update)
+    if as_json:
+        print_json({'engine': path})
+    else:
+        typer.echo(str(path))

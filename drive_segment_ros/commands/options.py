@@ -1,0 +1,52 @@
+"""Options that several commands share, each with one help text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from drive_segment_ros.parameters import to_flat
+
+AsJson = Annotated[bool, typer.Option('--json', help='Print one JSON object and nothing else.')]
+Bag = Annotated[Path, typer.Argument(help='Bag folder, .mcap or .db3 file.')]
+Params = Annotated[
+    Path | None, typer.Option('--params', help='Parameters, YAML with dotted or nested names.')
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(help='Calibration file, as `inspect --calibration` writes it.'),
+]
+Dataset = Annotated[Path, typer.Argument(help='Dataset folder, as `extract` writes it.')]
+Model = Annotated[
+    Path, typer.Argument(help='A run folder, one of its stages, or an exported model.')
+]
+Frames = Annotated[
+    str, typer.Option(help='Frames of each drive to learn from, FIRST:LAST; default: all.')
+]
+Layout = Annotated[
+    str,
+    typer.Option(
+        '--format',
+        help='folder, cityscapes, cityscapes-27, dark-zurich, nighttime-driving, acdc or '
+        'acdc-fog, -night, -rain, -snow.',
+    ),
+]
+Zoom = Annotated[
+    int, typer.Option(help='Look n times closer, through overlapping windows.', min=1)
+]
+Assignments = Annotated[
+    list[str] | None, typer.Option('--set', metavar='NAME=VALUE', help='Set one parameter.')
+]
+
+
+def as_assignments(
+    given: Mapping[str, Any], defaults: Any, assignments: list[str] | None
+) -> list[str]:
+    """Return options as assignments, those left at their default aside: a file may set them."""
+    known = to_flat(defaults)
+    options = {name: value for name, value in given.items() if value not in (None, known[name])}
+    return [f'{name}={json.dumps(value)}' for name, value in options.items()] + (assignments or [])

@@ -1,0 +1,165 @@
+"""Commands for recordings: look into a bag, make a training set of it, play it, make one up."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from drive_segment_ros.commands.command import command, print_json, progress_bar
+from drive_segment_ros.commands.options import (
+    AsJson,
+    Assignments,
+    Bag,
+    Calibration,
+    Params,
+    as_assignments,
+)
+from drive_segment_ros.errors import DriveSegmentError
+
+
+@command
+def inspect(
+    bag: Bag,
+    calibration: Annotated[
+        Path | None, typer.Option(help='Write the calibration found to this file.')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a bag's topics, rates, clocks and calibration; what is missing and how to mend it."""
+    from offline_training.inspect import inspect as inspect_bag
+    from offline_training.inspect_table import print_report
+
+    report = inspect_bag(bag, calibration)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+    else:
+        print_report(report)
+
+
+@command
+def extract(
+    bags: Annotated[list[Path], typer.Argument(help='Bag folders, .mcap or .db3 files.')],
+    output: Annotated[Path, typer.Option('--output', '-o', help='The dataset to write to.')],
+    camera: Annotated[str, typer.Option(help='Image topic, where there are several.')] = '',
+    lidar: Annotated[str, typer.Option(help='PointCloud2 topic, where there are several.')] = '',
+    max_offset: Annotated[
+        float | None, typer.Option(help='Largest offset of image and sweep that pair, seconds.')
+    ] = None,
+    calibration: Calibration = None,
+    workers: Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)] = 0,
+    scheduler: Annotated[str, typer.Option(help='Address of a dask scheduler to use.')] = '',
+    preview: Annotated[bool, typer.Option('--preview', help='Draw each frame as well.')] = False,
+    resume: Annotated[
+        bool, typer.Option('--resume', help='Go on with drives that were begun.')
+    ] = False,
+    params: Params = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option('--set', metavar='NAME=VALUE', help='Set one parameter.')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn bags into a dataset: every image with its objects, found by the LiDAR."""
+    from drive_segment_ros.parameter_files import read_parameters
+    from offline_training.extract import ExtractOptions, ExtractParameters
+    from offline_training.extract import extract as extract_bags
+
+    settings = list(assignments or [])
+    if max_offset is not None:
+        settings.append(f'sync.max_offset_s={max_offset}')
+    parameters = read_parameters(ExtractParameters, params, settings, ros_prefix='frame.')
+    options = ExtractOptions(camera, lidar, calibration, workers, scheduler, preview, resume)
+    with progress_bar() as on_progress:
+        report = extract_bags(bags, output, parameters, options, on_progress)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+        return
+    typer.echo(
+        f'{report.frames} frames from {report.images} images and {report.sweeps} sweeps in '
+        f'{report.dataset}, {report.frames_per_second:.1f} frames/s'
+    )
+    for reason, count in sorted(report.dropped.items()):
+        typer.echo(f'  {count} images dropped: {reason}')
+
+
+@command
+def play(
+    bag: Bag,
+    rate: Annotated[float, typer.Option(help='Speed relative to the recording.')] = 1.0,
+    loop: Annotated[bool, typer.Option('--loop', help='Start again at the end.')] = False,
+    clock: Annotated[bool, typer.Option('--clock', help='Publish /clock.')] = False,
+    topic: Annotated[
+        list[str] | None, typer.Option(help='Play this topic; may be repeated. Default: all.')
+    ] = None,
+    wait: Annotated[
+        float | None, typer.Option(help='Longest wait for subscribers, seconds.')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a bag over ROS 2 at its own pace, without a ROS installation."""
+    from drive_segment_ros.nodes.bag_player import PlayParameters
+    from drive_segment_ros.nodes.bag_player import play as play_bag
+    from drive_segment_ros.parameters import from_flat
+
+    values = {'rate': rate, 'loop': loop, 'clock': clock, 'topics': topic or []}
+    if wait is not None:
+        values['wait_for_subscribers'] = wait
+    report = play_bag(bag, from_flat(PlayParameters, values))
+    if as_json:
+        print_json(dataclasses.asdict(report))
+        return
+    typer.echo(f'{sum(report.sent.values())} messages in {report.duration_s:.1f} s')
+    for name, reason in report.skipped.items():
+        typer.echo(f'  {name} not played: {reason}')
+
+
+@command
+def simulate(
+    output: Annotated[
+        Path, typer.Option('--output', '-o', help='The bag to write; its truth lies beside it.')
+    ],
+    seed: Annotated[int | None, typer.Option(help='Every seed is another town.')] = None,
+    duration: Annotated[float | None, typer.Option(help='Seconds to drive.')] = None,
+    lidar: Annotated[
+        str | None, typer.Option(help='pandar64, hdl64, vlp32, vlp16 or solid_state.')
+    ] = None,
+    camera: Annotated[str | None, typer.Option(help='pinhole, plumb_bob or equidistant.')] = None,
+    size: Annotated[str | None, typer.Option(metavar='WxH', help='Of the images.')] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar='NAME=VALUE', help='What is wrong with the recording; repeatable.'),
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option('--preview', help='Also write a picture for people each second.')
+    ] = False,
+    params: Params = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a bag of a drive through a made-up town, with truth to the pixel beside it."""
+    from drive_segment_ros.parameter_files import read_parameters
+    from offline_training.simulator import SimulatorParameters
+    from offline_training.simulator import simulate as simulate_drive
+
+    given = {'seed': seed, 'duration_s': duration, 'lidar.model': lidar, 'camera.model': camera}
+    if size is not None:
+        width, _, height = size.partition('x')
+        if not (width.isdigit() and height.isdigit()):
+            raise DriveSegmentError(f'--size {size} is not of the form 960x540')
+        given |= {'camera.width': int(width), 'camera.height': int(height)}
+    settings = as_assignments(given, SimulatorParameters(), assignments)
+    settings += [f'fault.{setting}' for setting in fault or []]
+    parameters = read_parameters(SimulatorParameters, params, settings)
+    with progress_bar() as update:
+        summary = simulate_drive(
+            output, parameters, lambda done, total: update('simulating', done, total), preview
+        )
+    if as_json:
+        print_json({**dataclasses.asdict(summary), 'frames_per_second': summary.frames_per_second})
+    else:
+        typer.echo(
+            f'{summary.bag}: {summary.images} images, {summary.sweeps} sweeps, '
+            f'{summary.frames_per_second:.1f} a second; truth in {summary.truth}'
+        )

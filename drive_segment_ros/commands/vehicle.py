@@ -1,0 +1,75 @@
+"""Commands for the machine at hand: run the nodes, look for problems, try everything once."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from drive_segment_ros.commands.command import command, print_json
+from drive_segment_ros.commands.options import AsJson, Calibration, Params
+
+
+@command
+def live(
+    node: Annotated[str, typer.Option(help='Which node to run.')] = 'proposals',
+    params: Params = None,
+    calibration: Calibration = None,
+    camera: Annotated[str, typer.Option(help="The camera's namespace.")] = '',
+    remap: Annotated[
+        list[str] | None, typer.Option('--remap', '-r', metavar='FROM:=TO', help='Rename a topic.')
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option(help='Seconds to run; default: until interrupted.')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the nodes, without a ROS installation, until interrupted."""
+    from drive_segment_ros.nodes.live import LiveOptions
+    from drive_segment_ros.nodes.live import live as run_live
+
+    options = LiveOptions(node, params, calibration, camera, remap or (), duration)
+    summary = run_live(options)
+    if as_json:
+        print_json(summary)
+    else:
+        for name, value in summary.items():
+            typer.echo(f'{name}: {value}')
+
+
+@command
+def doctor(as_json: AsJson = False) -> None:
+    """Look at this machine: what is missing, what could be faster."""
+    from drive_segment_ros.doctor import diagnose
+
+    checks = diagnose()
+    if as_json:
+        print_json({'checks': [dataclasses.asdict(check) for check in checks]})
+    else:
+        _print_checks(checks)
+    if any(check.status == 'problem' for check in checks):
+        raise typer.Exit(1)
+
+
+@command
+def demo(
+    output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the results.')],
+    bag: Annotated[Path | None, typer.Option(help='A bag; default: a simulated drive.')] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go through everything once: extraction, live run, pictures."""
+    from offline_training.demo import demo as run_demo
+
+    report = run_demo(output, bag)
+    if as_json:
+        print_json(report)
+
+
+def _print_checks(checks: list[Any]) -> None:
+    colours = {'ok': typer.colors.GREEN, 'hint': typer.colors.YELLOW, 'problem': typer.colors.RED}
+    for check in checks:
+        status = typer.style(f'{check.status:8}', fg=colours[check.status])
+        advice = f' -> {check.advice}' if check.advice else ''
+        typer.echo(f'{status} {check.name}: {check.detail}{advice}')
