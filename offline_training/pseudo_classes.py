@@ -17,7 +17,7 @@ from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.parameters import parameter, to_flat
 from drive_segment_ros.perception.proposals import KINDS
-from offline_training.areas import NO_AREA, RAISED, ROAD, areas, raised_persists
+from offline_training.areas import NO_AREA, areas
 from offline_training.classes import CLASSES_FILE, default_classes, save_classes
 from offline_training.features import Features, Scaling, choose_features, stack
 from offline_training.files import write_json, write_png
@@ -111,8 +111,6 @@ def label(
     learned = _in_slice(drives, chosen)[table.frame]
     if not learned.any():
         raise DatasetError(f'{dataset}: no segments to cluster; extract found none')
-    if not raised_persists(drive[chosen] for drive in drives):
-        table.area[table.area == RAISED] = ROAD
     assigned, inertia = cluster(table, learned, parameters)
     folder = dataset / PSEUDO_CLASSES_FOLDER
     labelled = write_pseudo_labels(frames, table, assigned, progress('labelling'))
