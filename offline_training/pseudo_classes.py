@@ -1,4 +1,4 @@
-"""Pseudo-classes: look-alike segments of all frames, found by k-means, drawn as pseudo-labels.
+"""Pseudo-classes: look-alike segments of all frames, found by k-means and drawn as pseudo-labels.
 
 Road, raised ground and sky are classes by themselves; k-means has objects only.
 """
@@ -19,11 +19,13 @@ from drive_segment_ros.parameters import parameter, to_flat
 from drive_segment_ros.perception.proposals import KINDS
 from offline_training.areas import NO_AREA, areas
 from offline_training.classes import CLASSES_FILE, default_classes, save_classes
+from offline_training.consistency import consistency
 from offline_training.features import Features, Scaling, choose_features, stack
 from offline_training.files import write_json, write_png
 from offline_training.frame_selection import parse_slice, select_frames
 from offline_training.gallery import write_galleries
 from offline_training.kmeans import kmeans, nearest
+from offline_training.merging import merge_clusters
 from offline_training.tracks import follow
 from offline_training.training_set import IGNORE_LABEL
 
@@ -37,6 +39,8 @@ _DESCRIBED = (
     'extent_vertical',
     'range',
 )
+# Fine clusters hold at least this many objects on average.
+OBJECTS_A_CLUSTER = 10
 _COUNTED = ('frame', 'id', 'kind', 'area', 'pixels', 'drive', 'track')
 
 
@@ -56,6 +60,10 @@ class LabelParameters:
     follow_tracks: bool = parameter(
         True, 'One class for an object through time: its segments share their mean features.'
     )
+    fine_clusters: int = parameter(
+        200, 'Clusters k-means makes of objects, merged into the classes; 0 merges none.',
+        minimum=0,
+    )  # fmt: skip
     restarts: int = parameter(10, 'k-means starts; the tightest result is taken.', minimum=1)
     seed: int = parameter(0, 'Of k-means.', minimum=0)
 
@@ -98,7 +106,8 @@ def label(
         progress: makes a function that shows how far an iteration has come, from its name.
 
     Returns:
-        `dataset`, `classes`, `features`, `frames`, `segments`, `labelled_fraction`, `inertia`.
+        `dataset`, `classes`, `features`, `frames`, `segments`, `labelled_fraction`, `inertia`,
+        `consistency` (see `consistency.consistency`).
 
     Raises:
         DatasetError: if there is no segment to cluster.
@@ -111,11 +120,12 @@ def label(
     learned = _in_slice(drives, chosen)[table.frame]
     if not learned.any():
         raise DatasetError(f'{dataset}: no segments to cluster; extract found none')
-    assigned, inertia = cluster(table, learned, parameters)
+    found = cluster(table, learned, parameters)
     folder = dataset / PSEUDO_CLASSES_FOLDER
-    labelled = write_pseudo_labels(frames, table, assigned, progress('labelling'))
+    labelled = write_pseudo_labels(frames, table, found.label, progress('labelling'))
     save_classes(folder / CLASSES_FILE, default_classes(parameters.classes))
-    write_galleries(folder / 'gallery', frames, table, assigned, parameters.classes)
+    write_galleries(folder / 'gallery', frames, table, found.label, parameters.classes)
+    objects = table.area == NO_AREA
     report = {
         'dataset': str(dataset),
         'classes': parameters.classes,
@@ -123,9 +133,18 @@ def label(
         'frames': len(frames),
         'segments': len(table.id),
         'labelled_fraction': round(labelled, 4),
-        'inertia': round(inertia, 6),
+        'inertia': round(found.inertia, 6),
+        'consistency': round(
+            consistency(
+                found.label_alone[objects],
+                table.track[objects],
+                table.frame[objects],
+                np.sqrt(table.pixels[objects]),
+            ),
+            4,
+        ),
     }
-    statistics = class_statistics(table, assigned, parameters.classes)
+    statistics = class_statistics(table, found.label, parameters.classes)
     write_json(
         folder / 'statistics.json',
         {**report, 'parameters': to_flat(parameters), 'class_statistics': statistics},
@@ -191,19 +210,30 @@ def unique_tracks(drive: NDArray[np.integer], track: NDArray[np.integer]) -> NDA
     return number.reshape(-1).astype(np.int64)
 
 
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """The pseudo-class of every segment.
+
+    Attributes:
+        label: (S,) pseudo-class; areas come first.
+        label_alone: (S,) the one it would get by its own features, whatever its track.
+        inertia: of the objects learned from, in the fine clusters.
+    """
+
+    label: NDArray[np.intp]
+    label_alone: NDArray[np.intp]
+    inertia: float
+
+
 def cluster(
     table: SegmentTable, learned: NDArray[np.bool_], parameters: LabelParameters
-) -> tuple[NDArray[np.intp], float]:
+) -> Assignment:
     """Assign a pseudo-class to every segment.
 
     Args:
         table: all segments.
         learned: (S,) which of them the classes are learned from.
         parameters: how.
-
-    Returns:
-        (S,) pseudo-class of each segment, areas first, and the inertia of the objects learned
-        from.
     """
     objects = table.area == NO_AREA
     present = np.unique(table.area[~objects])
@@ -211,26 +241,28 @@ def cluster(
     first = len(present)
     if not (objects & learned).any():
         assigned[objects] = first
-        return assigned, 0.0
+        return Assignment(assigned, assigned, 0.0)
     scaling = Scaling.learn(
         {name: part[objects & learned] for name, part in table.features.items()}
     )
-    values = scaling.apply({name: part[objects] for name, part in table.features.items()})
-    weight = np.ones(len(values), np.float32)
-    if parameters.follow_tracks:
-        track = table.track[objects]
-        values = track_means(values, track)
-        # An object seen a hundred times is no hundred objects, nor is it one glimpse.
-        weight = np.bincount(track)[track].astype(np.float32) ** -0.5
-    clusters = kmeans(
-        values[learned[objects]],
-        parameters.classes - first,
-        parameters.seed,
-        weight[learned[objects]],
-        parameters.restarts,
-    )
-    assigned[objects] = first + nearest(values, clusters.centres)[0]
-    return assigned, clusters.inertia
+    alone = scaling.apply({name: part[objects] for name, part in table.features.items()})
+    track = table.track[objects] if parameters.follow_tracks else np.arange(len(alone))
+    values = track_means(alone, track)
+    _, seen, times = np.unique(track[learned[objects]], return_index=True, return_counts=True)
+    known = values[learned[objects]][seen]
+    # An object seen a hundred times is no hundred objects, nor is it one glimpse.
+    weight = np.sqrt(times).astype(np.float32)
+    count = parameters.classes - first
+    # Links between clusters mean something if a cluster holds some objects.
+    most = min(parameters.fine_clusters, len(known) // OBJECTS_A_CLUSTER)
+    fine = kmeans(known, max(most, count), parameters.seed, weight, parameters.restarts)
+    used, cluster = np.unique(nearest(known, fine.centres)[0], return_inverse=True)
+    merged = merge_clusters(known, weight, cluster, count, seed=parameters.seed)
+    centres = fine.centres[used]
+    assigned_alone = assigned.copy()
+    assigned[objects] = first + merged[nearest(values, centres)[0]]
+    assigned_alone[objects] = first + merged[nearest(alone, centres)[0]]
+    return Assignment(assigned, assigned_alone, fine.inertia)
 
 
 def track_means(values: NDArray[np.float32], track: NDArray[np.int64]) -> NDArray[np.float32]:

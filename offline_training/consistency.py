@@ -1,0 +1,48 @@
+"""How well pseudo-classes hold through time: a measure of them that needs no label.
+
+An object seen first from afar and last from beside it is the same thing. If its looks alone give
+it the same class both times, and classes tell objects apart, the classes are about things and not
+about views.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Frames an object must be seen in: the view must have had time to change.
+_LEAST_SIGHTS = 5
+
+
+def consistency(
+    label: NDArray[np.integer],
+    track: NDArray[np.integer],
+    frame: NDArray[np.integer],
+    weight: NDArray[np.floating],
+) -> float:
+    """Return what an object's class at first sight tells of its class at last sight.
+
+    Args:
+        label: (S,) class each segment would get by itself, whatever its track.
+        track: (S,) object each segment is a sight of.
+        frame: (S,) when.
+        weight: (S,) how much a segment counts.
+
+    Returns:
+        Mutual information of the two in nats: 0 is chance, the logarithm of the number of classes
+        is the most; 0 too if no object was seen five times.
+    """
+    order = np.lexsort((frame, track))
+    first = np.flatnonzero(np.diff(track[order], prepend=np.min(track, initial=0) - 1))
+    last = np.append(first[1:], len(order)) - 1
+    long = last - first + 1 >= _LEAST_SIGHTS
+    before, after = order[first[long]], order[last[long]]
+    if len(before) == 0:
+        return 0.0
+    classes = int(label.max()) + 1
+    joint = np.zeros((classes, classes))
+    np.add.at(joint, (label[before], label[after]), np.sqrt(weight[before] * weight[after]))
+    joint /= joint.sum()
+    apart = np.outer(joint.sum(axis=1), joint.sum(axis=0))
+    seen = joint > 0
+    return float((joint[seen] * np.log(joint[seen] / apart[seen])).sum())
