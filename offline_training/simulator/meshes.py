@@ -9,6 +9,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _TWO_HALVES = np.array([[0, 1, 2], [0, 2, 3]])  # the triangles of a quadrilateral
+# A box of unit size on the origin: four walls of four corners each, then bottom and top.
+_OUTLINE = [(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]
+_BOX_CORNERS = np.array(
+    [
+        (*_OUTLINE[(wall + following) % 4], height)
+        for wall in range(4)
+        for following, height in ((0, 0), (1, 0), (1, 1), (0, 1))
+    ]
+    + [(*corner, height) for height in (0, 1) for corner in _OUTLINE]
+)
+_BOX_WALLS_UV = np.array([(0, 0), (1, 0), (1, 1), (0, 1)] * 4)
+# A wall's u runs along x or y, its v along z.
+_BOX_WALLS_AXES = np.repeat([(0, 2), (1, 2), (0, 2), (1, 2)], 4, axis=0)
+_BOX_TRIANGLES = (4 * np.arange(6)[:, None, None] + _TWO_HALVES).reshape(-1, 3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,16 +97,13 @@ def box(
         side: material of the four walls.
         top: material of top and bottom; as the walls if not given.
     """
-    (lx, ly, lz), (cx, cy, cz) = size, centre
-    outline = np.array([[-lx, -ly], [lx, -ly], [lx, ly], [-lx, ly]]) / 2 + (cx, cy)
-    walls = prism_walls(outline, cz, cz + lz, side)
-    lids = np.stack(
-        [
-            np.column_stack([outline, np.full(4, cz)]),
-            np.column_stack([outline, np.full(4, cz + lz)]),
-        ]
-    )
-    return merge([walls, quads(lids, None, side if top is None else top)])
+    extent = np.asarray(size, np.float64)
+    vertices = _BOX_CORNERS * extent + np.asarray(centre, np.float64)
+    uv = vertices[:, :2].copy()
+    uv[:16] = _BOX_WALLS_UV * extent[_BOX_WALLS_AXES]
+    material = np.full(12, side)
+    material[8:] = side if top is None else top
+    return Mesh(vertices, _BOX_TRIANGLES, uv, material)
 
 
 def prism_walls(outline: NDArray[np.float64], z0: float, z1: float, material: int) -> Mesh:

@@ -55,11 +55,12 @@ class Terrain:
         ahead[:, 0], ahead[:, 1] = 0.5 * np.cos(yaw), 0.5 * np.sin(yaw)
         left = np.zeros_like(plan)
         left[:, 0], left[:, 1] = -ahead[:, 1], ahead[:, 0]
-        forward = self.to_world(plan + ahead) - self.to_world(plan - ahead)
-        side = self.to_world(plan + left) - self.to_world(plan - left)
+        around = np.stack([plan, plan + ahead, plan - ahead, plan + left, plan - left])
+        here, front, back, port, starboard = self.to_world(around)
+        forward, side = front - back, port - starboard
         return np.column_stack(
             [
-                self.to_world(plan),
+                here,
                 np.arctan2(forward[:, 1], forward[:, 0]),
                 -np.arctan2(forward[:, 2], np.hypot(forward[:, 0], forward[:, 1])),
                 np.arctan2(side[:, 2], np.hypot(side[:, 0], side[:, 1])),
