@@ -26,7 +26,7 @@ from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.ros.bags import BagReader, default_type_store
 from drive_segment_ros.ros.camera_offset import CameraOffset
-from drive_segment_ros.ros.frame_builder import FrameParameters
+from drive_segment_ros.ros.frame_parameters import FrameParameters
 from offline_training import frame_job, recording
 from offline_training.frame_job import Outcome, Setup
 from offline_training.job_stream import JobStream, Sensors, first_camera_info

@@ -11,7 +11,7 @@ from drive_segment_ros.perception.overlay import (
     draw_segments,
     palette,
 )
-from drive_segment_ros.ros.frame_builder import BuiltFrame
+from drive_segment_ros.ros.built_frame import BuiltFrame
 from offline_training.resizing import resize_labels
 
 # Segments let the image shine through; points are drawn in a brighter tone of their segment.

@@ -20,9 +20,11 @@ from drive_segment_ros.nodes.statistics import FlowStatistics
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros.built_frame import BuiltFrame
 from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, Status, summarise
-from drive_segment_ros.ros.frame_builder import BuiltFrame, FrameBuilder, FrameParameters
+from drive_segment_ros.ros.frame_builder import FrameBuilder
+from drive_segment_ros.ros.frame_parameters import FrameParameters
 from drive_segment_ros.ros.node_parameters import NodeParameters
 from drive_segment_ros.ros.qos import RELIABILITIES
 from drive_segment_ros.ros.transform_listener import MOTION_SOURCES, TransformListener

@@ -31,7 +31,8 @@ from drive_segment_ros.ros.synchronizer import stamp_ns
 from drive_segment_ros.ros.worker import Worker
 
 if TYPE_CHECKING:
-    from drive_segment_ros.ros.frame_builder import BuiltFrame, FrameBuilder
+    from drive_segment_ros.ros.built_frame import BuiltFrame
+    from drive_segment_ros.ros.frame_builder import FrameBuilder
 
 # What a lost pair is counted under.
 _REASONS: dict[type[DriveSegmentError], str] = {

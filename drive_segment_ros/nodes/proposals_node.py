@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 from drive_segment_ros.nodes.frame_node import FrameNode, FrameNodeParameters
 from drive_segment_ros.nodes.lifecycle import spin
 from drive_segment_ros.perception.overlay import draw_segments, palette
-from drive_segment_ros.ros.frame_builder import BuiltFrame
+from drive_segment_ros.ros.built_frame import BuiltFrame
 from drive_segment_ros.ros.images import compressed_message, image_message
 from drive_segment_ros.ros.point_cloud2 import coloured_points, point_cloud2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -39,6 +40,18 @@ class ProjectedPoints:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def where(self, mask: NDArray[np.bool_]) -> ProjectedPoints:
+        """Return the points that a mask (M,) names."""
+        return ProjectedPoints(*(values[mask] for values in self._arrays()))
+
+    def joined(self, other: ProjectedPoints) -> ProjectedPoints:
+        """Return these points and then others."""
+        pairs = zip(self._arrays(), other._arrays(), strict=True)
+        return ProjectedPoints(*(np.concatenate(pair) for pair in pairs))
+
+    def _arrays(self) -> list[NDArray[Any]]:
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
 
 
 def view_times(

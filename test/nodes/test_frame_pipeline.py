@@ -17,7 +17,7 @@ from drive_segment_ros.nodes.frame_pipeline import (
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.camera_offset import CameraOffset
-from drive_segment_ros.ros.frame_builder import FrameParameters
+from drive_segment_ros.ros.frame_parameters import FrameParameters
 
 PERIOD_NS = 100_000_000
 START_NS = 1_700_000_000_000_000_000

@@ -14,7 +14,8 @@ from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.proposals import GROUND, KINDS, OBJECT, SKY
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader, header_stamp_ns
-from drive_segment_ros.ros.frame_builder import FrameBuilder, FrameParameters
+from drive_segment_ros.ros.frame_builder import FrameBuilder
+from drive_segment_ros.ros.frame_parameters import FrameParameters
 from drive_segment_ros.ros.warm_up import example_messages
 
 CAMERA, LIDAR = 'warm_up_camera', 'warm_up_lidar'
