@@ -80,6 +80,7 @@ setup(
     entry_points={
         'console_scripts': [
             'drive-segment = drive_segment_ros.cli:main',
+            'pseudo_label_recorder_node = drive_segment_ros.nodes.pseudo_label_recorder_node:main',
             'proposals_node = drive_segment_ros.nodes.proposals_node:main',
         ],
     },

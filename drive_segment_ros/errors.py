@@ -37,6 +37,10 @@ class DatasetError(DriveSegmentError):
     """A dataset folder cannot be written, or is not one."""
 
 
+class DiskFullError(DatasetError):
+    """A dataset may not grow further: its quota or the disk's free space is used up."""
+
+
 class ModelError(DriveSegmentError):
     """A model directory is missing, incomplete, or unfit for the backend."""
 

@@ -14,6 +14,7 @@ from drive_segment_ros.commands.options import (
     Assignments,
     Bag,
     Calibration,
+    Dataset,
     Params,
     as_assignments,
 )
@@ -82,6 +83,24 @@ def extract(
     )
     for reason, count in sorted(report.dropped.items()):
         typer.echo(f'  {count} images dropped: {reason}')
+
+
+@command
+def repair(dataset: Dataset, as_json: AsJson = False) -> None:
+    """Find what a crash or a power cut left in a dataset, take it away, and say what was done."""
+    from drive_segment_ros.dataset.repair import repair as repair_dataset
+
+    report = repair_dataset(dataset)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+    else:
+        for line in report.repaired:
+            typer.echo(line)
+        typer.echo(f'{report.frames} whole frames in {report.drives} drives')
+        for line in report.problems:
+            typer.echo(f'drive-segment: left alone: {line}', err=True)
+    if report.problems:
+        raise typer.Exit(1)
 
 
 @command

@@ -9,12 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from drive_segment_ros.commands.command import command, print_json
-from drive_segment_ros.commands.options import AsJson, Calibration, Params
+from drive_segment_ros.commands.options import AsJson, Assignments, Calibration, Params
 
 
 @command
 def live(
-    node: Annotated[str, typer.Option(help='Which node to run.')] = 'proposals',
+    node: Annotated[
+        str, typer.Option(help='Which node to run: proposals or recorder.')
+    ] = 'proposals',
     params: Params = None,
     calibration: Calibration = None,
     camera: Annotated[str, typer.Option(help="The camera's namespace.")] = '',
@@ -24,13 +26,16 @@ def live(
     duration: Annotated[
         float | None, typer.Option(help='Seconds to run; default: until interrupted.')
     ] = None,
+    assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the nodes, without a ROS installation, until interrupted."""
     from drive_segment_ros.nodes.live import LiveOptions
     from drive_segment_ros.nodes.live import live as run_live
 
-    options = LiveOptions(node, params, calibration, camera, remap or (), duration)
+    options = LiveOptions(
+        node, params, calibration, camera, remap or (), duration, assignments or ()
+    )
     summary = run_live(options)
     if as_json:
         print_json(summary)

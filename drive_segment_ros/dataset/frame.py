@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DatasetError
 
+# Where the files of every frame lie, and those a model adds; also the names of their paths.
+FOLDERS = ('image', 'segment', 'proposal')
+MODEL_FOLDERS = ('model_label', 'model_confidence')
 _REQUIRED = ('id', 'kind', 'points')
 # The oldest date a zip archive can hold: equal arrays must give equal bytes on any day.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -30,6 +33,8 @@ class Frame:
         proposals: arrays of one length, a row per proposal: `id` uint16, `kind` uint8,
             `points` int32, and any further geometry.
         record: what else is known (sweep stamp, offset, motion, ...), ready for JSON.
+        model_label: (h, w) uint8, what a trained model saw at its own resolution; None without.
+        model_confidence: (h, w) uint8, how sure it was, 255 is certain; there if `model_label` is.
     """
 
     stamp_ns: int
@@ -38,6 +43,8 @@ class Frame:
     segment: NDArray[np.uint16]
     proposals: Mapping[str, NDArray[Any]]
     record: Mapping[str, Any]
+    model_label: NDArray[np.uint8] | None = None
+    model_confidence: NDArray[np.uint8] | None = None
 
     def encoded(self) -> EncodedFrame:
         """Return the frame's files; equal frames give equal bytes.
@@ -66,6 +73,11 @@ class Frame:
             paths['segment']: encode_png(self.segment),
             paths['proposal']: encode_npz(self.proposals),
         }
+        for name in MODEL_FOLDERS:
+            answer = getattr(self, name)
+            if answer is not None:
+                paths[name] = f'{name}/{self.stamp_ns}.png'
+                files[paths[name]] = encode_png(answer)
         return EncodedFrame(
             self.stamp_ns, files, {**self.record, 'stamp_ns': self.stamp_ns, **paths}
         )

@@ -6,7 +6,7 @@ import dataclasses
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,11 @@ class IndexWriter:
     """Appends frames to a `frames.jsonl`, as the only one to do so.
 
     The lock is the kernel's (`flock`), so it goes with the process, however that ends.
+
+    Attributes:
+        records: the frames that were there when it was opened.
+        repaired: whether a torn last line was cut off then.
+        damaged: whether a line failed and could not be taken back; open the index anew then.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,6 +89,7 @@ class IndexWriter:
             os.close(self._file)
             raise
         self.records = index.records
+        self.damaged = False
         self.repaired = index.torn
         self._length = index.complete_bytes
 
@@ -91,9 +97,10 @@ class IndexWriter:
         """Append one line and sync it; on a full disk no part of it stays.
 
         Raises:
-            OSError: if the line cannot be written.
+            OSError: if the line cannot be written; where it may stand there nevertheless, as on a
+                disk that vanished, `damaged` says so.
         """
-        line = json.dumps(record, sort_keys=True, allow_nan=False).encode() + b'\n'
+        line = _line(record)
         try:
             written = os.write(self._file, line)
             if written != len(line):
@@ -101,15 +108,45 @@ class IndexWriter:
                 os.write(self._file, line[written:])
             os.fsync(self._file)
         except OSError:
+            self.damaged = True
             os.ftruncate(self._file, self._length)
+            self.damaged = False
             raise
         self._length += len(line)
+
+    def replace(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Write the index anew with other records, in one step and without letting go of it.
+
+        Raises:
+            OSError: if it cannot be written; the old one stays.
+        """
+        temporary = self._path.with_suffix('.jsonl.tmp')
+        data = b''.join(_line(record) for record in records)
+        file = os.open(
+            temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644
+        )
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(file, rest) :]
+            os.fsync(file)
+            os.replace(temporary, self._path)
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(self._file)
+        self._file, self._length = file, len(data)
 
     def close(self) -> None:
         """Close the file, which releases the lock; harmless when closed already."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, sort_keys=True, allow_nan=False).encode() + b'\n'
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.dataset.frame import MODEL_FOLDERS
 from drive_segment_ros.dataset.index import parse_index
 from drive_segment_ros.errors import DatasetError
 
@@ -28,6 +29,8 @@ class FrameRecord:
         record: its line in `frames.jsonl`.
         image_path, segment_path, proposal_path: its files.
         pseudo_label_path: where its pseudo-label lies once `label` has made one.
+        model_label_path, model_confidence_path: what a model saw while it was recorded; None where
+            none ran.
     """
 
     stamp_ns: int
@@ -36,6 +39,8 @@ class FrameRecord:
     segment_path: Path
     proposal_path: Path
     pseudo_label_path: Path
+    model_label_path: Path | None = None
+    model_confidence_path: Path | None = None
 
     def image(self) -> NDArray[np.uint8]:
         """Return the image, (H, W, 3) uint8 BGR."""
@@ -51,6 +56,30 @@ class FrameRecord:
     def pseudo_label(self) -> NDArray[np.uint8]:
         """Return the pseudo-class of each pixel, (H, W) uint8, 255 = unknown."""
         return _read_labels(self.pseudo_label_path, np.uint8)
+
+    def model_label(self) -> NDArray[np.uint8]:
+        """Return what a model saw while recording, (h, w) uint8, at the model's resolution.
+
+        Raises:
+            DatasetError: if none ran, or the file cannot be read.
+        """
+        return _read_labels(self._of_model(self.model_label_path), np.uint8)
+
+    def model_confidence(self) -> NDArray[np.uint8]:
+        """Return how sure the model was, (h, w) uint8, 255 is certain.
+
+        Raises:
+            DatasetError: as `model_label`.
+        """
+        return _read_labels(self._of_model(self.model_confidence_path), np.uint8)
+
+    def _of_model(self, path: Path | None) -> Path:
+        if path is None:
+            raise DatasetError(
+                f'frame {self.stamp_ns} of {self.image_path.parents[1]} was recorded without a '
+                'model; set the recorder parameter model'
+            )
+        return path
 
     def proposals(self) -> dict[str, NDArray[Any]]:
         """Return the proposals' arrays by name, a row per proposal."""
@@ -118,7 +147,8 @@ class Drive:
         except (KeyError, TypeError, ValueError) as err:
             raise DatasetError(f'{index}: a line lacks {err}; it is of another format') from err
         label = self.path / 'pseudo_label' / f'{stamp_ns}.png'
-        return FrameRecord(stamp_ns, record, image, segment, proposal, label)
+        answers = [self.path / record[name] if name in record else None for name in MODEL_FOLDERS]
+        return FrameRecord(stamp_ns, record, image, segment, proposal, label, *answers)
 
 
 class Dataset:

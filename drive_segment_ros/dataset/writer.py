@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from drive_segment_ros.dataset.frame import EncodedFrame, Frame
+from drive_segment_ros.dataset.frame import FOLDERS, MODEL_FOLDERS, EncodedFrame, Frame
 from drive_segment_ros.dataset.index import IndexWriter
 from drive_segment_ros.errors import DatasetError
 
-FOLDERS = ('image', 'segment', 'proposal')
-_TEMPORARY = '.tmp'
+TEMPORARY = '.tmp'
 # What must not change within a drive, for its frames to belong together.
 _FIXED = ('sensors', 'calibration', 'parameters')
 
@@ -63,6 +62,11 @@ class DriveWriter:
         self.stamps = {record['stamp_ns'] for record in self._index.records}
 
     @property
+    def damaged(self) -> bool:
+        """Whether the index must be opened anew before more is written."""
+        return self._index.damaged
+
+    @property
     def repaired(self) -> bool:
         """Whether a torn last line, left by a crash, was cut off the index."""
         return self._index.repaired
@@ -78,6 +82,7 @@ class DriveWriter:
         if encoded.stamp_ns in self.stamps:
             raise DatasetError(f'{self.path} already has a frame of stamp {encoded.stamp_ns}')
         try:
+            self._make_folders(encoded)
             for name, data in encoded.files.items():
                 _write_temporary(self.path / name, data)
             for name in encoded.files:
@@ -87,8 +92,10 @@ class DriveWriter:
                 _sync_folder(folder)
             self._index.append(encoded.record)
         except OSError as err:
-            for name in encoded.files:
-                _discard(self.path / name)
+            # A line that may have reached the disk must not be left without its files.
+            if not self._index.damaged:
+                for name in encoded.files:
+                    _discard(self.path / name)
             raise _cannot_write(self.path, err) from err
         self.stamps.add(encoded.stamp_ns)
 
@@ -97,8 +104,9 @@ class DriveWriter:
         if self.stamps:
             return
         with contextlib.suppress(OSError):
-            for name in FOLDERS:
-                (self.path / name).rmdir()
+            for name in (*FOLDERS, *MODEL_FOLDERS):
+                with contextlib.suppress(FileNotFoundError):
+                    (self.path / name).rmdir()
             for name in ('drive.json', 'frames.jsonl'):
                 (self.path / name).unlink()
             self.path.rmdir()
@@ -113,18 +121,25 @@ class DriveWriter:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _make_folders(self, frame: EncodedFrame) -> None:
+        """Make the folders that only some drives have, before their first file."""
+        for folder in MODEL_FOLDERS:
+            if folder in frame.record and not (self.path / folder).is_dir():
+                (self.path / folder).mkdir()
+                _sync_folder(self.path)
+
     def _begin(self, drive: Mapping[str, Any]) -> None:
         """Write `drive.json`, or check it against what is there; clear a crash's leftovers."""
         path = self.path / 'drive.json'
         text = json.dumps(drive, indent=2, sort_keys=True, allow_nan=False) + '\n'
-        for name in FOLDERS:
-            for leftover in (self.path / name).glob(f'*{_TEMPORARY}'):
-                leftover.unlink()
+        for leftover in self.path.glob(f'*/*{TEMPORARY}'):
+            leftover.unlink()
         if not path.exists():
             try:
                 _write_temporary(path, text.encode())
                 _publish(path)
                 _sync_folder(self.path)
+                _sync_folder(self.path.parent)
             except OSError:
                 _discard(path)
                 raise
@@ -144,7 +159,7 @@ class DriveWriter:
 
 def _write_temporary(path: Path, data: bytes) -> None:
     file = os.open(
-        f'{path}{_TEMPORARY}', os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
+        f'{path}{TEMPORARY}', os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
     )
     try:
         rest = memoryview(data)
@@ -156,11 +171,11 @@ def _write_temporary(path: Path, data: bytes) -> None:
 
 
 def _publish(path: Path) -> None:
-    os.replace(f'{path}{_TEMPORARY}', path)
+    os.replace(f'{path}{TEMPORARY}', path)
 
 
 def _discard(path: Path) -> None:
-    for name in (f'{path}{_TEMPORARY}', path):
+    for name in (f'{path}{TEMPORARY}', path):
         with contextlib.suppress(OSError):
             os.unlink(name)
 

@@ -30,6 +30,8 @@ from drive_segment_ros.ros.qos import RELIABILITIES
 from drive_segment_ros.ros.transform_listener import MOTION_SOURCES, TransformListener
 
 _EXPIRE_PERIOD_S = 0.1
+# Twenty periods of a 10 Hz sensor.
+_SILENT_S = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,7 +226,13 @@ class FrameNode(ManagedNode):
         missing = [name for name in ('image', 'points', 'camera_info') if not received.get(name)]
         if missing:
             problems[f'waiting for {", ".join(missing)}; {report}'] = WARN
-        elif unstamped or not matcher.pairs:
+        else:
+            problems |= {
+                f'no {name} for {silent_s:.0f} s; is the sensor still on?': ERROR
+                for name in ('image', 'points')
+                if (silent_s := self._pipeline.statistics.silent_s(name)) > _SILENT_S
+            }
+        if not missing and (unstamped or not matcher.pairs):
             problems[report] = WARN
         return summarise(
             problems,

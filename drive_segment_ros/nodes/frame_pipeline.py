@@ -148,6 +148,11 @@ class FramePipeline:
         self._closing = False
         self._worker = Worker(self._process, size=parameters.queue, name='frames')
 
+    @property
+    def camera_offset_s(self) -> float:
+        """Seconds added to image stamps before pairing; 0 while not known."""
+        return self._offset.value_s or 0.0
+
     def close(self) -> None:
         """End the thread after the frame in hand; pairs that wait are dropped and counted."""
         self._closing = True

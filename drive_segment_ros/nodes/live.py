@@ -16,7 +16,10 @@ from drive_segment_ros.errors import DriveSegmentError, ParameterError
 from drive_segment_ros.memory import keep_freed_memory
 
 # Node -> module and class; imported when asked for, as rclpy is not everywhere.
-NODES = {'proposals': ('drive_segment_ros.nodes.proposals_node', 'ProposalsNode')}
+NODES = {
+    'proposals': ('drive_segment_ros.nodes.proposals_node', 'ProposalsNode'),
+    'recorder': ('drive_segment_ros.nodes.pseudo_label_recorder_node', 'PseudoLabelRecorderNode'),
+}
 
 _STATUS_PERIOD_S = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -33,6 +36,7 @@ class LiveOptions:
         camera: the camera's namespace, that of `image_raw` and `camera_info`.
         remappings: `from:=to` each, as on ROS command lines.
         duration_s: how long to run; None until interrupted.
+        assignments: `name=value` each, single parameters; they come after the file's.
     """
 
     node: str = 'proposals'
@@ -41,6 +45,7 @@ class LiveOptions:
     camera: str = ''
     remappings: Sequence[str] = ()
     duration_s: float | None = None
+    assignments: Sequence[str] = ()
 
     def ros_arguments(self) -> list[str]:
         """Return the options as ROS arguments.
@@ -58,6 +63,11 @@ class LiveOptions:
             arguments += ['-p', f'calibration_file:={self.calibration_file}']
         if self.camera:
             arguments += ['-r', f'__ns:=/{self.camera.strip("/")}']
+        for assignment in self.assignments:
+            name, equals, value = assignment.partition('=')
+            if not equals:
+                raise ParameterError(f'{assignment!r} is not of the form name=value')
+            arguments += ['-p', f'{name}:={value}']
         for remapping in self.remappings:
             if ':=' not in remapping:
                 raise ParameterError(f'remapping {remapping!r} is not of the form from:=to')

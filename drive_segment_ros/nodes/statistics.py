@@ -32,6 +32,8 @@ class FlowStatistics:
         self._all = LatencyWindow(math.inf, _LATENCIES, clock)
         self._lock = threading.Lock()
         self._received: Counter[str] = Counter()
+        self._last_received: dict[str, float] = {}
+        self._clock = clock
         self._drops: Counter[str] = Counter()
         self._frames = 0
         self._moved = 0
@@ -40,6 +42,13 @@ class FlowStatistics:
         """Count a message of a source."""
         with self._lock:
             self._received[source] += 1
+            self._last_received[source] = self._clock()
+
+    def silent_s(self, source: str) -> float:
+        """Return how long ago a source's last message came, seconds; 0 if none ever did."""
+        with self._lock:
+            now = self._clock()
+            return now - self._last_received.get(source, now)
 
     def dropped(self, reason: str, count: int = 1) -> None:
         """Count what will not become a frame."""

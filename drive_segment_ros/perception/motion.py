@@ -152,6 +152,17 @@ class Trajectory:
         T[:, 3, 3] = 1.0
         return T
 
+    def speed_and_yaw_rate(self, stamp_ns: int, over_s: float = 0.2) -> tuple[float, float]:
+        """Return how fast the vehicle moves (m/s) and turns (rad/s), over the time before.
+
+        Raises:
+            MotionError: if the samples do not cover that time.
+        """
+        before, now = self.poses([stamp_ns - round(over_s * 1e9), stamp_ns])
+        step = inverse(before) @ now
+        turn = math.atan2(step[1, 0], step[0, 0])
+        return float(np.linalg.norm(step[:3, 3])) / over_s, turn / over_s
+
     def sweep_motion(
         self,
         sweep_stamp_ns: int,

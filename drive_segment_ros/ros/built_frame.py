@@ -131,6 +131,23 @@ class BuiltFrame:
             record=self._record(),
         )
 
+    @property
+    def offset_s(self) -> float:
+        """The sweep's stamp after the image's, seconds."""
+        return (self.cloud.stamp_ns - self.stamp_ns) * _NS
+
+    @property
+    def T_odom_base(self) -> NDArray[np.float64] | None:
+        """(4, 4) pose of the vehicle at the image's instant; None where it is not known."""
+        return self._source.T_odom_base
+
+    def calibration(self) -> dict[str, Any]:
+        """Return the camera as it is calibrated and its place, as `drive.json` has them."""
+        return {
+            'camera': self._source.full_camera.to_dict(),
+            'T_camera_lidar': self._source.T_camera_lidar.tolist(),
+        }
+
     def _feet_in_image(self, feet: Feet) -> ProjectedPoints:
         """Project the objects' feet, without those that something nearer hides."""
         time = None
@@ -168,13 +185,13 @@ class BuiltFrame:
     def _record(self) -> dict[str, Any]:
         record: dict[str, Any] = {
             'sweep_stamp_ns': self.cloud.stamp_ns,
-            'offset_s': (self.cloud.stamp_ns - self.stamp_ns) * _NS,
+            'offset_s': self.offset_s,
             'motion': self.motion,
             'points': len(self.projected),
             'points_dropped': self.sweep.dropped,
         }
-        if self._source.T_odom_base is not None:
-            record['T_odom_base'] = self._source.T_odom_base.tolist()
+        if self.T_odom_base is not None:
+            record['T_odom_base'] = self.T_odom_base.tolist()
         return record
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,17 @@ import pytest
 CONFIG = Path(__file__).resolve().parents[2] / 'config'
 
 
-def test_configuration_file_is_what_the_parameters_say():
+@pytest.mark.parametrize(
+    ('file', 'module', 'parameters'),
+    [
+        ('proposals.yaml', 'frame_node', 'FrameNodeParameters'),
+        ('recorder.yaml', 'pseudo_label_recorder_node', 'RecorderNodeParameters'),
+    ],
+)
+def test_configuration_file_is_what_the_parameters_say(file, module, parameters):
     pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
-    from drive_segment_ros.nodes.frame_node import FrameNodeParameters
     from drive_segment_ros.ros.node_parameters import yaml_for
 
-    # To renew it: (CONFIG / 'proposals.yaml').write_text(yaml_for(FrameNodeParameters, '/**'))
-    expected = yaml_for(FrameNodeParameters, '/**')
-    assert (CONFIG / 'proposals.yaml').read_text(encoding='utf-8') == expected
+    cls = getattr(importlib.import_module(f'drive_segment_ros.nodes.{module}'), parameters)
+    # To renew it: (CONFIG / file).write_text(yaml_for(cls, '/**'))
+    assert (CONFIG / file).read_text(encoding='utf-8') == yaml_for(cls, '/**')

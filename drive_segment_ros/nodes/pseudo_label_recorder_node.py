@@ -1,0 +1,255 @@
+"""Pseudo-labelled frames on the vehicle's disk: what `extract` makes of a bag, made live."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from std_srvs.srv import Trigger
+
+import drive_segment_ros
+from drive_segment_ros.errors import ParameterError
+from drive_segment_ros.nodes.frame_node import FrameNode, FrameNodeParameters
+from drive_segment_ros.nodes.lifecycle import spin
+from drive_segment_ros.nodes.recorder_candidate import RecorderCandidate
+from drive_segment_ros.parameters import parameter, to_flat
+from drive_segment_ros.recording.gates import GateParameters, Gates
+from drive_segment_ros.recording.recorder import Recorder, RecorderParameters
+from drive_segment_ros.ros.built_frame import BuiltFrame
+from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, Status, summarise
+
+if TYPE_CHECKING:
+    from drive_segment_ros.inference.segmenter import Segmenter
+
+_LOOK_PERIOD_S = 1.0
+_PAUSED = 'paused'
+# Less than this left is worth a warning: time to drive home and empty the disk.
+_SHORT_S = 1800.0
+
+
+@dataclasses.dataclass(frozen=True)
+class RecorderNodeParameters(FrameNodeParameters):
+    """Everything about what is recorded, where, and how its frames are made."""
+
+    dataset: str = parameter(
+        '', 'folder the drives are written to, on a local disk; the folder above it must exist'
+    )
+    start: bool = parameter(True, 'record from activation on, else from the service `start` on')
+    model: str = parameter(
+        '',
+        'exported model whose label and confidence are kept beside each frame, and asked by the '
+        'gates what it knows already; empty for none',
+    )
+    gates: GateParameters = dataclasses.field(default_factory=GateParameters)
+    disk: RecorderParameters = dataclasses.field(default_factory=RecorderParameters)
+
+
+class PseudoLabelRecorderNode(FrameNode):
+    """Records frames; has the services `~/start`, `~/stop`, `~/snapshot` and `~/status` (Trigger).
+
+    `~/status` answers with JSON; see `summary`.
+    """
+
+    parameters: RecorderNodeParameters
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._recorder: Recorder | None = None
+        self._segmenter: Segmenter | None = None
+        self._servers: list[Any] = []
+        self._gated: Counter[str] = Counter()
+        self._recording = False
+        self._snapshot = threading.Event()
+        self._last_status: dict[str, Any] = {'recorded': 0, 'dropped': {}, 'problem': ''}
+        super().__init__('pseudo_label_recorder_node', RecorderNodeParameters, **kwargs)
+
+    def configure(self) -> None:
+        """Load the model, make the frame builder, offer the services."""
+        if not self.parameters.dataset:
+            raise ParameterError(
+                'parameter dataset is empty; set it to the folder that shall be recorded to'
+            )
+        if self.parameters.model:
+            from drive_segment_ros.inference import segmenter
+
+            self._segmenter = segmenter.load(Path(self.parameters.model).expanduser())
+        super().configure()
+        for name in ('start', 'stop', 'snapshot', 'status'):
+            answer = getattr(self, f'_on_{name}')
+            self._servers.append(self.create_service(Trigger, f'~/{name}', answer))
+
+    def activate(self) -> None:
+        """Open the dataset, then start hearing."""
+        parameters = self.parameters
+        self._recorder = Recorder(
+            Path(parameters.dataset).expanduser(),
+            parameters.disk.queue,
+            parameters.disk.limits,
+            name=self.get_namespace().strip('/').replace('/', '_'),
+        )
+        self._gates = Gates(parameters.gates)
+        self._gated.clear()
+        self._snapshot.clear()
+        self._recording = parameters.start
+        super().activate()
+        self.every(_LOOK_PERIOD_S, self._recorder.look)
+
+    def deactivate(self) -> None:
+        """Stop hearing, then write what waits."""
+        super().deactivate()
+        self._recording = False
+        if self._recorder is not None:
+            self._recorder.close()
+            self._last_status = self._recorder.status()
+        self._recorder = None
+
+    def cleanup(self) -> None:
+        """Free the model and withdraw the services."""
+        while self._servers:
+            self.destroy_service(self._servers.pop())
+        if self._segmenter is not None:
+            self._segmenter.close()
+        self._segmenter = None
+
+    def destroy_node(self) -> None:
+        """Write what waits, even where nobody has deactivated the node: a signal ends it so."""
+        if self._recorder is not None:
+            self.deactivate()
+        super().destroy_node()
+
+    def consume(self, built: BuiltFrame) -> None:
+        """Hand a frame to the disk if the gates let it through."""
+        if self._recorder is None or self._pipeline is None:
+            return
+        candidate = RecorderCandidate(
+            built, self._pipeline.camera_offset_s, self._trajectory, self._segmenter
+        )
+        if self._snapshot.is_set():
+            self._snapshot.clear()
+        else:
+            refusal = self._gates.refusal(candidate) if self._recording else _PAUSED
+            if refusal:
+                self._gated[refusal] += 1
+                return
+        self._recorder.submit(candidate.encoded(), self._drive_info(candidate))
+        self._gates.passed(candidate)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures of this activation, or of the last one, ready for JSON.
+
+        Every image is `recorded`, kept out by a gate (`gated`), `dropped`, or still on its way.
+        """
+        flow = super().summary()
+        disk = self._disk_status()
+        dropped = Counter(flow['dropped']) + Counter(disk['dropped'])
+        return {
+            **flow,
+            **disk,
+            'dropped': dict(dropped),
+            'gated': dict(self._gated),
+            'recording': self._recording,
+        }
+
+    def diagnostic_parts(self) -> Mapping[str, Callable[[], Status]]:
+        """Name what reports on /diagnostics."""
+        return {**super().diagnostic_parts(), 'recorder': self._recorder_status}
+
+    def _drive_info(self, candidate: RecorderCandidate) -> dict[str, Any]:
+        """Return the content of the frame's `drive.json`, as `extract` writes it."""
+        known = candidate.drive_info()
+        images = None if self._images is None else self._images.subscription
+        parameters = self.parameters
+        info: dict[str, Any] = {
+            'sensors': {
+                'camera': self.resolve_topic_name('image_raw' if images is None else images.topic),
+                'camera_frame': known['camera_frame'],
+                'lidar': self.resolve_topic_name('points'),
+                'lidar_frame': known['lidar_frame'],
+                'odometry': [self.resolve_topic_name('odom')],
+            },
+            'calibration': known['calibration'],
+            'parameters': {
+                **to_flat(parameters.frame),
+                'odometry_frame': parameters.inputs.odometry_frame,
+                **to_flat(parameters.sync, 'sync.'),
+            },
+            'software': f'drive_segment_ros {drive_segment_ros.__version__}',
+            'source': {
+                'recorder': self.get_fully_qualified_name(),
+                **to_flat(parameters.gates, 'gates.'),
+            },
+        }
+        if self._segmenter is not None:
+            model = self._segmenter.model
+            info['model'] = {'sha256': model.sha256, 'classes': [c.name for c in model.classes]}
+        return info
+
+    def _disk_status(self) -> dict[str, Any]:
+        return self._last_status if self._recorder is None else self._recorder.status()
+
+    def _recorder_status(self) -> Status:
+        """Say what is recorded, what is not and why, and how long the disk lasts."""
+        if self._recorder is None:
+            return Status(OK, 'not active')
+        status = self._recorder.status()
+        left_s = status['time_left_s']
+        lost = ', '.join(f'{count} {reason}' for reason, count in status['dropped'].items())
+        problems = {
+            status['problem']: ERROR,
+            f'lost: {lost}' if lost else '': WARN,
+            f'the disk is full in {left_s / 60:.0f} minutes'
+            if left_s is not None and left_s < _SHORT_S
+            else '': WARN,
+            f'removed old drives: {", ".join(status["drives_removed"])}'
+            if status['drives_removed']
+            else '': WARN,
+        }
+        fine = f'{status["recorded"]} frames in {status["drive"] or self.parameters.dataset}'
+        values: dict[str, Any] = {
+            'recording': self._recording,
+            'recorded': status['recorded'],
+            'frames waiting for the disk': status['waiting'],
+            'dataset (GB)': status['used_gb'],
+            'free (GB)': status['free_gb'],
+            'room (GB)': status['room_gb'],
+            'time left (min)': 'unknown' if left_s is None else round(left_s / 60),
+            **{f'kept out: {name}': count for name, count in self._gated.items()},
+        }
+        return summarise(problems, fine if self._recording else f'paused; {fine}', **values)
+
+    def _on_start(self, request: Any, response: Any) -> Any:
+        return self._switch(True, response)
+
+    def _on_stop(self, request: Any, response: Any) -> Any:
+        return self._switch(False, response)
+
+    def _switch(self, recording: bool, response: Any) -> Any:
+        response.success = self._recorder is not None
+        if response.success:
+            self._recording = recording
+        response.message = self._described('recording' if recording else 'paused')
+        return response
+
+    def _on_snapshot(self, request: Any, response: Any) -> Any:
+        response.success = self._recorder is not None
+        if response.success:
+            self._snapshot.set()
+        response.message = self._described('the next pair is recorded')
+        return response
+
+    def _on_status(self, request: Any, response: Any) -> Any:
+        response.success = self._recorder is not None
+        response.message = json.dumps(self.summary())
+        return response
+
+    def _described(self, done: str) -> str:
+        return done if self._recorder is not None else 'not active; activate the node first'
+
+
+def main() -> None:
+    """Run the node: the executable's entry point."""
+    spin(PseudoLabelRecorderNode)

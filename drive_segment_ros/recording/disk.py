@@ -1,0 +1,204 @@
+"""How much a dataset may grow, and what gives way when it may not."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from drive_segment_ros.dataset.repair import remove_drive
+from drive_segment_ros.errors import DatasetError, DiskFullError
+from drive_segment_ros.parameters import parameter
+
+GB = 10**9
+PROTECTED = 'protected'
+# A frame is up to five files and a line; each takes whole blocks, and folders grow now and then.
+_OVERHEAD_BYTES = 64 * 1024
+_RATE_WINDOW_S = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class DiskParameters:
+    """How much of the disk the dataset may take."""
+
+    quota_gb: float = parameter(
+        0.0, 'largest size of the dataset, with all its drives; 0 for no quota', unit='GB',
+        minimum=0.0, maximum=1e6,
+    )  # fmt: skip
+    min_free_gb: float = parameter(
+        5.0,
+        'free space that is left to others, whatever the quota; room for logs and a system update',
+        unit='GB',
+        minimum=0.0,
+        maximum=1e6,
+    )
+    when_full: str = parameter(
+        'stop',
+        'stop: record no more until there is room again; rotate: remove the oldest drives of the '
+        'dataset, but for those that hold a file named `protected`',
+        choices=('stop', 'rotate'),
+    )
+
+
+class DatasetDisk:
+    """The disk a dataset lies on; to be used by one thread.
+
+    Attributes:
+        used_bytes: size of the dataset.
+        free_bytes: what the disk has left.
+        removed: names of the drives that had to give way.
+    """
+
+    def __init__(
+        self,
+        dataset: Path,
+        parameters: DiskParameters,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make the dataset's folder and measure it.
+
+        Args:
+            dataset: the folder; that above it must exist, so that nothing is ever written beside
+                a disk that is not mounted.
+            parameters: the parameters.
+            clock: seconds, monotonic.
+
+        Raises:
+            DatasetError: if the folder is missing and cannot be made.
+        """
+        self.dataset = dataset
+        self.removed: list[str] = []
+        self._parameters = parameters
+        self._clock = clock
+        self._mount = mount_point(dataset.parent if not dataset.exists() else dataset)
+        self._written: deque[tuple[float, int]] = deque()
+        self.check()
+        self._size_of = {path: _size(path) for path in dataset.iterdir() if path.is_dir()}
+        self.used_bytes = sum(self._size_of.values())
+
+    @property
+    def room_bytes(self) -> int:
+        """What may still be written before something must give way; negative if too much is."""
+        room = self.free_bytes - round(self._parameters.min_free_gb * GB)
+        if self._parameters.quota_gb:
+            room = min(room, round(self._parameters.quota_gb * GB) - self.used_bytes)
+        return room
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the room lasts at the rate of the last minute; None if nothing was written."""
+        now = self._clock()
+        while self._written and self._written[0][0] < now - _RATE_WINDOW_S:
+            self._written.popleft()
+        written = sum(size for _, size in self._written)
+        if not written or now <= self._written[0][0]:
+            return None
+        return max(0, self.room_bytes) * (now - self._written[0][0]) / written
+
+    def check(self) -> None:
+        """See that the disk is there, make the dataset's folder, and look at the free space.
+
+        Raises:
+            DatasetError: if the disk is not mounted any more, or the folder cannot be made.
+        """
+        if not os.path.ismount(self._mount):
+            raise DatasetError(
+                f'{self.dataset}: nothing is mounted at {self._mount} any more; connect the disk '
+                'and mount it'
+            ) from FileNotFoundError(errno.ENODEV, os.strerror(errno.ENODEV))
+        try:
+            self.dataset.mkdir(exist_ok=True)
+            status = os.statvfs(self.dataset)
+        except OSError as err:
+            raise DatasetError(
+                f'{self.dataset}: {err.strerror}; the folder above it must exist and be writable'
+            ) from err
+        if status.f_flag & os.ST_RDONLY:
+            raise DatasetError(
+                f'{self.dataset}: the disk is read-only, as after an error of its file system; '
+                'check it and mount it for writing'
+            ) from OSError(errno.EROFS, os.strerror(errno.EROFS))
+        self.free_bytes = status.f_bavail * status.f_frsize
+
+    def make_room(self, size: int, current: Path) -> None:
+        """See that a frame may be written; remove drives for it if so wished.
+
+        Args:
+            size: of its files, bytes.
+            current: the drive it goes to, which stays.
+
+        Raises:
+            DiskFullError: if it may not be written.
+            DatasetError: as `check`.
+        """
+        self.check()
+        needed = size + _OVERHEAD_BYTES
+        while self.room_bytes < needed:
+            if self._parameters.when_full == 'stop' or not self._remove_oldest(current):
+                raise DiskFullError(self._why_full(needed))
+            self.check()
+
+    def wrote(self, drive: Path, size: int) -> None:
+        """Count what was written to a drive, bytes."""
+        self._size_of[drive] = self._size_of.get(drive, 0) + size
+        self.used_bytes += size
+        self._written.append((self._clock(), size))
+
+    def _remove_oldest(self, current: Path) -> bool:
+        """Remove the drive begun first; False if there is none that may go."""
+        candidates = []
+        for path in self._size_of:
+            if path == current or (path / PROTECTED).exists():
+                continue
+            with contextlib.suppress(OSError):  # no drive, or gone already
+                candidates.append(((path / 'drive.json').stat().st_mtime_ns, path))
+        for _, path in sorted(candidates):
+            # One that another process writes stays; so does one that cannot be removed.
+            with contextlib.suppress(DatasetError, OSError):
+                remove_drive(path)
+                self.used_bytes -= self._size_of.pop(path)
+                self.removed.append(path.name)
+                return True
+        return False
+
+    def _why_full(self, needed: int) -> str:
+        free_left = self.free_bytes - self._parameters.min_free_gb * GB
+        if free_left < needed:
+            what = (
+                f'{self.free_bytes / GB:.2f} GB are free on its disk, disk.min_free_gb is '
+                f'{self._parameters.min_free_gb:g}'
+            )
+        else:
+            what = (
+                f'it has {self.used_bytes / GB:.2f} GB, disk.quota_gb is '
+                f'{self._parameters.quota_gb:g}'
+            )
+        todo = (
+            'remove drives'
+            if self._parameters.when_full == 'stop'
+            else 'no drive is left that may be removed; take away `protected` files or drives'
+        )
+        return f'{self.dataset} is full: {what}; {todo}'
+
+
+def mount_point(path: Path) -> Path:
+    """Return the mount point that a folder, which exists, lies under."""
+    path = path.resolve()
+    while not os.path.ismount(path):
+        path = path.parent
+    return path
+
+
+def _size(folder: Path) -> int:
+    """Return what a folder's files take on the disk, bytes."""
+    size = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # removed meanwhile
+                size += os.lstat(os.path.join(where, name)).st_blocks * 512
+    return size

@@ -1,0 +1,251 @@
+"""Frames as they come to drives on the disk: a short queue, a thread, and a reason for each drop.
+
+`submit` never waits, whatever the disk does. What goes wrong is counted, named and tried again
+with the next frame, so that a recorder goes on by itself once the cause has gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import errno
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.dataset.frame import EncodedFrame
+from drive_segment_ros.dataset.writer import DriveWriter
+from drive_segment_ros.errors import DatasetError, DiskFullError
+from drive_segment_ros.parameters import parameter
+from drive_segment_ros.recording.disk import GB, DatasetDisk, DiskParameters
+from drive_segment_ros.ros.worker import Worker
+
+# What a frame that the disk refused is counted under.
+_REASONS = {
+    errno.ENOSPC: 'disk_full',
+    errno.EDQUOT: 'disk_full',
+    errno.EROFS: 'disk_read_only',
+    errno.ENODEV: 'disk_gone',
+    errno.ENOENT: 'disk_gone',
+}
+# The others are over only when a frame has been written.
+_SEEN_WITHOUT_WRITING = {'disk_full', 'disk_read_only', 'disk_gone'}
+_JUMP_BACK_NS = 1_000_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class RecorderParameters:
+    """Where frames go, and how many may wait."""
+
+    queue: int = parameter(
+        30,
+        'frames that may wait for the disk, the oldest gives way; 3 s at 10 Hz, about 15 MB of '
+        'JPEG or 100 MB of raw images',
+        minimum=2,
+        maximum=1000,
+    )
+    limits: DiskParameters = dataclasses.field(default_factory=DiskParameters)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Item:
+    """A frame and the `drive.json` it belongs under."""
+
+    frame: EncodedFrame
+    drive: Mapping[str, Any]
+
+
+class Recorder:
+    """Writes frames to drives of a dataset, on a thread of its own.
+
+    A drive is named after the UTC time of its first stamp. A new one begins where stamps jump
+    back, or where sensors, calibration or parameters change.
+    """
+
+    def __init__(self, dataset: Path, queue: int, limits: DiskParameters, name: str = '') -> None:
+        """Look at the dataset, which may take seconds if it is large, and start the thread.
+
+        Args:
+            dataset: folder of drives; that above it must exist.
+            queue: frames that may wait.
+            limits: how much of the disk may be taken.
+            name: what the drives' names end with, as the camera's.
+
+        Raises:
+            DatasetError: if the dataset cannot be made or written.
+        """
+        self._disk = DatasetDisk(dataset, limits)
+        self._name = name
+        self._writer: DriveWriter | None = None
+        self._path: Path | None = None
+        self._drive: Mapping[str, Any] = {}
+        self._newest_ns = 0
+        self._lock = threading.Lock()
+        self._cause = self._problem = ''
+        self._recorded = 0
+        self._drops: Counter[str] = Counter()
+        self._room = self._room_figures()
+        self._worker: Worker[_Item | None] = Worker(self._work, size=queue, name='recorder')
+
+    def submit(self, frame: EncodedFrame, drive: Mapping[str, Any]) -> None:
+        """Hand a frame over, without waiting; if too many wait, the oldest is dropped.
+
+        Args:
+            frame: the frame.
+            drive: content of its `drive.json`.
+        """
+        if not self._worker.submit(_Item(frame, drive)):
+            self._drop('disk_slow')
+
+    def look(self) -> None:
+        """Have the thread look at the disk if it has nothing else to do; call it now and then."""
+        if self._worker.wait_idle(0.0):
+            self._worker.submit(None)
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Write what waits, as far as time allows, and let go of the drive."""
+        dropped = self._worker.dropped
+        if self._worker.close(timeout_s, drain=True):
+            self._end_drive()
+        left = self._worker.dropped - dropped
+        if left:
+            self._drop('stopped', left)
+
+    @property
+    def problem(self) -> str:
+        """Why the last frame could not be written, one line; empty if it could."""
+        return self._problem
+
+    def status(self) -> dict[str, Any]:
+        """Return what was recorded and dropped, where to, and what room is left; for JSON."""
+        with self._lock:
+            return {
+                'drive': '' if self._path is None else self._path.name,
+                'recorded': self._recorded,
+                'dropped': dict(self._drops),
+                'waiting': self._worker.waiting,
+                'problem': self._problem,
+                **self._room,
+            }
+
+    def _drop(self, reason: str, count: int = 1) -> None:
+        with self._lock:
+            self._drops[reason] += count
+
+    def _work(self, item: _Item | None) -> None:
+        """Write a frame, or only look at the disk; on the thread."""
+        try:
+            if item is None:
+                self._look()
+            else:
+                self._write(item)
+                with self._lock:
+                    self._recorded += 1
+                self._cause = self._problem = ''
+        except Exception as err:
+            # A defect must not end the thread; it is named, so that it can be mended.
+            known = isinstance(err, DatasetError)
+            self._problem = str(err) if known else f'unexpected {type(err).__name__}: {err}'
+            self._cause = _reason(err)
+            if item is not None:
+                self._drop(self._cause)
+        figures = self._room_figures()
+        with self._lock:
+            self._room = figures
+
+    def _look(self) -> None:
+        """Find out whether the disk is there, and whether what kept frames off it has gone."""
+        self._disk.check()
+        if self._cause == 'disk_full':
+            self._disk.make_room(0, self._path or self._disk.dataset)
+        if self._cause in _SEEN_WITHOUT_WRITING:
+            self._cause = self._problem = ''
+
+    def _write(self, item: _Item) -> None:
+        frame = item.frame
+        size = sum(len(data) for data in frame.files.values())
+        if self._path is not None and self._is_another_drive(item):
+            self._end_drive()
+        self._disk.make_room(size, self._path or self._disk.dataset)
+        writer = self._writer or self._open(item)
+        if frame.stamp_ns in writer.stamps:
+            raise _DuplicateError(f'{writer.path}: a second frame of stamp {frame.stamp_ns}')
+        try:
+            writer.add(frame)
+        except DatasetError:
+            # Opened anew, it is sure to stand on the disk as it is then.
+            self._close_writer()
+            raise
+        self._newest_ns = max(self._newest_ns, frame.stamp_ns)
+        self._disk.wrote(writer.path, size)
+
+    def _is_another_drive(self, item: _Item) -> bool:
+        return item.frame.stamp_ns < self._newest_ns - _JUMP_BACK_NS or item.drive != self._drive
+
+    def _open(self, item: _Item) -> DriveWriter:
+        """Open the drive of a frame: the one begun, or a new one of a name nobody else has."""
+        if self._path is None or not self._path.is_dir():
+            self._path = self._new_folder(item.frame.stamp_ns)
+            self._drive = item.drive
+            self._newest_ns = 0
+        # The folder is ours, as nobody else made it; the lock in it says so to others.
+        try:
+            self._writer = DriveWriter(self._path, item.drive, resume=True)
+        except DatasetError as err:
+            if not isinstance(err.__cause__, OSError):
+                # Damaged by others: it is left as it is.
+                self._path = None
+            raise
+        return self._writer
+
+    def _new_folder(self, stamp_ns: int) -> Path:
+        time = datetime.datetime.fromtimestamp(stamp_ns // 10**9, datetime.timezone.utc)
+        name = f'{time:%Y%m%d_%H%M%S}' + (f'_{self._name}' if self._name else '')
+        for number in range(1, 10_000):
+            path = self._disk.dataset / (name if number == 1 else f'{name}_{number}')
+            try:
+                with contextlib.suppress(FileExistsError):
+                    path.mkdir()
+                    return path
+            except OSError as err:
+                raise DatasetError(f'cannot make {path}: {err.strerror}') from err
+        raise DatasetError(f'{self._disk.dataset} has 10000 drives named {name}; use another')
+
+    def _end_drive(self) -> None:
+        if self._writer is not None:
+            # An empty drive would only be in the way.
+            self._writer.remove()
+        self._close_writer()
+        self._path = None
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+
+    def _room_figures(self) -> dict[str, Any]:
+        seconds = self._disk.seconds_left
+        return {
+            'used_gb': round(self._disk.used_bytes / GB, 3),
+            'free_gb': round(self._disk.free_bytes / GB, 3),
+            'room_gb': round(self._disk.room_bytes / GB, 3),
+            'time_left_s': None if seconds is None else round(seconds),
+            'drives_removed': list(self._disk.removed),
+        }
+
+
+class _DuplicateError(DatasetError):
+    """The drive has a frame of this stamp already."""
+
+
+def _reason(error: Exception) -> str:
+    """Return what a frame lost to an error is counted under."""
+    if isinstance(error, DiskFullError):
+        return 'disk_full'
+    if isinstance(error, _DuplicateError):
+        return 'duplicate'
+    cause = error.__cause__
+    return _REASONS.get(cause.errno or 0, 'disk_error') if isinstance(cause, OSError) else 'error'
