@@ -114,6 +114,13 @@ class IndexWriter:
             raise
         self._length += len(line)
 
+    def is_current(self) -> bool:
+        """Tell whether the file at its path is still the one that is open."""
+        try:
+            return os.path.samestat(os.fstat(self._file), os.stat(self._path))
+        except OSError:
+            return False
+
     def replace(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Write the index anew with other records, in one step and without letting go of it.
 

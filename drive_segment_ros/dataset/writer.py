@@ -61,10 +61,12 @@ class DriveWriter:
             raise
         self.stamps = {record['stamp_ns'] for record in self._index.records}
 
-    @property
-    def damaged(self) -> bool:
-        """Whether the index must be opened anew before more is written."""
-        return self._index.damaged
+    def is_current(self) -> bool:
+        """Tell whether the drive at its path is still the one that is open.
+
+        It is not once the drive was removed or its disk unmounted, even if that is back again.
+        """
+        return self._index.is_current()
 
     @property
     def repaired(self) -> bool:

@@ -87,8 +87,7 @@ class PseudoLabelRecorderNode(FrameNode):
         parameters = self.parameters
         self._recorder = Recorder(
             Path(parameters.dataset).expanduser(),
-            parameters.disk.queue,
-            parameters.disk.limits,
+            parameters.disk,
             name=self.get_namespace().strip('/').replace('/', '_'),
         )
         self._gates = Gates(parameters.gates)

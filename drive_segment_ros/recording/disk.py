@@ -147,7 +147,13 @@ class DatasetDisk:
         """Count what was written to a drive, bytes."""
         self._size_of[drive] = self._size_of.get(drive, 0) + size
         self.used_bytes += size
-        self._written.append((self._clock(), size))
+        now = self._clock()
+        if self._written and now - self._written[-1][0] < 1.0:
+            # A sample a second is enough, however fast frames come.
+            begun, size_so_far = self._written.pop()
+            self._written.append((begun, size_so_far + size))
+        else:
+            self._written.append((now, size))
 
     def _remove_oldest(self, current: Path) -> bool:
         """Remove the drive begun first; False if there is none that may go."""

@@ -47,6 +47,13 @@ class RecorderParameters:
         minimum=2,
         maximum=1000,
     )
+    drive_minutes: float = parameter(
+        30.0,
+        'longest drive; a new one begins then, so that rotation always has an old one to remove',
+        unit='min',
+        minimum=0.1,
+        maximum=1e4,
+    )
     limits: DiskParameters = dataclasses.field(default_factory=DiskParameters)
 
 
@@ -62,33 +69,35 @@ class Recorder:
     """Writes frames to drives of a dataset, on a thread of its own.
 
     A drive is named after the UTC time of its first stamp. A new one begins where stamps jump
-    back, or where sensors, calibration or parameters change.
+    back, where sensors, calibration or parameters change, and after some time.
     """
 
-    def __init__(self, dataset: Path, queue: int, limits: DiskParameters, name: str = '') -> None:
+    def __init__(self, dataset: Path, parameters: RecorderParameters, name: str = '') -> None:
         """Look at the dataset, which may take seconds if it is large, and start the thread.
 
         Args:
             dataset: folder of drives; that above it must exist.
-            queue: frames that may wait.
-            limits: how much of the disk may be taken.
+            parameters: the parameters.
             name: what the drives' names end with, as the camera's.
 
         Raises:
             DatasetError: if the dataset cannot be made or written.
         """
-        self._disk = DatasetDisk(dataset, limits)
+        self._disk = DatasetDisk(dataset, parameters.limits)
         self._name = name
         self._writer: DriveWriter | None = None
         self._path: Path | None = None
         self._drive: Mapping[str, Any] = {}
-        self._newest_ns = 0
+        self._first_ns = self._newest_ns = 0
+        self._longest_ns = round(parameters.drive_minutes * 60e9)
         self._lock = threading.Lock()
         self._cause = self._problem = ''
         self._recorded = 0
         self._drops: Counter[str] = Counter()
         self._room = self._room_figures()
-        self._worker: Worker[_Item | None] = Worker(self._work, size=queue, name='recorder')
+        self._worker: Worker[_Item | None] = Worker(
+            self._work, size=parameters.queue, name='recorder'
+        )
 
     def submit(self, frame: EncodedFrame, drive: Mapping[str, Any]) -> None:
         """Hand a frame over, without waiting; if too many wait, the oldest is dropped.
@@ -170,6 +179,8 @@ class Recorder:
         if self._path is not None and self._is_another_drive(item):
             self._end_drive()
         self._disk.make_room(size, self._path or self._disk.dataset)
+        if self._writer is not None and not self._writer.is_current():
+            self._close_writer()
         writer = self._writer or self._open(item)
         if frame.stamp_ns in writer.stamps:
             raise _DuplicateError(f'{writer.path}: a second frame of stamp {frame.stamp_ns}')
@@ -183,14 +194,19 @@ class Recorder:
         self._disk.wrote(writer.path, size)
 
     def _is_another_drive(self, item: _Item) -> bool:
-        return item.frame.stamp_ns < self._newest_ns - _JUMP_BACK_NS or item.drive != self._drive
+        stamp_ns = item.frame.stamp_ns
+        return (
+            stamp_ns < self._newest_ns - _JUMP_BACK_NS
+            or stamp_ns > self._first_ns + self._longest_ns
+            or item.drive != self._drive
+        )
 
     def _open(self, item: _Item) -> DriveWriter:
         """Open the drive of a frame: the one begun, or a new one of a name nobody else has."""
         if self._path is None or not self._path.is_dir():
             self._path = self._new_folder(item.frame.stamp_ns)
             self._drive = item.drive
-            self._newest_ns = 0
+            self._first_ns = self._newest_ns = item.frame.stamp_ns
         # The folder is ours, as nobody else made it; the lock in it says so to others.
         try:
             self._writer = DriveWriter(self._path, item.drive, resume=True)

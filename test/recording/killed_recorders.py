@@ -1,0 +1,88 @@
+"""Recorders that are killed at random moments; run as a program by test_kill.py.
+
+Each is forked from this process, which has imported what it needs, so that it begins to write
+within a millisecond. Prints a JSON list with the stamps each had on the disk for certain.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import struct
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from drive_segment_ros.dataset.frame import Frame
+from drive_segment_ros.dataset.writer import DriveWriter
+from drive_segment_ros.recording.disk import DiskParameters
+from drive_segment_ros.recording.recorder import Recorder, RecorderParameters
+
+STAMP = struct.Struct('<q')
+
+
+def frames(first_ns: int, size: int):
+    """Yield encoded frames every file of which tells the stamp, for ever."""
+    stamp = first_ns
+    template = Frame(
+        stamp_ns=0,
+        image=b'',
+        image_suffix='.jpg',
+        segment=np.ones((4, 5), np.uint16),
+        proposals={name: np.ones(1, np.uint16) for name in ('id', 'kind', 'points')},
+        record={},
+    )
+    while True:
+        stamp += 10**8
+        mark = (stamp // 10**8 % 60_000 + 1).to_bytes(4, 'little')
+        yield Frame(**{**vars(template), 'stamp_ns': stamp, 'image': mark * (size // 4)}).encoded()
+
+
+def record(dataset: Path, first_ns: int, size: int, limits: DiskParameters, pipe: int) -> None:
+    """Record for ever, and tell of each frame that `add` promised to be on the disk."""
+    add = DriveWriter.add
+
+    def telling(writer, frame):
+        add(writer, frame)
+        os.write(pipe, STAMP.pack(frame.stamp_ns))
+
+    DriveWriter.add = telling
+    recorder = Recorder(dataset, RecorderParameters(queue=10, limits=limits), 'front')
+    for frame in frames(first_ns, size):
+        while recorder.status()['waiting'] > 5:
+            time.sleep(0.0002)
+        recorder.submit(frame, {'sensors': {}, 'parameters': {}})
+
+
+def main() -> None:
+    dataset, kills, size, quota_gb, longest_s = sys.argv[1:]
+    limits = DiskParameters(float(quota_gb), 0.0, 'rotate' if float(quota_gb) else 'stop')
+    rng = random.Random(1)
+    next(frames(0, 4))  # OpenCV is imported with the first PNG
+    told = []
+    for k in range(int(kills)):
+        source, sink = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(source)
+            try:
+                record(Path(dataset), (1_700_000_000 + k // 3) * 10**9, int(size), limits, sink)
+            finally:
+                os._exit(1)
+        os.close(sink)
+        time.sleep(rng.uniform(0.0, float(longest_s)))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        assert os.WTERMSIG(status) == signal.SIGKILL, status
+        with os.fdopen(source, 'rb') as file:
+            data = file.read()
+        told.append([stamp for (stamp,) in STAMP.iter_unpack(data)])
+    print(json.dumps(told))
+
+
+if __name__ == '__main__':
+    main()

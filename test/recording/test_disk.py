@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.dataset.writer import DriveWriter
+from drive_segment_ros.errors import DatasetError, DiskFullError
+from drive_segment_ros.recording.disk import GB, DatasetDisk, DiskParameters
+
+
+@pytest.fixture
+def dataset(tmp_path, make_frame):
+    """Drives old, middle and new, 240 kB each, begun in this order."""
+    for age, name in enumerate(('old', 'middle', 'new')):
+        with DriveWriter(tmp_path / 'set' / name, {}) as writer:
+            writer.add(make_frame(age + 1, 230_000))
+        os.utime(tmp_path / 'set' / name / 'drive.json', (age, age))
+    return tmp_path / 'set'
+
+
+def quota(megabytes: float, policy: str = 'stop') -> DiskParameters:
+    return DiskParameters(quota_gb=megabytes / 1000, min_free_gb=0.0, when_full=policy)
+
+
+def test_measures_what_is_there(dataset):
+    disk = DatasetDisk(dataset, quota(2))
+    assert disk.used_bytes == pytest.approx(3 * 250_000, rel=0.1)
+    assert disk.room_bytes == 2_000_000 - disk.used_bytes
+
+
+def test_quota_stops_with_both_figures(dataset):
+    disk = DatasetDisk(dataset, quota(0.9))
+    disk.make_room(10_000, dataset / 'new')
+    with pytest.raises(DiskFullError, match=r'has 0\.7\d GB|disk\.quota_gb is 0\.0009') as error:
+        disk.make_room(300_000, dataset / 'new')
+    assert 'remove drives' in str(error.value)
+
+
+def test_rotation_takes_the_oldest_unprotected_and_never_the_current(dataset):
+    (dataset / 'old' / 'protected').touch()
+    disk = DatasetDisk(dataset, quota(0.8, 'rotate'))
+    disk.make_room(100_000, dataset / 'new')
+    assert disk.removed == ['middle']
+    assert [drive.name for drive in Dataset(dataset).drives] == ['new', 'old']
+    with pytest.raises(DiskFullError, match='no drive is left'):
+        disk.make_room(600_000, dataset / 'new')
+    assert disk.removed == ['middle']
+
+
+def test_rotation_spares_a_drive_that_is_being_written(dataset):
+    with DriveWriter(dataset / 'old', {}, resume=True):
+        disk = DatasetDisk(dataset, quota(0.8, 'rotate'))
+        disk.make_room(100_000, dataset / 'new')
+    assert disk.removed == ['middle']
+
+
+def test_rotation_goes_on_until_there_is_room(dataset):
+    disk = DatasetDisk(dataset, quota(0.5, 'rotate'))
+    disk.make_room(100_000, dataset / 'new')
+    assert disk.removed == ['old', 'middle']
+    assert disk.used_bytes + 100_000 <= 500_000
+
+
+def test_guard_holds_whatever_the_quota(dataset):
+    status = os.statvfs(dataset)
+    free_gb = status.f_bavail * status.f_frsize / GB
+    disk = DatasetDisk(dataset, DiskParameters(min_free_gb=free_gb + 1.0))
+    with pytest.raises(DiskFullError, match=r'GB are free on its disk, disk\.min_free_gb is'):
+        disk.make_room(1, dataset / 'new')
+
+
+def test_time_left_follows_from_the_rate(dataset):
+    now = 1000.0
+    disk = DatasetDisk(dataset, quota(10.0), clock=lambda: now)
+    assert disk.seconds_left is None
+    for _ in range(11):
+        disk.wrote(dataset / 'new', 100_000)
+        now += 1.0
+    assert disk.seconds_left == pytest.approx(disk.room_bytes / 100_000, rel=0.05)
+
+
+def test_folder_above_must_exist(tmp_path):
+    with pytest.raises(DatasetError, match='folder above it must exist'):
+        DatasetDisk(tmp_path / 'media' / 'set', DiskParameters())

@@ -1,0 +1,312 @@
+"""The recorder's disk fails in every way a disk on a vehicle can; what it has stays whole."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import pytest
+
+from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.dataset.repair import repair
+from drive_segment_ros.dataset.writer import DriveWriter
+from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.recording.disk import DiskParameters
+from drive_segment_ros.recording.recorder import Recorder, RecorderParameters
+
+START_NS = 1_700_000_000_000_000_000
+SECOND = 10**9
+INFO = {'sensors': {'camera': '/front'}, 'calibration': {}, 'parameters': {}}
+NO_LIMITS = DiskParameters(min_free_gb=0.0)
+
+
+@pytest.fixture
+def make_recorder():
+    recorders = []
+
+    def make(dataset, queue=30, limits=NO_LIMITS) -> Recorder:
+        recorders.append(
+            Recorder(dataset, RecorderParameters(queue=queue, limits=limits), 'front')
+        )
+        return recorders[-1]
+
+    yield make
+    for recorder in recorders:
+        recorder.close()
+
+
+def settle(recorder: Recorder) -> dict:
+    """Wait until all that was submitted is decided."""
+    assert recorder._worker.wait_idle(10.0)
+    return recorder.status()
+
+
+def send(recorder, make_frame, seconds, size=2000, info=INFO) -> dict:
+    for second in seconds:
+        recorder.submit(make_frame(START_NS + second * SECOND, size), info)
+        settle(recorder)
+    return recorder.status()
+
+
+def look(recorder: Recorder) -> str:
+    """Have it look at the disk; return its problem."""
+    recorder.look()
+    settle(recorder)
+    return recorder.problem
+
+
+def test_drive_is_named_after_its_first_stamp_and_camera(tmp_path, make_recorder, make_frame):
+    recorder = make_recorder(tmp_path / 'set')
+    status = send(recorder, make_frame, range(3))
+    assert (status['drive'], status['recorded']) == ('20231114_221320_front', 3)
+    assert status['dropped'] == {}
+
+
+def test_recorders_of_the_same_second_do_not_share_a_drive(tmp_path, make_recorder, make_frame):
+    recorders = [make_recorder(tmp_path / 'set') for _ in range(3)]
+    for recorder in recorders:
+        send(recorder, make_frame, range(2))
+    names = [recorder.status()['drive'] for recorder in recorders]
+    assert names == ['20231114_221320_front' + end for end in ('', '_2', '_3')]
+    assert [len(drive.frames) for drive in Dataset(tmp_path / 'set').drives] == [2, 2, 2]
+
+
+def test_stamps_that_jump_back_begin_a_new_drive_and_forward_do_not(
+    tmp_path, make_recorder, make_frame, assert_whole
+):
+    recorder = make_recorder(tmp_path / 'set')
+    send(recorder, make_frame, [0, 1, 1500, 1501])
+    status = send(recorder, make_frame, [2, 3])
+    assert status['recorded'] == 6
+    drives = Dataset(tmp_path / 'set').drives
+    assert [len(drive.frames) for drive in drives] == [4, 2]
+    for drive in drives:
+        assert_whole(drive)
+
+
+def test_out_of_order_by_little_stays_in_the_drive(tmp_path, make_recorder, make_frame):
+    recorder = make_recorder(tmp_path / 'set')
+    status = send(recorder, make_frame, [1, 0, 2, 2])
+    assert (status['recorded'], status['dropped']) == (3, {'duplicate': 1})
+    assert len(Dataset(tmp_path / 'set').drives) == 1
+
+
+def test_long_drive_is_split(tmp_path, make_recorder, make_frame):
+    recorder = make_recorder(tmp_path / 'set')
+    send(recorder, make_frame, [0, 1800, 1801, 3601])
+    assert [len(d.frames) for d in Dataset(tmp_path / 'set').drives] == [2, 2]
+
+
+def test_other_calibration_begins_a_new_drive(tmp_path, make_recorder, make_frame):
+    recorder = make_recorder(tmp_path / 'set')
+    send(recorder, make_frame, [0])
+    send(recorder, make_frame, [1], info={**INFO, 'calibration': {'new': 1}})
+    infos = [drive.info for drive in Dataset(tmp_path / 'set').drives]
+    assert [info['calibration'] for info in infos] == [{}, {'new': 1}]
+
+
+def test_slow_disk_drops_whole_frames_counted_and_never_blocks(
+    tmp_path, make_recorder, make_frame, monkeypatch, assert_whole
+):
+    release = threading.Event()
+    add = DriveWriter.add
+
+    def slow(writer, frame):
+        release.wait(20.0)
+        add(writer, frame)
+
+    monkeypatch.setattr(DriveWriter, 'add', slow)
+    recorder = make_recorder(tmp_path / 'set', queue=4)
+    # The disk does not take a single frame until all are submitted: none of these may wait.
+    for second in range(50):
+        recorder.submit(make_frame(START_NS + second * SECOND), INFO)
+    assert recorder.status()['recorded'] == 0
+    release.set()
+    status = settle(recorder)
+    assert status['dropped'] == {'disk_slow': 50 - status['recorded']}
+    assert status['recorded'] in (4, 5)
+    (drive,) = Dataset(tmp_path / 'set').drives
+    assert len(drive.frames) == status['recorded']
+    assert_whole(drive)
+
+
+def test_close_writes_what_waits(tmp_path, make_recorder, make_frame):
+    recorder = make_recorder(tmp_path / 'set')
+    for second in range(20):
+        recorder.submit(make_frame(START_NS + second * SECOND), INFO)
+    recorder.close()
+    assert recorder.status()['recorded'] == 20
+    assert len(Dataset(tmp_path / 'set').drives[0].frames) == 20
+
+
+def test_full_disk_is_named_and_recording_goes_on_when_there_is_room(
+    small_disk, make_recorder, make_frame, assert_whole
+):
+    recorder = make_recorder(small_disk.path / 'set')
+    ballast = small_disk.path / 'ballast'
+    send(recorder, make_frame, range(3))
+    with contextlib.suppress(OSError):
+        ballast.write_bytes(bytes(4_000_000))
+    # The guard is off, so that the disk itself refuses.
+    recorder._disk.make_room = lambda size, current: None
+    status = send(recorder, make_frame, range(3, 6), size=50_000)
+    assert status['dropped'] == {'disk_full': 3}
+    assert 'No space left on device' in status['problem']
+    ballast.unlink()
+    del recorder._disk.make_room
+    status = send(recorder, make_frame, range(6, 9), size=50_000)
+    assert (status['recorded'], status['problem']) == (6, '')
+    (drive,) = Dataset(small_disk.path / 'set').drives
+    assert len(drive.frames) == 6
+    assert_whole(drive)
+    recorder.close()
+    assert repair(small_disk.path / 'set').repaired == []
+
+
+def test_guard_is_never_crossed(small_disk, make_recorder, make_frame, assert_whole):
+    guard = DiskParameters(min_free_gb=0.0005)
+    recorder = make_recorder(small_disk.path / 'set', limits=guard)
+    status = send(recorder, make_frame, range(40), size=100_000)
+    assert status['recorded'] + status['dropped']['disk_full'] == 40
+    assert 0 < status['recorded'] < 20
+    assert 'disk.min_free_gb is 0.0005' in status['problem']
+    import shutil
+
+    assert shutil.disk_usage(small_disk.path).free >= 500_000
+    assert_whole(Dataset(small_disk.path / 'set').drives[0])
+    (small_disk.path / 'set').rename(small_disk.path / 'elsewhere')
+    shutil.rmtree(small_disk.path / 'elsewhere')
+    assert look(recorder) == ''
+    assert send(recorder, make_frame, [50])['recorded'] == status['recorded'] + 1
+
+
+def test_rotation_records_on_and_never_crosses_the_guard(small_disk, make_recorder, make_frame):
+    import shutil
+
+    guard = DiskParameters(min_free_gb=0.0005, when_full='rotate')
+    recorder = make_recorder(small_disk.path / 'set', limits=guard)
+    for number in range(6):
+        # A jump back begins a drive.
+        seconds = range(-100 * number, -100 * number + 4)
+        status = send(recorder, make_frame, seconds, size=100_000)
+        assert shutil.disk_usage(small_disk.path).free >= 500_000
+    assert (status['recorded'], status['dropped']) == (24, {})
+    assert status['drives_removed']
+    left = {drive.name for drive in Dataset(small_disk.path / 'set').drives}
+    assert status['drive'] in left
+    assert not left & set(status['drives_removed'])
+
+
+def test_read_only_disk_is_named_and_recording_goes_on_after(
+    small_disk, make_recorder, make_frame, assert_whole
+):
+    recorder = make_recorder(small_disk.path / 'set')
+    send(recorder, make_frame, range(2))
+    # What is open for writing keeps a disk from becoming read-only by hand, not by an error.
+    recorder._close_writer()
+    small_disk.remount('ro')
+    assert 'read-only' in look(recorder)
+    status = send(recorder, make_frame, range(2, 4))
+    assert status['dropped'] == {'disk_read_only': 2}
+    small_disk.remount('rw')
+    assert look(recorder) == ''
+    assert send(recorder, make_frame, range(4, 6))['recorded'] == 4
+    (drive,) = Dataset(small_disk.path / 'set').drives
+    assert len(drive.frames) == 4
+    assert_whole(drive)
+
+
+def test_unplugged_disk_is_named_nothing_is_written_beside_it_and_it_may_return(
+    small_disk, make_recorder, make_frame
+):
+    recorder = make_recorder(small_disk.path / 'set')
+    send(recorder, make_frame, range(2))
+    small_disk.unmount()
+    assert 'nothing is mounted at' in look(recorder)
+    status = send(recorder, make_frame, range(2, 4))
+    assert status['dropped'] == {'disk_gone': 2}
+    assert list(small_disk.path.iterdir()) == []
+    assert small_disk.mount()
+    assert look(recorder) == ''
+    status = send(recorder, make_frame, range(4, 6))
+    assert (status['recorded'], status['problem']) == (4, '')
+    assert len(Dataset(small_disk.path / 'set').drives[0].frames) == 2
+
+
+def test_dataset_on_a_disk_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match='folder above it must exist'):
+        Recorder(tmp_path / 'media' / 'usb' / 'set', RecorderParameters())
+
+
+def test_index_that_cannot_be_cut_back_keeps_its_frame_whole(
+    tmp_path, make_recorder, make_frame, monkeypatch, assert_whole
+):
+    import errno
+    import os
+
+    recorder = make_recorder(tmp_path / 'set')
+    send(recorder, make_frame, range(2))
+    fsync = os.fsync
+
+    def fail(*_):
+        raise OSError(errno.EIO, 'Input/output error')
+
+    def failing(file):
+        if os.readlink(f'/proc/self/fd/{file}').endswith('frames.jsonl'):
+            fail()
+        fsync(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'fsync', failing)
+        patch.setattr(os, 'ftruncate', fail)
+        status = send(recorder, make_frame, [2])
+    assert status['dropped'] == {'disk_error': 1}
+    assert 'Input/output error' in status['problem']
+    status = send(recorder, make_frame, [3])
+    assert status['problem'] == ''
+    (drive,) = Dataset(tmp_path / 'set').drives
+    # The line had reached the disk after all, and so had its files.
+    assert len(drive.frames) == 4
+    assert_whole(drive)
+
+
+def test_drive_damaged_by_others_is_left_and_another_begun(tmp_path, make_recorder, make_frame):
+    recorder = make_recorder(tmp_path / 'set')
+    send(recorder, make_frame, range(2))
+    first = tmp_path / 'set' / recorder.status()['drive']
+    (first / 'frames.jsonl').write_text('nonsense\nnonsense\n')
+    recorder._close_writer()
+    status = send(recorder, make_frame, [2])
+    assert status['dropped'] == {'error': 1}
+    assert 'line 1 is not a frame' in status['problem']
+    assert send(recorder, make_frame, [3])['problem'] == ''
+    assert recorder.status()['drive'] != first.name
+
+
+def test_short_soak_keeps_memory_and_files_flat(tmp_path, make_recorder, make_frame, monkeypatch):
+    """2000 frames without waiting for the disk; `drive-segment bench recorder` is the long one."""
+    import os
+    import tracemalloc
+
+    monkeypatch.setattr(os, 'fsync', lambda file: None)
+    recorder = make_recorder(tmp_path / 'set', queue=1000)
+    frames = [make_frame(START_NS + k * SECOND) for k in range(2000)]
+    tracemalloc.start()
+    sizes = []
+    for k, frame in enumerate(frames):
+        while recorder.status()['waiting'] > 100:
+            time.sleep(0.001)
+        recorder.submit(frame, INFO)
+        if k % 500 == 499:
+            settle(recorder)
+            ours = tracemalloc.take_snapshot().filter_traces(
+                [tracemalloc.Filter(True, '*/drive_segment_ros/*')]
+            )
+            memory = sum(trace.size for trace in ours.traces)
+            sizes.append((memory, len(os.listdir('/proc/self/fd'))))
+    tracemalloc.stop()
+    assert recorder.status()['recorded'] == 2000
+    assert len({files for _, files in sizes}) == 1
+    # Only the stamps of the drive in hand are remembered, of half an hour at most.
+    assert sizes[-1][0] - sizes[0][0] < 1500 * 200
