@@ -35,6 +35,7 @@ def installed(tmp_path, monkeypatch) -> Path:
     (share / 'config').symlink_to(REPOSITORY / 'config')
     for name, module in (
         ('proposals_node', f'{PACKAGE}.nodes.proposals_node'),
+        ('pseudo_label_recorder_node', f'{PACKAGE}.nodes.pseudo_label_recorder_node'),
         ('drive-segment', f'{PACKAGE}.cli'),
     ):
         script = libexec / name
@@ -55,7 +56,14 @@ def test_every_argument_is_documented_and_the_usual_ones_are_there(path):
     } <= arguments.keys()  # fmt: skip
 
 
-def test_node_becomes_active_by_itself(installed, ros_domain):
+@pytest.mark.parametrize(
+    ('file', 'node', 'arguments'),
+    [
+        ('proposals.launch.py', 'proposals_node', {}),
+        ('record.launch.py', 'pseudo_label_recorder_node', {'dataset': 'set'}),
+    ],
+)
+def test_node_becomes_active_by_itself(installed, ros_domain, tmp_path, file, node, arguments):
     from launch.actions import (
         IncludeLaunchDescription,
         RegisterEventHandler,
@@ -81,14 +89,15 @@ def test_node_becomes_active_by_itself(installed, ros_domain):
             [
                 RegisterEventHandler(OnAnyState(entities=[])),
                 IncludeLaunchDescription(
-                    PythonLaunchDescriptionSource(
-                        str(REPOSITORY / 'launch' / 'proposals.launch.py')
-                    ),
-                    launch_arguments={'camera': '/camera/front'}.items(),
+                    PythonLaunchDescriptionSource(str(REPOSITORY / 'launch' / file)),
+                    launch_arguments={
+                        'camera': '/camera/front',
+                        **{name: str(tmp_path / value) for name, value in arguments.items()},
+                    }.items(),
                 ),
                 TimerAction(period=60.0, actions=[Shutdown(reason='node did not come up')]),
             ]
         )
     )
     service.run()
-    assert ('/camera/front/proposals_node', 'active') in states
+    assert (f'/camera/front/{node}', 'active') in states

@@ -172,7 +172,7 @@ def calibration(path: Path) -> Path:
 class Rig:
     """An active node, and a node that plays the sensors and watches what comes out."""
 
-    def __init__(self, raw: bool = False, **parameters) -> None:
+    def __init__(self, raw: bool = False, node_class: type = ProposalsNode, **parameters) -> None:
         kinds = dict(TYPES)
         if raw:
             kinds['image_raw'] = Image
@@ -183,7 +183,7 @@ class Rig:
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         overrides = [Parameter(name.replace('__', '.'), value=v) for name, v in parameters.items()]
-        self.node = ProposalsNode(context=self._context, parameter_overrides=overrides)
+        self.node = node_class(context=self._context, parameter_overrides=overrides)
         self.node.frame_sinks.append(self.frames.append)
         self.sensors = rclpy.create_node('sensors', context=self._context)
         self._publishers = {

@@ -1,0 +1,35 @@
+r"""Pseudo-labelled frames of one camera and one LiDAR, recorded while driving.
+
+ros2 launch drive_segment_ros record.launch.py dataset:=/data/drives camera:=/camera/front \
+    lidar:=/lidar/points
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument
+from launch.substitutions import LaunchConfiguration
+
+from drive_segment_ros.ros.launching import sensor_arguments, sensor_node
+
+
+def generate_launch_description():
+    """Return the node, its autostart, and a bag player where a bag is given."""
+    recorder = {name: LaunchConfiguration(name) for name in ('dataset', 'model', 'start')}
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                'dataset',
+                description='Folder the drives are written to; the folder above it must exist.',
+            ),
+            DeclareLaunchArgument(
+                'model', default_value='', description='Exported model to ask as well; or none.'
+            ),
+            DeclareLaunchArgument(
+                'start',
+                default_value='true',
+                choices=['true', 'false'],
+                description='Record at once, else when the service `start` is called.',
+            ),
+            *sensor_arguments('recorder.yaml'),
+            *sensor_node('pseudo_label_recorder_node', recorder),
+        ]
+    )
