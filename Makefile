@@ -7,7 +7,7 @@ endif
 
 RUN := .venv/bin
 OUT ?= demo_output
-BENCHMARKS ?= lidar superpixels extract node inference segments
+BENCHMARKS ?= lidar superpixels extract io recorder node inference segments
 
 .PHONY: help demo test lint bench clean
 

@@ -18,7 +18,7 @@ from drive_segment_ros.errors import DriveSegmentError
 
 @command
 def bench(
-    suite: Annotated[str, typer.Argument(help='Such as lidar, extract, node or segments.')],
+    suite: Annotated[str, typer.Argument(help='Such as lidar, extract, io, recorder or node.')],
     quick: Annotated[bool, typer.Option('--quick', help='A few runs only: a smoke test.')] = False,
     as_json: AsJson = False,
 ) -> None:

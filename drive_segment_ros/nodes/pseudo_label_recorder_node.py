@@ -61,6 +61,7 @@ class PseudoLabelRecorderNode(FrameNode):
         self._recorder: Recorder | None = None
         self._segmenter: Segmenter | None = None
         self._servers: list[Any] = []
+        self._lost_images = 0
         self._gated: Counter[str] = Counter()
         self._recording = False
         self._snapshot = threading.Event()
@@ -92,10 +93,11 @@ class PseudoLabelRecorderNode(FrameNode):
         )
         self._gates = Gates(parameters.gates)
         self._gated.clear()
+        self._lost_images = 0
         self._snapshot.clear()
         self._recording = parameters.start
         super().activate()
-        self.every(_LOOK_PERIOD_S, self._recorder.look)
+        self.every(_LOOK_PERIOD_S, self._look)
 
     def deactivate(self) -> None:
         """Stop hearing, then write what waits."""
@@ -140,11 +142,14 @@ class PseudoLabelRecorderNode(FrameNode):
     def summary(self) -> dict[str, Any]:
         """Return the figures of this activation, or of the last one, ready for JSON.
 
-        Every image is `recorded`, kept out by a gate (`gated`), `dropped`, or still on its way.
+        Every image sent is `recorded`, kept out by a gate (`gated`), `dropped`, or still in work;
+        `lost_on_the_way` are those of which the middleware says that it lost them.
         """
         flow = super().summary()
         disk = self._disk_status()
         dropped = Counter(flow['dropped']) + Counter(disk['dropped'])
+        # Counter's + leaves out what is zero.
+        dropped += Counter(lost_on_the_way=self._lost_images)
         return {
             **flow,
             **disk,
@@ -186,6 +191,13 @@ class PseudoLabelRecorderNode(FrameNode):
             model = self._segmenter.model
             info['model'] = {'sha256': model.sha256, 'classes': [c.name for c in model.classes]}
         return info
+
+    def _look(self) -> None:
+        """Look after what no frame tells of: the disk, and images the middleware lost."""
+        if self._recorder is not None:
+            self._recorder.look()
+        if self._images is not None and self._images.subscription is not None:
+            self._lost_images = self._images.subscription.lost
 
     def _disk_status(self) -> dict[str, Any]:
         return self._last_status if self._recorder is None else self._recorder.status()

@@ -185,7 +185,7 @@ class DatasetDisk:
                 f'{self._parameters.quota_gb:g}'
             )
         todo = (
-            'remove drives'
+            'remove drives, or raise that'
             if self._parameters.when_full == 'stop'
             else 'no drive is left that may be removed; take away `protected` files or drives'
         )

@@ -37,8 +37,8 @@ _JUMP_BACK_NS = 1_000_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class RecorderParameters:
-    """Where frames go, and how many may wait."""
+class RecorderParameters(DiskParameters):
+    """How much of the disk frames may take, and how many may wait for it."""
 
     queue: int = parameter(
         30,
@@ -54,7 +54,6 @@ class RecorderParameters:
         minimum=0.1,
         maximum=1e4,
     )
-    limits: DiskParameters = dataclasses.field(default_factory=DiskParameters)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Recorder:
         Raises:
             DatasetError: if the dataset cannot be made or written.
         """
-        self._disk = DatasetDisk(dataset, parameters.limits)
+        self._disk = DatasetDisk(dataset, parameters)
         self._name = name
         self._writer: DriveWriter | None = None
         self._path: Path | None = None

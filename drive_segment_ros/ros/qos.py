@@ -15,6 +15,11 @@ from rclpy.qos import (
     qos_check_compatible,
 )
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
 RELIABILITIES = ('auto', 'reliable', 'best_effort')
 _POLICIES = {
     'reliable': ReliabilityPolicy.RELIABLE,
@@ -54,6 +59,7 @@ class FollowingSubscription:
         topic: as given.
         reliability: what the subscription has now: `reliable` or `best_effort`.
         publishers: number of publishers when last looked.
+        lost: messages that the middleware says it lost; what it overwrites silently is not in it.
         problem: why publishers cannot be heard, one line; empty if they can.
     """
 
@@ -80,6 +86,7 @@ class FollowingSubscription:
         """
         self.topic = topic
         self.publishers = 0
+        self.lost = 0
         self.problem = ''
         self._node = node
         self._arguments = (message_type, topic, callback)
@@ -129,7 +136,18 @@ class FollowingSubscription:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
         qos = _profile(self.reliability, self._depth)
-        self._subscription = self._node.create_subscription(*self._arguments, qos, **self._options)
+        events = SubscriptionEventCallbacks(message_lost=self._on_lost)
+        try:
+            self._subscription = self._node.create_subscription(
+                *self._arguments, qos, event_callbacks=events, **self._options
+            )
+        except UnsupportedEventTypeError:
+            self._subscription = self._node.create_subscription(
+                *self._arguments, qos, **self._options
+            )
+
+    def _on_lost(self, event: Any) -> None:
+        self.lost += event.total_count_change
 
 
 def _profile(

@@ -6,6 +6,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 
 @pytest.fixture(scope='session')
@@ -42,3 +44,17 @@ def make_rig(street, ros_domain, tmp_path):
 def rig(make_rig):
     """An active node with the street's calibration."""
     return make_rig()
+
+
+@pytest.fixture
+def street_bag(street, tmp_path) -> Path:
+    """Eight frames of the made-up street, as a bag with tf."""
+    types = get_typestore(Stores.ROS2_JAZZY)
+    make = street.Messages()
+    path = tmp_path / 'street'
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for topic, kind, messages in street.recording(make, 8, types):
+            connection = writer.add_connection(topic, kind, typestore=types)
+            for stamp_ns, raw in messages:
+                writer.write(connection, stamp_ns, raw)
+    return path

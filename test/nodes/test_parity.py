@@ -9,8 +9,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 
 pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
 
@@ -77,20 +75,6 @@ def assert_alike(bag: Path, tmp_path: Path, at_least: int) -> None:
     assert sorted(heard) == sorted(extracted)
     different = [name for name, data in extracted.items() if heard[name] != data]
     assert different == []
-
-
-@pytest.fixture
-def street_bag(street, tmp_path) -> Path:
-    """Eight frames of the made-up street, as a bag with tf."""
-    types = get_typestore(Stores.ROS2_JAZZY)
-    make = street.Messages()
-    path = tmp_path / 'street'
-    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        for topic, kind, messages in street.recording(make, 8, types):
-            connection = writer.add_connection(topic, kind, typestore=types)
-            for stamp_ns, raw in messages:
-                writer.write(connection, stamp_ns, raw)
-    return path
 
 
 def test_made_up_street_is_the_same_live_and_extracted(street_bag, tmp_path, ros_domain):

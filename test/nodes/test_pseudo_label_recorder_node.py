@@ -27,7 +27,7 @@ OPEN = {
     'gates__min_interval': 0.0,
     'gates__min_distance': 0.0,
     'gates__min_sharpness': 0.0,
-    'disk__limits__min_free_gb': 0.0,
+    'disk__min_free_gb': 0.0,
 }
 
 
@@ -187,7 +187,7 @@ def test_qos_that_cannot_be_heard_is_named(record):
 
 def test_disk_that_fails_is_on_diagnostics_and_recording_goes_on(record, tmp_path):
     # Sent as 17 kB: the first frame fits, more does not.
-    rig = record(disk__limits__quota_gb=0.0001)
+    rig = record(disk__quota_gb=0.0001)
     statuses = rig.watch(DiagnosticArray, '/diagnostics')
     rig.drive(0, 8)
     assert settled(rig, 8)

@@ -19,7 +19,6 @@ import numpy as np
 
 from drive_segment_ros.dataset.frame import Frame
 from drive_segment_ros.dataset.writer import DriveWriter
-from drive_segment_ros.recording.disk import DiskParameters
 from drive_segment_ros.recording.recorder import Recorder, RecorderParameters
 
 STAMP = struct.Struct('<q')
@@ -42,7 +41,9 @@ def frames(first_ns: int, size: int):
         yield Frame(**{**vars(template), 'stamp_ns': stamp, 'image': mark * (size // 4)}).encoded()
 
 
-def record(dataset: Path, first_ns: int, size: int, limits: DiskParameters, pipe: int) -> None:
+def record(
+    dataset: Path, first_ns: int, size: int, parameters: RecorderParameters, pipe: int
+) -> None:
     """Record for ever, and tell of each frame that `add` promised to be on the disk."""
     add = DriveWriter.add
 
@@ -51,7 +52,7 @@ def record(dataset: Path, first_ns: int, size: int, limits: DiskParameters, pipe
         os.write(pipe, STAMP.pack(frame.stamp_ns))
 
     DriveWriter.add = telling
-    recorder = Recorder(dataset, RecorderParameters(queue=10, limits=limits), 'front')
+    recorder = Recorder(dataset, parameters, 'front')
     for frame in frames(first_ns, size):
         while recorder.status()['waiting'] > 5:
             time.sleep(0.0002)
@@ -60,7 +61,8 @@ def record(dataset: Path, first_ns: int, size: int, limits: DiskParameters, pipe
 
 def main() -> None:
     dataset, kills, size, quota_gb, longest_s = sys.argv[1:]
-    limits = DiskParameters(float(quota_gb), 0.0, 'rotate' if float(quota_gb) else 'stop')
+    when_full = 'rotate' if float(quota_gb) else 'stop'
+    parameters = RecorderParameters(float(quota_gb), 0.0, when_full, queue=10)
     rng = random.Random(1)
     next(frames(0, 4))  # OpenCV is imported with the first PNG
     told = []
@@ -70,7 +72,9 @@ def main() -> None:
         if child == 0:
             os.close(source)
             try:
-                record(Path(dataset), (1_700_000_000 + k // 3) * 10**9, int(size), limits, sink)
+                record(
+                    Path(dataset), (1_700_000_000 + k // 3) * 10**9, int(size), parameters, sink
+                )
             finally:
                 os._exit(1)
         os.close(sink)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 
@@ -12,13 +13,12 @@ from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.dataset.repair import repair
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError
-from drive_segment_ros.recording.disk import DiskParameters
 from drive_segment_ros.recording.recorder import Recorder, RecorderParameters
 
 START_NS = 1_700_000_000_000_000_000
 SECOND = 10**9
 INFO = {'sensors': {'camera': '/front'}, 'calibration': {}, 'parameters': {}}
-NO_LIMITS = DiskParameters(min_free_gb=0.0)
+NO_LIMITS = RecorderParameters(min_free_gb=0.0)
 
 
 @pytest.fixture
@@ -26,9 +26,7 @@ def make_recorder():
     recorders = []
 
     def make(dataset, queue=30, limits=NO_LIMITS) -> Recorder:
-        recorders.append(
-            Recorder(dataset, RecorderParameters(queue=queue, limits=limits), 'front')
-        )
+        recorders.append(Recorder(dataset, dataclasses.replace(limits, queue=queue), 'front'))
         return recorders[-1]
 
     yield make
@@ -165,7 +163,7 @@ def test_full_disk_is_named_and_recording_goes_on_when_there_is_room(
 
 
 def test_guard_is_never_crossed(small_disk, make_recorder, make_frame, assert_whole):
-    guard = DiskParameters(min_free_gb=0.0005)
+    guard = RecorderParameters(min_free_gb=0.0005)
     recorder = make_recorder(small_disk.path / 'set', limits=guard)
     status = send(recorder, make_frame, range(40), size=100_000)
     assert status['recorded'] + status['dropped']['disk_full'] == 40
@@ -184,7 +182,7 @@ def test_guard_is_never_crossed(small_disk, make_recorder, make_frame, assert_wh
 def test_rotation_records_on_and_never_crosses_the_guard(small_disk, make_recorder, make_frame):
     import shutil
 
-    guard = DiskParameters(min_free_gb=0.0005, when_full='rotate')
+    guard = RecorderParameters(min_free_gb=0.0005, when_full='rotate')
     recorder = make_recorder(small_disk.path / 'set', limits=guard)
     for number in range(6):
         # A jump back begins a drive.

@@ -1,0 +1,84 @@
+"""A dataset's frames written and read; the peer writes the same bytes plainly.
+
+The peer is what a script does: open, write, close, one line appended, without temporary names,
+syncs or a lock. A crash leaves broken frames there; the ratio says what it costs to leave none.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from frames import made_up_frames
+
+from drive_segment_ros.dataset.frame import EncodedFrame
+from drive_segment_ros.dataset.reader import Drive
+from drive_segment_ros.dataset.writer import DriveWriter
+
+WIDTH, HEIGHT = 960, 540
+
+
+def run(quick: bool = False) -> dict[str, Any]:
+    """Write and read a drive; `median_s` and `p95_s` are seconds a frame."""
+    frames = list(made_up_frames(20 if quick else 300, WIDTH, HEIGHT))
+    # Beside the sources, as a temporary folder may lie in memory.
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix='.bench_io_') as name:
+        folder = Path(name)
+        with DriveWriter(folder / 'drive', {}) as writer:
+            atomic = _times(writer.add, frames)
+        plain = _times(_PlainWriter(folder / 'plain').add, frames)
+        records = Drive(folder / 'drive').frames
+        read = _times(
+            lambda record: (record.image(), record.segment(), record.proposals()), records
+        )
+    size = sum(len(data) for data in frames[0].files.values())
+    return {
+        'results': [
+            _result('io.write', atomic, False, float(np.median(atomic) / np.median(plain))),
+            _result('io.plain_write', plain, True, 1.0),
+            _result('io.read', read, False, None),
+        ],
+        'bytes_per_frame': size,
+    }
+
+
+class _PlainWriter:
+    """Writes frames as a script does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, frame: EncodedFrame) -> None:
+        for name, data in frame.files.items():
+            path = self._path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        with (self._path / 'frames.jsonl').open('a', encoding='utf-8') as file:
+            file.write(json.dumps(frame.record) + '\n')
+
+
+def _times(function: Callable[[Any], object], items: Sequence[Any]) -> list[float]:
+    """Return the seconds each call took."""
+    times = []
+    for item in items:
+        began = time.perf_counter()
+        function(item)
+        times.append(time.perf_counter() - began)
+    return times
+
+
+def _result(name: str, times: list[float], peer: bool, ratio: float | None) -> dict[str, Any]:
+    return {
+        'name': name,
+        'median_s': float(np.median(times)),
+        'p95_s': float(np.quantile(times, 0.95)),
+        'runs': len(times),
+        'peer': peer,
+        'ratio': ratio,
+        'frames_per_second': len(times) / sum(times),
+    }

@@ -1,0 +1,68 @@
+"""The recorder's soak: 20,000 small frames; neither memory nor the cost of a frame may grow."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from frames import made_up_frames
+
+from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.recording.recorder import Recorder, RecorderParameters
+
+WIDTH, HEIGHT = 64, 36
+PARTS = 10
+
+
+def run(quick: bool = False) -> dict[str, Any]:
+    """Record frames as fast as the disk takes them; `median_s` and `p95_s` are of parts, a frame.
+
+    Raises:
+        RuntimeError: if a frame was lost.
+    """
+    count = 1_000 if quick else 20_000
+    seconds, resident = [], []
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix='.bench_recorder_') as name:
+        parameters = RecorderParameters(min_free_gb=0.0)
+        recorder = Recorder(Path(name) / 'dataset', parameters)
+        began = time.perf_counter()
+        for k, frame in enumerate(made_up_frames(count, WIDTH, HEIGHT), start=1):
+            while recorder.status()['waiting'] >= parameters.queue // 2:
+                time.sleep(0.0005)
+            recorder.submit(frame, {})
+            if k % (count // PARTS) == 0:
+                now = time.perf_counter()
+                seconds.append((now - began) / (count // PARTS))
+                resident.append(_resident_bytes())
+                began = now
+        recorder.close()
+        status = recorder.status()
+        frames = sum(len(drive.frames) for drive in Dataset(Path(name) / 'dataset').drives)
+    if frames != count:
+        raise RuntimeError(f'{count} frames sent, {frames} recorded: {status}')
+    return {
+        'results': [
+            {
+                'name': 'recorder.soak',
+                'median_s': float(np.median(seconds)),
+                'p95_s': float(np.quantile(seconds, 0.95)),
+                'runs': count,
+                'peer': False,
+                # Of the last tenth to the first: 1 is a constant cost a frame.
+                'ratio': seconds[-1] / seconds[0],
+                'frames': frames,
+                'resident_mb_after_first_tenth': resident[0] / 1e6,
+                'resident_mb_at_the_end': resident[-1] / 1e6,
+            }
+        ]
+    }
+
+
+def _resident_bytes() -> int:
+    for line in Path('/proc/self/status').read_text(encoding='ascii').splitlines():
+        if line.startswith('VmRSS:'):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError('/proc/self/status has no VmRSS')

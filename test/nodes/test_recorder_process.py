@@ -1,0 +1,145 @@
+"""The recorder as a process of its own, fed by the bag player, ended gently and not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
+
+from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.dataset.repair import repair
+from offline_training.extract import ExtractOptions, ExtractParameters, extract
+from offline_training.inspect import inspect
+
+OPEN = ('gates.min_interval=0.0', 'gates.min_distance=0.0', 'gates.min_sharpness=0.0',
+        'disk.min_free_gb=0.0', 'pipeline.queue=100')  # fmt: skip
+
+
+def command(*arguments: object) -> subprocess.Popen:
+    words = [sys.executable, '-m', 'drive_segment_ros.cli', *map(str, arguments), '--json']
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def start(tmp_path, ros_domain):
+    """Start recorders and players; none outlives the test."""
+    processes = []
+
+    def recorder(bag: Path) -> subprocess.Popen:
+        calibration = tmp_path / 'calibration.yaml'
+        if not calibration.exists():
+            inspect(bag, calibration)
+        sets = [word for setting in (f'dataset={tmp_path / "set"}', *OPEN)
+                for word in ('--set', setting)]  # fmt: skip
+        processes.append(
+            command('live', '--node', 'recorder', '--calibration', calibration,
+                    '--camera', '/camera/front', '--remap', 'points:=/lidar/points',
+                    '--remap', 'odom:=/odom', '--duration', 90, *sets)
+        )  # fmt: skip
+        return processes[-1]
+
+    def player(bag: Path, rate: float) -> subprocess.Popen:
+        processes.append(command('play', bag, '--wait', 30, '--rate', rate))
+        return processes[-1]
+
+    yield recorder, player
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def indexed(dataset: Path) -> int:
+    return sum(len(path.read_bytes().splitlines()) for path in dataset.glob('*/frames.jsonl'))
+
+
+def wait_until(condition, limit_s: float = 60.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def files(drive: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(drive)): path.read_bytes()
+        for path in sorted(drive.rglob('*.*'))
+        if path.name != 'drive.json'
+    }
+
+
+def record(start, bag: Path, rate: float, tmp_path: Path) -> tuple[dict, dict]:
+    """Play a bag to a recorder, end it by SIGTERM; return what either says."""
+    start_recorder, start_player = start
+    recorder = start_recorder(bag)
+    output, _ = start_player(bag, rate).communicate(timeout=80)
+    dataset, before = tmp_path / 'set', -1
+    # Done when for some seconds no frame has come.
+    while indexed(dataset) > before:
+        before = indexed(dataset)
+        time.sleep(3.0)
+    recorder.send_signal(signal.SIGTERM)
+    answer, errors = recorder.communicate(timeout=30)
+    assert recorder.returncode == 0, errors
+    return json.loads(output), json.loads(answer)
+
+
+def assert_like_extract(bag: Path, tmp_path: Path, start, at_least: int) -> None:
+    options = ExtractOptions(workers=1)
+    report = extract([bag], tmp_path / 'extracted', ExtractParameters(), options)
+    assert report.frames >= at_least
+    _, summary = record(start, bag, 1.0, tmp_path)
+    assert (summary['recorded'], summary['dropped']) == (report.frames, dict(report.dropped))
+    (drive,) = Dataset(tmp_path / 'set').drives
+    extracted = Dataset(tmp_path / 'extracted').drives[0]
+    assert files(drive.path) == files(extracted.path)
+    for key in ('calibration', 'parameters', 'software'):
+        assert drive.info[key] == extracted.info[key], key
+
+
+def test_street_is_recorded_as_extract_writes_it(street_bag, tmp_path, start):
+    assert_like_extract(street_bag, tmp_path, start, at_least=7)
+
+
+def test_real_drive_is_recorded_as_extract_writes_it(real_bag, tmp_path, start):
+    assert_like_extract(real_bag, tmp_path, start, at_least=55)
+
+
+def test_at_the_highest_rate_every_image_is_accounted_for(real_bag, tmp_path, start):
+    played, summary = record(start, real_bag, 100.0, tmp_path)
+    sent = played['sent']['/camera/front/image_raw/compressed']
+    lost = summary['dropped'].get('lost_on_the_way', 0)
+    assert summary['received']['image'] + lost == sent
+    assert summary['recorded'] + sum(summary['dropped'].values()) == sent, summary
+    assert indexed(tmp_path / 'set') == summary['recorded'] > 0
+
+
+def test_killed_recorder_leaves_whole_frames_and_the_next_records_on(street_bag, tmp_path, start):
+    start_recorder, start_player = start
+    dataset = tmp_path / 'set'
+    total = 0
+    for kill in range(3):
+        recorder = start_recorder(street_bag)
+        player = start_player(street_bag, 1.0)
+        wait_until(lambda enough=total + 2: indexed(dataset) >= enough)
+        time.sleep(0.013 * kill)
+        os.kill(recorder.pid, signal.SIGKILL)
+        recorder.wait()
+        player.kill()
+        for drive in Dataset(dataset).drives:
+            for frame in drive.frames:
+                assert frame.image().any()
+                assert frame.segment().any()
+                assert len(frame.proposals()['id'])
+        total = indexed(dataset)
+    assert len(Dataset(dataset).drives) == 3
+    report = repair(dataset)
+    assert (report.frames, report.problems) == (total, [])
