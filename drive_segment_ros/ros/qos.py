@@ -15,11 +15,6 @@ from rclpy.qos import (
     qos_check_compatible,
 )
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
-
 RELIABILITIES = ('auto', 'reliable', 'best_effort')
 _POLICIES = {
     'reliable': ReliabilityPolicy.RELIABLE,
@@ -59,7 +54,7 @@ class FollowingSubscription:
         topic: as given.
         reliability: what the subscription has now: `reliable` or `best_effort`.
         publishers: number of publishers when last looked.
-        lost: messages that the middleware says it lost; what it overwrites silently is not in it.
+        lost: messages that a single publisher sent and that never came, by their numbers.
         problem: why publishers cannot be heard, one line; empty if they can.
     """
 
@@ -87,9 +82,11 @@ class FollowingSubscription:
         self.topic = topic
         self.publishers = 0
         self.lost = 0
+        self._last_number: int | None = None
+        self._callback = callback
         self.problem = ''
         self._node = node
-        self._arguments = (message_type, topic, callback)
+        self._arguments = (message_type, topic, self._hear)
         self._options = options
         self._wanted = reliability
         self._depth = depth
@@ -128,6 +125,18 @@ class FollowingSubscription:
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._subscription)
 
+    def _hear(self, message: Any, info: Any) -> None:
+        """Hand a message on, and see by its number whether others were lost before it."""
+        number = info.get('publication_sequence_number')
+        # Several publishers number each for itself; not every middleware numbers at all.
+        if number is not None and self.publishers <= 1:
+            if self._last_number is not None and number > self._last_number:
+                self.lost += number - self._last_number - 1
+            self._last_number = number
+        else:
+            self._last_number = None
+        self._callback(message)
+
     def _offered(self) -> list[ReliabilityPolicy]:
         offers = self._node.get_publishers_info_by_topic(self.topic)
         return [offer.qos_profile.reliability for offer in offers]
@@ -136,18 +145,7 @@ class FollowingSubscription:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
         qos = _profile(self.reliability, self._depth)
-        events = SubscriptionEventCallbacks(message_lost=self._on_lost)
-        try:
-            self._subscription = self._node.create_subscription(
-                *self._arguments, qos, event_callbacks=events, **self._options
-            )
-        except UnsupportedEventTypeError:
-            self._subscription = self._node.create_subscription(
-                *self._arguments, qos, **self._options
-            )
-
-    def _on_lost(self, event: Any) -> None:
-        self.lost += event.total_count_change
+        self._subscription = self._node.create_subscription(*self._arguments, qos, **self._options)
 
 
 def _profile(
