@@ -59,32 +59,49 @@ def record(
         recorder.submit(frame, {'sensors': {}, 'parameters': {}})
 
 
+class Child:
+    """A recorder in a process of its own, and what it tells of."""
+
+    def __init__(self, dataset: Path, first_ns: int, size: int, parameters: RecorderParameters):
+        source, sink = os.pipe()
+        self.process = os.fork()
+        if self.process == 0:
+            os.close(source)
+            try:
+                record(dataset, first_ns, size, parameters, sink)
+            finally:
+                os._exit(1)
+        os.close(sink)
+        self.told = os.fdopen(source, 'rb')
+
+    def kill(self) -> list[int]:
+        """Kill it; return the stamps it told of."""
+        os.kill(self.process, signal.SIGKILL)
+        _, status = os.waitpid(self.process, 0)
+        assert os.WTERMSIG(status) == signal.SIGKILL, status
+        with self.told as file:
+            return [stamp for (stamp,) in STAMP.iter_unpack(file.read())]
+
+
 def main() -> None:
-    dataset, kills, size, quota_gb, longest_s = sys.argv[1:]
+    folder, kills, size, quota_gb = sys.argv[1:]
+    dataset = Path(folder)
     when_full = 'rotate' if float(quota_gb) else 'stop'
     parameters = RecorderParameters(float(quota_gb), 0.0, when_full, queue=10)
     rng = random.Random(1)
     next(frames(0, 4))  # OpenCV is imported with the first PNG
+    # The machine may be busy: killing is timed by how long five frames take on it.
+    began = time.monotonic()
+    trial = Child(dataset, 10**9, int(size), parameters)
+    trial.told.read(5 * STAMP.size)
+    longest_s = time.monotonic() - began
+    trial.kill()
     told = []
     for k in range(int(kills)):
-        source, sink = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(source)
-            try:
-                record(
-                    Path(dataset), (1_700_000_000 + k // 3) * 10**9, int(size), parameters, sink
-                )
-            finally:
-                os._exit(1)
-        os.close(sink)
-        time.sleep(rng.uniform(0.0, float(longest_s)))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        assert os.WTERMSIG(status) == signal.SIGKILL, status
-        with os.fdopen(source, 'rb') as file:
-            data = file.read()
-        told.append([stamp for (stamp,) in STAMP.iter_unpack(data)])
+        first_ns = (1_700_000_000 + k // 3) * 10**9
+        child = Child(dataset, first_ns, int(size), parameters)
+        time.sleep(rng.uniform(0.0, longest_s))
+        told.append(child.kill())
     print(json.dumps(told))
 
 
