@@ -185,12 +185,7 @@ class FrameNode(ManagedNode):
             sink(built.frame)
 
     def _expects_motion(self) -> bool:
-        """Tell whether odometry comes or has come; its publisher may be gone before its last."""
-        source = self._listener.motion_source if self._listener is not None else 'none'
-        topics = {'tf': '/tf', 'odometry': 'odom'}
-        return source in topics and (
-            len(self._trajectory) > 0 or bool(self.get_publishers_info_by_topic(topics[source]))
-        )
+        return self._listener is not None and self._listener.expects_motion()
 
     def _frame_status(self) -> Status:
         """Say how many frames come, how late, and what was lost."""

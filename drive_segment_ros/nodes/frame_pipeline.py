@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from numpy.typing import ArrayLike
 
@@ -30,9 +30,16 @@ from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.synchronizer import stamp_ns
 from drive_segment_ros.ros.worker import Worker
 
-if TYPE_CHECKING:
-    from drive_segment_ros.ros.built_frame import BuiltFrame
-    from drive_segment_ros.ros.frame_builder import FrameBuilder
+
+class Builder(Protocol):
+    """Makes something of an image and its sweep: a frame, a painted cloud."""
+
+    def times_needed(self, image: Any, camera_info: Any, cloud: Any) -> tuple[int, int] | None:
+        """Return the interval, ns, of odometry that `build` can use, None for none."""
+
+    def build(self, image: Any, camera_info: Any, cloud: Any) -> Any:
+        """Return what is made; it has `motion`. Raises DriveSegmentError where it cannot be."""
+
 
 # What a lost pair is counted under.
 _REASONS: dict[type[DriveSegmentError], str] = {
@@ -107,12 +114,12 @@ class FramePipeline:
 
     def __init__(
         self,
-        builder: FrameBuilder,
+        builder: Builder,
         matcher: Matcher,
         trajectory: LiveTrajectory,
         offset: CameraOffset,
         parameters: PipelineParameters,
-        on_frame: Callable[[BuiltFrame], None],
+        on_frame: Callable[[Any], None],
         on_error: Callable[[str, str], None],
         expects_motion: Callable[[], bool],
     ) -> None:

@@ -159,7 +159,7 @@ def find_proposals(
     """
     if len(cloud) == 0:
         raise CloudError(f'the cloud in frame {cloud.frame_id!r} has no points')
-    beams = None if params.method == 'dbscan' else _beams(cloud)
+    beams = None if params.method == 'dbscan' else spinning_beams(cloud)
     if beams is not None:
         ring, axis = beams
         found = _by_beams(cloud, range_image(cloud, ring, axis=axis), params, up)
@@ -178,7 +178,7 @@ def find_proposals(
     return found
 
 
-def _beams(cloud: PointCloud) -> tuple[NDArray[np.integer], int] | None:
+def spinning_beams(cloud: PointCloud) -> tuple[NDArray[np.integer], int] | None:
     """Return each point's beam and the spin axis, None for a cloud without beams."""
     if cloud.ring is not None:
         axis = spin_axis(cloud, cloud.ring)

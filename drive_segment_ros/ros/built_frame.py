@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.frame import Frame
-from drive_segment_ros.errors import CalibrationError
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.densify import Feet, densify, find_feet, support
@@ -21,6 +20,7 @@ from drive_segment_ros.perception.projection import ProjectedPoints, project_swe
 from drive_segment_ros.perception.proposals import SKY_LABEL, SweepProposals
 from drive_segment_ros.perception.range_image import RangeImage
 from drive_segment_ros.perception.sky import find_sky, highest_beam
+from drive_segment_ros.ros.frame_geometry import check_shape
 from drive_segment_ros.ros.frame_parameters import FrameParameters
 from drive_segment_ros.ros.images import decode_image, encoded_image
 from drive_segment_ros.ros.synchronizer import stamp_ns
@@ -210,11 +210,7 @@ def _working_image(message: Any, full: CameraModel, camera: CameraModel) -> NDAr
     reduce = max(r for r in (1, 2, 4, 8) if full.width // r >= camera.width or r == 1)
     picture = decode_image(message, reduce)
     height, width = picture.shape[:2]
-    if abs(width * camera.height - height * camera.width) > 0.02 * width * camera.height:
-        raise CalibrationError(
-            f'the image of {camera.frame_id!r} is about {width * reduce} x {height * reduce}, its '
-            f'camera_info {full.width} x {full.height}; one belongs to another camera or mode'
-        )
+    check_shape(width, height, full)
     if (width, height) == (camera.width, camera.height):
         return picture
     resized = cv2.resize(picture, (camera.width, camera.height), interpolation=cv2.INTER_AREA)

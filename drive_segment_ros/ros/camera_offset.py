@@ -11,7 +11,7 @@ from drive_segment_ros.perception.projection import view_times
 from drive_segment_ros.perception.transforms import TransformTree
 
 if TYPE_CHECKING:
-    from drive_segment_ros.ros.frame_parameters import FrameParameters
+    from drive_segment_ros.ros.frame_parameters import GeometryParameters
 
 # As many sweeps are looked at; a camera no point falls into has no offset to find.
 _SWEEPS = 10
@@ -26,7 +26,7 @@ class CameraOffset:
     """
 
     def __init__(
-        self, fixed_s: float | None, transforms: TransformTree, parameters: FrameParameters
+        self, fixed_s: float | None, transforms: TransformTree, parameters: GeometryParameters
     ) -> None:
         """Begin.
 

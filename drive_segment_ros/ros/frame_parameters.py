@@ -10,8 +10,8 @@ from drive_segment_ros.perception.proposals import ProposalParameters
 
 
 @dataclasses.dataclass(frozen=True)
-class FrameParameters:
-    """Everything that decides what a frame looks like."""
+class GeometryParameters:
+    """How cameras, clouds and motion are read."""
 
     rectified: bool = parameter(
         False, 'images are rectified, so camera_info.p applies and no distortion'
@@ -26,5 +26,11 @@ class FrameParameters:
         'to the stamp; auto tells by whether beams keep their elevation',
         choices=('auto', 'raw', 'compensated'),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameParameters(GeometryParameters):
+    """Everything that decides what a frame looks like."""
+
     proposals: ProposalParameters = dataclasses.field(default_factory=ProposalParameters)
     densify: DensifyParameters = dataclasses.field(default_factory=DensifyParameters)

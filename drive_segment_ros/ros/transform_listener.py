@@ -70,6 +70,7 @@ class TransformListener:
         self._tree = tree
         self._trajectory = trajectory
         self._odom_frame = odom_frame
+        self._odometry_topic = odometry_topic
         self._subscriptions: list[Any] = []
         self._following: list[FollowingSubscription] = []
         if calibration_file:
@@ -104,6 +105,15 @@ class TransformListener:
             following.destroy()
         self._subscriptions.clear()
         self._following.clear()
+
+    def expects_motion(self) -> bool:
+        """Tell whether odometry comes or has come; its publisher may be gone before its last."""
+        topics = {'tf': '/tf', 'odometry': self._odometry_topic}
+        if self._trajectory is None or self.motion_source not in topics:
+            return False
+        if len(self._trajectory) > 0:
+            return True
+        return bool(self._node.get_publishers_info_by_topic(topics[self.motion_source]))
 
     def on_transforms(self, message: Any) -> None:
         """Take a tf2_msgs/TFMessage: motion goes to the trajectory, the rest to the tree."""

@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.perception.motion import Trajectory
+from drive_segment_ros.perception.transforms import TransformTree
+
 _BEAMS, _COLUMNS, _WIDTH, _HEIGHT = 32, 720, 320, 180
 _FIELDS = ('x', 'y', 'z', 'intensity', 't', 'ring')
 _STAMP = SimpleNamespace(sec=1, nanosec=0)
+_CAMERA, _LIDAR = 'warm_up_camera', 'warm_up_lidar'
+# A camera that looks along the LiDAR's x axis: optical z forward, x right, y down.
+_LOOKING_FORWARD = np.array(
+    [[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+)
 
 
 def example_messages() -> tuple[Any, Any, Any]:
@@ -22,10 +30,22 @@ def example_messages() -> tuple[Any, Any, Any]:
     return _image(), _camera_info(), _cloud()
 
 
+def example_vehicle(base_frame: str) -> tuple[TransformTree, Trajectory]:
+    """Return the extrinsics of the scene's sensors, and a drive of 10 m/s past it."""
+    tree = TransformTree()
+    tree.set(_LIDAR, _CAMERA, _LOOKING_FORWARD)
+    tree.set(base_frame, _LIDAR, np.eye(4))
+    trajectory = Trajectory()
+    for second in (0, 2):
+        position = (10.0 * second, 0.0, 0.0)
+        trajectory.add(second * 1_000_000_000, position, (0.0, 0.0, 0.0, 1.0))
+    return tree, trajectory
+
+
 def _image() -> Any:
     picture = np.random.default_rng(0).integers(0, 255, (_HEIGHT, _WIDTH, 3), np.uint8)
     return SimpleNamespace(
-        header=SimpleNamespace(stamp=_STAMP, frame_id='warm_up_camera'),
+        header=SimpleNamespace(stamp=_STAMP, frame_id=_CAMERA),
         height=_HEIGHT,
         width=_WIDTH,
         encoding='bgr8',
@@ -38,7 +58,7 @@ def _image() -> Any:
 def _camera_info() -> Any:
     K = np.array([[200.0, 0.0, 159.5], [0.0, 200.0, 89.5], [0.0, 0.0, 1.0]])
     return SimpleNamespace(
-        header=SimpleNamespace(stamp=_STAMP, frame_id='warm_up_camera'),
+        header=SimpleNamespace(stamp=_STAMP, frame_id=_CAMERA),
         height=_HEIGHT,
         width=_WIDTH,
         distortion_model='plumb_bob',
@@ -74,7 +94,7 @@ def _cloud() -> Any:
         for k, name in enumerate(_FIELDS)
     ]
     return SimpleNamespace(
-        header=SimpleNamespace(stamp=_STAMP, frame_id='warm_up_lidar'),
+        header=SimpleNamespace(stamp=_STAMP, frame_id=_LIDAR),
         height=1,
         width=points.size,
         fields=fields,
