@@ -52,16 +52,17 @@ setup(
         'train': [
             'matplotlib>=3.7',
             'onnx>=1.16',
-            'onnxscript>=0.1',
+            'onnxscript>=0.3',
             'safetensors>=0.4',
             'scikit-learn>=1.3',
             'tensorboard>=2.14',
-            'torch>=2.4',
+            # Older ones lack options of the ONNX exporter that `export` needs.
+            'torch>=2.8',
             'transformers>=4.45',
         ],
         'openvino': ['openvino>=2024.4'],
         'onnxruntime': ['onnxruntime>=1.18'],
-        'tensorrt': ['tensorrt>=10.0'],
+        'tensorrt': ['cuda-python>=12.6.1', 'tensorrt>=10.0'],
         # Real rclpy and Fast DDS for trying, developing and CI where no ROS is installed.
         'ros': [
             'ros-jazzy-diagnostic-msgs',
@@ -82,6 +83,7 @@ setup(
             'drive-segment = drive_segment_ros.cli:main',
             'pseudo_label_recorder_node = drive_segment_ros.nodes.pseudo_label_recorder_node:main',
             'proposals_node = drive_segment_ros.nodes.proposals_node:main',
+            'segmentation_node = drive_segment_ros.nodes.segmentation_node:main',
         ],
     },
     zip_safe=True,

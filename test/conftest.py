@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -36,3 +38,56 @@ def ros_domain(monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setenv('ROS_DOMAIN_ID', str(domain))
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     return domain
+
+
+def write_model(folder: Path) -> None:
+    """Write a model whose label is each pixel's strongest channel, and confidence its value."""
+    onnx = pytest.importorskip('onnx', reason='onnx is not installed; `pip install .[train]`')
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    from drive_segment_ros.inference.model import Model, ModelClass
+
+    nodes = [
+        helper.make_node('Cast', ['image'], ['pixels'], to=TensorProto.FLOAT),
+        helper.make_node('ArgMax', ['pixels'], ['strongest'], axis=3, keepdims=0),
+        helper.make_node('Cast', ['strongest'], ['label'], to=TensorProto.UINT8),
+        helper.make_node('ReduceMax', ['pixels', 'axes'], ['value'], keepdims=0),
+        helper.make_node('Cast', ['value'], ['confidence'], to=TensorProto.UINT8),
+    ]
+    height, width = 8, 12
+    shape = [1, height, width]
+    graph = helper.make_graph(
+        nodes,
+        'strongest channel',
+        [helper.make_tensor_value_info('image', TensorProto.UINT8, [*shape, 3])],
+        [
+            helper.make_tensor_value_info(n, TensorProto.UINT8, shape)
+            for n in ('label', 'confidence')
+        ],
+        [numpy_helper.from_array(np.array([3]), 'axes')],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 18)], ir_version=10)
+    onnx.checker.check_model(model)
+    data = model.SerializeToString()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'model.onnx').write_bytes(data)
+    colours = ((0, 0, 255), (0, 255, 0), (255, 0, 0))
+    described = Model(
+        onnx_path=folder / 'model.onnx',
+        sha256=hashlib.sha256(data).hexdigest(),
+        precision='fp32',
+        opset=18,
+        input_size=(height, width),
+        output_size=(height, width),
+        classes=[ModelClass(n, c) for n, c in zip(('blue', 'green', 'red'), colours, strict=True)],
+        provenance={'run': 'none'},
+    )
+    (folder / 'model.json').write_text(json.dumps(described.to_dict()))
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """A model folder whose answer is known, see `write_model`; images are 8 x 12 px."""
+    write_model(tmp_path / 'model')
+    return tmp_path / 'model'

@@ -15,8 +15,11 @@ from drive_segment_ros.commands.options import AsJson, Assignments, Calibration,
 @command
 def live(
     node: Annotated[
-        str, typer.Option(help='Which node to run: proposals or recorder.')
+        str, typer.Option(help='Which node to run: proposals, segmentation or recorder.')
     ] = 'proposals',
+    model: Annotated[
+        Path | None, typer.Option(help='The model to segment with, as `export` writes it.')
+    ] = None,
     params: Params = None,
     calibration: Calibration = None,
     camera: Annotated[str, typer.Option(help="The camera's namespace.")] = '',
@@ -34,7 +37,7 @@ def live(
     from drive_segment_ros.nodes.live import live as run_live
 
     options = LiveOptions(
-        node, params, calibration, camera, remap or (), duration, assignments or ()
+        node, params, calibration, camera, remap or (), duration, assignments or (), model
     )
     summary = run_live(options)
     if as_json:

@@ -57,6 +57,19 @@ class Segmenter:
         """Backend, device and precision, for people."""
         return self._backend.description
 
+    def fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Bring an image to `input_size`, as `segment` does with one of another size.
+
+        Raises:
+            ImageError: as `segment`.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise ImageError(
+                f'cannot segment an image of shape {image.shape} and type {image.dtype}; '
+                'it must be (height, width, 3) uint8 BGR'
+            )
+        return np.ascontiguousarray(_resized(image, *self.input_size))
+
     def segment(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Segment an image.
 
@@ -69,12 +82,7 @@ class Segmenter:
         Raises:
             ImageError: if the image has another form, or no pixels.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise ImageError(
-                f'cannot segment an image of shape {image.shape} and type {image.dtype}; '
-                'it must be (height, width, 3) uint8 BGR'
-            )
-        return self._backend.run(np.ascontiguousarray(_resized(image, *self.input_size)))
+        return self._backend.run(self.fit(image))
 
     def close(self) -> None:
         """Free the model."""

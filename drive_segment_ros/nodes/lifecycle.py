@@ -8,6 +8,7 @@ logged; neither ends the node.
 from __future__ import annotations
 
 import collections
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from drive_segment_ros.ros.diagnostics import ERROR, OK, Diagnostics, Status
 from drive_segment_ros.ros.qos import FollowingSubscription
 
 _REPEAT_LOG_S = 5.0
+# As long as a figure of the diagnostics looks back.
+_RECENT_S = 10.0
 
 
 class ManagedNode(LifecycleNode):
@@ -37,6 +40,7 @@ class ManagedNode(LifecycleNode):
         self.failure = ''
         self.errors: collections.Counter[str] = collections.Counter()
         self.last_error: dict[str, str] = {}
+        self._error_time: dict[str, float] = {}
         self._owned_subscriptions: list[Any] = []
         self._owned_timers: list[Any] = []
         self._owned_publishers: list[Any] = []
@@ -113,7 +117,17 @@ class ManagedNode(LifecycleNode):
         """Count an error under its source and log it, every few seconds at most."""
         self.errors[source] += 1
         self.last_error[source] = text
+        self._error_time[source] = time.monotonic()
         self.get_logger().error(f'{source}: {text}', throttle_duration_sec=_REPEAT_LOG_S)
+
+    def recent_errors(self) -> dict[str, str]:
+        """Return what was said about the errors of the last seconds, by source."""
+        oldest = time.monotonic() - _RECENT_S
+        return {k: text for k, text in self.last_error.items() if self._error_time[k] >= oldest}
+
+    def report(self) -> None:
+        """Publish the diagnostics at once, from work that keeps their timer waiting."""
+        self._diagnostics.report()
 
     # rclpy's side of the transitions.
 

@@ -18,7 +18,11 @@ from drive_segment_ros.memory import keep_freed_memory
 # Node -> module and class; imported when asked for, as rclpy is not everywhere.
 NODES = {
     'proposals': ('drive_segment_ros.nodes.proposals_node', 'ProposalsNode'),
-    'recorder': ('drive_segment_ros.nodes.pseudo_label_recorder_node', 'PseudoLabelRecorderNode'),
+    'recorder': (
+        'drive_segment_ros.nodes.pseudo_label_recorder_node',
+        'PseudoLabelRecorderNode',
+    ),
+    'segmentation': ('drive_segment_ros.nodes.segmentation_node', 'SegmentationNode'),
 }
 
 _STATUS_PERIOD_S = 1.0
@@ -32,7 +36,7 @@ class LiveOptions:
     Attributes:
         node: a key of `NODES`.
         params_file: ROS parameters, YAML.
-        calibration_file: overrides the parameter of that name.
+        calibration_file, model: override the parameters of these names.
         camera: the camera's namespace, that of `image_raw` and `camera_info`.
         remappings: `from:=to` each, as on ROS command lines.
         duration_s: how long to run; None until interrupted.
@@ -46,6 +50,7 @@ class LiveOptions:
     remappings: Sequence[str] = ()
     duration_s: float | None = None
     assignments: Sequence[str] = ()
+    model: Path | None = None
 
     def ros_arguments(self) -> list[str]:
         """Return the options as ROS arguments.
@@ -61,6 +66,8 @@ class LiveOptions:
             arguments += ['--params-file', str(self.params_file)]
         if self.calibration_file is not None:
             arguments += ['-p', f'calibration_file:={self.calibration_file}']
+        if self.model is not None:
+            arguments += ['-p', f'model:={self.model}']
         if self.camera:
             arguments += ['-r', f'__ns:=/{self.camera.strip("/")}']
         for assignment in self.assignments:

@@ -55,7 +55,7 @@ class FlowStatistics:
         with self._lock:
             self._drops[reason] += count
 
-    def finished(self, latency_s: float, motion: bool) -> None:
+    def finished(self, latency_s: float, motion: bool = False) -> None:
         """Count a frame.
 
         Args:

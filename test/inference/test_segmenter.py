@@ -31,6 +31,13 @@ def test_every_backend_gives_the_strongest_channel(segmenter, image):
     assert segmenter.classes[0].name == 'blue'
 
 
+def test_fitting_first_gives_the_same(segmenter, image):
+    large = image.repeat(2, axis=0).repeat(2, axis=1)
+
+    assert segmenter.fit(large).shape == (8, 12, 3)
+    assert (segmenter.segment(segmenter.fit(large))[0] == segmenter.segment(large)[0]).all()
+
+
 def test_a_result_outlives_the_next_image(segmenter, image):
     label, confidence = segmenter.segment(image)
     kept = label.copy(), confidence.copy()

@@ -13,6 +13,7 @@ CONFIG = Path(__file__).resolve().parents[2] / 'config'
     [
         ('proposals.yaml', 'frame_node', 'FrameNodeParameters'),
         ('recorder.yaml', 'pseudo_label_recorder_node', 'RecorderNodeParameters'),
+        ('segmentation.yaml', 'segmentation_parameters', 'SegmentationParameters'),
     ],
 )
 def test_configuration_file_is_what_the_parameters_say(file, module, parameters):

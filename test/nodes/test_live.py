@@ -45,6 +45,17 @@ def test_parameter_file_reaches_the_node_and_the_summary_comes_back(ros_domain, 
     assert (summary['pairs'], summary['frames'], summary['dropped']) == (0, 0, {})
 
 
+def test_segmentation_node_takes_its_model_from_the_options(ros_domain, model_folder, tmp_path):
+    stop = threading.Event()
+    stop.set()
+    summary = live(LiveOptions('segmentation', model=model_folder), stop=stop)
+    assert (summary['frames'], summary['dropped']) == (0, {})
+    assert len(summary['model_sha256']) == 64
+    assert status_line({**summary, 'received': {'image': 2}}) == 'image 2 · frames 0'
+    with pytest.raises(DriveSegmentError, match='no exported model'):
+        live(LiveOptions('segmentation', model=tmp_path), stop=stop)
+
+
 def test_parameter_out_of_range_is_one_line(ros_domain, tmp_path):
     params = tmp_path / 'params.yaml'
     params.write_text('/**: {ros__parameters: {pipeline: {queue: 0}}}')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -201,14 +200,9 @@ def test_disk_that_fails_is_on_diagnostics_and_recording_goes_on(record, tmp_pat
     assert rig.is_active
 
 
-def test_model_answers_lie_beside_the_frames(record, tmp_path):
+def test_model_answers_lie_beside_the_frames(record, model_folder, tmp_path):
     pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
-    path = Path(__file__).parents[1] / 'inference' / 'conftest.py'
-    spec = importlib.util.spec_from_file_location('models', path)
-    models = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(models)
-    models.write_model(tmp_path / 'model')
-    rig = record(model=str(tmp_path / 'model'), gates__max_confidence=1.0)
+    rig = record(model=str(model_folder), gates__max_confidence=1.0)
     rig.drive(0, 2)
     assert settled(rig, 2), rig.diagnosis
     drive = Dataset(tmp_path / 'set').drives[0]
@@ -216,7 +210,7 @@ def test_model_answers_lie_beside_the_frames(record, tmp_path):
     for frame in drive.frames:
         # The strongest channel of what is mostly grey with a red box in it.
         assert set(frame.model_label().flat) >= {2}
-        assert frame.model_confidence().shape == (models.HEIGHT, models.WIDTH)
+        assert frame.model_confidence().shape == (8, 12)
     assert repair(tmp_path / 'set').repaired == []
 
 

@@ -1,0 +1,70 @@
+"""What became of a node's images, and how long their masks took, in figures."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from drive_segment_ros.nodes.statistics import FlowStatistics
+from drive_segment_ros.ros.diagnostics import LatencyWindow
+
+# Remembered for the summary: a quarter of an hour at 10 Hz.
+_SAMPLES = 10_000
+
+
+class MaskFigures:
+    """Counts, latencies, and where the time of an image goes; safe across threads.
+
+    Latency runs from an image's arrival to the publication of its mask. What of it is not
+    inference is overhead: waiting for the worker, decoding, colouring, publishing.
+    """
+
+    def __init__(self) -> None:
+        self._flow = FlowStatistics()
+        self._inference = LatencyWindow(math.inf, _SAMPLES)
+        self._overhead = LatencyWindow(math.inf, _SAMPLES)
+        self._recent_inference = LatencyWindow()
+
+    @property
+    def received(self) -> dict[str, int]:
+        """Messages by source."""
+        return self._flow.summary()['received']
+
+    def silent_s(self, source: str) -> float:
+        """Return how long ago a source's last message came, seconds; 0 if none ever did."""
+        return self._flow.silent_s(source)
+
+    def count(self, source: str) -> None:
+        """Count a message of a source."""
+        self._flow.received(source)
+
+    def dropped(self, reason: str, count: int = 1) -> None:
+        """Count images that will not become masks."""
+        self._flow.dropped(reason, count)
+
+    def finished(self, latency_s: float, inference_s: float) -> None:
+        """Count a mask."""
+        self._flow.finished(latency_s)
+        self._inference.add(inference_s)
+        self._recent_inference.add(inference_s)
+        self._overhead.add(latency_s - inference_s)
+
+    def recent_values(self) -> dict[str, str]:
+        """Return rate, latency and inference of the last seconds, as `Status` shows them."""
+        inference = self._recent_inference.latency_s()
+        return {
+            **self._flow.recent.values(),
+            'inference median (ms)': '' if inference is None else f'{inference[0] * 1e3:.1f}',
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Return all figures, ready for JSON; times are None before the first mask."""
+        figures = self._flow.summary()
+        del figures['frames_with_motion']
+        for name, window in (('inference', self._inference), ('overhead', self._overhead)):
+            median_s, p95_s = window.latency_s() or (None, None)
+            for statistic, seconds in (('median', median_s), ('p95', p95_s)):
+                figures[f'{name}_{statistic}_ms'] = (
+                    None if seconds is None else round(seconds * 1e3, 2)
+                )
+        return figures

@@ -1,0 +1,135 @@
+"""Everything that is published of a mask, as far as somebody subscribes to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from drive_segment_ros.inference.model import ModelClass
+from drive_segment_ros.nodes.lifecycle import ManagedNode
+from drive_segment_ros.parameters import parameter
+from drive_segment_ros.perception.masks import colour_image, colour_table, overlay
+from drive_segment_ros.ros.cloud_painter import Mask
+from drive_segment_ros.ros.images import compressed_message, image_message
+from drive_segment_ros.ros.mask_info import label_info, label_info_type, mask_camera_info
+from drive_segment_ros.ros.qos import transient_local
+
+# Reliable, for large messages get lost on best effort; deep enough to ride out a subscriber's
+# pause without holding the node up.
+_QOS = QoSProfile(depth=5)
+# Topic -> message type; `label_info` goes with what is installed.
+TOPICS: dict[str, type] = {
+    'segmentation/label/image_raw': Image,
+    'segmentation/label/camera_info': CameraInfo,
+    'segmentation/color/image_raw': Image,
+    'segmentation/overlay/image_raw': Image,
+    'segmentation/overlay/image_raw/compressed': CompressedImage,
+    'segmentation/overlay/camera_info': CameraInfo,
+    'segmentation/confidence/image_raw': Image,
+}
+LABEL_INFO_TOPIC = 'segmentation/label/label_info'
+
+
+@dataclasses.dataclass(frozen=True)
+class OverlayParameters:
+    """How the overlay looks."""
+
+    opacity: float = parameter(
+        0.5, 'of the classes over the image', minimum=0.0, maximum=1.0, dynamic=True
+    )
+    jpeg_quality: int = parameter(
+        80,
+        'of the compressed overlay; a picture for people',
+        minimum=1,
+        maximum=100,
+        dynamic=True,
+    )
+
+
+class MaskOutputs:
+    """The publishers of masks and of what goes with them.
+
+    Attributes:
+        table: (256, 3) uint8 BGR, the colour of each label.
+    """
+
+    def __init__(self, node: ManagedNode, rectified: bool) -> None:
+        """Advertise.
+
+        Args:
+            node: whose publishers they are.
+            rectified: whether the camera's images are rectified.
+        """
+        self.table = colour_table([])
+        self._classes: list[ModelClass] = []
+        self._rectified = rectified
+        self._node = node
+        self._publishers = {t: node.advertise(kind, t, _QOS) for t, kind in TOPICS.items()}
+        self._label_info = node.advertise(label_info_type(), LABEL_INFO_TOPIC, transient_local())
+
+    def set_classes(self, classes: list[ModelClass]) -> None:
+        """Say what the labels mean from now on."""
+        self._classes = classes
+        self.table = colour_table([item.color for item in classes])
+
+    def publish_label_info(self, threshold: float) -> None:
+        """Publish what labels mean, latched."""
+        stamp = self._node.get_clock().now().to_msg()
+        self._label_info.publish(label_info(self._classes, threshold, stamp))
+
+    def wanted(self) -> bool:
+        """Whether anybody subscribes to anything that takes a mask."""
+        return any(p.get_subscription_count() for p in self._publishers.values())
+
+    def publish(self, mask: Mask, picture: NDArray[np.uint8], look: OverlayParameters) -> None:
+        """Publish what is subscribed to: first what machines use, then pictures for people.
+
+        Args:
+            mask: to publish.
+            picture: (H, W, 3) uint8 BGR, the image or a reduced copy of it.
+            look: of the overlay.
+        """
+        self._image('segmentation/label/image_raw', mask.label, 'mono8', mask.header)
+        self._image('segmentation/confidence/image_raw', mask.confidence, 'mono8', mask.header)
+        if self._has('segmentation/color/image_raw'):
+            colour = colour_image(mask.label, self.table)
+            self._image('segmentation/color/image_raw', colour, 'bgr8', mask.header)
+        raw = self._has('segmentation/overlay/image_raw')
+        if not raw and not self._has('segmentation/overlay/image_raw/compressed'):
+            return
+        painted = overlay(picture, mask.label, self.table, look.opacity)
+        self._image('segmentation/overlay/image_raw', painted, 'bgr8', mask.header)
+        if self._has('segmentation/overlay/image_raw/compressed'):
+            jpeg = compressed_message(painted, mask.header, look.jpeg_quality)
+            self._publishers['segmentation/overlay/image_raw/compressed'].publish(jpeg)
+
+    def publish_camera_info(self, mask: Mask, picture_shape: tuple[int, int], info: Any) -> None:
+        """Publish the calibration of mask and overlay.
+
+        Args:
+            mask: that it goes with.
+            picture_shape: (height, width) of the overlay, px.
+            info: sensor_msgs/CameraInfo of the image.
+
+        Raises:
+            CalibrationError: if camera_info is not the image's.
+        """
+        for topic, size in (
+            ('segmentation/label/camera_info', mask.label.shape),
+            ('segmentation/overlay/camera_info', picture_shape),
+        ):
+            if self._has(topic):
+                message = mask_camera_info(info, mask.header, mask.shape, size, self._rectified)
+                self._publishers[topic].publish(message)
+
+    def _has(self, topic: str) -> bool:
+        return bool(self._publishers[topic].get_subscription_count())
+
+    def _image(self, topic: str, pixels: NDArray[np.uint8], encoding: str, header: Any) -> None:
+        if self._has(topic):
+            self._publishers[topic].publish(image_message(pixels, encoding, header))

@@ -1,0 +1,193 @@
+"""The LiDAR's points in the colours of the camera's mask; at work only while somebody looks."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import Any
+
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import PointCloud2
+
+from drive_segment_ros.nodes.frame_node import InputParameters
+from drive_segment_ros.nodes.frame_pipeline import (
+    FramePipeline,
+    LiveTrajectory,
+    PipelineParameters,
+)
+from drive_segment_ros.nodes.lifecycle import ManagedNode
+from drive_segment_ros.nodes.mask_outputs import MaskOutputs
+from drive_segment_ros.parameters import parameter
+from drive_segment_ros.perception.calibration import load_calibration
+from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
+from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros.camera_offset import CameraOffset
+from drive_segment_ros.ros.cloud_painter import CloudPainter, Mask, PaintedSweep
+from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, Status, summarise
+from drive_segment_ros.ros.frame_parameters import GeometryParameters
+from drive_segment_ros.ros.qos import FollowingSubscription
+from drive_segment_ros.ros.transform_listener import TransformListener
+
+_QOS = QoSProfile(depth=2)
+POINTS_TOPIC = 'segmentation/points'
+_SOURCE = 'painted cloud'
+
+
+@dataclasses.dataclass(frozen=True)
+class PaintParameters:
+    """How sweeps are painted; as the recorder makes frames."""
+
+    calibration_file: str = parameter(
+        '', 'extrinsics, as `drive-segment inspect --calibration` writes them; empty: /tf_static'
+    )
+    inputs: InputParameters = dataclasses.field(default_factory=InputParameters)
+    sync: SyncParameters = dataclasses.field(default_factory=SyncParameters)
+    pipeline: PipelineParameters = dataclasses.field(default_factory=PipelineParameters)
+    frame: GeometryParameters = dataclasses.field(default_factory=GeometryParameters)
+
+
+class PaintedCloud:
+    """Publishes `segmentation/points`; hears sweeps, tf and odometry only while it has to."""
+
+    def __init__(
+        self, node: ManagedNode, parameters: PaintParameters, outputs: MaskOutputs
+    ) -> None:
+        """Advertise and compile what painting needs.
+
+        Args:
+            node: whose parts they are.
+            parameters: how.
+            outputs: knows the labels' colours.
+
+        Raises:
+            CalibrationError: if the calibration file cannot be used.
+        """
+        if parameters.calibration_file:
+            # A wrong file is told now, not when somebody first looks.
+            load_calibration(parameters.calibration_file)
+        self._node = node
+        self._parameters = parameters
+        self._outputs = outputs
+        self._publisher = node.advertise(PointCloud2, POINTS_TOPIC, _QOS)
+        self._pipeline: FramePipeline | None = None
+        self._listener: TransformListener | None = None
+        self._sweeps: FollowingSubscription | None = None
+        self._camera_info: Any = None
+        self._last_summary: dict[str, Any] = {}
+        # Masks come on another thread than sweeps.
+        self._lock = threading.Lock()
+        CloudPainter(parameters.frame, TransformTree()).warm_up()
+
+    def wanted(self) -> bool:
+        """Whether anybody subscribes."""
+        return bool(self._publisher.get_subscription_count())
+
+    def look(self) -> None:
+        """Start or stop with the subscribers; decide pairs that waited. To be called often."""
+        if self.wanted() and self._pipeline is None:
+            self._open()
+        elif not self.wanted() and self._pipeline is not None:
+            self.close()
+        if self._pipeline is not None:
+            with self._lock:
+                self._pipeline.expire()
+
+    def close(self) -> None:
+        """Stop; nothing is heard any more."""
+        pipeline, self._pipeline = self._pipeline, None
+        for part in (self._sweeps, self._listener):
+            if part is not None:
+                part.destroy()
+        self._sweeps = self._listener = None
+        if pipeline is not None:
+            pipeline.close()
+            self._last_summary = pipeline.summary()
+
+    def add_camera_info(self, message: Any) -> None:
+        """Take the camera's calibration, one that makes sense."""
+        self._camera_info = message
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.add_camera_info(message)
+
+    def add_mask(self, mask: Mask) -> None:
+        """Take a mask; called on the thread that makes them."""
+        pipeline = self._pipeline
+        if pipeline is not None:
+            with self._lock:
+                pipeline.add_image(mask)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures since somebody last began to subscribe, ready for JSON."""
+        pipeline = self._pipeline
+        return self._last_summary if pipeline is None else pipeline.summary()
+
+    def status(self) -> Status:
+        """Say which sweeps come, what became of them, and why nothing does."""
+        pipeline, listener, sweeps = self._pipeline, self._listener, self._sweeps
+        if pipeline is None or listener is None or sweeps is None:
+            return Status(OK, 'nobody subscribes')
+        summary = pipeline.summary()
+        received = summary['received']
+        report = pipeline.matcher.report()
+        lost = ', '.join(f'{count} {why}' for why, count in summary['dropped'].items())
+        waiting = [name for name in ('image', 'points') if not received.get(name)]
+        names = {'image': 'masks', 'points': 'points'}
+        problems = {
+            sweeps.problem: ERROR,
+            listener.problem: WARN,
+            self._node.recent_errors().get(_SOURCE, ''): ERROR,
+            f'lost: {lost}' if lost else '': WARN,
+        }
+        if waiting:
+            problems[f'waiting for {", ".join(names[name] for name in waiting)}; {report}'] = WARN
+        elif not pipeline.matcher.pairs:
+            problems[report] = WARN
+        return summarise(
+            problems,
+            report,
+            **pipeline.statistics.recent.values(),
+            **{'motion from': listener.motion_source},
+        )
+
+    def _open(self) -> None:
+        parameters = self._parameters
+        tree, trajectory = TransformTree(), LiveTrajectory()
+        listener = TransformListener(
+            self._node,
+            tree,
+            trajectory,
+            motion_source=parameters.inputs.motion_source,
+            odom_frame=parameters.inputs.odometry_frame,
+            calibration_file=parameters.calibration_file,
+        )
+        pipeline = FramePipeline(
+            CloudPainter(parameters.frame, tree, trajectory),
+            Matcher(parameters.sync),
+            trajectory,
+            CameraOffset(parameters.sync.fixed_offset_s, tree, parameters.frame),
+            parameters.pipeline,
+            on_frame=self._publish,
+            on_error=lambda reason, text: self._node.note_error(_SOURCE, text),
+            expects_motion=listener.expects_motion,
+        )
+        if self._camera_info is not None:
+            pipeline.add_camera_info(self._camera_info)
+
+        def add_sweep(message: Any) -> None:
+            with self._lock:
+                pipeline.add_sweep(message)
+
+        self._listener = listener
+        self._sweeps = FollowingSubscription(
+            self._node,
+            PointCloud2,
+            'points',
+            self._node.guarded(add_sweep, 'points'),
+            parameters.inputs.reliability,
+            parameters.inputs.depth,
+        )
+        self._pipeline = pipeline
+
+    def _publish(self, painted: PaintedSweep) -> None:
+        self._publisher.publish(painted.message(self._outputs.table))

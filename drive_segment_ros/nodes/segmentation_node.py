@@ -1,0 +1,305 @@
+"""Masks on the air: every image through the network, with the least delay the machine allows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sensor_msgs.msg import CameraInfo
+from std_srvs.srv import SetBool
+
+from drive_segment_ros.errors import ImageError, ParameterError
+from drive_segment_ros.inference.segmenter import Segmenter, load
+from drive_segment_ros.nodes.image_input import ImageInput
+from drive_segment_ros.nodes.lifecycle import ManagedNode, spin
+from drive_segment_ros.nodes.mask_figures import MaskFigures
+from drive_segment_ros.nodes.mask_outputs import MaskOutputs
+from drive_segment_ros.nodes.painted_cloud import PaintedCloud
+from drive_segment_ros.nodes.segmentation_parameters import SegmentationParameters
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.masks import without_doubtful
+from drive_segment_ros.ros.cloud_painter import Mask
+from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, Status, summarise
+from drive_segment_ros.ros.image_size import image_size, reduction
+from drive_segment_ros.ros.images import decode_image
+from drive_segment_ros.ros.node_parameters import NodeParameters
+from drive_segment_ros.ros.synchronizer import stamp_ns
+from drive_segment_ros.ros.transform_listener import clock_hint
+from drive_segment_ros.ros.worker import Worker
+
+_LOOK_PERIOD_S = 0.1
+_PROGRESS_PERIOD_S = 1.0
+# Twenty periods of a 10 Hz camera.
+_SILENT_S = 2.0
+# Images that are not segmented on purpose are no loss.
+_ON_PURPOSE = _DISABLED, _UNWATCHED = 'disabled', 'nobody_subscribes'
+
+
+class SegmentationNode(ManagedNode):
+    """Publishes what the network sees in each image, and the cloud painted with it.
+
+    The newest image waits while one is worked on; older ones give way. What nobody subscribes to
+    is not made.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Declare the parameters.
+
+        Raises:
+            ParameterError: if one has a wrong type or is out of range.
+        """
+        self._segmenter: Segmenter | None = None
+        self._outputs: MaskOutputs | None = None
+        self._painted: PaintedCloud | None = None
+        self._worker: Worker[tuple[Any, float]] | None = None
+        self._images: ImageInput | None = None
+        self._inputs: list[Any] = []
+        self._service: Any = None
+        self._enabled = True
+        self._camera_info: Any = None
+        self._clock_hint = ''
+        self._described: dict[str, Any] = {}
+        self._painted_summary: dict[str, Any] = {}
+        self._loading = ''
+        self._reported_s = 0.0
+        super().__init__('segmentation_node', **kwargs)
+        self._settings = NodeParameters(self, SegmentationParameters, self._on_change)
+        self._figures = MaskFigures()
+
+    @property
+    def parameters(self) -> SegmentationParameters:
+        """As declared and set."""
+        return self._settings.values
+
+    def configure(self) -> None:
+        """Advertise first, for loading a model may take minutes; then load and warm up.
+
+        Raises:
+            ParameterError, ModelError, DependencyError: if the model cannot be loaded.
+            CalibrationError: if the calibration file cannot be used.
+        """
+        parameters = self.parameters
+        outputs = MaskOutputs(self, parameters.frame.rectified)
+        self._outputs = outputs
+        self._service = self.create_service(SetBool, '~/enable', self._enable)
+        if not parameters.model:
+            raise ParameterError(
+                'parameter model is empty; give a folder that `drive-segment export` wrote'
+            )
+        folder = Path(parameters.model).expanduser()
+        self._loading = f'loading {folder}'
+        self.report()
+        try:
+            segmenter = load(
+                folder, parameters.backend, parameters.threads, progress=self._on_progress
+            )
+        finally:
+            self._loading = ''
+        self._segmenter = segmenter
+        self._described = {'backend': segmenter.backend, 'model_sha256': segmenter.model.sha256}
+        self.get_logger().info(f'{folder} on {segmenter.backend}')
+        outputs.set_classes(segmenter.classes)
+        self._painted = PaintedCloud(self, parameters, outputs)
+
+    def activate(self) -> None:
+        """Start the worker, then subscribe."""
+        assert self._outputs is not None
+        inputs = self.parameters.inputs
+        quality: dict[str, Any] = {'reliability': inputs.reliability, 'depth': inputs.depth}
+        self._figures = MaskFigures()
+        self._outputs.publish_label_info(self.parameters.confidence_threshold)
+        self._worker = Worker(self._work, on_error=self._on_failure, name='masks')
+        take = self.guarded(self._on_image, 'image')
+        self._images = self.own(
+            ImageInput(self, 'image_raw', take, inputs.image_transport, **quality)
+        )
+        self._inputs = [
+            self._images,
+            self.subscribe(CameraInfo, 'camera_info', self._on_camera_info, **quality),
+        ]
+        self.every(_LOOK_PERIOD_S, self._look)
+
+    def deactivate(self) -> None:
+        """Stop the worker; its figures stay."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            dropped = worker.dropped
+            worker.close()
+            self._figures.dropped('stopped', worker.dropped - dropped)
+        if self._painted is not None:
+            self._painted.close()
+            self._painted_summary = self._painted.summary()
+        self._images = None
+        self._inputs = []
+
+    def cleanup(self) -> None:
+        """Free the model."""
+        if self._service is not None:
+            self.destroy_service(self._service)
+        if self._segmenter is not None:
+            self._segmenter.close()
+        self._segmenter = self._outputs = self._painted = self._service = None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures of this activation, or of the last one, ready for JSON."""
+        return {
+            **self._figures.summary(),
+            **self._described,
+            'painted': self._painted_summary if self._painted is None else self._painted.summary(),
+            'errors': dict(self.last_error),
+        }
+
+    def diagnostic_parts(self) -> Mapping[str, Callable[[], Status]]:
+        """Name what reports on /diagnostics."""
+        return {
+            'model': self._model_status,
+            'masks': self._mask_status,
+            'input': self._input_status,
+            'painted cloud': self._cloud_status,
+        }
+
+    def _on_image(self, message: Any) -> None:
+        """Hand an image to the worker, unless its mask is not wanted."""
+        arrival_s = time.monotonic()
+        self._figures.count('image')
+        self._clock_hint = clock_hint(self, 'image', stamp_ns(message))
+        if self._worker is None or self._outputs is None or self._painted is None:
+            return
+        if not self._enabled:
+            self._figures.dropped(_DISABLED)
+        elif not self._outputs.wanted() and not self._painted.wanted():
+            self._figures.dropped(_UNWATCHED)
+        elif not self._worker.submit((message, arrival_s)):
+            self._figures.dropped('worker_busy')
+
+    def _work(self, item: tuple[Any, float]) -> None:
+        """Make an image's mask and publish it; on the worker's thread."""
+        message, arrival_s = item
+        segmenter, outputs, painted = self._segmenter, self._outputs, self._painted
+        if segmenter is None or outputs is None or painted is None:
+            return
+        parameters = self.parameters
+        size = image_size(message)
+        picture = decode_image(message, reduction(size, segmenter.input_size))
+        fitting = segmenter.fit(picture)
+        began_s = time.monotonic()
+        label, confidence = segmenter.segment(fitting)
+        inference_s = time.monotonic() - began_s
+        label = without_doubtful(label, confidence, parameters.confidence_threshold)
+        mask = Mask(message.header, label, confidence, size or picture.shape[:2])
+        outputs.publish(mask, picture, parameters.overlay)
+        if self._camera_info is not None:
+            calibrate = self.guarded(outputs.publish_camera_info, 'camera_info')
+            calibrate(mask, picture.shape[:2], self._camera_info)
+        self._figures.finished(time.monotonic() - arrival_s, inference_s)
+        painted.add_mask(mask)
+
+    def _on_failure(self, error: Exception) -> None:
+        """Count an image that became no mask; on the worker's thread."""
+        bad_image = isinstance(error, ImageError)
+        reason = 'bad_image' if bad_image else 'error'
+        self._figures.dropped(reason)
+        text = str(error) if bad_image else f'unexpected {type(error).__name__}: {error}'
+        self.note_error(reason, text)
+
+    def _on_camera_info(self, message: Any) -> None:
+        self._figures.count('camera_info')
+        # Drivers send zeros before they are calibrated.
+        CameraModel.from_camera_info(message, self.parameters.frame.rectified)
+        self._camera_info = message
+        if self._painted is not None:
+            self._painted.add_camera_info(message)
+
+    def _on_change(self, values: SegmentationParameters) -> None:
+        """Tell subscribers of a new threshold; all else is read with the next image."""
+        if self._worker is not None and self._outputs is not None:
+            self._outputs.publish_label_info(values.confidence_threshold)
+
+    def _on_progress(self, phase: str, done: int, total: int) -> None:
+        """Say how far an engine has been built, while the executor waits for it."""
+        self._loading = f'building the engine: {phase} {done} of {total}'
+        now_s = time.monotonic()
+        if now_s - self._reported_s >= _PROGRESS_PERIOD_S:
+            self._reported_s = now_s
+            self.get_logger().info(self._loading)
+            self.report()
+
+    def _enable(self, request: Any, response: Any) -> Any:
+        self._enabled = request.data
+        response.success = True
+        response.message = 'segmenting' if request.data else 'images are left aside'
+        return response
+
+    def _look(self) -> None:
+        if self._images is not None:
+            self._images.look()
+        if self._painted is not None:
+            self._painted.look()
+
+    def _model_status(self) -> Status:
+        """Say what runs, or how far loading it has come."""
+        if self._loading:
+            return Status(WARN, self._loading)
+        if self._segmenter is None:
+            return Status(OK, 'not loaded')
+        height, width = self._segmenter.input_size
+        return Status(
+            OK,
+            self._segmenter.backend,
+            {
+                'folder': self.parameters.model,
+                'sha256': self._segmenter.model.sha256,
+                'input (px)': f'{width} x {height}',
+                'classes': len(self._segmenter.classes),
+            },
+        )
+
+    def _mask_status(self) -> Status:
+        """Say how many masks come, how late, and which images became none."""
+        if self._worker is None:
+            return Status(OK, 'not active')
+        if not self._enabled:
+            return Status(OK, 'disabled by ~/enable')
+        summary = self._figures.summary()
+        dropped = summary['dropped']
+        lost = ', '.join(f'{n} {why}' for why, n in dropped.items() if why not in _ON_PURPOSE)
+        problems = dict.fromkeys(self.recent_errors().values(), ERROR)
+        problems[f'lost: {lost}' if lost else ''] = WARN
+        return summarise(
+            problems,
+            f'{summary["frames"]} masks',
+            masks=summary['frames'],
+            **self._figures.recent_values(),
+            **{f'lost: {why}': count for why, count in dropped.items()},
+        )
+
+    def _input_status(self) -> Status:
+        """Say which messages come, and why not."""
+        if self._worker is None or self._images is None:
+            return Status(OK, 'not active')
+        received = self._figures.received
+        missing = [name for name in ('image', 'camera_info') if not received.get(name)]
+        problems = {source.problem: ERROR for source in self._inputs}
+        problems[self._clock_hint] = WARN
+        if missing:
+            problems[f'waiting for {", ".join(missing)}'] = WARN
+        silent_s = self._figures.silent_s('image')
+        if silent_s > _SILENT_S:
+            problems[f'no image for {silent_s:.0f} s; is the camera still on?'] = ERROR
+        images = self._images.subscription
+        return summarise(
+            problems,
+            'all there',
+            **{f'{name} received': count for name, count in received.items()},
+            **{'images lost by the middleware': 0 if images is None else images.lost},
+        )
+
+    def _cloud_status(self) -> Status:
+        return Status(OK, 'not active') if self._painted is None else self._painted.status()
+
+
+def main() -> None:
+    """Run the node: the executable's entry point."""
+    spin(SegmentationNode)

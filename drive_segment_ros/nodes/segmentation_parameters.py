@@ -1,0 +1,39 @@
+"""The parameters of the segmentation node."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from drive_segment_ros.inference.segmenter import AUTO, BACKENDS
+from drive_segment_ros.nodes.mask_outputs import OverlayParameters
+from drive_segment_ros.nodes.painted_cloud import PaintParameters
+from drive_segment_ros.parameters import parameter
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskParameters:
+    """What makes masks, and how they look."""
+
+    model: str = parameter('', 'the model, a folder that `drive-segment export` wrote')
+    backend: str = parameter(
+        AUTO, 'what runs the model; auto is the fastest present', choices=(AUTO, *BACKENDS)
+    )
+    threads: int = parameter(
+        0,
+        'processor threads for the model; 0 leaves it to the backend',
+        minimum=0,
+        maximum=256,
+    )
+    confidence_threshold: float = parameter(
+        0.0,
+        'pixels of which the network is less certain become unknown (255); 0 keeps all',
+        minimum=0.0,
+        maximum=1.0,
+        dynamic=True,
+    )
+    overlay: OverlayParameters = dataclasses.field(default_factory=OverlayParameters)
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationParameters(PaintParameters, MaskParameters):
+    """Everything about masks on the vehicle; fields of the last base come first."""
