@@ -36,6 +36,7 @@ def installed(tmp_path, monkeypatch) -> Path:
     for name, module in (
         ('proposals_node', f'{PACKAGE}.nodes.proposals_node'),
         ('pseudo_label_recorder_node', f'{PACKAGE}.nodes.pseudo_label_recorder_node'),
+        ('segmentation_node', f'{PACKAGE}.nodes.segmentation_node'),
         ('drive-segment', f'{PACKAGE}.cli'),
     ):
         script = libexec / name
@@ -56,14 +57,8 @@ def test_every_argument_is_documented_and_the_usual_ones_are_there(path):
     } <= arguments.keys()  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ('file', 'node', 'arguments'),
-    [
-        ('proposals.launch.py', 'proposals_node', {}),
-        ('record.launch.py', 'pseudo_label_recorder_node', {'dataset': 'set'}),
-    ],
-)
-def test_node_becomes_active_by_itself(installed, ros_domain, tmp_path, file, node, arguments):
+def launched(file: str, arguments: dict[str, str], awaited: set[tuple[str, str]]) -> set:
+    """Run a launch file until nodes have reached states, for a minute at most."""
     from launch.actions import (
         IncludeLaunchDescription,
         RegisterEventHandler,
@@ -73,15 +68,12 @@ def test_node_becomes_active_by_itself(installed, ros_domain, tmp_path, file, no
     from launch.launch_description_sources import PythonLaunchDescriptionSource
     from launch_ros.event_handlers import OnStateTransition
 
-    states = []
-
-    def remember(event, context):
-        states.append((event.action.node_name, event.goal_state))
-        return Shutdown() if event.goal_state == 'active' else None
+    states = set()
 
     class OnAnyState(OnStateTransition):
         def handle(self, event, context):
-            return remember(event, context)
+            states.add((event.action.node_name, event.goal_state))
+            return Shutdown() if awaited <= states else None
 
     service = launch.LaunchService()
     service.include_launch_description(
@@ -90,14 +82,53 @@ def test_node_becomes_active_by_itself(installed, ros_domain, tmp_path, file, no
                 RegisterEventHandler(OnAnyState(entities=[])),
                 IncludeLaunchDescription(
                     PythonLaunchDescriptionSource(str(REPOSITORY / 'launch' / file)),
-                    launch_arguments={
-                        'camera': '/camera/front',
-                        **{name: str(tmp_path / value) for name, value in arguments.items()},
-                    }.items(),
+                    launch_arguments=arguments.items(),
                 ),
-                TimerAction(period=60.0, actions=[Shutdown(reason='node did not come up')]),
+                TimerAction(period=60.0, actions=[Shutdown(reason='nodes did not come up')]),
             ]
         )
     )
     service.run()
-    assert (f'/camera/front/{node}', 'active') in states
+    return states
+
+
+@pytest.mark.parametrize(
+    ('file', 'node', 'folders'),
+    [
+        ('proposals.launch.py', 'proposals_node', {}),
+        ('record.launch.py', 'pseudo_label_recorder_node', {'dataset': 'set'}),
+    ],
+)
+def test_node_becomes_active_by_itself(installed, ros_domain, tmp_path, file, node, folders):
+    awaited = {(f'/camera/front/{node}', 'active')}
+    arguments = {name: str(tmp_path / folder) for name, folder in folders.items()}
+    assert awaited <= launched(file, {'camera': '/camera/front', **arguments}, awaited)
+
+
+def test_a_node_for_each_camera_becomes_active(installed, ros_domain, model_folder):
+    awaited = {(f'/car/{side}/segmentation_node', 'active') for side in ('left', 'right')}
+    arguments = {'camera': 'left, right', 'namespace': 'car', 'model': str(model_folder)}
+    assert awaited <= launched('segment.launch.py', arguments, awaited)
+
+
+def test_a_node_without_its_model_stays(installed, ros_domain, tmp_path):
+    awaited = {('/camera/segmentation_node', 'unconfigured')}
+    arguments = {'model': str(tmp_path / 'none')}
+    assert awaited <= launched('segment.launch.py', arguments, awaited)
+
+
+def test_rviz_is_turned_to_the_first_camera_and_foxglove_to_this_machine(installed):
+    path = REPOSITORY / 'launch' / 'segment.launch.py'
+    spec = importlib.util.spec_from_file_location('segment_launch', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    context = launch.LaunchContext()
+    context.launch_configurations.update(
+        {'camera': 'front,rear', 'namespace': 'car', 'use_sim_time': 'false'}
+    )
+    (viewer,) = module.rviz(context)
+    file = next(w for w in viewer._Node__arguments if str(w).endswith('.rviz'))
+    text = Path(file).read_text(encoding='utf-8')
+    assert '/car/front/segmentation/points' in text
+    assert ' /camera/' not in text.split('Panels', 1)[1]
+    assert "'address': '127.0.0.1'" in path.read_text(encoding='utf-8')

@@ -8,23 +8,19 @@ from typing import Any
 PACKAGE = 'drive_segment_ros'
 
 
-def sensor_arguments(config: str) -> list[Any]:
+def sensor_arguments(
+    config: str, camera: str = "The camera's namespace: that of image_raw and camera_info."
+) -> list[Any]:
     """Return the launch arguments of a node that hears a camera and a LiDAR.
 
     Args:
         config: name of the parameter file in the package's config folder.
+        camera: what is to be said of the argument of that name.
     """
     from launch.actions import DeclareLaunchArgument
-    from launch.substitutions import PathJoinSubstitution
-    from launch_ros.substitutions import FindPackageShare
 
-    default_params = PathJoinSubstitution([FindPackageShare(PACKAGE), 'config', config])
     return [
-        DeclareLaunchArgument(
-            'camera',
-            default_value='camera',
-            description="The camera's namespace: that of image_raw and camera_info.",
-        ),
+        DeclareLaunchArgument('camera', default_value='camera', description=camera),
         DeclareLaunchArgument(
             'lidar', default_value='points', description="The LiDAR's PointCloud2 topic."
         ),
@@ -32,7 +28,9 @@ def sensor_arguments(config: str) -> list[Any]:
             'odometry', default_value='/odom', description='The nav_msgs/Odometry topic.'
         ),
         DeclareLaunchArgument(
-            'params_file', default_value=default_params, description='Parameters, a ROS YAML.'
+            'params_file',
+            default_value=config_file(config),
+            description='Parameters, a ROS YAML.',
         ),
         DeclareLaunchArgument(
             'calibration_file',
@@ -42,18 +40,8 @@ def sensor_arguments(config: str) -> list[Any]:
         DeclareLaunchArgument(
             'namespace', default_value='', description="The vehicle's namespace, before `camera`."
         ),
-        DeclareLaunchArgument(
-            'use_sim_time',
-            default_value='false',
-            choices=['true', 'false'],
-            description='Take the time from /clock, which the bag player then publishes.',
-        ),
-        DeclareLaunchArgument(
-            'autostart',
-            default_value='true',
-            choices=['true', 'false'],
-            description='Configure and activate the node.',
-        ),
+        flag('use_sim_time', 'Take the time from /clock, which the bag player then publishes.'),
+        flag('autostart', 'Configure and activate the node.', default='true'),
         DeclareLaunchArgument(
             'log_level', default_value='info', description='debug, info, warn, error or fatal.'
         ),
@@ -63,6 +51,23 @@ def sensor_arguments(config: str) -> list[Any]:
     ]
 
 
+def config_file(name: str) -> Any:
+    """Return the place of a file in the package's config folder."""
+    from launch.substitutions import PathJoinSubstitution
+    from launch_ros.substitutions import FindPackageShare
+
+    return PathJoinSubstitution([FindPackageShare(PACKAGE), 'config', name])
+
+
+def flag(name: str, description: str, default: str = 'false') -> Any:
+    """Declare an argument that is true or false."""
+    from launch.actions import DeclareLaunchArgument
+
+    return DeclareLaunchArgument(
+        name, default_value=default, choices=['true', 'false'], description=description
+    )
+
+
 def sensor_node(name: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
     """Return the actions that start a node that hears a camera and a LiDAR, and its bag player.
 
@@ -70,15 +75,44 @@ def sensor_node(name: str, parameters: Mapping[str, Any] | None = None) -> list[
         name: of the executable and the node.
         parameters: further parameters, which win over the parameter file's.
     """
+    from launch.substitutions import LaunchConfiguration
+
+    camera = LaunchConfiguration('camera')
+    return [*surroundings(), *camera_node(name, camera, parameters), bag_player()]
+
+
+def surroundings() -> list[Any]:
+    """Return the actions to go before nodes: their transport and the vehicle's namespace."""
     from launch.actions import SetEnvironmentVariable
     from launch.substitutions import EnvironmentVariable, LaunchConfiguration
-    from launch_ros.actions import LifecycleNode, PushRosNamespace
+    from launch_ros.actions import PushRosNamespace
+
+    return [
+        # Clouds and images of megabytes: see "Messages and DDS" in the documentation.
+        SetEnvironmentVariable(
+            'FASTDDS_BUILTIN_TRANSPORTS',
+            EnvironmentVariable('FASTDDS_BUILTIN_TRANSPORTS', default_value='LARGE_DATA'),
+        ),
+        PushRosNamespace(LaunchConfiguration('namespace')),
+    ]
+
+
+def camera_node(name: str, camera: Any, parameters: Mapping[str, Any] | None = None) -> list[Any]:
+    """Return the actions that start a node in a camera's namespace.
+
+    Args:
+        name: of the executable and the node.
+        camera: the namespace.
+        parameters: further parameters, which win over the parameter file's.
+    """
+    from launch.substitutions import LaunchConfiguration
+    from launch_ros.actions import LifecycleNode
 
     node = LifecycleNode(
         package=PACKAGE,
         executable=name,
         name=name,
-        namespace=LaunchConfiguration('camera'),
+        namespace=camera,
         parameters=[
             LaunchConfiguration('params_file'),
             {
@@ -94,17 +128,7 @@ def sensor_node(name: str, parameters: Mapping[str, Any] | None = None) -> list[
         arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
         output='screen',
     )
-    return [
-        # Clouds and images of megabytes: see "Messages and DDS" in the documentation.
-        SetEnvironmentVariable(
-            'FASTDDS_BUILTIN_TRANSPORTS',
-            EnvironmentVariable('FASTDDS_BUILTIN_TRANSPORTS', default_value='LARGE_DATA'),
-        ),
-        PushRosNamespace(LaunchConfiguration('namespace')),
-        node,
-        *_autostart(node),
-        _bag_player(),
-    ]
+    return [node, *_autostart(node)]
 
 
 def _autostart(node: Any) -> list[Any]:
@@ -140,7 +164,7 @@ def _autostart(node: Any) -> list[Any]:
     ]
 
 
-def _bag_player() -> Any:
+def bag_player() -> Any:
     """Return the process that plays `bagfile:=`, with /clock for those who use it."""
     from launch.actions import ExecuteProcess
     from launch.conditions import IfCondition

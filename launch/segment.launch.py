@@ -1,0 +1,96 @@
+"""Masks of one or more cameras, with RViz or Foxglove to look at them.
+
+ros2 launch drive_segment_ros segment.launch.py model:=~/model camera:=/camera/front rviz:=true
+ros2 launch drive_segment_ros segment.launch.py model:=~/model camera:=/camera/left,/camera/right
+"""
+
+import tempfile
+from pathlib import Path
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from drive_segment_ros.ros.launching import (
+    bag_player,
+    camera_node,
+    config_file,
+    flag,
+    sensor_arguments,
+    surroundings,
+)
+
+# The camera's namespace in config/segmentation.rviz.
+CONFIGURED_CAMERA = '/camera/'
+
+
+def generate_launch_description():
+    """Return a node for each camera, their autostart, and what was asked for beside them."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                'model', description='The model, a folder that `drive-segment export` wrote.'
+            ),
+            *sensor_arguments(
+                'segmentation.yaml',
+                camera="The camera's namespace, that of image_raw and camera_info; of several, a "
+                'list with commas: a node each.',
+            ),
+            flag('rviz', 'Start RViz with the overlay, label, camera and painted cloud.'),
+            flag('foxglove', 'Start foxglove_bridge, on this machine only (127.0.0.1:8765).'),
+            *surroundings(),
+            OpaqueFunction(function=segmentation_nodes),
+            OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration('rviz'))),
+            Node(
+                package='foxglove_bridge',
+                executable='foxglove_bridge',
+                parameters=[
+                    {
+                        # By itself it listens to the whole network.
+                        'address': '127.0.0.1',
+                        'use_sim_time': LaunchConfiguration('use_sim_time'),
+                    }
+                ],
+                condition=IfCondition(LaunchConfiguration('foxglove')),
+                output='screen',
+            ),
+            bag_player(),
+        ]
+    )
+
+
+def cameras(context):
+    """Return the namespaces in `camera:=`."""
+    names = LaunchConfiguration('camera').perform(context).split(',')
+    return [name.strip() for name in names if name.strip()]
+
+
+def segmentation_nodes(context):
+    """Return a node for each camera, and what starts them."""
+    parameters = {'model': LaunchConfiguration('model')}
+    return [
+        action
+        for camera in cameras(context)
+        for action in camera_node('segmentation_node', camera, parameters)
+    ]
+
+
+def rviz(context):
+    """Return RViz, its configuration turned to the first camera."""
+    namespace = LaunchConfiguration('namespace').perform(context).strip('/')
+    first = cameras(context)[0]
+    absolute = first if first.startswith('/') else f'/{namespace}/{first}'.replace('//', '/')
+    text = Path(config_file('segmentation.rviz').perform(context)).read_text(encoding='utf-8')
+    with tempfile.NamedTemporaryFile('w', suffix='.rviz', delete=False) as file:
+        file.write(text.replace(CONFIGURED_CAMERA, f'{absolute.rstrip("/")}/'))
+    return [
+        Node(
+            package='rviz2',
+            executable='rviz2',
+            arguments=['-d', file.name],
+            parameters=[{'use_sim_time': LaunchConfiguration('use_sim_time')}],
+            output='screen',
+        )
+    ]
