@@ -142,6 +142,15 @@ def extract(
     return report
 
 
+def frame_jobs(reader: BagReader, options: ExtractOptions) -> JobStream:
+    """Return a bag's images with their sweeps, paired as `extract` pairs them by default.
+
+    Raises:
+        DriveSegmentError: if the bag lacks a sensor or its calibration.
+    """
+    return _Extraction(reader, reader.path, ExtractParameters(), options).jobs()
+
+
 def drive_name(bag: Path) -> str:
     """Return the name of the drive a bag becomes: its folder's, or its file's without suffix."""
     bag = bag.resolve()
@@ -194,18 +203,15 @@ class _Extraction:
         Raises:
             DriveSegmentError: if nothing comes of it, or the disk is full.
         """
-        matcher = Matcher(self._params.sync)
-        matcher.set_offset(self._sensors.camera, self._camera_offset_s())
-        setup = pickle.dumps(Setup(self._params, self._transforms, self._options.preview))
+        jobs = self.jobs()
+        matcher = jobs.matcher
         drops: Counter[str] = Counter()
         failures: dict[str, str] = {}
         written = 0
         total = self._reader.topics[self._sensors.camera].count
         with DriveWriter(self._path, self._drive_info(), self._options.resume) as writer:
             resumed = len(writer.stamps)
-            jobs = JobStream(
-                self._reader, self._sensors, matcher, setup, self._first_info, set(writer.stamps)
-            )
+            jobs.done = set(writer.stamps)
             try:
                 # Two jobs a worker: one at work, one waiting.
                 for outcome in in_order(executor, frame_job.run, jobs, 2 * parallel):
@@ -230,6 +236,13 @@ class _Extraction:
         if not written and not resumed:
             reason = '; '.join(failures.values()) or matcher.report()
             raise BagError(f'{self._reader.path}: no frame could be extracted: {reason}')
+
+    def jobs(self) -> JobStream:
+        """Return the bag's frame jobs."""
+        matcher = Matcher(self._params.sync)
+        matcher.set_offset(self._sensors.camera, self._camera_offset_s())
+        setup = pickle.dumps(Setup(self._params, self._transforms, self._options.preview))
+        return JobStream(self._reader, self._sensors, matcher, setup, self._first_info)
 
     def _find_info(self, cameras: Mapping[str, CameraModel], frame_id: str) -> bytes:
         """Return the camera_info message to begin with, from the calibration file or the bag.

@@ -54,6 +54,7 @@ class JobStream:
 
     Attributes:
         matcher: pairs images with sweeps; its counters are the result's.
+        done: image stamps that need no job.
     """
 
     def __init__(
@@ -63,7 +64,6 @@ class JobStream:
         matcher: Matcher,
         setup: bytes,
         first_info: bytes,
-        done: Collection[int] = (),
     ) -> None:
         """Prepare the pass.
 
@@ -73,14 +73,13 @@ class JobStream:
             matcher: fresh, with the camera's offset set.
             setup: what goes into each job, see `FrameJob`.
             first_info: camera_info for images before the first usable one.
-            done: image stamps that need no job.
         """
         self.matcher = matcher
         self._reader = reader
         self._sensors = sensors
         self._setup = setup
         self._info = first_info
-        self._done = done
+        self.done: Collection[int] = ()
         self._poses: deque[Pose] = deque()
         self._waiting: deque[tuple[Pair, int]] = deque()
 
@@ -114,7 +113,7 @@ class JobStream:
             if self._sensors.odometry and not complete and now_ns < since_ns + _PATIENCE_NS:
                 return
             self._waiting.popleft()
-            if pair.image_stamp_ns not in self._done:
+            if pair.image_stamp_ns not in self.done:
                 yield self._job(pair)
 
     def _job(self, pair: Pair) -> FrameJob:

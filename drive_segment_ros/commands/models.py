@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from drive_segment_ros.commands.command import command, print_json, progress_bar
-from drive_segment_ros.commands.options import AsJson, Layout, Model, Zoom
+from drive_segment_ros.commands.options import AsJson, Bag, Calibration, Layout, Model, Zoom
 from drive_segment_ros.errors import DriveSegmentError
 
 
@@ -31,6 +31,29 @@ def segment(
     typer.echo(f'{report["images"]} images in {report["output"]}')
     for line in report['skipped']:
         typer.echo(f'  skipped: {line}', err=True)
+
+
+@command
+def paint(
+    model: Annotated[Path, typer.Argument(help='A model folder, as `export` writes it.')],
+    bag: Bag,
+    output: Annotated[Path, typer.Option('--output', '-o', help='The .png or .jpg to write.')],
+    frame: Annotated[int, typer.Option(help='Which pair of image and sweep.', min=0)] = 0,
+    camera: Annotated[str, typer.Option(help='Image topic or its namespace.')] = '',
+    lidar: Annotated[str, typer.Option(help='Point cloud topic.')] = '',
+    calibration: Calibration = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw what the segmentation node shows: the overlay, and the cloud in its colours."""
+    from offline_training.extract import ExtractOptions
+    from offline_training.paint import paint as draw
+
+    options = ExtractOptions(camera=camera, lidar=lidar, calibration=calibration)
+    report = draw(model, bag, output, frame, options)
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo(f'{report["picture"]}: {report["points"]} points, motion {report["motion"]}')
 
 
 @command
