@@ -7,15 +7,18 @@ endif
 
 RUN := .venv/bin
 OUT ?= demo_output
+FRAME ?= 40
 BENCHMARKS ?= lidar superpixels extract io recorder node inference segments
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench soak picture clean
 
 help:
 	@echo 'make demo [BAG=path]  extract, play and label a drive live; without BAG a simulated one'
 	@echo 'make test [ARGS=...]  the whole test suite; ARGS go to pytest'
 	@echo 'make lint             ruff and mypy'
 	@echo 'make bench            time the stages on this machine [BENCHMARKS="$(BENCHMARKS)"]'
+	@echo 'make soak             10,000 images through the segmentation node: does its memory grow?'
+	@echo 'make picture MODEL=path BAG=path [FRAME=n]  the masks of the README'
 	@echo 'make clean            remove .venv and everything built'
 	@echo 'PYTHON=python3.12     chooses the interpreter for .venv (3.10 to 3.14)'
 
@@ -36,6 +39,14 @@ lint:
 bench:
 	@tools/setup.sh dev
 	@set -e; for suite in $(BENCHMARKS); do $(RUN)/drive-segment bench $$suite; done
+
+soak:
+	@tools/setup.sh dev
+	@$(RUN)/drive-segment bench soak
+
+picture:
+	@tools/setup.sh dev
+	@$(RUN)/drive-segment paint '$(MODEL)' '$(BAG)' -o docs/images/masks.jpg --frame $(FRAME)
 
 clean:
 	rm -rf .venv build install log dist demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

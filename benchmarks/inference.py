@@ -37,18 +37,16 @@ def run(quick: bool = False) -> dict[str, Any]:
         quick: few repetitions.
     """
     torch.set_num_threads(THREADS)
-    torch.manual_seed(0)
-    network = Segmenter(configuration('tiny', CLASSES, HEIGHT, WIDTH)).eval()
+    network = _tiny_student()
     image = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8)
     tasks: dict[str, Callable[[], Any]] = {REFERENCE: _eager(network, image)}
     backends = {REFERENCE: f'torch {torch.__version__} eager fp32'}
     with tempfile.TemporaryDirectory() as folder:
-        save_model(Path(folder) / 'student/model.safetensors', network, {})
-        export(Path(folder), Path(folder) / 'model')
+        model = tiny_model(Path(folder))
         for backend in BACKENDS:
             # What is not installed, or has no GPU to run on, is left out.
             with contextlib.suppress(DependencyError, ModelError):
-                segmenter = load(Path(folder) / 'model', backend, THREADS)
+                segmenter = load(model, backend, THREADS)
                 tasks[f'inference.{backend}'] = lambda s=segmenter: s.segment(image)
                 backends[f'inference.{backend}'] = segmenter.backend
     seconds = _seconds(tasks, 5 if quick else 60)
@@ -70,6 +68,18 @@ def run(quick: bool = False) -> dict[str, Any]:
         'network': f'tiny, {CLASSES} classes, {HEIGHT}x{WIDTH}',
         'threads': THREADS,
     }
+
+
+def tiny_model(folder: Path) -> Path:
+    """Export the freshly initialised tiny student; return the model's folder."""
+    save_model(folder / 'student/model.safetensors', _tiny_student(), {})
+    export(folder, folder / 'model')
+    return folder / 'model'
+
+
+def _tiny_student() -> Segmenter:
+    torch.manual_seed(0)
+    return Segmenter(configuration('tiny', CLASSES, HEIGHT, WIDTH)).eval()
 
 
 def _eager(network: Segmenter, image: np.ndarray) -> Callable[[], Any]:

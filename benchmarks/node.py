@@ -1,113 +1,112 @@
-"""The proposals node over DDS: `play` and `live` in two processes, a subscriber in a third.
+"""The nodes over DDS: `play` and `live` in two processes, a subscriber in a third.
 
-The node makes everything it can: coloured cloud and overlay are subscribed to. Latency runs from
-the arrival of the later message of a pair to the publication of what came of it.
+`node.latency` is the segmentation node's, from the arrival of an image to the publication of its
+label and colour image, by the tiny student (freshly initialised: weights do not change its time);
+`node.overhead` is what of it is not inference. The highest rate at which it still gives every
+image a mask is found by playing faster and faster.
+
+`node.proposals_latency` is that of the proposals node, which makes everything it can, from the
+arrival of the later message of a pair.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
 from drives import some_bag
+from inference import CLASSES, HEIGHT, WIDTH, tiny_model
+from processes import command, own_domain, play_to_node
+
+from drive_segment_ros.ros.bags import BagReader
 
 CAMERA, LIDAR = '/camera/front', '/lidar/points'
-WAIT_S, SETTLE_S, LIMIT_S = '60', 3.0, 120.0
+# Times the recording's 10 Hz.
+RATES = (2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
+ATTEMPTS = 2
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Play a drive at rate 1.0 to a node and report its latency and what was lost.
+    """Measure both nodes.
+
+    Args:
+        quick: at the recording's rate only.
 
     Raises:
         RuntimeError: if a command fails.
     """
-    os.environ |= {
-        'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-        'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA',
-    }
+    own_domain()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bag, source = some_bag(folder, duration_s=2.0 if quick else 6.0)
-        calibration = folder / 'calibration.yaml'
-        _command('inspect', bag, '--calibration', calibration)
-        arguments = ['--calibration', calibration, '--camera', CAMERA, '--json']
-        arguments += ['--remap', f'points:={LIDAR}', '--remap', 'odom:=/odom']
-        node = _start('live', *arguments)
-        received: dict[str, int] = {}
-        stop = threading.Event()
-        listener = threading.Thread(target=_listen, args=(received, stop))
-        listener.start()
-        try:
-            played = _command('play', bag, '--wait', WAIT_S)
-            stop.wait(SETTLE_S)
-        finally:
-            node.send_signal(signal.SIGINT)
-            answer, _ = node.communicate(timeout=LIMIT_S)
-            stop.set()
-            listener.join()
-    if node.returncode != 0:
-        raise RuntimeError('drive-segment live failed, see above')
-    summary = json.loads(answer)
+        proposals = _proposals(bag, folder)
+        masks = _masks(bag, tiny_model(folder / 'run'), () if quick else RATES)
     return {
-        'results': [
-            {
-                'name': 'node.latency',
-                'median_s': summary['latency_median_ms'] * 1e-3,
-                'p95_s': summary['latency_p95_ms'] * 1e-3,
-                'runs': summary['frames'],
-                'peer': False,
-                'ratio': None,
-                'dropped': summary['dropped'],
-            }
-        ],
+        'results': [*masks, proposals],
         'bag': source,
-        'played': played,
-        'received': received,
+        'network': f'tiny, {CLASSES} classes, {HEIGHT}x{WIDTH}',
     }
 
 
-def _listen(received: dict[str, int], stop: threading.Event) -> None:
-    """Subscribe to all that the node publishes, and count it."""
-    import rclpy
-    from rclpy.executors import SingleThreadedExecutor
+def _masks(bag: Path, model: Path, rates: tuple[float, ...]) -> list[dict[str, Any]]:
+    from sensor_msgs.msg import Image
+
+    topics = {f'{CAMERA}/segmentation/{name}/image_raw': Image for name in ('label', 'color')}
+    live: list[object] = ['--node', 'segmentation', '--model', model, '--camera', CAMERA]
+    # Topics that nobody subscribes to would only make `play` wait.
+    play = _camera_topics(bag)
+    summary, _, received = play_to_node(bag, play, live, topics)
+    sustained = 0.0
+    for rate in rates:
+        runs = (play_to_node(bag, [*play, '--rate', rate], live, topics) for _ in range(ATTEMPTS))
+        images_per_second = next(filter(None, (_sustained(*run) for run in runs)), 0.0)
+        if not images_per_second:
+            break
+        sustained = images_per_second
+    latency = _result('node.latency', summary, 'latency')
+    if rates:
+        latency['sustained_images_per_second'] = sustained
+    images = summary['received']['image']
+    latency |= {'images': images, 'backend': summary['backend'], 'received': received}
+    inference = _result('node.inference', summary, 'inference')
+    return [latency, _result('node.overhead', summary, 'overhead'), inference]
+
+
+def _camera_topics(bag: Path) -> list[object]:
+    with BagReader(bag) as reader:
+        topics = [topic for topic in reader.topics if topic.startswith(CAMERA)]
+    return [word for topic in topics for word in ('--topic', topic)]
+
+
+def _sustained(summary: dict[str, Any], played: dict[str, Any], _: dict[str, int]) -> float:
+    """Return images a second as they were played, 0 if one of them became no mask."""
+    sent = sum(count for topic, count in played['sent'].items() if '/image_raw' in topic)
+    return sent / played['duration_s'] if summary['frames'] == sent else 0.0
+
+
+def _proposals(bag: Path, folder: Path) -> dict[str, Any]:
     from sensor_msgs.msg import CompressedImage, PointCloud2
 
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = rclpy.create_node('listener', context=context)
-
-    def count(topic: str) -> Any:
-        received[topic] = 0
-        return lambda _: received.update({topic: received[topic] + 1})
-
-    for kind, topic in ((PointCloud2, 'points'), (CompressedImage, 'image_raw/compressed')):
-        name = f'{CAMERA}/proposals/{topic}'
-        node.create_subscription(kind, name, count(topic), 10)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    while not stop.is_set():
-        executor.spin_once(timeout_sec=0.1)
-    executor.shutdown()
-    node.destroy_node()
-    rclpy.shutdown(context=context)
+    calibration = folder / 'calibration.yaml'
+    command('inspect', bag, '--calibration', calibration)
+    topics = {
+        f'{CAMERA}/proposals/points': PointCloud2,
+        f'{CAMERA}/proposals/image_raw/compressed': CompressedImage,
+    }
+    live: list[object] = ['--calibration', calibration, '--camera', CAMERA]
+    live += ['--remap', f'points:={LIDAR}', '--remap', 'odom:=/odom']
+    summary, _, received = play_to_node(bag, [], live, topics)
+    return _result('node.proposals_latency', summary, 'latency') | {'received': received}
 
 
-def _start(*arguments: object) -> subprocess.Popen[str]:
-    words = [sys.executable, '-m', 'drive_segment_ros.cli', *map(str, arguments)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-
-
-def _command(*arguments: object) -> dict[str, Any]:
-    process = _start(*arguments, '--json')
-    answer, _ = process.communicate(timeout=LIMIT_S)
-    if process.returncode != 0:
-        raise RuntimeError(f'drive-segment {arguments[0]} failed, see above')
-    return json.loads(answer)
+def _result(name: str, summary: dict[str, Any], figure: str) -> dict[str, Any]:
+    return {
+        'name': name,
+        'median_s': summary[f'{figure}_median_ms'] * 1e-3,
+        'p95_s': summary[f'{figure}_p95_ms'] * 1e-3,
+        'runs': summary['frames'],
+        'peer': False,
+        'ratio': None,
+        'dropped': summary['dropped'],
+    }
