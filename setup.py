@@ -30,6 +30,7 @@ setup(
     packages=find_packages(
         include=['drive_segment_ros', 'drive_segment_ros.*', 'offline_training*']
     ),
+    package_data={'offline_training.report': ['page.css', 'page.js']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
@@ -76,7 +77,7 @@ setup(
             'ros-jazzy-std-srvs',
         ],
         'lint': ['mypy', 'ruff', 'types-PyYAML'],
-        'test': ['hypothesis>=6.80', 'pytest>=7.4'],
+        'test': ['hypothesis>=6.80', 'playwright>=1.40', 'pytest>=7.4'],
     },
     entry_points={
         'console_scripts': [

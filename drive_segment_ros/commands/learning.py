@@ -138,3 +138,38 @@ def evaluate(
             f'K = {report["k"]}, {report["classes_present"]} classes present, '
             f'{report["images"]} images, matching learned on {report["matching_learned_on"]}'
         )
+
+
+@command
+def report(
+    path: Annotated[Path, typer.Argument(help="A run's folder, or a demo's.")],
+    output: Annotated[
+        Path | None, typer.Option('--output', '-o', help='HTML file; default: PATH/report.html.')
+    ] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(help='What the run was learned from: its frames are shown.')
+    ] = None,
+    bag: Annotated[
+        Path | None,
+        typer.Option(help='What the dataset was extracted from: its sweeps are shown.'),
+    ] = None,
+    ground_truth: Annotated[
+        Path | None, typer.Option(help="Folder of labels of the dataset's images.")
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help='What `evaluate -o` wrote; default: PATH/scores.')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML page: frames through all stages, classes, scores, training, timings."""
+    from offline_training.report.report import write_report
+    from offline_training.report.sources import find_sources
+
+    sources = find_sources(path, dataset, bag, ground_truth, scores)
+    written = write_report(sources, output or path / 'report.html')
+    if as_json:
+        print_json(written)
+        return
+    typer.echo(f'{written["report"]}: {written["frames"]} frames, {written["bytes"] / 1e6:.1f} MB')
+    for heading in written['missing']:
+        typer.echo(f'  nothing to show for: {heading}', err=True)

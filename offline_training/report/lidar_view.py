@@ -1,0 +1,131 @@
+"""A sweep's points in its image, coloured by distance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from drive_segment_ros.dataset.reader import Drive, FrameRecord
+from drive_segment_ros.errors import BagError, CalibrationError, MotionError
+from drive_segment_ros.parameters import from_flat
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
+from drive_segment_ros.perception.motion import SweepMotion, Trajectory
+from drive_segment_ros.perception.overlay import draw_points
+from drive_segment_ros.perception.projection import project_sweep, view_times, visible
+from drive_segment_ros.ros.bags import BagReader, peek_stamp_ns
+from offline_training import recording
+from offline_training.extract import ExtractParameters
+from offline_training.resizing import resize_image
+
+# Red is near and blue is far, evenly by the logarithm of the distance.
+NEAREST_M, FARTHEST_M = 3.0, 80.0
+
+
+def lidar_views(
+    bag: Path, drive: Drive, frames: Sequence[FrameRecord], width: int
+) -> dict[int, NDArray[np.uint8]]:
+    """Draw each frame's sweep into its image, moved to the image's instant as `extract` did.
+
+    Args:
+        bag: what the drive was extracted from.
+        drive: the dataset's.
+        frames: of this drive.
+        width: of the pictures, px.
+
+    Returns:
+        BGR pictures by the image's stamp; a frame whose sweep the bag lacks has none.
+
+    Raises:
+        BagError: if the bag cannot be read.
+    """
+    params = from_flat(ExtractParameters, drive.info['parameters'])
+    camera = CameraModel.from_dict(drive.info['calibration']['camera'])
+    camera = camera.scaled(width, round(camera.height * width / camera.width))
+    T_camera_lidar = np.array(drive.info['calibration']['T_camera_lidar'])
+    by_sweep = {frame.record['sweep_stamp_ns']: frame for frame in frames}
+    pictures = {}
+    with BagReader(bag) as reader:
+        mover = _Mover(drive, _base_from_lidar(reader, drive, params.base_frame))
+        for cloud in _sweeps(reader, drive.info['sensors']['lidar'], set(by_sweep), params):
+            frame = by_sweep[cloud.stamp_ns]
+            motion = mover.motion(frame, cloud, camera, T_camera_lidar)
+            seen = project_sweep(cloud, camera, T_camera_lidar, motion)
+            shown = visible(seen, camera)
+            picture = resize_image(frame.image(), camera.height, camera.width).copy()
+            # Far points first, so that near ones cover them.
+            order = np.argsort(-seen.depth[shown])
+            u, v, depth = (array[shown][order] for array in (seen.u, seen.v, seen.depth))
+            draw_points(picture, u, v, distance_colours(depth))
+            pictures[frame.stamp_ns] = picture
+    return pictures
+
+
+def distance_colours(depth: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return a BGR colour for each distance in metres, (M, 3) uint8."""
+    clipped = np.clip(depth, NEAREST_M, FARTHEST_M)
+    nearness = np.log(FARTHEST_M / clipped) / np.log(FARTHEST_M / NEAREST_M)
+    levels = np.rint(255.0 * nearness).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(levels[:, None], cv2.COLORMAP_TURBO)[:, 0], np.uint8)
+
+
+class _Mover:
+    """The vehicle's motion during sweeps, from the poses recorded with the frames."""
+
+    def __init__(self, drive: Drive, T_base_lidar: NDArray[np.float64] | None) -> None:
+        self._T_base_lidar = T_base_lidar
+        # Nothing of a drive is too old to be looked at.
+        self._trajectory = Trajectory(max_age_s=1e6)
+        for frame in drive.frames:
+            pose = frame.record.get('T_odom_base')
+            if pose is not None:
+                T = np.array(pose)
+                turn = Rotation.from_matrix(T[:3, :3]).as_quat()
+                self._trajectory.add(frame.stamp_ns, T[:3, 3], turn)
+
+    def motion(
+        self,
+        frame: FrameRecord,
+        cloud: PointCloud,
+        camera: CameraModel,
+        T_camera_lidar: NDArray[np.float64],
+    ) -> SweepMotion | None:
+        """Return the motion to undo, of the kind `extract` noted; None if it is not known."""
+        times = view_times(cloud, camera, T_camera_lidar)
+        if self._T_base_lidar is None or frame.record.get('motion', 'none') == 'none':
+            return None
+        per_point = frame.record['motion'] == 'per_point' and times is not None
+        start_s, end_s = (times[0], times[2]) if per_point and times else (0.0, 0.0)
+        try:
+            return self._trajectory.sweep_motion(
+                cloud.stamp_ns, frame.stamp_ns, self._T_base_lidar, start_s, end_s
+            )
+        except MotionError:
+            return None  # the drive's first and last frames have no pose beyond them
+
+
+def _base_from_lidar(
+    reader: BagReader, drive: Drive, base_frame: str
+) -> NDArray[np.float64] | None:
+    try:
+        lidar_frame = drive.info['sensors']['lidar_frame']
+        return recording.static_transforms(reader).lookup(base_frame, lidar_frame)
+    except CalibrationError:
+        return None
+
+
+def _sweeps(
+    reader: BagReader, topic: str, stamps: set[int], params: ExtractParameters
+) -> Iterator[PointCloud]:
+    """Yield the sweeps of the given stamps."""
+    if topic not in reader.topics:
+        raise BagError(f'{reader.path} has no topic {topic}; name the bag of this dataset')
+    for message in reader.messages([topic]):
+        if peek_stamp_ns(message.raw) in stamps:
+            cloud = reader.deserialize(message.raw, recording.POINT_CLOUD)
+            yield cloud_from_message(cloud, params.time_field).packed()

@@ -1,0 +1,152 @@
+"""Where the parts of a report lie: in a demo's folder, or in a run and what is named beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.errors import DatasetError
+from offline_training.train import RUN_FILE
+
+# What `drive-segment demo` leaves in its folder: its steps, and what lies where.
+DEMO_FILE = 'demo.json'
+SCORES_FOLDER = 'scores'
+LEARNED_FROM, HELD_OUT = 'learned from', 'held out'
+
+
+@dataclasses.dataclass(frozen=True)
+class DriveSource:
+    """One dataset whose frames are shown.
+
+    Attributes:
+        role: `LEARNED_FROM` or `HELD_OUT`.
+        dataset: as `extract` wrote it.
+        bag: what it was extracted from, None if it is not at hand.
+        truth: folder of labels named like the images, None without.
+    """
+
+    role: str
+    dataset: Path
+    bag: Path | None = None
+    truth: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One command of a demo.
+
+    Attributes:
+        title: what it is for.
+        command: as typed.
+        seconds: it took.
+        result: what it printed with `--json`, empty where it prints none.
+    """
+
+    title: str
+    command: str
+    seconds: float
+    result: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The subcommand."""
+        return self.command.split()[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """Everything a report can be made from; what is not there is None or empty.
+
+    Attributes:
+        title: of the page.
+        drives: datasets whose frames are shown.
+        run: as `train` wrote it.
+        model: as `export` wrote it.
+        scores: as `evaluate --output` wrote it.
+        steps: of a demo.
+    """
+
+    title: str
+    drives: list[DriveSource]
+    run: Path | None = None
+    model: Path | None = None
+    scores: Path | None = None
+    steps: list[Step] = dataclasses.field(default_factory=list)
+
+    @property
+    def dataset(self) -> Path | None:
+        """The dataset that was learned from."""
+        return next((d.dataset for d in self.drives if d.role == LEARNED_FROM), None)
+
+
+def find_sources(
+    path: Path,
+    dataset: Path | None = None,
+    bag: Path | None = None,
+    truth: Path | None = None,
+    scores: Path | None = None,
+) -> Sources:
+    """Find what there is to report of.
+
+    Args:
+        path: a demo's folder, or a run's.
+        dataset: what a run was learned from; a run does not know.
+        bag: what the dataset was extracted from, for the LiDAR's points.
+        truth: folder of labels of the dataset's images.
+        scores: folder that `evaluate --output` wrote; default: `scores` in the run.
+
+    Raises:
+        DatasetError: if the path is neither, or a folder named is not there.
+    """
+    for named in (dataset, bag, truth, scores):
+        if named is not None and not named.exists():
+            raise DatasetError(f'{named} does not exist; leave it out or name another')
+    if (path / DEMO_FILE).is_file():
+        if dataset or bag or truth or scores:
+            raise DatasetError(f'{path} is a demo and knows its parts; name them for a run only')
+        return _demo(path)
+    if not (path / RUN_FILE).is_file():
+        raise DatasetError(
+            f'{path} is neither a run ({RUN_FILE}) nor a demo ({DEMO_FILE}); give the folder that '
+            '`drive-segment train` or `drive-segment demo` wrote'
+        )
+    drives = [] if dataset is None else [DriveSource(LEARNED_FROM, dataset, bag, truth)]
+    own = path / SCORES_FOLDER
+    return Sources(path.name, drives, path, scores=scores or (own if own.is_dir() else None))
+
+
+def _demo(path: Path) -> Sources:
+    """Read what a demo noted; its paths are relative, so that the folder can be moved."""
+    file = path / DEMO_FILE
+    try:
+        content = json.loads(file.read_text(encoding='utf-8'))
+        steps = [Step(**step) for step in content.get('steps', [])]
+        folders = {name: path / folder for name, folder in content.get('folders', {}).items()}
+        drives = [
+            DriveSource(
+                drive['role'],
+                path / drive['dataset'],
+                _present(path, drive['bag']),
+                _present(path, drive['truth']),
+            )
+            for drive in content.get('drives', [])
+            if (path / drive['dataset']).is_dir()
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError) as err:
+        raise DatasetError(f'{file} is damaged ({err}); run the demo again') from err
+    there = {name: folder for name, folder in folders.items() if folder.is_dir()}
+    return Sources(
+        path.resolve().name,
+        drives,
+        there.get('run'),
+        there.get('model'),
+        there.get('scores'),
+        steps,
+    )
+
+
+def _present(path: Path, name: str | None) -> Path | None:
+    """Return the path of a part if it is there."""
+    return path / name if name and (path / name).exists() else None

@@ -1,0 +1,125 @@
+"""A small demo's folder: painted frames, a network that never learned, made-up scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from drive_segment_ros.dataset.frame import Frame, encode_png
+from drive_segment_ros.dataset.writer import DriveWriter
+from offline_training.checkpoints import CHECKPOINT_FILE, MODEL_FILE, save_model
+from offline_training.classes import ClassName, save_classes
+from offline_training.files import write_json, write_png
+from offline_training.networks.segmenter import Segmenter, configuration
+from offline_training.report.sources import HELD_OUT, LEARNED_FROM
+
+HEIGHT, WIDTH = 48, 64
+CLASSES = [ClassName('road', (128, 64, 128)), ClassName('car <b>', (0, 0, 142))]
+SCORE = {'miou': 41.25, 'accuracy': 77.5, 'per_class': {'road': 80.0, 'car': 2.5}}
+SCORES = {
+    'strict': SCORE,
+    'ignore_unmatched': {**SCORE, 'miou': 47.0},
+    'many_to_one': {**SCORE, 'miou': 55.5},
+    'classes_present': 2,
+    'k': 2,
+    'images': 3,
+    'matching_learned_on': 'scored images',
+}
+CONFUSION = {
+    'classes': ['road', 'car'],
+    'pixels': [[90, 10], [25, 75]],
+    'pixels_without_prediction': [0, 0],
+    'one_to_one': ['road', 'car'],
+    'many_to_one': ['road', 'car'],
+}
+LIVE = {'received': {'points': 9}, 'frames': 8, 'dropped': {}, 'latency_median_ms': 41.7}
+INSPECTED = {
+    'topics': [
+        {'name': '/p', 'type': 'T', 'count': 9, 'rate_hz': 10.0, 'clock_offset_s': None},
+    ],
+    'pairs': [{'camera': '/c', 'lidar': '/p', 'camera_lidar_offset_ms': 39.4}],
+    'problems': [{'what': 'images are stamped late', 'fix': 'set camera_offset'}],
+}
+EXTRACTED = {'frames': 3, 'images': 5, 'sweeps': 5, 'dropped': {'no_pair': 2}}
+STEPS = {'inspect': INSPECTED, 'extract': EXTRACTED, 'live': LIVE}
+
+
+def write_dataset(dataset: Path, labelled: bool) -> None:
+    """Write three frames as `extract` would, and what `label` would add."""
+    random = np.random.default_rng(0)
+    segment = np.ones((HEIGHT, WIDTH), np.uint16)
+    segment[:, 20:40] = 2
+    segment[:8] = 0
+    proposals = {
+        'id': np.array([1, 2], np.uint16),
+        'kind': np.array([1, 0], np.uint8),
+        'points': np.array([40, 9], np.int32),
+    }
+    with DriveWriter(dataset / 'street', {'sensors': {}, 'parameters': {'beta': 10}}) as writer:
+        for index in range(3):
+            stamp = 1_000_000_000 * (1 + index)
+            image = random.integers(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+            record = {'offset_s': 0.05, 'motion': 'per_point', 'points_dropped': 0}
+            writer.add(Frame(stamp, encode_png(image), '.png', segment, proposals, record))
+            if labelled:
+                label = np.where(segment > 0, segment - 1, 255).astype(np.uint8)
+                write_png(dataset / f'street/pseudo_label/{stamp}.png', label)
+    if labelled:
+        folder = dataset / 'pseudo_classes'
+        counted = [
+            {'class': number, 'objects': 3, 'segments': 3, 'pixels': 100 * (2 - number)}
+            for number in range(2)
+        ]
+        write_json(folder / 'statistics.json', {'features': 'x', 'class_statistics': counted})
+        save_classes(folder / 'classes.yaml', CLASSES)
+        for number in range(2):
+            write_png(folder / f'gallery/class_{number:02d}.png', np.zeros((30, 40, 3), np.uint8))
+
+
+@pytest.fixture(scope='session')
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with teacher and student, never trained; its cache holds two images."""
+    run = tmp_path_factory.mktemp('runs') / 'run'
+    network = Segmenter(configuration('tiny', 2, HEIGHT, WIDTH))
+    for stage in ('teacher', 'student'):
+        save_model(run / stage / MODEL_FILE, network, {'stage': stage})
+        losses = np.linspace(3.0, 1.0, 500)
+        safetensors.numpy.save_file({'losses': losses}, run / stage / CHECKPOINT_FILE)
+    write_json(run / 'run.json', {'parameters': {'training.epochs': 7}})
+    save_classes(run / 'classes.yaml', CLASSES)
+    (run / 'cache/images').mkdir(parents=True)
+    np.save(run / 'cache/images/images.npy', np.zeros((2, HEIGHT, WIDTH, 3), np.uint8))
+    return run
+
+
+@pytest.fixture
+def demo_folder(tmp_path: Path, run_folder: Path) -> Path:
+    """A demo's folder with a labelled and a held-out dataset; truth of the latter only."""
+    folder = tmp_path / 'a demo'
+    write_dataset(folder / 'dataset', labelled=True)
+    write_dataset(folder / 'held', labelled=False)
+    truth = folder / 'truth'
+    write_png(truth / '1000000000.png', np.zeros((HEIGHT, WIDTH), np.uint8))
+    write_json(truth / 'classes.json', {'classes': ['road', 'car']})
+    write_json(folder / 'scores/scores.json', SCORES)
+    write_json(folder / 'scores/confusion.json', CONFUSION)
+    (folder / 'run').symlink_to(run_folder)
+    steps = [
+        {'title': f'{name} it', 'command': f'drive-segment {name} x', 'seconds': 1.5, 'result': r}
+        for name, r in STEPS.items()
+    ]
+    drives = [
+        {'role': LEARNED_FROM, 'dataset': 'dataset', 'bag': None, 'truth': None},
+        {'role': HELD_OUT, 'dataset': 'held', 'bag': 'gone', 'truth': 'truth'},
+    ]
+    content = {
+        'steps': steps,
+        'folders': {'run': 'run', 'scores': 'scores', 'model': 'model'},
+        'drives': drives,
+    }
+    (folder / 'demo.json').write_text(json.dumps(content))
+    return folder

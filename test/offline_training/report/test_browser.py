@@ -1,0 +1,122 @@
+"""The report in a browser: on a phone, by keyboard, without a request."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offline_training.report.report import write_report
+from offline_training.report.sources import find_sources
+
+PHONE = {'width': 360, 'height': 740}
+
+
+@pytest.fixture(scope='module')
+def browser() -> Iterator[Any]:
+    chromium = shutil.which('chromium') or shutil.which('google-chrome')
+    if chromium is None:
+        pytest.skip('no Chromium on this machine; apt-get install chromium')
+    sync_api = pytest.importorskip('playwright.sync_api')
+    with sync_api.sync_playwright() as playwright:
+        # The sandbox needs rights that containers lack; the page is our own.
+        started = playwright.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def report(demo_folder: Path, tmp_path: Path) -> str:
+    output = tmp_path / 'report.html'
+    write_report(find_sources(demo_folder), output)
+    return output.as_uri()
+
+
+def shown(page: Any) -> list[bool]:
+    return page.locator('.stages').evaluate_all('all => all.map(e => e.checkVisibility())')
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(browser: Any, report: str) -> None:
+    page = browser.new_page(viewport=PHONE)
+    page.goto(report)
+    assert page.evaluate('document.documentElement.scrollWidth') <= PHONE['width']
+    sizes = page.locator('p, td, dd, figcaption').evaluate_all(
+        'all => all.map(e => parseFloat(getComputedStyle(e).fontSize))'
+    )
+    assert min(sizes) >= 12
+    page.close()
+
+
+def test_it_asks_for_nothing_and_says_nothing(browser: Any, report: str) -> None:
+    page = browser.new_page()
+    requests, complaints = [], []
+    page.on('request', lambda request: requests.append(request.url))
+    page.on('console', lambda message: complaints.append(message.text))
+    page.on('pageerror', lambda error: complaints.append(str(error)))
+    page.goto(report)
+    page.wait_for_load_state('networkidle')
+    assert [url for url in requests if not url.startswith('data:')] == [report]
+    assert complaints == []
+    page.close()
+
+
+def test_the_slider_is_reached_and_moved_by_keys(browser: Any, report: str) -> None:
+    page = browser.new_page(viewport=PHONE)
+    page.goto(report)
+    assert shown(page) == [True] + 5 * [False]
+    for _ in range(20):
+        page.keyboard.press('Tab')
+        if page.evaluate('document.activeElement.id') == 'frame':
+            break
+    page.keyboard.press('ArrowRight')
+    page.keyboard.press('ArrowRight')
+    assert shown(page) == [False, False, True, False, False, False]
+    assert '3 of 6' in page.locator('#frame-title').inner_text()
+    page.keyboard.press('End')
+    assert shown(page)[-1]
+    assert 'held out' in page.locator('#frame').get_attribute('aria-valuetext')
+    page.close()
+
+
+def test_every_control_and_scrolling_table_can_have_the_focus(browser: Any, report: str) -> None:
+    page = browser.new_page(viewport=PHONE)
+    page.goto(report)
+    wanted = page.locator('a, input, summary, .scroll').count()
+    reached = set()
+    for _ in range(wanted + 5):
+        page.keyboard.press('Tab')
+        reached.add(
+            page.evaluate(
+                '[...document.querySelectorAll("a, input, summary, .scroll")]'
+                '.indexOf(document.activeElement)'
+            )
+        )
+    assert set(range(wanted)) <= reached
+    page.close()
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_text_stands_out_from_its_ground(browser: Any, report: str, scheme: str) -> None:
+    page = browser.new_page(color_scheme=scheme)
+    page.goto(report)
+    text, ground = (
+        page.evaluate(f'getComputedStyle(document.body).{name}')
+        for name in ('color', 'backgroundColor')
+    )
+    text_light, ground_light = (
+        sum(map(int, colour[4:-1].split(','))) for colour in (text, ground)
+    )
+    assert abs(text_light - ground_light) > 500
+    assert (ground_light > text_light) == (scheme == 'light')
+    page.close()
+
+
+def test_without_script_the_first_frame_is_shown(browser: Any, report: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report)
+    assert page.locator('.stages:visible').count() == 1
+    context.close()
