@@ -64,6 +64,8 @@ setup(
         'openvino': ['openvino>=2024.4'],
         'onnxruntime': ['onnxruntime>=1.18'],
         'tensorrt': ['cuda-python>=12.6.1', 'tensorrt>=10.0'],
+        # A page in the browser to try a model on.
+        'web': ['gradio>=6.0'],
         # Real rclpy and Fast DDS for trying, developing and CI where no ROS is installed.
         'ros': [
             'ros-jazzy-diagnostic-msgs',
@@ -76,6 +78,7 @@ setup(
             'ros-jazzy-sensor-msgs',
             'ros-jazzy-std-srvs',
         ],
+        'docs': ['ipykernel>=6.29', 'mkdocs>=1.6', 'nbclient>=0.10', 'nbformat>=5.10'],
         'lint': ['mypy', 'ruff', 'types-PyYAML'],
         'test': ['hypothesis>=6.80', 'playwright>=1.40', 'pytest>=7.4'],
     },

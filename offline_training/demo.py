@@ -1,26 +1,28 @@
-"""`drive-segment demo`: a drive through all that works, by the commands a person would type."""
+"""`drive-segment demo`: the whole loop, by the commands a person would type."""
 
 from __future__ import annotations
 
-import json
-import os
-import shlex
 import shutil
-import signal
-import subprocess
-import sys
-import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from drive_segment_ros.errors import BagError, DatasetError, DriveSegmentError
+from drive_segment_ros.errors import BagError, DatasetError
+from offline_training.demo_runner import DemoRunner, say
+from offline_training.report.sources import DEMO_FILE, HELD_OUT, LEARNED_FROM
 
-REPORT = 'demo.json'
-# Longest the player waits for the node; discovery with large-message transports takes seconds.
-WAIT_FOR_NODE_S = 20.0
-# Where the player puts the motion that a bag has in /tf.
-ODOMETRY = '/odom'
+# The simulated drives: two towns, small images, so that all is done in minutes on two cores.
+TRAINED_SEED, HELD_OUT_SEED = 1, 2
+TRAINED_S, HELD_OUT_S = 5.0, 2.5
+IMAGE_SIZE = '640x360'
+# Labelled frames the pseudo-classes are named by, after training.
+NAMED_BY = '0:10'
+# Images each network sees while it trains, and their width: 2 to 3 minutes on two cores.
+TRAINED_IMAGES = 800
+NETWORK_WIDTH = 320
+# Longest the player waits for the node; it loads its model first, and discovery takes seconds.
+WAIT_FOR_NODE_S = 30.0
 # What the node may still have in hand when the player's last message is acknowledged.
 SETTLE_S = 2.0
 
@@ -28,129 +30,169 @@ SETTLE_S = 2.0
 def demo(
     output: Path, bag: Path | None = None, program: Sequence[str] = ('drive-segment',)
 ) -> dict[str, Any]:
-    """Inspect and extract a drive, then run it live in two processes over DDS.
+    """Go from a recording to live masks: extract, label, train, export, evaluate, live, report.
 
     Args:
         output: folder for the results; that of an earlier demo is replaced.
-        bag: the drive; None simulates one.
+        bag: the drive; None simulates one, and another to score on. A bag has no truth, so
+            nothing is named or scored then.
         program: how `drive-segment` is started.
 
     Returns:
-        `bag`, `output`, `preview` (paths), `extract` and `live` (what these commands report).
+        `output`, `report` (paths), `extract`, `evaluate`, `watch` and `live` (what these commands
+        report; `evaluate` is None for a bag).
 
     Raises:
         DatasetError: if `output` exists and is not a demo's.
         DriveSegmentError: if a command fails; the message names it.
     """
+    began = time.monotonic()
     _make_folder(output)
-    run = _Runner(program)
+    run = DemoRunner(program, output / DEMO_FILE, _parts(bag))
+    simulated = bag is None
     if bag is None:
-        bag = output / 'simulated_drive'
-        run('Simulate a drive', 'simulate', '-o', bag)
+        bag, held_out = _simulate(run, output)
     calibration = output / 'calibration.yaml'
     found = run('Look into the bag', 'inspect', bag, '--calibration', calibration, '--json')
     topics = _topics(found, bag)
+    sensors = ('--camera', topics['camera'], '--lidar', topics['lidar'], '--json')
     extracted = run(
         'Find objects in each sweep and carry them into the images',
-        *('extract', bag, '-o', output / 'dataset', '--preview', '--json'),
-        *('--camera', topics['camera'], '--lidar', topics['lidar']),
+        *('extract', bag, '-o', output / 'dataset', *sensors),
     )
-    live = _run_live(run, bag, calibration, topics)
-    preview = next(iter(sorted((output / 'dataset').glob('*/preview'))), None)
-    report = {
-        'bag': str(bag),
+    _learn(run, output, extracted['frames'])
+    evaluated = None
+    if simulated:
+        _name(run, output, bag.name)
+    run('One ONNX file', 'export', output / 'run', '-o', output / 'model', '--json')
+    if simulated:
+        evaluated = _evaluate(run, output, held_out, sensors)
+    live, watched = _run_live(run, output, bag, calibration, topics)
+    written = run(
+        'All of it on one page', 'report', output, '-o', output / 'report.html', '--json'
+    )
+    result = {
         'output': str(output),
-        'preview': str(preview),
+        'report': written['report'],
         'extract': extracted,
+        'evaluate': evaluated,
         'live': live,
+        'watch': watched,
     }
-    (output / REPORT).write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
-    _say(f'\nResults are in {output}; the pictures are in {preview}')
-    _say(result_line(report))
-    return report
+    say(f'\n{time.monotonic() - began:.0f} s; the report: {written["report"]}')
+    say(result_line(result))
+    return result
 
 
-def result_line(report: dict[str, Any]) -> str:
+def result_line(result: dict[str, Any]) -> str:
     """Return the demo's outcome in one line."""
-    extracted, live = report['extract'], report['live']
-    line = (
-        f'extracted {extracted["frames"]} of {extracted["images"]} images at '
-        f'{extracted["frames_per_second"]:.1f} frames/s; live {live["frames"]} frames'
-    )
-    if live['frames'] == 0:
-        return f'{line}, dropped {live["dropped"]}'
-    return (
-        f'{line}, {live["latency_median_ms"]:.0f} ms median and '
-        f'{live["latency_p95_ms"]:.0f} ms p95 from arrival to publication'
-    )
-
-
-class _Runner:
-    """Starts `drive-segment` commands, showing each as one would type it."""
-
-    def __init__(self, program: Sequence[str]) -> None:
-        self._program = list(program)
-        # Beside other ROS systems on this machine and network, unseen and undisturbed.
-        self._environment = {
-            'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
-            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-            'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA',
-            **os.environ,
-            # The commands of this very installation first, wherever it is.
-            'PATH': os.pathsep.join((str(Path(sys.executable).parent), os.environ['PATH'])),
-        }
-
-    def __call__(self, what: str, *arguments: object) -> dict[str, Any]:
-        """Run a command to its end and return its JSON, empty if it has none."""
-        with tempfile.TemporaryFile('w+') as answer:
-            process = self.start(what, arguments, answer)
-            status = process.wait()
-            return self.answer(arguments, status, answer)
-
-    def start(self, what: str, arguments: Sequence[object], answer: Any) -> subprocess.Popen[str]:
-        """Start a command; its standard output goes to the file `answer`."""
-        words = [str(argument) for argument in arguments]
-        _say(f'\n# {what}\n$ {shlex.join(["drive-segment", *words])}')
-        return subprocess.Popen(
-            [*self._program, *words], stdout=answer, text=True, env=self._environment
+    extracted, live, scores = result['extract'], result['live'], result['evaluate']
+    parts = [f'{extracted["frames"]} of {extracted["images"]} images extracted']
+    if scores is not None:
+        parts.append(
+            f'held-out drive: {scores["strict"]["miou"]:.1f} mIoU strict, '
+            f'{scores["many_to_one"]["miou"]:.1f} many-to-one, '
+            f'{scores["strict"]["accuracy"]:.1f} % of pixels right'
         )
+    parts.append(f'live {live["frames"]} masks')
+    if live['frames'] == 0:
+        parts.append(f'dropped {live["dropped"]}')
+    else:
+        parts.append(
+            f'{live["latency_median_ms"]:.0f} ms median and {live["latency_p95_ms"]:.0f} ms p95 '
+            'from arrival to publication'
+        )
+    return '; '.join(parts)
 
-    def answer(self, arguments: Sequence[object], status: int, answer: Any) -> dict[str, Any]:
-        """Return what an ended command has written to `answer`, as JSON.
 
-        Raises:
-            DriveSegmentError: if it failed; its own line is already on the terminal.
-        """
-        if status != 0:
-            raise DriveSegmentError(f'demo: `drive-segment {arguments[0]}` failed, see above')
-        answer.seek(0)
-        text = answer.read()
-        if '--json' in arguments:
-            return json.loads(text)
-        _say(text.rstrip())
-        return {}
+def _parts(bag: Path | None) -> dict[str, Any]:
+    """Return what lies where, relative to the demo's folder, for the report."""
+    names = ('run', 'model', 'scores', 'live')
+    learned = {'role': LEARNED_FROM, 'dataset': 'dataset', 'bag': str(bag), 'truth': None}
+    drives = [learned]
+    if bag is None:
+        learned |= {'bag': 'drive', 'truth': 'drive_truth/front/semantic'}
+        drives.append(
+            {
+                'role': HELD_OUT,
+                'dataset': 'held_out_dataset',
+                'bag': 'held_out',
+                'truth': 'held_out_truth/front/semantic',
+            }
+        )
+    else:
+        learned['bag'] = str(bag.resolve())
+    return {'folders': {name: name for name in names}, 'drives': drives}
+
+
+def _simulate(run: DemoRunner, output: Path) -> tuple[Path, Path]:
+    bag, held_out = output / 'drive', output / 'held_out'
+    for title, path, seed, seconds in (
+        ('Simulate a drive to learn from', bag, TRAINED_SEED, TRAINED_S),
+        ('Another town, to score on', held_out, HELD_OUT_SEED, HELD_OUT_S),
+    ):
+        run(
+            title,
+            *('simulate', '-o', path, '--seed', seed),
+            *('--duration', seconds, '--size', IMAGE_SIZE, '--json'),
+        )
+    return bag, held_out
+
+
+def _learn(run: DemoRunner, output: Path, frames: int) -> None:
+    dataset = output / 'dataset'
+    run('Group look-alike objects into pseudo-classes', 'label', dataset, '--json')
+    run(
+        'Teach a network to see them in the image alone',
+        *('train', dataset, '-o', output / 'run', '--epochs', max(TRAINED_IMAGES // frames, 1)),
+        *('--set', f'width={NETWORK_WIDTH}', '--json'),
+    )
+
+
+def _name(run: DemoRunner, output: Path, drive: str) -> None:
+    run(
+        'Name the pseudo-classes after some labelled frames',
+        *('name', output / 'run', '--images', output / 'dataset' / drive / 'image'),
+        *('--ground-truth', output / f'{drive}_truth/front/semantic', '--frames', NAMED_BY),
+        '--json',
+    )
+
+
+def _evaluate(
+    run: DemoRunner, output: Path, held_out: Path, sensors: Sequence[str]
+) -> dict[str, Any]:
+    dataset = output / 'held_out_dataset'
+    run('Extract the held-out drive', 'extract', held_out, '-o', dataset, *sensors)
+    return run(
+        'Score on the held-out drive, in three ways',
+        *('evaluate', output / 'model', dataset / held_out.name / 'image'),
+        *('--ground-truth', output / f'{held_out.name}_truth/front/semantic'),
+        *('-o', output / 'scores', '--json'),
+    )
 
 
 def _run_live(
-    run: _Runner, bag: Path, calibration: Path, topics: dict[str, str]
-) -> dict[str, Any]:
-    """Play the bag to a live node in another process; return the node's summary."""
-    arguments = [
-        *('live', '--calibration', calibration, '--camera', topics['namespace']),
-        *('--remap', f'points:={topics["lidar"]}', '--remap', f'odom:={topics["odometry"]}'),
-        '--json',
-    ]
-    with tempfile.TemporaryFile('w+') as answer:
-        node = run.start('The same live, from topics: a node ...', arguments, answer)
-        try:
-            run('... and the bag on the air', 'play', bag, '--wait', WAIT_FOR_NODE_S)
-            node.wait(SETTLE_S)
-        except subprocess.TimeoutExpired:
-            pass  # as it should be: the node runs until interrupted
-        finally:
-            node.send_signal(signal.SIGINT)
-            status = node.wait()
-        return run.answer(arguments, status, answer)
+    run: DemoRunner, output: Path, bag: Path, calibration: Path, topics: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Play the bag to a node in another process; return the node's and the watcher's summary."""
+    node = run.beside(
+        'The model live, on topics: a node ...',
+        *('live', '--node', 'segmentation', '--model', output / 'model'),
+        *('--calibration', calibration, '--camera', topics['namespace'], '--json'),
+    )
+    overlay = f'{topics["namespace"]}/segmentation/overlay/image_raw/compressed'
+    watcher = run.beside(
+        '... somebody who looks at its masks ...',
+        *('watch', overlay, '-o', output / 'live', '--json'),
+    )
+    with node as live, watcher as watched:
+        run(
+            '... and the bag on the air',
+            *('play', bag, '--wait', WAIT_FOR_NODE_S, '--json'),
+            *('--topic', topics['camera'], '--topic', topics['camera_info']),
+        )
+        time.sleep(SETTLE_S)
+    return live.answer, watched.answer
 
 
 def _topics(inspected: dict[str, Any], bag: Path) -> dict[str, str]:
@@ -159,25 +201,20 @@ def _topics(inspected: dict[str, Any], bag: Path) -> dict[str, str]:
     if not pairs:
         raise BagError(f'{bag}: the demo needs a camera and a LiDAR; see `drive-segment inspect`')
     camera = pairs[0]['camera']
-    recorded = (t['name'] for t in inspected['topics'] if t['type'] == 'nav_msgs/msg/Odometry')
+    info = {item['topic']: item['info_topic'] for item in inspected['cameras']}[camera]
+    if info is None:
+        raise BagError(f'{bag}: the demo needs the camera_info of {camera}; record it')
     return {
         'camera': camera,
+        'camera_info': info,
         'lidar': pairs[0]['lidar'],
-        'odometry': next(recorded, ODOMETRY),
         'namespace': camera.removesuffix('/compressed').rpartition('/')[0],
     }
 
 
 def _make_folder(output: Path) -> None:
     if output.exists() and any(output.iterdir()):
-        if not (output / REPORT).is_file():
+        if not (output / DEMO_FILE).is_file():
             raise DatasetError(f"{output} exists and is no demo's folder; give another with -o")
         shutil.rmtree(output)
     output.mkdir(parents=True, exist_ok=True)
-    # Marks the folder as a demo's from the start: one that was interrupted can be replaced too.
-    (output / REPORT).write_text('{}\n', encoding='utf-8')
-
-
-def _say(text: str) -> None:
-    # Standard output belongs to `--json`.
-    print(text, file=sys.stderr, flush=True)

@@ -26,7 +26,8 @@ EOF
 EOF
     "$work/venv/bin/uv" pip compile --quiet --universal --python-version 3.10 \
         --no-annotate --no-header \
-        --extra train --extra openvino --extra onnxruntime --extra ros --extra lint --extra test \
+        --extra train --extra openvino --extra onnxruntime --extra ros --extra web \
+        --extra docs --extra lint --extra test \
         setup.py "$work/requirements.in" |
         sed -e '/^cuda-/d; /^nvidia-/d; /^triton=/d' \
             -e "s/ and platform_machine == 'x86_64' and sys_platform == 'linux'//" \

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Makes .venv: a Python environment with this package, its dependencies and a real ROS 2 in it.
-# Usage: tools/setup.sh demo|dev     demo: what driving needs. dev: also learning, tests and lint.
+# Usage: tools/setup.sh demo|dev     demo: what driving and learning need. dev: also the web page,
+# the docs, tests and lint.
 # A second run is instant; a change of setup.py, package.xml or constraints.txt installs anew.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 profile=${1:-}
 case "$profile" in
-    demo) extras=ros ;;
-    dev) extras=ros,train,openvino,onnxruntime,lint,test ;;
+    demo) extras=ros,train,openvino ;;
+    dev) extras=ros,train,openvino,onnxruntime,web,docs,lint,test ;;
     *) echo "setup: '$profile' is not a profile; use demo or dev" >&2; exit 2 ;;
 esac
 
@@ -86,7 +87,7 @@ echo "setup: installing the '$profile' packages into .venv; the first time takes
 pip=(.venv/bin/python -m pip --disable-pip-version-check)
 "${pip[@]}" install -qq --constraint constraints.txt setuptools wheel
 # torch by itself and first: a build for this machine that pip is told of is then kept.
-[ "$profile" = demo ] || "${pip[@]}" install -qq --constraint constraints.txt torch
+"${pip[@]}" install -qq --constraint constraints.txt torch
 "${pip[@]}" install -qq --constraint constraints.txt --no-build-isolation --editable ".[$extras]"
 "${pip[@]}" check
 sha256sum "${inputs[@]}" >"$stamp"

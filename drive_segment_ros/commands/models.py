@@ -57,6 +57,23 @@ def paint(
 
 
 @command
+def web(
+    model: Model,
+    host: Annotated[str, typer.Option(help='Address to listen on; default: here only.')] = (
+        '127.0.0.1'
+    ),
+    port: Annotated[int, typer.Option(help='Port to listen on.')] = 7860,
+    open_browser: Annotated[
+        bool, typer.Option('--open', help='Open the page in a browser.')
+    ] = False,
+) -> None:
+    """Serve a page on which a model can be tried on images and videos."""
+    from offline_training.web import serve
+
+    serve(model, host, port, open_browser)
+
+
+@command
 def name(
     model: Model,
     names: Annotated[

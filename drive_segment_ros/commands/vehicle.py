@@ -48,6 +48,25 @@ def live(
 
 
 @command
+def watch(
+    topic: Annotated[str, typer.Argument(help='Such as segmentation/overlay/image_raw.')],
+    output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the images.')],
+    duration: Annotated[
+        float | None, typer.Option(help='Seconds to watch; default: until interrupted.')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the images of a topic to files, without a ROS installation."""
+    from drive_segment_ros.nodes.watcher import watch as watch_topic
+
+    report = watch_topic(topic, output, duration)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+    else:
+        typer.echo(f'{report.images} images of {report.topic} in {report.folder}')
+
+
+@command
 def doctor(as_json: AsJson = False) -> None:
     """Look at this machine: what is missing, what could be faster."""
     from drive_segment_ros.doctor import diagnose
@@ -67,7 +86,7 @@ def demo(
     bag: Annotated[Path | None, typer.Option(help='A bag; default: a simulated drive.')] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go through everything once: extraction, live run, pictures."""
+    """Go through everything once: from a drive to a network, its masks live, and a report."""
     from offline_training.demo import demo as run_demo
 
     report = run_demo(output, bag)

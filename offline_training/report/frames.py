@@ -23,6 +23,7 @@ from offline_training.classes import (
     palette,
 )
 from offline_training.ground_truth import load_ground_truth
+from offline_training.image_sources import read_image
 from offline_training.prediction import Prediction, Predictor, load_predictor
 from offline_training.pseudo_classes import PSEUDO_CLASSES_FOLDER
 from offline_training.report.lidar_view import lidar_views
@@ -32,6 +33,7 @@ from offline_training.segment import draw
 
 WIDTH = 640
 FRAMES_PER_DRIVE = 6
+_LIVE_PICTURES = 4
 # At this quality a picture of 640 px takes 20 to 50 kB.
 _QUALITY = 70
 
@@ -81,6 +83,13 @@ def sample_frames(sources: Sources) -> list[SampleFrame]:
         sample for source in sources.drives for sample in _of_drive(source, networks, sources)
     ]
     return frames or list(_of_cache(sources.run, networks))
+
+
+def live_pictures(folder: Path | None) -> list[str]:
+    """Return some of the pictures a live run has left, in order of time."""
+    files = sorted(folder.iterdir()) if folder else []
+    pictures = (read_image(files[i]) for i in spread(len(files), _LIVE_PICTURES))
+    return [data_uri(_resized(picture)) for picture in pictures]
 
 
 def spread(count: int, wanted: int) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from offline_training.files import write_atomic
 from offline_training.report import facts
-from offline_training.report.frames import sample_frames
+from offline_training.report.frames import live_pictures, sample_frames
 from offline_training.report.markup import (
     Raw,
     bar,
@@ -248,11 +248,17 @@ def _inspection(found: dict[str, Any]) -> str:
 
 
 def _live(sources: Sources) -> str:
-    return ''.join(
+    figures = ''.join(
+        f'<figure><img src="{picture}" alt="Masks over the image" loading="lazy"></figure>'
+        for picture in live_pictures(sources.live)
+    )
+    parts = [f'<div class="gallery">{figures}</div>'] if figures else []
+    parts += [
         f'<h3>{text(step.title)}</h3>{definitions(_flat(step.result))}'
         for step in sources.steps
-        if step.name == 'live'
-    )
+        if step.name in ('live', 'watch', 'play')
+    ]
+    return ''.join(parts)
 
 
 def _steps(sources: Sources) -> str:

@@ -65,6 +65,7 @@ class Sources:
         run: as `train` wrote it.
         model: as `export` wrote it.
         scores: as `evaluate --output` wrote it.
+        live: pictures that `watch` took of the live run.
         steps: of a demo.
     """
 
@@ -73,6 +74,7 @@ class Sources:
     run: Path | None = None
     model: Path | None = None
     scores: Path | None = None
+    live: Path | None = None
     steps: list[Step] = dataclasses.field(default_factory=list)
 
     @property
@@ -140,10 +142,8 @@ def _demo(path: Path) -> Sources:
     return Sources(
         path.resolve().name,
         drives,
-        there.get('run'),
-        there.get('model'),
-        there.get('scores'),
-        steps,
+        steps=steps,
+        **{name: there.get(name) for name in ('run', 'model', 'scores', 'live')},
     )
 
 

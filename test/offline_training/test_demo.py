@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from drive_segment_ros.errors import BagError, DatasetError, DriveSegmentError
 from offline_training import demo as demo_module
 from offline_training.demo import demo, result_line
+from offline_training.report.sources import find_sources
 
 # Stands in for `drive-segment`: answers as it does, and notes what it was asked.
 PROGRAM = """#!{python}
@@ -22,39 +24,43 @@ with (here / 'asked').open('a') as log:
 command = sys.argv[1]
 if command == (here / 'fails').read_text():
     sys.exit('drive-segment: error: as told')
-if command == 'live':
+if command in ('live', 'watch'):
     signal.signal(signal.SIGINT, lambda *_: None)
-    (here / 'ready').touch()
+    (here / f'{{command}} is ready').touch()
     signal.pause()
 if command == 'play':
     import time
-    while not (here / 'ready').exists():
+    while not all((here / f'{{name}} is ready').exists() for name in ('live', 'watch')):
         time.sleep(0.01)
-if command == 'extract':
-    output = pathlib.Path(sys.argv[sys.argv.index('-o') + 1])
-    (output / 'drive' / 'preview').mkdir(parents=True)
-if '--json' in sys.argv:
-    print((here / command).read_text())
+print((here / command).read_text() if (here / command).exists() else '{{}}')
 """
 
 PAIR = {'camera': '/cam/image_raw/compressed', 'lidar': '/points', 'transform': True}
+CAMERA = {'topic': PAIR['camera'], 'info_topic': '/cam/camera_info'}
+BLIND = {**PAIR, 'camera': '/blind/image_raw', 'transform': False}
 EXTRACTED = {'frames': 9, 'images': 10, 'frames_per_second': 12.5, 'dropped': {}}
 LIVE = {'frames': 9, 'dropped': {}, 'latency_median_ms': 41.7, 'latency_p95_ms': 58.2}
+SCORES = {'strict': {'miou': 21.3, 'accuracy': 80.0}, 'many_to_one': {'miou': 31.2}}
+ALL = [
+    *('simulate', 'simulate', 'inspect', 'extract', 'label', 'train', 'name', 'export'),
+    *('extract', 'evaluate', 'live', 'watch', 'play', 'report'),
+]
 
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(demo_module, 'SETTLE_S', 0.1)
+    monkeypatch.setattr(demo_module, 'SETTLE_S', 0.0)
     folder = tmp_path / 'program'
     folder.mkdir()
     path = folder / 'drive-segment'
     path.write_text(PROGRAM.format(python=sys.executable))
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     (folder / 'fails').write_text('nothing')
-    blind = {**PAIR, 'camera': '/blind/image_raw', 'transform': False}
-    (folder / 'inspect').write_text(json.dumps({'pairs': [blind, PAIR], 'topics': []}))
-    (folder / 'extract').write_text(json.dumps(EXTRACTED))
-    (folder / 'live').write_text(json.dumps(LIVE))
+    found = {'pairs': [BLIND, PAIR], 'cameras': [CAMERA], 'topics': []}
+    answers = {'inspect': found, 'extract': EXTRACTED, 'live': LIVE, 'evaluate': SCORES}
+    answers['report'] = {'report': 'report.html'}
+    for command, answer in answers.items():
+        (folder / command).write_text(json.dumps(answer))
     return path
 
 
@@ -62,47 +68,75 @@ def asked(program: Path) -> list[list[str]]:
     return [json.loads(line) for line in (program.parent / 'asked').read_text().splitlines()]
 
 
-def test_runs_the_commands_on_the_pair_that_has_a_transform(program: Path, tmp_path: Path) -> None:
-    report = demo(tmp_path / 'out', tmp_path / 'bag', [str(program)])
+def test_without_a_bag_the_whole_loop_is_run_on_simulated_drives(
+    program: Path, tmp_path: Path
+) -> None:
+    result = demo(tmp_path / 'out', None, [str(program)])
+    # The node and the one who watches it start at the same time.
+    assert sorted(words[0] for words in asked(program)) == sorted(ALL)
+    assert [words[0] for words in asked(program)][:10] == ALL[:10]
+    learned, held_out = (words for words in asked(program) if words[0] == 'simulate')
+    assert learned[learned.index('--seed') + 1] != held_out[held_out.index('--seed') + 1]
+    assert (result['live'], result['evaluate']) == (LIVE, SCORES)
+    assert result['report'] == 'report.html'
+
+
+def test_nothing_learns_from_truth_or_from_the_held_out_drive(
+    program: Path, tmp_path: Path
+) -> None:
+    demo(tmp_path / 'out', None, [str(program)])
+    for words in asked(program):
+        if words[0] in ('label', 'train'):
+            assert words[1] == str(tmp_path / 'out/dataset')
+            given = ' '.join(words).replace(str(tmp_path), '')
+            assert 'truth' not in given
+            assert 'held_out' not in given
+
+
+def test_a_bag_has_no_truth_so_nothing_is_named_or_scored(program: Path, tmp_path: Path) -> None:
+    result = demo(tmp_path / 'out', tmp_path / 'bag', [str(program)])
     commands = {words[0]: words for words in asked(program)}
-    assert sorted(commands) == ['extract', 'inspect', 'live', 'play']
+    assert not {'simulate', 'name', 'evaluate'} & set(commands)
+    assert result['evaluate'] is None
     assert '/cam/image_raw/compressed' in commands['extract']
     assert '/cam' in commands['live']
-    assert {'points:=/points', 'odom:=/odom'} <= set(commands['live'])
-    assert report['extract'] == EXTRACTED
-    assert report['live'] == LIVE
-    assert Path(report['preview']).is_dir()
-    assert json.loads((tmp_path / 'out' / 'demo.json').read_text()) == report
+    assert {'/cam/image_raw/compressed', '/cam/camera_info'} <= set(commands['play'])
+    assert commands['watch'][1] == '/cam/segmentation/overlay/image_raw/compressed'
 
 
-def test_recorded_odometry_is_used(program: Path, tmp_path: Path) -> None:
-    topics = [{'name': '/wheels', 'type': 'nav_msgs/msg/Odometry'}]
-    (program.parent / 'inspect').write_text(json.dumps({'pairs': [PAIR], 'topics': topics}))
-    demo(tmp_path / 'out', tmp_path / 'bag', [str(program)])
-    assert any('odom:=/wheels' in words for words in asked(program))
+def test_every_step_is_noted_as_it_was_typed(program: Path, tmp_path: Path) -> None:
+    demo(tmp_path / 'out', None, [str(program)])
+    sources = find_sources(tmp_path / 'out')
+    assert sorted(step.name for step in sources.steps) == sorted(ALL)
+    commands = [step.command for step in sources.steps]
+    assert sorted(commands) == sorted(shlex.join(['drive-segment', *w]) for w in asked(program))
+    assert next(step.result for step in sources.steps if step.name == 'live') == LIVE
 
 
-def test_without_a_bag_one_is_simulated(program: Path, tmp_path: Path) -> None:
-    report = demo(tmp_path / 'out', None, [str(program)])
-    first, second, *_ = asked(program)
-    assert first == ['simulate', '-o', report['bag']]
-    assert second[:2] == ['inspect', report['bag']]
-
-
-@pytest.mark.parametrize('command', ['inspect', 'extract', 'live', 'play'])
+@pytest.mark.parametrize(
+    'command', ['inspect', 'extract', 'train', 'evaluate', 'live', 'play', 'report']
+)
 def test_a_command_that_fails_ends_the_demo_by_name(
     command: str, program: Path, tmp_path: Path
 ) -> None:
     (program.parent / 'fails').write_text(command)
-    if command == 'live':  # the stand-in's player would wait for it
-        (program.parent / 'ready').touch()
+    (program.parent / 'live is ready').touch()  # the stand-in's player would wait for it
     with pytest.raises(DriveSegmentError, match=f'drive-segment {command}` failed'):
-        demo(tmp_path / 'out', tmp_path / 'bag', [str(program)])
+        demo(tmp_path / 'out', None, [str(program)])
 
 
-def test_a_bag_without_camera_or_lidar(program: Path, tmp_path: Path) -> None:
-    (program.parent / 'inspect').write_text(json.dumps({'pairs': []}))
-    with pytest.raises(BagError, match='needs a camera and a LiDAR'):
+@pytest.mark.parametrize(
+    ('found', 'message'),
+    [
+        ({'pairs': []}, 'needs a camera and a LiDAR'),
+        ({'pairs': [PAIR], 'cameras': [{**CAMERA, 'info_topic': None}]}, 'camera_info'),
+    ],
+)
+def test_a_bag_that_lacks_a_sensor(
+    found: dict, message: str, program: Path, tmp_path: Path
+) -> None:
+    (program.parent / 'inspect').write_text(json.dumps(found))
+    with pytest.raises(BagError, match=message):
         demo(tmp_path / 'out', tmp_path / 'bag', [str(program)])
 
 
@@ -110,7 +144,6 @@ def test_replaces_an_earlier_demo_and_nothing_else(program: Path, tmp_path: Path
     output = tmp_path / 'out'
     demo(output, tmp_path / 'bag', [str(program)])
     (output / 'left_over').touch()
-    (program.parent / 'ready').unlink()
     demo(output, tmp_path / 'bag', [str(program)])
     assert not (output / 'left_over').exists()
 
@@ -122,7 +155,11 @@ def test_replaces_an_earlier_demo_and_nothing_else(program: Path, tmp_path: Path
     assert (precious / 'thesis.tex').exists()
 
 
-def test_result_line_says_why_there_is_nothing() -> None:
+def test_result_line_says_what_came_of_it() -> None:
+    result = {'extract': EXTRACTED, 'evaluate': SCORES, 'live': LIVE}
+    line = result_line(result)
+    assert '9 of 10 images' in line
+    assert '21.3 mIoU strict, 31.2 many-to-one' in line
+    assert '42 ms median' in line
     nothing = {**LIVE, 'frames': 0, 'dropped': {'no_pair': 9}, 'latency_median_ms': None}
-    assert 'no_pair' in result_line({'extract': EXTRACTED, 'live': nothing})
-    assert '42 ms median' in result_line({'extract': EXTRACTED, 'live': LIVE})
+    assert 'no_pair' in result_line({**result, 'evaluate': None, 'live': nothing})

@@ -1,4 +1,4 @@
-"""A small demo's folder: painted frames, a network that never learned, made-up scores."""
+"""A small demo's folder: painted frames, a run that never learned, made-up scores."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from drive_segment_ros.dataset.frame import Frame, encode_png
 from drive_segment_ros.dataset.writer import DriveWriter
-from offline_training.checkpoints import CHECKPOINT_FILE, MODEL_FILE, save_model
 from offline_training.classes import ClassName, save_classes
 from offline_training.files import write_json, write_png
-from offline_training.networks.segmenter import Segmenter, configuration
 from offline_training.report.sources import HELD_OUT, LEARNED_FROM
 
 HEIGHT, WIDTH = 48, 64
@@ -78,22 +75,6 @@ def write_dataset(dataset: Path, labelled: bool) -> None:
         save_classes(folder / 'classes.yaml', CLASSES)
         for number in range(2):
             write_png(folder / f'gallery/class_{number:02d}.png', np.zeros((30, 40, 3), np.uint8))
-
-
-@pytest.fixture(scope='session')
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with teacher and student, never trained; its cache holds two images."""
-    run = tmp_path_factory.mktemp('runs') / 'run'
-    network = Segmenter(configuration('tiny', 2, HEIGHT, WIDTH))
-    for stage in ('teacher', 'student'):
-        save_model(run / stage / MODEL_FILE, network, {'stage': stage})
-        losses = np.linspace(3.0, 1.0, 500)
-        safetensors.numpy.save_file({'losses': losses}, run / stage / CHECKPOINT_FILE)
-    write_json(run / 'run.json', {'parameters': {'training.epochs': 7}})
-    save_classes(run / 'classes.yaml', CLASSES)
-    (run / 'cache/images').mkdir(parents=True)
-    np.save(run / 'cache/images/images.npy', np.zeros((2, HEIGHT, WIDTH, 3), np.uint8))
-    return run
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +11,6 @@ from offline_training.report.report import write_report
 from offline_training.report.sources import find_sources
 
 PHONE = {'width': 360, 'height': 740}
-
-
-@pytest.fixture(scope='module')
-def browser() -> Iterator[Any]:
-    chromium = shutil.which('chromium') or shutil.which('google-chrome')
-    if chromium is None:
-        pytest.skip('no Chromium on this machine; apt-get install chromium')
-    sync_api = pytest.importorskip('playwright.sync_api')
-    with sync_api.sync_playwright() as playwright:
-        # The sandbox needs rights that containers lack; the page is our own.
-        started = playwright.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
-        yield started
-        started.close()
 
 
 @pytest.fixture

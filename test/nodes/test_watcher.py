@@ -1,0 +1,99 @@
+"""The watcher: a topic's images as files, whatever they are published as."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
+
+from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
+
+from drive_segment_ros.errors import DatasetError  # noqa: E402
+from drive_segment_ros.nodes.watcher import watch  # noqa: E402
+
+LIMIT_S = 20.0
+PIXELS = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
+
+
+def raw() -> Any:
+    message = Image(height=48, width=64, encoding='mono8', step=64, data=PIXELS.tobytes())
+    message.header.stamp.sec = 7
+    return message
+
+
+def compressed(data: bytes) -> Any:
+    message = CompressedImage(format='jpeg', data=data)
+    message.header.stamp.nanosec = 9
+    return message
+
+
+def published_until(topic: str, message: Any, watching: Callable[[threading.Event], Any]) -> Any:
+    """Publish a message again and again while something watches, until it has ended."""
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    node = rclpy.create_node('camera', context=context)
+    publisher = node.create_publisher(type(message), topic, 10)
+    stop = threading.Event()
+    results: list[Any] = []
+    watcher = threading.Thread(target=lambda: results.append(watching(stop)))
+    watcher.start()
+    deadline = time.monotonic() + LIMIT_S
+    sent = 0
+    while watcher.is_alive() and sent < 3 and time.monotonic() < deadline:
+        sent += publisher.get_subscription_count()
+        publisher.publish(message)
+        time.sleep(0.1)
+    stop.set()
+    watcher.join(LIMIT_S)
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+    return results[0]
+
+
+def test_raw_images_become_png_without_loss(ros_domain: int, tmp_path: Path) -> None:
+    report = published_until(
+        '/mask', raw(), lambda stop: watch('/mask', tmp_path / 'out', LIMIT_S, stop)
+    )
+    assert report.images > 0
+    written = cv2.imread(str(tmp_path / 'out/7000000000.png'), cv2.IMREAD_UNCHANGED)
+    assert (written == PIXELS[..., None]).all()
+
+
+def test_compressed_images_are_kept_and_broken_ones_counted(
+    ros_domain: int, tmp_path: Path
+) -> None:
+    data = cv2.imencode('.jpg', PIXELS)[1].tobytes()
+    topic = '/mask/compressed'
+    report = published_until(
+        topic, compressed(data), lambda stop: watch(topic, tmp_path, LIMIT_S, stop)
+    )
+    assert (tmp_path / '9.jpg').read_bytes() == data
+    assert report.unreadable == 0
+    broken = published_until(
+        topic, compressed(b'no image'), lambda stop: watch(topic, tmp_path, LIMIT_S, stop)
+    )
+    assert (broken.images, broken.unreadable > 0) == (0, True)
+
+
+def test_nothing_published_ends_in_time(ros_domain: int, tmp_path: Path) -> None:
+    assert watch('/silence', tmp_path / 'out', 0.2).images == 0
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_folder_that_cannot_be_written(ros_domain: int, tmp_path: Path) -> None:
+    (tmp_path / 'file').touch()
+
+    def watching(stop: threading.Event) -> str:
+        with pytest.raises(DatasetError, match='cannot write') as error:
+            watch('/mask', tmp_path / 'file', LIMIT_S, stop)
+        return str(error.value)
+
+    assert '7000000000.png' in published_until('/mask', raw(), watching)

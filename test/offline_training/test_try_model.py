@@ -1,0 +1,55 @@
+"""A model tried on images and videos: two ways of colouring, and what is in the image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from drive_segment_ros.errors import ImageError
+from offline_training.classes import ClassName
+from offline_training.prediction import Prediction
+from offline_training.try_model import ModelTrial, _shares
+
+
+def test_an_image_comes_back_in_both_colourings(run_folder: Path) -> None:
+    trial = ModelTrial(run_folder)
+    image = np.random.default_rng(0).integers(0, 255, (90, 120, 3)).astype(np.uint8)
+    seen = trial.image(image)
+    assert trial.named
+    assert seen.pseudo.shape == seen.named.shape == image.shape
+    # The same pixels are painted, in other colours.
+    assert (seen.pseudo != seen.named).any()
+    assert sum(item.share for item in seen.classes) == pytest.approx(1.0)
+    assert {item.name for item in seen.classes} <= {'road', 'car <b>'}
+
+
+def test_pseudo_classes_of_one_name_are_counted_together() -> None:
+    names = [ClassName('car', (1, 2, 3)), ClassName('sky', (4, 5, 6)), ClassName('car', (1, 2, 3))]
+    label = np.array([[0, 2, 2, 1]], np.uint8)
+    car, sky = _shares(Prediction(label, label), names)
+    assert (car.name, car.share, car.numbers) == ('car', 0.75, [0, 2])
+    assert (sky.name, sky.share, sky.numbers) == ('sky', 0.25, [1])
+
+
+def test_a_video_comes_back_with_as_many_frames_at_its_rate(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / 'drive.avi'
+    writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*'MJPG'), 5.0, (64, 48))
+    for value in range(4):
+        writer.write(np.full((48, 64, 3), 60 * value, np.uint8))
+    writer.release()
+    for path in ModelTrial(run_folder).video(source, tmp_path):
+        video = cv2.VideoCapture(str(path))
+        frames = [image.shape for good, image in (video.read() for _ in range(9)) if good]
+        assert frames == 4 * [(48, 64, 3)]
+        assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(5.0)
+
+
+def test_what_is_no_video_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / 'notes.mp4').write_text('no video')
+    with pytest.raises(ImageError, match=r'notes\.mp4 is no video'):
+        ModelTrial(run_folder).video(tmp_path / 'notes.mp4', tmp_path)
