@@ -62,9 +62,10 @@ libgomp.so.1 libgomp1
 libX11.so.6 libx11-6
 EOF
 
+root=()
+[ "$(id -u)" = 0 ] || root=(sudo -n)
+
 if [ ${#missing[@]} -gt 0 ]; then
-    root=()
-    [ "$(id -u)" = 0 ] || root=(sudo -n)
     command -v apt-get >/dev/null ||
         die "this needs the equivalents of the Debian packages: ${missing[*]}"
     "${root[@]}" true 2>/dev/null ||
@@ -75,6 +76,14 @@ if [ ${#missing[@]} -gt 0 ]; then
         apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
     python=$(find_python)
     [ -n "$python" ] || die 'no Python 3.10 to 3.14 found; install one, or name it: make PYTHON=...'
+fi
+
+# Tests look at pages in a browser; without one they skip and say so.
+if [ "$profile" = dev ] && ! command -v chromium google-chrome >/dev/null; then
+    echo 'setup: installing chromium'
+    { "${root[@]}" apt-get update -qq && "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends chromium; } >/dev/null 2>&1 ||
+        echo 'setup: chromium could not be installed; tests in a browser will be skipped'
 fi
 
 # An environment whose interpreter has gone, or is another one than asked for, is made anew.
