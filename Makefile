@@ -10,12 +10,13 @@ OUT ?= demo_output
 FRAME ?= 40
 BENCHMARKS ?= lidar superpixels extract io recorder node inference segments
 
-.PHONY: help demo test lint bench soak picture clean
+.PHONY: help demo test lint docs bench soak picture clean
 
 help:
-	@echo 'make demo [BAG=path]  extract, play and label a drive live; without BAG a simulated one'
+	@echo 'make demo [BAG=path]  from a drive to live masks and a report; without BAG a simulated one'
 	@echo 'make test [ARGS=...]  the whole test suite; ARGS go to pytest'
 	@echo 'make lint             ruff and mypy'
+	@echo 'make docs             the docs site, in site/'
 	@echo 'make bench            time the stages on this machine [BENCHMARKS="$(BENCHMARKS)"]'
 	@echo 'make soak             10,000 images through the segmentation node: does its memory grow?'
 	@echo 'make picture MODEL=path BAG=path [FRAME=n]  the masks of the README'
@@ -36,6 +37,10 @@ lint:
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 
+docs:
+	@tools/setup.sh dev
+	$(RUN)/mkdocs build --strict --quiet
+
 bench:
 	@tools/setup.sh dev
 	@set -e; for suite in $(BENCHMARKS); do $(RUN)/drive-segment bench $$suite; done
@@ -49,5 +54,5 @@ picture:
 	@$(RUN)/drive-segment paint '$(MODEL)' '$(BAG)' -o docs/images/masks.jpg --frame $(FRAME)
 
 clean:
-	rm -rf .venv build install log dist demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build install log dist site demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,7 +19,7 @@ IMAGE_SIZE = '640x360'
 # Labelled frames the pseudo-classes are named by, after training.
 NAMED_BY = '0:10'
 # Images each network sees while it trains, and their width: 2 to 3 minutes on two cores.
-TRAINED_IMAGES = 800
+TRAINED_IMAGES = 600
 NETWORK_WIDTH = 320
 # Longest the player waits for the node; it loads its model first, and discovery takes seconds.
 WAIT_FOR_NODE_S = 30.0

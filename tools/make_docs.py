@@ -1,0 +1,201 @@
+"""Write the pages of the docs that come from the code: parameters, topics, pictures of a demo.
+
+python tools/make_docs.py             docs/parameters.md and docs/topics.md
+python tools/make_docs.py demo_output the pictures in docs/images as well, from that demo
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.parameters import ParameterInfo, describe
+
+DOCS = Path(__file__).resolve().parent.parent / 'docs'
+GENERATED = '<!-- Written by tools/make_docs.py; do not edit. -->\n'
+# Title, what sets them, and where they are declared.
+PARAMETERS = (
+    (
+        'proposals_node',
+        'config/proposals.yaml',
+        'drive_segment_ros.nodes.frame_node.FrameNodeParameters',
+    ),
+    (
+        'segmentation_node',
+        'config/segmentation.yaml',
+        'drive_segment_ros.nodes.segmentation_node.SegmentationParameters',
+    ),
+    (
+        'extract',
+        '`--params FILE`, `--set NAME=VALUE`',
+        'offline_training.extract.ExtractParameters',
+    ),
+    (
+        'label',
+        '`--params FILE`, `--set NAME=VALUE`',
+        'offline_training.pseudo_classes.LabelParameters',
+    ),
+    ('train', '`--params FILE`, `--set NAME=VALUE`', 'offline_training.train.TrainParameters'),
+    (
+        'simulate',
+        '`--params FILE`, `--set NAME=VALUE`',
+        'offline_training.simulator.SimulatorParameters',
+    ),
+)
+INPUTS = {
+    'image_raw': ('sensor_msgs/Image', 'the camera, raw or rectified'),
+    'image_raw/compressed': (
+        'sensor_msgs/CompressedImage',
+        'the same, JPEG or PNG; taken where both are published',
+    ),
+    'camera_info': ('sensor_msgs/CameraInfo', 'its calibration'),
+    'points': ('sensor_msgs/PointCloud2', 'any with x, y, z; times and beams if there'),
+    'odom': ('nav_msgs/Odometry', "the vehicle's motion, where not from /tf"),
+    '/tf, /tf_static': ('tf2_msgs/TFMessage', 'motion and extrinsics, where installed'),
+}
+# Every topic that is published needs a line here.
+OUTPUTS = {
+    'proposals/points': 'the sweep, coloured by segment',
+    'proposals/image_raw': 'the image with its segments',
+    'proposals/image_raw/compressed': 'the same as JPEG',
+    'segmentation/label/image_raw': 'mono8, pseudo-class of each pixel, 255 is unknown',
+    'segmentation/label/camera_info': "the camera's calibration at the mask's size",
+    'segmentation/label/label_info': 'what the labels mean, latched',
+    'segmentation/color/image_raw': 'the mask in the colours of the classes',
+    'segmentation/overlay/image_raw': 'the mask over the image',
+    'segmentation/overlay/image_raw/compressed': 'the same as JPEG',
+    'segmentation/overlay/camera_info': "the camera's calibration at the overlay's size",
+    'segmentation/confidence/image_raw': 'mono8, 255 is certain',
+    'segmentation/points': 'the sweep with colour, label and confidence of each point',
+    '/diagnostics': 'rates, offsets, drops and their reasons',
+}
+PICTURES = {
+    'Image': 'image',
+    'LiDAR in the image': 'lidar',
+    'Proposals': 'proposals_640',
+    'Pseudo-labels': 'pseudo_labels',
+    'Teacher': 'teacher',
+    'Student': 'student',
+    'Truth': 'truth',
+}
+
+
+def parameters_page() -> str:
+    """Return docs/parameters.md."""
+    parts = [
+        f'{GENERATED}# Parameters\n\nEach is declared once, in a dataclass; the files in '
+        '`config/`, the command line and this page are made from it.\n'
+    ]
+    for title, set_by, name in PARAMETERS:
+        module, _, cls = name.rpartition('.')
+        parts.append(f'\n## {title}\n\nSet by {set_by}.\n')
+        parts.append('\n| parameter | default | meaning |\n|---|---|---|\n')
+        parts += [_line(info) for info in describe(getattr(importlib.import_module(module), cls))]
+    return ''.join(parts)
+
+
+def _line(info: ParameterInfo) -> str:
+    facts = [
+        f'{word} {value:g}'
+        for word, value in (('at least', info.minimum), ('at most', info.maximum))
+        if value is not None
+    ]
+    facts += [' or '.join(f'`{choice}`' for choice in info.choices)] if info.choices else []
+    facts += ['may change while running'] if info.dynamic else []
+    note = f' ({"; ".join(facts)})' if facts else ''
+    meaning = info.help[:1].upper() + info.help[1:].rstrip('.')
+    unit = f' {info.unit}' if info.unit else ''
+    return f'| `{info.name}` | `{info.default!r}`{unit} | {_cell(meaning + note)} |\n'
+
+
+def _cell(text: str) -> str:
+    return text.replace('|', '\\|')
+
+
+def topics_page() -> str:
+    """Return docs/topics.md; asks the nodes what they publish, so it needs rclpy."""
+    parts = [
+        f"{GENERATED}# Topics\n\nRelative to the camera's namespace, all remappable. What nobody "
+        'subscribes to is not made.\n\n## In\n\n| topic | type | |\n|---|---|---|\n'
+    ]
+    parts += [f'| `{topic}` | {kind} | {text} |\n' for topic, (kind, text) in INPUTS.items()]
+    for node, topics in published().items():
+        parts.append(f'\n## Out of `{node}`\n\n| topic | type | |\n|---|---|---|\n')
+        parts += [f'| `{t}` | {kind} | {OUTPUTS[t]} |\n' for t, kind in sorted(topics.items())]
+    return ''.join(parts)
+
+
+def published() -> dict[str, dict[str, str]]:
+    """Return what each node publishes: topic and type."""
+    import rclpy
+
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    from drive_segment_ros.nodes.lifecycle import ManagedNode
+    from drive_segment_ros.nodes.mask_outputs import LABEL_INFO_TOPIC, MaskOutputs
+    from drive_segment_ros.nodes.painted_cloud import POINTS_TOPIC
+    from drive_segment_ros.nodes.proposals_node import ProposalsNode
+
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    try:
+        proposals = ProposalsNode(context=context)
+        proposals.trigger_configure()
+        # The segmentation node by its parts: by itself it would want a model first.
+        segmentation = ManagedNode('segmentation_node', context=context)
+        MaskOutputs(segmentation, False)
+        found = {
+            'proposals_node': _topics_of(proposals),
+            'segmentation_node': {
+                **_topics_of(segmentation),
+                POINTS_TOPIC: 'sensor_msgs/PointCloud2',
+                # Of which of the two depends on what is installed.
+                LABEL_INFO_TOPIC: 'vision_msgs/LabelInfo, else std_msgs/String (JSON)',
+            },
+        }
+        for node in (proposals, segmentation):
+            node.destroy_node()
+    finally:
+        rclpy.shutdown(context=context)
+    return found
+
+
+def _topics_of(node: Any) -> dict[str, str]:
+    own = {}
+    for publisher in node.publishers:
+        topic = publisher.topic_name
+        if topic.startswith(('/rosout', '/parameter_events')) or topic.endswith('_event'):
+            continue
+        package = publisher.msg_type.__module__.split('.')[0]
+        name = topic if topic == '/diagnostics' else topic.lstrip('/')
+        own[name] = f'{package}/{publisher.msg_type.__name__}'
+    return own
+
+
+def write_pictures(demo: Path) -> None:
+    """Write the stages of a demo's middle frame, and its masks live."""
+    from offline_training.report.frames import live_pictures, sample_frames
+    from offline_training.report.sources import find_sources
+
+    sources = find_sources(demo)
+    frame = sample_frames(sources)[2]
+    pictures = {PICTURES[stage.name]: stage.picture for stage in frame.stages}
+    pictures['live'] = live_pictures(sources.live)[2]
+    for name, uri in pictures.items():
+        data = base64.b64decode(uri.partition(',')[2])
+        (DOCS / 'images' / f'{name}.webp').write_bytes(data)
+
+
+def main() -> None:
+    """Write the pages, and the pictures where a demo is given."""
+    for name, page in (('parameters', parameters_page), ('topics', topics_page)):
+        (DOCS / f'{name}.md').write_text(page(), encoding='utf-8')
+    for demo in sys.argv[1:]:
+        write_pictures(Path(demo))
+
+
+if __name__ == '__main__':
+    main()
