@@ -1,0 +1,44 @@
+"""The LiDAR's points in the report's pictures: where the simulator's truth says they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.parameters import from_flat
+from offline_training.extract import ExtractOptions, ExtractParameters, extract
+from offline_training.report.lidar_view import distance_colours, lidar_views
+from offline_training.simulator import SimulatorParameters, simulate
+
+WIDTH = 320
+PARAMETERS = {
+    'seed': 4,
+    'duration_s': 0.8,
+    'lidar.model': 'vlp32',
+    'camera.width': WIDTH,
+    'camera.height': 180,
+}
+
+
+def test_points_have_the_colour_of_the_true_distance(tmp_path: Path) -> None:
+    summary = simulate(tmp_path / 'drive', from_flat(SimulatorParameters, PARAMETERS))
+    bag = Path(summary.bag)
+    extract([bag], tmp_path / 'data', ExtractParameters(), ExtractOptions(workers=1))
+    (drive,) = Dataset(tmp_path / 'data').drives
+    chosen = drive.frames[2:4]
+    views = lidar_views(bag, drive, chosen, WIDTH)
+    assert set(views) == {frame.stamp_ns for frame in chosen}
+    for frame in chosen:
+        view = views[frame.stamp_ns].astype(int)
+        file = Path(summary.truth) / f'front/distance/{frame.stamp_ns}.png'
+        distance = cv2.imread(str(file), cv2.IMREAD_UNCHANGED) / 256.0
+        painted = np.abs(view - frame.image().astype(int)).max(axis=2) > 60
+        painted &= distance > 0
+        assert painted.sum() > 1000
+        expected = distance_colours(distance[painted]).astype(int)
+        # A dot covers its neighbours too, and distance is along the ray.
+        alike = np.abs(view[painted] - expected).max(axis=1) < 80
+        assert alike.mean() > 0.75
