@@ -50,13 +50,9 @@ def serve(model: Path, host: str, port: int, open_browser: bool) -> None:
 
 
 def look() -> dict[str, Any]:
-    """Return how the page looks, for `launch`: with the fonts of the machine it is seen on."""
-    gradio = _gradio()
-    theme = gradio.themes.Default(
-        font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace']
-    )
+    """Return how the page is shown, for `launch`."""
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-    return {'theme': theme, 'head': policy, 'footer_links': []}
+    return {'head': policy, 'footer_links': []}
 
 
 def make_page(trial: ModelTrial) -> Any:
@@ -88,16 +84,22 @@ def make_page(trial: ModelTrial) -> Any:
             image = gradio.Image(label='Image', sources=['upload', 'clipboard'], type='numpy')
             button = gradio.Button('Segment', variant='primary')
             with gradio.Row():
-                pseudo = gradio.Image(label='Pseudo-classes', interactive=False)
-                named = gradio.Image(label='Named classes', interactive=False)
+                # Without Gradio's own button, which shares on a server of its makers.
+                buttons = ['download', 'fullscreen']
+                pseudo = gradio.Image(label='Pseudo-classes', interactive=False, buttons=buttons)
+                named = gradio.Image(label='Named classes', interactive=False, buttons=buttons)
             classes = gradio.HTML(label='Classes')
             button.click(segment_image, image, [pseudo, named, classes], api_name='image')
         with gradio.Tab('Video'):
             video = gradio.Video(label='Video', sources=['upload'])
             start = gradio.Button('Segment', variant='primary')
             with gradio.Row():
-                pseudo_video = gradio.Video(label='Pseudo-classes', interactive=False)
-                named_video = gradio.Video(label='Named classes', interactive=False)
+                pseudo_video = gradio.Video(
+                    label='Pseudo-classes', interactive=False, buttons=['download']
+                )
+                named_video = gradio.Video(
+                    label='Named classes', interactive=False, buttons=['download']
+                )
             start.click(segment_video, video, [pseudo_video, named_video], api_name='video')
     return page
 

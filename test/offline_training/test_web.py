@@ -17,6 +17,13 @@ from offline_training.web import legend, look, make_page, serve
 
 pytest.importorskip('gradio', reason="Gradio is not installed; pip install '.[web]'")
 
+# What the page's policy must not let happen, whatever its own scripts do.
+ASK_ANOTHER = """() => new Promise(answer => {
+    document.addEventListener('securitypolicyviolation', () => answer('refused'));
+    fetch('http://127.0.0.2:9/').then(() => answer('asked'), () => {});
+    setTimeout(() => answer('asked'), 2000);
+})"""
+
 
 @pytest.fixture(scope='module')
 def address(run_folder: Path) -> Iterator[str]:
@@ -57,6 +64,7 @@ def test_an_image_in_a_browser_and_no_request_to_others(
     page.get_by_role('button', name='Segment').first.click()
     page.get_by_text('pseudo-classes', exact=True).wait_for()
     page.wait_for_load_state('networkidle')
+    assert page.evaluate(ASK_ANOTHER) == 'refused'
     own = (address, address.replace('http', 'ws'), 'data:', 'blob:')
     assert [url for url in requests if not url.startswith(own)] == []
     page.close()
