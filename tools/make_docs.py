@@ -27,7 +27,12 @@ PARAMETERS = (
     (
         'segmentation_node',
         'config/segmentation.yaml',
-        'drive_segment_ros.nodes.segmentation_node.SegmentationParameters',
+        'drive_segment_ros.nodes.segmentation_parameters.SegmentationParameters',
+    ),
+    (
+        'pseudo_label_recorder_node',
+        'config/recorder.yaml',
+        'drive_segment_ros.nodes.pseudo_label_recorder_node.RecorderNodeParameters',
     ),
     (
         'extract',
@@ -138,6 +143,7 @@ def published() -> dict[str, dict[str, str]]:
     from drive_segment_ros.nodes.mask_outputs import LABEL_INFO_TOPIC, MaskOutputs
     from drive_segment_ros.nodes.painted_cloud import POINTS_TOPIC
     from drive_segment_ros.nodes.proposals_node import ProposalsNode
+    from drive_segment_ros.nodes.pseudo_label_recorder_node import PseudoLabelRecorderNode
 
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
@@ -147,6 +153,7 @@ def published() -> dict[str, dict[str, str]]:
         # The segmentation node by its parts: by itself it would want a model first.
         segmentation = ManagedNode('segmentation_node', context=context)
         MaskOutputs(segmentation, False)
+        recorder = PseudoLabelRecorderNode(context=context)
         found = {
             'proposals_node': _topics_of(proposals),
             'segmentation_node': {
@@ -155,8 +162,9 @@ def published() -> dict[str, dict[str, str]]:
                 # Of which of the two depends on what is installed.
                 LABEL_INFO_TOPIC: 'vision_msgs/LabelInfo, else std_msgs/String (JSON)',
             },
+            'pseudo_label_recorder_node': _topics_of(recorder),
         }
-        for node in (proposals, segmentation):
+        for node in (proposals, segmentation, recorder):
             node.destroy_node()
     finally:
         rclpy.shutdown(context=context)
