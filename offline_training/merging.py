@@ -24,7 +24,7 @@ def merge_clusters(
     weight: NDArray[np.float32],
     cluster: NDArray[np.intp],
     count: int,
-    neighbours: int = 10,
+    neighbours: int = 20,
     seed: int = 0,
 ) -> NDArray[np.intp]:
     """Merge clusters until `count` are left.

@@ -41,6 +41,7 @@ _DESCRIBED = (
 )
 # Fine clusters hold at least this many objects on average.
 OBJECTS_A_CLUSTER = 10
+_OBJECT_POWER = 0.75
 _COUNTED = ('frame', 'id', 'kind', 'area', 'pixels', 'drive', 'track')
 
 
@@ -247,11 +248,12 @@ def cluster(
     )
     alone = scaling.apply({name: part[objects] for name, part in table.features.items()})
     track = table.track[objects] if parameters.follow_tracks else np.arange(len(alone))
-    values = track_means(alone, track)
-    _, seen, times = np.unique(track[learned[objects]], return_index=True, return_counts=True)
-    known = values[learned[objects]][seen]
-    # An object seen a hundred times is no hundred objects, nor is it one glimpse.
-    weight = np.sqrt(times).astype(np.float32)
+    pixels = table.pixels[objects]
+    values = track_means(alone, track, np.sqrt(pixels))
+    inside = learned[objects]
+    _, seen, owner = np.unique(track[inside], return_index=True, return_inverse=True)
+    known = values[inside][seen]
+    weight = object_weight(owner.reshape(-1), pixels[inside])
     count = parameters.classes - first
     # Links between clusters mean something if a cluster holds some objects.
     most = min(parameters.fine_clusters, len(known) // OBJECTS_A_CLUSTER)
@@ -265,11 +267,27 @@ def cluster(
     return Assignment(assigned, assigned_alone, fine.inertia)
 
 
-def track_means(values: NDArray[np.float32], track: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Replace each row by the mean of its track's rows, (S, D)."""
-    count = np.bincount(track)
-    sums = np.stack([np.bincount(track, column) for column in values.T], axis=1)
-    return (sums[track] / count[track, None]).astype(np.float32)
+def track_means(
+    values: NDArray[np.float32], track: NDArray[np.int64], weight: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Replace each row by the weighted mean of its track's rows, (S, D)."""
+    total = np.bincount(track, weight)
+    sums = np.stack([np.bincount(track, column * weight) for column in values.T], axis=1)
+    return (sums[track] / total[track, None]).astype(np.float32)
+
+
+def object_weight(owner: NDArray[np.intp], pixels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return how much each object counts, mean 1: by the pixels it covers in all frames.
+
+    To a power below 1: what is large must not drown what is small. Counted alike, hundreds of
+    crumbs of facades and foliage would decide the classes.
+
+    Args:
+        owner: (S,) object of each segment, 0 to T - 1.
+        pixels: (S,) pixels of each segment.
+    """
+    weight = np.bincount(owner, pixels) ** _OBJECT_POWER
+    return (weight / weight.mean()).astype(np.float32)
 
 
 def write_pseudo_labels(

@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,7 +41,12 @@ from offline_training.training import (
     training_device,
 )
 from offline_training.training_log import TrainingLog
-from offline_training.training_set import FrameImages, FrameTargets, pseudo_label_targets
+from offline_training.training_set import (
+    FrameImages,
+    FrameTargets,
+    RegionTargets,
+    pseudo_label_targets,
+)
 
 RUN_FILE = 'run.json'
 T = TypeVar('T')
@@ -142,7 +147,7 @@ class TrainingRun:
                 pseudo_label_targets(frame.pseudo_label(), classes, self.height, self.width)
                 for frame in self.frames
             )
-            return FrameTargets.create(self.folder / 'cache/teacher', len(self.frames), labels)
+            return self._targets('teacher', labels)
 
         return self._fit('teacher', 0, _first_process_first(targets))
 
@@ -163,9 +168,17 @@ class TrainingRun:
                 )
                 for index in items
             )
-            return FrameTargets.create(self.folder / 'cache' / student, len(self.frames), pooled)
+            return self._targets(student, pooled)
 
         return self._fit(student, number, _first_process_first(targets))
+
+    def _targets(self, stage: str, targets: Iterable[RegionTargets]) -> FrameTargets:
+        return FrameTargets.create(
+            self.folder / 'cache' / stage,
+            len(self.frames),
+            targets,
+            self.parameters.training.class_balance,
+        )
 
     def _fit(self, stage: str, number: int, targets: FrameTargets) -> FitResult:
         rank, _ = distributed_rank()

@@ -45,6 +45,13 @@ class TrainingParameters:
     epochs: int = parameter(80, 'Passes over the frames, for teacher and student each.', minimum=1)
     batch_size: int = parameter(4, 'Images a step and process.', minimum=1)
     learning_rate: float = parameter(5e-4, 'Peak rate of AdamW.', minimum=0.0)
+    class_balance: float = parameter(
+        0.25,
+        'How much rare classes count more: pixels count by the frequency of their class to minus '
+        'this power.',
+        minimum=0.0,
+        maximum=1.0,
+    )
     weight_decay: float = parameter(0.05, 'Decoupled weight decay of matrices.', minimum=0.0)
     warmup: float = parameter(
         0.1, 'Share of the steps in which the rate rises.', minimum=0.0, maximum=1.0

@@ -83,12 +83,21 @@ class FrameTargets:
         return RegionTargets(self.regions[index], self.probability[rows], self.weight[rows])
 
     @staticmethod
-    def create(folder: Path, count: int, targets: Iterable[RegionTargets]) -> FrameTargets:
-        """Write `count` targets, unless `folder` holds them already (`targets` is unused then)."""
+    def create(
+        folder: Path, count: int, targets: Iterable[RegionTargets], class_balance: float = 0.0
+    ) -> FrameTargets:
+        """Write targets, unless `folder` holds them already.
+
+        Args:
+            folder: of the files.
+            count: number of frames.
+            targets: of each frame; unused if the folder is there.
+            class_balance: how much rare classes count more, see `balanced_weight`.
+        """
 
         def fill(temporary: Path) -> None:
             regions: NDArray[np.int32] | None = None
-            probability, weight, first = [], [], [0]
+            probability, weight, pixels, first = [], [], [], [0]
             for index, target in enumerate(targets):
                 if regions is None:
                     shape = (count, *target.regions.shape)
@@ -98,13 +107,50 @@ class FrameTargets:
                 regions[index] = target.regions
                 probability.append(target.probability.astype(np.float16))
                 weight.append(target.weight.astype(np.float32))
+                pixels.append(np.bincount(target.regions.ravel(), minlength=len(target.weight)))
                 first.append(first[-1] + len(target.weight))
-            np.save(temporary / 'probability.npy', np.concatenate(probability))
-            np.save(temporary / 'weight.npy', np.concatenate(weight))
+            rows = np.concatenate(probability)
+            np.save(temporary / 'probability.npy', rows)
+            np.save(
+                temporary / 'weight.npy',
+                balanced_weight(
+                    rows, np.concatenate(weight), np.concatenate(pixels), class_balance
+                ),
+            )
             np.save(temporary / 'first.npy', np.array(first, np.int64))
 
         create_folder(folder, fill)
         return FrameTargets(folder)
+
+
+def balanced_weight(
+    probability: NDArray[np.float16],
+    weight: NDArray[np.float32],
+    pixels: NDArray[np.integer],
+    power: float,
+) -> NDArray[np.float32]:
+    """Let rare classes count more: a class's pixels by its frequency to minus `power`.
+
+    A road fills half the image and a sign a thousandth of it; counted alike, what is small is
+    never learned.
+
+    Args:
+        probability: (R, K) soft targets of all regions.
+        weight: (R,) how much a pixel of each counts.
+        pixels: (R,) pixels in each.
+        power: 0 leaves all as it is, 1 lets every class count the same.
+
+    Returns:
+        (R,) float32 weights; their sum over pixels is as before.
+    """
+    mass = weight.astype(np.float64) * pixels
+    frequency = mass @ probability
+    seen = frequency > 0
+    factor = np.zeros(len(frequency))
+    factor[seen] = (frequency[seen] / frequency.sum()) ** -power
+    balanced = weight * (probability.astype(np.float32) @ factor.astype(np.float32))
+    total = balanced @ pixels
+    return (balanced * (mass.sum() / total if total > 0 else 1.0)).astype(np.float32)
 
 
 def pseudo_label_targets(

@@ -13,6 +13,7 @@ from offline_training.pseudo_classes import (
     LabelParameters,
     collect,
     label,
+    object_weight,
     track_means,
     unique_tracks,
 )
@@ -95,14 +96,22 @@ def test_label_learns_from_the_chosen_frames_only(painted_drive, tmp_path):
 
 def test_a_track_keeps_its_class_through_time(painted_drive):
     table = collect([Dataset(painted_drive.dataset).drives[0].frames], Descriptor())
-    means = track_means(table.features['colour'], table.track)
+    weight = np.sqrt(table.pixels)
+    means = track_means(table.features['colour'], table.track, weight)
 
     for track in np.unique(table.track):
         rows = table.track == track
         assert (means[rows] == means[rows][0]).all()
         assert means[rows][0] == pytest.approx(
-            table.features['colour'][rows].mean(axis=0), rel=1e-4
+            np.average(table.features['colour'][rows], axis=0, weights=weight[rows]), rel=1e-4
         )
+
+
+def test_what_is_large_counts_more_but_not_in_proportion():
+    weight = object_weight(np.array([0, 0, 1]), np.array([50, 50, 1600]))
+
+    assert weight.mean() == pytest.approx(1.0)
+    assert 4 < weight[1] / weight[0] < 16
 
 
 def test_untracked_segments_are_objects_alone():
