@@ -17,6 +17,8 @@ from offline_training.pseudo_classes import LabelParameters, label
 from offline_training.segment import segment
 from offline_training.train import TrainParameters, train
 
+pytestmark = pytest.mark.usefixtures('small_network')
+
 
 def quiet(description):
     return iter
