@@ -94,13 +94,23 @@ def count_confusion(
         (K + 1, C) as of `confusion_matrix`, and the labelled images that were counted.
     """
     labelled = _select(load_ground_truth(layout, images, truth), frames)
+    return count_labelled(model, labelled, zoom, progress), labelled
+
+
+def count_labelled(
+    model: Path,
+    labelled: GroundTruth,
+    zoom: int = 1,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> NDArray[np.int64]:
+    """Count pixels by pseudo-class and class, (K + 1, C) as of `confusion_matrix`."""
     predict, pseudo_classes = _source(model, zoom)
     classes = len(labelled.classes)
     total = np.zeros((pseudo_classes + 1, classes), np.int64)
     for item in progress(labelled.images):
         predicted = predict(item.image_path)
         total += confusion_matrix(predicted, labelled.label(item), pseudo_classes, classes)
-    return total, labelled
+    return total
 
 
 def _source(model: Path, zoom: int) -> tuple[Callable[[Path], NDArray[np.uint8]], int]:

@@ -1,6 +1,7 @@
 """Labelled images for scoring, in the layouts they are published in.
 
-Only `evaluate` and `name --from` read ground truth; nothing that learns does.
+`evaluate`, `name` and `ablate` read ground truth; nothing that learns does, but for the bound an
+experiment shows for comparison (`truth_bound`).
 """
 
 from __future__ import annotations

@@ -76,7 +76,11 @@ class TrainParameters:
 
 
 def train(
-    dataset: Path, folder: Path, parameters: TrainParameters, resume: bool = False
+    dataset: Path,
+    folder: Path,
+    parameters: TrainParameters,
+    resume: bool = False,
+    teacher: Path | None = None,
 ) -> dict[str, Any]:
     """Train a teacher and a student; under `torchrun`, in all processes together.
 
@@ -85,6 +89,7 @@ def train(
         folder: the run to write; with `resume` it may hold an interrupted run, which goes on.
         parameters: how.
         resume: whether to go on.
+        teacher: one trained before, for students to learn from; None trains one.
 
     Returns:
         `run`, `seconds`, `teacher`, `student` (paths), `data_wait_fraction`.
@@ -96,18 +101,20 @@ def train(
     began = time.monotonic()
     with _process_group():
         run = TrainingRun(dataset, folder, parameters, resume)
-        result = run.train_teacher()
-        waits, teacher = [result.data_wait_fraction], 'teacher'
+        waits = []
+        if teacher is None:
+            teacher = folder / 'teacher'
+            waits.append(run.train_teacher().data_wait_fraction)
+        student = teacher
         for number in range(1, parameters.rounds + 1):
-            student = 'student' if number == 1 else f'student_{number}'
-            result = run.train_student(student, teacher, number)
+            taught_by, student = student, folder / _student_name(number)
+            result = run.train_student(student.name, taught_by, number)
             waits.append(result.data_wait_fraction)
-            teacher = student
     return {
         'run': str(folder),
         'seconds': round(time.monotonic() - began, 1),
-        'teacher': str(folder / 'teacher'),
-        'student': str(folder / teacher),
+        'teacher': str(teacher),
+        'student': str(student),
         'data_wait_fraction': round(float(np.mean(waits)), 4),
     }
 
@@ -151,11 +158,11 @@ class TrainingRun:
 
         return self._fit('teacher', 0, _first_process_first(targets))
 
-    def train_student(self, student: str, teacher: str, number: int) -> FitResult:
+    def train_student(self, student: str, teacher: Path, number: int) -> FitResult:
         """Train a student afresh on what a teacher says of every pixel, pooled over regions."""
 
         def targets() -> FrameTargets:
-            network, _ = load_model(self.folder / teacher)
+            network, _ = load_model(teacher)
             network.to(training_device())
             items = bar(f'targets for {student}')(range(len(self.frames)))
             pooled = (
@@ -185,7 +192,7 @@ class TrainingRun:
         torch.manual_seed(self.parameters.training.seed * 1000 + number)
         with TrainingLog(self.folder / stage, stage, enabled=rank == 0) as log:
             result = fit(
-                self._network(),
+                new_network(self.parameters, len(self.classes), self.height, self.width),
                 self.images,
                 targets,
                 self.parameters.training,
@@ -195,13 +202,6 @@ class TrainingRun:
             )
             log.draw(result.losses)
         return result
-
-    def _network(self) -> Segmenter:
-        classes, source = len(self.classes), self.parameters.initial_weights
-        if source:
-            backbone = load_backbone(source)
-            return network_from_backbone(backbone.model, classes, self.height, self.width)
-        return Segmenter(configuration(self.parameters.size, classes, self.height, self.width))
 
     def _begin(self, resume: bool) -> None:
         occupied = self.folder.exists() and any(self.folder.iterdir())
@@ -239,6 +239,18 @@ def input_size(frame: FrameRecord, parameters: TrainParameters) -> tuple[int, in
         return parameters.height, parameters.width
     rows, columns = frame.image().shape[:2]
     return max(round(parameters.width * rows / columns / 16), 1) * 16, parameters.width
+
+
+def new_network(parameters: TrainParameters, classes: int, height: int, width: int) -> Segmenter:
+    """Return an untrained network of the size asked for, or one that starts from a checkpoint."""
+    if parameters.initial_weights:
+        backbone = load_backbone(parameters.initial_weights)
+        return network_from_backbone(backbone.model, classes, height, width)
+    return Segmenter(configuration(parameters.size, classes, height, width))
+
+
+def _student_name(number: int) -> str:
+    return 'student' if number == 1 else f'student_{number}'
 
 
 @contextlib.contextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,56 @@ def test_generated_pages_are_what_the_code_says(
     # To renew them: python tools/make_docs.py
     written = (ROOT / 'docs' / f'{name}.md').read_text(encoding='utf-8')
     assert written == getattr(make_docs, f'{name}_page')()
+
+
+def test_measured_tables_are_what_was_measured(make_docs: ModuleType) -> None:
+    # To renew them: python tools/make_docs.py
+    assert (ROOT / 'docs/results.md').read_text(encoding='utf-8') == make_docs.results_page()
+
+
+def test_a_figure_changed_by_hand_is_not_what_was_measured(
+    make_docs: ModuleType, tmp_path: Path
+) -> None:
+    from drive_segment_ros.parameters import to_flat
+    from offline_training.ablation import AblationParameters
+
+    def figures(miou: float) -> dict[str, Any]:
+        score = {kind: {'miou': miou, 'accuracy': 70.0} for kind in ('strict', 'many_to_one')}
+        return {'scored_frames': score, 'training_frames': score}
+
+    parts = ('pseudo_labels', 'image_only', 'teacher', 'student', 'truth_bound')
+    parts += ('without_superpixels', 'without_segments', 'without_either')
+    measured = {
+        'experiment': {
+            'drive': 'street',
+            'images_scored': 11,
+            'classes_present': 10,
+            'features': 'descriptor',
+            'version': '0.1.0',
+        },
+        'parameters': to_flat(AblationParameters(frames=':45', score_frames='45:')),
+        'scores': {
+            part: {'seeds': [figures(30.0 + i), figures(32.0 + i)], 'mean': figures(31.0 + i)}
+            for i, part in enumerate(parts)
+        },
+    }
+    (tmp_path / 'results').mkdir()
+    (tmp_path / 'results/street.json').write_text(json.dumps(measured))
+    page = tmp_path / 'results.md'
+    page.write_text('# Results\n\n<!-- ablate street -->\n<!-- end -->\n\nWhat limits it\n')
+
+    written = make_docs.results_page(tmp_path)
+    page.write_text(written)
+
+    assert written.startswith('# Results\n\n<!-- ablate street -->\n')
+    assert written.endswith('<!-- end -->\n\nWhat limits it\n')
+    assert 'learned on frames :45, scored on 45: (11 labelled images' in written
+    assert '| student | 0 | 33.0 / 70.0 | 33.0 / 70.0 | 33.0 / 70.0 | 33.0 / 70.0 |' in written
+    assert '|  | **mean** | **34.0 / 70.0** |' in written
+    assert re.search(r'\| student \| no \| yes \| 36.0 / 70.0 \|.*\| 35.0, 37.0 \|', written)
+    assert make_docs.results_page(tmp_path) == written
+    page.write_text(written.replace('34.0', '44.0'))
+    assert make_docs.results_page(tmp_path) == written
 
 
 def test_the_site_builds_without_a_warning_and_asks_no_other_server(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""Write the pages of the docs that come from the code: parameters, topics, pictures of a demo.
+"""Write what of the docs comes from code and measurements.
 
-python tools/make_docs.py             docs/parameters.md and docs/topics.md
+python tools/make_docs.py             docs/parameters.md, docs/topics.md, the tables in
+                                      docs/results.md that lie between `ablate` markers
 python tools/make_docs.py demo_output the pictures in docs/images as well, from that demo
 """
 
@@ -8,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import importlib
+import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -183,6 +186,23 @@ def _topics_of(node: Any) -> dict[str, str]:
     return own
 
 
+def results_page(docs: Path = DOCS) -> str:
+    """Return docs/results.md with its experiments' tables as measured.
+
+    `<!-- ablate NAME -->` to `<!-- end -->` shows docs/results/NAME.json, which is the
+    `results.json` of an experiment.
+    """
+    from offline_training.ablation_tables import markdown
+
+    def tables(block: re.Match[str]) -> str:
+        measured = json.loads((docs / 'results' / f'{block[2]}.json').read_text(encoding='utf-8'))
+        return f'{block[1]}\n{markdown(measured)}\n{block[3]}'
+
+    page = (docs / 'results.md').read_text(encoding='utf-8')
+    marked = r'(<!-- ablate (\w+) -->\n).*?(<!-- end -->)'
+    return re.sub(marked, tables, page, flags=re.DOTALL)
+
+
 def write_pictures(demo: Path) -> None:
     """Write the stages of a demo's middle frame, and its masks live."""
     from offline_training.report.frames import live_pictures, sample_frames
@@ -199,7 +219,8 @@ def write_pictures(demo: Path) -> None:
 
 def main() -> None:
     """Write the pages, and the pictures where a demo is given."""
-    for name, page in (('parameters', parameters_page), ('topics', topics_page)):
+    pages = {'parameters': parameters_page, 'topics': topics_page, 'results': results_page}
+    for name, page in pages.items():
         (DOCS / f'{name}.md').write_text(page(), encoding='utf-8')
     for demo in sys.argv[1:]:
         write_pictures(Path(demo))

@@ -141,6 +141,56 @@ def evaluate(
 
 
 @command
+def ablate(
+    dataset: Dataset,
+    output: Annotated[
+        Path,
+        typer.Option('--output', '-o', help="The experiment's folder; goes on if it is there."),
+    ],
+    ground_truth: Annotated[
+        Path, typer.Option(help="Folder of labels, named after the drive's images.")
+    ],
+    frames: Annotated[str, typer.Option(help='Frames of each drive to learn from, FIRST:LAST.')],
+    score_frames: Annotated[
+        str, typer.Option(help='Frames of the scored drive to score on, FIRST:LAST.')
+    ],
+    drive: Annotated[
+        str, typer.Option(help='The drive to score on, where the dataset holds several.')
+    ] = '',
+    seeds: Annotated[int, typer.Option(help='How many: 0, 1, ...')] = 3,
+    results_only: Annotated[
+        bool, typer.Option('--results-only', help='Leave out the students that lack a part.')
+    ] = False,
+    params: Params = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Label, train and score for several seeds, with and without each part; write the tables.
+
+    Parameters are those of `label` and `train`, as label.classes or train.training.epochs.
+    """
+    from drive_segment_ros.parameter_files import read_parameters
+    from offline_training.ablation import AblationParameters
+    from offline_training.ablation import ablate as run_experiment
+    from offline_training.ablation_tables import markdown
+    from offline_training.progress import bar
+
+    given = {
+        'frames': frames,
+        'score_frames': score_frames,
+        'seeds': seeds,
+        'results_only': results_only,
+    }
+    settings = as_assignments(given, AblationParameters(), assignments)
+    parameters = read_parameters(AblationParameters, params, settings)
+    results = run_experiment(dataset, output, ground_truth, parameters, bar, drive)
+    if as_json:
+        print_json(results)
+    else:
+        typer.echo(markdown(results), nl=False)
+
+
+@command
 def report(
     path: Annotated[Path, typer.Argument(help="A run's folder, or a demo's.")],
     output: Annotated[

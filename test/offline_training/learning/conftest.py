@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +78,25 @@ def write_drive(dataset: Path, frames: int) -> PaintedDrive:
 def painted_drive(tmp_path: Path) -> PaintedDrive:
     """Six frames in `tmp_path/dataset`."""
     return write_drive(tmp_path / 'dataset', 6)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Let networks in miniature keep to one thread.
+
+    Others wait for each other longer than they work, seconds a step where the machine is busy.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `tiny` smaller still: what is around the network is tested, not what it can learn."""
+    from offline_training.networks.segmenter import SIZES
+
+    monkeypatch.setitem(SIZES, 'tiny', {'embedding': 64, 'depth': 2, 'heads': 2})

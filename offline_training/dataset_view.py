@@ -1,0 +1,41 @@
+"""A dataset seen afresh: another's frames by links, and pseudo-labels of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.errors import DatasetError
+
+# What `label` writes into a drive; everything else was there before.
+_OWN = 'pseudo_label'
+
+
+def dataset_view(dataset: Path, folder: Path) -> Path:
+    """Make `folder` a dataset of all drives of `dataset`, without their pseudo-labels.
+
+    Args:
+        dataset: folder of drives; nothing is written there, whatever is done with the view.
+        folder: the view; pseudo-labels of its own stay.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        DatasetError: if `dataset` is none, or the links cannot be made.
+    """
+    try:
+        for drive in Dataset(dataset).drives:
+            mirrored = folder / drive.name
+            mirrored.mkdir(parents=True, exist_ok=True)
+            for entry in drive.path.iterdir():
+                if entry.name != _OWN:
+                    link = mirrored / entry.name
+                    link.unlink(missing_ok=True)
+                    link.symlink_to(entry.resolve())
+    except OSError as err:
+        raise DatasetError(
+            f'cannot link the frames of {dataset} into {folder}: {err.strerror}; choose a folder '
+            'on a file system with links'
+        ) from err
+    return folder
