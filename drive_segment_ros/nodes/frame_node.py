@@ -81,7 +81,7 @@ class FrameNode(ManagedNode):
 
     Attributes:
         parameters: as declared and set.
-        frame_sinks: called with each complete frame, on the pipeline's thread.
+        frame_sinks: called with each frame that is wanted, on the pipeline's thread.
     """
 
     def __init__(
@@ -101,8 +101,12 @@ class FrameNode(ManagedNode):
         self.parameters: FrameNodeParameters = NodeParameters(self, parameters_class).values
         self._last_summary: dict[str, Any] = {**FlowStatistics().summary(), 'pairs': 0}
 
-    def consume(self, built: BuiltFrame) -> None:
-        """Do with a frame what this node is for; called on the pipeline's thread."""
+    def consume(self, built: BuiltFrame) -> bool:
+        """Do with a frame what this node is for; called on the pipeline's thread.
+
+        Returns:
+            Whether it is wanted; if not, it is not given to `frame_sinks` either.
+        """
         raise NotImplementedError
 
     def configure(self) -> None:
@@ -178,11 +182,13 @@ class FrameNode(ManagedNode):
             self._pipeline.expire()
             self._images.look()
 
-    def _on_frame(self, built: BuiltFrame) -> None:
-        self.consume(built)
+    def _on_frame(self, built: BuiltFrame) -> bool:
+        if not self.consume(built):
+            return False
         # Superpixels are work: a frame is completed only if somebody takes it.
         for sink in self.frame_sinks:
             sink(built.frame)
+        return True
 
     def _expects_motion(self) -> bool:
         return self._listener is not None and self._listener.expects_motion()

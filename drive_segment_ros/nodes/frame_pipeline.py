@@ -38,7 +38,10 @@ class Builder(Protocol):
         """Return the interval, ns, of odometry that `build` can use, None for none."""
 
     def build(self, image: Any, camera_info: Any, cloud: Any) -> Any:
-        """Return what is made; it has `motion`. Raises DriveSegmentError where it cannot be."""
+        """Return what is made, at once or as it is asked for; it has `motion`.
+
+        Raises DriveSegmentError where it cannot be.
+        """
 
 
 # What a lost pair is counted under.
@@ -119,7 +122,7 @@ class FramePipeline:
         trajectory: LiveTrajectory,
         offset: CameraOffset,
         parameters: PipelineParameters,
-        on_frame: Callable[[Any], None],
+        on_frame: Callable[[Any], bool],
         on_error: Callable[[str, str], None],
         expects_motion: Callable[[], bool],
     ) -> None:
@@ -131,7 +134,8 @@ class FramePipeline:
             trajectory: the builder's.
             offset: finds the camera's offset, unless it is given.
             parameters: the parameters.
-            on_frame: called on the pipeline's thread with each frame.
+            on_frame: called on the pipeline's thread with what the builder makes of each pair;
+                returns whether that is a frame, or not wanted.
             on_error: told a source and a text where a pair is lost to an error.
             expects_motion: whether somebody publishes odometry, so that waiting makes sense.
         """
@@ -254,14 +258,14 @@ class FramePipeline:
             return
         try:
             built = self._builder.build(image, self._camera_info(), sweep)
-            self._on_frame(built)
+            if self._on_frame(built):
+                moved = built.motion != 'none'
+                self.statistics.finished(time.monotonic() - arrival_s, moved)
         except DriveSegmentError as err:
             self._lose(_REASONS.get(type(err), 'error'), str(err))
         except Exception as err:
             # A defect must not end the thread; it is named, so that it can be mended.
             self._lose('error', f'unexpected {type(err).__name__}: {err}')
-        else:
-            self.statistics.finished(time.monotonic() - arrival_s, built.motion != 'none')
 
     def _lose(self, reason: str, text: str) -> None:
         self.statistics.dropped(reason)

@@ -122,10 +122,10 @@ class PseudoLabelRecorderNode(FrameNode):
             self.deactivate()
         super().destroy_node()
 
-    def consume(self, built: BuiltFrame) -> None:
-        """Hand a frame to the disk if the gates let it through."""
+    def consume(self, built: BuiltFrame) -> bool:
+        """Hand a frame to the disk if the gates let it through; what they refuse is not built."""
         if self._recorder is None or self._pipeline is None:
-            return
+            return False
         candidate = RecorderCandidate(
             built, self._pipeline.camera_offset_s, self._trajectory, self._segmenter
         )
@@ -135,9 +135,10 @@ class PseudoLabelRecorderNode(FrameNode):
             refusal = self._gates.refusal(candidate) if self._recording else _PAUSED
             if refusal:
                 self._gated[refusal] += 1
-                return
+                return False
         self._recorder.submit(candidate.encoded(), self._drive_info(candidate))
         self._gates.passed(candidate)
+        return True
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of this activation, or of the last one, ready for JSON.

@@ -104,6 +104,24 @@ def test_gates_stop_start_and_snapshot_account_for_every_image(record, tmp_path)
     assert len(whole_frames(tmp_path)) == 4
 
 
+def test_pair_that_a_gate_refuses_is_never_segmented(record, monkeypatch):
+    from drive_segment_ros.ros import built_frame
+
+    segmented = []
+    find_proposals = built_frame.find_proposals
+
+    def counting(*arguments):
+        segmented.append(1)
+        return find_proposals(*arguments)
+
+    rig = record(gates__min_distance=0.9)
+    monkeypatch.setattr(built_frame, 'find_proposals', counting)
+    rig.drive(0, 4)
+    assert settled(rig, 4)
+    assert rig.node.summary()['gated'] == {'too_near': 2}
+    assert len(segmented) == rig.node.summary()['recorded'] == rig.node.summary()['frames'] == 2
+
+
 def test_drive_that_starts_again_becomes_another(record, tmp_path):
     rig = record()
     rig.drive(0, 13)
