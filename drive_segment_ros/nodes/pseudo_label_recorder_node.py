@@ -106,7 +106,8 @@ class PseudoLabelRecorderNode(FrameNode):
         if self._recorder is not None:
             self._recorder.close()
             self._last_status = self._recorder.status()
-        self._recorder = None
+            self._recorder = None
+            self.get_logger().info(self._told_at_the_end())
 
     def cleanup(self) -> None:
         """Free the model and withdraw the services."""
@@ -192,6 +193,13 @@ class PseudoLabelRecorderNode(FrameNode):
             model = self._segmenter.model
             info['model'] = {'sha256': model.sha256, 'classes': [c.name for c in model.classes]}
         return info
+
+    def _told_at_the_end(self) -> str:
+        """Say what became of all images, for whoever reads the log of a recorder that ended."""
+        summary = self.summary()
+        counts = {**summary['dropped'], **{f'gated {k}': n for k, n in summary['gated'].items()}}
+        rest = ', '.join(f'{count} {reason}' for reason, count in counts.items())
+        return f'{summary["recorded"]} frames recorded; not recorded: {rest or "none"}'
 
     def _look(self) -> None:
         """Look after what no frame tells of: the disk, and images the middleware lost."""
