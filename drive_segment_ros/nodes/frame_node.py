@@ -214,6 +214,20 @@ class FrameNode(ManagedNode):
             **{f'lost: {why}': count for why, count in summary['dropped'].items()},
         )
 
+    def _why_no_pairs(self) -> dict[str, int]:
+        """Say what keeps pairs from coming though all topics have been heard, by level."""
+        assert self._pipeline is not None
+        statistics, matcher = self._pipeline.statistics, self._pipeline.matcher
+        silent = {
+            f'no {name} for {silent_s:.0f} s; is the sensor still on?': ERROR
+            for name in ('image', 'points')
+            if (silent_s := statistics.silent_s(name)) > _SILENT_S
+        }
+        unpaired_s = self._pipeline.unpaired_s
+        if not silent and matcher.pairs and unpaired_s > _SILENT_S:
+            return {f'no image has paired for {unpaired_s:.0f} s; {matcher.apart()}': ERROR}
+        return silent
+
     def _input_status(self) -> Status:
         """Say which messages come, and why pairs do not."""
         if self._pipeline is None or self._listener is None:
@@ -223,16 +237,13 @@ class FrameNode(ManagedNode):
         report = matcher.report()
         unstamped = matcher.drops['zero_stamp'] + matcher.sweep_drops['zero_stamp']
         problems = {source.problem: ERROR for source in self._inputs}
+        problems[self._pipeline.clock_steps.problem] = WARN
         problems[self._listener.problem] = WARN
         missing = [name for name in ('image', 'points', 'camera_info') if not received.get(name)]
         if missing:
             problems[f'waiting for {", ".join(missing)}; {report}'] = WARN
         else:
-            problems |= {
-                f'no {name} for {silent_s:.0f} s; is the sensor still on?': ERROR
-                for name in ('image', 'points')
-                if (silent_s := self._pipeline.statistics.silent_s(name)) > _SILENT_S
-            }
+            problems |= self._why_no_pairs()
         if not missing and (unstamped or not matcher.pairs):
             problems[report] = WARN
         return summarise(

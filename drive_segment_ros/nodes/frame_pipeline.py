@@ -21,6 +21,7 @@ from drive_segment_ros.errors import (
     DriveSegmentError,
     ImageError,
 )
+from drive_segment_ros.nodes.clock_steps import ClockSteps
 from drive_segment_ros.nodes.statistics import FlowStatistics
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.cameras import CameraModel
@@ -113,6 +114,7 @@ class FramePipeline:
         camera_info: the newest received, None before the first.
         matcher: makes the pairs; knows the images that found no sweep.
         statistics: everything that came, left or was lost after pairing.
+        clock_steps: knows which sensors' clocks were set.
     """
 
     def __init__(
@@ -142,6 +144,8 @@ class FramePipeline:
         self.camera_info: Any = None
         self.matcher = matcher
         self.statistics = FlowStatistics()
+        self.clock_steps = ClockSteps()
+        self._paired_s = time.monotonic()
         self._builder = builder
         self._trajectory = trajectory
         trajectory.on_pose = self.notify
@@ -164,6 +168,11 @@ class FramePipeline:
         """Seconds added to image stamps before pairing; 0 while not known."""
         return self._offset.value_s or 0.0
 
+    @property
+    def unpaired_s(self) -> float:
+        """How long ago the last pair was made, or the pipeline, seconds."""
+        return time.monotonic() - self._paired_s
+
     def close(self) -> None:
         """End the thread after the frame in hand; pairs that wait are dropped and counted."""
         self._closing = True
@@ -175,11 +184,13 @@ class FramePipeline:
     def add_image(self, message: Any) -> None:
         """Take an image, raw or compressed."""
         self.statistics.received('image')
+        self.clock_steps.look('image', stamp_ns(message))
         self._take(self.matcher.add_image, _Received(message))
 
     def add_sweep(self, message: Any) -> None:
         """Take a sweep."""
         self.statistics.received('points')
+        self.clock_steps.look('points', stamp_ns(message))
         received = _Received(message)
         if self._offset.value_s is None:
             self._sweeps_to_look_at.append(message)
@@ -244,6 +255,8 @@ class FramePipeline:
         return self.camera_info
 
     def _submit(self, pairs: list[Pair]) -> None:
+        if pairs:
+            self._paired_s = time.monotonic()
         for pair in pairs:
             if not self._worker.submit(pair):
                 self.statistics.dropped('worker_busy')

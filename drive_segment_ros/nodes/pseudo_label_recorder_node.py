@@ -217,7 +217,8 @@ class PseudoLabelRecorderNode(FrameNode):
             return Status(OK, 'not active')
         status = self._recorder.status()
         left_s = status['time_left_s']
-        lost = ', '.join(f'{count} {reason}' for reason, count in status['dropped'].items())
+        drops = Counter(status['dropped']) + Counter(lost_on_the_way=self._lost_images)
+        lost = ', '.join(f'{count} {reason}' for reason, count in drops.items())
         problems = {
             status['problem']: ERROR,
             f'lost: {lost}' if lost else '': WARN,
