@@ -204,7 +204,8 @@ class FrameNode(ManagedNode):
         problems = {
             f'lost: {lost}' if lost else '': WARN,
             f'{unmoved} frames without odometry' if unmoved else '': WARN,
-            **{f'{source}: {text}': ERROR for source, text in self.last_error.items()},
+            # A copy: the pipeline's thread adds to them meanwhile.
+            **{f'{source}: {text}': ERROR for source, text in dict(self.last_error).items()},
         }
         return summarise(
             problems,

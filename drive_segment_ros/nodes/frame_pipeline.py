@@ -220,7 +220,8 @@ class FramePipeline:
     def summary(self) -> dict[str, Any]:
         """Return what came, left and was lost and why, ready for JSON."""
         summary = self.statistics.summary()
-        drops = Counter(summary['dropped']) + self.matcher.drops
+        # A copy, as other threads add to them meanwhile.
+        drops = Counter(summary['dropped']) + Counter(dict(self.matcher.drops))
         return {**summary, 'pairs': self.matcher.pairs, 'dropped': dict(drops)}
 
     def _take(self, add: Callable[[int, _Received], list[Pair]], received: _Received) -> None:

@@ -238,7 +238,7 @@ class PseudoLabelRecorderNode(FrameNode):
             'free (GB)': status['free_gb'],
             'room (GB)': status['room_gb'],
             'time left (min)': 'unknown' if left_s is None else round(left_s / 60),
-            **{f'kept out: {name}': count for name, count in self._gated.items()},
+            **{f'kept out: {name}': count for name, count in dict(self._gated).items()},
         }
         return summarise(problems, fine if self._recording else f'paused; {fine}', **values)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from drive_segment_ros.dataset.reader import Dataset  # noqa: E402
 from drive_segment_ros.dataset.repair import repair  # noqa: E402
+from drive_segment_ros.dataset.writer import DriveWriter  # noqa: E402
 from drive_segment_ros.nodes.pseudo_label_recorder_node import (  # noqa: E402
     PseudoLabelRecorderNode,
 )
@@ -85,6 +87,10 @@ def test_every_pair_is_recorded_with_what_extract_writes_into_drive_json(record,
     assert info['calibration'].keys() == {'camera', 'T_camera_lidar'}
     assert info['parameters']['sync.max_offset_s'] == 0.06
     assert '6 frames in' in rig.diagnosis
+    told = rig.node.diagnostic_parts()['recorder']().values
+    assert told['recorded'] == 6
+    assert told['time left (min)'] == 'unknown' or told['time left (min)'] > 0
+    assert told['free (GB)'] >= told['room (GB)'] > 0
 
 
 def test_gates_stop_start_and_snapshot_account_for_every_image(record, tmp_path):
@@ -269,6 +275,28 @@ def test_disk_that_fails_is_on_diagnostics_and_recording_goes_on(record, tmp_pat
 
     assert rig.wait(said)
     assert rig.is_active
+
+
+def test_slow_disk_drops_frames_by_name_and_holds_up_no_message(record, tmp_path, monkeypatch):
+    release, add = threading.Event(), DriveWriter.add
+
+    def slow(writer, frame):
+        assert release.wait(30.0)
+        add(writer, frame)
+
+    monkeypatch.setattr(DriveWriter, 'add', slow)
+    rig = record(disk__queue=2)
+    rig.drive(0, 10)
+    # One is on its way to the disk, two wait; all others have come, been built, and given way.
+    assert rig.wait(lambda: rig.dropped == {'disk_slow': 7}), rig.diagnosis
+    assert 'lost: 7 disk_slow' in rig.diagnosis
+    assert rig.node.summary()['frames'] == rig.node.summary()['received']['image'] == 10
+    release.set()
+    assert settled(rig, 10)
+    rig.drive(10, 12)
+    assert settled(rig, 12)
+    assert len(whole_frames(tmp_path)) == rig.node.summary()['recorded'] >= 4
+    assert rig.node.summary()['problem'] == ''
 
 
 def test_model_answers_lie_beside_the_frames(record, model_folder, tmp_path):
