@@ -24,20 +24,21 @@ def run(quick: bool = False) -> dict[str, Any]:
         RuntimeError: if a frame was lost.
     """
     count = 1_000 if quick else 20_000
-    seconds, resident = [], []
+    seconds, cpu, resident = [], [], []
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix='.bench_recorder_') as name:
         parameters = RecorderParameters(min_free_gb=0.0)
         recorder = Recorder(Path(name) / 'dataset', parameters)
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         for k, frame in enumerate(made_up_frames(count, WIDTH, HEIGHT), start=1):
             while recorder.status()['waiting'] >= parameters.queue // 2:
                 time.sleep(0.0005)
             recorder.submit(frame, {})
             if k % (count // PARTS) == 0:
-                now = time.perf_counter()
+                now, cpu_now = time.perf_counter(), time.process_time()
                 seconds.append((now - began) / (count // PARTS))
+                cpu.append((cpu_now - cpu_began) / (count // PARTS))
                 resident.append(_resident_bytes())
-                began = now
+                began, cpu_began = now, cpu_now
         recorder.close()
         status = recorder.status()
         frames = sum(len(drive.frames) for drive in Dataset(Path(name) / 'dataset').drives)
@@ -53,6 +54,9 @@ def run(quick: bool = False) -> dict[str, Any]:
                 'peer': False,
                 # Of the last tenth to the first: 1 is a constant cost a frame.
                 'ratio': seconds[-1] / seconds[0],
+                # The same of processor time, on which others that use the disk have no influence.
+                'cpu_ratio': cpu[-1] / cpu[0],
+                'cpu_median_s': float(np.median(cpu)),
                 'frames': frames,
                 'resident_mb_after_first_tenth': resident[0] / 1e6,
                 'resident_mb_at_the_end': resident[-1] / 1e6,

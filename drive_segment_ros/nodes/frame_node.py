@@ -81,7 +81,7 @@ class FrameNode(ManagedNode):
 
     Attributes:
         parameters: as declared and set.
-        frame_sinks: called with each complete frame, on the pipeline's thread.
+        frame_sinks: called with each frame that is wanted, on the pipeline's thread.
     """
 
     def __init__(
@@ -101,8 +101,12 @@ class FrameNode(ManagedNode):
         self.parameters: FrameNodeParameters = NodeParameters(self, parameters_class).values
         self._last_summary: dict[str, Any] = {**FlowStatistics().summary(), 'pairs': 0}
 
-    def consume(self, built: BuiltFrame) -> None:
-        """Do with a frame what this node is for; called on the pipeline's thread."""
+    def consume(self, built: BuiltFrame) -> bool:
+        """Do with a frame what this node is for; called on the pipeline's thread.
+
+        Returns:
+            Whether it is wanted; if not, it is not given to `frame_sinks` either.
+        """
         raise NotImplementedError
 
     def configure(self) -> None:
@@ -178,11 +182,13 @@ class FrameNode(ManagedNode):
             self._pipeline.expire()
             self._images.look()
 
-    def _on_frame(self, built: BuiltFrame) -> None:
-        self.consume(built)
+    def _on_frame(self, built: BuiltFrame) -> bool:
+        if not self.consume(built):
+            return False
         # Superpixels are work: a frame is completed only if somebody takes it.
         for sink in self.frame_sinks:
             sink(built.frame)
+        return True
 
     def _expects_motion(self) -> bool:
         return self._listener is not None and self._listener.expects_motion()
@@ -198,7 +204,8 @@ class FrameNode(ManagedNode):
         problems = {
             f'lost: {lost}' if lost else '': WARN,
             f'{unmoved} frames without odometry' if unmoved else '': WARN,
-            **{f'{source}: {text}': ERROR for source, text in self.last_error.items()},
+            # A copy: the pipeline's thread adds to them meanwhile.
+            **{f'{source}: {text}': ERROR for source, text in dict(self.last_error).items()},
         }
         return summarise(
             problems,
@@ -207,6 +214,20 @@ class FrameNode(ManagedNode):
             **statistics.recent.values(),
             **{f'lost: {why}': count for why, count in summary['dropped'].items()},
         )
+
+    def _why_no_pairs(self) -> dict[str, int]:
+        """Say what keeps pairs from coming though all topics have been heard, by level."""
+        assert self._pipeline is not None
+        statistics, matcher = self._pipeline.statistics, self._pipeline.matcher
+        silent = {
+            f'no {name} for {silent_s:.0f} s; is the sensor still on?': ERROR
+            for name in ('image', 'points')
+            if (silent_s := statistics.silent_s(name)) > _SILENT_S
+        }
+        unpaired_s = self._pipeline.unpaired_s
+        if not silent and matcher.pairs and unpaired_s > _SILENT_S:
+            return {f'no image has paired for {unpaired_s:.0f} s; {matcher.apart()}': ERROR}
+        return silent
 
     def _input_status(self) -> Status:
         """Say which messages come, and why pairs do not."""
@@ -217,16 +238,13 @@ class FrameNode(ManagedNode):
         report = matcher.report()
         unstamped = matcher.drops['zero_stamp'] + matcher.sweep_drops['zero_stamp']
         problems = {source.problem: ERROR for source in self._inputs}
+        problems[self._pipeline.clock_steps.problem] = WARN
         problems[self._listener.problem] = WARN
         missing = [name for name in ('image', 'points', 'camera_info') if not received.get(name)]
         if missing:
             problems[f'waiting for {", ".join(missing)}; {report}'] = WARN
         else:
-            problems |= {
-                f'no {name} for {silent_s:.0f} s; is the sensor still on?': ERROR
-                for name in ('image', 'points')
-                if (silent_s := self._pipeline.statistics.silent_s(name)) > _SILENT_S
-            }
+            problems |= self._why_no_pairs()
         if not missing and (unstamped or not matcher.pairs):
             problems[report] = WARN
         return summarise(

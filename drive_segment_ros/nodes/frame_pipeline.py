@@ -21,6 +21,7 @@ from drive_segment_ros.errors import (
     DriveSegmentError,
     ImageError,
 )
+from drive_segment_ros.nodes.clock_steps import ClockSteps
 from drive_segment_ros.nodes.statistics import FlowStatistics
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.cameras import CameraModel
@@ -38,7 +39,10 @@ class Builder(Protocol):
         """Return the interval, ns, of odometry that `build` can use, None for none."""
 
     def build(self, image: Any, camera_info: Any, cloud: Any) -> Any:
-        """Return what is made; it has `motion`. Raises DriveSegmentError where it cannot be."""
+        """Return what is made, at once or as it is asked for; it has `motion`.
+
+        Raises DriveSegmentError where it cannot be.
+        """
 
 
 # What a lost pair is counted under.
@@ -110,6 +114,7 @@ class FramePipeline:
         camera_info: the newest received, None before the first.
         matcher: makes the pairs; knows the images that found no sweep.
         statistics: everything that came, left or was lost after pairing.
+        clock_steps: knows which sensors' clocks were set.
     """
 
     def __init__(
@@ -119,7 +124,7 @@ class FramePipeline:
         trajectory: LiveTrajectory,
         offset: CameraOffset,
         parameters: PipelineParameters,
-        on_frame: Callable[[Any], None],
+        on_frame: Callable[[Any], bool],
         on_error: Callable[[str, str], None],
         expects_motion: Callable[[], bool],
     ) -> None:
@@ -131,13 +136,16 @@ class FramePipeline:
             trajectory: the builder's.
             offset: finds the camera's offset, unless it is given.
             parameters: the parameters.
-            on_frame: called on the pipeline's thread with each frame.
+            on_frame: called on the pipeline's thread with what the builder makes of each pair;
+                returns whether that is a frame, or not wanted.
             on_error: told a source and a text where a pair is lost to an error.
             expects_motion: whether somebody publishes odometry, so that waiting makes sense.
         """
         self.camera_info: Any = None
         self.matcher = matcher
         self.statistics = FlowStatistics()
+        self.clock_steps = ClockSteps()
+        self._paired_s = time.monotonic()
         self._builder = builder
         self._trajectory = trajectory
         trajectory.on_pose = self.notify
@@ -160,6 +168,11 @@ class FramePipeline:
         """Seconds added to image stamps before pairing; 0 while not known."""
         return self._offset.value_s or 0.0
 
+    @property
+    def unpaired_s(self) -> float:
+        """How long ago the last pair was made, or the pipeline, seconds."""
+        return time.monotonic() - self._paired_s
+
     def close(self) -> None:
         """End the thread after the frame in hand; pairs that wait are dropped and counted."""
         self._closing = True
@@ -171,11 +184,13 @@ class FramePipeline:
     def add_image(self, message: Any) -> None:
         """Take an image, raw or compressed."""
         self.statistics.received('image')
+        self.clock_steps.look('image', stamp_ns(message))
         self._take(self.matcher.add_image, _Received(message))
 
     def add_sweep(self, message: Any) -> None:
         """Take a sweep."""
         self.statistics.received('points')
+        self.clock_steps.look('points', stamp_ns(message))
         received = _Received(message)
         if self._offset.value_s is None:
             self._sweeps_to_look_at.append(message)
@@ -205,7 +220,8 @@ class FramePipeline:
     def summary(self) -> dict[str, Any]:
         """Return what came, left and was lost and why, ready for JSON."""
         summary = self.statistics.summary()
-        drops = Counter(summary['dropped']) + self.matcher.drops
+        # A copy, as other threads add to them meanwhile.
+        drops = Counter(summary['dropped']) + Counter(dict(self.matcher.drops))
         return {**summary, 'pairs': self.matcher.pairs, 'dropped': dict(drops)}
 
     def _take(self, add: Callable[[int, _Received], list[Pair]], received: _Received) -> None:
@@ -240,6 +256,8 @@ class FramePipeline:
         return self.camera_info
 
     def _submit(self, pairs: list[Pair]) -> None:
+        if pairs:
+            self._paired_s = time.monotonic()
         for pair in pairs:
             if not self._worker.submit(pair):
                 self.statistics.dropped('worker_busy')
@@ -254,14 +272,14 @@ class FramePipeline:
             return
         try:
             built = self._builder.build(image, self._camera_info(), sweep)
-            self._on_frame(built)
+            if self._on_frame(built):
+                moved = built.motion != 'none'
+                self.statistics.finished(time.monotonic() - arrival_s, moved)
         except DriveSegmentError as err:
             self._lose(_REASONS.get(type(err), 'error'), str(err))
         except Exception as err:
             # A defect must not end the thread; it is named, so that it can be mended.
             self._lose('error', f'unexpected {type(err).__name__}: {err}')
-        else:
-            self.statistics.finished(time.monotonic() - arrival_s, built.motion != 'none')
 
     def _lose(self, reason: str, text: str) -> None:
         self.statistics.dropped(reason)

@@ -8,13 +8,16 @@ logged; neither ends the node.
 from __future__ import annotations
 
 import collections
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
 
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.memory import keep_freed_memory
@@ -24,6 +27,9 @@ from drive_segment_ros.ros.qos import FollowingSubscription
 _REPEAT_LOG_S = 5.0
 # As long as a figure of the diagnostics looks back.
 _RECENT_S = 10.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# How late one may be noticed.
+_SIGNAL_PERIOD_S = 0.1
 
 
 class ManagedNode(LifecycleNode):
@@ -205,9 +211,16 @@ class ManagedNode(LifecycleNode):
 
 
 def spin(node_class: Callable[[], ManagedNode], arguments: list[str] | None = None) -> None:
-    """Run one node until it is interrupted or ROS shuts down: an executable's `main`."""
+    """Run one node until SIGINT or SIGTERM comes: an executable's `main`.
+
+    Further signals do not keep the node from ending what it has begun.
+    """
     keep_freed_memory()
-    rclpy.init(args=arguments)
+    stop = threading.Event()
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: stop.set())
+    # ROS's own handlers would end the context, and with it the log, before the node has ended.
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = node_class()
     except DriveSegmentError as err:
@@ -216,10 +229,13 @@ def spin(node_class: Callable[[], ManagedNode], arguments: list[str] | None = No
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        while not stop.is_set():
+            # A signal does not interrupt the executor's waiting.
+            executor.spin_once(timeout_sec=_SIGNAL_PERIOD_S)
     finally:
+        for number in _SIGNALS:
+            # Up to the interpreter's end, where a handler would not be there any more.
+            signal.signal(number, signal.SIG_IGN)
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()

@@ -189,5 +189,6 @@ class PaintedCloud:
         )
         self._pipeline = pipeline
 
-    def _publish(self, painted: PaintedSweep) -> None:
+    def _publish(self, painted: PaintedSweep) -> bool:
         self._publisher.publish(painted.message(self._outputs.table))
+        return True

@@ -37,7 +37,7 @@ class ProposalsNode(FrameNode):
         self._jpeg = self.advertise(CompressedImage, 'proposals/image_raw/compressed', _QOS)
         super().configure()
 
-    def consume(self, built: BuiltFrame) -> None:
+    def consume(self, built: BuiltFrame) -> bool:
         """Publish what is subscribed to."""
         if self._points.get_subscription_count():
             self._points.publish(_coloured_cloud(built))
@@ -48,6 +48,7 @@ class ProposalsNode(FrameNode):
                 self._overlay.publish(image_message(picture, 'bgr8', built.header))
             if jpeg:
                 self._jpeg.publish(compressed_message(picture, built.header))
+        return True
 
 
 def _overlay(built: BuiltFrame) -> NDArray[np.uint8]:

@@ -106,7 +106,8 @@ class PseudoLabelRecorderNode(FrameNode):
         if self._recorder is not None:
             self._recorder.close()
             self._last_status = self._recorder.status()
-        self._recorder = None
+            self._recorder = None
+            self.get_logger().info(self._told_at_the_end())
 
     def cleanup(self) -> None:
         """Free the model and withdraw the services."""
@@ -122,10 +123,10 @@ class PseudoLabelRecorderNode(FrameNode):
             self.deactivate()
         super().destroy_node()
 
-    def consume(self, built: BuiltFrame) -> None:
-        """Hand a frame to the disk if the gates let it through."""
+    def consume(self, built: BuiltFrame) -> bool:
+        """Hand a frame to the disk if the gates let it through; what they refuse is not built."""
         if self._recorder is None or self._pipeline is None:
-            return
+            return False
         candidate = RecorderCandidate(
             built, self._pipeline.camera_offset_s, self._trajectory, self._segmenter
         )
@@ -135,9 +136,10 @@ class PseudoLabelRecorderNode(FrameNode):
             refusal = self._gates.refusal(candidate) if self._recording else _PAUSED
             if refusal:
                 self._gated[refusal] += 1
-                return
+                return False
         self._recorder.submit(candidate.encoded(), self._drive_info(candidate))
         self._gates.passed(candidate)
+        return True
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of this activation, or of the last one, ready for JSON.
@@ -192,6 +194,13 @@ class PseudoLabelRecorderNode(FrameNode):
             info['model'] = {'sha256': model.sha256, 'classes': [c.name for c in model.classes]}
         return info
 
+    def _told_at_the_end(self) -> str:
+        """Say what became of all images, for whoever reads the log of a recorder that ended."""
+        summary = self.summary()
+        counts = {**summary['dropped'], **{f'gated {k}': n for k, n in summary['gated'].items()}}
+        rest = ', '.join(f'{count} {reason}' for reason, count in counts.items())
+        return f'{summary["recorded"]} frames recorded; not recorded: {rest or "none"}'
+
     def _look(self) -> None:
         """Look after what no frame tells of: the disk, and images the middleware lost."""
         if self._recorder is not None:
@@ -208,7 +217,8 @@ class PseudoLabelRecorderNode(FrameNode):
             return Status(OK, 'not active')
         status = self._recorder.status()
         left_s = status['time_left_s']
-        lost = ', '.join(f'{count} {reason}' for reason, count in status['dropped'].items())
+        drops = Counter(status['dropped']) + Counter(lost_on_the_way=self._lost_images)
+        lost = ', '.join(f'{count} {reason}' for reason, count in drops.items())
         problems = {
             status['problem']: ERROR,
             f'lost: {lost}' if lost else '': WARN,
@@ -228,7 +238,7 @@ class PseudoLabelRecorderNode(FrameNode):
             'free (GB)': status['free_gb'],
             'room (GB)': status['room_gb'],
             'time left (min)': 'unknown' if left_s is None else round(left_s / 60),
-            **{f'kept out: {name}': count for name, count in self._gated.items()},
+            **{f'kept out: {name}': count for name, count in dict(self._gated).items()},
         }
         return summarise(problems, fine if self._recording else f'paused; {fine}', **values)
 

@@ -1,7 +1,8 @@
-"""A built frame as the recorder's gates see it, and as it then goes to disk."""
+"""A frame as the recorder's gates see it, and as it then goes to disk."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RecorderCandidate:
-    """A built frame that may be recorded; see `recording.gates.Candidate`.
+    """A frame that may be recorded, not built yet; see `recording.gates.Candidate`.
 
     Attributes:
         stamp_ns: of the image, nanoseconds.
@@ -48,15 +49,13 @@ class RecorderCandidate:
         """
         self.stamp_ns = built.stamp_ns
         self.offset_s = built.offset_s - camera_offset_s
-        T = built.T_odom_base
-        self.position: NDArray[np.float64] | None = None if T is None else T[:3, 3]
+        self.position: NDArray[np.float64] | None = None
         self.speed: float | None = None
         self.yaw_rate_deg: float | None = None
-        try:
+        with contextlib.suppress(MotionError):  # odometry has only begun, or there is none
+            self.position = trajectory.pose(built.stamp_ns)[:3, 3]
             self.speed, yaw_rate = trajectory.speed_and_yaw_rate(built.stamp_ns)
             self.yaw_rate_deg = math.degrees(yaw_rate)
-        except MotionError:
-            pass  # odometry has only begun, or there is none
         self._built = built
         self._segmenter = segmenter
 

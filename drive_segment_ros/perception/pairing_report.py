@@ -35,7 +35,7 @@ def pairing_report(matcher: Matcher, cameras: dict[str, Stream], sweeps: Stream)
         parts.append(f'{images} images but no sweep; check the point cloud topic name and its QoS')
     else:
         parts.append(f'none of {images} images paired with {sweeps.received} sweeps')
-        parts += _stamp_differences(cameras, sweeps, matcher.params.max_offset_s)
+        parts += stamp_differences(cameras, sweeps, matcher.params.max_offset_s)
     if matcher.pairs:
         silent = [name for name, stream in cameras.items() if not stream.received]
         if silent:
@@ -53,7 +53,7 @@ def pairing_report(matcher: Matcher, cameras: dict[str, Stream], sweeps: Stream)
     return '; '.join(parts)
 
 
-def _stamp_differences(
+def stamp_differences(
     cameras: dict[str, Stream], sweeps: Stream, max_offset_s: float
 ) -> list[str]:
     """Say for each camera how far its newest stamp is from the newest sweep's."""

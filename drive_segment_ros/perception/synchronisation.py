@@ -22,7 +22,7 @@ from typing import Any
 
 from drive_segment_ros.errors import ParameterError
 from drive_segment_ros.parameters import parameter
-from drive_segment_ros.perception.pairing_report import pairing_report
+from drive_segment_ros.perception.pairing_report import pairing_report, stamp_differences
 from drive_segment_ros.perception.stamp_stream import Item, Stream, Unknown, key_of, successor
 
 # Offsets that differ by less than this count as equal and the earlier image wins. Without it, a
@@ -225,6 +225,13 @@ class Matcher:
         """Say in one line what was paired and, where nothing is, why."""
         with self._lock:
             return pairing_report(self, self._cameras, self._sweeps)
+
+    def apart(self) -> str:
+        """Say in one line how far the newest stamps of images and sweeps are apart."""
+        with self._lock:
+            return '; '.join(
+                stamp_differences(self._cameras, self._sweeps, self.params.max_offset_s)
+            )
 
     def _camera(self, name: str) -> Stream:
         if name not in self._cameras:

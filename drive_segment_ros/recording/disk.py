@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from drive_segment_ros.dataset.repair import remove_drive
+from drive_segment_ros.dataset.frame import FOLDERS, MODEL_FOLDERS
+from drive_segment_ros.dataset.index import parse_index
+from drive_segment_ros.dataset.repair import REMOVING, remove_drive
 from drive_segment_ros.errors import DatasetError, DiskFullError
 from drive_segment_ros.parameters import parameter
 
@@ -20,6 +22,8 @@ PROTECTED = 'protected'
 # A frame is up to five files and a line; each takes whole blocks, and folders grow now and then.
 _OVERHEAD_BYTES = 64 * 1024
 _RATE_WINDOW_S = 60.0
+# How often the other drives are looked at: recorders beside this one write there, people remove.
+_OTHERS_PERIOD_S = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +49,18 @@ class DiskParameters:
     )
 
 
+@dataclasses.dataclass
+class _Counted:
+    """A drive's size as far as it was counted: its files up to a place in its index."""
+
+    size: int
+    index_bytes: int
+
+
 class DatasetDisk:
     """The disk a dataset lies on; to be used by one thread.
 
     Attributes:
-        used_bytes: size of the dataset.
         free_bytes: what the disk has left.
         removed: names of the drives that had to give way.
     """
@@ -77,9 +88,14 @@ class DatasetDisk:
         self._clock = clock
         self._mount = mount_point(dataset.parent if not dataset.exists() else dataset)
         self._written: deque[tuple[float, int]] = deque()
+        self._drives: dict[Path, _Counted] = {}
+        self._looked_s = -_OTHERS_PERIOD_S
         self.check()
-        self._size_of = {path: _size(path) for path in dataset.iterdir() if path.is_dir()}
-        self.used_bytes = sum(self._size_of.values())
+
+    @property
+    def used_bytes(self) -> int:
+        """Size of the dataset; what others write and remove is in it within a second."""
+        return sum(drive.size for drive in self._drives.values())
 
     @property
     def room_bytes(self) -> int:
@@ -101,7 +117,7 @@ class DatasetDisk:
         return max(0, self.room_bytes) * (now - self._written[0][0]) / written
 
     def check(self) -> None:
-        """See that the disk is there, make the dataset's folder, and look at the free space.
+        """See that the disk is there, make the dataset's folder, look at free space and drives.
 
         Raises:
             DatasetError: if the disk is not mounted any more, or the folder cannot be made.
@@ -124,6 +140,9 @@ class DatasetDisk:
                 'check it and mount it for writing'
             ) from OSError(errno.EROFS, os.strerror(errno.EROFS))
         self.free_bytes = status.f_bavail * status.f_frsize
+        if self._clock() - self._looked_s >= _OTHERS_PERIOD_S:
+            self._looked_s = self._clock()
+            self._look_at_drives()
 
     def make_room(self, size: int, current: Path) -> None:
         """See that a frame may be written; remove drives for it if so wished.
@@ -143,32 +162,70 @@ class DatasetDisk:
                 raise DiskFullError(self._why_full(needed))
             self.check()
 
-    def wrote(self, drive: Path, size: int) -> None:
-        """Count what was written to a drive, bytes."""
-        self._size_of[drive] = self._size_of.get(drive, 0) + size
-        self.used_bytes += size
+    def wrote(self, drive: Path) -> None:
+        """Count what was added to a drive: what the frames take that its index has gained."""
+        known = self._drives.setdefault(drive, _Counted(0, 0))
+        try:
+            with (drive / 'frames.jsonl').open('rb') as file:
+                file.seek(known.index_bytes)
+                new = parse_index(file.read(), file.name)
+        except (OSError, DatasetError):
+            # Gone or damaged; the next look at the drives, or whoever reads it, will tell.
+            return
+        known.index_bytes += new.complete_bytes
+        gained = new.complete_bytes
+        for record in new.records:
+            for name in (*FOLDERS, *MODEL_FOLDERS):
+                if name in record:
+                    gained += _blocks(drive / record[name])
+        known.size += gained
+        self._note_rate(gained)
+
+    def _note_rate(self, size: int) -> None:
         now = self._clock()
         if self._written and now - self._written[-1][0] < 1.0:
             # A sample a second is enough, however fast frames come.
             begun, size_so_far = self._written.pop()
             self._written.append((begun, size_so_far + size))
-        else:
+        elif size:
             self._written.append((now, size))
+
+    def _look_at_drives(self) -> None:
+        """Count what was written and removed anywhere in the dataset since the last look."""
+        with contextlib.suppress(OSError):  # gone since the disk was seen; the next check tells
+            there = {path for path in self.dataset.iterdir() if path.is_dir()}
+            self._drives = {path: drive for path, drive in self._drives.items() if path in there}
+            for path in there:
+                self._look_at(path)
+
+    def _look_at(self, drive: Path) -> None:
+        known = self._drives.get(drive)
+        length = 0
+        with contextlib.suppress(OSError):
+            length = os.stat(drive / 'frames.jsonl').st_size
+        if known is None or length < known.index_bytes:
+            # New, or mended; measured in full, which takes seconds for a long drive.
+            self._drives[drive] = _Counted(_size(drive), length)
+        elif length > known.index_bytes:
+            self.wrote(drive)
 
     def _remove_oldest(self, current: Path) -> bool:
         """Remove the drive begun first; False if there is none that may go."""
         candidates = []
-        for path in self._size_of:
-            if path == current or (path / PROTECTED).exists():
-                continue
-            with contextlib.suppress(OSError):  # no drive, or gone already
-                candidates.append(((path / 'drive.json').stat().st_mtime_ns, path))
+        for path in self._drives:
+            if path.suffix == REMOVING:
+                # A crash came between: before any whole drive goes, this one goes to the end.
+                candidates.append((0, path))
+            elif path != current and not (path / PROTECTED).exists():
+                with contextlib.suppress(OSError):  # no drive, or gone already
+                    candidates.append(((path / 'drive.json').stat().st_mtime_ns, path))
         for _, path in sorted(candidates):
             # One that another process writes stays; so does one that cannot be removed.
             with contextlib.suppress(DatasetError, OSError):
                 remove_drive(path)
-                self.used_bytes -= self._size_of.pop(path)
-                self.removed.append(path.name)
+                del self._drives[path]
+                if path.suffix != REMOVING:
+                    self.removed.append(path.name)
                 return True
         return False
 
@@ -202,9 +259,14 @@ def mount_point(path: Path) -> Path:
 
 def _size(folder: Path) -> int:
     """Return what a folder's files take on the disk, bytes."""
-    size = 0
-    for where, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):  # removed meanwhile
-                size += os.lstat(os.path.join(where, name)).st_blocks * 512
-    return size
+    return sum(
+        _blocks(os.path.join(where, name)) for where, _, names in os.walk(folder) for name in names
+    )
+
+
+def _blocks(path: Path | str) -> int:
+    """Return what a file takes on the disk, bytes; 0 if it was removed meanwhile."""
+    try:
+        return os.lstat(path).st_blocks * 512
+    except OSError:
+        return 0

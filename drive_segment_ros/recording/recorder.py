@@ -190,7 +190,7 @@ class Recorder:
             self._close_writer()
             raise
         self._newest_ns = max(self._newest_ns, frame.stamp_ns)
-        self._disk.wrote(writer.path, size)
+        self._disk.wrote(writer.path)
 
     def _is_another_drive(self, item: _Item) -> bool:
         stamp_ns = item.frame.stamp_ns

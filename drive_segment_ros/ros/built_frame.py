@@ -1,4 +1,4 @@
-"""A frame on its way: what was found in 3D, and in the image once somebody asks for it."""
+"""A frame on its way: each step from its messages to its files is taken when first asked for."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.densify import Feet, densify, find_feet, support
 from drive_segment_ros.perception.geometry import describe_proposals
-from drive_segment_ros.perception.motion import SweepMotion
+from drive_segment_ros.perception.motion import SweepMotion, Trajectory
 from drive_segment_ros.perception.projection import ProjectedPoints, project_sweep, visible
-from drive_segment_ros.perception.proposals import SKY_LABEL, SweepProposals
+from drive_segment_ros.perception.proposals import SKY_LABEL, SweepProposals, find_proposals
 from drive_segment_ros.perception.range_image import RangeImage
 from drive_segment_ros.perception.sky import find_sky, highest_beam
-from drive_segment_ros.ros.frame_geometry import check_shape
+from drive_segment_ros.perception.transforms import level_rotation
+from drive_segment_ros.ros.frame_geometry import FrameGeometry, check_shape
 from drive_segment_ros.ros.frame_parameters import FrameParameters
 from drive_segment_ros.ros.images import decode_image, encoded_image
 from drive_segment_ros.ros.synchronizer import stamp_ns
@@ -30,50 +31,87 @@ _NS = 1e-9
 
 @dataclasses.dataclass(frozen=True)
 class FrameSource:
-    """What a frame is made of, beside its image."""
+    """What a frame is made of: its messages, and what all frames of a camera share."""
 
-    message: Any
+    image: Any
+    cloud: Any
     full_camera: CameraModel
-    T_camera_lidar: NDArray[np.float64]
-    motion: SweepMotion | None
-    T_odom_base: NDArray[np.float64] | None
-    R_level_lidar: NDArray[np.float64]
     params: FrameParameters
+    geometry: FrameGeometry
+    trajectory: Trajectory | None
 
 
 class BuiltFrame:
-    """A frame and what led to it; what needs the image is computed when first asked for.
+    """A frame of an image and its sweep; what is costly is computed when first asked for.
+
+    So a frame that nobody wants after a look at its stamps or its image costs no more than that.
 
     Attributes:
         header: the image message's header.
         stamp_ns: its stamp, nanoseconds.
+        offset_s: the sweep's stamp after the image's, seconds.
         camera: the camera at working resolution.
-        cloud: the sweep.
-        sweep: its proposals, in 3D.
-        projected: the sweep's points that the camera sees, at the image's instant.
-        label: (M,) int32, the proposals of `projected`.
-        motion: `per_point`, `per_sweep`, or `none` where the vehicle's motion was not known.
     """
 
-    def __init__(
-        self,
-        source: FrameSource,
-        camera: CameraModel,
-        cloud: PointCloud,
-        sweep: SweepProposals,
-        projected: ProjectedPoints,
-        motion: str,
-    ) -> None:
-        """Take what `FrameBuilder.build` found; not to be called by others."""
-        self.header = source.message.header
-        self.stamp_ns = stamp_ns(source.message)
-        self.camera = camera
-        self.cloud = cloud
-        self.sweep = sweep
-        self.projected = projected
-        self.label = sweep.label[projected.index]
-        self.motion = motion
+    def __init__(self, source: FrameSource) -> None:
+        """Take the messages; not to be called by others than `FrameBuilder.build`."""
+        full = source.full_camera
+        width = min(source.params.densify.width, full.width)
+        height = max(1, round(full.height * width / full.width))
+        self.header = source.image.header
+        self.stamp_ns = stamp_ns(source.image)
+        self.offset_s = (stamp_ns(source.cloud) - self.stamp_ns) * _NS
+        self.camera = source.geometry.scaled(full, width, height)
         self._source = source
+
+    @functools.cached_property
+    def cloud(self) -> PointCloud:
+        """The sweep.
+
+        Raises:
+            CloudError: if it cannot be interpreted.
+        """
+        return self._source.geometry.cloud(self._source.cloud)
+
+    @functools.cached_property
+    def sweep(self) -> SweepProposals:
+        """The sweep's proposals, in 3D.
+
+        Raises:
+            CloudError: if it has no usable point.
+        """
+        T_base_lidar = self._source.geometry.base_from(self.cloud)
+        up = None if T_base_lidar is None else T_base_lidar[2, :3].copy()
+        return find_proposals(self.cloud, self._source.params.proposals, up)
+
+    @property
+    def motion(self) -> str:
+        """`per_point`, `per_sweep`, or `none` where the vehicle's motion was not known.
+
+        Raises:
+            CalibrationError: if a transform is missing.
+            CloudError: as `sweep`.
+        """
+        return self._motion[1]
+
+    @functools.cached_property
+    def projected(self) -> ProjectedPoints:
+        """The sweep's points that the camera sees, at the image's instant.
+
+        Raises:
+            CalibrationError: if a transform is missing.
+            CloudError: as `sweep`, and if none of its points is in the image.
+        """
+        return self._source.geometry.project(self.cloud, self.camera, self._motion[0])
+
+    @functools.cached_property
+    def label(self) -> NDArray[np.int32]:
+        """The proposals of `projected`, (M,) int32.
+
+        Raises:
+            CalibrationError, CloudError: as `projected`.
+        """
+        return self.sweep.label[self.projected.index]
 
     @functools.cached_property
     def image(self) -> NDArray[np.uint8]:
@@ -83,14 +121,14 @@ class BuiltFrame:
             ImageError: if it cannot be decoded.
             CalibrationError: if its shape is not camera_info's.
         """
-        return _working_image(self._source.message, self._source.full_camera, self.camera)
+        return _working_image(self._source.image, self._source.full_camera, self.camera)
 
     @functools.cached_property
     def label_image(self) -> NDArray[np.int32]:
         """The sweep's label of each pixel at working resolution, (H, W) int32, 0 where unknown.
 
         Raises:
-            ImageError, CalibrationError: as `image`.
+            ImageError, CalibrationError, CloudError: as `image` and `projected`.
         """
         params = self._source.params
         feet = find_feet(self.sweep, params.densify)
@@ -106,7 +144,7 @@ class BuiltFrame:
         """The frame as it goes to disk, its proposals numbered from 1.
 
         Raises:
-            ImageError, CalibrationError: as `image`.
+            ImageError, CalibrationError, CloudError: as `image` and `projected`.
         """
         used = np.zeros(self.sweep.count, np.bool_)
         used[self.label_image.reshape(-1)] = True
@@ -115,8 +153,8 @@ class BuiltFrame:
         number = np.zeros(self.sweep.count, np.uint16)
         number[labels] = np.arange(1, len(labels) + 1)
         points = np.bincount(self.label, minlength=self.sweep.count)
-        content, suffix = encoded_image(self._source.message)
-        geometry = describe_proposals(self.cloud, self.sweep, labels, self._source.R_level_lidar)
+        content, suffix = encoded_image(self._source.image)
+        geometry = describe_proposals(self.cloud, self.sweep, labels, self._R_level_lidar())
         return Frame(
             stamp_ns=self.stamp_ns,
             image=content,
@@ -131,22 +169,34 @@ class BuiltFrame:
             record=self._record(),
         )
 
-    @property
-    def offset_s(self) -> float:
-        """The sweep's stamp after the image's, seconds."""
-        return (self.cloud.stamp_ns - self.stamp_ns) * _NS
-
-    @property
+    @functools.cached_property
     def T_odom_base(self) -> NDArray[np.float64] | None:
-        """(4, 4) pose of the vehicle at the image's instant; None where it is not known."""
-        return self._source.T_odom_base
+        """(4, 4) pose of the vehicle at the image's instant; None where `motion` is not known."""
+        if self._motion[0] is None or self._source.trajectory is None:
+            return None
+        return self._source.trajectory.pose(self.stamp_ns)
 
     def calibration(self) -> dict[str, Any]:
         """Return the camera as it is calibrated and its place, as `drive.json` has them."""
         return {
             'camera': self._source.full_camera.to_dict(),
-            'T_camera_lidar': self._source.T_camera_lidar.tolist(),
+            'T_camera_lidar': self._T_camera_lidar.tolist(),
         }
+
+    @property
+    def _T_camera_lidar(self) -> NDArray[np.float64]:
+        return self._source.geometry.from_lidar(self._source.full_camera, self.cloud)
+
+    @functools.cached_property
+    def _motion(self) -> tuple[SweepMotion | None, str]:
+        source = self._source
+        return source.geometry.motion(
+            self.cloud, source.full_camera, self.stamp_ns, lambda: _beams(self.sweep)
+        )
+
+    def _R_level_lidar(self) -> NDArray[np.float64]:
+        T_base_lidar = self._source.geometry.base_from(self.cloud)
+        return level_rotation(self.sweep.up) if T_base_lidar is None else T_base_lidar[:3, :3]
 
     def _feet_in_image(self, feet: Feet) -> ProjectedPoints:
         """Project the objects' feet, without those that something nearer hides."""
@@ -180,7 +230,7 @@ class BuiltFrame:
     ) -> ProjectedPoints:
         x, y, z = np.ascontiguousarray(xyz.T)
         cloud = PointCloud(self.cloud.stamp_ns, self.cloud.frame_id, x, y, z, time=time)
-        return project_sweep(cloud, self.camera, self._source.T_camera_lidar, self._source.motion)
+        return project_sweep(cloud, self.camera, self._T_camera_lidar, self._motion[0])
 
     def _record(self) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -193,6 +243,13 @@ class BuiltFrame:
         if self.T_odom_base is not None:
             record['T_odom_base'] = self.T_odom_base.tolist()
         return record
+
+
+def _beams(sweep: SweepProposals) -> tuple[NDArray[np.integer], int] | None:
+    """Return the range image's row of each point and the spin axis, None without beams."""
+    if sweep.image is None:
+        return None
+    return sweep.image.cell // sweep.image.range.shape[1], sweep.image.axis
 
 
 def _cell_times(

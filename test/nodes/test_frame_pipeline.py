@@ -70,6 +70,7 @@ class Builder:
 class Rig:
     def __init__(self, expects_motion=True, **parameters) -> None:
         self.frames: list[SimpleNamespace] = []
+        self.unwanted: set[int] = set()
         self.errors: list[tuple[str, str]] = []
         self.trajectory = LiveTrajectory()
         self.builder = Builder(self.trajectory)
@@ -79,11 +80,17 @@ class Rig:
             self.trajectory,
             CameraOffset(0.0, TransformTree(), FrameParameters()),
             PipelineParameters(**{'motion_wait': 5.0, **parameters}),
-            on_frame=self.frames.append,
+            on_frame=self.take,
             on_error=lambda *error: self.errors.append(error),
             expects_motion=lambda: expects_motion,
         )
         self.pipeline.camera_info = object()
+
+    def take(self, frame: SimpleNamespace) -> bool:
+        if frame.stamp in self.unwanted:
+            return False
+        self.frames.append(frame)
+        return True
 
     def send(self, index: int, start_ns: int = START_NS) -> int:
         stamp = start_ns + index * PERIOD_NS
@@ -118,6 +125,25 @@ def test_pair_waits_for_odometry_and_order_is_kept(rig):
     summary = rig.pipeline.summary()
     assert (summary['pairs'], summary['frames'], summary['frames_with_motion']) == (3, 3, 3)
     assert summary['dropped'] == {}
+
+
+def test_pair_that_is_not_wanted_is_no_frame_and_its_motion_is_not_asked_for(rig, monkeypatch):
+    stamps = [START_NS + i * PERIOD_NS for i in range(2)]
+    rig.unwanted = {stamps[0]}
+    build = rig.builder.build
+
+    def lazily(*messages):
+        built = build(*messages)
+        if built.stamp in rig.unwanted:
+            del built.motion
+        return built
+
+    monkeypatch.setattr(rig.builder, 'build', lazily)
+    for i in range(2):
+        rig.trajectory.add_odometry(odometry(rig.send(i)))
+    assert rig.wait(lambda: rig.frames)
+    summary = rig.pipeline.summary()
+    assert (summary['frames'], summary['frames_with_motion'], summary['dropped']) == (1, 1, {})
 
 
 @pytest.mark.parametrize('rig', [{'expects_motion': False}], indirect=True)

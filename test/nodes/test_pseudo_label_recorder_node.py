@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
@@ -15,6 +17,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 
 from drive_segment_ros.dataset.reader import Dataset  # noqa: E402
 from drive_segment_ros.dataset.repair import repair  # noqa: E402
+from drive_segment_ros.dataset.writer import DriveWriter  # noqa: E402
 from drive_segment_ros.nodes.pseudo_label_recorder_node import (  # noqa: E402
     PseudoLabelRecorderNode,
 )
@@ -60,14 +63,17 @@ def settled(rig, images: int) -> bool:
     return rig.wait(accounted)
 
 
+def frames(tmp_path: Path) -> list:
+    return [frame for drive in Dataset(tmp_path / 'set').drives for frame in drive.frames]
+
+
 def whole_frames(tmp_path: Path) -> list[int]:
     """Read every indexed frame; return their stamps."""
-    frames = [f for drive in Dataset(tmp_path / 'set').drives for f in drive.frames]
-    for frame in frames:
+    for frame in frames(tmp_path):
         assert frame.image().shape[:2] == (240, 320)
         assert frame.segment().any()
         assert len(frame.proposals()['id'])
-    return [frame.stamp_ns for frame in frames]
+    return [frame.stamp_ns for frame in frames(tmp_path)]
 
 
 def test_every_pair_is_recorded_with_what_extract_writes_into_drive_json(record, tmp_path):
@@ -81,6 +87,10 @@ def test_every_pair_is_recorded_with_what_extract_writes_into_drive_json(record,
     assert info['calibration'].keys() == {'camera', 'T_camera_lidar'}
     assert info['parameters']['sync.max_offset_s'] == 0.06
     assert '6 frames in' in rig.diagnosis
+    told = rig.node.diagnostic_parts()['recorder']().values
+    assert told['recorded'] == 6
+    assert told['time left (min)'] == 'unknown' or told['time left (min)'] > 0
+    assert told['free (GB)'] >= told['room (GB)'] > 0
 
 
 def test_gates_stop_start_and_snapshot_account_for_every_image(record, tmp_path):
@@ -104,12 +114,31 @@ def test_gates_stop_start_and_snapshot_account_for_every_image(record, tmp_path)
     assert len(whole_frames(tmp_path)) == 4
 
 
+def test_pair_that_a_gate_refuses_is_never_segmented(record, monkeypatch):
+    from drive_segment_ros.ros import built_frame
+
+    segmented = []
+    find_proposals = built_frame.find_proposals
+
+    def counting(*arguments):
+        segmented.append(1)
+        return find_proposals(*arguments)
+
+    rig = record(gates__min_distance=0.9)
+    monkeypatch.setattr(built_frame, 'find_proposals', counting)
+    rig.drive(0, 4)
+    assert settled(rig, 4)
+    assert rig.node.summary()['gated'] == {'too_near': 2}
+    assert len(segmented) == rig.node.summary()['recorded'] == rig.node.summary()['frames'] == 2
+
+
 def test_drive_that_starts_again_becomes_another(record, tmp_path):
     rig = record()
     rig.drive(0, 13)
     assert settled(rig, 13)
     rig.drive(0, 2)
     assert settled(rig, 15), rig.node.summary()
+    assert 'stamps of image jumped back by 1.2 s' in rig.diagnosis
     assert rig.node.summary()['recorded'] == 15
     assert [len(d.frames) for d in Dataset(tmp_path / 'set').drives] == [13, 2]
 
@@ -120,8 +149,35 @@ def test_clock_that_jumps_forward_loses_nothing(record, tmp_path):
     assert settled(rig, 3)
     rig.drive(5000, 5003)
     assert settled(rig, 6), rig.node.summary()
-    assert rig.node.summary()['recorded'] == 6
-    assert len(whole_frames(tmp_path)) == 6
+    assert 'stamps of points jumped forward by 499.8 s' in rig.diagnosis
+    rig.drive(4, 6)
+    assert settled(rig, 8), rig.node.summary()
+    assert rig.node.summary()['recorded'] == 8
+    assert len(whole_frames(tmp_path)) == 8
+
+
+@pytest.mark.parametrize(('seconds', 'words'), [(-100, 'behind'), (100, 'ahead of')])
+def test_clock_of_one_sensor_alone_is_named_and_may_be_set_right(record, tmp_path, seconds, words):
+    rig = record()
+    rig.drive(0, 3)
+    assert settled(rig, 3)
+
+    def wrong(images=iter(range(3, 10_000))) -> bool:
+        stamp = START_NS + next(images) * PERIOD_NS
+        rig.send('image_raw/compressed', rig.messages.image(stamp + seconds * 10**9))
+        rig.send('points', rig.messages.cloud(stamp))
+        return 'no image has paired for' in rig.diagnosis
+
+    assert rig.wait(wrong), rig.diagnosis
+    assert f's {words} the newest sweep stamp' in rig.diagnosis
+    assert 'synchronise them (PTP)' in rig.diagnosis
+    assert 'stamps of image jumped' in rig.diagnosis
+    rig.drive(20_000, 20_006)
+    assert rig.wait(lambda: rig.node.summary()['recorded'] >= 8), rig.diagnosis
+    assert 'no image has paired' not in rig.diagnosis
+    summary = rig.node.summary()
+    assert settled(rig, summary['received']['image']), summary
+    assert len(whole_frames(tmp_path)) == rig.node.summary()['recorded']
 
 
 @pytest.mark.parametrize(
@@ -154,20 +210,41 @@ def test_sensor_that_stops_is_named_and_may_return(record):
     assert 'no points for' not in rig.diagnosis
 
 
+def broken_messages(make, stamp: int) -> list:
+    """An image and a cloud each, one of which cannot be used, and why."""
+    short, empty = make.image(stamp), make.image(stamp + PERIOD_NS)
+    short.data, empty.data = short.data[: len(short.data) // 3], b''
+    clouds = [make.cloud(stamp + i * PERIOD_NS) for i in range(6)]
+    clouds[2].fields = clouds[2].fields[1:]
+    clouds[3].data = clouds[3].data[:100]
+    clouds[4].point_step = 0
+    clouds[5].header.frame_id = 'elsewhere'
+    images = [short, empty] + [make.image(stamp + i * PERIOD_NS) for i in range(2, 6)]
+    return list(zip(images, clouds, strict=True))
+
+
 def test_malformed_messages_cost_their_own_frame(record, tmp_path):
     rig = record()
     rig.drive(0, 2)
-    stamp = START_NS + 2 * PERIOD_NS
-    image = rig.messages.image(stamp)
-    image.data = image.data[: len(image.data) // 3]
-    rig.send('image_raw/compressed', image)
-    rig.send('points', rig.messages.cloud(stamp))
-    rig.drive(3, 5)
-    assert settled(rig, 5), rig.node.summary()
+    assert settled(rig, 2)
+    pose, info = rig.messages.odometry(START_NS + 2 * PERIOD_NS), rig.messages.info(START_NS)
+    pose.pose.pose.position.x, info.k = float('nan'), [float('nan')] * 9
+    rig.send('odom', pose)
+    rig.send('camera_info', info)
+    assert rig.wait(lambda: 'camera_info' in rig.node.errors)
+    for image, cloud in broken_messages(rig.messages, START_NS + 2 * PERIOD_NS):
+        rig.send('image_raw/compressed', image)
+        rig.send('points', cloud)
+    rig.send('image_raw/compressed', rig.messages.image(0))
+    assert settled(rig, 9), rig.node.summary()
+    rig.drive(8, 11)
+    assert settled(rig, 12), rig.node.summary()
     summary = rig.node.summary()
-    assert (summary['recorded'], summary['dropped']) == (4, {'bad_image': 1})
-    assert 'truncated' in rig.diagnosis
-    assert len(whole_frames(tmp_path)) == 4
+    lost = {'bad_image': 2, 'bad_cloud': 3, 'bad_calibration': 1, 'zero_stamp': 1}
+    assert (summary['recorded'], summary['dropped']) == (5, lost)
+    for words in ('neither JPEG', 'point_step 0', "transform from 'elsewhere'", 'K holds NaN'):
+        assert words in rig.diagnosis, rig.diagnosis
+    assert len(whole_frames(tmp_path)) == 5
 
 
 def test_qos_that_cannot_be_heard_is_named(record):
@@ -200,6 +277,28 @@ def test_disk_that_fails_is_on_diagnostics_and_recording_goes_on(record, tmp_pat
     assert rig.is_active
 
 
+def test_slow_disk_drops_frames_by_name_and_holds_up_no_message(record, tmp_path, monkeypatch):
+    release, add = threading.Event(), DriveWriter.add
+
+    def slow(writer, frame):
+        assert release.wait(30.0)
+        add(writer, frame)
+
+    monkeypatch.setattr(DriveWriter, 'add', slow)
+    rig = record(disk__queue=2)
+    rig.drive(0, 10)
+    # One is on its way to the disk, two wait; all others have come, been built, and given way.
+    assert rig.wait(lambda: rig.dropped == {'disk_slow': 7}), rig.diagnosis
+    assert 'lost: 7 disk_slow' in rig.diagnosis
+    assert rig.node.summary()['frames'] == rig.node.summary()['received']['image'] == 10
+    release.set()
+    assert settled(rig, 10)
+    rig.drive(10, 12)
+    assert settled(rig, 12)
+    assert len(whole_frames(tmp_path)) == rig.node.summary()['recorded'] >= 4
+    assert rig.node.summary()['problem'] == ''
+
+
 def test_model_answers_lie_beside_the_frames(record, model_folder, tmp_path):
     pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
     rig = record(model=str(model_folder), gates__max_confidence=1.0)
@@ -212,6 +311,41 @@ def test_model_answers_lie_beside_the_frames(record, model_folder, tmp_path):
         assert set(frame.model_label().flat) >= {2}
         assert frame.model_confidence().shape == (8, 12)
     assert repair(tmp_path / 'set').repaired == []
+
+
+def striped(make):
+    """A picture that the model sees as stripes, across the LiDAR's segments."""
+    import cv2
+
+    picture = np.zeros((240, 320, 3), np.uint8)
+    for column in range(0, 320, 40):
+        picture[:, column : column + 40, (column // 40) % 3] = 200
+    make._jpeg = cv2.imencode('.jpg', picture)[1].tobytes()
+
+
+def test_model_that_is_sure_is_news_only_where_it_disagrees_with_the_lidar(
+    record, model_folder, tmp_path
+):
+    pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    # The model's confidence is the strongest channel: 0.35 for the street's grey.
+    rig = record(model=str(model_folder), gates__max_confidence=0.3)
+    rig.drive(0, 2)
+    assert settled(rig, 2), rig.diagnosis
+    assert rig.node.summary()['gated'] == {'known': 2}
+    striped(rig.messages)
+    rig.drive(2, 4)
+    assert settled(rig, 4), rig.diagnosis
+    assert rig.node.summary()['recorded'] == 2
+    assert all(len(set(f.model_label().flat)) == 3 for f in frames(tmp_path))
+
+
+def test_model_that_is_not_sure_has_its_frame_recorded(record, model_folder, tmp_path):
+    pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    rig = record(model=str(model_folder), gates__max_confidence=0.5)
+    rig.drive(0, 2)
+    assert settled(rig, 2), rig.diagnosis
+    assert rig.node.summary()['recorded'] == 2
+    assert all(f.model_confidence().mean() < 127 for f in frames(tmp_path))
 
 
 def test_deactivated_recorder_lets_go_of_its_drive(record, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -33,11 +34,11 @@ def start(tmp_path, ros_domain):
     """Start recorders and players; none outlives the test."""
     processes = []
 
-    def recorder(bag: Path) -> subprocess.Popen:
+    def recorder(bag: Path, settings=OPEN) -> subprocess.Popen:
         calibration = tmp_path / 'calibration.yaml'
         if not calibration.exists():
             inspect(bag, calibration)
-        sets = [word for setting in (f'dataset={tmp_path / "set"}', *OPEN)
+        sets = [word for setting in (f'dataset={tmp_path / "set"}', *settings)
                 for word in ('--set', setting)]  # fmt: skip
         processes.append(
             command('live', '--node', 'recorder', '--calibration', calibration,
@@ -76,10 +77,10 @@ def files(drive: Path) -> dict[str, bytes]:
     }
 
 
-def record(start, bag: Path, rate: float, tmp_path: Path) -> tuple[dict, dict]:
+def record(start, bag: Path, rate: float, tmp_path: Path, settings=OPEN) -> tuple[dict, dict]:
     """Play a bag to a recorder, end it by SIGTERM; return what either says."""
     start_recorder, start_player = start
-    recorder = start_recorder(bag)
+    recorder = start_recorder(bag, settings)
     output, _ = start_player(bag, rate).communicate(timeout=80)
     dataset, before = tmp_path / 'set', -1
     # Done when for some seconds no frame has come.
@@ -111,6 +112,20 @@ def test_street_is_recorded_as_extract_writes_it(street_bag, tmp_path, start):
 
 def test_real_drive_is_recorded_as_extract_writes_it(real_bag, tmp_path, start):
     assert_like_extract(real_bag, tmp_path, start, at_least=55)
+
+
+def test_as_it_is_configured_every_pair_the_gates_let_through_is_recorded(
+    real_bag, tmp_path, start
+):
+    played, summary = record(start, real_bag, 1.0, tmp_path, ['disk.min_free_gb=0.0'])
+    sent = played['sent']['/camera/front/image_raw/compressed']
+    assert summary['dropped'] == {}
+    assert summary['pairs'] == sent == summary['recorded'] + sum(summary['gated'].values())
+    stamps = [frame.stamp_ns for frame in Dataset(tmp_path / 'set').drives[0].frames]
+    # 5.5 s at 5 m/s: one every 0.5 s would be 12, one every metre as many again.
+    assert 5 <= len(stamps) == summary['recorded'] <= 12
+    assert min(b - a for a, b in itertools.pairwise(stamps)) >= 500_000_000
+    assert summary['gated'].keys() <= {'too_soon', 'too_near'}
 
 
 def test_at_the_highest_rate_every_image_is_accounted_for(real_bag, tmp_path, start):

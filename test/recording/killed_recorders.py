@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import signal
 import struct
 import sys
@@ -72,7 +73,16 @@ class Child:
             finally:
                 os._exit(1)
         os.close(sink)
-        self.told = os.fdopen(source, 'rb')
+        # Without a buffer, so that `select` knows of every stamp.
+        self.told = os.fdopen(source, 'rb', buffering=0)
+        self._read = b''
+
+    def await_frames(self, count: int) -> None:
+        """Wait until it has told of some frames, for a while."""
+        for _ in range(count):
+            if not select.select([self.told], [], [], 10.0)[0]:
+                return
+            self._read += self.told.read(STAMP.size)
 
     def kill(self) -> list[int]:
         """Kill it; return the stamps it told of."""
@@ -80,7 +90,7 @@ class Child:
         _, status = os.waitpid(self.process, 0)
         assert os.WTERMSIG(status) == signal.SIGKILL, status
         with self.told as file:
-            return [stamp for (stamp,) in STAMP.iter_unpack(file.read())]
+            return [stamp for (stamp,) in STAMP.iter_unpack(self._read + file.read())]
 
 
 def main() -> None:
@@ -90,17 +100,20 @@ def main() -> None:
     parameters = RecorderParameters(float(quota_gb), 0.0, when_full, queue=10)
     rng = random.Random(1)
     next(frames(0, 4))  # OpenCV is imported with the first PNG
-    # The machine may be busy: killing is timed by how long five frames take on it.
-    began = time.monotonic()
+    # A busy machine is slow: moments are drawn in frames, not in seconds, and within a frame by
+    # how long one takes here.
     trial = Child(dataset, 10**9, int(size), parameters)
-    trial.told.read(5 * STAMP.size)
-    longest_s = time.monotonic() - began
+    trial.await_frames(1)
+    began = time.monotonic()
+    trial.await_frames(10)
+    frame_s = (time.monotonic() - began) / 10
     trial.kill()
     told = []
     for k in range(int(kills)):
         first_ns = (1_700_000_000 + k // 3) * 10**9
         child = Child(dataset, first_ns, int(size), parameters)
-        time.sleep(rng.uniform(0.0, longest_s))
+        child.await_frames(rng.randrange(5))
+        time.sleep(rng.uniform(0.0, 2.0 * frame_s))
         told.append(child.kill())
     print(json.dumps(told))
 

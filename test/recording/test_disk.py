@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
 from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.dataset.repair import repair
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError, DiskFullError
 from drive_segment_ros.recording.disk import GB, DatasetDisk, DiskParameters
@@ -63,6 +65,15 @@ def test_rotation_goes_on_until_there_is_room(dataset):
     assert disk.used_bytes + 100_000 <= 500_000
 
 
+def test_rotation_first_ends_a_removal_that_a_crash_interrupted(dataset):
+    (dataset / 'middle').rename(dataset / 'middle.removing')
+    (dataset / 'middle.removing' / 'drive.json').unlink()
+    disk = DatasetDisk(dataset, quota(0.8, 'rotate'))
+    disk.make_room(100_000, dataset / 'new')
+    assert disk.removed == []
+    assert sorted(path.name for path in dataset.iterdir()) == ['new', 'old']
+
+
 def test_guard_holds_whatever_the_quota(dataset):
     status = os.statvfs(dataset)
     free_gb = status.f_bavail * status.f_frsize / GB
@@ -71,14 +82,66 @@ def test_guard_holds_whatever_the_quota(dataset):
         disk.make_room(1, dataset / 'new')
 
 
-def test_time_left_follows_from_the_rate(dataset):
+def used_kb(dataset) -> int:
+    """What the drives' files take, measured by others."""
+    files = [*dataset.glob('*/*/*'), *dataset.glob('*/*.json*')]
+    return sum(path.stat().st_blocks // 2 for path in files)
+
+
+def test_time_left_follows_from_the_rate(dataset, make_frame):
     now = 1000.0
     disk = DatasetDisk(dataset, quota(10.0), clock=lambda: now)
     assert disk.seconds_left is None
-    for _ in range(11):
-        disk.wrote(dataset / 'new', 100_000)
+    with DriveWriter(dataset / 'new', {}, resume=True) as writer:
+        for second in range(11):
+            writer.add(make_frame(second * 10**9, 90_000))
+            disk.wrote(dataset / 'new')
+            now += 1.0
+    # A frame is three files, of 88, 4 and 4 kB on the disk, and a line.
+    assert disk.seconds_left == pytest.approx(disk.room_bytes / 98_600, rel=0.05)
+
+
+def test_what_another_recorder_writes_counts_within_a_second(dataset, make_frame):
+    now = 1000.0
+    disk = DatasetDisk(dataset, quota(2.0), clock=lambda: now)
+    with DriveWriter(dataset / 'theirs', {}) as theirs:
+        theirs.add(make_frame(1, 100_000))
         now += 1.0
-    assert disk.seconds_left == pytest.approx(disk.room_bytes / 100_000, rel=0.05)
+        disk.check()
+        # Its drive.json is from before the disk was looked at, and so is this frame.
+        theirs.add(make_frame(2, 100_000))
+        theirs.add(make_frame(3, 100_000))
+        disk.check()
+        seen = disk.used_bytes
+        now += 1.0
+        disk.check()
+        assert disk.used_bytes - seen == pytest.approx(200_000, rel=0.15)
+        assert disk.used_bytes / 1024 == pytest.approx(used_kb(dataset), rel=0.01)
+        theirs.add(make_frame(4, 900_000))
+    now += 1.0
+    with pytest.raises(DiskFullError):
+        disk.make_room(200_000, dataset / 'new')
+
+
+def test_drive_that_somebody_removes_makes_room(dataset):
+    now = 1000.0
+    disk = DatasetDisk(dataset, quota(0.9), clock=lambda: now)
+    with pytest.raises(DiskFullError):
+        disk.make_room(300_000, dataset / 'new')
+    shutil.rmtree(dataset / 'old')
+    now += 1.0
+    disk.make_room(300_000, dataset / 'new')
+    assert disk.removed == []
+
+
+def test_drive_that_was_repaired_is_measured_anew(dataset):
+    now = 1000.0
+    disk = DatasetDisk(dataset, quota(0.9), clock=lambda: now)
+    (dataset / 'old' / 'segment' / '1.png').unlink()
+    assert repair(dataset).repaired
+    now += 1.0
+    disk.check()
+    assert disk.used_bytes / 1024 == pytest.approx(used_kb(dataset), rel=0.01)
 
 
 def test_folder_above_must_exist(tmp_path):

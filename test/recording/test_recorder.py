@@ -196,6 +196,33 @@ def test_rotation_records_on_and_never_crosses_the_guard(small_disk, make_record
     assert not left & set(status['drives_removed'])
 
 
+def test_two_recorders_keep_one_quota_and_go_on_when_a_drive_is_removed(
+    tmp_path, make_recorder, make_frame, monkeypatch
+):
+    import shutil
+
+    from drive_segment_ros.recording import disk
+
+    monkeypatch.setattr(disk, '_OTHERS_PERIOD_S', 0.0)
+    limits = RecorderParameters(quota_gb=0.002, min_free_gb=0.0)
+    recorders = [make_recorder(tmp_path / 'set', limits=limits) for _ in range(2)]
+    for second in range(20):
+        for recorder in recorders:
+            send(recorder, make_frame, [second], size=100_000)
+    statuses = [recorder.status() for recorder in recorders]
+    assert [s['dropped'].keys() for s in statuses] == [{'disk_full'}] * 2
+    for status in statuses:
+        assert status['recorded'] + status['dropped']['disk_full'] == 20
+        assert status['recorded'] > 5
+        assert 'disk.quota_gb is 0.002' in status['problem']
+    size = sum(p.stat().st_blocks * 512 for p in (tmp_path / 'set').rglob('*') if p.is_file())
+    assert 1_800_000 < size <= 2_000_000
+    recorders[1].close()
+    shutil.rmtree(tmp_path / 'set' / statuses[1]['drive'])
+    assert look(recorders[0]) == ''
+    assert send(recorders[0], make_frame, [20])['recorded'] == statuses[0]['recorded'] + 1
+
+
 def test_read_only_disk_is_named_and_recording_goes_on_after(
     small_disk, make_recorder, make_frame, assert_whole
 ):

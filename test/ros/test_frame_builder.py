@@ -45,12 +45,14 @@ def drive(speed: float, start_s: float = 0.0, end_s: float = 2.0) -> Trajectory:
 
 
 def built(trajectory=None, tree=None, change=None, **flat):
-    """Build a frame of the example messages, changed by `change(image, info, cloud)`."""
+    """Build a frame of the example messages, changed by `change(image, info, cloud)`, in 3D."""
     messages = copy.deepcopy(example_messages())
     if change is not None:
         change(*messages)
     params = from_flat(FrameParameters, flat)
-    return FrameBuilder(params, tree or transforms(), trajectory).build(*messages)
+    made = FrameBuilder(params, tree or transforms(), trajectory).build(*messages)
+    assert len(made.label) == len(made.projected)
+    return made
 
 
 def stamped_later(seconds: float):
@@ -185,6 +187,17 @@ def test_an_image_is_decoded_only_when_it_is_needed():
     assert made.sweep.count > 3
     for name in ('image', 'label_image', 'frame'):
         with pytest.raises(ImageError):
+            getattr(made, name)
+
+
+def test_a_sweep_is_looked_at_only_when_it_is_needed():
+    image, info, cloud = copy.deepcopy(example_messages())
+    cloud.fields = []
+    made = FrameBuilder(FrameParameters(), transforms(), drive(10.0)).build(image, info, cloud)
+    assert (made.stamp_ns, made.offset_s) == (STAMP_NS, 0.0)
+    assert made.image.shape == (180, 320, 3)
+    for name in ('cloud', 'sweep', 'motion', 'T_odom_base', 'projected', 'label', 'frame'):
+        with pytest.raises(CloudError):
             getattr(made, name)
 
 
