@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +118,7 @@ class Traffic:
         self._owner: list[int] = [-1] * crossings
         self._drivers = self._place_drivers(vehicle_lengths, slow)
         self._walkers = Walkers(plan.blocks, walkers, rng)
+        self._lock = threading.Lock()
         self._step = -1
         self._history: collections.deque[NDArray[np.float64]] = collections.deque(
             maxlen=_MEMORY_STEPS
@@ -138,24 +140,27 @@ class Traffic:
         """
         new = []
         while self.time_s < time_s:
-            self._step += 1
-            if self._step:
+            if self._step >= 0:
                 self._drive()
-            self._history.append(self._poses())
-            new.append((self.time_s, self._history[-1]))
+            poses = self._poses((self._step + 1) * STEP_S)
+            with self._lock:
+                self._step += 1
+                self._history.append(poses)
+            new.append((self.time_s, poses))
         return new
 
     def window(self, start_s: float, end_s: float) -> tuple[float, NDArray[np.float64]]:
-        """Return the steps that cover a span of the last second.
+        """Return the steps that cover a span of the last second; any thread may ask.
 
         Returns:
             The first step's time, and (steps, movers, 6) poses; yaw is continuous over them.
         """
         first = max(int(np.floor(start_s / STEP_S + 1e-9)), 0)
         last = int(np.ceil(end_s / STEP_S - 1e-9))
-        oldest = self._step - len(self._history) + 1
-        chosen = range(first - oldest, max(last, first + 1) - oldest + 1)
-        poses = np.stack([self._history[k] for k in chosen])
+        with self._lock:
+            oldest = self._step - len(self._history) + 1
+            chosen = range(first - oldest, max(last, first + 1) - oldest + 1)
+            poses = np.stack([self._history[k] for k in chosen])
         poses[:, :, 3] = np.unwrap(poses[:, :, 3], axis=0)
         return first * STEP_S, poses
 
@@ -250,7 +255,7 @@ class Traffic:
         room = min((self._drivers[j].along for j in by_lane[beyond]), default=np.inf)
         return ready and self._owner[lane.crossing] == -1 and room > driver.length + 8.0
 
-    def _poses(self) -> NDArray[np.float64]:
+    def _poses(self, time_s: float) -> NDArray[np.float64]:
         plan, yaws, lift = [], [], []
         for driver in self._drivers:
             x, y, yaw = self._lanes[driver.lane].pose(driver.along)
@@ -258,7 +263,7 @@ class Traffic:
             yaws.append(yaw)
             # The body dips when it brakes: about half a degree at 3 m/s^2.
             lift.append(-0.003 * driver.acceleration)
-        people = self._walkers.poses(self.time_s)
+        people = self._walkers.poses(time_s)
         on_pavement = np.column_stack([people[:, :2], np.full(len(people), 0.15)])
         poses = self._terrain.poses(
             np.concatenate([plan, on_pavement]), np.concatenate([yaws, people[:, 2]])
