@@ -169,7 +169,7 @@ def _tube_table(
     """Return angle (N,), cosine and sine (N, 2) of a tube's columns, and its triangles."""
     # The first column is there twice, for its two texture coordinates.
     k = np.arange(sides)
-    angle = 2 * np.pi / sides * np.arange(sides + 1)
+    angle = np.asarray(2 * np.pi / sides * np.arange(sides + 1), np.float64)
     wall = np.stack([k, k + 1, k + sides + 2, k, k + sides + 2, k + sides + 1], 1)
     triangles = [wall.reshape(-1, 3)]
     if caps:

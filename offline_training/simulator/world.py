@@ -116,9 +116,7 @@ class World:
         chunks = _chunks(rays)
         groups = _groups(chunks)
         for mover, track in self._near(poses):
-            chosen = _reaching(
-                rays, chunks, groups, far, track, mover.centre_height, mover.radius
-            )
+            chosen = _reaching(rays, chunks, groups, far, track, mover.centre_height, mover.radius)
             if len(chosen):
                 local, _ = _into_frame(rays, chosen, np.array([time]), start, track)
                 shadowed[chosen] |= mover.body.occludes(local)
@@ -197,7 +195,7 @@ def _groups(chunks):
 
 @njit(cache=True, nogil=True)
 def _may_pass(bounds, i, cx, cy, cz, r):
-    """Return whether a ray of chunk or group `i` may pass through the sphere r about (cx, cy, cz)."""
+    """Return whether any ray of chunk or group `i` may pass through a sphere."""
     ox, oy, oz = cx - bounds[i, 0], cy - bounds[i, 1], cz - bounds[i, 2]
     along = ox * bounds[i, 3] + oy * bounds[i, 4] + oz * bounds[i, 5]
     away = ox * ox + oy * oy + oz * oz
