@@ -10,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from offline_training.simulator.meshes import Mesh, merge
+from offline_training.simulator.ray_casting import import_open3d
 
 
 @dataclasses.dataclass
@@ -36,8 +37,7 @@ class Body:
 
     def __init__(self, meshes: Sequence[Mesh], instances: Sequence[int]) -> None:
         """Join meshes; mesh `i` shows as instance `instances[i]`."""
-        import open3d as o3d
-
+        o3d = import_open3d()
         joined = merge(meshes)
         counts = [len(mesh.triangles) for mesh in meshes]
         self._triangles = joined.triangles.astype(np.uint32)

@@ -6,6 +6,7 @@ import dataclasses
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import CalibrationError
@@ -24,7 +25,7 @@ _DISTORTION = {
     'plumb_bob': (-0.28, 0.09, 0.0006, -0.0004, -0.012),
     'equidistant': (0.021, -0.0042, 0.0011, -0.0002),
 }
-_READ_NOISE, _SHOT_NOISE = 0.006, 0.012  # in units of the brightest value
+_READ_NOISE, _SHOT_NOISE = np.float32(0.006), np.float32(0.012)  # in units of the brightest value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Camera:
         self.directions = self._look()
         self._pixel_angle = float(1.0 / focal)
         x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
-        self._vignette = (1.0 - 0.16 * (x**2 + y**2)).astype(np.float32)[..., None]
+        self._vignette = (1.0 - 0.16 * (x**2 + y**2)).astype(np.float32)
 
     def expose(self, world: World, T_world_base: NDArray[np.float64], time_s: float) -> Exposure:
         """Find what every pixel sees, with a global shutter at `time_s`."""
@@ -111,17 +112,12 @@ class Camera:
     ) -> NDArray[np.uint8]:
         """Turn light into a picture: lens blur, vignetting, brightness, noise, gamma."""
         light = np.asarray(cv2.GaussianBlur(light, (0, 0), 0.55), np.float32)
-        light *= self._vignette * np.float32(brightness)
-        # One draw of noise serves every pixel in turn, shifted anew in each image.
+        gain = self._vignette * np.float32(brightness)
+        # One draw of noise serves every channel in turn, shifted anew in each.
         noise = rng.standard_normal((self.height + 8, self.width), np.float32)
-        for k in range(3):
-            channel = light[..., k]
-            shift = 2 * k
-            spread = _READ_NOISE + _SHOT_NOISE * np.sqrt(np.maximum(channel, 0.0))
-            channel += spread * noise[shift : shift + self.height]
-        np.clip(light, 0.0, 1.0, out=light)
-        levels = (light * 4095.0 + 0.5).astype(np.uint16)
-        return np.ascontiguousarray(_GAMMA[levels][..., ::-1])
+        picture = np.empty(light.shape, np.uint8)
+        _digitise(light, gain, noise, _GAMMA, picture)
+        return picture
 
     def _look(self) -> NDArray[np.float32]:
         """Return the unit direction of each pixel's ray in the optical frame, (H * W, 3)."""
@@ -138,6 +134,22 @@ class Camera:
 
 
 _GAMMA = np.round(255.0 * (np.arange(4096) / 4095.0) ** (1 / 2.2)).astype(np.uint8)
+
+
+@njit(cache=True, nogil=True)
+def _digitise(light, gain, noise, gamma, picture):
+    """Write what a sensor makes of (H, W, 3) RGB light as (H, W, 3) BGR, see `_picture`."""
+    height, width = gain.shape
+    for row in range(height):
+        for column in range(width):
+            for k in range(3):
+                value = light[row, column, k] * gain[row, column]
+                spread = _READ_NOISE + _SHOT_NOISE * np.sqrt(max(value, np.float32(0)))
+                value += spread * noise[row + 2 * k, column]
+                value = min(max(value, np.float32(0)), np.float32(1))
+                picture[row, column, 2 - k] = gamma[
+                    int(value * np.float32(4095) + np.float32(0.5))
+                ]
 
 
 def _mount(yaw: float) -> NDArray[np.float64]:

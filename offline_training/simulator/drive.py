@@ -103,6 +103,13 @@ class _Developing(NamedTuple):
     image: Future[NDArray[np.uint8]]
 
 
+class _Measuring(NamedTuple):
+    """A sweep on its way to the recorder."""
+
+    fate: Fate
+    sweep: Future[Sweep]
+
+
 class _Drive:
     """One drive: moves the world on and lets the sensors measure it."""
 
@@ -128,24 +135,29 @@ class _Drive:
     def record(self, recording: Recording, progress: Callable[[int, int], None] | None) -> None:
         """Drive from beginning to end.
 
-        While the rays of one sweep are cast, the images of the one before are developed.
+        While the cameras are exposed, the sweep of that time is measured and the images of the
+        one before are developed. Open3D lets no other Python run while it casts rays, but casts
+        on all cores, so nobody waits idle.
         """
         rate = self._parameters.rate_hz
         sweeps = int(self._parameters.duration_s * rate + 1e-6)
         self._add_static_transforms(recording)
         with ThreadPoolExecutor(2) as pool:
+            measured: list[_Measuring] = []
             developing: list[_Developing] = []
             for number in range(sweeps):
                 start, end = number / rate, (number + 1) / rate
                 self._drive_until(recording, end)
                 measuring = pool.submit(self._measure, number)
                 exposures = self._expose((start + end) / 2)
+                self._record_sweeps(recording, measured)
                 self._record_images(recording, developing)
                 recording.write_until(self._clock.recorder_ns(start))
                 developing = self._develop(pool, number, (start + end) / 2, exposures, measuring)
-                self._record_sweep(recording, number, start, end, measuring.result())
+                measured = self._await(number, start, end, measuring)
                 if progress is not None:
                     progress(number + 1, sweeps)
+            self._record_sweeps(recording, measured)
             self._record_images(recording, developing)
         self.truth.write_summary(self._summary())
 
@@ -247,13 +259,18 @@ class _Drive:
             )
             recording.add(f'{topic}/camera_info', info, fate.arrival_ns)
 
-    def _record_sweep(
-        self, recording: Recording, number: int, start_s: float, end_s: float, sweep: Sweep
-    ) -> None:
+    def _await(
+        self, number: int, start_s: float, end_s: float, sweep: Future[Sweep]
+    ) -> list[_Measuring]:
+        """Return the sweep unless it will get lost."""
         stamp_s = end_s if self._parameters.lidar.stamp == 'end' else start_s
         fate = self._clock.fate(stamp_s, end_s + _SWEEP_DELAY_S, is_image=False)
         self._note('lidar', number, stamp_s, fate, 'sweeps')
-        if not fate.lost:
+        return [] if fate.lost else [_Measuring(fate, sweep)]
+
+    def _record_sweeps(self, recording: Recording, measured: list[_Measuring]) -> None:
+        for fate, future in measured:
+            sweep = future.result()
             self.counts['points'] += len(sweep.points)
             message = recording.make.point_cloud(fate.stamp_ns, 'lidar', sweep.points)
             recording.add(LIDAR_TOPIC, message, fate.arrival_ns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,7 +46,8 @@ class Mesh:
         """Return the mesh turned about the vertical axis, then shifted."""
         c, s = np.cos(yaw), np.sin(yaw)
         turned = self.vertices @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-        return dataclasses.replace(self, vertices=turned + np.array([x, y, z]))
+        turned += (x, y, z)
+        return dataclasses.replace(self, vertices=turned)
 
     def scaled(self, x: float, y: float, z: float) -> Mesh:
         """Return the mesh stretched along its axes."""
@@ -72,15 +74,21 @@ def quads(corners: ArrayLike, uv: ArrayLike | None, material: ArrayLike) -> Mesh
         material: one index, or (N,).
     """
     points = np.asarray(corners, np.float64).reshape(-1, 4, 3)
-    count = len(points)
-    triangles = (4 * np.arange(count)[:, None, None] + _TWO_HALVES).reshape(-1, 3)
     texture = points[..., :2] if uv is None else np.asarray(uv, np.float64)
+    of_half = np.empty((len(points), 2), np.int64)
+    of_half.T[:] = material
     return Mesh(
         points.reshape(-1, 3),
-        triangles,
+        _quad_triangles(len(points)),
         texture.reshape(-1, 2),
-        np.repeat(np.broadcast_to(np.asarray(material, np.int64), (count,)), 2),
+        of_half.reshape(-1),
     )
+
+
+@functools.cache
+def _quad_triangles(count: int) -> NDArray[np.int64]:
+    """Return the triangles of quadrilaterals whose corners follow each other."""
+    return (4 * np.arange(count)[:, None, None] + _TWO_HALVES).reshape(-1, 3)
 
 
 def box(
@@ -140,26 +148,35 @@ def tube(
         (az * e1[0] - ax * e1[2]) / length,
         (ax * e1[1] - ay * e1[0]) / length,
     )
-    # The first column is there twice, for its two texture coordinates.
-    step = np.arange(sides + 1)
-    angle = 2 * np.pi / sides * step
-    ring = np.outer(np.cos(angle), e1) + np.outer(np.sin(angle), e2)
-    low, high = a + radii[0] * ring, b + radii[1] * ring
-    around = angle * radii[0]
-    k = step[:-1]
-    wall = np.stack([k, k + 1, k + sides + 2, k, k + sides + 2, k + sides + 1], 1)
-    vertices = [low, high]
-    triangles = [wall.reshape(-1, 3)]
-    uv = np.zeros((2 * sides + 2 + 2 * caps, 2))
-    uv[: 2 * sides + 2, 0] = np.concatenate([around, around])
-    uv[sides + 1 : 2 * sides + 2, 1] = length
+    turn, across, faces = _tube_table(sides, caps)
+    ring = across[:, :1] * e1 + across[:, 1:] * e2
+    count = sides + 1
+    vertices = np.empty((2 * count + 2 * caps, 3))
+    vertices[:count] = a + radii[0] * ring
+    vertices[count : 2 * count] = b + radii[1] * ring
+    uv = np.zeros((len(vertices), 2))
+    uv[:count, 0] = uv[count : 2 * count, 0] = turn * radii[0]
+    uv[count : 2 * count, 1] = length
     if caps:
-        vertices += [a[None], b[None]]
+        vertices[-2], vertices[-1] = a, b
+    return Mesh(vertices, faces, uv, np.full(len(faces), material))
+
+
+@functools.cache
+def _tube_table(
+    sides: int, caps: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return angle (N,), cosine and sine (N, 2) of a tube's columns, and its triangles."""
+    # The first column is there twice, for its two texture coordinates.
+    k = np.arange(sides)
+    angle = np.asarray(2 * np.pi / sides * np.arange(sides + 1), np.float64)
+    wall = np.stack([k, k + 1, k + sides + 2, k, k + sides + 2, k + sides + 1], 1)
+    triangles = [wall.reshape(-1, 3)]
+    if caps:
         middle = np.full(sides, 2 * sides + 2)
         triangles.append(np.stack([middle, k, k + 1], 1))
         triangles.append(np.stack([middle + 1, k + sides + 1, k + sides + 2], 1))
-    faces = np.concatenate(triangles)
-    return Mesh(np.concatenate(vertices), faces, uv, np.full(len(faces), material))
+    return angle, np.column_stack([np.cos(angle), np.sin(angle)]), np.concatenate(triangles)
 
 
 def ball(
@@ -196,7 +213,10 @@ def patch(grid: NDArray[np.float64], material: ArrayLike, uv: ArrayLike | None =
     texture = grid[..., :2] if uv is None else np.asarray(uv, np.float64)
 
     def around(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        corners = (values[:-1, :-1], values[:-1, 1:], values[1:, 1:], values[1:, :-1])
-        return np.stack(corners, axis=2).reshape(-1, 4, values.shape[-1])
+        rows, columns, width = values.shape
+        corners = np.empty((rows - 1, columns - 1, 4, width))
+        corners[:, :, 0], corners[:, :, 1] = values[:-1, :-1], values[:-1, 1:]
+        corners[:, :, 2], corners[:, :, 3] = values[1:, 1:], values[1:, :-1]
+        return corners.reshape(-1, 4, width)
 
     return quads(around(grid), around(texture), material)

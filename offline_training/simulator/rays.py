@@ -28,8 +28,8 @@ def _fill(directions, poses, rays):
     beams = directions.shape[1]
     for f in range(len(directions)):
         for b in range(beams):
-            ray = rays[f * beams + b]
-            x, y, z = directions[f, b]
+            i = f * beams + b
+            x, y, z = directions[f, b, 0], directions[f, b, 1], directions[f, b, 2]
             for k in range(3):
-                ray[k] = poses[f, k, 3]
-                ray[3 + k] = poses[f, k, 0] * x + poses[f, k, 1] * y + poses[f, k, 2] * z
+                rays[i, k] = poses[f, k, 3]
+                rays[i, 3 + k] = poses[f, k, 0] * x + poses[f, k, 1] * y + poses[f, k, 2] * z

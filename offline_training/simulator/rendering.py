@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from offline_training.simulator.bodies import Hits
 from offline_training.simulator.materials import MaterialTable
-from offline_training.simulator.textures import surface, value_noise
+from offline_training.simulator.textures import has_uneven_infrared, surface, value_noise
 
 # Light may be rounded as is quickest; infinities (the sky's distance) must be kept.
 _FAST = {'contract', 'reassoc', 'arcp', 'nsz', 'afn'}
@@ -112,11 +112,10 @@ def _radiance(
         px, py, pz = rays[i, 0] + t * dx, rays[i, 1] + t * dy, rays[i, 2] + t * dz
         nx, ny, nz = normal[i, 0], normal[i, 1], normal[i, 2]
         slant = max(-(nx * dx + ny * dy + nz * dz), 0.02)
-        m = material[i]
         # A pixel on a slanted surface is longer than wide; the geometric mean serves both ways.
         blur = t * pixel_angle / np.sqrt(slant)
         surface(
-            patterns[m], colours[m], sizes[m], infrareds[m], glosses[m], uv[i, 0], uv[i, 1],
+            material[i], patterns, colours, sizes, infrareds, glosses, uv[i, 0], uv[i, 1],
             px, py, pz, blur, found,
         )  # fmt: skip
         cosine = nx * sun[0] + ny * sun[1] + nz * sun[2]
@@ -155,8 +154,11 @@ def _reflectance(rays, distance, material, uv, patterns, colours, sizes, infrare
         if t == np.inf:
             continue
         m = material[i]
+        if not has_uneven_infrared(patterns[m]):
+            out[i] = infrareds[m]
+            continue
         surface(
-            patterns[m], colours[m], sizes[m], infrareds[m], glosses[m], uv[i, 0], uv[i, 1],
+            m, patterns, colours, sizes, infrareds, glosses, uv[i, 0], uv[i, 1],
             rays[i, 0] + t * rays[i, 3], rays[i, 1] + t * rays[i, 4], rays[i, 2] + t * rays[i, 5],
             0.05, found,
         )  # fmt: skip

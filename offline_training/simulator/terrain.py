@@ -37,7 +37,11 @@ class Terrain:
         z = waves @ self._hill
         if plan.shape[-1] == 3:
             z = z + plan[..., 2]
-        return np.stack([x + ax * np.sin(wx * y + px), y + ay * np.sin(wy * x + py), z], axis=-1)
+        world = np.empty((*x.shape, 3))
+        world[..., 0] = x + ax * np.sin(wx * y + px)
+        world[..., 1] = y + ay * np.sin(wy * x + py)
+        world[..., 2] = z
+        return world
 
     def poses(self, plan: ArrayLike, yaw: ArrayLike) -> NDArray[np.float64]:
         """Stand something on the ground.

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,24 +42,50 @@ class Driver:
     crossing: int = -1  # the intersection it has leave to pass
 
 
-@dataclasses.dataclass
-class Walker:
-    """One person on a closed way round a block."""
+class _Way:
+    """A closed polyline: its points, the distance walked at each, its legs and their lengths."""
 
-    way: NDArray[np.float64]  # (N, 2), closed
-    distance: NDArray[np.float64]  # (N,) along it
-    start: float
-    speed: float  # negative walks the other way round
+    def __init__(self, point: NDArray[np.float64]) -> None:
+        self.point = point
+        self.leg = np.diff(point, axis=0)
+        self.length = np.hypot(self.leg[:, 0], self.leg[:, 1])
+        self.distance = np.concatenate([[0.0], np.cumsum(np.linalg.norm(self.leg, axis=1))])
 
-    def pose(self, time_s: float) -> tuple[float, float, float]:
-        """Return plan x, y and yaw."""
-        along = (self.start + self.speed * time_s) % self.distance[-1]
-        k = int(np.searchsorted(self.distance, along, side='right')) - 1
-        k = min(k, len(self.way) - 2)
-        step = self.way[k + 1] - self.way[k]
-        x, y = self.way[k] + step * (along - self.distance[k]) / np.hypot(*step)
-        heading = step if self.speed > 0 else -step
-        return float(x), float(y), float(np.arctan2(heading[1], heading[0]))
+
+def _side_by_side(rows: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Stack arrays of different lengths, the last value of the shorter ones repeated."""
+    longest = max(len(row) for row in rows)
+    return np.stack([row[np.minimum(np.arange(longest), len(row) - 1)] for row in rows])
+
+
+class Walkers:
+    """People, each on a closed way round a block."""
+
+    def __init__(self, blocks: tuple[Block, ...], count: int, rng: np.random.Generator) -> None:
+        """Set people on pavements, each with a way and a pace of its own."""
+        ways, self._start, self._speed = [], np.empty(count), np.empty(count)
+        for k in range(count):
+            block = blocks[rng.integers(len(blocks))]
+            way = block.outline(block.pavement * float(rng.uniform(0.45, 0.7)))
+            ways.append(_Way(np.concatenate([way, way[:1]])))
+            # Negative walks the other way round.
+            self._speed[k] = rng.uniform(0.9, 1.7) * (1.0 if rng.random() < 0.5 else -1.0)
+            self._start[k] = rng.uniform(0, ways[-1].distance[-1])
+        self._point = _side_by_side([way.point for way in ways])  # (K, N, 2)
+        self._distance = _side_by_side([way.distance for way in ways])  # (K, N)
+        self._leg = _side_by_side([way.leg for way in ways])  # (K, N - 1, 2)
+        self._length = _side_by_side([way.length for way in ways])  # (K, N - 1)
+        heading = self._leg * np.sign(self._speed)[:, None, None]
+        self._yaw = np.arctan2(heading[..., 1], heading[..., 0])
+
+    def poses(self, time_s: float) -> NDArray[np.float64]:
+        """Return plan x, y and yaw of everyone, (K, 3)."""
+        along = (self._start + self._speed * time_s) % self._distance[:, -1]
+        everyone = np.arange(len(along))
+        leg = (self._distance[:, 1:-1] <= along[:, None]).sum(axis=1)
+        rest = (along - self._distance[everyone, leg])[:, None]
+        step = self._leg[everyone, leg] * rest / self._length[everyone, leg, None]
+        return np.column_stack([self._point[everyone, leg] + step, self._yaw[everyone, leg]])
 
 
 class Traffic:
@@ -89,7 +117,8 @@ class Traffic:
         self._stop_sign = rng.permutation(crossings) % 3 == 0
         self._owner: list[int] = [-1] * crossings
         self._drivers = self._place_drivers(vehicle_lengths, slow)
-        self._walkers = [_make_walker(plan.blocks, rng) for _ in range(walkers)]
+        self._walkers = Walkers(plan.blocks, walkers, rng)
+        self._lock = threading.Lock()
         self._step = -1
         self._history: collections.deque[NDArray[np.float64]] = collections.deque(
             maxlen=_MEMORY_STEPS
@@ -111,24 +140,27 @@ class Traffic:
         """
         new = []
         while self.time_s < time_s:
-            self._step += 1
-            if self._step:
+            if self._step >= 0:
                 self._drive()
-            self._history.append(self._poses())
-            new.append((self.time_s, self._history[-1]))
+            poses = self._poses((self._step + 1) * STEP_S)
+            with self._lock:
+                self._step += 1
+                self._history.append(poses)
+            new.append((self.time_s, poses))
         return new
 
     def window(self, start_s: float, end_s: float) -> tuple[float, NDArray[np.float64]]:
-        """Return the steps that cover a span of the last second.
+        """Return the steps that cover a span of the last second; any thread may ask.
 
         Returns:
             The first step's time, and (steps, movers, 6) poses; yaw is continuous over them.
         """
         first = max(int(np.floor(start_s / STEP_S + 1e-9)), 0)
         last = int(np.ceil(end_s / STEP_S - 1e-9))
-        oldest = self._step - len(self._history) + 1
-        chosen = range(first - oldest, max(last, first + 1) - oldest + 1)
-        poses = np.stack([self._history[k] for k in chosen])
+        with self._lock:
+            oldest = self._step - len(self._history) + 1
+            chosen = range(first - oldest, max(last, first + 1) - oldest + 1)
+            poses = np.stack([self._history[k] for k in chosen])
         poses[:, :, 3] = np.unwrap(poses[:, :, 3], axis=0)
         return first * STEP_S, poses
 
@@ -187,10 +219,10 @@ class Traffic:
         limit = min(driver.speed_limit, lane.speed)
         to_end = lane.length - driver.along
         if not lane.is_turn:
-            limit = min(limit, float(np.sqrt(following.speed**2 + 2 * 1.5 * max(to_end, 0.0))))
+            limit = min(limit, math.sqrt(following.speed**2 + 2 * 1.5 * max(to_end, 0.0)))
         queue = by_lane[driver.lane]
         place = queue.index(k)
-        gap, leader_speed = np.inf, 0.0
+        gap, leader_speed = math.inf, 0.0
         leads = place == len(queue) - 1
         if not leads:
             leader = self._drivers[queue[place + 1]]
@@ -223,7 +255,7 @@ class Traffic:
         room = min((self._drivers[j].along for j in by_lane[beyond]), default=np.inf)
         return ready and self._owner[lane.crossing] == -1 and room > driver.length + 8.0
 
-    def _poses(self) -> NDArray[np.float64]:
+    def _poses(self, time_s: float) -> NDArray[np.float64]:
         plan, yaws, lift = [], [], []
         for driver in self._drivers:
             x, y, yaw = self._lanes[driver.lane].pose(driver.along)
@@ -231,11 +263,11 @@ class Traffic:
             yaws.append(yaw)
             # The body dips when it brakes: about half a degree at 3 m/s^2.
             lift.append(-0.003 * driver.acceleration)
-        for walker in self._walkers:
-            x, y, yaw = walker.pose(self.time_s)
-            plan.append((x, y, 0.15))
-            yaws.append(yaw)
-        poses = self._terrain.poses(plan, yaws)
+        people = self._walkers.poses(time_s)
+        on_pavement = np.column_stack([people[:, :2], np.full(len(people), 0.15)])
+        poses = self._terrain.poses(
+            np.concatenate([plan, on_pavement]), np.concatenate([yaws, people[:, 2]])
+        )
         poses[: len(lift), 4] += lift
         poses[len(lift) :, 4:] = 0.0  # people stand upright on a slope
         return poses
@@ -243,19 +275,9 @@ class Traffic:
 
 def _intelligent_driver(speed: float, limit: float, gap: float, closing: float) -> float:
     free = 1.0 - (speed / max(limit, 0.5)) ** 4
-    if not np.isfinite(gap):
-        return float(np.clip(_ACCELERATION * free, -_BRAKING, _ACCELERATION))
-    wanted = speed * _HEADWAY_S + speed * closing / (2 * np.sqrt(_ACCELERATION * _BRAKING))
+    if not math.isfinite(gap):
+        return min(max(_ACCELERATION * free, -_BRAKING), _ACCELERATION)
+    wanted = speed * _HEADWAY_S + speed * closing / (2 * math.sqrt(_ACCELERATION * _BRAKING))
     wanted = _GAP + max(wanted, 0.0)
-    return float(
-        np.clip(_ACCELERATION * (free - (wanted / max(gap, 0.1)) ** 2), -8.0, _ACCELERATION)
-    )
-
-
-def _make_walker(blocks: tuple[Block, ...], rng: np.random.Generator) -> Walker:
-    block = blocks[rng.integers(len(blocks))]
-    way = block.outline(block.pavement * float(rng.uniform(0.45, 0.7)))
-    way = np.concatenate([way, way[:1]])
-    distance = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))])
-    speed = float(rng.uniform(0.9, 1.7)) * (1.0 if rng.random() < 0.5 else -1.0)
-    return Walker(way, distance, float(rng.uniform(0, distance[-1])), speed)
+    wish = _ACCELERATION * (free - (wanted / max(gap, 0.1)) ** 2)
+    return min(max(wish, -8.0), _ACCELERATION)

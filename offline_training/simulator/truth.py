@@ -28,6 +28,8 @@ from offline_training.simulator.materials import CLASSES, IGNORE_LABEL
 DISTANCE_SCALE = 256.0
 _LIMIT_M = 65535 / DISTANCE_SCALE
 _QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+if hasattr(cv2, 'IMWRITE_PNG_FILTER'):  # OpenCV >= 4.12 tries all filters unless told
+    _QUICK += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
 
 
 class TruthWriter:

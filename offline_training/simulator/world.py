@@ -22,6 +22,7 @@ _EGO_LENGTH = 4.6
 _REACH = 170.0  # metres: movers farther away are not looked for
 _LONGEST_SHADOW = 30.0
 _CHUNK = 32  # consecutive rays that are tested against a mover together
+_GROUP = 8  # consecutive chunks that are tested together first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +91,10 @@ class World:
         hits = self._town.cast(rays)
         start, poses = self.traffic.window(float(times.min()), float(times.max()))
         chunks = _chunks(rays)
-        for mover, track in self._near(rays, poses):
+        groups = _groups(chunks)
+        for mover, track in self._near(poses):
             index = _reaching(
-                rays, chunks, hits.distance, track, mover.centre_height, mover.radius
+                rays, chunks, groups, hits.distance, track, mover.centre_height, mover.radius
             )
             if len(index) == 0:
                 continue
@@ -112,22 +114,20 @@ class World:
         start, poses = self.traffic.window(time, time)
         far = np.where(shadowed, np.float32(0), np.float32(_LONGEST_SHADOW))
         chunks = _chunks(rays)
-        for mover, track in self._near(rays, poses):
-            chosen = _reaching(rays, chunks, far, track, mover.centre_height, mover.radius)
+        groups = _groups(chunks)
+        for mover, track in self._near(poses):
+            chosen = _reaching(rays, chunks, groups, far, track, mover.centre_height, mover.radius)
             if len(chosen):
                 local, _ = _into_frame(rays, chosen, np.array([time]), start, track)
                 shadowed[chosen] |= mover.body.occludes(local)
         return ~shadowed
 
-    def _near(
-        self, rays: NDArray[np.float32], poses: NDArray[np.float64]
-    ) -> list[tuple[Mover, NDArray[np.float64]]]:
+    def _near(self, poses: NDArray[np.float64]) -> list[tuple[Mover, NDArray[np.float64]]]:
         """Return the movers within reach of the sensors' car, with their tracks (steps, 6)."""
-        if len(rays) == 0:
-            return []
+        tracks = np.ascontiguousarray(poses[:, 1:].swapaxes(0, 1))
         offset = poses[0, 1:, :2] - poses[0, 0, :2]
         near = np.flatnonzero(np.hypot(offset[:, 0], offset[:, 1]) < _REACH)
-        return [(self._movers[k], np.ascontiguousarray(poses[:, k + 1])) for k in near]
+        return [(self._movers[k], tracks[k]) for k in near]
 
 
 def _mover_meshes(palette: Palette, rng: np.random.Generator) -> list[tuple[str, Mesh, float]]:
@@ -175,12 +175,42 @@ def _chunks(rays):
 
 
 @njit(cache=True, nogil=True)
-def _reaching(rays, chunks, distance, track, centre_height, radius):
+def _groups(chunks):
+    """Bound consecutive chunks together, (G, 8) as `_chunks` bounds rays."""
+    count = (len(chunks) + _GROUP - 1) // _GROUP
+    groups = np.empty((count, 8))
+    for g in range(count):
+        begin, end = g * _GROUP, min((g + 1) * _GROUP, len(chunks))
+        middle = (begin + end) // 2
+        groups[g] = chunks[middle]
+        for c in range(begin, end):
+            a = b = 0.0
+            for k in range(3):
+                a += (chunks[c, k] - chunks[middle, k]) ** 2
+                b += (chunks[c, 3 + k] - chunks[middle, 3 + k]) ** 2
+            groups[g, 6] = max(groups[g, 6], np.sqrt(a) + chunks[c, 6])
+            groups[g, 7] = max(groups[g, 7], np.sqrt(b) + chunks[c, 7])
+    return groups
+
+
+@njit(cache=True, nogil=True)
+def _may_pass(bounds, i, cx, cy, cz, r):
+    """Return whether any ray of chunk or group `i` may pass through a sphere."""
+    ox, oy, oz = cx - bounds[i, 0], cy - bounds[i, 1], cz - bounds[i, 2]
+    along = ox * bounds[i, 3] + oy * bounds[i, 4] + oz * bounds[i, 5]
+    away = ox * ox + oy * oy + oz * oz
+    # No ray is farther than this from the middle one, as far out as the mover.
+    reach = r + bounds[i, 6] + np.sqrt(away) * bounds[i, 7]
+    return along >= -reach and away - along * along <= reach * reach
+
+
+@njit(cache=True, nogil=True)
+def _reaching(rays, chunks, groups, distance, track, centre_height, radius):
     """Return the rays that pass within `radius` of a mover before they hit something else.
 
     Args:
         rays: (N, 6) float32.
-        chunks: of the rays, see `_chunks`.
+        chunks, groups: of the rays, see `_chunks` and `_groups`.
         distance: (N,) to what each ray has hit so far.
         track: (S, 6) the mover's poses over the span of the rays' times.
         centre_height, radius: of the sphere around it.
@@ -195,22 +225,20 @@ def _reaching(rays, chunks, distance, track, centre_height, radius):
     r = radius + moved + 0.05
     found = np.empty(len(rays), np.int64)
     n = 0
-    for c in range(len(chunks)):
-        ox, oy, oz = cx - chunks[c, 0], cy - chunks[c, 1], cz - chunks[c, 2]
-        along = ox * chunks[c, 3] + oy * chunks[c, 4] + oz * chunks[c, 5]
-        away = ox * ox + oy * oy + oz * oz
-        # No ray of the chunk is farther than this from the middle one, as far out as the mover.
-        reach = r + chunks[c, 6] + np.sqrt(away) * chunks[c, 7]
-        if along < -reach or away - along * along > reach * reach:
+    for g in range(len(groups)):
+        if not _may_pass(groups, g, cx, cy, cz, r):
             continue
-        for i in range(c * _CHUNK, min((c + 1) * _CHUNK, len(rays))):
-            ox, oy, oz = cx - rays[i, 0], cy - rays[i, 1], cz - rays[i, 2]
-            along = ox * rays[i, 3] + oy * rays[i, 4] + oz * rays[i, 5]
-            if along < -r or along - r > distance[i]:
+        for c in range(g * _GROUP, min((g + 1) * _GROUP, len(chunks))):
+            if not _may_pass(chunks, c, cx, cy, cz, r):
                 continue
-            if ox * ox + oy * oy + oz * oz - along * along < r * r:
-                found[n] = i
-                n += 1
+            for i in range(c * _CHUNK, min((c + 1) * _CHUNK, len(rays))):
+                ox, oy, oz = cx - rays[i, 0], cy - rays[i, 1], cz - rays[i, 2]
+                along = ox * rays[i, 3] + oy * rays[i, 4] + oz * rays[i, 5]
+                if along < -r or along - r > distance[i]:
+                    continue
+                if ox * ox + oy * oy + oz * oz - along * along < r * r:
+                    found[n] = i
+                    n += 1
     return found[:n]
 
 
