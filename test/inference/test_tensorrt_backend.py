@@ -47,6 +47,7 @@ class FakeCuda(types.ModuleType):
         self.recording: list | None = None
         self.graph_launches = 0
         self.gpus = 1
+        self.capability = 8, 9
         self.can_capture = True
 
     def queue(self, work):
@@ -58,7 +59,9 @@ class FakeCuda(types.ModuleType):
     def cudaGetDeviceProperties(self, _):
         if not self.gpus:
             return Error.cudaErrorNoDevice, None
-        return Error.cudaSuccess, types.SimpleNamespace(name=b'Fake GPU\0\0', major=8, minor=9)
+        major, minor = self.capability
+        properties = types.SimpleNamespace(name=b'Fake GPU\0\0', major=major, minor=minor)
+        return Error.cudaSuccess, properties
 
     def cudaStreamCreate(self):
         self.open.add('stream')
@@ -148,8 +151,19 @@ class FakeContext:
         np.frombuffer(memory['confidence'], np.uint8)[:] = image.max(axis=2).ravel()
 
 
+class FakeConfig:
+    """What is asked of a build."""
+
+    def __init__(self) -> None:
+        self.cleared: list[str] = []
+        self.progress_monitor = None
+
+    def clear_flag(self, flag):
+        self.cleared.append(flag)
+
+
 class FakeTensorRt(types.ModuleType):
-    """tensorrt: 10 with the strong typing flag, 11 without."""
+    """tensorrt: the strong typing flag is 1 in 10, 0 in 11, and deprecated there."""
 
     class Logger:
         WARNING = 1
@@ -169,10 +183,16 @@ class FakeTensorRt(types.ModuleType):
         self.flags: list[int] = []
         self.parser_error = ''
         self.build_fails = False
-        flags = {'STRONGLY_TYPED': 1} if version.startswith('10') else {}
+        self.opens_gpu = True
+        self.configs: list[FakeConfig] = []
+        flags = {'10': {'STRONGLY_TYPED': 1}, '11': {'STRONGLY_TYPED': 0}}.get(version[:2], {})
         self.NetworkDefinitionCreationFlag = types.SimpleNamespace(**flags)
+        self.BuilderFlag = types.SimpleNamespace(TF32='TF32')
 
     def Runtime(self, _logger):
+        if not self.opens_gpu:
+            raise TypeError('pybind11::init(): factory function returned nullptr')
+
         def deserialize(plan):
             fits = bytes(plan) == f'plan {self.__version__}'.encode()
             context = lambda: FakeContext(self.cuda)  # noqa: E731
@@ -188,7 +208,8 @@ class FakeTensorRt(types.ModuleType):
         def build(network, config):
             assert network == 'network'
             self.builds += 1
-            monitor = getattr(config, 'progress_monitor', None)
+            self.configs.append(config)
+            monitor = config.progress_monitor
             if monitor is not None:
                 monitor.phase_start('tactics', None, 2)
                 assert monitor.step_complete('tactics', 0)
@@ -197,7 +218,7 @@ class FakeTensorRt(types.ModuleType):
 
         return types.SimpleNamespace(
             create_network=create_network,
-            create_builder_config=types.SimpleNamespace,
+            create_builder_config=FakeConfig,
             build_serialized_network=build,
         )
 
@@ -218,7 +239,7 @@ def cuda(monkeypatch, tmp_path):
     return fake
 
 
-@pytest.fixture(params=['10.13.0', '11.4.0'])
+@pytest.fixture(params=['10.13.0', '11.4.0', '99.0.0'])
 def tensorrt(request, monkeypatch, cuda):
     fake = FakeTensorRt(cuda, request.param)
     monkeypatch.setitem(sys.modules, 'tensorrt', fake)
@@ -236,14 +257,29 @@ def test_masks_come_from_one_captured_graph(tensorrt, cuda, model_folder, image)
     assert (second[0] == image[::-1].argmax(axis=2)).all()
     assert (first[1] == 200).all()
     assert cuda.graph_launches == launches + 2
-    assert segmenter.backend == 'TensorRT Fake GPU sm_89 fp32'
+    assert segmenter.backend == 'TensorRT Fake GPU sm_89 tf32'
     segmenter.close()
 
 
-def test_networks_are_strongly_typed_on_both_versions(tensorrt, model_folder):
+def test_networks_are_strongly_typed_on_every_version(tensorrt, model_folder):
     load(model_folder, 'tensorrt')
 
-    assert tensorrt.flags == [1 << 1 if tensorrt.__version__.startswith('10') else 0]
+    assert tensorrt.flags == [{'10': 1 << 1, '11': 1 << 0, '99': 0}[tensorrt.__version__[:2]]]
+
+
+def test_exact_is_an_engine_of_its_own_without_tf32(tensorrt, model_folder):
+    fast = load(model_folder, 'tensorrt')
+    exact = load(model_folder, 'tensorrt', exact=True)
+
+    assert [config.cleared for config in tensorrt.configs] == [[], ['TF32']]
+    assert fast.backend.endswith('tf32')
+    assert exact.backend.endswith('fp32')
+
+
+def test_a_gpu_older_than_tf32_computes_in_fp32(tensorrt, cuda, model_folder):
+    cuda.capability = 7, 5
+
+    assert load(model_folder, 'tensorrt').backend == 'TensorRT Fake GPU sm_75 fp32'
 
 
 def test_everything_taken_is_given_back(tensorrt, cuda, model_folder):
@@ -307,6 +343,9 @@ def test_failures_are_one_line_and_leave_nothing_behind(tensorrt, cuda, model_fo
         TensorRtBackend(model)
     tensorrt.parser_error, tensorrt.build_fails = '', True
     with pytest.raises(ModelError, match='cannot build'):
+        TensorRtBackend(model)
+    tensorrt.opens_gpu = False
+    with pytest.raises(ModelError, match='TensorRT cannot open the GPU'):
         TensorRtBackend(model)
     assert not cuda.memory
     assert not cuda.open
