@@ -121,9 +121,44 @@ def load_engine(
     return cached_engine(
         engine_folder(),
         _key(model, gpu, precision),
-        build=lambda: _build(model.onnx_path, precision, logger, progress),
+        build=lambda: serialized_engine(model.onnx_path, precision, logger, progress),
         load=runtime.deserialize_cuda_engine,
     )
+
+
+def serialized_engine(
+    onnx: Path, precision: str, logger: tensorrt.ILogger, progress: Progress | None = None
+) -> bytes:
+    """Build an engine of a graph: minutes.
+
+    Args:
+        onnx: the graph.
+        precision: `fp32` forbids TF32; anything else leaves it to the graph.
+        logger: TensorRT's.
+        progress: is told how far building has come.
+
+    Raises:
+        ModelError: if TensorRT cannot open the GPU, read the graph or build it.
+    """
+    import tensorrt as trt
+
+    builder = _opened(trt.Builder, logger)
+    # Deprecated since TensorRT 11, whose networks are all strongly typed: it may go.
+    flag = getattr(trt.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED', None)
+    network = builder.create_network(0 if flag is None else 1 << int(flag))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(onnx)):
+        errors = '; '.join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        raise ModelError(f'TensorRT cannot read {onnx}: {" ".join(errors.split())}')
+    config = builder.create_builder_config()
+    if precision == 'fp32':
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if progress is not None:
+        config.progress_monitor = _monitor(progress)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise ModelError(f'TensorRT cannot build an engine from {onnx}; its log says why')
+    return bytes(plan)
 
 
 def _precision(model: Model, cuda: Cuda, exact: bool) -> str:
@@ -146,30 +181,6 @@ def _opened(kind: Callable[[tensorrt.ILogger], Opened], logger: tensorrt.ILogger
             'TensorRT cannot open the GPU, perhaps because its CUDA is newer than the driver; its '
             'log says why'
         ) from err
-
-
-def _build(
-    onnx: Path, precision: str, logger: tensorrt.ILogger, progress: Progress | None
-) -> bytes:
-    import tensorrt as trt
-
-    builder = _opened(trt.Builder, logger)
-    # Deprecated since TensorRT 11, whose networks are all strongly typed: it may go.
-    flag = getattr(trt.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED', None)
-    network = builder.create_network(0 if flag is None else 1 << int(flag))
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(onnx)):
-        errors = '; '.join(parser.get_error(i).desc() for i in range(parser.num_errors))
-        raise ModelError(f'TensorRT cannot read {onnx}: {errors}')
-    config = builder.create_builder_config()
-    if precision == 'fp32':
-        config.clear_flag(trt.BuilderFlag.TF32)
-    if progress is not None:
-        config.progress_monitor = _monitor(progress)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise ModelError(f'TensorRT cannot build an engine from {onnx}; its log says why')
-    return bytes(plan)
 
 
 def _monitor(progress: Progress) -> tensorrt.IProgressMonitor:
