@@ -20,7 +20,12 @@ log = logging.getLogger(__name__)
 
 
 class Cuda:
-    """The first GPU and one stream on it; frees what it handed out."""
+    """The first GPU and one stream on it; frees what it handed out.
+
+    Attributes:
+        gpu: name and compute capability.
+        has_tf32: whether it can multiply fp32 matrices in TF32.
+    """
 
     def __init__(self) -> None:
         """Open the GPU.
@@ -33,6 +38,7 @@ class Cuda:
         properties = self._call('cudaGetDeviceProperties', 0)
         name = properties.name.decode().strip('\0')
         self.gpu = f'{name} sm_{properties.major}{properties.minor}'
+        self.has_tf32 = properties.major >= 8
         self._stream = self._call('cudaStreamCreate')
         self._release: list[tuple[str, Any]] = [('cudaStreamDestroy', self._stream)]
 

@@ -31,7 +31,7 @@ class EngineKey:
         onnx_sha256: of the graph.
         tensorrt: version of the library.
         gpu: name and compute capability.
-        precision: of the graph.
+        precision: that it computes in.
         input_size: (H, W), px.
     """
 

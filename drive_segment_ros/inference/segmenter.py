@@ -102,7 +102,8 @@ def load(
         folder: as `drive-segment export` writes it.
         backend: `tensorrt`, `openvino`, `onnxruntime`, or `auto` for the fastest present.
         threads: processor threads to use at most; 0 leaves it to the backend.
-        exact: compute in the model's own precision where OpenVINO would take bf16.
+        exact: compute in the model's own precision where OpenVINO would take bf16, or TensorRT
+            TF32.
         progress: is told how far the building of a TensorRT engine has come.
 
     Raises:
@@ -110,7 +111,7 @@ def load(
         DependencyError: if the backend's package is not installed; for `auto`, if none is.
     """
     makers: dict[str, Callable[[Model], Backend]] = {
-        'tensorrt': lambda model: TensorRtBackend(model, progress),
+        'tensorrt': lambda model: TensorRtBackend(model, progress, exact),
         'openvino': lambda model: OpenVinoBackend(model, threads, exact),
         'onnxruntime': lambda model: OnnxRuntimeBackend(model, threads),
     }

@@ -1,15 +1,16 @@
 """TensorRT 10 and 11 through its own Python interface: the fastest on an NVIDIA GPU.
 
-Networks are strongly typed, the only kind TensorRT 11 knows: precision is what the file says.
-Type-checked against `tensorrt-stubs` and exercised in tests with a stand-in for TensorRT; never
-run on hardware by the authors.
+Networks are strongly typed, the only kind TensorRT 11 knows: precision is what the file says,
+but that fp32 is multiplied in TF32 on GPUs since Ampere unless told otherwise. Type-checked
+against `tensorrt-stubs` and exercised in tests with a stand-in for TensorRT; never run on
+hardware by the authors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,17 +26,21 @@ if TYPE_CHECKING:
 
 # Takes the phase, steps done and their number.
 Progress = Callable[[str, int, int], None]
+Opened = TypeVar('Opened')
 
 
 class TensorRtBackend:
     """A model on the first GPU: one stream, pinned buffers, a CUDA graph."""
 
-    def __init__(self, model: Model, progress: Progress | None = None) -> None:
+    def __init__(
+        self, model: Model, progress: Progress | None = None, exact: bool = False
+    ) -> None:
         """Load the model's engine, or build it: minutes, once.
 
         Args:
             model: to run.
             progress: is told how far building has come.
+            exact: multiply fp32 in fp32 even where the GPU has TF32.
 
         Raises:
             DependencyError: if TensorRT or cuda-python is not installed.
@@ -43,7 +48,8 @@ class TensorRtBackend:
         """
         self._cuda = Cuda()
         try:
-            self._engine = load_engine(model, self._cuda.gpu, progress)
+            precision = _precision(model, self._cuda, exact)
+            self._engine = load_engine(model, self._cuda.gpu, precision, progress)
             self._context = self._engine.create_execution_context()
             if self._context is None:
                 raise ModelError(f'{self._cuda.gpu} has no memory left for {model.onnx_path}')
@@ -57,7 +63,7 @@ class TensorRtBackend:
         except BaseException:
             self._cuda.close()
             raise
-        self.description = f'TensorRT {self._cuda.gpu} {model.precision}'
+        self.description = f'TensorRT {self._cuda.gpu} {precision}'
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """See `Backend.run`."""
@@ -96,50 +102,85 @@ def build_engine(model: Model, progress: Progress | None = None) -> Path:
     """
     cuda = Cuda()
     try:
-        load_engine(model, cuda.gpu, progress)
-        return engine_folder() / _key(model, cuda.gpu).file_name
+        precision = _precision(model, cuda, exact=False)
+        load_engine(model, cuda.gpu, precision, progress)
+        return engine_folder() / _key(model, cuda.gpu, precision).file_name
     finally:
         cuda.close()
 
 
-def load_engine(model: Model, gpu: str, progress: Progress | None = None) -> tensorrt.ICudaEngine:
-    """Return a model's engine for a GPU, from the cache or built."""
+def load_engine(
+    model: Model, gpu: str, precision: str, progress: Progress | None = None
+) -> tensorrt.ICudaEngine:
+    """Return a model's engine for a GPU and a precision, from the cache or built."""
     import_backend('tensorrt', 'tensorrt')
     import tensorrt as trt
 
     logger = trt.Logger(trt.Logger.WARNING)
-    runtime = trt.Runtime(logger)
+    runtime = _opened(trt.Runtime, logger)
     return cached_engine(
         engine_folder(),
-        _key(model, gpu),
-        build=lambda: _build(model.onnx_path, logger, progress),
+        _key(model, gpu, precision),
+        build=lambda: serialized_engine(model.onnx_path, precision, logger, progress),
         load=runtime.deserialize_cuda_engine,
     )
 
 
-def _key(model: Model, gpu: str) -> EngineKey:
-    version = import_backend('tensorrt', 'tensorrt').__version__
-    return EngineKey(model.sha256, version, gpu, model.precision, model.input_size)
+def serialized_engine(
+    onnx: Path, precision: str, logger: tensorrt.ILogger, progress: Progress | None = None
+) -> bytes:
+    """Build an engine of a graph: minutes.
 
+    Args:
+        onnx: the graph.
+        precision: `fp32` forbids TF32; anything else leaves it to the graph.
+        logger: TensorRT's.
+        progress: is told how far building has come.
 
-def _build(onnx: Path, logger: tensorrt.ILogger, progress: Progress | None) -> bytes:
+    Raises:
+        ModelError: if TensorRT cannot open the GPU, read the graph or build it.
+    """
     import tensorrt as trt
 
-    builder = trt.Builder(logger)
-    # TensorRT 11 has no such flag, for all its networks are strongly typed.
+    builder = _opened(trt.Builder, logger)
+    # Deprecated since TensorRT 11, whose networks are all strongly typed: it may go.
     flag = getattr(trt.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED', None)
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx)):
         errors = '; '.join(parser.get_error(i).desc() for i in range(parser.num_errors))
-        raise ModelError(f'TensorRT cannot read {onnx}: {errors}')
+        raise ModelError(f'TensorRT cannot read {onnx}: {" ".join(errors.split())}')
     config = builder.create_builder_config()
+    if precision == 'fp32':
+        config.clear_flag(trt.BuilderFlag.TF32)
     if progress is not None:
         config.progress_monitor = _monitor(progress)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise ModelError(f'TensorRT cannot build an engine from {onnx}; its log says why')
     return bytes(plan)
+
+
+def _precision(model: Model, cuda: Cuda, exact: bool) -> str:
+    """Return the precision a model is computed in: fp16, or fp32 with or without TF32."""
+    return 'tf32' if model.precision == 'fp32' and cuda.has_tf32 and not exact else model.precision
+
+
+def _key(model: Model, gpu: str, precision: str) -> EngineKey:
+    version = import_backend('tensorrt', 'tensorrt').__version__
+    return EngineKey(model.sha256, version, gpu, precision, model.input_size)
+
+
+def _opened(kind: Callable[[tensorrt.ILogger], Opened], logger: tensorrt.ILogger) -> Opened:
+    """Return TensorRT's builder or runtime; both open the GPU anew, with a CUDA of their own."""
+    try:
+        return kind(logger)
+    # What the binding makes of a null pointer; the reason is in TensorRT's log alone.
+    except TypeError as err:
+        raise ModelError(
+            'TensorRT cannot open the GPU, perhaps because its CUDA is newer than the driver; its '
+            'log says why'
+        ) from err
 
 
 def _monitor(progress: Progress) -> tensorrt.IProgressMonitor:

@@ -1,19 +1,11 @@
-"""The TensorRT backend against stand-ins for TensorRT and cuda-python: no GPU is needed.
-
-The stand-ins keep to what the real ones promise: device memory is only reached through copies on
-the stream, pinned memory is plain memory, a captured graph repeats the calls queued, and a call
-that fails returns an error code.
-"""
+"""The TensorRT backend against the stand-ins of `conftest.py`: no GPU is needed."""
 
 from __future__ import annotations
 
-import ctypes
-import enum
 import importlib.machinery
 import sys
 import types
 
-import numpy as np
 import pytest
 
 from drive_segment_ros.errors import DependencyError, ModelError
@@ -21,208 +13,6 @@ from drive_segment_ros.inference.engine_cache import engine_folder
 from drive_segment_ros.inference.model import read_model
 from drive_segment_ros.inference.segmenter import load
 from drive_segment_ros.inference.tensorrt_backend import TensorRtBackend, build_engine
-
-
-class Error(enum.IntEnum):
-    cudaSuccess = 0  # noqa: N815
-    cudaErrorNoDevice = 100  # noqa: N815
-    cudaErrorStreamCaptureUnsupported = 900  # noqa: N815
-
-
-class FakeCuda(types.ModuleType):
-    """cuda.bindings.runtime: memory, one stream that runs at once, or records."""
-
-    cudaMemcpyKind = enum.IntEnum(  # noqa: N815
-        'cudaMemcpyKind', [('cudaMemcpyHostToDevice', 1), ('cudaMemcpyDeviceToHost', 2)]
-    )
-    cudaStreamCaptureMode = enum.IntEnum(  # noqa: N815
-        'cudaStreamCaptureMode', [('cudaStreamCaptureModeThreadLocal', 1)]
-    )
-
-    def __init__(self) -> None:
-        super().__init__('cuda.bindings.runtime')
-        self.__spec__ = importlib.machinery.ModuleSpec(self.__name__, None, origin='fake')
-        self.memory: dict[int, ctypes.Array] = {}
-        self.open: set[str] = set()
-        self.recording: list | None = None
-        self.graph_launches = 0
-        self.gpus = 1
-        self.can_capture = True
-
-    def queue(self, work):
-        if self.recording is not None:
-            self.recording.append(work)
-        else:
-            work()
-
-    def cudaGetDeviceProperties(self, _):
-        if not self.gpus:
-            return Error.cudaErrorNoDevice, None
-        return Error.cudaSuccess, types.SimpleNamespace(name=b'Fake GPU\0\0', major=8, minor=9)
-
-    def cudaStreamCreate(self):
-        self.open.add('stream')
-        return Error.cudaSuccess, 7
-
-    def cudaStreamDestroy(self, _):
-        self.open.remove('stream')
-        return (Error.cudaSuccess,)
-
-    def cudaMalloc(self, size):
-        block = (ctypes.c_uint8 * size)()
-        self.memory[ctypes.addressof(block)] = block
-        return Error.cudaSuccess, ctypes.addressof(block)
-
-    def cudaHostAlloc(self, size, _):
-        return self.cudaMalloc(size)
-
-    def cudaFree(self, address):
-        del self.memory[address]
-        return (Error.cudaSuccess,)
-
-    cudaFreeHost = cudaFree  # noqa: N815
-
-    def cudaMemcpyAsync(self, to, source, size, _kind, stream):
-        assert stream == 7
-        assert len(self.memory[to]) == len(self.memory[source]) == size
-        self.queue(lambda: ctypes.memmove(to, source, size))
-        return (Error.cudaSuccess,)
-
-    def cudaStreamSynchronize(self, _):
-        assert self.recording is None, 'waiting while capturing breaks the capture'
-        return (Error.cudaSuccess,)
-
-    def cudaStreamBeginCapture(self, _stream, _mode):
-        self.recording = []
-        return (Error.cudaSuccess,)
-
-    def cudaStreamEndCapture(self, _):
-        work, self.recording = self.recording, None
-        if not self.can_capture:
-            return Error.cudaErrorStreamCaptureUnsupported, None
-        self.open.add('graph')
-        return Error.cudaSuccess, work
-
-    def cudaGraphInstantiate(self, graph, _flags):
-        self.open.add('executable')
-        return Error.cudaSuccess, graph
-
-    def cudaGraphLaunch(self, graph, _stream):
-        self.graph_launches += 1
-        for work in graph:
-            work()
-        return (Error.cudaSuccess,)
-
-    def cudaGraphDestroy(self, _):
-        self.open.remove('graph')
-        return (Error.cudaSuccess,)
-
-    def cudaGraphExecDestroy(self, _):
-        self.open.remove('executable')
-        return (Error.cudaSuccess,)
-
-    def cudaGetLastError(self):
-        return (Error.cudaSuccess,)
-
-
-class FakeContext:
-    """Computes the strongest channel, as the model of the fixture does."""
-
-    def __init__(self, cuda: FakeCuda) -> None:
-        self.cuda = cuda
-        self.address: dict[str, int] = {}
-
-    def set_tensor_address(self, name, address):
-        self.address[name] = address
-        return name in ('image', 'label', 'confidence')
-
-    def execute_async_v3(self, stream):
-        assert stream == 7
-        self.cuda.queue(self._compute)
-        return True
-
-    def _compute(self):
-        memory = {name: self.cuda.memory[address] for name, address in self.address.items()}
-        image = np.frombuffer(memory['image'], np.uint8).reshape(8, 12, 3)
-        np.frombuffer(memory['label'], np.uint8)[:] = image.argmax(axis=2).ravel()
-        np.frombuffer(memory['confidence'], np.uint8)[:] = image.max(axis=2).ravel()
-
-
-class FakeTensorRt(types.ModuleType):
-    """tensorrt: 10 with the strong typing flag, 11 without."""
-
-    class Logger:
-        WARNING = 1
-
-        def __init__(self, _severity):
-            pass
-
-    class IProgressMonitor:
-        pass
-
-    def __init__(self, cuda: FakeCuda, version: str) -> None:
-        super().__init__('tensorrt')
-        self.__spec__ = importlib.machinery.ModuleSpec('tensorrt', None, origin='fake')
-        self.__version__ = version
-        self.cuda = cuda
-        self.builds = 0
-        self.flags: list[int] = []
-        self.parser_error = ''
-        self.build_fails = False
-        flags = {'STRONGLY_TYPED': 1} if version.startswith('10') else {}
-        self.NetworkDefinitionCreationFlag = types.SimpleNamespace(**flags)
-
-    def Runtime(self, _logger):
-        def deserialize(plan):
-            fits = bytes(plan) == f'plan {self.__version__}'.encode()
-            context = lambda: FakeContext(self.cuda)  # noqa: E731
-            return types.SimpleNamespace(create_execution_context=context) if fits else None
-
-        return types.SimpleNamespace(deserialize_cuda_engine=deserialize)
-
-    def Builder(self, _logger):
-        def create_network(flags):
-            self.flags.append(flags)
-            return 'network'
-
-        def build(network, config):
-            assert network == 'network'
-            self.builds += 1
-            monitor = getattr(config, 'progress_monitor', None)
-            if monitor is not None:
-                monitor.phase_start('tactics', None, 2)
-                assert monitor.step_complete('tactics', 0)
-                monitor.phase_finish('tactics')
-            return None if self.build_fails else f'plan {self.__version__}'.encode()
-
-        return types.SimpleNamespace(
-            create_network=create_network,
-            create_builder_config=types.SimpleNamespace,
-            build_serialized_network=build,
-        )
-
-    def OnnxParser(self, _network, _logger):
-        error = types.SimpleNamespace(desc=lambda: self.parser_error)
-        return types.SimpleNamespace(
-            parse_from_file=lambda _: not self.parser_error,
-            num_errors=1,
-            get_error=lambda _: error,
-        )
-
-
-@pytest.fixture
-def cuda(monkeypatch, tmp_path):
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    fake = FakeCuda()
-    monkeypatch.setitem(sys.modules, 'cuda.bindings.runtime', fake)
-    return fake
-
-
-@pytest.fixture(params=['10.13.0', '11.4.0'])
-def tensorrt(request, monkeypatch, cuda):
-    fake = FakeTensorRt(cuda, request.param)
-    monkeypatch.setitem(sys.modules, 'tensorrt', fake)
-    return fake
 
 
 def test_masks_come_from_one_captured_graph(tensorrt, cuda, model_folder, image):
@@ -236,14 +26,29 @@ def test_masks_come_from_one_captured_graph(tensorrt, cuda, model_folder, image)
     assert (second[0] == image[::-1].argmax(axis=2)).all()
     assert (first[1] == 200).all()
     assert cuda.graph_launches == launches + 2
-    assert segmenter.backend == 'TensorRT Fake GPU sm_89 fp32'
+    assert segmenter.backend == 'TensorRT Fake GPU sm_89 tf32'
     segmenter.close()
 
 
-def test_networks_are_strongly_typed_on_both_versions(tensorrt, model_folder):
+def test_networks_are_strongly_typed_on_every_version(tensorrt, model_folder):
     load(model_folder, 'tensorrt')
 
-    assert tensorrt.flags == [1 << 1 if tensorrt.__version__.startswith('10') else 0]
+    assert tensorrt.flags == [{'10': 1 << 1, '11': 1 << 0, '99': 0}[tensorrt.__version__[:2]]]
+
+
+def test_exact_is_an_engine_of_its_own_without_tf32(tensorrt, model_folder):
+    fast = load(model_folder, 'tensorrt')
+    exact = load(model_folder, 'tensorrt', exact=True)
+
+    assert [config.cleared for config in tensorrt.configs] == [[], ['TF32']]
+    assert fast.backend.endswith('tf32')
+    assert exact.backend.endswith('fp32')
+
+
+def test_a_gpu_older_than_tf32_computes_in_fp32(tensorrt, cuda, model_folder):
+    cuda.capability = 7, 5
+
+    assert load(model_folder, 'tensorrt').backend == 'TensorRT Fake GPU sm_75 fp32'
 
 
 def test_everything_taken_is_given_back(tensorrt, cuda, model_folder):
@@ -307,6 +112,9 @@ def test_failures_are_one_line_and_leave_nothing_behind(tensorrt, cuda, model_fo
         TensorRtBackend(model)
     tensorrt.parser_error, tensorrt.build_fails = '', True
     with pytest.raises(ModelError, match='cannot build'):
+        TensorRtBackend(model)
+    tensorrt.opens_gpu = False
+    with pytest.raises(ModelError, match='TensorRT cannot open the GPU'):
         TensorRtBackend(model)
     assert not cuda.memory
     assert not cuda.open
