@@ -24,6 +24,14 @@ HEIGHTS_M = {'road': 0.1, 'sky': np.nan, 'car': 1.5, 'tree': 6.0}
 HEIGHT, WIDTH = 64, 112
 
 
+@pytest.fixture(autouse=True)
+def on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learn on the CPU, where the same seed gives the same bits; tests named *gpu* use a GPU."""
+    if 'gpu' not in request.node.name:
+        monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+
+
 @dataclasses.dataclass(frozen=True)
 class PaintedDrive:
     """A dataset of one drive, and the thing each pixel shows (outside the dataset)."""
