@@ -87,4 +87,6 @@ class _DetailFusion(nn.Module):
         mixed = masks + functional.conv2d(neighbours, self.mix.weight)
         # With the bias added here OpenVINO takes a convolution's own order of axes for tokens;
         # otherwise it copies these, its largest, twice.
-        return mixed.flatten(2).transpose(1, 2) + self.mix.bias.to(mixed.dtype)
+        bias = self.mix.bias
+        assert bias is not None
+        return mixed.flatten(2).transpose(1, 2) + bias.to(mixed.dtype)
