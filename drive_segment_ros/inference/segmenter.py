@@ -35,6 +35,7 @@ class Segmenter:
         self.model = model
         self._backend = backend
         height, width = model.input_size
+        # One pixel larger: what shrinks an image is compiled when first needed.
         blank = np.zeros((height + 1, width + 1, 3), np.uint8)
         for _ in range(_WARM_UP_IMAGES):
             backend.run(self.fit(blank))
