@@ -1,7 +1,7 @@
 """The nodes over DDS: `play` and `live` in two processes, a subscriber in a third.
 
 `node.latency` is the segmentation node's, from the arrival of an image to the publication of its
-label and colour image, by the tiny student (freshly initialised: weights do not change its time);
+label and colour image, by the tiny student of random weights;
 `node.overhead` is what of it is not inference. The highest rate at which it still gives every
 image a mask is found by playing faster and faster.
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DependencyError, ImageError, ModelError
+from drive_segment_ros.inference.area import shrink
 from drive_segment_ros.inference.backend import Backend
 from drive_segment_ros.inference.model import Model, ModelClass, read_model
 from drive_segment_ros.inference.onnxruntime_backend import OnnxRuntimeBackend, has_gpu_provider
@@ -33,9 +34,11 @@ class Segmenter:
         """Take a model and what runs it, and run it until its first image is as fast as any."""
         self.model = model
         self._backend = backend
-        blank = np.zeros((*model.input_size, 3), np.uint8)
+        height, width = model.input_size
+        # One pixel larger: what shrinks an image is compiled when first needed.
+        blank = np.zeros((height + 1, width + 1, 3), np.uint8)
         for _ in range(_WARM_UP_IMAGES):
-            backend.run(blank)
+            backend.run(self.fit(blank))
 
     @property
     def classes(self) -> list[ModelClass]:
@@ -152,5 +155,8 @@ def _resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.ui
     if image.shape[:2] == (height, width):
         return image
     shrinks = image.shape[0] >= height and image.shape[1] >= width
+    if shrinks and (image.shape[0] % height or image.shape[1] % width):
+        return shrink(image, height, width)
+    # By whole numbers OpenCV shrinks fastest.
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), np.uint8)

@@ -60,11 +60,10 @@ class MaskTransformer(nn.Module):
         tokens = self.norm(tokens)
         masks = self.patch_projection(tokens[:, : -self.classes])
         classes = functional.normalize(self.class_projection(tokens[:, -self.classes :]), dim=-1)
-        if self.detail is not None:
+        if self.detail is not None and detail is not None:
             masks = masks.transpose(1, 2).unflatten(2, (rows, columns))
             masks = self.detail(masks, detail)
-            rows, columns = masks.shape[-2:]
-            masks = masks.flatten(2).transpose(1, 2)
+            rows, columns = detail.shape[-2:]
         scores = functional.normalize(masks, dim=-1) @ classes.transpose(1, 2)
         return self.mask_norm(scores).transpose(1, 2).unflatten(2, (rows, columns))
 
@@ -79,8 +78,15 @@ class _DetailFusion(nn.Module):
         self.mix = nn.Conv2d(width, width, 1)
 
     def forward(self, masks: Tensor, detail: Tensor) -> Tensor:
+        """Return tokens (B, h' * w', width) of masks (B, width, h, w), detail (B, 64, h', w')."""
         masks = functional.interpolate(
             masks, size=detail.shape[-2:], mode='bilinear', align_corners=False
         )
         masks = masks + self.projection(detail)
-        return masks + self.mix(functional.gelu(self.neighbours(masks)))
+        neighbours = functional.gelu(self.neighbours(masks))
+        mixed = masks + functional.conv2d(neighbours, self.mix.weight)
+        # With the bias added here OpenVINO takes a convolution's own order of axes for tokens;
+        # otherwise it copies these, its largest, twice.
+        bias = self.mix.bias
+        assert bias is not None
+        return mixed.flatten(2).transpose(1, 2) + bias.to(mixed.dtype)

@@ -25,6 +25,7 @@ from std_srvs.srv import SetBool  # noqa: E402
 from drive_segment_ros.nodes import segmentation_node  # noqa: E402
 from drive_segment_ros.nodes.mask_outputs import LABEL_INFO_TOPIC, TOPICS  # noqa: E402
 from drive_segment_ros.nodes.segmentation_node import SegmentationNode  # noqa: E402
+from drive_segment_ros.ros.diagnostics import ERROR  # noqa: E402
 from drive_segment_ros.ros.images import image_message  # noqa: E402
 from drive_segment_ros.ros.mask_info import label_info_type  # noqa: E402
 from drive_segment_ros.ros.qos import transient_local  # noqa: E402
@@ -420,6 +421,8 @@ def test_what_cannot_be_loaded_refuses_configuration_and_says_why(make_rig, para
     assert rig.node.trigger_configure() == FAILURE
     assert words in rig.node.failure
     assert '\n' not in rig.node.failure
+    state = rig.node._state_status()
+    assert (state.level, state.summary) == (ERROR, rig.node.failure)
 
 
 def test_a_corrupt_model_is_refused_and_a_mended_one_taken(make_rig, model_folder):

@@ -22,7 +22,7 @@ from drive_segment_ros.ros.images import decode_image
 from offline_training.checkpoints import save_model
 from offline_training.classes import ClassName, save_classes
 from offline_training.evaluate import evaluate
-from offline_training.export import DeployedSegmenter, average_resize, export
+from offline_training.export import DeployedSegmenter, average_resize, best_class, export
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 from offline_training.prediction import load_predictor
 from offline_training.resizing import resize_image
@@ -165,6 +165,20 @@ def test_blue_comes_first(network):
 
     assert (label == probability.argmax(dim=0).numpy()).all()
     assert np.abs(confidence / 255.0 - probability.max(dim=0)[0].numpy()).max() < 0.01
+
+
+@pytest.mark.parametrize(('rows', 'step'), [(1, 4), (9, 4), (6, 16), (5, 1), (4, 3)])
+def test_the_best_class_is_that_of_scores_upsampled(rows, step):
+    height, width = step * rows, step * 8
+    generator = torch.Generator().manual_seed(0)
+    scores = 3.0 * torch.randn(1, 7, rows, 8, generator=generator)
+    full = torch.nn.functional.interpolate(scores, size=(height, width), mode='bilinear')
+    most, best = full.softmax(dim=1).max(dim=1)
+
+    label, probability = best_class(scores, height, width)
+
+    assert (label == best).all()
+    assert torch.allclose(probability, most, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['fp32', 'camera', 'fp16'])
