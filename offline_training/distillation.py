@@ -1,8 +1,9 @@
-"""Soft targets for the student: the teacher's answer, averaged over each thing.
+"""Targets for the student: of every pixel, by regions.
 
 The teacher answers pixel by pixel and blurs edges; superpixels and LiDAR segments know where
-things end. Within each, the teacher's probabilities are averaged, and a region the teacher is of
-two minds about counts less.
+things end. A segment keeps its own pseudo-class, or shares it with the teacher's mean over it;
+elsewhere the teacher's probabilities are averaged over superpixels. A region the teacher is of two
+minds about counts less.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class DistillationParameters:
     """How the teacher's answer becomes the student's target."""
 
     pool_superpixels: bool = parameter(True, 'Average over superpixels where no segment lies.')
-    pool_segments: bool = parameter(True, 'Average over LiDAR segments.')
+    pool_segments: bool = parameter(True, 'LiDAR segments are regions too.')
     superpixel_scale: float = parameter(
         60.0, 'Scale of the superpixels at network size; larger means larger.', minimum=0.0
     )

@@ -143,12 +143,13 @@ def balanced_weight(
     Returns:
         (R,) float32 weights; their sum over pixels is as before.
     """
-    mass = weight.astype(np.float64) * pixels
-    frequency = mass @ probability
+    shares = probability.astype(np.float32)
+    mass = weight * pixels
+    frequency = mass @ shares
     seen = frequency > 0
     factor = np.zeros(len(frequency))
     factor[seen] = (frequency[seen] / frequency.sum()) ** -power
-    balanced = weight * (probability.astype(np.float32) @ factor.astype(np.float32))
+    balanced = weight * (shares @ factor)
     total = balanced @ pixels
     return (balanced * (mass.sum() / total if total > 0 else 1.0)).astype(np.float32)
 

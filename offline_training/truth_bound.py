@@ -54,6 +54,7 @@ def train_on_truth(
             )
             for frame in frames
         ),
+        parameters.training.class_balance,
     )
     provenance = {
         'parameters': to_flat(parameters),

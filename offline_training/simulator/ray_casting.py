@@ -14,8 +14,8 @@ _PLOTLY = 'open3d.visualization.draw_plotly'
 def import_open3d() -> Any:
     """Return the module `open3d`, whose plots load plotly and dash on first use.
 
-    Open3D 0.16 to 0.20 import dash (flask, IPython, pydantic) for three plotting functions: more
-    than half of its import's time, half a second. They stay as they are, but load when called.
+    Open3D imports dash (flask, IPython, pydantic) for three plotting functions: half of its
+    import's time. They stay as they are, but load when called.
     """
     if 'open3d' in sys.modules or _PLOTLY in sys.modules:
         return importlib.import_module('open3d')

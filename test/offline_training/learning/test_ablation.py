@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import cv2
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -83,6 +84,9 @@ def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
     assert not any((seed / part / 'teacher').exists() for part in WITHOUT)
     students = {weights(seed / part / 'student') for part in (*WITHOUT, 'run')}
     assert len(students) == 4
+    # The bound's rare classes count more, as the student's do.
+    counted = np.load(seed / 'truth_bound/cache/truth/weight.npy')
+    assert counted.max() > 1.1 * counted[counted > 0].min()
     # The dataset is as it was.
     assert not (painted_drive.dataset / 'pseudo_classes').exists()
     assert not (painted_drive.dataset / 'painted/pseudo_label').exists()

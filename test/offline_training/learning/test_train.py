@@ -19,6 +19,8 @@ from offline_training.train import TrainParameters, train
 
 pytestmark = pytest.mark.usefixtures('small_network')
 
+STAGES = ('teacher', 'student')
+
 
 def quiet(description):
     return iter
@@ -151,3 +153,16 @@ def test_names_by_hand_share_a_colour_and_unknown_numbers_are_refused(labelled, 
     names.write_text('9: car\n')
     with pytest.raises(ModelError, match='it has no 9'):
         name_by_hand(Path(result['run']), names)
+
+
+@pytest.mark.parametrize('power', [0.0, 0.5])
+def test_teacher_and_student_let_rare_classes_count_more_as_asked(labelled, tmp_path, power):
+    alike = {'training.epochs': 1, 'distillation.confidence_power': 0.0}
+    chosen = parameters(**alike, **{'training.class_balance': power})
+
+    train(labelled.dataset, tmp_path / 'run', chosen)
+
+    weights = (np.load(tmp_path / f'run/cache/{stage}/weight.npy') for stage in STAGES)
+    for weight in weights:
+        known = weight[weight > 0]
+        assert (known.max() > 1.5 * known.min()) == (power > 0.0)
