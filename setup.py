@@ -58,7 +58,7 @@ setup(
             'scikit-learn>=1.3',
             'tensorboard>=2.14',
             # Older ones lack options of the ONNX exporter that `export` needs.
-            'torch>=2.8',
+            'torch>=2.9',
             'transformers>=4.45',
         ],
         'openvino': ['openvino>=2024.4'],

@@ -31,13 +31,13 @@ class TrainingState:
     Attributes:
         network: learns.
         average: exponential moving average of the network, which is used.
-        optimizer: over the network's parameters, in their order.
+        optimizers: over the network's parameters together.
         losses: of each step done so far; their number is the step to go on from.
     """
 
     network: Segmenter
     average: Segmenter
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     losses: list[float] = dataclasses.field(default_factory=list)
 
 
@@ -89,9 +89,11 @@ def save_checkpoint(path: Path, state: TrainingState, provenance: dict[str, Any]
     """Write a training state; `load_checkpoint` continues from it to the same result."""
     tensors = {f'network.{name}': value for name, value in state.network.state_dict().items()}
     tensors |= {f'average.{name}': value for name, value in state.average.state_dict().items()}
-    names = [name for name, _ in state.network.named_parameters()]
-    for index, moments in state.optimizer.state_dict()['state'].items():
-        tensors |= {f'optimizer.{names[index]}/{key}': value for key, value in moments.items()}
+    names: dict[Tensor, str] = {p: name for name, p in state.network.named_parameters()}
+    for optimizer in state.optimizers:
+        for parameter, moments in optimizer.state.items():
+            name = f'optimizer.{names[parameter]}'
+            tensors |= {f'{name}/{key}': value for key, value in moments.items()}
     tensors['losses'] = torch.tensor(state.losses, dtype=torch.float64)
     header = {'network': state.network.configuration.to_dict(), **provenance}
     _save(path, tensors, header)
@@ -107,17 +109,20 @@ def load_checkpoint(path: Path, state: TrainingState) -> dict[str, Any]:
         ModelError: if the file is damaged or of another network.
     """
     tensors, header = _load(path)
-    names = [name for name, _ in state.network.named_parameters()]
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith('optimizer.'):
-            parameter, key = name.removeprefix('optimizer.').rsplit('/', 1)
-            moments.setdefault(names.index(parameter), {})[key] = value
+    moments: dict[str, dict[str, Tensor]] = {}
+    for name, value in _below(tensors, 'optimizer.').items():
+        parameter, key = name.rsplit('/', 1)
+        moments.setdefault(parameter, {})[key] = value
+    names: dict[Tensor, str] = {p: name for name, p in state.network.named_parameters()}
     try:
         state.network.load_state_dict(_below(tensors, 'network.'))
         state.average.load_state_dict(_below(tensors, 'average.'))
-        groups = state.optimizer.state_dict()['param_groups']
-        state.optimizer.load_state_dict({'state': moments, 'param_groups': groups})
+        for optimizer in state.optimizers:
+            # An optimiser numbers its parameters group by group.
+            owned = [names[p] for group in optimizer.param_groups for p in group['params']]
+            kept = {i: moments[name] for i, name in enumerate(owned) if name in moments}
+            groups = optimizer.state_dict()['param_groups']
+            optimizer.load_state_dict({'state': kept, 'param_groups': groups})
     except (RuntimeError, ValueError) as err:
         raise ModelError(
             f'{path} is of another network; resume with the same size, classes and input, or '

@@ -56,8 +56,7 @@ def teacher_probability(network: Segmenter, image: NDArray[np.uint8]) -> NDArray
     """
     device = next(network.parameters()).device
     images = torch.from_numpy(np.stack([image, image[:, ::-1]])).to(device)
-    scores = network.scores(images.permute(0, 3, 1, 2).float() / 255.0)
-    probability = scores.softmax(dim=1)
+    probability = network.probability(images.permute(0, 3, 1, 2).float() / 255.0)
     mean = (probability[0] + probability[1].flip(-1)) / 2.0
     return mean.permute(1, 2, 0).cpu().numpy()
 

@@ -45,22 +45,51 @@ def merge_clusters(
         chosen = np.random.default_rng(seed).choice(len(values), _MOST_ROWS, replace=False)
         values, weight, cluster = values[chosen], weight[chosen], cluster[chosen]
     linked = links(values, weight, cluster, clusters, neighbours)
-    size = linked.sum(axis=1)
+    return agglomerate(linked, linked.sum(axis=1), count, _SIZE_POWER)
+
+
+def agglomerate(
+    linked: NDArray[np.floating], size: NDArray[np.floating], count: int, power: float
+) -> NDArray[np.intp]:
+    """Merge the closest pair again and again until `count` groups are left.
+
+    Args:
+        linked: (M, M) symmetric, how much each pair is linked; merging adds up.
+        size: (M,) of each; merging adds up.
+        count: how many shall be left.
+        power: closeness is links over the product of the sizes to this power.
+
+    Returns:
+        (M,) group of each, 0 to count - 1.
+    """
+    linked, size = linked.astype(np.float64), size.astype(np.float64)
     np.fill_diagonal(linked, 0.0)
-    group = np.arange(len(linked))
-    left = np.arange(len(linked))
-    while len(left) > count:
-        part = linked[np.ix_(left, left)]
-        closeness = part / np.maximum(np.outer(size[left], size[left]), 1e-12) ** _SIZE_POWER
-        np.fill_diagonal(closeness, -1.0)
-        a, b = left[list(np.unravel_index(closeness.argmax(), closeness.shape))]
+    closeness = linked / np.maximum(np.outer(size, size), 1e-12) ** power
+    np.fill_diagonal(closeness, -1.0)
+    left = np.ones(len(size), bool)
+    group = np.arange(len(size))
+    # Each row's closest, kept up to date, spares looking through all pairs for each merge.
+    best = closeness.argmax(axis=1)
+    most = closeness.max(axis=1)
+    for _ in range(len(size) - count):
+        a = int(np.where(left, most, -2.0).argmax())
+        b = int(best[a])
         linked[a] += linked[b]
-        linked[:, a] += linked[:, b]
-        linked[a, a] = 0.0
+        linked[:, a] = linked[a]
         size[a] += size[b]
+        left[b] = False
         group[group == b] = a
-        left = left[left != b]
-    return np.searchsorted(left, group)
+        row = linked[a] / np.maximum(size[a] * size, 1e-12) ** power
+        row[~left] = row[a] = -1.0
+        closeness[a] = closeness[:, a] = row
+        closeness[b] = closeness[:, b] = -1.0
+        stale = np.flatnonzero(left & ((best == a) | (best == b)))
+        stale = np.append(stale, a)
+        best[stale] = closeness[stale].argmax(axis=1)
+        most[stale] = closeness[stale, best[stale]]
+        closer = left & (row > most)
+        best[closer], most[closer] = a, row[closer]
+    return np.unique(group, return_inverse=True)[1]
 
 
 def links(

@@ -89,8 +89,8 @@ class NetworkPredictor:
             for top in window_starts(image.shape[0], height):
                 for left in window_starts(image.shape[1], width):
                     window = (slice(top, top + height), slice(left, left + width))
-                    scores = self._network.scores(pixels[:, :, window[0], window[1]])[0]
-                    total[:, window[0], window[1]] += scores.softmax(dim=0)
+                    seen = pixels[:, :, window[0], window[1]]
+                    total[:, window[0], window[1]] += self._network.probability(seen)[0]
                     views[window] += 1.0
         return total / views
 

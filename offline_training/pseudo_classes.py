@@ -19,6 +19,7 @@ from drive_segment_ros.parameters import parameter, to_flat
 from drive_segment_ros.perception.proposals import KINDS
 from offline_training.areas import NO_AREA, areas
 from offline_training.classes import CLASSES_FILE, default_classes, save_classes
+from offline_training.consensus import find_consensus
 from offline_training.consistency import consistency
 from offline_training.features import Features, Scaling, choose_features, stack
 from offline_training.files import write_json, write_png
@@ -65,7 +66,9 @@ class LabelParameters:
         200, 'Clusters k-means makes of objects, merged into the classes; 0 merges none.',
         minimum=0,
     )  # fmt: skip
-    restarts: int = parameter(10, 'k-means starts; the tightest result is taken.', minimum=1)
+    restarts: int = parameter(
+        30, 'How often k-means starts; classes are what most of its results agree on.', minimum=1
+    )
     seed: int = parameter(0, 'Of k-means.', minimum=0)
 
 
@@ -218,7 +221,7 @@ class Assignment:
     Attributes:
         label: (S,) pseudo-class; areas come first.
         label_alone: (S,) the one it would get by its own features, whatever its track.
-        inertia: of the objects learned from, in the fine clusters.
+        inertia: of the objects learned from, in the fine clusters; mean of all starts.
     """
 
     label: NDArray[np.intp]
@@ -257,14 +260,30 @@ def cluster(
     count = parameters.classes - first
     # Links between clusters mean something if a cluster holds some objects.
     most = min(parameters.fine_clusters, len(known) // OBJECTS_A_CLUSTER)
-    fine = kmeans(known, max(most, count), parameters.seed, weight, parameters.restarts)
-    used, cluster = np.unique(nearest(known, fine.centres)[0], return_inverse=True)
-    merged = merge_clusters(known, weight, cluster, count, seed=parameters.seed)
-    centres = fine.centres[used]
+    groupings = [
+        _grouping(known, weight, max(most, count), count, parameters.seed * 1000 + start)
+        for start in range(parameters.restarts)
+    ]
+
+    def votes(rows: NDArray[np.float32]) -> NDArray[np.intp]:
+        return np.stack([group[nearest(rows, centres)[0]] for centres, group, _ in groupings], 1)
+
+    consensus = find_consensus(votes(known), weight, count, parameters.seed)
     assigned_alone = assigned.copy()
-    assigned[objects] = first + merged[nearest(values, centres)[0]]
-    assigned_alone[objects] = first + merged[nearest(alone, centres)[0]]
-    return Assignment(assigned, assigned_alone, fine.inertia)
+    assigned[objects] = first + consensus.label(votes(values))
+    assigned_alone[objects] = first + consensus.label(votes(alone))
+    inertia = float(np.mean([inertia for _, _, inertia in groupings]))
+    return Assignment(assigned, assigned_alone, inertia)
+
+
+def _grouping(
+    known: NDArray[np.float32], weight: NDArray[np.float32], fine: int, count: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.intp], float]:
+    """Cluster finely and merge; return the fine centres, the group of each, and the inertia."""
+    clusters = kmeans(known, fine, seed, weight, restarts=1)
+    used, cluster = np.unique(nearest(known, clusters.centres)[0], return_inverse=True)
+    group = merge_clusters(known, weight, cluster, count, seed=seed)
+    return clusters.centres[used], group, clusters.inertia
 
 
 def track_means(

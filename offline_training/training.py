@@ -44,7 +44,12 @@ class TrainingParameters:
 
     epochs: int = parameter(80, 'Passes over the frames, for teacher and student each.', minimum=1)
     batch_size: int = parameter(4, 'Images a step and process.', minimum=1)
-    learning_rate: float = parameter(5e-4, 'Peak rate of AdamW.', minimum=0.0)
+    learning_rate: float = parameter(
+        5e-4, 'Peak rate of AdamW, which moves kernels, biases, norms and embeddings.', minimum=0.0
+    )
+    matrix_learning_rate: float = parameter(
+        2e-3, 'Peak rate of Muon, which moves matrices; 0 leaves them to AdamW.', minimum=0.0
+    )
     class_balance: float = parameter(
         0.25,
         'How much rare classes count more: pixels count by the frequency of their class to minus '
@@ -149,7 +154,7 @@ def fit(
     device = training_device()
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    state = TrainingState(network, average, _optimizer(network, parameters))
+    state = TrainingState(network, average, make_optimizers(network, parameters))
     checkpoint = folder / CHECKPOINT_FILE
     if checkpoint.exists():
         _resume(checkpoint, state, provenance)
@@ -171,16 +176,17 @@ def fit(
         batch = next(batches)
         waited += time.monotonic() - asked
 
-        rate = learning_rate(step, steps, parameters)
-        for group in state.optimizer.param_groups:
-            group['lr'] = rate
+        share = schedule(step, steps, parameters.warmup)
+        for group in (group for each in state.optimizers for group in each.param_groups):
+            group['lr'] = share * group['peak']
         with autocast:
             logits = learner(batch.images.to(device, memory_format=torch.channels_last))
         loss = soft_cross_entropy(logits, batch.probability.to(device), batch.weight.to(device))
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), parameters.gradient_clip)
-        state.optimizer.step()
-        state.optimizer.zero_grad(set_to_none=True)
+        for optimizer in state.optimizers:
+            optimizer.step()
+        network.zero_grad(set_to_none=True)
         update_average(state.average, network, step, parameters.ema_decay)
 
         state.losses.append(_mean_over_processes(loss))
@@ -190,6 +196,7 @@ def fit(
         waiting = waited / (now - began)
         if rank == 0:
             speed = (step + 1 - first) * per_step / (now - began)
+            rate = share * parameters.learning_rate
             show(Progress(step + 1, steps, state.losses[-1], rate, speed, waiting))
             if now - saved >= parameters.checkpoint_s:
                 save_checkpoint(checkpoint, state, provenance)
@@ -223,13 +230,13 @@ def soft_cross_entropy(logits: Tensor, probability: Tensor, weight: Tensor) -> T
     return (weight * entropy).sum() / total.clamp(min=1.0)
 
 
-def learning_rate(step: int, steps: int, parameters: TrainingParameters) -> float:
-    """Return the rate at a step: linear warm-up, then half a cosine down to zero."""
-    warmup = max(round(parameters.warmup * steps), 1)
-    if step < warmup:
-        return parameters.learning_rate * (step + 1) / warmup
-    progress = (step - warmup) / max(steps - warmup, 1)
-    return parameters.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """Return the share of the peak rates at a step: linear warm-up, then half a cosine to zero."""
+    rising = max(round(warmup * steps), 1)
+    if step < rising:
+        return (step + 1) / rising
+    progress = (step - rising) / max(steps - rising, 1)
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 @torch.no_grad()
@@ -329,16 +336,31 @@ def _sample(
     )
 
 
-def _optimizer(network: Segmenter, parameters: TrainingParameters) -> torch.optim.Optimizer:
-    """AdamW in which only matrices and kernels decay, not biases, norms and embeddings."""
+def make_optimizers(
+    network: Segmenter, parameters: TrainingParameters
+) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices and AdamW for the rest, each group with its `peak` rate.
+
+    Muon (Jordan et al., 2024; scaled as in Liu et al., arXiv 2502.16982) makes every step an
+    orthogonal one. From scratch it learns in 500 steps what AdamW does in 1200. Matrices and
+    kernels decay, biases, norms and embeddings do not.
+    """
+    by_muon = parameters.matrix_learning_rate > 0.0
+    tensors = list(network.parameters())
+    matrices = [t for t in tensors if t.ndim == 2 and by_muon]
+    decaying = [t for t in tensors if t.ndim == 4 or (t.ndim == 2 and not by_muon)]
+    others = [t for t in tensors if t.ndim not in (2, 4)]
+    rate, decay = parameters.learning_rate, parameters.weight_decay
     groups = [
-        {
-            'params': [p],
-            'weight_decay': parameters.weight_decay if p.ndim in (2, 4) else 0.0,
-        }
-        for p in network.parameters()
+        {'params': decaying, 'weight_decay': decay, 'peak': rate},
+        {'params': others, 'weight_decay': 0.0, 'peak': rate},
     ]
-    return torch.optim.AdamW(groups, lr=parameters.learning_rate, betas=(0.9, 0.95))
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, rate, betas=(0.9, 0.95))]
+    if matrices:
+        peak = parameters.matrix_learning_rate
+        group = {'params': matrices, 'peak': peak}
+        optimizers.append(torch.optim.Muon([group], peak, decay, adjust_lr_fn='match_rms_adamw'))
+    return optimizers
 
 
 def _use_bf16(parameters: TrainingParameters, device: torch.device) -> bool:

@@ -56,7 +56,7 @@ class VisionTransformer(nn.Module):
         heads: attention heads a block.
         patch: pixels a patch, in both directions.
         stem: `conv` (patch 16 only) or `patch`.
-        registers: extra tokens without a position, as DINOv2 with registers has.
+        prefix: tokens without a position before the patches: a class token, registers.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class VisionTransformer(nn.Module):
         heads: int,
         patch: int = 16,
         stem: str = 'conv',
-        registers: int = 0,
+        prefix: int = 0,
     ) -> None:
         super().__init__()
         self.grid = grid
@@ -75,13 +75,14 @@ class VisionTransformer(nn.Module):
         self.patch = patch
         self.stem: nn.Module = ConvStem(width) if stem == 'conv' else PatchStem(width, patch)
         self.position = nn.Parameter(torch.zeros(1, grid[0] * grid[1], width))
-        # The class token and any registers; the class token's position is part of its value.
-        self.prefix = nn.Parameter(torch.zeros(1, 1 + registers, width))
+        # A class token's position is part of its value.
+        self.prefix = nn.Parameter(torch.zeros(1, prefix, width)) if prefix else None
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.apply(initialise)
         nn.init.trunc_normal_(self.position, std=0.02)
-        nn.init.trunc_normal_(self.prefix, std=0.02)
+        if self.prefix is not None:
+            nn.init.trunc_normal_(self.prefix, std=0.02)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Encode.
@@ -95,11 +96,12 @@ class VisionTransformer(nn.Module):
         patches, detail = self.stem(images)
         rows, columns = patches.shape[-2:]
         tokens = patches.flatten(2).transpose(1, 2) + self._position(rows, columns)
-        prefix = self.prefix.expand(len(images), -1, -1).to(tokens.dtype)
-        tokens = torch.cat([prefix, tokens], dim=1)
+        if self.prefix is not None:
+            prefix = self.prefix.expand(len(images), -1, -1).to(tokens.dtype)
+            tokens = torch.cat([prefix, tokens], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
-        tokens = self.norm(tokens)[:, self.prefix.shape[1] :]
+        tokens = self.norm(tokens[:, -rows * columns :])
         return tokens.transpose(1, 2).unflatten(2, (rows, columns)), detail
 
     def _position(self, rows: int, columns: int) -> Tensor:

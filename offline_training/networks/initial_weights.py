@@ -55,7 +55,7 @@ def network_from_backbone(backbone: Any, classes: int, height: int, width: int) 
         heads=config.num_attention_heads,
         patch=config.patch_size,
         stem='patch',
-        registers=getattr(config, 'num_register_tokens', 0),
+        prefix=1 + getattr(config, 'num_register_tokens', 0),
     )
     network = Segmenter(configuration)
     weights = encoder_weights(backbone.state_dict(), configuration)
@@ -71,7 +71,7 @@ def encoder_weights(
     # Published backbones are trained on squares.
     side = round((embedded.shape[1] - 1) ** 0.5)
     prefix = [theirs['embeddings.cls_token'].float() + embedded[:, :1]]
-    if configuration.registers:
+    if configuration.prefix > 1:
         prefix.append(theirs['embeddings.register_tokens'].float())
     ours = {
         'stem.projection.weight': theirs['embeddings.patch_embeddings.projection.weight'],

@@ -29,7 +29,8 @@ class NetworkConfiguration:
         depth, heads: of the encoder; the decoder has one block.
         patch: pixels a patch.
         stem: `conv` or `patch`.
-        registers: register tokens.
+        prefix: tokens without a place before the patches: a published backbone's class token and
+            registers; none in a network that learns from scratch.
     """
 
     classes: int
@@ -40,7 +41,7 @@ class NetworkConfiguration:
     heads: int
     patch: int = 16
     stem: str = 'conv'
-    registers: int = 0
+    prefix: int = 0
 
     def __post_init__(self) -> None:
         if self.height % self.patch or self.width % self.patch:
@@ -63,7 +64,7 @@ class NetworkConfiguration:
 
 # tiny is what 20 minutes on two CPU cores can train; small and base are ViT-S and ViT-B.
 SIZES: dict[str, dict[str, int]] = {
-    'tiny': {'embedding': 256, 'depth': 6, 'heads': 4},
+    'tiny': {'embedding': 256, 'depth': 4, 'heads': 2},
     'small': {'embedding': 384, 'depth': 12, 'heads': 6},
     'base': {'embedding': 768, 'depth': 12, 'heads': 12},
 }
@@ -83,11 +84,9 @@ class Segmenter(nn.Module):
         c = configuration
         self.configuration = c
         self.encoder = VisionTransformer(
-            c.grid, c.embedding, c.depth, c.heads, c.patch, c.stem, c.registers
+            c.grid, c.embedding, c.depth, c.heads, c.patch, c.stem, c.prefix
         )
-        self.decoder = MaskTransformer(
-            c.classes, c.embedding, max(c.embedding // 64, 1), detailed=c.stem == 'conv'
-        )
+        self.decoder = MaskTransformer(c.classes, c.embedding, c.heads, detailed=c.stem == 'conv')
         self.register_buffer('image_mean', torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1))
         self.register_buffer('image_std', torch.tensor(IMAGE_STD).view(1, 3, 1, 1))
 
@@ -102,10 +101,16 @@ class Segmenter(nn.Module):
         """
         return self.decoder(*self.encoder((images - self.image_mean) / self.image_std))
 
-    def scores(self, images: Tensor) -> Tensor:
-        """Return logits (B, classes, H, W) at the images' own size, bilinearly upsampled."""
+    def probability(self, images: Tensor) -> Tensor:
+        """Return each class's probability, (B, classes, H, W), at the images' own size.
+
+        Probabilities are upsampled, not logits: that takes an exponential a cell, not a pixel.
+        """
         return functional.interpolate(
-            self(images), size=images.shape[-2:], mode='bilinear', align_corners=False
+            self(images).float().softmax(dim=1),
+            size=images.shape[-2:],
+            mode='bilinear',
+            align_corners=False,
         )
 
 

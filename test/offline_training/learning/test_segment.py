@@ -118,7 +118,7 @@ def test_zoom_one_is_the_network_itself_and_zoom_two_sees_more(run):
 
     rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None] / 255.0
     with torch.no_grad():
-        probability = network.scores(rgb)[0].softmax(dim=0)
+        probability = network.probability(rgb)[0]
     assert (prediction.label == probability.argmax(dim=0).numpy()).all()
     assert np.abs(prediction.confidence / 255.0 - probability.max(dim=0)[0].numpy()).max() < 0.01
     assert close.predict(image).label.shape == (64, 96)

@@ -13,8 +13,9 @@ from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 from offline_training.training import (
     TrainingParameters,
     fit,
-    learning_rate,
+    make_optimizers,
     sample_batches,
+    schedule,
     soft_cross_entropy,
 )
 from offline_training.training_set import FrameTargets, pseudo_label_targets
@@ -56,7 +57,7 @@ def test_training_learns_and_the_saved_model_is_what_was_learned(tmp_path):
     image = torch.full((1, 3, 32, 48), 60 / 255.0)
     image[..., 24:] = 190 / 255.0
     with torch.no_grad():
-        answer = loaded.scores(image)[0].argmax(dim=0)
+        answer = loaded.probability(image)[0].argmax(dim=0)
         assert torch.allclose(loaded(image), result.network(image), atol=1e-4)
     assert (answer[:, :18] == 0).all()
     assert (answer[:, 30:] == 1).all()
@@ -123,13 +124,33 @@ def test_the_loss_is_the_cross_entropy_of_hard_targets():
 
 
 def test_the_rate_rises_to_its_peak_then_falls_to_zero():
-    shape = [learning_rate(step, 100, parameters(warmup=0.1)) for step in range(100)]
+    shape = [schedule(step, 100, warmup=0.1) for step in range(100)]
 
     assert np.argmax(shape) in (9, 10)
-    assert max(shape) == parameters().learning_rate
+    assert max(shape) == 1.0
     assert (np.diff(shape[:10]) > 0).all()
     assert (np.diff(shape[10:]) < 0).all()
     assert 0.0 < shape[-1] < 0.01 * max(shape)
+
+
+@pytest.mark.parametrize('matrix_learning_rate', [2e-3, 0.0])
+def test_every_tensor_has_one_optimiser_and_only_weights_decay(matrix_learning_rate):
+    learner = network()
+    chosen = parameters(matrix_learning_rate=matrix_learning_rate)
+
+    optimizers = make_optimizers(learner, chosen)
+
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    owned = [id(tensor) for group in groups for tensor in group['params']]
+    assert sorted(owned) == sorted(id(tensor) for tensor in learner.parameters())
+    for group in groups:
+        decays = {tensor.ndim in (2, 4) for tensor in group['params']}
+        assert decays == {group['weight_decay'] == chosen.weight_decay}
+        matrices = {tensor.ndim == 2 for tensor in group['params']}
+        if matrix_learning_rate:
+            assert matrices == {group['peak'] == matrix_learning_rate}
+        else:
+            assert group['peak'] == chosen.learning_rate
 
 
 def test_every_frame_is_seen_each_epoch_and_batches_depend_on_step_alone(tmp_path):
@@ -161,23 +182,28 @@ torch.set_num_threads(1)
 dist.init_process_group('gloo')
 torch.manual_seed(0)
 network = Segmenter(NetworkConfiguration(2, 32, 48, embedding=32, depth=1, heads=2))
-parameters = TrainingParameters(epochs=3, batch_size=2, precision='fp32')
+parameters = TrainingParameters(
+    epochs=3, batch_size=2, precision='fp32', matrix_learning_rate=float(sys.argv[2])
+)
 fit(network, np.load(folder / 'images.npy'), FrameTargets(folder / 'targets'), parameters,
     folder / 'two', {})
 dist.destroy_process_group()
 """
 
 
-def test_two_processes_match_one_with_the_doubled_batch(tmp_path):
+@pytest.mark.parametrize('rate', [0.0, 2e-3])
+def test_two_processes_match_one_with_the_doubled_batch(tmp_path, rate):
     images, targets = two_halves(tmp_path, count=8)
     np.save(tmp_path / 'images.npy', images)
     (tmp_path / 'script.py').write_text(_SCRIPT)
-    one = fit(network(), images, targets, parameters(batch_size=4), tmp_path / 'one', {})
+    chosen = parameters(batch_size=4, matrix_learning_rate=rate)
+    one = fit(network(), images, targets, chosen, tmp_path / 'one', {})
 
     subprocess.run(
         [
             *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
             *('--nproc-per-node', '2', str(tmp_path / 'script.py'), str(tmp_path)),
+            str(rate),
         ],
         env={**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'},
         check=True,
@@ -187,9 +213,13 @@ def test_two_processes_match_one_with_the_doubled_batch(tmp_path):
 
     two, _ = load_model(tmp_path / 'two')
     for name, tensor in one.network.state_dict().items():
-        assert torch.allclose(two.state_dict()[name], tensor, atol=1e-4), name
+        difference = (two.state_dict()[name] - tensor).abs()
+        # Muon rounds to bf16: where a sum of two processes falls to the other side, one element
+        # moves by more.
+        muon = rate > 0.0 and tensor.ndim == 2
+        assert (difference.mean() if muon else difference.max()) < 1e-4, name
     two_again = network()
-    groups = [{'params': [p]} for p in two_again.parameters()]
-    state = TrainingState(two_again, network(), torch.optim.AdamW(groups))
+    optimizers = make_optimizers(two_again, chosen)
+    state = TrainingState(two_again, network(), optimizers)
     load_checkpoint(tmp_path / 'two' / 'checkpoint.safetensors', state)
     assert state.losses == pytest.approx(one.losses, abs=1e-4)
