@@ -34,9 +34,10 @@ class Consensus:
         Args:
             votes: (N, R) the group each of the R groupings puts each row into.
         """
-        return sum(
-            shares[groups] for shares, groups in zip(self.shares, votes.T, strict=True)
-        ).argmax(axis=1)
+        total = np.zeros((len(votes), self.shares[0].shape[1]))
+        for shares, groups in zip(self.shares, votes.T, strict=True):
+            total += shares[groups]
+        return total.argmax(axis=1)
 
 
 def find_consensus(
@@ -56,7 +57,7 @@ def find_consensus(
         votes, weight = votes[chosen], weight[chosen]
     # Rows on which all groupings agree are one.
     kinds, kind = np.unique(votes, axis=0, return_inverse=True)
-    size = np.bincount(kind.reshape(-1), weight)
+    size = np.bincount(kind.reshape(-1), weight).astype(np.float64)
     together = np.zeros((len(kinds), len(kinds)), np.float32)
     for column in kinds.T:
         together += column[:, None] == column
