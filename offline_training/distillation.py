@@ -32,7 +32,7 @@ class DistillationParameters:
     )
     superpixel_min_size: int = parameter(40, 'Smallest superpixel.', unit='px', minimum=1)
     pseudo_label_share: float = parameter(
-        1.0,
+        0.7,
         "Share of a segment's own pseudo-class in its target; the rest is the teacher's.",
         minimum=0.0,
         maximum=1.0,
