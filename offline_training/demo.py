@@ -12,14 +12,15 @@ from drive_segment_ros.errors import BagError, DatasetError
 from offline_training.demo_runner import DemoRunner, say
 from offline_training.report.sources import DEMO_FILE, HELD_OUT, LEARNED_FROM
 
-# The simulated drives: two towns, small images, so that all is done in minutes on two cores.
-TRAINED_SEED, HELD_OUT_SEED = 1, 2
-TRAINED_S, HELD_OUT_S = 5.0, 2.5
+# The simulated towns and for how long each is driven through: many towns teach more than much of
+# one. Small images, so that all is done in minutes on two cores.
+LEARNED_TOWNS = {1: 4.0, 3: 2.0, 4: 2.0, 5: 2.0}
+HELD_OUT_TOWN, HELD_OUT_S = 2, 2.5
 IMAGE_SIZE = '640x360'
 # Labelled frames the pseudo-classes are named by, after training.
 NAMED_BY = '0:10'
-# Images each network sees while it trains, and their width: 2 to 3 minutes on two cores.
-TRAINED_IMAGES = 600
+# Images each network sees while it trains, and their width: 2 minutes on two cores.
+TRAINED_IMAGES = 1000
 NETWORK_WIDTH = 320
 # Longest the player waits for the node; it loads its model first, and discovery takes seconds.
 WAIT_FOR_NODE_S = 30.0
@@ -50,15 +51,15 @@ def demo(
     _make_folder(output)
     run = DemoRunner(program, output / DEMO_FILE, _parts(bag))
     simulated = bag is None
-    if bag is None:
-        bag, held_out = _simulate(run, output)
+    bags = _simulate(run, output) if bag is None else [bag]
+    bag = bags[0]
     calibration = output / 'calibration.yaml'
     found = run('Look into the bag', 'inspect', bag, '--calibration', calibration, '--json')
     topics = _topics(found, bag)
     sensors = ('--camera', topics['camera'], '--lidar', topics['lidar'], '--json')
     extracted = run(
         'Find objects in each sweep and carry them into the images',
-        *('extract', bag, '-o', output / 'dataset', *sensors),
+        *('extract', *bags, '-o', output / 'dataset', *sensors),
     )
     _learn(run, output, extracted['frames'])
     evaluated = None
@@ -66,7 +67,7 @@ def demo(
         _name(run, output, bag.name)
     run('One ONNX file', 'export', output / 'run', '-o', output / 'model', '--json')
     if simulated:
-        evaluated = _evaluate(run, output, held_out, sensors)
+        evaluated = _evaluate(run, output, sensors)
     live, watched = _run_live(run, output, bag, calibration, topics)
     written = run(
         'All of it on one page', 'report', output, '-o', output / 'report.html', '--json'
@@ -108,35 +109,35 @@ def result_line(result: dict[str, Any]) -> str:
 def _parts(bag: Path | None) -> dict[str, Any]:
     """Return what lies where, relative to the demo's folder, for the report."""
     names = ('run', 'model', 'scores', 'live')
-    learned = {'role': LEARNED_FROM, 'dataset': 'dataset', 'bag': str(bag), 'truth': None}
-    drives = [learned]
     if bag is None:
-        learned |= {'bag': 'drive', 'truth': 'drive_truth/front/semantic'}
-        drives.append(
-            {
-                'role': HELD_OUT,
-                'dataset': 'held_out_dataset',
-                'bag': 'held_out',
-                'truth': 'held_out_truth/front/semantic',
-            }
-        )
+        drives = [_drive(LEARNED_FROM, 'dataset', _town(seed)) for seed in LEARNED_TOWNS]
+        drives.append(_drive(HELD_OUT, 'held_out_dataset', _town(HELD_OUT_TOWN)))
     else:
-        learned['bag'] = str(bag.resolve())
+        whole = {'dataset': 'dataset', 'bag': str(bag.resolve()), 'truth': None}
+        drives = [{'role': LEARNED_FROM, **whole}]
     return {'folders': {name: name for name in names}, 'drives': drives}
 
 
-def _simulate(run: DemoRunner, output: Path) -> tuple[Path, Path]:
-    bag, held_out = output / 'drive', output / 'held_out'
-    for title, path, seed, seconds in (
-        ('Simulate a drive to learn from', bag, TRAINED_SEED, TRAINED_S),
-        ('Another town, to score on', held_out, HELD_OUT_SEED, HELD_OUT_S),
-    ):
+def _drive(role: str, dataset: str, name: str) -> dict[str, Any]:
+    truth = f'{name}_truth/front/semantic'
+    return {'role': role, 'dataset': dataset, 'name': name, 'bag': name, 'truth': truth}
+
+
+def _town(seed: int) -> str:
+    return f'town_{seed}'
+
+
+def _simulate(run: DemoRunner, output: Path) -> list[Path]:
+    """Simulate all drives; return the bags of those to learn from."""
+    drives = [('A drive to learn from', *town) for town in LEARNED_TOWNS.items()]
+    drives.append(('Another town, to score on', HELD_OUT_TOWN, HELD_OUT_S))
+    for title, seed, seconds in drives:
         run(
             title,
-            *('simulate', '-o', path, '--seed', seed),
+            *('simulate', '-o', output / _town(seed), '--seed', seed),
             *('--duration', seconds, '--size', IMAGE_SIZE, '--json'),
         )
-    return bag, held_out
+    return [output / _town(seed) for seed in LEARNED_TOWNS]
 
 
 def _learn(run: DemoRunner, output: Path, frames: int) -> None:
@@ -158,10 +159,8 @@ def _name(run: DemoRunner, output: Path, drive: str) -> None:
     )
 
 
-def _evaluate(
-    run: DemoRunner, output: Path, held_out: Path, sensors: Sequence[str]
-) -> dict[str, Any]:
-    dataset = output / 'held_out_dataset'
+def _evaluate(run: DemoRunner, output: Path, sensors: Sequence[str]) -> dict[str, Any]:
+    held_out, dataset = output / _town(HELD_OUT_TOWN), output / 'held_out_dataset'
     run('Extract the held-out drive', 'extract', held_out, '-o', dataset, *sensors)
     return run(
         'Score on the held-out drive, in three ways',

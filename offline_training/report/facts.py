@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 import drive_segment_ros
-from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
 from offline_training.checkpoints import CHECKPOINT_FILE, MODEL_FILE
@@ -115,7 +114,7 @@ def synchronisation(sources: Sources) -> list[Synchronisation]:
     """Return how each drive was paired."""
     results = []
     for source in sources.drives:
-        for drive in Dataset(source.dataset).drives:
+        for drive in source.drives:
             records = [frame.record for frame in drive.frames]
             offsets = [1e3 * r['offset_s'] for r in records if r.get('offset_s') is not None]
             span = (float(np.median(offsets)), min(offsets), max(offsets)) if offsets else None
@@ -136,7 +135,7 @@ def configurations(sources: Sources) -> dict[str, dict[str, Any]]:
     """Return all parameters and provenance, as the steps wrote them beside their results."""
     found: dict[str, dict[str, Any]] = {}
     for source in sources.drives:
-        for drive in Dataset(source.dataset).drives:
+        for drive in source.drives:
             found[f'extract: {drive.name}'] = drive.info
         statistics = read_json(source.dataset / PSEUDO_CLASSES_FOLDER / 'statistics.json')
         if statistics:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.dataset.reader import Dataset, Drive, FrameRecord
+from drive_segment_ros.dataset.reader import Drive, FrameRecord
 from drive_segment_ros.errors import BagError, DatasetError, ModelError
 from drive_segment_ros.perception.overlay import draw_segments
 from drive_segment_ros.perception.overlay import palette as proposal_palette
@@ -120,7 +120,7 @@ class _Networks:
 
 def _of_drive(source: DriveSource, networks: _Networks, sources: Sources) -> Iterator[SampleFrame]:
     classes = _classes(sources)
-    for drive in Dataset(source.dataset).drives:
+    for drive in source.drives:
         chosen = [drive.frames[i] for i in spread(len(drive.frames), FRAMES_PER_DRIVE)]
         lidar, lidar_note = _lidar(source, drive, chosen)
         truth = _Truth(source, drive, classes)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.errors import DatasetError
 from offline_training.train import RUN_FILE
 
@@ -18,19 +19,26 @@ LEARNED_FROM, HELD_OUT = 'learned from', 'held out'
 
 @dataclasses.dataclass(frozen=True)
 class DriveSource:
-    """One dataset whose frames are shown.
+    """A dataset, or one drive of it, whose frames are shown.
 
     Attributes:
         role: `LEARNED_FROM` or `HELD_OUT`.
         dataset: as `extract` wrote it.
         bag: what it was extracted from, None if it is not at hand.
         truth: folder of labels named like the images, None without.
+        name: of the drive; empty means all.
     """
 
     role: str
     dataset: Path
     bag: Path | None = None
     truth: Path | None = None
+    name: str = ''
+
+    @property
+    def drives(self) -> list[Drive]:
+        """Those it stands for."""
+        return [d for d in Dataset(self.dataset).drives if self.name in ('', d.name)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +140,7 @@ def _demo(path: Path) -> Sources:
                 path / drive['dataset'],
                 _present(path, drive['bag']),
                 _present(path, drive['truth']),
+                drive.get('name', ''),
             )
             for drive in content.get('drives', [])
             if (path / drive['dataset']).is_dir()

@@ -42,7 +42,8 @@ EXTRACTED = {'frames': 9, 'images': 10, 'frames_per_second': 12.5, 'dropped': {}
 LIVE = {'frames': 9, 'dropped': {}, 'latency_median_ms': 41.7, 'latency_p95_ms': 58.2}
 SCORES = {'strict': {'miou': 21.3, 'accuracy': 80.0}, 'many_to_one': {'miou': 31.2}}
 ALL = [
-    *('simulate', 'simulate', 'inspect', 'extract', 'label', 'train', 'name', 'export'),
+    *(5 * ['simulate']),
+    *('inspect', 'extract', 'label', 'train', 'name', 'export'),
     *('extract', 'evaluate', 'live', 'watch', 'play', 'report'),
 ]
 
@@ -74,9 +75,15 @@ def test_without_a_bag_the_whole_loop_is_run_on_simulated_drives(
     result = demo(tmp_path / 'out', None, [str(program)])
     # The node and the one who watches it start at the same time.
     assert sorted(words[0] for words in asked(program)) == sorted(ALL)
-    assert [words[0] for words in asked(program)][:10] == ALL[:10]
-    learned, held_out = (words for words in asked(program) if words[0] == 'simulate')
-    assert learned[learned.index('--seed') + 1] != held_out[held_out.index('--seed') + 1]
+    assert [words[0] for words in asked(program)][:13] == ALL[:13]
+    simulated = [words for words in asked(program) if words[0] == 'simulate']
+    assert len({words[words.index('--seed') + 1] for words in simulated}) == len(simulated)
+    *learned, held_out = [words[words.index('-o') + 1] for words in simulated]
+    first, second = [words for words in asked(program) if words[0] == 'extract']
+    assert first[1 : first.index('-o')] == learned
+    assert second[1 : second.index('-o')] == [held_out]
+    drives = find_sources(tmp_path / 'out').drives
+    assert drives == []  # the stand-in extracts none; those there are shown by name
     assert (result['live'], result['evaluate']) == (LIVE, SCORES)
     assert result['report'] == 'report.html'
 
@@ -88,9 +95,10 @@ def test_nothing_learns_from_truth_or_from_the_held_out_drive(
     for words in asked(program):
         if words[0] in ('label', 'train'):
             assert words[1] == str(tmp_path / 'out/dataset')
-            given = ' '.join(words).replace(str(tmp_path), '')
-            assert 'truth' not in given
-            assert 'held_out' not in given
+            assert 'truth' not in ' '.join(words).replace(str(tmp_path), '')
+    first = next(words for words in asked(program) if words[0] == 'extract')
+    held_out = [words for words in asked(program) if words[0] == 'simulate'][-1]
+    assert held_out[held_out.index('-o') + 1] not in first
 
 
 def test_a_bag_has_no_truth_so_nothing_is_named_or_scored(program: Path, tmp_path: Path) -> None:

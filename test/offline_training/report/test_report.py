@@ -158,3 +158,16 @@ def test_near_is_red_and_far_is_blue() -> None:
     near, far = distance_colours(np.array([3.0, 80.0]))
     assert near[2] > near[0]
     assert far[0] > far[2]
+
+
+def test_a_source_may_be_one_drive_of_its_dataset(demo_folder: Path) -> None:
+    file = demo_folder / 'demo.json'
+    content = json.loads(file.read_text())
+    content['drives'][0]['name'] = 'street'
+    content['drives'][1]['name'] = 'another street'
+    file.write_text(json.dumps(content))
+
+    named, other = find_sources(demo_folder).drives
+
+    assert [drive.name for drive in named.drives] == ['street']
+    assert other.drives == []
