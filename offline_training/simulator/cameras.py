@@ -83,8 +83,9 @@ class Camera:
         """Find what every pixel sees, with a global shutter at `time_s`."""
         pose = T_world_base @ self.T_base_camera
         rays = rays_from(self.directions[None], pose[None])
-        hits = world.cast(rays, np.array([time_s]))
-        lit = sunlight(world, rays, hits, (self.height, self.width), time_s)
+        shape = (self.height, self.width)
+        hits = world.cast(rays, np.array([time_s]), shape)
+        lit = sunlight(world, rays, hits, shape, time_s)
         return Exposure(rays, hits, lit)
 
     def develop(

@@ -80,15 +80,21 @@ class World:
             [np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)]
         )
 
-    def cast(self, rays: NDArray[np.float32], times: NDArray[np.float64]) -> Hits:
+    def cast(
+        self,
+        rays: NDArray[np.float32],
+        times: NDArray[np.float64],
+        image_shape: tuple[int, int] | None = None,
+    ) -> Hits:
         """Return what each ray meets first at its own time.
 
         Args:
             rays: (N, 6) float32 origins and unit directions in the world; neighbours in the array
                 should be neighbours in space.
             times: (N,) seconds, or (1,) for all.
+            image_shape: H, W if these are the pixels of an image, see `Body.cast`.
         """
-        hits = self._town.cast(rays)
+        hits = self._town.cast(rays, image_shape)
         start, poses = self.traffic.window(float(times.min()), float(times.max()))
         chunks = _chunks(rays)
         groups = _groups(chunks)

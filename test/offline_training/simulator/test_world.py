@@ -23,7 +23,7 @@ def test_movers_are_found_as_if_every_ray_asked_every_one(world: World) -> None:
     seen = set()
     for name in ('front', 'left', 'right', 'rear'):
         rays, instance, distance = exposed(world, name, 0.5)
-        nearest = world._town.cast(rays)
+        nearest = world._town.cast(rays, (PARAMETERS.height, PARAMETERS.width))
         start, poses = world.traffic.window(0.5, 0.5)
         everyone = np.arange(len(rays))
         for k, mover in enumerate(world._movers):
