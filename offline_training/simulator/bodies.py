@@ -101,7 +101,7 @@ class Body:
             np.empty(count, np.float32),
             np.empty(count, np.uint32),
             np.empty((count, 2), np.float32),
-            np.empty((count, 3), np.float32),
+            np.zeros((count, 3), np.float32),
         )
         known = np.zeros((height, width), bool)
         for spacing in (4, 2, 1):
