@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from offline_training.simulator.between_rays import settle_between, waiting
 from offline_training.simulator.meshes import Mesh, merge
 from offline_training.simulator.ray_casting import import_open3d
 
@@ -32,6 +33,23 @@ class Hits:
     normal: NDArray[np.float32]
 
 
+@dataclasses.dataclass
+class _Met:
+    """Which triangle each of N rays meets, as Embree answers.
+
+    Attributes:
+        distance: (N,) float32, infinite where it meets none.
+        triangle: (N,) uint32, the highest number there is where it meets none.
+        weights: (N, 2) float32 barycentric coordinates.
+        normal: (N, 3) float32 unit vector of the triangle, to either side.
+    """
+
+    distance: NDArray[np.float32]
+    triangle: NDArray[np.uint32]
+    weights: NDArray[np.float32]
+    normal: NDArray[np.float32]
+
+
 class Body:
     """A rigid set of triangles in its own frame, with Embree's acceleration structure."""
 
@@ -46,35 +64,58 @@ class Body:
         self._instance = np.repeat(np.asarray(instances, np.uint16), counts)
         self._tensor = o3d.core.Tensor.from_numpy
         self._scene = o3d.t.geometry.RaycastingScene()
-        vertices = np.ascontiguousarray(joined.vertices, np.float32)
-        self._scene.add_triangles(self._tensor(vertices), self._tensor(self._triangles))
+        self._vertices = joined.vertices.astype(np.float32, order='C')
+        self._scene.add_triangles(self._tensor(self._vertices), self._tensor(self._triangles))
 
-    def cast(self, rays: NDArray[np.float32]) -> Hits:
-        """Cast (N, 6) rays, origin and unit direction in the body's frame."""
-        found = self._scene.cast_rays(self._tensor(rays), nthreads=_threads(len(rays)))
-        distance = found['t_hit'].numpy()
+    def cast(self, rays: NDArray[np.float32], image_shape: tuple[int, int] | None = None) -> Hits:
+        """Cast rays.
+
+        Args:
+            rays: (N, 6) origin and unit direction in the body's frame.
+            image_shape: H, W if these are the pixels of an image in row order, from one origin:
+                then fewer than half of them are cast, see `between_rays`.
+        """
+        met = self._meet(rays) if image_shape is None else self._meet_image(rays, *image_shape)
         hits = Hits(
-            distance,
+            met.distance,
             np.empty(len(rays), np.uint16),
             np.empty(len(rays), np.uint16),
             np.empty((len(rays), 2), np.float32),
-            found['primitive_normals'].numpy(),
+            met.normal,
         )
         _look_up(
-            rays,
-            distance,
-            found['primitive_ids'].numpy(),
-            found['primitive_uvs'].numpy(),
-            self._triangles,
-            self._uv,
-            self._material,
-            self._instance,
-            hits.instance,
-            hits.material,
-            hits.uv,
-            hits.normal,
-        )
+            rays, met.distance, met.triangle, met.weights, self._triangles, self._uv,
+            self._material, self._instance, hits.instance, hits.material, hits.uv, hits.normal,
+        )  # fmt: skip
         return hits
+
+    def _meet(self, rays: NDArray[np.float32]) -> _Met:
+        found = self._scene.cast_rays(self._tensor(rays), nthreads=_threads(len(rays)))
+        keys = ('t_hit', 'primitive_ids', 'primitive_uvs', 'primitive_normals')
+        return _Met(*(found[key].numpy() for key in keys))
+
+    def _meet_image(self, rays: NDArray[np.float32], height: int, width: int) -> _Met:
+        """Cast every fourth pixel of a row, then what these leave open, ever more densely."""
+        count = height * width
+        met = _Met(
+            np.empty(count, np.float32),
+            np.empty(count, np.uint32),
+            np.empty((count, 2), np.float32),
+            np.zeros((count, 3), np.float32),
+        )
+        known = np.zeros((height, width), bool)
+        for spacing in (4, 2, 1):
+            index = waiting(known, spacing)
+            cast = self._meet(rays[index])
+            _put(
+                index, cast.distance, cast.triangle, cast.weights, cast.normal,
+                known.reshape(-1), met.distance, met.triangle, met.weights, met.normal,
+            )  # fmt: skip
+            settle_between(
+                known, spacing, rays, self._vertices, self._triangles,
+                met.distance, met.triangle, met.weights, met.normal,
+            )  # fmt: skip
+        return met
 
     def occludes(self, rays: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return whether each (N, 6) ray meets the body at all."""
@@ -85,6 +126,22 @@ class Body:
 def _threads(rays: int) -> int:
     """Return Open3D's thread count: 0 is all, which costs more than it gains for few rays."""
     return 0 if rays > 20_000 else 1
+
+
+@njit(cache=True, nogil=True)
+def _put(
+    index, cast_distance, cast_triangle, cast_weights, cast_normal,
+    known, distance, triangle, weights, normal,
+):  # fmt: skip
+    """Write what some rays met among all."""
+    for m in range(len(index)):
+        i = index[m]
+        known[i] = True
+        distance[i] = cast_distance[m]
+        triangle[i] = cast_triangle[m]
+        weights[i, 0], weights[i, 1] = cast_weights[m, 0], cast_weights[m, 1]
+        for k in range(3):
+            normal[i, k] = cast_normal[m, k]
 
 
 @njit(cache=True, nogil=True)

@@ -83,8 +83,9 @@ class Camera:
         """Find what every pixel sees, with a global shutter at `time_s`."""
         pose = T_world_base @ self.T_base_camera
         rays = rays_from(self.directions[None], pose[None])
-        hits = world.cast(rays, np.array([time_s]))
-        lit = sunlight(world, rays, hits, (self.height, self.width), time_s)
+        shape = (self.height, self.width)
+        hits = world.cast(rays, np.array([time_s]), shape)
+        lit = sunlight(world, rays, hits, shape, time_s)
         return Exposure(rays, hits, lit)
 
     def develop(
@@ -113,10 +114,8 @@ class Camera:
         """Turn light into a picture: lens blur, vignetting, brightness, noise, gamma."""
         light = np.asarray(cv2.GaussianBlur(light, (0, 0), 0.55), np.float32)
         gain = self._vignette * np.float32(brightness)
-        # One draw of noise serves every channel in turn, shifted anew in each.
-        noise = rng.standard_normal((self.height + 8, self.width), np.float32)
         picture = np.empty(light.shape, np.uint8)
-        _digitise(light, gain, noise, _GAMMA, picture)
+        _digitise(light, gain, rng.integers(2**64, dtype=np.uint64), _GAMMA, picture)
         return picture
 
     def _look(self) -> NDArray[np.float32]:
@@ -137,19 +136,37 @@ _GAMMA = np.round(255.0 * (np.arange(4096) / 4095.0) ** (1 / 2.2)).astype(np.uin
 
 
 @njit(cache=True, nogil=True)
-def _digitise(light, gain, noise, gamma, picture):
+def _digitise(light, gain, seed, gamma, picture):
     """Write what a sensor makes of (H, W, 3) RGB light as (H, W, 3) BGR, see `_picture`."""
     height, width = gain.shape
     for row in range(height):
         for column in range(width):
+            bits = _random_bits(seed + np.uint64(row * width + column))
             for k in range(3):
                 value = light[row, column, k] * gain[row, column]
                 spread = _READ_NOISE + _SHOT_NOISE * np.sqrt(max(value, np.float32(0)))
-                value += spread * noise[row + 2 * k, column]
+                value += spread * _deviate(bits >> np.uint64(21 * k))
                 value = min(max(value, np.float32(0)), np.float32(1))
                 picture[row, column, 2 - k] = gamma[
                     int(value * np.float32(4095) + np.float32(0.5))
                 ]
+
+
+@njit(cache=True, nogil=True)
+def _random_bits(number):
+    """Return 64 random bits, always the same for a number (SplitMix64, Steele et al. 2014)."""
+    z = number * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
+def _deviate(bits):
+    """Return a nearly normal deviate from 21 random bits: the sum of three even ones."""
+    low = np.uint64(127)
+    total = (bits & low) + (bits >> np.uint64(7) & low) + (bits >> np.uint64(14) & low)
+    return (np.float32(total) - np.float32(190.5)) / np.float32(64)
 
 
 def _mount(yaw: float) -> NDArray[np.float64]:

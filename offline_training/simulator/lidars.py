@@ -87,7 +87,7 @@ class Lidar:
             nominal = ELEVATIONS_DEG[self._model]
             rng = np.random.default_rng([seed, 2])
             spread = rng.normal(0.0, _ELEVATION_SPREAD_DEG, len(nominal))
-            self._elevation = np.sort(np.radians(nominal + spread))[::-1]
+            self._spin = self._ring_pattern(np.sort(np.radians(nominal + spread))[::-1])
 
     def sweep(
         self,
@@ -142,20 +142,24 @@ class Lidar:
 
     def _pattern(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Return (F, B, 3) directions in the LiDAR's frame and (F,) seconds into the sweep."""
-        if not self.has_rings:
-            return self._solid_state_pattern(number)
+        return self._spin if self.has_rings else self._solid_state_pattern(number)
+
+    def _ring_pattern(
+        self, elevation: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Return the same turn for every sweep, its beams at the given elevations."""
         columns = round(_COLUMNS[self._model] * self._rate_share)
         fired = (np.arange(columns) + 0.5) / columns * self._period
         # Clockwise from behind the car: half way through the sweep it looks ahead.
         azimuth = np.pi - 2 * np.pi * (np.arange(columns) + 0.5) / columns - self._yaw
-        beams = len(self._elevation)
+        beams = len(elevation)
         # Lasers of real sensors do not stand in one vertical plane.
         azimuths = azimuth[:, None] + np.radians(1.04) * (np.arange(beams) % 4 - 1.5)
-        level = np.cos(self._elevation)
+        level = np.cos(elevation)
         directions = np.empty((columns, beams, 3), np.float32)
         directions[..., 0] = np.cos(azimuths) * level
         directions[..., 1] = np.sin(azimuths) * level
-        directions[..., 2] = np.sin(self._elevation)
+        directions[..., 2] = np.sin(elevation)
         return directions, fired
 
     def _solid_state_pattern(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

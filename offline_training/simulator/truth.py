@@ -29,7 +29,7 @@ DISTANCE_SCALE = 256.0
 _LIMIT_M = 65535 / DISTANCE_SCALE
 _QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 if hasattr(cv2, 'IMWRITE_PNG_FILTER'):  # OpenCV >= 4.12 tries all filters unless told
-    _QUICK += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
+    _QUICK += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
 
 class TruthWriter:

@@ -33,11 +33,13 @@ class Mover:
         body: in its own frame, x forward, on z = 0.
         centre_height: of the sphere around it.
         radius: of that sphere.
+        box: (2, 3) lowest and highest corner of the box around it, in its own frame.
     """
 
     body: Body
     centre_height: float
     radius: float
+    box: NDArray[np.float64]
 
 
 class World:
@@ -80,15 +82,21 @@ class World:
             [np.cos(height) * np.cos(azimuth), np.cos(height) * np.sin(azimuth), np.sin(height)]
         )
 
-    def cast(self, rays: NDArray[np.float32], times: NDArray[np.float64]) -> Hits:
+    def cast(
+        self,
+        rays: NDArray[np.float32],
+        times: NDArray[np.float64],
+        image_shape: tuple[int, int] | None = None,
+    ) -> Hits:
         """Return what each ray meets first at its own time.
 
         Args:
             rays: (N, 6) float32 origins and unit directions in the world; neighbours in the array
                 should be neighbours in space.
             times: (N,) seconds, or (1,) for all.
+            image_shape: H, W if these are the pixels of an image, see `Body.cast`.
         """
-        hits = self._town.cast(rays)
+        hits = self._town.cast(rays, image_shape)
         start, poses = self.traffic.window(float(times.min()), float(times.max()))
         chunks = _chunks(rays)
         groups = _groups(chunks)
@@ -96,9 +104,11 @@ class World:
             index = _reaching(
                 rays, chunks, groups, hits.distance, track, mover.centre_height, mover.radius
             )
+            index, local, turns = _into_frame(
+                rays, index, hits.distance, times, start, track, mover.box
+            )
             if len(index) == 0:
                 continue
-            local, turns = _into_frame(rays, index, times, start, track)
             found = mover.body.cast(local)
             _take_nearer(
                 index, turns, found.distance, found.instance, found.material, found.uv,
@@ -117,8 +127,10 @@ class World:
         groups = _groups(chunks)
         for mover, track in self._near(poses):
             chosen = _reaching(rays, chunks, groups, far, track, mover.centre_height, mover.radius)
+            chosen, local, _ = _into_frame(
+                rays, chosen, far, np.array([time]), start, track, mover.box
+            )
             if len(chosen):
-                local, _ = _into_frame(rays, chosen, np.array([time]), start, track)
                 shadowed[chosen] |= mover.body.occludes(local)
         return ~shadowed
 
@@ -145,7 +157,8 @@ def _mover_meshes(palette: Palette, rng: np.random.Generator) -> list[tuple[str,
 def _mover(mesh: Mesh, instance: int) -> Mover:
     height = float(mesh.vertices[:, 2].max()) / 2
     radius = float(np.linalg.norm(mesh.vertices - (0.0, 0.0, height), axis=1).max()) + 0.05
-    return Mover(Body([mesh], [instance]), height, radius)
+    box = np.stack([mesh.vertices.min(axis=0) - 0.01, mesh.vertices.max(axis=0) + 0.01])
+    return Mover(Body([mesh], [instance]), height, radius, box)
 
 
 @njit(cache=True, nogil=True)
@@ -243,35 +256,58 @@ def _reaching(rays, chunks, groups, distance, track, centre_height, radius):
 
 
 @njit(cache=True, nogil=True)
-def _into_frame(rays, index, times, start, track):
+def _into_frame(rays, index, distance, times, start, track, box):
     """Turn chosen rays into a mover's frame at their own times.
 
     Returns:
-        (M, 6) float32 rays in the mover's frame and (M, 2) float64 its yaw and pitch then.
+        (M,) int64 the rays among the chosen that enter the mover's box before they hit something
+        else, (M, 6) float32 these in its frame, and (M, 2) float64 its yaw and pitch then.
     """
+    entering = np.empty(len(index), np.int64)
     local = np.empty((len(index), 6), np.float32)
     turns = np.empty((len(index), 2))
-    for m in range(len(index)):
-        i = index[m]
-        position = (times[i if len(times) > 1 else 0] - start) / STEP_S
-        k = min(max(int(position), 0), len(track) - 2)
-        f = position - k
-        x = (1 - f) * track[k, 0] + f * track[k + 1, 0]
-        y = (1 - f) * track[k, 1] + f * track[k + 1, 1]
-        z = (1 - f) * track[k, 2] + f * track[k + 1, 2]
-        yaw = (1 - f) * track[k, 3] + f * track[k + 1, 3]
-        pitch = (1 - f) * track[k, 4] + f * track[k + 1, 4]
-        cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
+    n = 0
+    latest = np.nan
+    for i in index:
+        time = times[i if len(times) > 1 else 0]
+        if time != latest:
+            latest = time
+            position = (time - start) / STEP_S
+            k = min(max(int(position), 0), len(track) - 2)
+            f = position - k
+            x = (1 - f) * track[k, 0] + f * track[k + 1, 0]
+            y = (1 - f) * track[k, 1] + f * track[k + 1, 1]
+            z = (1 - f) * track[k, 2] + f * track[k + 1, 2]
+            yaw = (1 - f) * track[k, 3] + f * track[k + 1, 3]
+            pitch = (1 - f) * track[k, 4] + f * track[k + 1, 4]
+            cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
         for part in (0, 3):
             vx = rays[i, part] - (x if part == 0 else 0.0)
             vy = rays[i, part + 1] - (y if part == 0 else 0.0)
             vz = rays[i, part + 2] - (z if part == 0 else 0.0)
             ax, ay = cy * vx + sy * vy, cy * vy - sy * vx
-            local[m, part] = cp * ax - sp * vz
-            local[m, part + 1] = ay
-            local[m, part + 2] = sp * ax + cp * vz
-        turns[m, 0], turns[m, 1] = yaw, pitch
-    return local, turns
+            local[n, part] = cp * ax - sp * vz
+            local[n, part + 1] = ay
+            local[n, part + 2] = sp * ax + cp * vz
+        if _enters(local[n], box, distance[i]):
+            entering[n] = i
+            turns[n, 0], turns[n, 1] = yaw, pitch
+            n += 1
+    return entering[:n], local[:n], turns[:n]
+
+
+@njit(cache=True, nogil=True)
+def _enters(ray, box, distance):
+    """Return whether a ray is in a box at any time before `distance`."""
+    first, last = 0.0, float(distance)
+    for k in range(3):
+        if abs(ray[3 + k]) < 1e-9:
+            if ray[k] < box[0, k] or ray[k] > box[1, k]:
+                return False
+            continue
+        a, b = (box[0, k] - ray[k]) / ray[3 + k], (box[1, k] - ray[k]) / ray[3 + k]
+        first, last = max(first, min(a, b)), min(last, max(a, b))
+    return first <= last
 
 
 @njit(cache=True, nogil=True)

@@ -23,12 +23,16 @@ def test_movers_are_found_as_if_every_ray_asked_every_one(world: World) -> None:
     seen = set()
     for name in ('front', 'left', 'right', 'rear'):
         rays, instance, distance = exposed(world, name, 0.5)
-        nearest = world._town.cast(rays)
+        nearest = world._town.cast(rays, (PARAMETERS.height, PARAMETERS.width))
         start, poses = world.traffic.window(0.5, 0.5)
         everyone = np.arange(len(rays))
+        endless = np.full(len(rays), np.inf, np.float32)
+        anywhere = np.array([[-np.inf] * 3, [np.inf] * 3])
         for k, mover in enumerate(world._movers):
             track = np.ascontiguousarray(poses[:, k + 1])
-            local, _ = _into_frame(rays, everyone, np.array([0.5]), start, track)
+            _, local, _ = _into_frame(
+                rays, everyone, endless, np.array([0.5]), start, track, anywhere
+            )
             hits = mover.body.cast(local)
             closer = (hits.distance < nearest.distance) & (hits.distance < 150.0)
             nearest.distance[closer] = hits.distance[closer]
