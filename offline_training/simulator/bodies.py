@@ -111,10 +111,11 @@ class Body:
                 index, cast.distance, cast.triangle, cast.weights, cast.normal,
                 known.reshape(-1), met.distance, met.triangle, met.weights, met.normal,
             )  # fmt: skip
-            settle_between(
-                known, spacing, rays, self._vertices, self._triangles,
-                met.distance, met.triangle, met.weights, met.normal,
-            )  # fmt: skip
+            if spacing > 1:
+                settle_between(
+                    known, spacing, rays, self._vertices, self._triangles,
+                    met.distance, met.triangle, met.weights, met.normal,
+                )  # fmt: skip
         return met
 
     def occludes(self, rays: NDArray[np.float32]) -> NDArray[np.bool_]:
