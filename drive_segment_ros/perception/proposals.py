@@ -94,14 +94,6 @@ class ProposalParameters:
         minimum=0.0,
         maximum=1.0,
     )
-    kerb_range: float = parameter(
-        40.0,
-        'farther away all ground is road: there half a kerb is a tenth of a degree, less than a '
-        'beam or a crowned road may be off',
-        unit='m',
-        minimum=0.0,
-        maximum=1000.0,
-    )
     min_points: int = parameter(
         5, 'smallest object; fewer returns than this are noise as often', minimum=1, maximum=10000
     )
@@ -236,7 +228,6 @@ def _by_beams(
     )
     cell_label, used = _compact(labels, count, excluded, above, params.min_points)
     above_road = ground.height_above_road(points, (cell_label == GROUND_LABEL).reshape(-1), plane)
-    above_road[points.distance > params.kerb_range] = 0.0
     _raise(cell_label, above_road.reshape(ranges.shape), np.float32(params.kerb))
     label, above_ground = _to_points(cloud, image, cell_label, above)
     return SweepProposals(label, used, above_ground, up, image, cell_label, above, image.dropped)
