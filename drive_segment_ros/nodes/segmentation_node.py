@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import SetBool
 
@@ -37,11 +40,30 @@ _SILENT_S = 2.0
 _ON_PURPOSE = _DISABLED, _UNWATCHED = 'disabled', 'nobody_subscribes'
 
 
+@dataclasses.dataclass(frozen=True)
+class _Picture:
+    """A decoded image on its way to the network.
+
+    Attributes:
+        header: of its message.
+        size: height and width of the camera's image, px.
+        pixels: (H, W, 3) uint8 BGR, the image or a reduced copy of it.
+        fitting: (h, w, 3) uint8 BGR of the network's input size.
+        arrival_s: when its message came.
+    """
+
+    header: Any
+    size: tuple[int, int]
+    pixels: NDArray[np.uint8]
+    fitting: NDArray[np.uint8]
+    arrival_s: float
+
+
 class SegmentationNode(ManagedNode):
     """Publishes what the network sees in each image, and the cloud painted with it.
 
-    The newest image waits while one is worked on; older ones give way. What nobody subscribes to
-    is not made.
+    One thread decodes, another segments the image before. In front of each the newest image
+    waits; older ones give way. What nobody subscribes to is not made.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -53,7 +75,8 @@ class SegmentationNode(ManagedNode):
         self._segmenter: Segmenter | None = None
         self._outputs: MaskOutputs | None = None
         self._painted: PaintedCloud | None = None
-        self._worker: Worker[tuple[Any, float]] | None = None
+        self._decoder: Worker[tuple[Any, float]] | None = None
+        self._worker: Worker[_Picture] | None = None
         self._images: ImageInput | None = None
         self._inputs: list[Any] = []
         self._service: Any = None
@@ -104,13 +127,14 @@ class SegmentationNode(ManagedNode):
         self._painted = PaintedCloud(self, parameters, outputs)
 
     def activate(self) -> None:
-        """Start the worker, then subscribe."""
+        """Start the workers, then subscribe."""
         assert self._outputs is not None
         inputs = self.parameters.inputs
         quality: dict[str, Any] = {'reliability': inputs.reliability, 'depth': inputs.depth}
         self._figures = MaskFigures()
         self._outputs.publish_label_info(self.parameters.confidence_threshold)
-        self._worker = Worker(self._work, on_error=self._on_failure, name='masks')
+        self._worker = Worker(self._segment, on_error=self._on_failure, name='masks')
+        self._decoder = Worker(self._decode, on_error=self._on_failure, name='images')
         take = self.guarded(self._on_image, 'image')
         self._images = self.own(
             ImageInput(self, 'image_raw', take, inputs.image_transport, **quality)
@@ -122,12 +146,15 @@ class SegmentationNode(ManagedNode):
         self.every(_LOOK_PERIOD_S, self._look)
 
     def deactivate(self) -> None:
-        """Stop the worker; its figures stay."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            dropped = worker.dropped
-            worker.close()
-            self._figures.dropped('stopped', worker.dropped - dropped)
+        """Stop the workers; their figures stay."""
+        decoder, self._decoder = self._decoder, None
+        # The decoder goes first, for it hands over to the other.
+        for worker in (decoder, self._worker):
+            if worker is not None:
+                dropped = worker.dropped
+                worker.close()
+                self._figures.dropped('stopped', worker.dropped - dropped)
+        self._worker = None
         if self._painted is not None:
             self._painted.close()
             self._painted_summary = self._painted.summary()
@@ -161,43 +188,53 @@ class SegmentationNode(ManagedNode):
         }
 
     def _on_image(self, message: Any) -> None:
-        """Hand an image to the worker, unless its mask is not wanted."""
+        """Hand an image to the decoder, unless its mask is not wanted."""
         arrival_s = time.monotonic()
         self._figures.count('image')
         self._clock_hint = clock_hint(self, 'image', stamp_ns(message))
-        if self._worker is None or self._outputs is None or self._painted is None:
+        if self._decoder is None or self._outputs is None or self._painted is None:
             return
         if not self._enabled:
             self._figures.dropped(_DISABLED)
         elif not self._outputs.wanted() and not self._painted.wanted():
             self._figures.dropped(_UNWATCHED)
-        elif not self._worker.submit((message, arrival_s)):
+        elif not self._decoder.submit((message, arrival_s)):
             self._figures.dropped('worker_busy')
 
-    def _work(self, item: tuple[Any, float]) -> None:
-        """Make an image's mask and publish it; on the worker's thread."""
+    def _decode(self, item: tuple[Any, float]) -> None:
+        """Decode an image and hand it to the network; on a thread of its own."""
         message, arrival_s = item
+        segmenter, worker = self._segmenter, self._worker
+        if segmenter is None or worker is None:
+            return
+        size = image_size(message)
+        pixels = decode_image(message, reduction(size, segmenter.input_size))
+        picture = _Picture(
+            message.header, size or pixels.shape[:2], pixels, segmenter.fit(pixels), arrival_s
+        )
+        if not worker.submit(picture):
+            self._figures.dropped('worker_busy')
+
+    def _segment(self, picture: _Picture) -> None:
+        """Make an image's mask and publish it; on a thread of its own."""
         segmenter, outputs, painted = self._segmenter, self._outputs, self._painted
         if segmenter is None or outputs is None or painted is None:
             return
         parameters = self.parameters
-        size = image_size(message)
-        picture = decode_image(message, reduction(size, segmenter.input_size))
-        fitting = segmenter.fit(picture)
         began_s = time.monotonic()
-        label, confidence = segmenter.segment(fitting)
+        label, confidence = segmenter.segment(picture.fitting)
         inference_s = time.monotonic() - began_s
         label = without_doubtful(label, confidence, parameters.confidence_threshold)
-        mask = Mask(message.header, label, confidence, size or picture.shape[:2])
-        outputs.publish(mask, picture, parameters.overlay)
+        mask = Mask(picture.header, label, confidence, picture.size)
+        outputs.publish(mask, picture.pixels, parameters.overlay)
         if self._camera_info is not None:
             calibrate = self.guarded(outputs.publish_camera_info, 'camera_info')
-            calibrate(mask, picture.shape[:2], self._camera_info)
-        self._figures.finished(time.monotonic() - arrival_s, inference_s)
+            calibrate(mask, picture.pixels.shape[:2], self._camera_info)
+        self._figures.finished(time.monotonic() - picture.arrival_s, inference_s)
         painted.add_mask(mask)
 
     def _on_failure(self, error: Exception) -> None:
-        """Count an image that became no mask; on the worker's thread."""
+        """Count an image that became no mask; on a worker's thread."""
         bad_image = isinstance(error, ImageError)
         reason = 'bad_image' if bad_image else 'error'
         self._figures.dropped(reason)

@@ -250,6 +250,27 @@ def test_the_newest_image_waits_and_older_ones_give_way(rig):
     assert rig.dropped == {'worker_busy': 3}
 
 
+def test_an_image_is_decoded_while_the_one_before_is_segmented(rig, monkeypatch):
+    gate, decoded = threading.Event(), []
+    segment, decode = rig.node._segmenter.segment, segmentation_node.decode_image
+
+    def note(message, *options):
+        decoded.append(message.header.stamp.nanosec)
+        return decode(message, *options)
+
+    monkeypatch.setattr(segmentation_node, 'decode_image', note)
+    rig.node._segmenter.segment = lambda pixels: gate.wait(10.0) and segment(pixels)
+    labels = rig.watch()
+    for index in range(2):
+        rig.send('image_raw', image(index))
+        assert rig.wait(lambda i=index: len(decoded) == i + 1)
+
+    assert not labels
+    gate.set()
+    assert rig.wait(lambda: len(labels) == 2)
+    assert rig.dropped == {}
+
+
 def wrong_encoding() -> Image:
     message = image()
     message.encoding = 'bayer_of_mine'
