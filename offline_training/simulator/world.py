@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 from numba import njit
@@ -67,6 +68,12 @@ class World:
         self._movers = [
             _mover(mesh, self.first_mover + k) for k, (_, mesh, _) in enumerate(meshes)
         ]
+        # Of all movers: heights of the centres, radii, boxes.
+        self._extents = (
+            np.array([mover.centre_height for mover in self._movers]),
+            np.array([mover.radius for mover in self._movers]),
+            np.stack([mover.box for mover in self._movers]),
+        )
         driven = _VEHICLES + _CYCLISTS
         self.traffic = Traffic(
             plan,
@@ -98,17 +105,7 @@ class World:
         """
         hits = self._town.cast(rays, image_shape)
         start, poses = self.traffic.window(float(times.min()), float(times.max()))
-        chunks = _chunks(rays)
-        groups = _groups(chunks)
-        for mover, track in self._near(poses):
-            index = _reaching(
-                rays, chunks, groups, hits.distance, track, mover.centre_height, mover.radius
-            )
-            index, local, turns = _into_frame(
-                rays, index, hits.distance, times, start, track, mover.box
-            )
-            if len(index) == 0:
-                continue
+        for mover, index, local, turns in self._entering(rays, hits.distance, times, start, poses):
             found = mover.body.cast(local)
             _take_nearer(
                 index, turns, found.distance, found.instance, found.material, found.uv,
@@ -123,23 +120,29 @@ class World:
         shadowed = self._town.occludes(rays)
         start, poses = self.traffic.window(time, time)
         far = np.where(shadowed, np.float32(0), np.float32(_LONGEST_SHADOW))
-        chunks = _chunks(rays)
-        groups = _groups(chunks)
-        for mover, track in self._near(poses):
-            chosen = _reaching(rays, chunks, groups, far, track, mover.centre_height, mover.radius)
-            chosen, local, _ = _into_frame(
-                rays, chosen, far, np.array([time]), start, track, mover.box
-            )
-            if len(chosen):
-                shadowed[chosen] |= mover.body.occludes(local)
+        for mover, index, local, _ in self._entering(rays, far, np.array([time]), start, poses):
+            shadowed[index] |= mover.body.occludes(local)
         return ~shadowed
 
-    def _near(self, poses: NDArray[np.float64]) -> list[tuple[Mover, NDArray[np.float64]]]:
-        """Return the movers within reach of the sensors' car, with their tracks (steps, 6)."""
+    def _entering(
+        self,
+        rays: NDArray[np.float32],
+        distance: NDArray[np.float32],
+        times: NDArray[np.float64],
+        start: float,
+        poses: NDArray[np.float64],
+    ) -> Iterator[tuple[Mover, NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]]:
+        """Yield each mover that rays may meet before `distance`, with `_into_frame` of it."""
         tracks = np.ascontiguousarray(poses[:, 1:].swapaxes(0, 1))
         offset = poses[0, 1:, :2] - poses[0, 0, :2]
         near = np.flatnonzero(np.hypot(offset[:, 0], offset[:, 1]) < _REACH)
-        return [(self._movers[k], tracks[k]) for k in near]
+        chunks = _chunks(rays)
+        bounds, index, local, turns = _entering_all(
+            rays, chunks, _groups(chunks), distance, times, start, near, tracks, *self._extents
+        )
+        for place in np.flatnonzero(np.diff(bounds)):
+            part = slice(bounds[place], bounds[place + 1])
+            yield self._movers[near[place]], index[part], local[part], turns[part]
 
 
 def _mover_meshes(palette: Palette, rng: np.random.Generator) -> list[tuple[str, Mesh, float]]:
@@ -159,6 +162,34 @@ def _mover(mesh: Mesh, instance: int) -> Mover:
     radius = float(np.linalg.norm(mesh.vertices - (0.0, 0.0, height), axis=1).max()) + 0.05
     box = np.stack([mesh.vertices.min(axis=0) - 0.01, mesh.vertices.max(axis=0) + 0.01])
     return Mover(Body([mesh], [instance]), height, radius, box)
+
+
+@njit(cache=True, nogil=True)
+def _entering_all(
+    rays, chunks, groups, distance, times, start, near, tracks, centre_heights, radii, boxes
+):  # fmt: skip
+    """Return what `_into_frame` does for all near movers, one after the other.
+
+    Returns:
+        (movers + 1,) int64 where each one's part begins, and the parts together.
+    """
+    bounds = np.zeros(len(near) + 1, np.int64)
+    parts = []
+    for place in range(len(near)):
+        k = near[place]
+        index = _reaching(
+            rays, chunks, groups, distance, tracks[k], centre_heights[k], radii[k]
+        )  # fmt: skip
+        part = _into_frame(rays, index, distance, times, start, tracks[k], boxes[k])
+        parts.append(part)
+        bounds[place + 1] = bounds[place] + len(part[0])
+    index = np.empty(bounds[-1], np.int64)
+    local = np.empty((bounds[-1], 6), np.float32)
+    turns = np.empty((bounds[-1], 2))
+    for place in range(len(near)):
+        begin, end = bounds[place], bounds[place + 1]
+        index[begin:end], local[begin:end], turns[begin:end] = parts[place]
+    return bounds, index, local, turns
 
 
 @njit(cache=True, nogil=True)
