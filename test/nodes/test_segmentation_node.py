@@ -191,7 +191,7 @@ def test_threshold_and_opacity_change_while_running(rig):
     assert (pixels_of(overlays[1]) == (0, 255, 0)).all()
     rig.node.set_parameters([Parameter('confidence_threshold', value=0.9)])
     rig.send('image_raw', image(2))
-    assert rig.wait(lambda: len(labels) == 3)
+    assert rig.wait(lambda: len(labels) == len(overlays) == 3)
     assert (pixels_of(labels[2]) == 255).all()
     assert (pixels_of(overlays[2]) == picture()[0, 0]).all()
 
