@@ -19,7 +19,7 @@ HELD_OUT_TOWN, HELD_OUT_S = 2, 2.5
 IMAGE_SIZE = '640x360'
 # Labelled frames the pseudo-classes are named by, after training.
 NAMED_BY = '0:10'
-# Images each network sees while it trains, and their width: 2 minutes on two cores.
+# Images each network sees while it trains, and their width: 3 minutes on two cores.
 TRAINED_IMAGES = 1000
 NETWORK_WIDTH = 320
 # Longest the player waits for the node; it loads its model first, and discovery takes seconds.

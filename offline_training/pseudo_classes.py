@@ -268,9 +268,10 @@ def cluster(
     def votes(rows: NDArray[np.float32]) -> NDArray[np.intp]:
         return np.stack([group[nearest(rows, centres)[0]] for centres, group, _ in groupings], 1)
 
-    consensus = find_consensus(votes(known), weight, count, parameters.seed)
+    voted = votes(values)
+    consensus = find_consensus(voted[inside][seen], weight, count, parameters.seed)
     assigned_alone = assigned.copy()
-    assigned[objects] = first + consensus.label(votes(values))
+    assigned[objects] = first + consensus.label(voted)
     assigned_alone[objects] = first + consensus.label(votes(alone))
     inertia = float(np.mean([inertia for _, _, inertia in groupings]))
     return Assignment(assigned, assigned_alone, inertia)
