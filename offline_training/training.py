@@ -204,6 +204,8 @@ def fit(
     if rank == 0:
         save_checkpoint(checkpoint, state, provenance)
         save_model(folder / MODEL_FILE, state.average, provenance)
+    if world > 1:
+        dist.barrier()  # No process leaves before the model is there and all have been answered.
     return FitResult(state.average, state.losses, waiting)
 
 

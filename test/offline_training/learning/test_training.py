@@ -202,13 +202,18 @@ def test_two_processes_match_one_with_the_doubled_batch(tmp_path, rate):
     subprocess.run(
         [
             *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
-            *('--nproc-per-node', '2', str(tmp_path / 'script.py'), str(tmp_path)),
+            *('--local-addr', '127.0.0.1', '--nproc-per-node', '2'),
+            *(str(tmp_path / 'script.py'), str(tmp_path)),
             str(rate),
         ],
-        env={**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'},
+        env={
+            **os.environ,
+            'PYTHONPATH': str(REPOSITORY),
+            'OMP_NUM_THREADS': '1',
+            'GLOO_SOCKET_IFNAME': 'lo',  # Not by the host's name, which need not resolve.
+        },
         check=True,
         timeout=300,
-        capture_output=True,
     )
 
     two, _ = load_model(tmp_path / 'two')
