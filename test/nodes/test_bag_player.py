@@ -188,9 +188,12 @@ def test_all_arrives_byte_for_byte_and_odometry_keeps_its_doubles(bag, listener)
 
 def test_loop_goes_on_until_interrupted_and_then_ends_cleanly(bag, listener):
     player = start_player(bag, rate=10.0, loop=True, topics=['/points'], wait_for_subscribers=20.0)
-    listener.spin_until(lambda: len(listener.clouds) > 7)
-    player.send_signal(signal.SIGINT)
-    listener.spin_until(lambda: player.poll() is not None)
+    try:
+        listener.spin_until(lambda: len(listener.clouds) > 7)
+        player.send_signal(signal.SIGINT)
+        listener.spin_until(lambda: player.poll() is not None)
+    finally:
+        player.kill()
     output, errors = player.communicate(timeout=10)
     assert player.returncode == 0, errors
     assert "'/points': " in output
