@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +14,10 @@ from drive_segment_ros.parameters import describe, from_flat
 T = TypeVar('T')
 
 _ROS_KEY = 'ros__parameters'
+_INTEGER = re.compile(r'[-+]?(0|[1-9][0-9]*)$')
+_FLOAT = re.compile(
+    r'[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$'
+)
 
 
 def read_parameters(
@@ -75,10 +81,32 @@ def _flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     return flat
 
 
+@functools.cache
+def _loader() -> Any:
+    """Return YAML's safe loader with the numbers of YAML 1.2.
+
+    By YAML 1.1, as PyYAML reads it, the slice 10:45 is 645, and 1e-3 is text.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    numbers = {'int': _INTEGER, 'float': _FLOAT}
+    tags = {f'tag:yaml.org,2002:{name}': pattern for name, pattern in numbers.items()}
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag not in tags]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    for tag, pattern in tags.items():
+        Loader.add_implicit_resolver(tag, pattern, list('-+.0123456789'))
+    return Loader
+
+
 def _parse(text: str, what: str) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _loader())
     except yaml.YAMLError as err:
         raise ParameterError(f'{what}: not YAML: {" ".join(str(err).split())}') from err

@@ -44,10 +44,13 @@ def demo(
         report; `evaluate` is None for a bag).
 
     Raises:
-        DatasetError: if `output` exists and is not a demo's.
+        BagError: if there is no such bag.
+        DatasetError: if `output` exists and is not a demo's, or holds the bag.
         DriveSegmentError: if a command fails; the message names it.
     """
     began = time.monotonic()
+    if bag is not None:
+        _check_bag(bag, output)
     _make_folder(output)
     run = DemoRunner(program, output / DEMO_FILE, _parts(bag))
     simulated = bag is None
@@ -83,6 +86,13 @@ def demo(
     say(f'\n{time.monotonic() - began:.0f} s; the report: {written["report"]}')
     say(result_line(result))
     return result
+
+
+def _check_bag(bag: Path, output: Path) -> None:
+    if not bag.exists():
+        raise BagError(f'{bag}: no such bag')
+    if bag.resolve().is_relative_to(output.resolve()):
+        raise DatasetError(f'{bag} lies in {output}, which is replaced; choose another folder')
 
 
 def result_line(result: dict[str, Any]) -> str:

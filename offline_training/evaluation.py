@@ -86,9 +86,9 @@ class Score:
     """One of the three scores, in percent.
 
     Attributes:
-        miou: mean IoU over the classes present in the truth.
+        miou: mean IoU over the classes of which the truth has pixels that count.
         accuracy: share of labelled pixels that are right.
-        iou: (C,) IoU of each class, NaN where it is absent.
+        iou: (C,) IoU of each class, NaN where no pixel of it counts.
     """
 
     miou: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import pickle
@@ -183,16 +184,14 @@ class _Extraction:
             odometry=tuple(recording.odometry_topics(reader)),
             odometry_frame=params.odometry_frame,
         )
-        first_image = next(reader.messages([camera.name]))
-        frame_id = reader.deserialize(first_image.raw, camera.type).header.frame_id
+        frame_id = recording.first_whole(reader, camera).header.frame_id
         self._first_info = self._find_info(cameras, frame_id)
         model = CameraModel.from_camera_info(
             default_type_store().deserialize_cdr(self._first_info, recording.CAMERA_INFO),
             rectified=params.rectified,
         )
         self._model = dataclasses.replace(model, frame_id=frame_id or model.frame_id)
-        first_sweep = next(reader.messages([lidar.name]))
-        self._lidar_frame = reader.deserialize(first_sweep.raw, lidar.type).header.frame_id
+        self._lidar_frame = recording.first_whole(reader, lidar).header.frame_id
         self._T_camera_lidar = self._transforms.lookup(self._model.frame_id, self._lidar_frame)
 
     def run(
@@ -270,7 +269,8 @@ class _Extraction:
         for message in self._reader.messages([self._sensors.lidar]):
             if offset.value_s is not None:
                 break
-            offset.look(info, self._reader.deserialize(message.raw, recording.POINT_CLOUD))
+            with contextlib.suppress(BagError):  # a damaged sweep; the next will do
+                offset.look(info, self._reader.deserialize(message.raw, recording.POINT_CLOUD))
         return offset.value_s or 0.0
 
     def _drive_info(self) -> dict[str, Any]:

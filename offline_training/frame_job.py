@@ -104,13 +104,19 @@ def _built(job: FrameJob) -> Outcome:
     for pose in job.poses:
         with contextlib.suppress(MotionError):  # one broken sample; its neighbours will do
             trajectory.add(*pose)
-    decode = default_type_store().deserialize_cdr
-    image = decode(job.image, job.image_type)
-    info = decode(job.info, CAMERA_INFO)
-    cloud = decode(job.cloud, POINT_CLOUD)
+    image = _decoded(job.image, job.image_type, ImageError)
+    info = _decoded(job.info, CAMERA_INFO, CalibrationError)
+    cloud = _decoded(job.cloud, POINT_CLOUD, CloudError)
     built = builder.build(image, info, cloud)
     preview = draw_preview(built) if setup.preview else None
     return Outcome(built.frame.encoded(), preview)
+
+
+def _decoded(raw: bytes, msgtype: str, error: type[DriveSegmentError]) -> Any:
+    try:
+        return default_type_store().deserialize_cdr(raw, msgtype)
+    except Exception as err:  # the generated code raises whatever indexing bad bytes raises
+        raise error(f'a {msgtype} message is damaged: {err}') from err
 
 
 @functools.lru_cache(maxsize=1)

@@ -110,7 +110,8 @@ def _bag(path: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uint8
         for message in bag.messages(topics):
             try:
                 image = bag.deserialize(message.raw, message.connection.msgtype)
-                name = f'{message.topic.strip("/")}/{header_stamp_ns(image)}'
+                stamp_ns = header_stamp_ns(image) or message.bag_stamp_ns
+                name = f'{message.topic.strip("/")}/{stamp_ns}'
                 yield name, decode_image(image)
             except DriveSegmentError as err:
                 skipped.append(f'{message.topic} at {message.bag_stamp_ns}: {err}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,11 +71,11 @@ class _Inspection:
         except (BagError, CalibrationError) as err:
             self.problem(str(err), 'give a calibration file with --calibration')
         topics = [self.topic(topic) for topic in reader.topics.values()]
-        cameras = [self.camera(topic) for topic in recording.cameras(reader)]
-        lidars = [self.lidar(topic) for topic in recording.lidars(reader)]
-        if not cameras:
+        cameras = [found for t in recording.cameras(reader) if (found := self.camera(t))]
+        lidars = [seen for t in recording.lidars(reader) if (seen := self.lidar(t))]
+        if not recording.cameras(reader):
             self.problem('no camera images', 'record sensor_msgs/Image or CompressedImage')
-        if not lidars:
+        if not recording.lidars(reader):
             self.problem('no LiDAR sweeps', 'record sensor_msgs/PointCloud2')
         pairs = [self.pair(camera, lidar) for camera in cameras for lidar in lidars]
         odometry = self.odometry()
@@ -136,14 +137,28 @@ class _Inspection:
                 )
         return TopicReport(topic.name, topic.type, len(bag), rate, offset, zero)
 
-    def camera(self, topic: Topic) -> CameraReport:
+    def example(self, name: str, msgtype: str) -> Any:
+        """Return the first message of a topic, or None where that cannot be read."""
+        if name not in self.first:
+            self.problem(f'{name}: no message can be read', 'record it again')
+            return None
+        try:
+            return self.reader.deserialize(self.first[name].raw, msgtype)
+        except BagError as err:
+            self.problem(f'{name}: the first message: {err}', 'extract passes over such messages')
+            return None
+
+    def camera(self, topic: Topic) -> CameraReport | None:
         import cv2
 
-        message = self.reader.deserialize(self.first[topic.name].raw, topic.type)
+        message = self.example(topic.name, topic.type)
+        if message is None:
+            return None
         if topic.type == recording.IMAGE:
             width, height, encoding = message.width, message.height, message.encoding
         else:
-            image = cv2.imdecode(np.asarray(message.data), cv2.IMREAD_UNCHANGED)
+            data = np.asarray(message.data)
+            image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
             height, width = image.shape[:2] if image is not None else (0, 0)
             encoding = message.format
             if image is None:
@@ -176,7 +191,9 @@ class _Inspection:
                 'record it, or give a calibration file with --calibration',
             )
             return None
-        info = self.reader.deserialize(self.first[info_topic].raw, recording.CAMERA_INFO)
+        info = self.example(info_topic, recording.CAMERA_INFO)
+        if info is None:
+            return None
         try:
             model = CameraModel.from_camera_info(info, rectified='image_rect' in topic.name)
         except CalibrationError as err:
@@ -185,8 +202,10 @@ class _Inspection:
         self.models[topic.name] = model
         return model
 
-    def lidar(self, topic: Topic) -> LidarReport:
-        message = self.reader.deserialize(self.first[topic.name].raw, topic.type)
+    def lidar(self, topic: Topic) -> LidarReport | None:
+        message = self.example(topic.name, topic.type)
+        if message is None:
+            return None
         frame = message.header.frame_id
         fields: list[str] = []
         beams = first = last = None
@@ -279,7 +298,8 @@ class _Inspection:
         for name in recording.odometry_topics(self.reader):
             if self.reader.topics[name].type == recording.ODOMETRY:
                 return name
-            for parent, child in recording.dynamic_frames(self.reader, [self.first[name]]):
+            message = self.example(name, recording.TRANSFORMS)
+            for parent, child in recording.frames_of(message) if message else ():
                 if parent in _WORLD_FRAMES:
                     return f'{name}: {parent} -> {child}'
         self.problem(

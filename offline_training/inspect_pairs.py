@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.errors import CloudError, ImageError
+from drive_segment_ros.errors import BagError, CloudError, ImageError
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import cloud_from_message
 from drive_segment_ros.ros.bags import BagReader, Topic
@@ -115,7 +115,7 @@ def inspect_extrinsics(
         try:
             picture = decode_image(reader.deserialize(image.raw, topics[0].type))
             cloud = cloud_from_message(reader.deserialize(sweep.raw, topics[1].type))
-        except (ImageError, CloudError):
+        except (BagError, ImageError, CloudError):
             continue
         images.append(np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8))
         sweeps.append(cloud)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from drive_segment_ros.errors import CalibrationError
+from drive_segment_ros.errors import BagError, CalibrationError
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.synchronisation import Matcher, Pair
 from drive_segment_ros.ros.bags import BagMessage, BagReader, header_stamp_ns, peek_stamp_ns
@@ -131,7 +131,10 @@ class JobStream:
         )
 
     def _add_poses(self, message: BagMessage) -> None:
-        decoded = self._reader.deserialize(message.raw, message.connection.msgtype)
+        try:
+            decoded = self._reader.deserialize(message.raw, message.connection.msgtype)
+        except BagError:
+            return  # one damaged sample; its neighbours will do
         if message.connection.msgtype == recording.ODOMETRY:
             pose = decoded.pose.pose
             self._poses.append(_pose(decoded, pose.position, pose.orientation))
@@ -145,8 +148,11 @@ class JobStream:
 
 
 def is_calibrated(reader: BagReader, raw: bytes) -> bool:
-    """Whether a camera_info message holds a camera matrix; drivers send zeros at first."""
-    return bool(reader.deserialize(raw, recording.CAMERA_INFO).k.any())
+    """Whether a camera_info message is whole and holds a matrix; drivers send zeros at first."""
+    try:
+        return bool(reader.deserialize(raw, recording.CAMERA_INFO).k.any())
+    except BagError:
+        return False
 
 
 def first_camera_info(reader: BagReader, topic: str) -> bytes:

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from drive_segment_ros.errors import ModelError
-from offline_training.classes import ClassName, load_classes, load_names, save_classes
+from offline_training.classes import (
+    ClassName,
+    default_classes,
+    load_classes,
+    load_names,
+    save_classes,
+)
 from offline_training.evaluate import count_confusion
 from offline_training.evaluation import UNMATCHED, match
 from offline_training.prediction import classes_file
@@ -43,12 +49,15 @@ def name_from_labels(
 
 
 def renamed(classes: list[ClassName], names: Mapping[int, str]) -> list[ClassName]:
-    """Return classes under new names; those of one name share the colour of the first."""
+    """Return classes under new names; those of one name share a colour, others have their own."""
     colour_of_name: dict[str, tuple[int, int, int]] = {}
     result = []
+    own = default_classes(len(classes))
     for number, item in enumerate(classes):
         name = names.get(number, item.name)
-        result.append(ClassName(name, colour_of_name.setdefault(name, item.color)))
+        taken = item.color in colour_of_name.values()
+        colour = own[number].color if taken else item.color
+        result.append(ClassName(name, colour_of_name.setdefault(name, colour)))
     return result
 
 

@@ -31,6 +31,7 @@ from offline_training.tracks import follow
 from offline_training.training_set import IGNORE_LABEL
 
 PSEUDO_CLASSES_FOLDER = 'pseudo_classes'
+STATISTICS_FILE = 'statistics.json'
 # Statistics a person names a class by: medians of these proposal arrays.
 _DESCRIBED = (
     'height_min',
@@ -126,6 +127,9 @@ def label(
         raise DatasetError(f'{dataset}: no segments to cluster; extract found none')
     found = cluster(table, learned, parameters)
     folder = dataset / PSEUDO_CLASSES_FOLDER
+    # Killed between old and new labels, the dataset must not pass for a labelled one.
+    for name in (CLASSES_FILE, STATISTICS_FILE):
+        (folder / name).unlink(missing_ok=True)
     labelled = write_pseudo_labels(frames, table, found.label, progress('labelling'))
     save_classes(folder / CLASSES_FILE, default_classes(parameters.classes))
     write_galleries(folder / 'gallery', frames, table, found.label, parameters.classes)
@@ -150,7 +154,7 @@ def label(
     }
     statistics = class_statistics(table, found.label, parameters.classes)
     write_json(
-        folder / 'statistics.json',
+        folder / STATISTICS_FILE,
         {**report, 'parameters': to_flat(parameters), 'class_statistics': statistics},
     )
     return report
@@ -252,8 +256,10 @@ def cluster(
     alone = scaling.apply({name: part[objects] for name, part in table.features.items()})
     track = table.track[objects] if parameters.follow_tracks else np.arange(len(alone))
     pixels = table.pixels[objects]
-    values = track_means(alone, track, np.sqrt(pixels))
     inside = learned[objects]
+    # What is learned from is what was seen in the frames to learn from, not later.
+    counted = inside | ~np.isin(track, track[inside])
+    values = track_means(alone, track, np.where(counted, np.sqrt(pixels), 0.0))
     _, seen, owner = np.unique(track[inside], return_index=True, return_inverse=True)
     known = values[inside][seen]
     weight = object_weight(owner.reshape(-1), pixels[inside])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from drive_segment_ros.errors import BagError, CalibrationError
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.transforms import TransformTree
-from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic, default_type_store
+from drive_segment_ros.ros.bags import BagReader, Topic, default_type_store
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
@@ -95,6 +97,18 @@ def camera_info_bytes(model: CameraModel) -> bytes:
     return bytes(store.serialize_cdr(message, CAMERA_INFO))
 
 
+def first_whole(reader: BagReader, topic: Topic) -> Any:
+    """Return the first message of a topic that can be decoded.
+
+    Raises:
+        BagError: if none can.
+    """
+    for message in reader.messages([topic.name]):
+        with contextlib.suppress(BagError):
+            return reader.deserialize(message.raw, topic.type)
+    raise BagError(f'{reader.path}: no message of {topic.name} can be read')
+
+
 def static_transforms(reader: BagReader) -> TransformTree:
     """Return all transforms of the bag's `tf_static`.
 
@@ -120,11 +134,10 @@ def odometry_topics(reader: BagReader) -> list[str]:
     ]
 
 
-def dynamic_frames(reader: BagReader, messages: Sequence[BagMessage]) -> Iterator[tuple[str, str]]:
-    """Yield parent and child of every transform in some tf messages."""
-    for message in messages:
-        for transform in reader.deserialize(message.raw, TRANSFORMS).transforms:
-            yield transform.header.frame_id.lstrip('/'), transform.child_frame_id.lstrip('/')
+def frames_of(message: Any) -> Iterator[tuple[str, str]]:
+    """Yield parent and child of every transform in a tf message."""
+    for transform in message.transforms:
+        yield transform.header.frame_id.lstrip('/'), transform.child_frame_id.lstrip('/')
 
 
 def _choose(

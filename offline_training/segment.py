@@ -64,8 +64,7 @@ def segment(
     colours = palette(predictor.classes)
     skipped: list[str] = []
     count = 0
-    for source in progress(inputs):
-        folder = Path(source.name) if len(inputs) > 1 else Path()
+    for source, folder in progress(list(zip(inputs, _folders(inputs), strict=True))):
         for name, image in images_in(source, skipped):
             pictures = draw(image, predictor.predict(image), colours)
             for field in dataclasses.fields(pictures):
@@ -77,6 +76,17 @@ def segment(
         reason = skipped[0] if skipped else 'the inputs hold none'
         raise ImageError(f'no image could be segmented: {reason}')
     return {'images': count, 'skipped': skipped, 'output': str(output)}
+
+
+def _folders(inputs: Sequence[Path]) -> list[Path]:
+    """Return where each input's pictures go, below the output."""
+    if len(inputs) == 1:
+        return [Path()]
+    names = [source.resolve().name for source in inputs]
+    return [
+        Path(name if names.count(name) == 1 else f'{name}_{names[:index].count(name)}')
+        for index, name in enumerate(names)
+    ]
 
 
 def draw(

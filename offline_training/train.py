@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +37,7 @@ from offline_training.pseudo_classes import PSEUDO_CLASSES_FOLDER
 from offline_training.training import (
     FitResult,
     TrainingParameters,
+    check_same_run,
     distributed_rank,
     fit,
     training_device,
@@ -136,13 +138,18 @@ class TrainingRun:
         self.frames = labelled_frames(dataset, parameters.frames)
         self.classes = load_classes(dataset / PSEUDO_CLASSES_FOLDER / CLASSES_FILE)
         self.height, self.width = input_size(self.frames[0], parameters)
+        rank, processes = distributed_rank()
         self.provenance = {
             'parameters': to_flat(parameters),
             'input': [self.height, self.width],
             'data': fingerprint(self.frames),
+            'processes': processes,
             'version': drive_segment_ros.__version__,
         }
-        _first_process_first(lambda: self._begin(resume))
+        # What is wrong with the network's measures is said before anything is written.
+        new_network(parameters, len(self.classes), self.height, self.width)
+        if rank == 0:
+            self._begin(resume)
         self.images = _first_process_first(self._open_images)
 
     def train_teacher(self) -> FitResult:
@@ -207,8 +214,19 @@ class TrainingRun:
         occupied = self.folder.exists() and any(self.folder.iterdir())
         if occupied and not resume:
             raise ModelError(f'{self.folder} is not empty; resume it or choose another folder')
+        if (self.folder / RUN_FILE).exists():
+            # All that lies in the folder was made for that run; its classes may have names now.
+            check_same_run(self._recorded(), self.provenance, self.folder)
+            return
         write_json(self.folder / RUN_FILE, self.provenance)
         save_classes(self.folder / CLASSES_FILE, self.classes)
+
+    def _recorded(self) -> dict[str, Any]:
+        file = self.folder / RUN_FILE
+        try:
+            return dict(json.loads(file.read_text()))
+        except (OSError, ValueError) as err:
+            raise ModelError(f'{file} is damaged; choose another run folder') from err
 
     def _open_images(self) -> np.ndarray:
         folder = self.folder / 'cache/images'

@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -375,11 +375,19 @@ def _use_bf16(parameters: TrainingParameters, device: torch.device) -> bool:
 
 
 def _resume(checkpoint: Path, state: TrainingState, provenance: dict[str, Any]) -> None:
-    before = load_checkpoint(checkpoint, state)
-    changed = [key for key in provenance if before.get(key) != provenance[key]]
+    check_same_run(load_checkpoint(checkpoint, state), provenance, checkpoint)
+
+
+def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    """Compare the provenance of what is to be resumed with that of who resumes it.
+
+    Raises:
+        ModelError: if they differ.
+    """
+    changed = [key for key in now if before.get(key) != now[key]]
     if changed:
         raise ModelError(
-            f'{checkpoint} was trained with other {", ".join(changed)}; resume it with those or '
+            f'{path} was trained with other {", ".join(changed)}; resume it with those or '
             'choose another run folder'
         )
 

@@ -55,9 +55,8 @@ class FrameImages:
         """Decode and resize frames, unless `folder` holds them already."""
 
         def fill(temporary: Path) -> None:
-            images = np.lib.format.open_memmap(
-                temporary / 'images.npy', 'w+', np.uint8, (len(frames), height, width, 3)
-            )
+            shape = (len(frames), height, width, 3)
+            images = _new_array(temporary / 'images.npy', np.dtype(np.uint8), shape)
             for index, frame in enumerate(progress(frames)):
                 images[index] = resize_image(frame.image(), height, width)[..., ::-1]
 
@@ -101,9 +100,7 @@ class FrameTargets:
             for index, target in enumerate(targets):
                 if regions is None:
                     shape = (count, *target.regions.shape)
-                    regions = np.lib.format.open_memmap(
-                        temporary / 'regions.npy', 'w+', np.int32, shape
-                    )
+                    regions = _new_array(temporary / 'regions.npy', np.dtype(np.int32), shape)
                 regions[index] = target.regions
                 probability.append(target.probability.astype(np.float16))
                 weight.append(target.weight.astype(np.float32))
@@ -178,6 +175,17 @@ def pseudo_label_targets(
     weight = np.ones(classes + 1, np.float32)
     weight[classes] = 0.0
     return RegionTargets(regions, probability, weight)
+
+
+def _new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
+    """Return a new memory-mapped array whose space on the disk is taken.
+
+    Without, a page for which there is no space ends the process when it is written to.
+    """
+    array = np.lib.format.open_memmap(path, 'w+', dtype, shape)
+    with path.open('r+b') as file:
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    return array
 
 
 def create_folder(folder: Path, fill: Callable[[Path], None]) -> None:

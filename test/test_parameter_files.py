@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from drive_segment_ros.commands.options import as_assignments
 from drive_segment_ros.errors import ParameterError
 from drive_segment_ros.parameter_files import read_parameters
 from drive_segment_ros.parameters import parameter
@@ -42,6 +43,22 @@ def test_assignments_win_over_the_file(tmp_path):
     assert read_parameters(Outer, path, ['inner.beta_deg=5']) == Outer('a', Inner(5.0))
     assert read_parameters(Outer, None, ['name=x=y']) == Outer('x=y')
     assert read_parameters(Outer, None, ['name=0.05']) == Outer('0.05')
+
+
+def test_numbers_are_those_of_yaml_1_2(tmp_path):
+    path = tmp_path / 'params.yaml'
+    path.write_text('name: 10:45\ninner: {beta_deg: 1e-3}\n')
+    assert read_parameters(Outer, path) == Outer('10:45', Inner(1e-3))
+    assert read_parameters(Outer, None, ['name=10:45']) == Outer('10:45')
+    assert read_parameters(Outer, None, ['inner.beta_deg=5']) == Outer(inner=Inner(5.0))
+
+
+def test_an_option_wins_over_the_file_even_where_it_is_the_default(tmp_path):
+    path = tmp_path / 'params.yaml'
+    path.write_text('name: a\ninner: {beta_deg: 8.0}\n')
+    given = {'inner.beta_deg': Inner().beta_deg, 'name': None}
+    assert read_parameters(Outer, path, as_assignments(given, ['name=b'])) == Outer('b')
+    assert as_assignments({'name': None}, None) == []
 
 
 def test_an_empty_file_keeps_the_defaults(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -24,12 +25,17 @@ from drive_segment_ros.commands.options import (
 @command
 def label(
     dataset: Dataset,
-    classes: Annotated[int, typer.Option(help='Number of pseudo-classes.')] = 30,
+    classes: Annotated[
+        int | None, typer.Option(help='Number of pseudo-classes; default: 30.')
+    ] = None,
     features: Annotated[
-        str, typer.Option(help='auto, descriptor, or a transformers backbone, name or folder.')
-    ] = 'auto',
-    frames: Frames = '',
-    seed: Annotated[int, typer.Option(help='Of the clustering.')] = 0,
+        str | None,
+        typer.Option(
+            help='auto (default), descriptor, or a transformers backbone, name or folder.'
+        ),
+    ] = None,
+    frames: Frames = None,
+    seed: Annotated[int | None, typer.Option(help='Of the clustering; default: 0.')] = None,
     params: Params = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
@@ -41,7 +47,7 @@ def label(
     from offline_training.pseudo_classes import label as label_dataset
 
     given = {'classes': classes, 'features': features, 'frames': frames, 'seed': seed}
-    settings = as_assignments(given, LabelParameters(), assignments)
+    settings = as_assignments(given, assignments)
     report = label_dataset(dataset, read_parameters(LabelParameters, params, settings), bar)
     if as_json:
         print_json(report)
@@ -59,8 +65,10 @@ def train(
     output: Annotated[Path, typer.Option('--output', '-o', help='The run folder to write.')],
     epochs: Annotated[int | None, typer.Option(help='Passes over the frames.')] = None,
     size: Annotated[str | None, typer.Option(help='tiny, small or base.')] = None,
-    frames: Frames = '',
-    seed: Annotated[int, typer.Option(help='Of weights, order and augmentation.')] = 0,
+    frames: Frames = None,
+    seed: Annotated[
+        int | None, typer.Option(help='Of weights, order and augmentation; default: 0.')
+    ] = None,
     resume: Annotated[bool, typer.Option('--resume', help='Go on with the run.')] = False,
     params: Params = None,
     assignments: Assignments = None,
@@ -72,9 +80,11 @@ def train(
     from offline_training.train import train as train_networks
 
     given = {'training.epochs': epochs, 'size': size, 'frames': frames, 'training.seed': seed}
-    settings = as_assignments(given, TrainParameters(), assignments)
+    settings = as_assignments(given, assignments)
     parameters = read_parameters(TrainParameters, params, settings)
     report = train_networks(dataset, output, parameters, resume)
+    if os.environ.get('RANK', '0') != '0':
+        return  # One of torchrun's processes speaks for all.
     if as_json:
         print_json(report)
     else:
@@ -89,7 +99,7 @@ def baseline(
     dataset: Dataset,
     output: Annotated[Path, typer.Option('--output', '-o', help='Folder to write it to.')],
     classes: Annotated[int, typer.Option(help='Number of clusters.')] = 30,
-    frames: Frames = '',
+    frames: Frames = None,
     seed: Annotated[int, typer.Option(help='Of the clustering.')] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -98,7 +108,7 @@ def baseline(
     from offline_training.baseline import BaselineParameters, make_baseline
     from offline_training.progress import bar
 
-    values = {'classes': classes, 'frames': frames, 'seed': seed}
+    values = {'classes': classes, 'frames': frames or '', 'seed': seed}
     make_baseline(dataset, output, from_flat(BaselineParameters, values), bar('reading'))
     if as_json:
         print_json({'model': output, **values})
@@ -157,7 +167,7 @@ def ablate(
     drive: Annotated[
         str, typer.Option(help='The drive to score on, where the dataset holds several.')
     ] = '',
-    seeds: Annotated[int, typer.Option(help='How many: 0, 1, ...')] = 3,
+    seeds: Annotated[int | None, typer.Option(help='How many: 0, 1, ...; default: 3.')] = None,
     results_only: Annotated[
         bool, typer.Option('--results-only', help='Leave out the students that lack a part.')
     ] = False,
@@ -179,9 +189,9 @@ def ablate(
         'frames': frames,
         'score_frames': score_frames,
         'seeds': seeds,
-        'results_only': results_only,
+        'results_only': results_only or None,
     }
-    settings = as_assignments(given, AblationParameters(), assignments)
+    settings = as_assignments(given, assignments)
     parameters = read_parameters(AblationParameters, params, settings)
     results = run_experiment(dataset, output, ground_truth, parameters, bar, drive)
     if as_json:

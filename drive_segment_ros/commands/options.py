@@ -9,8 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from drive_segment_ros.parameters import to_flat
-
 AsJson = Annotated[bool, typer.Option('--json', help='Print one JSON object and nothing else.')]
 Bag = Annotated[Path, typer.Argument(help='Bag folder, .mcap or .db3 file.')]
 Params = Annotated[
@@ -25,7 +23,8 @@ Model = Annotated[
     Path, typer.Argument(help='A run folder, one of its stages, or an exported model.')
 ]
 Frames = Annotated[
-    str, typer.Option(help='Frames of each drive to learn from, FIRST:LAST; default: all.')
+    str | None,
+    typer.Option(help='Frames of each drive to learn from, FIRST:LAST; default: all.'),
 ]
 Layout = Annotated[
     str,
@@ -43,10 +42,7 @@ Assignments = Annotated[
 ]
 
 
-def as_assignments(
-    given: Mapping[str, Any], defaults: Any, assignments: list[str] | None
-) -> list[str]:
-    """Return options as assignments, those left at their default aside: a file may set them."""
-    known = to_flat(defaults)
-    options = {name: value for name, value in given.items() if value not in (None, known[name])}
+def as_assignments(given: Mapping[str, Any], assignments: list[str] | None) -> list[str]:
+    """Return options as assignments, those not given (None) aside: a file may set them."""
+    options = {name: value for name, value in given.items() if value is not None}
     return [f'{name}={json.dumps(value)}' for name, value in options.items()] + (assignments or [])

@@ -168,7 +168,7 @@ def simulate(
         if not (width.isdigit() and height.isdigit()):
             raise DriveSegmentError(f'--size {size} is not of the form 960x540')
         given |= {'camera.width': int(width), 'camera.height': int(height)}
-    settings = as_assignments(given, SimulatorParameters(), assignments)
+    settings = as_assignments(given, assignments)
     settings += [f'fault.{setting}' for setting in fault or []]
     parameters = read_parameters(SimulatorParameters, params, settings)
     with progress_bar() as update:

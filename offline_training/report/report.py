@@ -142,7 +142,7 @@ def _scores(scores: dict[str, Any]) -> str:
     per_class = table(
         ('class', *(f'{kind} IoU %' for kind in PROTOCOLS)),
         [
-            (name, *(Raw(bar(scores[kind]['per_class'][name])) for kind in PROTOCOLS))
+            (name, *(_iou(scores[kind]['per_class'].get(name)) for kind in PROTOCOLS))
             for name in classes
         ],
         'IoU by class',
@@ -152,6 +152,11 @@ def _scores(scores: dict[str, Any]) -> str:
         f'images, matching learned on {scores["matching_learned_on"]}.'
     )
     return f'<p>{text(setting)}</p>{overview}<h3>By class</h3>{per_class}'
+
+
+def _iou(value: float | None) -> Raw | str:
+    """Return an IoU as a bar; a class of which a protocol leaves no pixel has none."""
+    return '–' if value is None else Raw(bar(value))
 
 
 def _confusion(confusion: dict[str, Any]) -> str:

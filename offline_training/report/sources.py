@@ -122,9 +122,26 @@ def find_sources(
             f'{path} is neither a run ({RUN_FILE}) nor a demo ({DEMO_FILE}); give the folder that '
             '`drive-segment train` or `drive-segment demo` wrote'
         )
-    drives = [] if dataset is None else [DriveSource(LEARNED_FROM, dataset, bag, truth)]
+    drives = [] if dataset is None else _learned_from(dataset, bag, truth)
     own = path / SCORES_FOLDER
     return Sources(path.name, drives, path, scores=scores or (own if own.is_dir() else None))
+
+
+def _learned_from(dataset: Path, bag: Path | None, truth: Path | None) -> list[DriveSource]:
+    """Return a dataset's drives, each with what is its own: stamps may be the same in several."""
+    drives = Dataset(dataset).drives
+    if len(drives) < 2:
+        return [DriveSource(LEARNED_FROM, dataset, bag, truth)]
+    if truth is not None:
+        raise DatasetError(f'{dataset} holds {len(drives)} drives; labels are shown of one only')
+    return [
+        DriveSource(LEARNED_FROM, dataset, bag if _is_from(drive, bag) else None, name=drive.name)
+        for drive in drives
+    ]
+
+
+def _is_from(drive: Drive, bag: Path | None) -> bool:
+    return bag is not None and drive.info.get('source', {}).get('bag') == bag.name
 
 
 def _demo(path: Path) -> Sources:

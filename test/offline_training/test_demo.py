@@ -51,6 +51,7 @@ ALL = [
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(demo_module, 'SETTLE_S', 0.0)
+    (tmp_path / 'bag').mkdir()
     folder = tmp_path / 'program'
     folder.mkdir()
     path = folder / 'drive-segment'
@@ -159,6 +160,18 @@ def test_replaces_an_earlier_demo_and_nothing_else(program: Path, tmp_path: Path
     with pytest.raises(DatasetError, match='another with -o'):
         demo(precious, tmp_path / 'bag', [str(program)])
     assert (precious / 'thesis.tex').exists()
+
+
+def test_an_earlier_demo_outlives_a_bag_that_cannot_be_used(program: Path, tmp_path: Path) -> None:
+    output = tmp_path / 'out'
+    demo(output, tmp_path / 'bag', [str(program)])
+    (output / 'town_1').mkdir()
+
+    with pytest.raises(BagError, match='no such bag'):
+        demo(output, tmp_path / 'bga', [str(program)])
+    with pytest.raises(DatasetError, match='which is replaced'):
+        demo(output, output / 'town_1', [str(program)])
+    assert (output / 'town_1').exists()
 
 
 def test_result_line_says_what_came_of_it() -> None:

@@ -79,11 +79,12 @@ def test_label_leaves_names_galleries_and_statistics(painted_drive):
     )
 
 
-def test_label_learns_from_the_chosen_frames_only(painted_drive, tmp_path):
+@pytest.mark.parametrize('follow', [True, False])
+def test_label_learns_from_the_chosen_frames_only(painted_drive, tmp_path, follow):
     shutil.copytree(painted_drive.dataset, tmp_path / 'copy')
     for frame in Dataset(tmp_path / 'copy').drives[0].frames[3:]:
         cv2.imwrite(str(frame.image_path), 255 - frame.image())
-    chosen = LabelParameters(classes=4, features='descriptor', frames=':3', follow_tracks=False)
+    chosen = LabelParameters(classes=4, features='descriptor', frames=':3', follow_tracks=follow)
 
     label(painted_drive.dataset, chosen, quiet)
     label(tmp_path / 'copy', chosen, quiet)

@@ -73,6 +73,20 @@ def test_a_video_and_several_inputs(run, tmp_path):
     assert (tmp_path / 'out/label/one.png/one.png').exists()
 
 
+def test_inputs_of_one_name_do_not_overwrite_each_other(run, tmp_path):
+    folders = [tmp_path / name / 'image' for name in 'ab']
+    for folder in folders:
+        folder.mkdir(parents=True)
+        write_image(folder / '0.png')
+
+    segment(run, folders, tmp_path / 'out')
+
+    assert sorted(p.parent.name for p in (tmp_path / 'out/label').rglob('*.png')) == [
+        'image_0',
+        'image_1',
+    ]
+
+
 def test_a_bag(run, tmp_path, real_bag):
     skipped = []
     images = images_in(real_bag, skipped)

@@ -1,7 +1,11 @@
 """From pseudo-labels to a student, in miniature, and what is left of it to use and to look at."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -19,6 +23,7 @@ from offline_training.train import TrainParameters, train
 
 pytestmark = pytest.mark.usefixtures('small_network')
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 STAGES = ('teacher', 'student')
 
 
@@ -106,8 +111,82 @@ def test_another_runs_folder_is_not_overwritten(labelled, tmp_path):
 
     with pytest.raises(ModelError, match='not empty'):
         train(labelled.dataset, tmp_path / 'run', parameters())
+    before = {p: p.read_bytes() for p in (tmp_path / 'run').glob('*.*')}
     with pytest.raises(ModelError, match='other parameters'):
         train(labelled.dataset, tmp_path / 'run', parameters(), resume=True)
+    assert {p: p.read_bytes() for p in (tmp_path / 'run').glob('*.*')} == before
+
+
+def test_a_run_is_not_resumed_with_other_frames_or_labels(labelled, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr('offline_training.train.fit', Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(labelled.dataset, tmp_path / 'run', parameters(frames=':2'))
+    label(labelled.dataset, LabelParameters(5, 'descriptor', restarts=3), quiet)
+
+    with pytest.raises(ModelError, match='other parameters'):
+        train(labelled.dataset, tmp_path / 'run', parameters(), resume=True)
+    with pytest.raises(ModelError, match='other data'):
+        train(labelled.dataset, tmp_path / 'run', parameters(frames=':2'), resume=True)
+
+
+def test_names_outlive_a_resumed_run(labelled, tmp_path):
+    train(labelled.dataset, tmp_path / 'run', parameters(**{'training.epochs': 1}))
+    names = tmp_path / 'names.yaml'
+    names.write_text('0: car\n')
+    named = name_by_hand(tmp_path / 'run', names)
+
+    train(labelled.dataset, tmp_path / 'run', parameters(**{'training.epochs': 1}), resume=True)
+
+    assert load_classes(tmp_path / 'run/classes.yaml') == named
+
+
+def test_a_wrong_size_is_refused_before_anything_is_written(labelled, tmp_path):
+    with pytest.raises(ModelError, match='multiple of its patch'):
+        train(labelled.dataset, tmp_path / 'run', parameters(width=100))
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_dataset_whose_labelling_was_killed_is_not_learned_from(labelled, tmp_path, monkeypatch):
+    written = []
+
+    def killed(path, image):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr('offline_training.pseudo_classes.write_png', killed)
+        with pytest.raises(KeyboardInterrupt):
+            label(labelled.dataset, LabelParameters(5, 'descriptor', restarts=3), quiet)
+
+    with pytest.raises(ModelError, match=r'cannot read .*classes\.yaml'):
+        train(labelled.dataset, tmp_path / 'run', parameters())
+
+
+def test_the_command_trains_under_torchrun_and_speaks_once(labelled, tmp_path):
+    settings = ('--set', 'width=112', '--set', 'training.batch_size=3', '--epochs', '1')
+    done = subprocess.run(
+        [
+            *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
+            *('--local-addr', '127.0.0.1', '--nproc-per-node', '2'),
+            *('-m', 'drive_segment_ros.cli', 'train', str(labelled.dataset)),
+            *('-o', str(tmp_path / 'run'), *settings, '--json'),
+        ],
+        env={
+            **os.environ,
+            'PYTHONPATH': str(REPOSITORY),
+            'OMP_NUM_THREADS': '1',
+            'GLOO_SOCKET_IFNAME': 'lo',
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+
+    assert json.loads(done.stdout)['student'] == str(tmp_path / 'run/student')
+    assert json.loads((tmp_path / 'run/run.json').read_text())['processes'] == 2
 
 
 def test_a_dataset_without_pseudo_labels_says_what_to_run(painted_drive, tmp_path):
@@ -150,6 +229,8 @@ def test_names_by_hand_share_a_colour_and_unknown_numbers_are_refused(labelled, 
 
     assert [item.name for item in classes] == ['car', 'pseudo_class_01', 'car', 'pseudo_class_03']
     assert classes[0].color == classes[2].color
+    names.write_text('2: tree\n')
+    assert len({item.color for item in name_by_hand(Path(result['run']), names)}) == 4
     names.write_text('9: car\n')
     with pytest.raises(ModelError, match='it has no 9'):
         name_by_hand(Path(result['run']), names)

@@ -1,6 +1,10 @@
+import errno
+import os
+
 import numpy as np
 import pytest
 
+from drive_segment_ros.errors import DatasetError
 from offline_training.training_set import FrameTargets, RegionTargets, balanced_weight
 
 # A road of 900 pixels, a sign of 100, and a region nobody knows.
@@ -40,3 +44,15 @@ def test_targets_are_balanced_over_all_frames(tmp_path):
 
     assert targets[0].weight[0] == targets[1].weight[0]
     assert targets[1].weight[1] / targets[1].weight[0] == pytest.approx((15 / 3) ** 0.5)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'posix_fallocate', full)
+    one = RegionTargets(np.zeros((3, 3), np.int32), PROBABILITY[:1], WEIGHT[:1])
+
+    with pytest.raises(DatasetError, match='No space left'):
+        FrameTargets.create(tmp_path / 'targets', 1, iter([one]))
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def write_bag(
     stamp: Callable[[int], int] = lambda stamp_ns: stamp_ns,
     sweep_stamp: Callable[[int], int] = lambda stamp_ns: stamp_ns,
     extra_type: bool = False,
+    cut: tuple[str, int] = ('', 0),
 ) -> Path:
     """Write a drive of `count` images and sweeps at 10 Hz.
 
@@ -68,15 +70,21 @@ def write_bag(
         cloud: changes a sweep's points, a structured array.
         stamp, sweep_stamp: change the header stamps of images and sweeps.
         extra_type: add a topic of a type nobody knows.
+        cut: topic, and which of its messages has lost its second half.
     """
     types = STORE.types
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
 
         def topic(name: str, kind: str) -> Callable[[int, Any], None]:
             connection = writer.add_connection(name, kind, typestore=STORE)
-            return lambda at, message: writer.write(
-                connection, at, STORE.serialize_cdr(message, kind)
-            )
+            numbers = itertools.count()
+
+            def publish(at: int, message: Any) -> None:
+                data = STORE.serialize_cdr(message, kind)
+                whole = (name, next(numbers)) != cut
+                writer.write(connection, at, data if whole else data[: len(data) // 2])
+
+            return publish
 
         def header(stamp_ns: int, frame: str) -> Any:
             time = types['builtin_interfaces/msg/Time'](

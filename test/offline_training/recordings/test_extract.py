@@ -210,6 +210,22 @@ def test_some_bad_sweeps_cost_only_their_frames(make_bag, tmp_path):
     assert report.frames + sum(report.dropped.values()) == report.images
 
 
+@pytest.mark.parametrize('number', [0, 2])
+@pytest.mark.parametrize(
+    ('topic', 'reason'),
+    [('/camera/front/image_raw/compressed', 'bad_image'), ('/points', 'bad_cloud')],
+)
+def test_a_message_cut_in_half_costs_its_frame(make_bag, tmp_path, topic, reason, number):
+    report = run(make_bag(cut=(topic, number)), tmp_path / 'dataset')
+    assert report.frames == 3
+    assert report.dropped == {reason: 1}
+
+
+def test_a_topic_without_a_whole_message_is_named(make_bag, tmp_path):
+    with pytest.raises(BagError, match='no message of /points can be read'):
+        run(make_bag(count=1, cut=('/points', 0)), tmp_path / 'dataset')
+
+
 def test_full_disk_keeps_what_was_written(make_bag, tmp_path, monkeypatch):
     real_write, calls = os.write, 0
 

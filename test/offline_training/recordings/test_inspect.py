@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 
+import cv2
 import numpy as np
 import pytest
 from numpy.lib import recfunctions
@@ -97,6 +98,22 @@ def test_nan_cloud_is_said(make_bag):
         return points
 
     assert 'none of them finite' in problems(inspect(make_bag(cloud=nan)))
+
+
+@pytest.mark.parametrize('number', [0, 2])
+@pytest.mark.parametrize(
+    'topic', ['/camera/front/image_raw/compressed', '/camera/front/camera_info', '/points', '/tf']
+)
+def test_a_message_cut_in_half_spoils_no_report(make_bag, topic, number):
+    report = inspect(make_bag(cut=(topic, number)))
+    assert len(report.topics) == 5
+    told = re.search(f'{topic}: the first message: .* is damaged', problems(report))
+    assert bool(told) == (number == 0)
+
+
+def test_an_image_without_data_is_said(make_bag, monkeypatch):
+    monkeypatch.setattr(cv2, 'imencode', lambda *_: (True, np.zeros(0, np.uint8)))
+    assert 'first image cannot be decoded' in problems(inspect(make_bag()))
 
 
 def test_truncated_bag_is_reported_as_far_as_it_goes(make_bag):

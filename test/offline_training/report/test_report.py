@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,35 @@ def test_the_command_writes_beside_the_run_and_answers_in_json(
     )
     assert result.exit_code == 1
     assert 'none does not exist' in result.stderr
+
+
+def test_of_several_drives_only_the_bags_own_shows_its_points(demo_folder, run_folder, tmp_path):
+    dataset = demo_folder / 'dataset'
+    shutil.copytree(dataset / 'street', dataset / 'other')
+    for name in ('street', 'other'):
+        file = dataset / name / 'drive.json'
+        content = json.loads(file.read_text())
+        file.write_text(json.dumps({**content, 'source': {'bag': name}}))
+    bag = tmp_path / 'street'
+    bag.mkdir()
+
+    sources = find_sources(run_folder, dataset, bag)
+
+    assert {d.name: d.bag for d in sources.drives} == {'other': None, 'street': bag}
+    with pytest.raises(DatasetError, match='2 drives; labels are shown of one only'):
+        find_sources(run_folder, dataset, truth=tmp_path)
+
+
+def test_a_class_without_pixels_in_one_protocol_has_a_dash(demo_folder, tmp_path):
+    file = next(demo_folder.rglob('scores.json'))
+    scores = json.loads(file.read_text())
+    gone = next(iter(scores['strict']['per_class']))
+    del scores['ignore_unmatched']['per_class'][gone]
+    file.write_text(json.dumps(scores))
+
+    page, _ = report_of(demo_folder, tmp_path / 'report.html')
+
+    assert '–' in page.section('Scores')
 
 
 def test_frames_are_spread_over_the_drive() -> None:
