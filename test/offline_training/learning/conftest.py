@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 from drive_segment_ros.dataset.frame import Frame, encode_png
 from drive_segment_ros.dataset.writer import DriveWriter
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 THINGS = ('road', 'sky', 'car', 'tree')
 COLOURS = {
     'road': (90, 90, 90),
@@ -108,3 +112,27 @@ def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     from offline_training.networks.segmenter import SIZES
 
     monkeypatch.setitem(SIZES, 'tiny', {'embedding': 64, 'depth': 2, 'heads': 2})
+
+
+@pytest.fixture
+def in_two_processes() -> Callable[..., str]:
+    """Return a function that runs a script, or `-m module`, by torchrun; it returns its output."""
+
+    def run(*program: str) -> str:
+        torchrun = (sys.executable, '-m', 'torch.distributed.run', '--standalone')
+        done = subprocess.run(
+            [*torchrun, '--local-addr', '127.0.0.1', '--nproc-per-node', '2', *program],
+            env={
+                **os.environ,
+                'PYTHONPATH': str(REPOSITORY),
+                'OMP_NUM_THREADS': '1',
+                'GLOO_SOCKET_IFNAME': 'lo',  # Not by the host's name, which need not resolve.
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=300,
+        )
+        return done.stdout
+
+    return run

@@ -1,9 +1,6 @@
 """From pseudo-labels to a student, in miniature, and what is left of it to use and to look at."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -23,7 +20,6 @@ from offline_training.train import TrainParameters, train
 
 pytestmark = pytest.mark.usefixtures('small_network')
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 STAGES = ('teacher', 'student')
 
 
@@ -164,28 +160,14 @@ def test_a_dataset_whose_labelling_was_killed_is_not_learned_from(labelled, tmp_
         train(labelled.dataset, tmp_path / 'run', parameters())
 
 
-def test_the_command_trains_under_torchrun_and_speaks_once(labelled, tmp_path):
+def test_the_command_trains_under_torchrun_and_speaks_once(labelled, tmp_path, in_two_processes):
     settings = ('--set', 'width=112', '--set', 'training.batch_size=3', '--epochs', '1')
-    done = subprocess.run(
-        [
-            *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
-            *('--local-addr', '127.0.0.1', '--nproc-per-node', '2'),
-            *('-m', 'drive_segment_ros.cli', 'train', str(labelled.dataset)),
-            *('-o', str(tmp_path / 'run'), *settings, '--json'),
-        ],
-        env={
-            **os.environ,
-            'PYTHONPATH': str(REPOSITORY),
-            'OMP_NUM_THREADS': '1',
-            'GLOO_SOCKET_IFNAME': 'lo',
-        },
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=300,
-        check=True,
+    answer = in_two_processes(
+        *('-m', 'drive_segment_ros.cli', 'train', str(labelled.dataset)),
+        *('-o', str(tmp_path / 'run'), *settings, '--json'),
     )
 
-    assert json.loads(done.stdout)['student'] == str(tmp_path / 'run/student')
+    assert json.loads(answer)['student'] == str(tmp_path / 'run/student')
     assert json.loads((tmp_path / 'run/run.json').read_text())['processes'] == 2
 
 

@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,6 @@ from offline_training.training import (
 from offline_training.training_set import FrameTargets, pseudo_label_targets
 
 CONFIGURATION = NetworkConfiguration(2, 32, 48, embedding=32, depth=1, heads=2)
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def parameters(**changes) -> TrainingParameters:
@@ -192,29 +188,14 @@ dist.destroy_process_group()
 
 
 @pytest.mark.parametrize('rate', [0.0, 2e-3])
-def test_two_processes_match_one_with_the_doubled_batch(tmp_path, rate):
+def test_two_processes_match_one_with_the_doubled_batch(tmp_path, in_two_processes, rate):
     images, targets = two_halves(tmp_path, count=8)
     np.save(tmp_path / 'images.npy', images)
     (tmp_path / 'script.py').write_text(_SCRIPT)
     chosen = parameters(batch_size=4, matrix_learning_rate=rate)
     one = fit(network(), images, targets, chosen, tmp_path / 'one', {})
 
-    subprocess.run(
-        [
-            *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
-            *('--local-addr', '127.0.0.1', '--nproc-per-node', '2'),
-            *(str(tmp_path / 'script.py'), str(tmp_path)),
-            str(rate),
-        ],
-        env={
-            **os.environ,
-            'PYTHONPATH': str(REPOSITORY),
-            'OMP_NUM_THREADS': '1',
-            'GLOO_SOCKET_IFNAME': 'lo',  # Not by the host's name, which need not resolve.
-        },
-        check=True,
-        timeout=300,
-    )
+    in_two_processes(str(tmp_path / 'script.py'), str(tmp_path), str(rate))
 
     two, _ = load_model(tmp_path / 'two')
     for name, tensor in one.network.state_dict().items():
