@@ -38,7 +38,9 @@ class PaintParameters:
     """How sweeps are painted; as the recorder makes frames."""
 
     calibration_file: str = parameter(
-        '', 'extrinsics, as `drive-segment inspect --calibration` writes them; empty: /tf_static'
+        '',
+        'extrinsics, as `drive-segment inspect --calibration` writes them; they go before those '
+        'of /tf_static. Intrinsics always are those of camera_info',
     )
     inputs: InputParameters = dataclasses.field(default_factory=InputParameters)
     sync: SyncParameters = dataclasses.field(default_factory=SyncParameters)

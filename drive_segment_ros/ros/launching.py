@@ -35,7 +35,7 @@ def sensor_arguments(
         DeclareLaunchArgument(
             'calibration_file',
             default_value='',
-            description='Extrinsics, from `drive-segment inspect --calibration`; empty: tf.',
+            description='Extrinsics, from `drive-segment inspect --calibration`; before tf.',
         ),
         DeclareLaunchArgument(
             'namespace', default_value='', description="The vehicle's namespace, before `camera`."

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from drive_segment_ros.errors import DriveSegmentError, ParameterError
 from drive_segment_ros.perception.calibration import load_calibration
-from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.qos import FollowingSubscription, transient_local
@@ -28,7 +30,6 @@ class TransformListener:
 
     Attributes:
         motion_source: `tf`, `odometry` or `none`: what `auto` came to.
-        cameras: camera models of the calibration file.
         problem: what is wrong, one line; empty if nothing is.
     """
 
@@ -47,14 +48,15 @@ class TransformListener:
 
         Args:
             node: rclpy node.
-            tree: receives the extrinsics; those on the air replace those of the file.
+            tree: receives the extrinsics; those of the file replace those on the air.
             trajectory: receives the motion, or None if nobody asks for it.
             motion_source: one of `MOTION_SOURCES`; `auto` is /tf where tf2_msgs is installed,
                 else odometry. Never both: two sources that drift apart would make the vehicle
                 jump to and fro.
             odom_frame: parent frame of the transform in /tf that is the vehicle's motion.
             odometry_topic: nav_msgs/Odometry.
-            calibration_file: path of a YAML file, or empty.
+            calibration_file: path of a YAML file, or empty. Of its content the transforms are
+                taken; intrinsics come from camera_info.
 
         Raises:
             CalibrationError: if the calibration file cannot be used.
@@ -64,17 +66,18 @@ class TransformListener:
             raise ParameterError(
                 f'motion_source is {motion_source!r}; choose one of {", ".join(MOTION_SOURCES)}'
             )
-        self.cameras: dict[str, CameraModel] = {}
         self.problem = ''
         self._node = node
         self._tree = tree
         self._trajectory = trajectory
         self._odom_frame = odom_frame
         self._odometry_topic = odometry_topic
+        self._file_links: list[tuple[str, str, NDArray[np.float64]]] = []
         self._subscriptions: list[Any] = []
         self._following: list[FollowingSubscription] = []
         if calibration_file:
-            self._read(calibration_file)
+            self._file_links = load_calibration(calibration_file)[0].links
+            self._place_file_links()
         tf_message = _tf_message_type()
         if motion_source == 'tf' and tf_message is None:
             raise ParameterError(
@@ -119,9 +122,11 @@ class TransformListener:
         """Take a tf2_msgs/TFMessage: motion goes to the trajectory, the rest to the tree."""
         for transform in message.transforms:
             if transform.header.frame_id.lstrip('/') != self._odom_frame.lstrip('/'):
-                self._add(self._tree.set_message, transform)
+                self._add(self._place, transform)
             elif self._trajectory is not None and self.motion_source == 'tf':
                 self._add(self._trajectory.add_transform, transform, '/tf')
+        # A transform that turns a link of the file around has undone it.
+        self._place_file_links()
 
     def on_odometry(self, message: Any) -> None:
         """Take a nav_msgs/Odometry."""
@@ -138,9 +143,14 @@ class TransformListener:
         if timed_topic:
             self.problem = clock_hint(self._node, timed_topic, stamp_ns(message))
 
-    def _read(self, path: str | Path) -> None:
-        tree, self.cameras = load_calibration(path)
-        for parent, child, T_parent_child in tree.links:
+    def _place(self, transform: Any) -> None:
+        """Set a link of the tree, unless the file places the same frame, as `extract` does."""
+        frame = transform.child_frame_id.lstrip('/')
+        if all(child != frame for _, child, _ in self._file_links):
+            self._tree.set_message(transform)
+
+    def _place_file_links(self) -> None:
+        for parent, child, T_parent_child in self._file_links:
             self._tree.set(parent, child, T_parent_child)
 
     def _subscribe(self, kind: type, topic: str, callback: Any, qos: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,19 +112,36 @@ def test_without_tf2_msgs_auto_takes_odometry_and_tf_is_refused(node, monkeypatc
         TransformListener(node, TransformTree(), Trajectory(), motion_source='imu')
 
 
-def test_calibration_file_fills_the_tree(node, tmp_path):
+@pytest.fixture
+def calibration_file(tmp_path) -> Path:
+    """A file that places `lidar` 1.5 m before `base_link`."""
     written = TransformTree()
     T = np.eye(4)
     T[0, 3] = 1.5
     written.set('base_link', 'lidar', T)
-    path = tmp_path / 'calibration.yaml'
-    save_calibration(path, written, {})
+    save_calibration(tmp_path / 'calibration.yaml', written, {})
+    return tmp_path / 'calibration.yaml'
+
+
+@pytest.mark.parametrize(
+    'heard', [('base_link', 'lidar'), ('lidar', 'base_link'), ('mast', 'lidar')]
+)
+def test_what_the_file_places_is_not_moved_by_what_is_heard(node, calibration_file, heard):
     tree = TransformTree()
-    listener = TransformListener(node, tree, None, calibration_file=path)
-    np.testing.assert_array_equal(tree.lookup('base_link', 'lidar'), T)
-    assert (listener.motion_source, listener.cameras) == ('none', {})
+    listener = TransformListener(node, tree, None, calibration_file=calibration_file)
+    messages = [transform(*heard, 9.0), transform('lidar', 'camera', 0.5)]
+    listener.on_transforms(types.SimpleNamespace(transforms=messages))
+    assert tree.lookup('base_link', 'lidar')[0, 3] == 1.5
+    assert tree.lookup('base_link', 'camera')[0, 3] == 2.0
+
+
+def test_calibration_file_fills_the_tree(node, calibration_file):
+    tree = TransformTree()
+    listener = TransformListener(node, tree, None, calibration_file=calibration_file)
+    assert tree.lookup('base_link', 'lidar')[0, 3] == 1.5
+    assert listener.motion_source == 'none'
     with pytest.raises(CalibrationError):
-        TransformListener(node, tree, None, calibration_file=tmp_path / 'missing.yaml')
+        TransformListener(node, tree, None, calibration_file='missing.yaml')
 
 
 def test_bad_pose_is_a_problem_not_an_exception(node):
