@@ -10,6 +10,7 @@ from typing import Any
 
 from drive_segment_ros.errors import CalibrationError
 from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.motion import VehicleFrame
 from drive_segment_ros.perception.synchronisation import Matcher, Pair
 from drive_segment_ros.ros.bags import BagMessage, BagReader, header_stamp_ns, peek_stamp_ns
 from offline_training import recording
@@ -34,6 +35,7 @@ class Sensors:
         info: the camera_info topic.
         odometry: topics of nav_msgs/Odometry or tf messages with the vehicle's motion.
         odometry_frame: parent frame of the motion in tf messages.
+        base_frame: its child frame, see `VehicleFrame`.
     """
 
     camera: str
@@ -42,6 +44,7 @@ class Sensors:
     info: str
     odometry: tuple[str, ...]
     odometry_frame: str
+    base_frame: str = 'base_link'
 
     @property
     def topics(self) -> set[str]:
@@ -81,6 +84,7 @@ class JobStream:
         self._info = first_info
         self.done: Collection[int] = ()
         self._poses: deque[Pose] = deque()
+        self._vehicle = VehicleFrame(sensors.base_frame, self._poses.clear)
         self._waiting: deque[tuple[Pair, int]] = deque()
 
     def __iter__(self) -> Iterator[FrameJob]:
@@ -137,7 +141,8 @@ class JobStream:
             self._poses.append(_pose(decoded, pose.position, pose.orientation))
         else:
             for item in decoded.transforms:
-                if item.header.frame_id.lstrip('/') == self._sensors.odometry_frame:
+                parent = item.header.frame_id.lstrip('/')
+                if parent == self._sensors.odometry_frame and self._vehicle.is_moved_by(item):
                     moved = item.transform
                     self._poses.append(_pose(item, moved.translation, moved.rotation))
         while self._poses and self._poses[0][0] < self._poses[-1][0] - _MEMORY_NS:

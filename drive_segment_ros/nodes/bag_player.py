@@ -18,6 +18,7 @@ from typing import Any
 
 from drive_segment_ros.errors import BagError
 from drive_segment_ros.parameters import parameter
+from drive_segment_ros.perception.motion import VehicleFrame
 from drive_segment_ros.ros.bags import BagReader
 
 _log = logging.getLogger(__name__)
@@ -195,10 +196,12 @@ class _BagPlayer:
             return
         publisher = self._create_publisher(odometry_type, topic, ())
         publish = self._counted(publisher.publish, topic)
+        vehicle = VehicleFrame('base_link')
 
         def publish_odometry(raw: bytes) -> None:
             for transform in self._reader.deserialize(raw, _TF_TYPE).transforms:
-                if transform.header.frame_id.lstrip('/') == frame:
+                of_odometry = transform.header.frame_id.lstrip('/') == frame
+                if of_odometry and vehicle.is_moved_by(transform):
                     publish(_odometry_message(odometry_type, transform))
 
         self._publish['/tf'] = publish_odometry

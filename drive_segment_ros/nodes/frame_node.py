@@ -54,12 +54,14 @@ class InputParameters:
     )
     motion_source: str = parameter(
         'auto',
-        'where the motion of the vehicle is taken from; auto is /tf where tf2_msgs is installed, '
-        'else odometry',
+        'where the motion of the vehicle is taken from; auto is odometry where that is '
+        'published, else /tf, which takes tf2_msgs to be read',
         choices=MOTION_SOURCES,
     )
     odometry_frame: str = parameter(
-        'odom', 'parent frame of the transform in /tf that is the motion of the vehicle'
+        'odom',
+        'parent frame of the transform in /tf that is the motion of the vehicle; of several '
+        'children the base frame is the vehicle, else the first seen',
     )
 
 
@@ -138,6 +140,7 @@ class FrameNode(ManagedNode):
                 self._trajectory,
                 motion_source=parameters.inputs.motion_source,
                 odom_frame=parameters.inputs.odometry_frame,
+                base_frame=parameters.frame.base_frame,
                 calibration_file=parameters.calibration_file,
             )
         )

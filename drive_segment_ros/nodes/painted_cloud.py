@@ -161,6 +161,7 @@ class PaintedCloud:
             trajectory,
             motion_source=parameters.inputs.motion_source,
             odom_frame=parameters.inputs.odometry_frame,
+            base_frame=parameters.frame.base_frame,
             calibration_file=parameters.calibration_file,
         )
         pipeline = FramePipeline(

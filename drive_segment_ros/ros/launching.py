@@ -25,7 +25,9 @@ def sensor_arguments(
             'lidar', default_value='points', description="The LiDAR's PointCloud2 topic."
         ),
         DeclareLaunchArgument(
-            'odometry', default_value='/odom', description='The nav_msgs/Odometry topic.'
+            'odometry',
+            default_value='/odom',
+            description='The nav_msgs/Odometry topic; goes before /tf.',
         ),
         DeclareLaunchArgument(
             'params_file',

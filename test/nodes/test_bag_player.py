@@ -63,7 +63,7 @@ def cloud(stamp_ns: int):
 
 @pytest.fixture
 def bag(tmp_path) -> Path:
-    """A drive of 0.5 s: clouds at 10 Hz, /tf with a wheel in between, /tf_static."""
+    """A drive of 0.5 s: clouds at 10 Hz, /tf with a trailer and a wheel, /tf_static."""
     path = tmp_path / 'bag'
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
 
@@ -81,6 +81,7 @@ def bag(tmp_path) -> Path:
             stamp = START_NS + i * 100_000_000
             moving = [
                 transform(stamp, 'odom', 'base_link', POSITION),
+                transform(stamp, 'odom', 'trailer', (-9.0, 0.0, 0.0)),
                 transform(stamp, 'base_link', 'wheel', (0.0, 1.0, 2.0)),
             ]
             tf(stamp, T[tf_type](moving))

@@ -94,6 +94,58 @@ def test_tf_is_split_into_motion_and_extrinsics(node, monkeypatch):
     assert 'odom' not in tree.frames
 
 
+def test_a_trailer_does_not_move_the_vehicle(node, monkeypatch):
+    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    trajectory, now = Trajectory(), int(time.time())
+    listener = TransformListener(node, TransformTree(), trajectory)
+    for second, child, x in (
+        (0, 'trailer', 80.0),
+        (1, 'base_link', 3.0),
+        (2, 'trailer', 82.0),
+        (3, 'base_link', 5.0),
+    ):
+        message = transform('odom', child, x, now + second)
+        listener.on_transforms(types.SimpleNamespace(transforms=[message]))
+    assert len(trajectory) == 2
+    assert trajectory.pose((now + 2) * S)[0, 3] == 4.0
+
+
+def test_auto_takes_odometry_as_soon_as_there_is_one(node, monkeypatch):
+    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    trajectory, now = Trajectory(), int(time.time())
+    listener = TransformListener(node, TransformTree(), trajectory)
+    assert not listener.expects_motion()
+    publisher = node.create_publisher(Odometry, 'odom', 10)
+    deadline = time.monotonic() + 10
+    while not listener.expects_motion() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert listener.expects_motion()
+
+    def hear(x: float, second: int) -> None:
+        message = transform('odom', 'base_link', x, now + second)
+        listener.on_transforms(types.SimpleNamespace(transforms=[message]))
+
+    hear(3.0, 0)
+    assert (listener.motion_source, len(trajectory)) == ('tf', 1)
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    while listener.motion_source == 'tf' and time.monotonic() < deadline:
+        publisher.publish(odometry(1.0, now))
+        executor.spin_once(timeout_sec=0.1)
+    hear(3.0, 1)
+    assert (listener.motion_source, len(trajectory)) == ('odometry', 1)
+    assert trajectory.pose(now * S)[0, 3] == 1.0
+    executor.shutdown()
+
+
+@pytest.mark.parametrize('source', ['tf', 'none'])
+def test_what_is_not_auto_does_not_hear_odometry(node, monkeypatch, source):
+    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    TransformListener(node, TransformTree(), Trajectory(), motion_source=source)
+    TransformListener(node, TransformTree(), None)
+    assert node.count_subscribers('odom') == 0
+
+
 def test_motion_has_one_source(node, monkeypatch):
     monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
     trajectory = Trajectory()

@@ -51,6 +51,7 @@ def write_bag(
     calibrated: bool = True,
     transforms: bool = True,
     odometry: bool = True,
+    trailer: bool = False,
     cloud: Callable[[np.ndarray], np.ndarray] = lambda points: points,
     stamp: Callable[[int], int] = lambda stamp_ns: stamp_ns,
     sweep_stamp: Callable[[int], int] = lambda stamp_ns: stamp_ns,
@@ -65,6 +66,7 @@ def write_bag(
         compressed: JPEG rather than raw images.
         info, calibrated: whether there is camera_info, and whether it holds numbers.
         transforms, odometry: whether there is /tf_static and /tf.
+        trailer: whether /tf has another child of odom.
         cloud: changes a sweep's points, a structured array.
         stamp, sweep_stamp: change the header stamps of images and sweeps.
         extra_type: add a topic of a type nobody knows.
@@ -128,20 +130,12 @@ def write_bag(
             if poses is not None:
                 for pose_at in (at - PERIOD, at, sweep_at):
                     ahead = (pose_at - START) / SECOND
-                    poses(
-                        max(at, pose_at),
-                        types[TF](
-                            transforms=[
-                                transform(
-                                    pose_at,
-                                    'odom',
-                                    'base_link',
-                                    (ahead, 0.0, 0.0),
-                                    (0.0, 0.0, 0.0, 1.0),
-                                )
-                            ]
-                        ),
-                    )
+                    moved = [
+                        transform(pose_at, 'odom', child, (x, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+                        for child, x in (('base_link', ahead), ('trailer', ahead - 9.0))
+                        if trailer or child == 'base_link'
+                    ]
+                    poses(max(at, pose_at), types[TF](transforms=moved))
             sweeps(sweep_at, _cloud(header(sweep_stamp(sweep_at), 'lidar'), points))
     return path
 

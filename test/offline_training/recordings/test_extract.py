@@ -118,6 +118,13 @@ def test_odometry_moves_points_and_its_absence_is_told(make_bag, tmp_path):
     assert {frame.record['motion'] for frame in unmoved.frames} == {'none'}
 
 
+def test_a_trailer_does_not_move_the_vehicle(make_bag, tmp_path):
+    run(make_bag(), tmp_path / 'alone')
+    (tmp_path / 'drive').rename(tmp_path / 'bag_alone')
+    run(make_bag(trailer=True), tmp_path / 'towing')
+    assert files(tmp_path / 'towing') == files(tmp_path / 'alone')
+
+
 def test_a_calibration_file_stands_in_for_the_bag(make_bag, tmp_path):
     inspect(make_bag('calibrated'), tmp_path / 'calibration.yaml')
     bare = make_bag('bare', transforms=False, info=False)
