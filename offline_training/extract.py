@@ -270,7 +270,8 @@ class _Extraction:
         for message in self._reader.messages([self._sensors.lidar]):
             if offset.value_s is not None:
                 break
-            offset.look(info, self._reader.deserialize(message.raw, recording.POINT_CLOUD))
+            sweep = self._reader.deserialize(message.raw, recording.POINT_CLOUD)
+            offset.look(info, sweep, self._model.frame_id)
         return offset.value_s or 0.0
 
     def _drive_info(self) -> dict[str, Any]:

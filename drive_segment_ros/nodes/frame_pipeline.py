@@ -150,6 +150,7 @@ class FramePipeline:
         self._trajectory = trajectory
         trajectory.on_pose = self.notify
         self._offset = offset
+        self._image_frame: str | None = None
         self._held: deque[tuple[Callable[..., list[Pair]], _Received]] = deque()
         self._sweeps_to_look_at: deque[Any] = deque(maxlen=_HELD)
         if offset.value_s is not None:
@@ -184,6 +185,7 @@ class FramePipeline:
     def add_image(self, message: Any) -> None:
         """Take an image, raw or compressed."""
         self.statistics.received('image')
+        self._image_frame = message.header.frame_id
         self.clock_steps.look('image', stamp_ns(message))
         self._take(self.matcher.add_image, _Received(message))
 
@@ -236,15 +238,21 @@ class FramePipeline:
             for held_add, held in self._held:
                 self._submit(held_add(stamp_ns(held.message), held))
             self._held.clear()
+            self._sweeps_to_look_at.clear()
         elif len(self._held) > _HELD:
             lost_add, _ = self._held.popleft()
             if lost_add == self.matcher.add_image:
                 self.statistics.dropped('bad_calibration')
 
     def _find_offset(self) -> None:
+        if self._image_frame is None:
+            # Images say which frame is the camera's.
+            return
         while self._sweeps_to_look_at and self._offset.value_s is None:
             try:
-                self._offset.look(self._camera_info(), self._sweeps_to_look_at[0])
+                self._offset.look(
+                    self._camera_info(), self._sweeps_to_look_at[0], self._image_frame
+                )
             except CalibrationError as err:
                 self._on_error('bad_calibration', str(err))
                 return

@@ -49,6 +49,7 @@ def write_bag(
     compressed: bool = True,
     info: bool = True,
     calibrated: bool = True,
+    info_frame: bool = True,
     transforms: bool = True,
     odometry: bool = True,
     trailer: bool = False,
@@ -64,7 +65,8 @@ def write_bag(
         count: number of images and sweeps.
         cameras: namespaces.
         compressed: JPEG rather than raw images.
-        info, calibrated: whether there is camera_info, and whether it holds numbers.
+        info, calibrated, info_frame: whether there is camera_info, and whether it holds numbers
+            and the camera's frame.
         transforms, odometry: whether there is /tf_static and /tf.
         trailer: whether /tf has another child of odom.
         cloud: changes a sweep's points, a structured array.
@@ -125,7 +127,8 @@ def write_bag(
             for camera, publish in enumerate(images):
                 publish(at, _image(header(stamp(at), f'optical{camera}'), k, compressed))
             for camera, publish in enumerate(infos):
-                publish(at, _camera_info(header(stamp(at), f'optical{camera}'), calibrated))
+                frame = f'optical{camera}' if info_frame else ''
+                publish(at, _camera_info(header(stamp(at), frame), calibrated))
             sweep_at = at + SWEEP_AFTER_IMAGE
             if poses is not None:
                 for pose_at in (at - PERIOD, at, sweep_at):

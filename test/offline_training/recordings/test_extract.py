@@ -118,6 +118,10 @@ def test_odometry_moves_points_and_its_absence_is_told(make_bag, tmp_path):
     assert {frame.record['motion'] for frame in unmoved.frames} == {'none'}
 
 
+def test_the_frame_of_the_images_goes_before_that_of_camera_info(make_bag, tmp_path):
+    assert run(make_bag(info_frame=False), tmp_path / 'dataset').frames == 4
+
+
 def test_a_trailer_does_not_move_the_vehicle(make_bag, tmp_path):
     run(make_bag(), tmp_path / 'alone')
     (tmp_path / 'drive').rename(tmp_path / 'bag_alone')
