@@ -1,7 +1,8 @@
 """A bag on the air: every message as it was recorded, at the bag's own pace.
 
 Messages go out as the serialised bytes they were stored as, so a 2 MB cloud costs 1 ms. Where
-tf2_msgs is not installed, the odometry in /tf goes out as nav_msgs/Odometry, the same doubles.
+tf2_msgs is not installed, the odometry in /tf goes out as nav_msgs/Odometry, the same doubles,
+unless the bag has odometry of its own there.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class PlayParameters:
         5.0, 'longest wait until every topic has a subscriber', unit='s', minimum=0.0
     )
     odometry_topic: str = parameter(
-        '/odom', 'where the odometry in /tf goes out as nav_msgs/Odometry if tf2_msgs is missing'
+        '/odom',
+        'where the odometry in /tf goes out as nav_msgs/Odometry if tf2_msgs is missing, unless '
+        'the bag has that topic itself',
     )
     odometry_frame: str = parameter('odom', 'parent frame that marks a transform as odometry')
 
@@ -113,7 +116,8 @@ class _BagPlayer:
         self._sent: Counter[str] = Counter()
         self._skipped: dict[str, str] = {}
         self._publish: dict[str, Publish] = {}
-        for topic in self._chosen_topics():
+        self._chosen = self._chosen_topics()
+        for topic in self._chosen:
             self._advertise(topic)
         if not self._publish:
             reasons = '; '.join(f'{topic}: {why}' for topic, why in self._skipped.items())
@@ -191,6 +195,9 @@ class _BagPlayer:
     def _advertise_odometry(self) -> None:
         topic, frame = self._parameters.odometry_topic, self._parameters.odometry_frame
         odometry_type = _import_message(_ODOMETRY_TYPE)
+        if topic in self._chosen:
+            self._skip('/tf', f'tf2_msgs is not installed, and {topic} is in the bag itself')
+            return
         if odometry_type is None:
             self._skip('/tf', 'neither tf2_msgs nor nav_msgs is installed')
             return

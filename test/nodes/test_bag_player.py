@@ -211,6 +211,22 @@ def test_plays_at_the_asked_rate_and_names_what_nobody_wants(bag):
 
 
 @needs_missing_tf2
+def test_odometry_of_the_bag_itself_is_not_mixed_with_that_in_tf(bag, tmp_path):
+    odometry = 'nav_msgs/msg/Odometry'
+    path = tmp_path / 'both'
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection('/odom', odometry, typestore=TYPES)
+        writer.write(connection, START_NS, bytes(1000))
+        connection = writer.add_connection('/tf', 'tf2_msgs/msg/TFMessage', typestore=TYPES)
+        writer.write(connection, START_NS, bytes(8))
+    report = play(path, PlayParameters(wait_for_subscribers=0.0))
+    assert report.sent == {'/odom': 1}
+    assert '/odom is in the bag itself' in report.skipped['/tf']
+    report = play(bag, PlayParameters(topics=['/tf'], rate=10.0, wait_for_subscribers=0.0))
+    assert report.sent == {'/odom': 5}
+
+
+@needs_missing_tf2
 def test_static_transforms_are_skipped_with_the_way_out(bag):
     with pytest.raises(BagError, match=r'/tf_static: tf2_msgs is not installed; .*calibration'):
         play(bag, PlayParameters(topics=['/tf_static']))
