@@ -209,8 +209,7 @@ class FrameNode(ManagedNode):
         problems = {
             f'lost: {lost}' if lost else '': WARN,
             f'{unmoved} frames without odometry' if unmoved else '': WARN,
-            # A copy: the pipeline's thread adds to them meanwhile.
-            **{f'{source}: {text}': ERROR for source, text in dict(self.last_error).items()},
+            **{f'{source}: {text}': ERROR for source, text in self.recent_errors().items()},
         }
         return summarise(
             problems,
