@@ -132,6 +132,7 @@ class FrameNode(ManagedNode):
             on_frame=self._on_frame,
             on_error=self.note_error,
             expects_motion=self._expects_motion,
+            rectified=parameters.frame.rectified,
         )
         self._listener = self.own(
             TransformListener(

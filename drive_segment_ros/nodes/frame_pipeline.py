@@ -127,6 +127,7 @@ class FramePipeline:
         on_frame: Callable[[Any], bool],
         on_error: Callable[[str, str], None],
         expects_motion: Callable[[], bool],
+        rectified: bool = False,
     ) -> None:
         """Start the thread.
 
@@ -140,6 +141,7 @@ class FramePipeline:
                 returns whether that is a frame, or not wanted.
             on_error: told a source and a text where a pair is lost to an error.
             expects_motion: whether somebody publishes odometry, so that waiting makes sense.
+            rectified: whether the images are, which says what camera_info must hold.
         """
         self.camera_info: Any = None
         self.matcher = matcher
@@ -159,6 +161,7 @@ class FramePipeline:
         self._on_frame = on_frame
         self._on_error = on_error
         self._expects_motion = expects_motion
+        self._rectified = rectified
         self._news = threading.Condition()
         self._news_count = 0
         self._closing = False
@@ -205,7 +208,7 @@ class FramePipeline:
             CalibrationError: if it makes none; drivers send zeros before they are calibrated.
         """
         self.statistics.received('camera_info')
-        CameraModel.from_camera_info(message, rectified=False)
+        CameraModel.from_camera_info(message, rectified=self._rectified)
         self.camera_info = message
         self.notify()
 

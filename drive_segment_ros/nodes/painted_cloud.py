@@ -153,9 +153,17 @@ class PaintedCloud:
         )
 
     def _open(self) -> None:
+        try:
+            self._start()
+        except Exception:
+            # It is tried again soon: what was made by then must not stay.
+            self.close()
+            raise
+
+    def _start(self) -> None:
         parameters = self._parameters
         tree, trajectory = TransformTree(), LiveTrajectory()
-        listener = TransformListener(
+        listener = self._listener = TransformListener(
             self._node,
             tree,
             trajectory,
@@ -173,7 +181,9 @@ class PaintedCloud:
             on_frame=self._publish,
             on_error=lambda reason, text: self._node.note_error(_SOURCE, text),
             expects_motion=listener.expects_motion,
+            rectified=parameters.frame.rectified,
         )
+        self._pipeline = pipeline
         if self._camera_info is not None:
             pipeline.add_camera_info(self._camera_info)
 
@@ -181,7 +191,6 @@ class PaintedCloud:
             with self._lock:
                 pipeline.add_sweep(message)
 
-        self._listener = listener
         self._sweeps = FollowingSubscription(
             self._node,
             PointCloud2,
@@ -190,7 +199,6 @@ class PaintedCloud:
             parameters.inputs.reliability,
             parameters.inputs.depth,
         )
-        self._pipeline = pipeline
 
     def _publish(self, painted: PaintedSweep) -> bool:
         self._publisher.publish(painted.message(self._outputs.table))

@@ -85,7 +85,7 @@ class Offset:
 
 
 class Rig:
-    def __init__(self, expects_motion=True, offset=None, **parameters) -> None:
+    def __init__(self, expects_motion=True, offset=None, rectified=False, **parameters) -> None:
         self.frames: list[SimpleNamespace] = []
         self.unwanted: set[int] = set()
         self.errors: list[tuple[str, str]] = []
@@ -100,6 +100,7 @@ class Rig:
             on_frame=self.take,
             on_error=lambda *error: self.errors.append(error),
             expects_motion=lambda: expects_motion,
+            rectified=rectified,
         )
         self.pipeline.camera_info = object()
 
@@ -245,6 +246,30 @@ def test_sweeps_are_let_go_when_the_offset_is_known(rig):
     rig.pipeline.add_image(message(START_NS, 'front'))
     rig.pipeline.matcher.flush()
     assert last() is None
+
+
+@pytest.mark.parametrize('rig', [{'rectified': True}, {}], indirect=True)
+def test_camera_info_of_rectified_images_needs_no_camera_matrix(rig, request):
+    projection = [100.0, 0.0, 80.0, 0.0, 0.0, 100.0, 60.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    info = Message(
+        header=message(START_NS).header,
+        k=[0.0] * 9,
+        r=[0.0] * 9,
+        p=projection,
+        d=[],
+        width=160,
+        height=120,
+        distortion_model='',
+        binning_x=0,
+        binning_y=0,
+        roi=SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0),
+    )
+    if request.node.callspec.params['rig']:
+        rig.pipeline.add_camera_info(info)
+        assert rig.pipeline.camera_info is info
+    else:
+        with pytest.raises(CalibrationError, match='K is all zero'):
+            rig.pipeline.add_camera_info(info)
 
 
 def test_zero_stamps_are_counted(rig):
