@@ -17,6 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2  # noqa: E402
 
 from drive_segment_ros.nodes import lifecycle  # noqa: E402
 from drive_segment_ros.nodes.proposals_node import ProposalsNode  # noqa: E402
+from drive_segment_ros.ros import built_frame  # noqa: E402
 from drive_segment_ros.ros.diagnostics import ERROR, OK  # noqa: E402
 
 START_NS = 1_700_000_000_000_000_000
@@ -42,6 +43,16 @@ def test_publishes_a_coloured_cloud_and_an_overlay_with_the_stamps_of_their_sour
     assert overlays[0].encoding == 'bgr8'
     decoded = cv2.imdecode(np.frombuffer(pictures[0].data, np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape[:2] == (overlays[0].height, overlays[0].width)
+
+
+def test_while_nobody_looks_nothing_is_segmented(rig, monkeypatch):
+    segmented = []
+    monkeypatch.setattr(built_frame, 'find_proposals', lambda *_: segmented.append(True))
+    rig.node.frame_sinks.clear()
+    rig.drive(0, 4)
+    assert rig.wait(lambda: rig.node.summary()['frames'] == 4), rig.diagnosis
+    assert rig.node.summary()['frames_with_motion'] == 4
+    assert not segmented
 
 
 def test_every_image_becomes_a_frame_with_motion(rig):
