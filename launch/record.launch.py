@@ -6,14 +6,12 @@ ros2 launch drive_segment_ros record.launch.py dataset:=/data/drives camera:=/ca
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
-from launch.substitutions import LaunchConfiguration
 
-from drive_segment_ros.ros.launching import sensor_arguments, sensor_node
+from drive_segment_ros.ros.launching import parameter_flag, sensor_arguments, sensor_node
 
 
 def generate_launch_description():
     """Return the node, its autostart, and a bag player where a bag is given."""
-    recorder = {name: LaunchConfiguration(name) for name in ('dataset', 'model', 'start')}
     return LaunchDescription(
         [
             DeclareLaunchArgument(
@@ -21,15 +19,12 @@ def generate_launch_description():
                 description='Folder the drives are written to; the folder above it must exist.',
             ),
             DeclareLaunchArgument(
-                'model', default_value='', description='Exported model to ask as well; or none.'
+                'model',
+                default_value='',
+                description='Exported model to ask as well. Empty: as in params_file.',
             ),
-            DeclareLaunchArgument(
-                'start',
-                default_value='true',
-                choices=['true', 'false'],
-                description='Record at once, else when the service `start` is called.',
-            ),
+            parameter_flag('start', 'Record at once, else when the service `start` is called.'),
             *sensor_arguments('recorder.yaml'),
-            *sensor_node('pseudo_label_recorder_node', recorder),
+            *sensor_node('pseudo_label_recorder_node', ('dataset', 'model', 'start')),
         ]
     )

@@ -18,6 +18,7 @@ from drive_segment_ros.ros.launching import (
     camera_node,
     config_file,
     flag,
+    given,
     sensor_arguments,
     surroundings,
 )
@@ -43,18 +44,8 @@ def generate_launch_description():
             *surroundings(),
             OpaqueFunction(function=segmentation_nodes),
             OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration('rviz'))),
-            Node(
-                package='foxglove_bridge',
-                executable='foxglove_bridge',
-                parameters=[
-                    {
-                        # By itself it listens to the whole network.
-                        'address': '127.0.0.1',
-                        'use_sim_time': LaunchConfiguration('use_sim_time'),
-                    }
-                ],
-                condition=IfCondition(LaunchConfiguration('foxglove')),
-                output='screen',
+            OpaqueFunction(
+                function=foxglove, condition=IfCondition(LaunchConfiguration('foxglove'))
             ),
             bag_player(),
         ]
@@ -69,11 +60,10 @@ def cameras(context):
 
 def segmentation_nodes(context):
     """Return a node for each camera, and what starts them."""
-    parameters = {'model': LaunchConfiguration('model')}
     return [
         action
         for camera in cameras(context)
-        for action in camera_node('segmentation_node', camera, parameters)
+        for action in camera_node(context, 'segmentation_node', camera, ('model',))
     ]
 
 
@@ -90,7 +80,25 @@ def rviz(context):
             package='rviz2',
             executable='rviz2',
             arguments=['-d', file.name],
-            parameters=[{'use_sim_time': LaunchConfiguration('use_sim_time')}],
+            parameters=viewer_parameters(context),
             output='screen',
         )
     ]
+
+
+def foxglove(context):
+    """Return foxglove_bridge, which by itself would listen to the whole network."""
+    return [
+        Node(
+            package='foxglove_bridge',
+            executable='foxglove_bridge',
+            parameters=[{'address': '127.0.0.1'}, *viewer_parameters(context)],
+            output='screen',
+        )
+    ]
+
+
+def viewer_parameters(context):
+    """Return what a program that shows the nodes' messages shares with them."""
+    clock = given(context.launch_configurations, ('use_sim_time',))
+    return [clock] if clock else []

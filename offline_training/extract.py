@@ -181,8 +181,10 @@ class _Extraction:
             camera_type=camera.type,
             lidar=lidar.name,
             info=recording.camera_info_topic(reader, camera.name) or '',
+            rectified=params.rectified,
             odometry=tuple(recording.odometry_topics(reader)),
             odometry_frame=params.odometry_frame,
+            base_frame=params.base_frame,
         )
         frame_id = recording.first_whole(reader, camera).header.frame_id
         self._first_info = self._find_info(cameras, frame_id)
@@ -259,7 +261,7 @@ class _Extraction:
                 f'{self._reader.path} has no camera_info beside {self._sensors.camera}; record '
                 'it or give --calibration'
             )
-        return first_camera_info(self._reader, self._sensors.info)
+        return first_camera_info(self._reader, self._sensors.info, self._params.rectified)
 
     def _camera_offset_s(self) -> float:
         """Return what to add to image stamps, found as the live nodes find it."""
@@ -270,7 +272,8 @@ class _Extraction:
             if offset.value_s is not None:
                 break
             with contextlib.suppress(BagError):  # a damaged sweep; the next will do
-                offset.look(info, self._reader.deserialize(message.raw, recording.POINT_CLOUD))
+                sweep = self._reader.deserialize(message.raw, recording.POINT_CLOUD)
+                offset.look(info, sweep, self._model.frame_id)
         return offset.value_s or 0.0
 
     def _drive_info(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from drive_segment_ros.errors import BagError, CalibrationError
 from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.motion import VehicleFrame
 from drive_segment_ros.perception.synchronisation import Matcher, Pair
 from drive_segment_ros.ros.bags import BagMessage, BagReader, header_stamp_ns, peek_stamp_ns
 from offline_training import recording
@@ -32,16 +33,20 @@ class Sensors:
         camera, lidar: image and point cloud topics.
         camera_type: of the image messages.
         info: the camera_info topic.
+        rectified: whether images are rectified: then P of camera_info counts, else K.
         odometry: topics of nav_msgs/Odometry or tf messages with the vehicle's motion.
         odometry_frame: parent frame of the motion in tf messages.
+        base_frame: its child frame, see `VehicleFrame`.
     """
 
     camera: str
     camera_type: str
     lidar: str
     info: str
+    rectified: bool
     odometry: tuple[str, ...]
     odometry_frame: str
+    base_frame: str
 
     @property
     def topics(self) -> set[str]:
@@ -81,6 +86,7 @@ class JobStream:
         self._info = first_info
         self.done: Collection[int] = ()
         self._poses: deque[Pose] = deque()
+        self._vehicle = VehicleFrame(sensors.base_frame, self._poses.clear)
         self._waiting: deque[tuple[Pair, int]] = deque()
 
     def __iter__(self) -> Iterator[FrameJob]:
@@ -98,7 +104,7 @@ class JobStream:
         if message.topic == self._sensors.lidar:
             return self.matcher.add_sweep(peek_stamp_ns(message.raw), message.raw)
         if message.topic == self._sensors.info:
-            if is_calibrated(self._reader, message.raw):
+            if is_calibrated(self._reader, message.raw, self._sensors.rectified):
                 self._info = message.raw
         else:
             self._add_poses(message)
@@ -140,22 +146,24 @@ class JobStream:
             self._poses.append(_pose(decoded, pose.position, pose.orientation))
         else:
             for item in decoded.transforms:
-                if item.header.frame_id.lstrip('/') == self._sensors.odometry_frame:
+                parent = item.header.frame_id.lstrip('/')
+                if parent == self._sensors.odometry_frame and self._vehicle.is_moved_by(item):
                     moved = item.transform
                     self._poses.append(_pose(item, moved.translation, moved.rotation))
         while self._poses and self._poses[0][0] < self._poses[-1][0] - _MEMORY_NS:
             self._poses.popleft()
 
 
-def is_calibrated(reader: BagReader, raw: bytes) -> bool:
-    """Whether a camera_info message is whole and holds a matrix; drivers send zeros at first."""
+def is_calibrated(reader: BagReader, raw: bytes, rectified: bool) -> bool:
+    """Whether a camera_info message is whole and holds the matrix; drivers send zeros at first."""
     try:
-        return bool(reader.deserialize(raw, recording.CAMERA_INFO).k.any())
+        info = reader.deserialize(raw, recording.CAMERA_INFO)
     except BagError:
         return False
+    return bool((info.p if rectified else info.k).any())
 
 
-def first_camera_info(reader: BagReader, topic: str) -> bytes:
+def first_camera_info(reader: BagReader, topic: str, rectified: bool) -> bytes:
     """Return the first usable camera_info message.
 
     Raises:
@@ -164,10 +172,10 @@ def first_camera_info(reader: BagReader, topic: str) -> bytes:
     raw = b''
     for message in reader.messages([topic]):
         raw = raw or message.raw
-        if is_calibrated(reader, message.raw):
+        if is_calibrated(reader, message.raw, rectified):
             return message.raw
     info = reader.deserialize(raw, recording.CAMERA_INFO)
-    CameraModel.from_camera_info(info, rectified=False)
+    CameraModel.from_camera_info(info, rectified)
     raise CalibrationError(f'{reader.path}: {topic} holds no calibration; calibrate the camera')
 
 

@@ -117,7 +117,48 @@ def test_a_node_without_its_model_stays(installed, ros_domain, tmp_path):
     assert awaited <= launched('segment.launch.py', arguments, awaited)
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        ({}, {'start': False, 'model': '/m', 'calibration_file': '/c', 'use_sim_time': True}),
+        (
+            {'start': 'true', 'model': '/n', 'calibration_file': '/d', 'use_sim_time': 'false'},
+            {'start': True, 'model': '/n', 'calibration_file': '/d', 'use_sim_time': False},
+        ),
+    ],
+)
+def test_the_parameter_file_holds_where_no_argument_is_given(
+    installed, tmp_path, arguments, expected
+):
+    import yaml
+    from launch.actions import DeclareLaunchArgument, OpaqueFunction
+    from launch_ros.actions import LifecycleNode
+    from launch_ros.utilities import evaluate_parameters
+
+    file = tmp_path / 'params.yaml'
+    in_file = {'start': False, 'model': '/m', 'calibration_file': '/c', 'use_sim_time': True}
+    file.write_text(yaml.safe_dump({'/**': {'ros__parameters': in_file}}))
+    context = launch.LaunchContext()
+    context.launch_configurations.update(
+        {'dataset': '/data', 'params_file': str(file), **arguments}
+    )
+    actions = description(REPOSITORY / 'launch' / 'record.launch.py').entities
+    for action in actions:
+        if isinstance(action, DeclareLaunchArgument):
+            action.visit(context)
+    (opaque,) = (action for action in actions if isinstance(action, OpaqueFunction))
+    (node,) = (a for a in opaque.execute(context) if isinstance(a, LifecycleNode))
+    merged = {}
+    for part in evaluate_parameters(context, node._Node__parameters):
+        if isinstance(part, Path):
+            part = yaml.safe_load(part.read_text())['/**']['ros__parameters']
+        merged |= part
+    assert merged == {'dataset': '/data', **expected}
+
+
 def test_rviz_is_turned_to_the_first_camera_and_foxglove_to_this_machine(installed):
+    from launch_ros.utilities import evaluate_parameters
+
     path = REPOSITORY / 'launch' / 'segment.launch.py'
     spec = importlib.util.spec_from_file_location('segment_launch', path)
     module = importlib.util.module_from_spec(spec)
@@ -131,4 +172,10 @@ def test_rviz_is_turned_to_the_first_camera_and_foxglove_to_this_machine(install
     text = Path(file).read_text(encoding='utf-8')
     assert '/car/front/segmentation/points' in text
     assert ' /camera/' not in text.split('Panels', 1)[1]
-    assert "'address': '127.0.0.1'" in path.read_text(encoding='utf-8')
+    (bridge,) = module.foxglove(context)
+    for node, address in ((viewer, {}), (bridge, {'address': '127.0.0.1'})):
+        parameters = evaluate_parameters(context, node._Node__parameters)
+        merged = {name: value for part in parameters for name, value in part.items()}
+        assert merged == {**address, 'use_sim_time': False}
+    del context.launch_configurations['use_sim_time']
+    assert not module.rviz(context)[0]._Node__parameters

@@ -1,7 +1,8 @@
 """A bag on the air: every message as it was recorded, at the bag's own pace.
 
 Messages go out as the serialised bytes they were stored as, so a 2 MB cloud costs 1 ms. Where
-tf2_msgs is not installed, the odometry in /tf goes out as nav_msgs/Odometry, the same doubles.
+tf2_msgs is not installed, the odometry in /tf goes out as nav_msgs/Odometry, the same doubles,
+unless the bag has odometry of its own there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from drive_segment_ros.errors import BagError
 from drive_segment_ros.parameters import parameter
+from drive_segment_ros.perception.motion import VehicleFrame
 from drive_segment_ros.ros.bags import BagReader
 
 _log = logging.getLogger(__name__)
@@ -47,7 +49,9 @@ class PlayParameters:
         5.0, 'longest wait until every topic has a subscriber', unit='s', minimum=0.0
     )
     odometry_topic: str = parameter(
-        '/odom', 'where the odometry in /tf goes out as nav_msgs/Odometry if tf2_msgs is missing'
+        '/odom',
+        'where the odometry in /tf goes out as nav_msgs/Odometry if tf2_msgs is missing, unless '
+        'the bag has that topic itself',
     )
     odometry_frame: str = parameter('odom', 'parent frame that marks a transform as odometry')
 
@@ -112,7 +116,8 @@ class _BagPlayer:
         self._sent: Counter[str] = Counter()
         self._skipped: dict[str, str] = {}
         self._publish: dict[str, Publish] = {}
-        for topic in self._chosen_topics():
+        self._chosen = self._chosen_topics()
+        for topic in self._chosen:
             self._advertise(topic)
         if not self._publish:
             reasons = '; '.join(f'{topic}: {why}' for topic, why in self._skipped.items())
@@ -190,15 +195,20 @@ class _BagPlayer:
     def _advertise_odometry(self) -> None:
         topic, frame = self._parameters.odometry_topic, self._parameters.odometry_frame
         odometry_type = _import_message(_ODOMETRY_TYPE)
+        if topic in self._chosen:
+            self._skip('/tf', f'tf2_msgs is not installed, and {topic} is in the bag itself')
+            return
         if odometry_type is None:
             self._skip('/tf', 'neither tf2_msgs nor nav_msgs is installed')
             return
         publisher = self._create_publisher(odometry_type, topic, ())
         publish = self._counted(publisher.publish, topic)
+        vehicle = VehicleFrame('base_link')
 
         def publish_odometry(raw: bytes) -> None:
             for transform in self._reader.deserialize(raw, _TF_TYPE).transforms:
-                if transform.header.frame_id.lstrip('/') == frame:
+                of_odometry = transform.header.frame_id.lstrip('/') == frame
+                if of_odometry and vehicle.is_moved_by(transform):
                     publish(_odometry_message(odometry_type, transform))
 
         self._publish['/tf'] = publish_odometry

@@ -54,12 +54,14 @@ class InputParameters:
     )
     motion_source: str = parameter(
         'auto',
-        'where the motion of the vehicle is taken from; auto is /tf where tf2_msgs is installed, '
-        'else odometry',
+        'where the motion of the vehicle is taken from; auto is odometry where that is '
+        'published, else /tf, which takes tf2_msgs to be read',
         choices=MOTION_SOURCES,
     )
     odometry_frame: str = parameter(
-        'odom', 'parent frame of the transform in /tf that is the motion of the vehicle'
+        'odom',
+        'parent frame of the transform in /tf that is the motion of the vehicle; of several '
+        'children the base frame is the vehicle, else the first seen',
     )
 
 
@@ -68,7 +70,9 @@ class FrameNodeParameters:
     """Everything about how frames are made on the vehicle."""
 
     calibration_file: str = parameter(
-        '', 'extrinsics, as `drive-segment inspect --calibration` writes them; empty: /tf_static'
+        '',
+        'extrinsics, as `drive-segment inspect --calibration` writes them; they go before those '
+        'of /tf_static. Intrinsics always are those of camera_info',
     )
     inputs: InputParameters = dataclasses.field(default_factory=InputParameters)
     sync: SyncParameters = dataclasses.field(default_factory=SyncParameters)
@@ -128,6 +132,7 @@ class FrameNode(ManagedNode):
             on_frame=self._on_frame,
             on_error=self.note_error,
             expects_motion=self._expects_motion,
+            rectified=parameters.frame.rectified,
         )
         self._listener = self.own(
             TransformListener(
@@ -136,6 +141,7 @@ class FrameNode(ManagedNode):
                 self._trajectory,
                 motion_source=parameters.inputs.motion_source,
                 odom_frame=parameters.inputs.odometry_frame,
+                base_frame=parameters.frame.base_frame,
                 calibration_file=parameters.calibration_file,
             )
         )
@@ -204,8 +210,7 @@ class FrameNode(ManagedNode):
         problems = {
             f'lost: {lost}' if lost else '': WARN,
             f'{unmoved} frames without odometry' if unmoved else '': WARN,
-            # A copy: the pipeline's thread adds to them meanwhile.
-            **{f'{source}: {text}': ERROR for source, text in dict(self.last_error).items()},
+            **{f'{source}: {text}': ERROR for source, text in self.recent_errors().items()},
         }
         return summarise(
             problems,

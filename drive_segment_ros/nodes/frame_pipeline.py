@@ -127,6 +127,7 @@ class FramePipeline:
         on_frame: Callable[[Any], bool],
         on_error: Callable[[str, str], None],
         expects_motion: Callable[[], bool],
+        rectified: bool = False,
     ) -> None:
         """Start the thread.
 
@@ -140,6 +141,7 @@ class FramePipeline:
                 returns whether that is a frame, or not wanted.
             on_error: told a source and a text where a pair is lost to an error.
             expects_motion: whether somebody publishes odometry, so that waiting makes sense.
+            rectified: whether the images are, which says what camera_info must hold.
         """
         self.camera_info: Any = None
         self.matcher = matcher
@@ -150,6 +152,7 @@ class FramePipeline:
         self._trajectory = trajectory
         trajectory.on_pose = self.notify
         self._offset = offset
+        self._image_frame: str | None = None
         self._held: deque[tuple[Callable[..., list[Pair]], _Received]] = deque()
         self._sweeps_to_look_at: deque[Any] = deque(maxlen=_HELD)
         if offset.value_s is not None:
@@ -158,6 +161,7 @@ class FramePipeline:
         self._on_frame = on_frame
         self._on_error = on_error
         self._expects_motion = expects_motion
+        self._rectified = rectified
         self._news = threading.Condition()
         self._news_count = 0
         self._closing = False
@@ -184,6 +188,7 @@ class FramePipeline:
     def add_image(self, message: Any) -> None:
         """Take an image, raw or compressed."""
         self.statistics.received('image')
+        self._image_frame = message.header.frame_id
         self.clock_steps.look('image', stamp_ns(message))
         self._take(self.matcher.add_image, _Received(message))
 
@@ -203,7 +208,7 @@ class FramePipeline:
             CalibrationError: if it makes none; drivers send zeros before they are calibrated.
         """
         self.statistics.received('camera_info')
-        CameraModel.from_camera_info(message, rectified=False)
+        CameraModel.from_camera_info(message, rectified=self._rectified)
         self.camera_info = message
         self.notify()
 
@@ -236,15 +241,21 @@ class FramePipeline:
             for held_add, held in self._held:
                 self._submit(held_add(stamp_ns(held.message), held))
             self._held.clear()
+            self._sweeps_to_look_at.clear()
         elif len(self._held) > _HELD:
             lost_add, _ = self._held.popleft()
             if lost_add == self.matcher.add_image:
                 self.statistics.dropped('bad_calibration')
 
     def _find_offset(self) -> None:
+        if self._image_frame is None:
+            # Images say which frame is the camera's.
+            return
         while self._sweeps_to_look_at and self._offset.value_s is None:
             try:
-                self._offset.look(self._camera_info(), self._sweeps_to_look_at[0])
+                self._offset.look(
+                    self._camera_info(), self._sweeps_to_look_at[0], self._image_frame
+                )
             except CalibrationError as err:
                 self._on_error('bad_calibration', str(err))
                 return

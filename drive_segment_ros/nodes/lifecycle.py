@@ -129,7 +129,9 @@ class ManagedNode(LifecycleNode):
     def recent_errors(self) -> dict[str, str]:
         """Return what was said about the errors of the last seconds, by source."""
         oldest = time.monotonic() - _RECENT_S
-        return {k: text for k, text in self.last_error.items() if self._error_time[k] >= oldest}
+        # A copy, as other threads add to both meanwhile.
+        errors = dict(self.last_error)
+        return {k: text for k, text in errors.items() if self._error_time.get(k, 0.0) >= oldest}
 
     def report(self) -> None:
         """Publish the diagnostics at once, from work that keeps their timer waiting."""

@@ -38,7 +38,9 @@ class PaintParameters:
     """How sweeps are painted; as the recorder makes frames."""
 
     calibration_file: str = parameter(
-        '', 'extrinsics, as `drive-segment inspect --calibration` writes them; empty: /tf_static'
+        '',
+        'extrinsics, as `drive-segment inspect --calibration` writes them; they go before those '
+        'of /tf_static. Intrinsics always are those of camera_info',
     )
     inputs: InputParameters = dataclasses.field(default_factory=InputParameters)
     sync: SyncParameters = dataclasses.field(default_factory=SyncParameters)
@@ -151,14 +153,23 @@ class PaintedCloud:
         )
 
     def _open(self) -> None:
+        try:
+            self._start()
+        except Exception:
+            # It is tried again soon: what was made by then must not stay.
+            self.close()
+            raise
+
+    def _start(self) -> None:
         parameters = self._parameters
         tree, trajectory = TransformTree(), LiveTrajectory()
-        listener = TransformListener(
+        listener = self._listener = TransformListener(
             self._node,
             tree,
             trajectory,
             motion_source=parameters.inputs.motion_source,
             odom_frame=parameters.inputs.odometry_frame,
+            base_frame=parameters.frame.base_frame,
             calibration_file=parameters.calibration_file,
         )
         pipeline = FramePipeline(
@@ -170,7 +181,9 @@ class PaintedCloud:
             on_frame=self._publish,
             on_error=lambda reason, text: self._node.note_error(_SOURCE, text),
             expects_motion=listener.expects_motion,
+            rectified=parameters.frame.rectified,
         )
+        self._pipeline = pipeline
         if self._camera_info is not None:
             pipeline.add_camera_info(self._camera_info)
 
@@ -178,7 +191,6 @@ class PaintedCloud:
             with self._lock:
                 pipeline.add_sweep(message)
 
-        self._listener = listener
         self._sweeps = FollowingSubscription(
             self._node,
             PointCloud2,
@@ -187,7 +199,6 @@ class PaintedCloud:
             parameters.inputs.reliability,
             parameters.inputs.depth,
         )
-        self._pipeline = pipeline
 
     def _publish(self, painted: PaintedSweep) -> bool:
         self._publisher.publish(painted.message(self._outputs.table))

@@ -6,6 +6,7 @@ import bisect
 import dataclasses
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,39 @@ class SweepMotion:
 
     times: NDArray[np.float64]
     T: NDArray[np.float64]
+
+
+class VehicleFrame:
+    """Tells which child of the odometry frame is the vehicle, for a trailer may be another.
+
+    It is the base frame as soon as that is one, else the first child seen, such as a
+    `base_footprint` below the base.
+
+    Attributes:
+        name: of the frame; empty before the first child.
+    """
+
+    def __init__(self, base_frame: str, on_change: Callable[[], None] = lambda: None) -> None:
+        """Begin.
+
+        Args:
+            base_frame: the vehicle's.
+            on_change: called when the base frame takes the place of another child, whose poses
+                then are to be forgotten.
+        """
+        self.name = ''
+        self._base_frame = base_frame.lstrip('/')
+        self._on_change = on_change
+
+    def is_moved_by(self, message: Any) -> bool:
+        """Whether a TransformStamped from the odometry frame is the vehicle's; may set `name`."""
+        child = message.child_frame_id.lstrip('/')
+        if not self.name:
+            self.name = child
+        elif child == self._base_frame != self.name:
+            self.name = child
+            self._on_change()
+        return child == self.name
 
 
 class Trajectory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
@@ -25,6 +26,8 @@ OBJECT, GROUND, SKY = range(3)
 GROUND_LABEL, RAISED_LABEL, SKY_LABEL, FIRST_OBJECT_LABEL = 1, 2, 3, 4
 # A return behind another in the same cell belongs to it if it is this near.
 _SAME_CELL = 0.5
+# Beam of each point, (N,), and the spin axis: 0, 1 or 2.
+Beams = tuple[NDArray[np.integer], int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +144,10 @@ class SweepProposals:
 
 
 def find_proposals(
-    cloud: PointCloud, params: ProposalParameters, up: NDArray[np.float64] | None = None
+    cloud: PointCloud,
+    params: ProposalParameters,
+    up: NDArray[np.float64] | None = None,
+    beams: Callable[[], Beams | None] | None = None,
 ) -> SweepProposals:
     """Find the objects, the ground and the sky of a sweep.
 
@@ -152,6 +158,7 @@ def find_proposals(
         params: how.
         up: (3,) unit vector against gravity in the cloud's coordinates; None takes the spin axis,
             pointed so that the ground lies below.
+        beams: asked for what `spinning_beams` says of the cloud; None asks that.
 
     Raises:
         CloudError: if no point is usable, or beams are demanded of a cloud without any.
@@ -159,9 +166,10 @@ def find_proposals(
     """
     if len(cloud) == 0:
         raise CloudError(f'the cloud in frame {cloud.frame_id!r} has no points')
-    beams = None if params.method == 'dbscan' else spinning_beams(cloud)
-    if beams is not None:
-        ring, axis = beams
+    by_beams = params.method != 'dbscan'
+    known = (spinning_beams(cloud) if beams is None else beams()) if by_beams else None
+    if known is not None:
+        ring, axis = known
         found = _by_beams(cloud, range_image(cloud, ring, axis=axis), params, up)
     elif params.method == 'range_image':
         raise CloudError(
@@ -178,7 +186,7 @@ def find_proposals(
     return found
 
 
-def spinning_beams(cloud: PointCloud) -> tuple[NDArray[np.integer], int] | None:
+def spinning_beams(cloud: PointCloud) -> Beams | None:
     """Return each point's beam and the spin axis, None for a cloud without beams."""
     if cloud.ring is not None:
         axis = spin_axis(cloud, cloud.ring)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import math
 import threading
 import time
 from collections import Counter
@@ -32,7 +33,11 @@ _JITTER_NS = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class SyncParameters:
-    """When an image and a sweep belong together, and how long to wait to find out."""
+    """When an image and a sweep belong together, and how long to wait to find out.
+
+    Raises:
+        ParameterError: if `camera_offset` is neither a number nor `auto`.
+    """
 
     max_offset_s: float = parameter(
         0.06,
@@ -76,21 +81,21 @@ class SyncParameters:
         maximum=3600.0,
     )
 
-    @property
-    def fixed_offset_s(self) -> float | None:
-        """The camera offset in seconds, None for `auto`.
-
-        Raises:
-            ParameterError: if it is neither a number nor `auto`.
-        """
-        if self.camera_offset == 'auto':
-            return None
+    def __post_init__(self) -> None:
         try:
-            return float(self.camera_offset)
-        except ValueError as err:
+            # Stamps are counted in nanoseconds.
+            usable = math.isfinite((self.fixed_offset_s or 0.0) * 1e9)
+        except ValueError:
+            usable = False
+        if not usable:
             raise ParameterError(
                 f"parameter camera_offset is {self.camera_offset!r}; give seconds or 'auto'"
-            ) from err
+            )
+
+    @property
+    def fixed_offset_s(self) -> float | None:
+        """The camera offset in seconds, None for `auto`."""
+        return None if self.camera_offset == 'auto' else float(self.camera_offset)
 
 
 @dataclasses.dataclass(frozen=True)

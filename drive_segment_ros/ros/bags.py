@@ -182,7 +182,7 @@ class BagReader:
     def _open_sources(self) -> list[Any]:
         from rosbags.rosbag2 import Reader
 
-        reason = 'it holds no .mcap or .db3 file'
+        reason = ''
         if self.path.is_dir() and (self.path / 'metadata.yaml').exists():
             reader = Reader(self.path)
             try:
@@ -197,7 +197,13 @@ class BagReader:
             )
         sources = [source for file in files if (source := self._open(file))]
         if not sources:
-            raise BagError(f'{self.path} cannot be read: {"; ".join(self.damage) or reason}')
+            reason = '; '.join(self.damage) or reason or 'it holds no .mcap or .db3 file'
+            raise BagError(f'{self.path} cannot be read: {reason}')
+        # A file that is cut short has said so itself; one that is missing cannot.
+        if reason and ('missing' in reason or not self.damage):
+            self.damage.append(
+                f'{self.path}: {reason}; the files that are there are read directly'
+            )
         return sources
 
     def _open(self, file: Path) -> Any | None:

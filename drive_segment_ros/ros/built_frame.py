@@ -17,7 +17,13 @@ from drive_segment_ros.perception.densify import Feet, densify, find_feet, suppo
 from drive_segment_ros.perception.geometry import describe_proposals
 from drive_segment_ros.perception.motion import SweepMotion, Trajectory
 from drive_segment_ros.perception.projection import ProjectedPoints, project_sweep, visible
-from drive_segment_ros.perception.proposals import SKY_LABEL, SweepProposals, find_proposals
+from drive_segment_ros.perception.proposals import (
+    SKY_LABEL,
+    Beams,
+    SweepProposals,
+    find_proposals,
+    spinning_beams,
+)
 from drive_segment_ros.perception.range_image import RangeImage
 from drive_segment_ros.perception.sky import find_sky, highest_beam
 from drive_segment_ros.perception.transforms import level_rotation
@@ -82,7 +88,7 @@ class BuiltFrame:
         """
         T_base_lidar = self._source.geometry.base_from(self.cloud)
         up = None if T_base_lidar is None else T_base_lidar[2, :3].copy()
-        return find_proposals(self.cloud, self._source.params.proposals, up)
+        return find_proposals(self.cloud, self._source.params.proposals, up, lambda: self._beams)
 
     @property
     def motion(self) -> str:
@@ -90,7 +96,7 @@ class BuiltFrame:
 
         Raises:
             CalibrationError: if a transform is missing.
-            CloudError: as `sweep`.
+            CloudError: as `cloud`.
         """
         return self._motion[1]
 
@@ -188,10 +194,14 @@ class BuiltFrame:
         return self._source.geometry.from_lidar(self._source.full_camera, self.cloud)
 
     @functools.cached_property
+    def _beams(self) -> Beams | None:
+        return spinning_beams(self.cloud)
+
+    @functools.cached_property
     def _motion(self) -> tuple[SweepMotion | None, str]:
         source = self._source
         return source.geometry.motion(
-            self.cloud, source.full_camera, self.stamp_ns, lambda: _beams(self.sweep)
+            self.cloud, source.full_camera, self.stamp_ns, lambda: self._beams
         )
 
     def _R_level_lidar(self) -> NDArray[np.float64]:
@@ -243,13 +253,6 @@ class BuiltFrame:
         if self.T_odom_base is not None:
             record['T_odom_base'] = self.T_odom_base.tolist()
         return record
-
-
-def _beams(sweep: SweepProposals) -> tuple[NDArray[np.integer], int] | None:
-    """Return the range image's row of each point and the spin axis, None without beams."""
-    if sweep.image is None:
-        return None
-    return sweep.image.cell // sweep.image.range.shape[1], sweep.image.axis
 
 
 def _cell_times(

@@ -40,15 +40,21 @@ class CameraOffset:
         self._parameters = parameters
         self._seen = 0
 
-    def look(self, camera_info: Any, sweep: Any) -> None:
+    def look(self, camera_info: Any, sweep: Any, frame_id: str = '') -> None:
         """Look at the next sweep, in the order of their stamps.
+
+        Args:
+            camera_info: sensor_msgs/CameraInfo.
+            sweep: sensor_msgs/PointCloud2.
+            frame_id: of the camera's images, which goes before camera_info's.
 
         Raises:
             CalibrationError: if camera_info makes no sense or a transform is missing; the same
                 sweep may be looked at again.
         """
         camera = CameraModel.from_camera_info(camera_info, rectified=self._parameters.rectified)
-        T_camera_lidar = self._transforms.lookup(camera.frame_id, sweep.header.frame_id)
+        frame_id = frame_id or camera.frame_id
+        T_camera_lidar = self._transforms.lookup(frame_id, sweep.header.frame_id)
         self._seen += 1
         try:
             cloud = cloud_from_message(sweep, self._parameters.time_field)

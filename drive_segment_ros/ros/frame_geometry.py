@@ -25,13 +25,12 @@ from drive_segment_ros.perception.projection import (
     view_times,
     visible,
 )
+from drive_segment_ros.perception.proposals import Beams
 from drive_segment_ros.perception.transforms import TransformTree, inverse
 from drive_segment_ros.ros.frame_parameters import GeometryParameters
 from drive_segment_ros.ros.synchronizer import stamp_ns
 
 _NS = 1e-9
-# Beam of each point and the spin axis; None for a cloud without beams.
-Beams = Callable[[], tuple[NDArray[np.integer], int] | None]
 
 
 class FrameGeometry:
@@ -140,7 +139,11 @@ class FrameGeometry:
         return _interval(sweep.stamp_ns, stamp_ns(image), times)
 
     def motion(
-        self, cloud: PointCloud, camera: CameraModel, stamp_ns: int, beams: Beams
+        self,
+        cloud: PointCloud,
+        camera: CameraModel,
+        stamp_ns: int,
+        beams: Callable[[], Beams | None],
     ) -> tuple[SweepMotion | None, str]:
         """Return the LiDAR's motion from its points' times to the image's instant, and its kind.
 
@@ -194,7 +197,7 @@ class FrameGeometry:
         cloud: PointCloud,
         T_base_lidar: NDArray[np.float64],
         interval: tuple[int, int],
-        beams: Beams,
+        beams: Callable[[], Beams | None],
     ) -> bool:
         if self._params.point_motion != 'auto':
             return self._params.point_motion == 'compensated'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 PACKAGE = 'drive_segment_ros'
@@ -25,22 +25,27 @@ def sensor_arguments(
             'lidar', default_value='points', description="The LiDAR's PointCloud2 topic."
         ),
         DeclareLaunchArgument(
-            'odometry', default_value='/odom', description='The nav_msgs/Odometry topic.'
+            'odometry',
+            default_value='/odom',
+            description='The nav_msgs/Odometry topic; goes before /tf.',
         ),
         DeclareLaunchArgument(
             'params_file',
             default_value=config_file(config),
-            description='Parameters, a ROS YAML.',
+            description='Parameters, a ROS YAML; an argument that is given goes before it.',
         ),
         DeclareLaunchArgument(
             'calibration_file',
             default_value='',
-            description='Extrinsics, from `drive-segment inspect --calibration`; empty: tf.',
+            description='Extrinsics, from `drive-segment inspect --calibration`; before tf. '
+            'Empty: as in params_file.',
         ),
         DeclareLaunchArgument(
             'namespace', default_value='', description="The vehicle's namespace, before `camera`."
         ),
-        flag('use_sim_time', 'Take the time from /clock, which the bag player then publishes.'),
+        parameter_flag(
+            'use_sim_time', 'Take the time from /clock, which the bag player then publishes.'
+        ),
         flag('autostart', 'Configure and activate the node.', default='true'),
         DeclareLaunchArgument(
             'log_level', default_value='info', description='debug, info, warn, error or fatal.'
@@ -68,17 +73,46 @@ def flag(name: str, description: str, default: str = 'false') -> Any:
     )
 
 
-def sensor_node(name: str, parameters: Mapping[str, Any] | None = None) -> list[Any]:
+def parameter_flag(name: str, description: str) -> Any:
+    """Declare an argument that sets a parameter to true or false, or leaves it to params_file."""
+    from launch.actions import DeclareLaunchArgument
+
+    return DeclareLaunchArgument(
+        name,
+        default_value='',
+        choices=['', 'true', 'false'],
+        description=f'{description} Empty: as in params_file.',
+    )
+
+
+def given(arguments: Mapping[str, str], names: Sequence[str]) -> dict[str, bool | str]:
+    """Return the parameters whose arguments were given; all others are the parameter file's.
+
+    Args:
+        arguments: the launch context's configurations.
+        names: of parameters and arguments alike.
+    """
+    flags = {'true': True, 'false': False}
+    values = {name: arguments.get(name, '') for name in names}
+    return {name: flags.get(value, value) for name, value in values.items() if value}
+
+
+def sensor_node(name: str, parameters: Sequence[str] = ()) -> list[Any]:
     """Return the actions that start a node that hears a camera and a LiDAR, and its bag player.
 
     Args:
         name: of the executable and the node.
-        parameters: further parameters, which win over the parameter file's.
+        parameters: further parameters that are arguments as well.
     """
+    from launch.actions import OpaqueFunction
     from launch.substitutions import LaunchConfiguration
 
-    camera = LaunchConfiguration('camera')
-    return [*surroundings(), *camera_node(name, camera, parameters), bag_player()]
+    arguments = [name, LaunchConfiguration('camera'), parameters]
+    return [
+        *surroundings(),
+        OpaqueFunction(function=camera_node, args=arguments),
+        bag_player(),
+    ]
 
 
 def surroundings() -> list[Any]:
@@ -97,30 +131,26 @@ def surroundings() -> list[Any]:
     ]
 
 
-def camera_node(name: str, camera: Any, parameters: Mapping[str, Any] | None = None) -> list[Any]:
+def camera_node(context: Any, name: str, camera: Any, parameters: Sequence[str] = ()) -> list[Any]:
     """Return the actions that start a node in a camera's namespace.
 
     Args:
+        context: the launch context, which knows the arguments.
         name: of the executable and the node.
         camera: the namespace.
-        parameters: further parameters, which win over the parameter file's.
+        parameters: further parameters that are arguments as well.
     """
     from launch.substitutions import LaunchConfiguration
     from launch_ros.actions import LifecycleNode
 
+    names = ('use_sim_time', 'calibration_file', *parameters)
+    set_here = given(context.launch_configurations, names)
     node = LifecycleNode(
         package=PACKAGE,
         executable=name,
         name=name,
         namespace=camera,
-        parameters=[
-            LaunchConfiguration('params_file'),
-            {
-                'use_sim_time': LaunchConfiguration('use_sim_time'),
-                'calibration_file': LaunchConfiguration('calibration_file'),
-                **(parameters or {}),
-            },
-        ],
+        parameters=[LaunchConfiguration('params_file'), *([set_here] if set_here else [])],
         remappings=[
             ('points', LaunchConfiguration('lidar')),
             ('odom', LaunchConfiguration('odometry')),

@@ -98,12 +98,14 @@ class RecoveredMcap:
     def _scan(self, file: BinaryIO) -> None:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise BagError(f'{self._path.name} is not an MCAP file')
+        size = self._path.stat().st_size
         while len(head := file.read(_RECORD.size)) == _RECORD.size:
             opcode, length = _RECORD.unpack(head)
             if not 1 <= opcode <= _LAST_OPCODE:
                 return
             offset = file.tell()
-            content = file.read(length)
+            # A damaged length may be any number of 64 bits.
+            content = file.read(min(length, size - offset))
             if opcode == _CHUNK or len(content) == length:
                 self._note(opcode, offset, content)
 

@@ -135,8 +135,9 @@ def _declare(node: Any, info: ParameterInfo) -> None:
         description=_explained(info),
         additional_constraints='; '.join(_constraints(info)),
         read_only=not info.dynamic,
-        # `1` for `1.0` and an empty list are of another type to ROS; `from_flat` knows better.
-        dynamic_typing=info.type in (float, list),
+        # `1` for `1.0`, an empty list and a number for a text that may be one are of another type
+        # to ROS; `from_flat` knows better.
+        dynamic_typing=info.type in (float, list, str),
     )
     if info.minimum is not None and info.maximum is not None:
         if info.type is int:
@@ -160,6 +161,8 @@ def _declare(node: Any, info: ParameterInfo) -> None:
 
 def _plain(info: ParameterInfo, value: Any) -> Any:
     """Return a ROS parameter's value as the dataclass holds it."""
+    if info.type is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
     if info.type is not list or isinstance(value, str):
         return value
     # An empty list in YAML arrives as a parameter that is not set.

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from drive_segment_ros.errors import DriveSegmentError, ParameterError
 from drive_segment_ros.perception.calibration import load_calibration
-from drive_segment_ros.perception.cameras import CameraModel
-from drive_segment_ros.perception.motion import Trajectory
+from drive_segment_ros.perception.motion import Trajectory, VehicleFrame
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.qos import FollowingSubscription, transient_local
 from drive_segment_ros.ros.synchronizer import stamp_ns
@@ -27,8 +29,7 @@ class TransformListener:
     from a calibration file and motion from nav_msgs/Odometry.
 
     Attributes:
-        motion_source: `tf`, `odometry` or `none`: what `auto` came to.
-        cameras: camera models of the calibration file.
+        motion_source: `tf`, `odometry` or `none`: what `auto` has come to.
         problem: what is wrong, one line; empty if nothing is.
     """
 
@@ -40,6 +41,7 @@ class TransformListener:
         *,
         motion_source: str = 'auto',
         odom_frame: str = 'odom',
+        base_frame: str = 'base_link',
         odometry_topic: str = 'odom',
         calibration_file: str | Path = '',
     ) -> None:
@@ -47,14 +49,16 @@ class TransformListener:
 
         Args:
             node: rclpy node.
-            tree: receives the extrinsics; those on the air replace those of the file.
+            tree: receives the extrinsics; those of the file replace those on the air.
             trajectory: receives the motion, or None if nobody asks for it.
-            motion_source: one of `MOTION_SOURCES`; `auto` is /tf where tf2_msgs is installed,
-                else odometry. Never both: two sources that drift apart would make the vehicle
-                jump to and fro.
+            motion_source: one of `MOTION_SOURCES`; `auto` is odometry from its first message on,
+                as in `extract`, and /tf before. Never both: two sources that drift apart would
+                make the vehicle jump to and fro.
             odom_frame: parent frame of the transform in /tf that is the vehicle's motion.
+            base_frame: its child frame, see `VehicleFrame`.
             odometry_topic: nav_msgs/Odometry.
-            calibration_file: path of a YAML file, or empty.
+            calibration_file: path of a YAML file, or empty. Of its content the transforms are
+                taken; intrinsics come from camera_info.
 
         Raises:
             CalibrationError: if the calibration file cannot be used.
@@ -64,33 +68,39 @@ class TransformListener:
             raise ParameterError(
                 f'motion_source is {motion_source!r}; choose one of {", ".join(MOTION_SOURCES)}'
             )
-        self.cameras: dict[str, CameraModel] = {}
         self.problem = ''
         self._node = node
         self._tree = tree
         self._trajectory = trajectory
         self._odom_frame = odom_frame
-        self._odometry_topic = odometry_topic
+        self._vehicle = VehicleFrame(base_frame, self._forget_motion)
+        self._motion_topics: list[str] = []
+        self._file_links: list[tuple[str, str, NDArray[np.float64]]] = []
         self._subscriptions: list[Any] = []
         self._following: list[FollowingSubscription] = []
         if calibration_file:
-            self._read(calibration_file)
+            self._file_links = load_calibration(calibration_file)[0].links
+            self._place_file_links()
         tf_message = _tf_message_type()
         if motion_source == 'tf' and tf_message is None:
             raise ParameterError(
                 'motion_source is tf, but the package tf2_msgs is not installed; use odometry'
             )
-        if motion_source == 'auto':
+        self._auto = motion_source == 'auto'
+        if self._auto:
             motion_source = 'tf' if tf_message is not None else 'odometry'
         self.motion_source = 'none' if trajectory is None else motion_source
+        if self.motion_source == 'tf':
+            self._motion_topics.append('/tf')
         if tf_message is not None:
             self._subscribe(
                 tf_message, '/tf_static', self.on_transforms, transient_local(_TF_DEPTH)
             )
             self._subscribe(tf_message, '/tf', self.on_transforms, _TF_DEPTH)
-        if self.motion_source == 'odometry':
+        if self.motion_source == 'odometry' or (self._auto and trajectory is not None):
             from nav_msgs.msg import Odometry
 
+            self._motion_topics.append(odometry_topic)
             self._following.append(
                 FollowingSubscription(
                     node, Odometry, odometry_topic, self.on_odometry, depth=_TF_DEPTH
@@ -108,25 +118,32 @@ class TransformListener:
 
     def expects_motion(self) -> bool:
         """Tell whether odometry comes or has come; its publisher may be gone before its last."""
-        topics = {'tf': '/tf', 'odometry': self._odometry_topic}
-        if self._trajectory is None or self.motion_source not in topics:
+        if self._trajectory is None:
             return False
         if len(self._trajectory) > 0:
             return True
-        return bool(self._node.get_publishers_info_by_topic(topics[self.motion_source]))
+        return any(map(self._node.get_publishers_info_by_topic, self._motion_topics))
 
     def on_transforms(self, message: Any) -> None:
         """Take a tf2_msgs/TFMessage: motion goes to the trajectory, the rest to the tree."""
         for transform in message.transforms:
             if transform.header.frame_id.lstrip('/') != self._odom_frame.lstrip('/'):
-                self._add(self._tree.set_message, transform)
-            elif self._trajectory is not None and self.motion_source == 'tf':
+                self._add(self._place, transform)
+            elif self._trajectory is None or self.motion_source != 'tf':
+                continue
+            elif self._vehicle.is_moved_by(transform):
                 self._add(self._trajectory.add_transform, transform, '/tf')
+        # A transform that turns a link of the file around has undone it.
+        self._place_file_links()
 
     def on_odometry(self, message: Any) -> None:
         """Take a nav_msgs/Odometry."""
-        if self._trajectory is not None:
-            self._add(self._trajectory.add_odometry, message, 'odometry')
+        if self._trajectory is None:
+            return
+        if self._auto and self.motion_source == 'tf':
+            self.motion_source = 'odometry'
+            self._forget_motion()
+        self._add(self._trajectory.add_odometry, message, 'odometry')
 
     def _add(self, add: Callable[[Any], None], message: Any, timed_topic: str = '') -> None:
         """Hand a message on; note if it is bad or, on a timed topic, from another time."""
@@ -138,9 +155,18 @@ class TransformListener:
         if timed_topic:
             self.problem = clock_hint(self._node, timed_topic, stamp_ns(message))
 
-    def _read(self, path: str | Path) -> None:
-        tree, self.cameras = load_calibration(path)
-        for parent, child, T_parent_child in tree.links:
+    def _forget_motion(self) -> None:
+        if self._trajectory is not None:
+            self._trajectory.clear()
+
+    def _place(self, transform: Any) -> None:
+        """Set a link of the tree, unless the file places the same frame, as `extract` does."""
+        frame = transform.child_frame_id.lstrip('/')
+        if all(child != frame for _, child, _ in self._file_links):
+            self._tree.set_message(transform)
+
+    def _place_file_links(self) -> None:
+        for parent, child, T_parent_child in self._file_links:
             self._tree.set(parent, child, T_parent_child)
 
     def _subscribe(self, kind: type, topic: str, callback: Any, qos: Any) -> None:

@@ -63,7 +63,7 @@ def cloud(stamp_ns: int):
 
 @pytest.fixture
 def bag(tmp_path) -> Path:
-    """A drive of 0.5 s: clouds at 10 Hz, /tf with a wheel in between, /tf_static."""
+    """A drive of 0.5 s: clouds at 10 Hz, /tf with a trailer and a wheel, /tf_static."""
     path = tmp_path / 'bag'
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
 
@@ -81,6 +81,7 @@ def bag(tmp_path) -> Path:
             stamp = START_NS + i * 100_000_000
             moving = [
                 transform(stamp, 'odom', 'base_link', POSITION),
+                transform(stamp, 'odom', 'trailer', (-9.0, 0.0, 0.0)),
                 transform(stamp, 'base_link', 'wheel', (0.0, 1.0, 2.0)),
             ]
             tf(stamp, T[tf_type](moving))
@@ -207,6 +208,22 @@ def test_plays_at_the_asked_rate_and_names_what_nobody_wants(bag):
     assert report.unmatched == ['/points']
     # Four gaps of 0.1 s at twice the speed; a lower bound only, the machine may be busy.
     assert report.duration_s >= 0.19
+
+
+@needs_missing_tf2
+def test_odometry_of_the_bag_itself_is_not_mixed_with_that_in_tf(bag, tmp_path):
+    odometry = 'nav_msgs/msg/Odometry'
+    path = tmp_path / 'both'
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection('/odom', odometry, typestore=TYPES)
+        writer.write(connection, START_NS, bytes(1000))
+        connection = writer.add_connection('/tf', 'tf2_msgs/msg/TFMessage', typestore=TYPES)
+        writer.write(connection, START_NS, bytes(8))
+    report = play(path, PlayParameters(wait_for_subscribers=0.0))
+    assert report.sent == {'/odom': 1}
+    assert '/odom is in the bag itself' in report.skipped['/tf']
+    report = play(bag, PlayParameters(topics=['/tf'], rate=10.0, wait_for_subscribers=0.0))
+    assert report.sent == {'/odom': 5}
 
 
 @needs_missing_tf2

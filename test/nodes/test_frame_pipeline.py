@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -23,10 +24,14 @@ PERIOD_NS = 100_000_000
 START_NS = 1_700_000_000_000_000_000
 
 
-def message(stamp_ns: int) -> SimpleNamespace:
+class Message(SimpleNamespace):
+    """Can be referred to weakly."""
+
+
+def message(stamp_ns: int, frame_id: str = '') -> SimpleNamespace:
     sec, nanosec = divmod(stamp_ns, 10**9)
     stamp = SimpleNamespace(sec=sec, nanosec=nanosec)
-    return SimpleNamespace(header=SimpleNamespace(stamp=stamp))
+    return Message(header=SimpleNamespace(stamp=stamp, frame_id=frame_id))
 
 
 def odometry(stamp_ns: int, x: float = 0.0) -> SimpleNamespace:
@@ -67,8 +72,20 @@ class Builder:
         return 'per_point' if self.trajectory.covers(stamp, stamp) else 'none'
 
 
+class Offset:
+    """Is found in a sweep once the camera's frame is `front`."""
+
+    def __init__(self) -> None:
+        self.value_s: float | None = None
+
+    def look(self, camera_info, sweep, frame_id) -> None:
+        if frame_id != 'front':
+            raise CalibrationError(f'no transform to {frame_id!r}')
+        self.value_s = 0.01
+
+
 class Rig:
-    def __init__(self, expects_motion=True, **parameters) -> None:
+    def __init__(self, expects_motion=True, offset=None, rectified=False, **parameters) -> None:
         self.frames: list[SimpleNamespace] = []
         self.unwanted: set[int] = set()
         self.errors: list[tuple[str, str]] = []
@@ -78,11 +95,12 @@ class Rig:
             self.builder,
             Matcher(SyncParameters(max_wait_s=0.0)),
             self.trajectory,
-            CameraOffset(0.0, TransformTree(), FrameParameters()),
+            offset or CameraOffset(0.0, TransformTree(), FrameParameters()),
             PipelineParameters(**{'motion_wait': 5.0, **parameters}),
             on_frame=self.take,
             on_error=lambda *error: self.errors.append(error),
             expects_motion=lambda: expects_motion,
+            rectified=rectified,
         )
         self.pipeline.camera_info = object()
 
@@ -209,6 +227,49 @@ def test_second_round_of_a_bag_does_not_use_the_poses_of_the_first(rig):
     rig.trajectory.add_odometry(odometry(START_NS, x=100.0))
     assert rig.trajectory.pose(START_NS)[0, 3] == 100.0
     assert not rig.trajectory.covers(START_NS, START_NS + PERIOD_NS)
+
+
+@pytest.mark.parametrize('rig', [{'offset': Offset()}], indirect=True)
+def test_offset_is_looked_for_where_the_image_says_the_camera_is(rig):
+    rig.pipeline.add_sweep(message(START_NS))
+    assert (rig.pipeline.camera_offset_s, rig.errors) == (0.0, [])
+    rig.pipeline.add_image(message(START_NS, 'front'))
+    assert (rig.pipeline.camera_offset_s, rig.errors) == (0.01, [])
+
+
+@pytest.mark.parametrize('rig', [{'offset': Offset()}], indirect=True)
+def test_sweeps_are_let_go_when_the_offset_is_known(rig):
+    sweeps = [message(START_NS + i * PERIOD_NS) for i in range(5)]
+    last = weakref.ref(sweeps[-1])
+    while sweeps:
+        rig.pipeline.add_sweep(sweeps.pop(0))
+    rig.pipeline.add_image(message(START_NS, 'front'))
+    rig.pipeline.matcher.flush()
+    assert last() is None
+
+
+@pytest.mark.parametrize('rig', [{'rectified': True}, {}], indirect=True)
+def test_camera_info_of_rectified_images_needs_no_camera_matrix(rig, request):
+    projection = [100.0, 0.0, 80.0, 0.0, 0.0, 100.0, 60.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    info = Message(
+        header=message(START_NS).header,
+        k=[0.0] * 9,
+        r=[0.0] * 9,
+        p=projection,
+        d=[],
+        width=160,
+        height=120,
+        distortion_model='',
+        binning_x=0,
+        binning_y=0,
+        roi=SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0),
+    )
+    if request.node.callspec.params['rig']:
+        rig.pipeline.add_camera_info(info)
+        assert rig.pipeline.camera_info is info
+    else:
+        with pytest.raises(CalibrationError, match='K is all zero'):
+            rig.pipeline.add_camera_info(info)
 
 
 def test_zero_stamps_are_counted(rig):

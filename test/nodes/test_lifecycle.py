@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
@@ -8,6 +10,7 @@ from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from drive_segment_ros.errors import CalibrationError  # noqa: E402
+from drive_segment_ros.nodes import lifecycle  # noqa: E402
 from drive_segment_ros.nodes.lifecycle import ManagedNode  # noqa: E402
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -109,3 +112,17 @@ def test_callbacks_that_fail_are_counted_and_named(node):
     call(object())
     assert node.errors == {'/camera_info': 2}
     assert node.last_error == {'/camera_info': 'K is zero'}
+
+
+def test_errors_are_recent_for_ten_seconds(node, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(lifecycle, 'time', SimpleNamespace(monotonic=lambda: now[0]))
+    node.note_error('points', 'too short')
+    now[0] = 108.0
+    node.note_error('image', 'truncated')
+    assert node.recent_errors() == {'points': 'too short', 'image': 'truncated'}
+    now[0] = 112.0
+    assert node.recent_errors() == {'image': 'truncated'}
+    # Another thread is about to say when.
+    node.last_error['camera_info'] = 'all zero'
+    assert node.recent_errors() == {'image': 'truncated'}

@@ -15,7 +15,10 @@ from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2  # noqa: E402
 
+from drive_segment_ros.nodes import lifecycle  # noqa: E402
 from drive_segment_ros.nodes.proposals_node import ProposalsNode  # noqa: E402
+from drive_segment_ros.ros import built_frame  # noqa: E402
+from drive_segment_ros.ros.diagnostics import ERROR, OK  # noqa: E402
 
 START_NS = 1_700_000_000_000_000_000
 PERIOD_NS = 100_000_000
@@ -40,6 +43,16 @@ def test_publishes_a_coloured_cloud_and_an_overlay_with_the_stamps_of_their_sour
     assert overlays[0].encoding == 'bgr8'
     decoded = cv2.imdecode(np.frombuffer(pictures[0].data, np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape[:2] == (overlays[0].height, overlays[0].width)
+
+
+def test_while_nobody_looks_nothing_is_segmented(rig, monkeypatch):
+    segmented = []
+    monkeypatch.setattr(built_frame, 'find_proposals', lambda *_: segmented.append(True))
+    rig.node.frame_sinks.clear()
+    rig.drive(0, 4)
+    assert rig.wait(lambda: rig.node.summary()['frames'] == 4), rig.diagnosis
+    assert rig.node.summary()['frames_with_motion'] == 4
+    assert not segmented
 
 
 def test_every_image_becomes_a_frame_with_motion(rig):
@@ -148,6 +161,14 @@ def test_uncalibrated_camera_info_is_named_and_a_good_one_ends_it(rig):
     rig.drive(1, 3)
     assert rig.wait(lambda: len(rig.frames) >= 2), rig.diagnosis
     assert rig.is_active
+
+
+def test_an_error_that_is_long_over_is_no_error_any_more(rig, monkeypatch):
+    rig.node.note_error('bad_cloud', 'no field x')
+    assert rig.node._frame_status().level == ERROR
+    monkeypatch.setattr(lifecycle, '_RECENT_S', -1.0)
+    assert rig.node._frame_status().level == OK
+    assert rig.node.summary()['errors'] == {'bad_cloud': 'no field x'}
 
 
 def test_missing_stamps_are_counted_and_named(rig):

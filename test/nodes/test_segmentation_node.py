@@ -22,7 +22,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2  # n
 from std_msgs.msg import Header  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
-from drive_segment_ros.nodes import segmentation_node  # noqa: E402
+from drive_segment_ros.nodes import painted_cloud, segmentation_node  # noqa: E402
 from drive_segment_ros.nodes.mask_outputs import LABEL_INFO_TOPIC, TOPICS  # noqa: E402
 from drive_segment_ros.nodes.segmentation_node import SegmentationNode  # noqa: E402
 from drive_segment_ros.ros.diagnostics import ERROR  # noqa: E402
@@ -426,6 +426,20 @@ def test_sweeps_are_heard_only_while_the_cloud_is_watched(rig):
     assert rig.wait(lambda: heard() == 1)
     rig.other.destroy_subscription(watcher)
     assert rig.wait(lambda: heard() == 0)
+
+
+def test_painting_that_cannot_begin_leaves_nothing_behind(rig, monkeypatch):
+    def refuse(*arguments):
+        raise OSError('no more subscriptions')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(painted_cloud, 'FollowingSubscription', refuse)
+        rig.watch(POINTS, PointCloud2)
+        assert rig.wait(lambda: rig.node.errors['_look'] > 2)
+        assert 'no more subscriptions' in rig.diagnosis
+    assert rig.wait(lambda: rig.node.count_subscribers('points') == 1)
+    assert rig.node.count_subscribers('odom') == 1
+    assert [t.name for t in threading.enumerate()].count('frames') == 1
 
 
 @pytest.mark.parametrize(

@@ -245,9 +245,10 @@ def test_report_names_the_camera_that_is_silent():
     assert 'no image from left' in matcher.report()
 
 
-def test_camera_offset_that_is_no_number_is_refused():
+@pytest.mark.parametrize('offset', ['soon', '0,05', '', 'nan', '-inf', '1e300'])
+def test_camera_offset_that_is_no_number_is_refused(offset):
     with pytest.raises(ParameterError, match="give seconds or 'auto'"):
-        Matcher(SyncParameters(camera_offset='soon'))
+        SyncParameters(camera_offset=offset)
 
 
 def test_threads_lose_nothing():

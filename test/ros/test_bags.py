@@ -129,12 +129,51 @@ def test_flipped_bytes_in_the_middle_stop_reading_there(tmp_path):
         assert len(reader.damage) == 1
 
 
+def test_damaged_record_length_stops_reading_there(tmp_path):
+    folder = write_bag(tmp_path / 'bag')
+    (path,) = folder.glob('*.mcap')
+    data = path.read_bytes()
+    # The footer begins with where the summary begins; there comes a message of senseless length.
+    (summary,) = struct.unpack_from('<Q', data, len(data) - 28)
+    path.write_bytes(data[:summary] + bytes([0x05]) + b'\xff' * 8 + bytes(100))
+    with BagReader(folder) as reader:
+        assert len(stamps(reader, '/image')) == 40
+        assert 'truncated' in reader.damage[0]
+
+
 def test_folder_without_metadata_is_read(tmp_path):
     folder = write_bag(tmp_path / 'bag')
     (folder / 'metadata.yaml').unlink()
     with BagReader(folder) as reader:
         assert len(stamps(reader, '/image')) == 40
         assert 'no metadata.yaml' in reader.damage[0]
+
+
+@pytest.mark.parametrize('cut', [False, True])
+def test_missing_part_of_a_split_bag_is_told(tmp_path, cut):
+    folder = write_bag(tmp_path / 'bag')
+    metadata, (part,) = folder / 'metadata.yaml', folder.glob('*.mcap')
+    listed = f'- {part.name}\n'
+    text = metadata.read_text()
+    assert listed in text
+    metadata.write_text(text.replace(listed, f'- {part.name}\n  - bag_1.mcap\n'))
+    if cut:
+        part.write_bytes(part.read_bytes()[:-1000])
+    with BagReader(folder) as reader:
+        assert len(stamps(reader, '/image')) == 40
+        *of_parts, of_bag = reader.damage
+        assert 'bag_1.mcap' in of_bag
+        assert 'missing' in of_bag
+        assert len(of_parts) == cut
+
+
+def test_metadata_that_cannot_be_read_is_told(tmp_path):
+    folder = write_bag(tmp_path / 'bag')
+    (folder / 'metadata.yaml').write_text('rosbag2_bagfile_information: {version: 99}')
+    with BagReader(folder) as reader:
+        assert len(stamps(reader, '/image')) == 40
+        (damage,) = reader.damage
+        assert 'version 99 not supported' in damage
 
 
 def test_damaged_database_is_an_error_of_one_line(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import rclpy
@@ -11,6 +12,7 @@ from rclpy.parameter import Parameter
 
 from drive_segment_ros.errors import ParameterError
 from drive_segment_ros.parameters import parameter, to_flat
+from drive_segment_ros.perception.synchronisation import SyncParameters
 from drive_segment_ros.ros.node_parameters import NodeParameters, yaml_for
 
 
@@ -59,6 +61,18 @@ def test_defaults_and_overrides(make_node):
     assert type(values.rate) is float
 
 
+@pytest.mark.parametrize(('value', 'text'), [(-0.05, '-0.05'), (1, '1'), ('auto', 'auto')])
+def test_a_number_will_do_where_a_text_may_be_one(make_node, value, text):
+    node = make_node(camera_offset=value)
+    assert NodeParameters(node, SyncParameters).values.camera_offset == text
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf, True, '0,05'])
+def test_what_is_neither_is_refused(make_node, value):
+    with pytest.raises(ParameterError, match='camera_offset'):
+        NodeParameters(make_node(camera_offset=value), SyncParameters)
+
+
 def test_descriptors_tell_tools_what_is_allowed(make_node):
     node = make_node()
     NodeParameters(node, Outer)
@@ -91,6 +105,7 @@ def test_dynamic_parameters_change_and_are_told(make_node):
         ('rate', -1.0, 'minimum 0'),
         ('rate', 'fast', 'takes float'),
         ('method', 'best', 'one of auto, beta'),
+        ('method', 5, 'one of auto, beta'),
         ('count', 10, ''),
         ('inner.beta_deg', 20.0, 'read-only'),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +94,58 @@ def test_tf_is_split_into_motion_and_extrinsics(node, monkeypatch):
     assert 'odom' not in tree.frames
 
 
+def test_a_trailer_does_not_move_the_vehicle(node, monkeypatch):
+    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    trajectory, now = Trajectory(), int(time.time())
+    listener = TransformListener(node, TransformTree(), trajectory)
+    for second, child, x in (
+        (0, 'trailer', 80.0),
+        (1, 'base_link', 3.0),
+        (2, 'trailer', 82.0),
+        (3, 'base_link', 5.0),
+    ):
+        message = transform('odom', child, x, now + second)
+        listener.on_transforms(types.SimpleNamespace(transforms=[message]))
+    assert len(trajectory) == 2
+    assert trajectory.pose((now + 2) * S)[0, 3] == 4.0
+
+
+def test_auto_takes_odometry_as_soon_as_there_is_one(node, monkeypatch):
+    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    trajectory, now = Trajectory(), int(time.time())
+    listener = TransformListener(node, TransformTree(), trajectory)
+    assert not listener.expects_motion()
+    publisher = node.create_publisher(Odometry, 'odom', 10)
+    deadline = time.monotonic() + 10
+    while not listener.expects_motion() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert listener.expects_motion()
+
+    def hear(x: float, second: int) -> None:
+        message = transform('odom', 'base_link', x, now + second)
+        listener.on_transforms(types.SimpleNamespace(transforms=[message]))
+
+    hear(3.0, 0)
+    assert (listener.motion_source, len(trajectory)) == ('tf', 1)
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    while listener.motion_source == 'tf' and time.monotonic() < deadline:
+        publisher.publish(odometry(1.0, now))
+        executor.spin_once(timeout_sec=0.1)
+    hear(3.0, 1)
+    assert (listener.motion_source, len(trajectory)) == ('odometry', 1)
+    assert trajectory.pose(now * S)[0, 3] == 1.0
+    executor.shutdown()
+
+
+@pytest.mark.parametrize('source', ['tf', 'none'])
+def test_what_is_not_auto_does_not_hear_odometry(node, monkeypatch, source):
+    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    TransformListener(node, TransformTree(), Trajectory(), motion_source=source)
+    TransformListener(node, TransformTree(), None)
+    assert node.count_subscribers('odom') == 0
+
+
 def test_motion_has_one_source(node, monkeypatch):
     monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
     trajectory = Trajectory()
@@ -111,19 +164,36 @@ def test_without_tf2_msgs_auto_takes_odometry_and_tf_is_refused(node, monkeypatc
         TransformListener(node, TransformTree(), Trajectory(), motion_source='imu')
 
 
-def test_calibration_file_fills_the_tree(node, tmp_path):
+@pytest.fixture
+def calibration_file(tmp_path) -> Path:
+    """A file that places `lidar` 1.5 m before `base_link`."""
     written = TransformTree()
     T = np.eye(4)
     T[0, 3] = 1.5
     written.set('base_link', 'lidar', T)
-    path = tmp_path / 'calibration.yaml'
-    save_calibration(path, written, {})
+    save_calibration(tmp_path / 'calibration.yaml', written, {})
+    return tmp_path / 'calibration.yaml'
+
+
+@pytest.mark.parametrize(
+    'heard', [('base_link', 'lidar'), ('lidar', 'base_link'), ('mast', 'lidar')]
+)
+def test_what_the_file_places_is_not_moved_by_what_is_heard(node, calibration_file, heard):
     tree = TransformTree()
-    listener = TransformListener(node, tree, None, calibration_file=path)
-    np.testing.assert_array_equal(tree.lookup('base_link', 'lidar'), T)
-    assert (listener.motion_source, listener.cameras) == ('none', {})
+    listener = TransformListener(node, tree, None, calibration_file=calibration_file)
+    messages = [transform(*heard, 9.0), transform('lidar', 'camera', 0.5)]
+    listener.on_transforms(types.SimpleNamespace(transforms=messages))
+    assert tree.lookup('base_link', 'lidar')[0, 3] == 1.5
+    assert tree.lookup('base_link', 'camera')[0, 3] == 2.0
+
+
+def test_calibration_file_fills_the_tree(node, calibration_file):
+    tree = TransformTree()
+    listener = TransformListener(node, tree, None, calibration_file=calibration_file)
+    assert tree.lookup('base_link', 'lidar')[0, 3] == 1.5
+    assert listener.motion_source == 'none'
     with pytest.raises(CalibrationError):
-        TransformListener(node, tree, None, calibration_file=tmp_path / 'missing.yaml')
+        TransformListener(node, tree, None, calibration_file='missing.yaml')
 
 
 def test_bad_pose_is_a_problem_not_an_exception(node):

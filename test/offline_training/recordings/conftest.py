@@ -50,8 +50,11 @@ def write_bag(
     compressed: bool = True,
     info: bool = True,
     calibrated: bool = True,
+    info_frame: bool = True,
+    only_p: bool = False,
     transforms: bool = True,
     odometry: bool = True,
+    trailer: bool = False,
     cloud: Callable[[np.ndarray], np.ndarray] = lambda points: points,
     stamp: Callable[[int], int] = lambda stamp_ns: stamp_ns,
     sweep_stamp: Callable[[int], int] = lambda stamp_ns: stamp_ns,
@@ -65,8 +68,11 @@ def write_bag(
         count: number of images and sweeps.
         cameras: namespaces.
         compressed: JPEG rather than raw images.
-        info, calibrated: whether there is camera_info, and whether it holds numbers.
+        info, calibrated, info_frame: whether there is camera_info, and whether it holds numbers
+            and the camera's frame.
+        only_p: of the matrices in camera_info only that of rectified images is filled in.
         transforms, odometry: whether there is /tf_static and /tf.
+        trailer: whether /tf has another child of odom.
         cloud: changes a sweep's points, a structured array.
         stamp, sweep_stamp: change the header stamps of images and sweeps.
         extra_type: add a topic of a type nobody knows.
@@ -131,25 +137,20 @@ def write_bag(
             for camera, publish in enumerate(images):
                 publish(at, _image(header(stamp(at), f'optical{camera}'), k, compressed))
             for camera, publish in enumerate(infos):
-                publish(at, _camera_info(header(stamp(at), f'optical{camera}'), calibrated))
+                frame = f'optical{camera}' if info_frame else ''
+                told = _camera_info(header(stamp(at), frame), calibrated)
+                told.k[:] *= not only_p
+                publish(at, told)
             sweep_at = at + SWEEP_AFTER_IMAGE
             if poses is not None:
                 for pose_at in (at - PERIOD, at, sweep_at):
                     ahead = (pose_at - START) / SECOND
-                    poses(
-                        max(at, pose_at),
-                        types[TF](
-                            transforms=[
-                                transform(
-                                    pose_at,
-                                    'odom',
-                                    'base_link',
-                                    (ahead, 0.0, 0.0),
-                                    (0.0, 0.0, 0.0, 1.0),
-                                )
-                            ]
-                        ),
-                    )
+                    moved = [
+                        transform(pose_at, 'odom', child, (x, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+                        for child, x in (('base_link', ahead), ('trailer', ahead - 9.0))
+                        if trailer or child == 'base_link'
+                    ]
+                    poses(max(at, pose_at), types[TF](transforms=moved))
             sweeps(sweep_at, _cloud(header(sweep_stamp(sweep_at), 'lidar'), points))
     return path
 

@@ -118,6 +118,17 @@ def test_odometry_moves_points_and_its_absence_is_told(make_bag, tmp_path):
     assert {frame.record['motion'] for frame in unmoved.frames} == {'none'}
 
 
+def test_the_frame_of_the_images_goes_before_that_of_camera_info(make_bag, tmp_path):
+    assert run(make_bag(info_frame=False), tmp_path / 'dataset').frames == 4
+
+
+def test_a_trailer_does_not_move_the_vehicle(make_bag, tmp_path):
+    run(make_bag(), tmp_path / 'alone')
+    (tmp_path / 'drive').rename(tmp_path / 'bag_alone')
+    run(make_bag(trailer=True), tmp_path / 'towing')
+    assert files(tmp_path / 'towing') == files(tmp_path / 'alone')
+
+
 def test_a_calibration_file_stands_in_for_the_bag(make_bag, tmp_path):
     inspect(make_bag('calibrated'), tmp_path / 'calibration.yaml')
     bare = make_bag('bare', transforms=False, info=False)
@@ -126,6 +137,14 @@ def test_a_calibration_file_stands_in_for_the_bag(make_bag, tmp_path):
     run(make_bag('drive'), tmp_path / 'other')
     (one,), (other,) = (Dataset(tmp_path / name).drives for name in ('dataset', 'other'))
     np.testing.assert_array_equal(one.frames[0].segment(), other.frames[0].segment())
+
+
+def test_of_rectified_images_camera_info_needs_no_k(make_bag, tmp_path):
+    bag = make_bag(only_p=True)
+    parameters = dataclasses.replace(ExtractParameters(), rectified=True)
+    assert extract([bag], tmp_path / 'dataset', parameters).frames == 4
+    with pytest.raises(CalibrationError, match='K is all zero'):
+        run(bag, tmp_path / 'other')
 
 
 def test_preview_draws_each_frame(make_bag, tmp_path):
