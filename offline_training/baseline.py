@@ -19,10 +19,10 @@ from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import ModelError
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.superpixels import felzenszwalb
-from offline_training.distillation import pool
 from offline_training.files import write_atomic
 from offline_training.frame_selection import select_frames
 from offline_training.kmeans import kmeans, nearest
+from offline_training.pooling import pool
 from offline_training.resizing import resize_image
 
 BASELINE_FILE = 'baseline.npz'

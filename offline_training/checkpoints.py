@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from drive_segment_ros.errors import ModelError
+from offline_training.classes import CLASSES_FILE
 from offline_training.files import write_atomic
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 
@@ -83,6 +84,15 @@ def model_file(path: Path) -> Path:
         raise ModelError(f'{path} holds no trained model ({MODEL_FILE}); train one first')
     # A stage's own file comes before its siblings'; of a run's students the last round counts.
     return path / MODEL_FILE if (path / MODEL_FILE).is_file() else present[-1]
+
+
+def classes_file(model: Path) -> Path:
+    """Return where a run keeps names and colours: beside its stages.
+
+    Args:
+        model: as for `load_model`; may be relative or a link.
+    """
+    return model_file(model).resolve().parent.parent / CLASSES_FILE
 
 
 def save_checkpoint(path: Path, state: TrainingState, provenance: dict[str, Any]) -> None:

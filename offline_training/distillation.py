@@ -13,10 +13,10 @@ import dataclasses
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 
 from drive_segment_ros.parameters import parameter
 from offline_training.networks.segmenter import Segmenter
+from offline_training.pooling import pool
 from offline_training.resizing import resize_labels
 from offline_training.training_set import IGNORE_LABEL, RegionTargets
 
@@ -118,27 +118,6 @@ def region_map(
         keys = np.where(segment > 0, -segment.astype(np.int64), keys)
     _, regions = np.unique(keys, return_inverse=True)
     return regions.reshape(height, width).astype(np.int32)
-
-
-def pool(
-    values: NDArray[np.float32], regions: NDArray[np.int32]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Average pixel values over regions.
-
-    Args:
-        values: (N, K) float32.
-        regions: N region ids, any shape, contiguous from 0.
-
-    Returns:
-        (R, K) float32 means and (R,) pixel counts.
-    """
-    flat = regions.ravel()
-    pixels = np.bincount(flat)
-    membership = sparse.csr_matrix(
-        (np.ones(len(flat), np.float32), (flat, np.arange(len(flat)))),
-        shape=(len(pixels), len(flat)),
-    )
-    return (membership @ values) / np.maximum(pixels, 1)[:, None].astype(np.float32), pixels
 
 
 def region_classes(

@@ -26,12 +26,11 @@ from drive_segment_ros.inference.model import (
     Model,
     ModelClass,
 )
-from offline_training.checkpoints import load_model, model_file
+from offline_training.checkpoints import classes_file, load_model, model_file
 from offline_training.classes import default_classes, load_classes
 from offline_training.files import write_atomic, write_json
 from offline_training.half_precision import to_half
 from offline_training.networks.segmenter import Segmenter
-from offline_training.prediction import classes_file
 
 PRECISIONS = ('fp32', 'fp16')
 # TensorRT 10.0 reads opsets 9 to 20; in 18 the exporter has an operator for everything here.
@@ -127,7 +126,7 @@ def export(
         output_size=own_size,
         classes=_classes(run, network.configuration.classes),
         provenance={
-            'run': str(model_file(run).parent),
+            'run': '/'.join(model_file(run).resolve().parent.parts[-2:]),
             'exported_by': f'drive_segment_ros {drive_segment_ros.__version__}',
             'training': header,
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def images_in(source: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[n
     """
     if not source.exists():
         raise ImageError(f'{source} does not exist')
-    if source.suffix in BAG_SUFFIXES or (source / 'metadata.yaml').is_file():
+    if is_bag(source):
         yield from _bag(source, skipped)
     elif source.is_dir():
         files = sorted(p for p in source.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
@@ -59,6 +60,13 @@ def images_in(source: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[n
         yield from _video(source)
     else:
         yield from _files([source], [source.stem], skipped)
+
+
+def is_bag(source: Path) -> bool:
+    """Whether a path is a bag: one of its files, or a folder of them, finished or not."""
+    if source.suffix in BAG_SUFFIXES or (source / 'metadata.yaml').is_file():
+        return True
+    return source.is_dir() and any(p.suffix in BAG_SUFFIXES for p in source.iterdir())
 
 
 def names_of(files: Sequence[Path], root: Path) -> list[str]:
@@ -107,12 +115,17 @@ def _bag(path: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uint8
         topics = [topic.name for topic in bag.topics.values() if topic.type in _IMAGE_TYPES]
         if not topics:
             raise ImageError(f'{path} holds no image topic; it has {", ".join(bag.topics)}')
+        used: Counter[str] = Counter()
         for message in bag.messages(topics):
             try:
                 image = bag.deserialize(message.raw, message.connection.msgtype)
                 stamp_ns = header_stamp_ns(image) or message.bag_stamp_ns
                 name = f'{message.topic.strip("/")}/{stamp_ns}'
-                yield name, decode_image(image)
+                decoded = decode_image(image)
+                # A clock that was set back gives stamps a second time.
+                again = f'_{used[name]}' if used[name] else ''
+                used[name] += 1
+                yield name + again, decoded
             except DriveSegmentError as err:
                 skipped.append(f'{message.topic} at {message.bag_stamp_ns}: {err}')
         skipped.extend(bag.damage)

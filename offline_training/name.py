@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from drive_segment_ros.errors import ModelError
+from offline_training.checkpoints import classes_file
 from offline_training.classes import (
     ClassName,
     default_classes,
@@ -15,7 +16,6 @@ from offline_training.classes import (
 )
 from offline_training.evaluate import count_confusion
 from offline_training.evaluation import UNMATCHED, match
-from offline_training.prediction import classes_file
 
 
 def name_by_hand(model: Path, names: Path) -> list[ClassName]:

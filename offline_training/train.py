@@ -263,7 +263,9 @@ def new_network(parameters: TrainParameters, classes: int, height: int, width: i
     """Return an untrained network of the size asked for, or one that starts from a checkpoint."""
     if parameters.initial_weights:
         backbone = load_backbone(parameters.initial_weights)
-        return network_from_backbone(backbone.model, classes, height, width)
+        network = network_from_backbone(backbone.model, classes, height, width)
+        network.expect_colours(backbone.mean, backbone.std)
+        return network
     return Segmenter(configuration(parameters.size, classes, height, width))
 
 

@@ -15,6 +15,8 @@ from drive_segment_ros.errors import DependencyError, DriveSegmentError, Paramet
 from offline_training.try_model import ClassShare, ModelTrial
 
 _UNNAMED = 'The pseudo-classes have no names yet: `drive-segment name` gives them some.'
+# A model answers one question at a time.
+_ONE_AT_A_TIME = {'concurrency_id': 'model', 'concurrency_limit': 1}
 # Nothing but this machine is asked: no fonts, no scripts of others.
 _POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:"
@@ -58,6 +60,7 @@ def look() -> dict[str, Any]:
 def make_page(trial: ModelTrial) -> Any:
     """Return the page as Gradio's `Blocks`."""
     gradio = _gradio()
+    videos = tempfile.TemporaryDirectory(prefix='drive_segment_')
 
     def segment_image(image: NDArray[np.uint8] | None) -> tuple[Any, Any, str]:
         if image is None:
@@ -68,7 +71,8 @@ def make_page(trial: ModelTrial) -> Any:
     def segment_video(video: str | None) -> tuple[str, str]:
         if video is None:
             raise gradio.Error('choose a video first')
-        folder = Path(tempfile.mkdtemp(prefix='drive_segment_'))
+        # Gradio keeps a copy of its own once the answer is out.
+        folder = Path(tempfile.mkdtemp(dir=videos.name))
         try:
             pseudo, named = trial.video(Path(video), folder)
         except DriveSegmentError as err:
@@ -89,7 +93,9 @@ def make_page(trial: ModelTrial) -> Any:
                 pseudo = gradio.Image(label='Pseudo-classes', interactive=False, buttons=buttons)
                 named = gradio.Image(label='Named classes', interactive=False, buttons=buttons)
             classes = gradio.HTML(label='Classes')
-            button.click(segment_image, image, [pseudo, named, classes], api_name='image')
+            button.click(
+                segment_image, image, [pseudo, named, classes], api_name='image', **_ONE_AT_A_TIME
+            )
         with gradio.Tab('Video'):
             video = gradio.Video(label='Video', sources=['upload'])
             start = gradio.Button('Segment', variant='primary')
@@ -100,7 +106,13 @@ def make_page(trial: ModelTrial) -> Any:
                 named_video = gradio.Video(
                     label='Named classes', interactive=False, buttons=['download']
                 )
-            start.click(segment_video, video, [pseudo_video, named_video], api_name='video')
+            start.click(
+                segment_video,
+                video,
+                [pseudo_video, named_video],
+                api_name='video',
+                **_ONE_AT_A_TIME,
+            )
     return page
 
 

@@ -103,6 +103,18 @@ def test_interrupt_is_exit_code_130(tmp_path):
     assert 'Traceback' not in err
 
 
+@pytest.mark.parametrize(('name', 'told'), [('torch.nn', True), ('offline_training.gone', False)])
+def test_a_package_that_is_not_installed_is_one_line(monkeypatch, name, told):
+    def missing():
+        raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+
+    monkeypatch.setattr('drive_segment_ros.doctor.diagnose', missing)
+    result = run('doctor')
+    assert result.exit_code == 1
+    assert ("torch is not installed; pip install '.[train]'" in result.stderr) == told
+    assert isinstance(result.exception, ModuleNotFoundError) != told
+
+
 def test_doctor_prints_one_object_and_fails_on_a_problem(monkeypatch):
     from drive_segment_ros.doctor import Check
 

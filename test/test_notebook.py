@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from offline_training.demo import HELD_OUT_TOWN
+
 NOTEBOOK = Path(__file__).resolve().parents[1] / 'notebooks/try_a_model.ipynb'
 LIMIT_S = 120
 
@@ -41,6 +43,8 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     client.NotebookClient(notebook, timeout=LIMIT_S, kernel_name='python3').execute(
         cwd=str(tmp_path)
     )
+    source = str([cell['source'] for cell in notebook.cells])
+    assert f'held_out_dataset/town_{HELD_OUT_TOWN}/image' in source, 'where a demo leaves it'
     said = str([cell.get('outputs') for cell in notebook.cells])
     assert "'named'" in said
     assert 'image/png' in said

@@ -24,7 +24,7 @@ ROSDEP_KEYS = {
     *('lifecycle_msgs', 'message_filters', 'nav_msgs', 'rclpy', 'rosgraph_msgs', 'sensor_msgs'),
     *('std_msgs', 'std_srvs', 'tf2_msgs', 'tf2_ros', 'vision_msgs', 'cv_bridge'),
     *('python3-numba', 'python3-numpy', 'python3-open3d-pip', 'python3-opencv', 'python3-pytest'),
-    *('python3-rosbags-pip', 'python3-scipy', 'python3-typer', 'python3-yaml'),
+    *('python3-rosbags-pip', 'python3-scipy', 'python3-yaml'),
     *('python3-onnxruntime-pip', 'python3-sklearn', 'python3-torch', 'python3-pytorch-pip'),
 }
 ROS_PACKAGES = ('rclpy', 'tf2_ros', 'message_filters', 'cv_bridge', 'sensor_msgs', 'launch')

@@ -15,7 +15,13 @@ esac
 
 stamp=.venv/setup-$profile.sha256
 inputs=(constraints.txt package.xml setup.py setup.cfg tools/setup.sh)
-if [ -f "$stamp" ] && sha256sum --check --status "$stamp" 2>/dev/null; then
+as_asked() {  # whether .venv works, and is of the Python that was asked for
+    local version
+    version=$(.venv/bin/python -V 2>/dev/null) &&
+        { [ -z "${PYTHON:-}" ] || [ "$version" = "$("$PYTHON" -V 2>/dev/null)" ]; }
+}
+
+if [ -f "$stamp" ] && sha256sum --check --status "$stamp" 2>/dev/null && as_asked; then
     exit 0
 fi
 
@@ -87,8 +93,7 @@ if [ "$profile" = dev ] && ! command -v chromium google-chrome >/dev/null; then
 fi
 
 # An environment whose interpreter has gone, or is another one than asked for, is made anew.
-if ! .venv/bin/python -c '' 2>/dev/null || { [ -n "${PYTHON:-}" ] &&
-    [ "$("$python" -V)" != "$(.venv/bin/python -V)" ]; }; then
+if ! as_asked; then
     echo "setup: making .venv with $("$python" -V) ($python)"
     "$python" -m venv --clear .venv
 fi

@@ -40,6 +40,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             fail(str(err))
         except BrokenPipeError:
             raise  # the reader of our output has enough, such as `head`; Typer ends quietly
+        except ModuleNotFoundError as err:
+            name = (err.name or '').partition('.')[0]
+            if name in ('', 'drive_segment_ros', 'offline_training'):
+                raise
+            fail(f"{name} is not installed; pip install '.[train]' brings what learning needs")
         except OSError as err:
             # Library code names what it was doing; this is what no one expected, such as a full
             # disk under a temporary file.

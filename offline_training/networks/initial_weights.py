@@ -58,8 +58,14 @@ def network_from_backbone(backbone: Any, classes: int, height: int, width: int) 
         prefix=1 + getattr(config, 'num_register_tokens', 0),
     )
     network = Segmenter(configuration)
-    weights = encoder_weights(backbone.state_dict(), configuration)
-    network.encoder.load_state_dict(weights)
+    try:
+        weights = encoder_weights(backbone.state_dict(), configuration)
+        network.encoder.load_state_dict(weights)
+    except (KeyError, StopIteration, RuntimeError) as err:
+        raise ModelError(
+            f'initial weights from a {config.model_type!r} backbone of this shape are not '
+            f'supported ({" ".join(str(err).split())[:200]}); use a published ViT, DINO or DINOv2'
+        ) from err
     return network
 
 

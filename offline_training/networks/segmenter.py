@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -100,6 +101,11 @@ class Segmenter(nn.Module):
             Logits (B, classes, h, w): stride 4 with a convolutional stem, else one a patch.
         """
         return self.decoder(*self.encoder((images - self.image_mean) / self.image_std))
+
+    def expect_colours(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Set the mean and spread of red, green and blue, 0..1, that images are brought to."""
+        for buffer, values in ((self.image_mean, mean), (self.image_std, std)):
+            buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
 
     def probability(self, images: Tensor) -> Tensor:
         """Return each class's probability, (B, classes, H, W), at the images' own size.

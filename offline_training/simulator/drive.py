@@ -74,10 +74,12 @@ def simulate(
 
     Raises:
         BagError: if the bag or its truth exists already.
-        ParameterError: if a camera is unknown, named twice, or there is none.
+        ParameterError: if a camera is unknown, named twice, or there is none, if the drive is
+            shorter than a sweep, or if its clock jumps onto stamps it has given before.
+        CalibrationError: if a lens cannot be.
     """
-    output, truth = Path(output), truth_folder(Path(output))
-    for path in (output, truth):
+    output = Path(output).resolve()
+    for path in (output, truth_folder(output)):
         if path.exists():
             raise BagError(f'{path} exists already; choose another name or remove it')
     names = parameters.camera.names
@@ -87,12 +89,36 @@ def simulate(
             f'camera.names is {", ".join(names) or "empty"}; '
             f'choose among {", ".join(CAMERA_YAW_DEG)}, each once'
         )
+    _check_times(parameters)
     began = time.monotonic()
+    drive = _Drive(parameters, preview)
     output.parent.mkdir(parents=True, exist_ok=True)
-    drive = _Drive(parameters, TruthWriter(truth, names), preview)
-    with drive.truth, Recording(output) as recording:
-        drive.record(recording, progress)
-    return SimulationSummary(output, truth, **drive.counts, seconds=time.monotonic() - began)
+    truth = TruthWriter(truth_folder(output), names)
+    with truth, Recording(output) as recording:
+        drive.record(recording, truth, progress)
+    return SimulationSummary(output, truth.path, **drive.counts, seconds=time.monotonic() - began)
+
+
+def _check_times(parameters: SimulatorParameters) -> None:
+    duration, rate, jump = (
+        parameters.duration_s,
+        parameters.rate_hz,
+        parameters.fault.clock_jump_s,
+    )
+    if _sweeps(parameters) == 0:
+        raise ParameterError(
+            f'a drive of {duration} s holds no sweep at {rate} Hz; make it longer'
+        )
+    periods = -jump * rate
+    if 0.0 < -jump <= duration / 2 and abs(periods - round(periods)) < 1e-6:
+        raise ParameterError(
+            f'after a jump of {jump} s stamps come a second time, and truth is named by stamps; '
+            'take one that is no multiple of the period'
+        )
+
+
+def _sweeps(parameters: SimulatorParameters) -> int:
+    return int(parameters.duration_s * parameters.rate_hz + 1e-6)
 
 
 class _Developing(NamedTuple):
@@ -113,8 +139,7 @@ class _Measuring(NamedTuple):
 class _Drive:
     """One drive: moves the world on and lets the sensors measure it."""
 
-    def __init__(self, parameters: SimulatorParameters, truth: TruthWriter, preview: bool) -> None:
-        self.truth = truth
+    def __init__(self, parameters: SimulatorParameters, preview: bool) -> None:
         self._preview = preview
         self.counts = {'images': 0, 'sweeps': 0, 'points': 0, 'lost': 0}
         self._parameters = parameters
@@ -132,15 +157,20 @@ class _Drive:
         self._T_odom_world = np.eye(4)
         self._last_sample: NDArray[np.float64] | None = None
 
-    def record(self, recording: Recording, progress: Callable[[int, int], None] | None) -> None:
+    def record(
+        self,
+        recording: Recording,
+        truth: TruthWriter,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
         """Drive from beginning to end.
 
         While the cameras are exposed, the sweep of that time is measured and the images of the
         one before are developed. Open3D lets no other Python run while it casts rays, but casts
         on all cores, so nobody waits idle.
         """
-        rate = self._parameters.rate_hz
-        sweeps = int(self._parameters.duration_s * rate + 1e-6)
+        self._truth = truth
+        rate, sweeps = self._parameters.rate_hz, _sweeps(self._parameters)
         self._add_static_transforms(recording)
         with ThreadPoolExecutor(2) as pool:
             measured: list[_Measuring] = []
@@ -159,7 +189,7 @@ class _Drive:
                     progress(number + 1, sweeps)
             self._record_sweeps(recording, measured)
             self._record_images(recording, developing)
-        self.truth.write_summary(self._summary())
+        self._truth.write_summary(self._summary())
 
     def _drive_until(self, recording: Recording, time_s: float) -> None:
         """Move the world on and record the car's odometry up to just after an instant."""
@@ -233,9 +263,9 @@ class _Drive:
         """Return an image as its message holds it; write its truth and perhaps a preview."""
         brightness = self._parameters.fault.exposure
         shot = camera.develop(exposure, self._world, self._look, brightness, rng)
-        self.truth.add_shot(camera.name, stamp_ns, shot)
+        self._truth.add_shot(camera.name, stamp_ns, shot)
         if shown_with is not None:
-            self.truth.add_preview(
+            self._truth.add_preview(
                 camera.name, stamp_ns, preview_picture(shot, shown_with.result())
             )
         if self._parameters.camera.encoding == 'raw':
@@ -274,12 +304,12 @@ class _Drive:
             self.counts['points'] += len(sweep.points)
             message = recording.make.point_cloud(fate.stamp_ns, 'lidar', sweep.points)
             recording.add(LIDAR_TOPIC, message, fate.arrival_ns)
-            self.truth.add_sweep(fate.stamp_ns, sweep)
+            self._truth.add_sweep(fate.stamp_ns, sweep)
 
     def _note(self, sensor: str, number: int, time_s: float, fate: Fate, kind: str) -> None:
         self.counts['lost' if fate.lost else kind] += 1
         true_stamp_ns = self._clock.recorder_ns(time_s)
-        self.truth.add_message(
+        self._truth.add_message(
             sensor=sensor, number=number, true_stamp_ns=true_stamp_ns, **dataclasses.asdict(fate)
         )
 

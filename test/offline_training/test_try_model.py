@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -53,3 +55,26 @@ def test_what_is_no_video_is_refused(run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / 'notes.mp4').write_text('no video')
     with pytest.raises(ImageError, match=r'notes\.mp4 is no video'):
         ModelTrial(run_folder).video(tmp_path / 'notes.mp4', tmp_path)
+
+
+def test_an_exported_model_needs_nothing_that_learning_needs(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip('openvino', reason='openvino is not installed')
+    cv2.imwrite(str(tmp_path / 'one.png'), np.zeros((8, 12, 3), np.uint8))
+    code = (
+        'import sys\n'
+        'from pathlib import Path\n'
+        "for name in ('torch', 'onnx', 'safetensors', 'transformers', 'sklearn'):\n"
+        '    sys.modules[name] = None\n'
+        'from offline_training.segment import segment\n'
+        'from offline_training.try_model import ModelTrial\n'
+        'model, images, output = map(Path, sys.argv[1:])\n'
+        'ModelTrial(model)\n'
+        "print(segment(model, [images], output)['images'])\n"
+    )
+    arguments = [str(model_folder), str(tmp_path / 'one.png'), str(tmp_path / 'out')]
+    done = subprocess.run(
+        [sys.executable, '-c', code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == '1\n', done.stderr

@@ -83,3 +83,9 @@ def test_no_model_and_a_port_in_use_are_named(run_folder: Path, tmp_path: Path) 
         port = taken.getsockname()[1]
         with pytest.raises(ParameterError, match='another --host or --port'):
             serve(run_folder, '127.0.0.1', port, open_browser=False)
+
+
+def test_both_buttons_wait_for_the_one_model(run_folder: Path) -> None:
+    page = make_page(ModelTrial(run_folder))
+    buttons = [fn for fn in page.fns.values() if fn.api_name in ('image', 'video')]
+    assert [(fn.concurrency_id, fn.concurrency_limit) for fn in buttons] == 2 * [('model', 1)]

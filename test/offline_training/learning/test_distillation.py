@@ -4,13 +4,13 @@ import torch
 
 from offline_training.distillation import (
     DistillationParameters,
-    pool,
     region_classes,
     region_map,
     soft_targets,
     teacher_probability,
 )
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
+from offline_training.pooling import pool
 
 
 def scene():

@@ -232,7 +232,7 @@ def test_the_description_says_what_it_is_and_where_from(models, run):
     assert model.output_size == (HEIGHT, WIDTH)
     assert [(c.name, c.color) for c in model.classes][2] == ('thing 2', (2, 4, 6))
     assert model.provenance['training']['data'] == 'fingerprint'
-    assert model.provenance['run'] == str(run / 'student')
+    assert model.provenance['run'] == f'{run.name}/student'
     content = json.loads((models / 'camera/model.json').read_text())
     assert content['input']['encoding'] == 'bgr8'
 

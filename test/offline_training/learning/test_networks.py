@@ -11,6 +11,7 @@ from offline_training.networks.segmenter import (
     Segmenter,
     configuration,
 )
+from offline_training.train import TrainParameters, new_network
 
 
 @pytest.mark.parametrize('stem', ['conv', 'patch'])
@@ -56,14 +57,14 @@ def test_resizing_a_position_embedding_to_its_own_grid_changes_nothing():
     assert resized_position(position, (3, 4), (6, 8)).shape == (1, 48, 8)
 
 
-def save_backbone(folder, kind):
+def save_backbone(folder, kind, **changes):
     import transformers
 
     shape = {'hidden_size': 32, 'num_hidden_layers': 2, 'num_attention_heads': 2}
     shape |= {'image_size': 32, 'patch_size': 8}
     torch.manual_seed(0)
     if kind == 'vit':
-        config = transformers.ViTConfig(intermediate_size=128, **shape)
+        config = transformers.ViTConfig(**{'intermediate_size': 128, **shape, **changes})
         model = transformers.ViTModel(config, add_pooling_layer=False)
     elif kind == 'dinov2':
         model = transformers.Dinov2Model(transformers.Dinov2Config(layerscale_value=0.7, **shape))
@@ -106,3 +107,24 @@ def test_a_backbone_of_another_kind_is_refused(tmp_path):
 
     with pytest.raises(ModelError, match='dinov3_vit'):
         network_from_backbone(load_backbone(str(tmp_path)).model, 5, 32, 32)
+
+
+@pytest.mark.parametrize('changes', [{'intermediate_size': 64}, {'qkv_bias': False}])
+def test_a_backbone_of_another_shape_is_refused(tmp_path, changes):
+    save_backbone(tmp_path, 'vit', **changes)
+
+    with pytest.raises(ModelError, match='of this shape are not supported') as error:
+        network_from_backbone(load_backbone(str(tmp_path)).model, 5, 32, 32)
+    assert '\n' not in str(error.value)
+
+
+def test_a_network_brings_colours_to_what_its_backbone_expects(tmp_path):
+    save_backbone(tmp_path, 'vit')
+    settings = '{"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.1, 0.3]}'
+    (tmp_path / 'preprocessor_config.json').write_text(settings)
+
+    network = new_network(TrainParameters(initial_weights=str(tmp_path)), 5, 32, 32)
+    kept = network.state_dict()
+
+    assert kept['image_mean'].flatten().tolist() == pytest.approx([0.5, 0.4, 0.3])
+    assert kept['image_std'].flatten().tolist() == pytest.approx([0.2, 0.1, 0.3])

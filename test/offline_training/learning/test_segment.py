@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -6,15 +7,24 @@ import pytest
 import torch
 
 from drive_segment_ros.errors import ImageError
+from drive_segment_ros.parameters import from_flat
 from offline_training.baseline import BaselineParameters, make_baseline
 from offline_training.checkpoints import save_model
-from offline_training.classes import default_classes, palette
+from offline_training.classes import ClassName, default_classes, palette, save_classes
 from offline_training.evaluate import evaluate
 from offline_training.image_sources import images_in, names_of
+from offline_training.network_prediction import NetworkPredictor, window_starts
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
-from offline_training.prediction import NetworkPredictor, load_predictor, window_starts
+from offline_training.prediction import load_predictor
 from offline_training.segment import segment
+from offline_training.simulator import SimulatorParameters, simulate
 
+SMALL_DRIVE = {
+    'duration_s': 0.3,
+    'camera.width': 64,
+    'camera.height': 48,
+    'lidar.model': 'vlp16',
+}
 CONFIGURATION = NetworkConfiguration(3, 32, 48, 32, depth=1, heads=2)
 
 
@@ -57,6 +67,15 @@ def test_a_folder_of_mixed_sizes_dotted_names_and_a_broken_file(run, tmp_path):
     assert (color[..., ::-1] == palette(default_classes(3))[label]).all()
 
 
+def test_a_stage_is_known_by_its_names_wherever_one_stands(run, tmp_path, monkeypatch):
+    save_classes(run / 'classes.yaml', [ClassName(name, (1, 2, 3)) for name in ('a', 'b', 'c')])
+    (tmp_path / 'latest').symlink_to(run / 'student')
+    monkeypatch.chdir(run / 'student')
+
+    for path in ('.', 'model.safetensors', tmp_path / 'latest'):
+        assert [item.name for item in load_predictor(Path(path)).classes] == ['a', 'b', 'c']
+
+
 def test_a_video_and_several_inputs(run, tmp_path):
     writer = cv2.VideoWriter(
         str(tmp_path / 'drive.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48)
@@ -85,6 +104,17 @@ def test_inputs_of_one_name_do_not_overwrite_each_other(run, tmp_path):
         'image_0',
         'image_1',
     ]
+
+
+def test_a_bag_that_was_not_finished_is_one_and_stamps_may_repeat(tmp_path, monkeypatch):
+    simulate(tmp_path / 'bag', from_flat(SimulatorParameters, SMALL_DRIVE))
+    (tmp_path / 'bag/metadata.yaml').unlink()
+    monkeypatch.setattr('drive_segment_ros.ros.bags.header_stamp_ns', lambda message: 7)
+
+    names = [name for name, _ in images_in(tmp_path / 'bag', [])]
+
+    topic = 'camera/front/image_raw/compressed'
+    assert names == [f'{topic}/7', f'{topic}/7_1', f'{topic}/7_2']
 
 
 def test_a_bag(run, tmp_path, real_bag):

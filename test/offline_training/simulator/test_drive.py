@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from drive_segment_ros.errors import BagError, ParameterError
+from drive_segment_ros.errors import BagError, CalibrationError, ParameterError
 from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.perception.clouds import cloud_from_message
 from drive_segment_ros.ros.bags import BagReader
@@ -184,6 +184,30 @@ def test_points_and_light_go_wrong_as_asked(faulty: Path, sound: Path) -> None:
     decoded = cv2.imdecode(dark.data, cv2.IMREAD_COLOR)
     assert decoded is not None
     assert decoded.mean() < 0.5 * light.data.mean()
+
+
+def test_a_clock_that_would_give_a_stamp_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match='stamps come a second time'):
+        make(tmp_path / 'bag', **{'fault.clock_jump_s': -0.2})
+    made = make(tmp_path / 'bag', **{'fault.clock_jump_s': -0.23})
+    images = list((made.truth / 'front/semantic').glob('*.png'))
+    assert (len(images), made.images) == (6, 6)
+
+
+def test_a_refused_drive_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match='smaller field of view'):
+        make(tmp_path / 'bag', **{'camera.model': 'plumb_bob', 'camera.field_of_view_deg': 100.0})
+    with pytest.raises(ParameterError, match='holds no sweep'):
+        make(tmp_path / 'bag', duration_s=0.3, rate_hz=2.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_one_is_in_is_taken_and_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BagError, match='exists already'):
+        make(Path('.'))
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
