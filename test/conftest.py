@@ -10,6 +10,17 @@ from pathlib import Path
 
 import pytest
 
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:
+    pass
+else:
+    # A machine that stalls is no defect of what is tested.
+    settings.register_profile(
+        'suite', deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile('suite')
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # A shell starts what runs in its background with SIGINT ignored, and all that it starts inherits

@@ -14,6 +14,7 @@ from drive_segment_ros.nodes.image_input import ImageInput
 from drive_segment_ros.ros.images import encoded_image
 
 _COMPRESSED = '/compressed'
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LOOK_PERIOD_S = 0.1
 
 
@@ -56,9 +57,9 @@ def watch(
     from rclpy.signals import SignalHandlerOptions
 
     ended = stop or threading.Event()
+    previous = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: ended.set())
+        previous = {number: signal.signal(number, lambda *_: ended.set()) for number in _SIGNALS}
     deadline = None if duration_s is None else time.monotonic() + duration_s
     context = rclpy.Context()
     rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
@@ -75,6 +76,8 @@ def watch(
         node.destroy_node()
     finally:
         rclpy.shutdown(context=context)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     return WatchReport(topic, files.written, files.unreadable, str(folder))
 
 

@@ -31,6 +31,7 @@ def make_rig(street, ros_domain, tmp_path):
             'calibration_file': str(street.calibration(tmp_path / 'calibration.yaml')),
             # The last image waits this long for a sweep that never comes.
             'sync__max_wait_s': 0.2,
+            'inputs__depth': 100,
         }
         rigs.append(street.Rig(**{**defaults, **parameters}))
         return rigs[-1]

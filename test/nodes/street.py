@@ -219,8 +219,9 @@ class Rig:
             self.send('odom', make.odometry(stamp - PERIOD_NS // 2))
             self.send('odom', make.odometry(stamp))
             self.send('camera_info', make.info(stamp))
-            self.send('image_raw/compressed', make.image(stamp + 10_000_000))
+            # The sweep first: an image without one is waited for only so long.
             self.send('points', make.cloud(stamp))
+            self.send('image_raw/compressed', make.image(stamp + 10_000_000))
             # Faster than in real time, yet not all at once: queues are as long as a second.
             time.sleep(0.03)
         self.send('odom', make.odometry(START_NS + (last + 2) * PERIOD_NS))

@@ -31,8 +31,8 @@ def hear(bag: Path, calibration: Path, drive: Path, expected: int) -> dict:
     """
     with DriveWriter(drive, {}) as writer:
         player = subprocess.Popen(
-            [sys.executable, '-m', 'drive_segment_ros.cli', 'play', str(bag), '--wait', '30',
-             '--json'],
+            [sys.executable, '-m', 'drive_segment_ros.cli', 'play', str(bag), '--wait', '120',
+             '--rate', '0.5', '--json'],
             stdout=subprocess.PIPE,
         )  # fmt: skip
         stop = threading.Event()
@@ -44,9 +44,12 @@ def hear(bag: Path, calibration: Path, drive: Path, expected: int) -> dict:
 
         # This compares bytes, on a machine that may be too busy to keep up with the drive.
         params = drive.with_suffix('.yaml')
-        params.write_text('/**: {ros__parameters: {pipeline: {queue: 100}}}')
+        params.write_text(
+            '/**: {ros__parameters: {pipeline: {queue: 100, motion_wait: 5.0},'
+            ' inputs: {depth: 100}, sync: {max_wait_s: 5.0}}}'
+        )
         remappings = ('points:=/lidar/points', 'odom:=/odom')
-        options = LiveOptions('proposals', params, calibration, CAMERA, remappings, 60.0)
+        options = LiveOptions('proposals', params, calibration, CAMERA, remappings, 180.0)
         try:
             summary = live(options, lambda node: node.frame_sinks.append(take), stop)
         finally:

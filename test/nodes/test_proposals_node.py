@@ -45,7 +45,8 @@ def test_publishes_a_coloured_cloud_and_an_overlay_with_the_stamps_of_their_sour
     assert decoded.shape[:2] == (overlays[0].height, overlays[0].width)
 
 
-def test_while_nobody_looks_nothing_is_segmented(rig, monkeypatch):
+def test_while_nobody_looks_nothing_is_segmented(make_rig, monkeypatch):
+    rig = make_rig(pipeline__motion_wait=5.0)
     segmented = []
     monkeypatch.setattr(built_frame, 'find_proposals', lambda *_: segmented.append(True))
     rig.node.frame_sinks.clear()

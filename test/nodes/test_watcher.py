@@ -47,7 +47,7 @@ def published_until(topic: str, message: Any, watching: Callable[[threading.Even
     watcher.start()
     deadline = time.monotonic() + LIMIT_S
     sent = 0
-    while watcher.is_alive() and sent < 3 and time.monotonic() < deadline:
+    while watcher.is_alive() and sent < 20 and time.monotonic() < deadline:
         sent += publisher.get_subscription_count()
         publisher.publish(message)
         time.sleep(0.1)

@@ -25,9 +25,10 @@ command = sys.argv[1]
 if command == (here / 'fails').read_text():
     sys.exit('drive-segment: error: as told')
 if command in ('live', 'watch'):
-    signal.signal(signal.SIGINT, lambda *_: None)
+    # One that comes early waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGINT}})
     (here / f'{{command}} is ready').touch()
-    signal.pause()
+    signal.sigwait({{signal.SIGINT}})
 if command == 'play':
     import time
     while not all((here / f'{{name}} is ready').exists() for name in ('live', 'watch')):

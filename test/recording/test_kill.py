@@ -20,7 +20,7 @@ def kill_recorders(dataset: Path, kills: int, size: int, quota_gb: float) -> lis
     arguments = [str(dataset), str(kills), str(size), str(quota_gb)]
     done = subprocess.run(
         [sys.executable, str(PROGRAM), *arguments],
-        capture_output=True, check=False, timeout=120, cwd=REPOSITORY,
+        capture_output=True, check=False, timeout=900, cwd=REPOSITORY,
         env={'PYTHONPATH': str(REPOSITORY)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()

@@ -50,15 +50,16 @@ def odometry(x: float, sec: int) -> Odometry:
     return message
 
 
-def test_odometry_over_dds_becomes_motion(node):
+def test_odometry_over_dds_becomes_motion(node, monkeypatch):
     trajectory = Trajectory()
+    monkeypatch.setattr(transform_listener, '_FAR_S', 60.0)
     listener = TransformListener(node, TransformTree(), trajectory, motion_source='odometry')
     assert listener.motion_source == 'odometry'
     publisher = node.create_publisher(Odometry, 'odom', 10)
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     now = int(time.time())
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not trajectory.covers(now * S, (now + 1) * S) and time.monotonic() < end:
         publisher.publish(odometry(1.0, now))
         publisher.publish(odometry(2.0, now + 1))

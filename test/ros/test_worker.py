@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -34,12 +35,12 @@ def gate():
 def test_latest_wins_and_drops_are_counted(gate, size, kept):
     worker = Worker(gate, size=size)
     assert worker.submit(0)
-    assert gate.entered.acquire(timeout=5)
+    assert gate.entered.acquire(timeout=30)
     accepted = [worker.submit(k) for k in range(1, 10)]
     assert accepted == [True] * size + [False] * (9 - size)
     assert worker.waiting == size
     gate.open.set()
-    assert worker.wait_idle(5)
+    assert worker.wait_idle(30)
     assert gate.items == kept
     assert worker.done == len(kept)
     assert worker.done + worker.dropped == 10
@@ -73,16 +74,22 @@ def test_errors_are_told_and_the_thread_goes_on():
     assert (worker.done, worker.failed) == (3, 1)
 
 
+def open_once_closing(gate, worker: Worker, drain: bool) -> None:
+    while not worker._closing or (worker.dropped < 2 and not drain):
+        time.sleep(0.001)
+    gate.open.set()
+
+
 def test_close_drops_or_drains(gate):
     for drain, kept in ((False, [0]), (True, [0, 1, 2])):
         gate.items.clear()
         gate.open.clear()
         worker = Worker(gate, size=5)
         worker.submit(0)
-        assert gate.entered.acquire(timeout=5)
+        assert gate.entered.acquire(timeout=30)
         worker.submit(1)
         worker.submit(2)
-        threading.Timer(0.05, gate.open.set).start()
+        threading.Thread(target=open_once_closing, args=(gate, worker, drain), daemon=True).start()
         assert worker.close(drain=drain)
         assert gate.items == kept
         assert worker.done + worker.dropped == 3
@@ -92,7 +99,7 @@ def test_close_drops_or_drains(gate):
 def test_close_gives_up_on_a_function_that_hangs(gate):
     worker = Worker(gate)
     worker.submit(0)
-    assert gate.entered.acquire(timeout=5)
+    assert gate.entered.acquire(timeout=30)
     worker.submit(1)
     assert not worker.close(timeout_s=0.05, drain=True)
     assert worker.dropped == 1
@@ -109,6 +116,6 @@ def test_finished_item_is_freed_while_idle():
     alive = weakref.ref(item)
     worker.submit(item)
     del item
-    assert worker.wait_idle(5)
+    assert worker.wait_idle(30)
     assert alive() is None
     worker.close()

@@ -29,6 +29,8 @@ def quiet(description):
 
 def parameters(**changes) -> TrainParameters:
     small = {'width': 112, 'training.epochs': 2, 'training.batch_size': 3}
+    # The same on every processor.
+    small['training.precision'] = 'fp32'
     return from_flat(TrainParameters, {**small, **changes})
 
 
