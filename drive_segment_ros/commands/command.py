@@ -44,7 +44,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             name = (err.name or '').partition('.')[0]
             if name in ('', 'drive_segment_ros', 'offline_training'):
                 raise
-            fail(f"{name} is not installed; pip install '.[train]' brings what learning needs")
+            fail(f'{name} is not installed; {_remedy(name)}')
         except OSError as err:
             # Library code names what it was doing; this is what no one expected, such as a full
             # disk under a temporary file.
@@ -54,6 +54,13 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(INTERRUPTED) from None
 
     return app.command()(guarded)
+
+
+def _remedy(package: str) -> str:
+    """Say what brings a package that a command needs."""
+    if package.startswith(('rclpy', 'tf2')) or package.endswith('_msgs'):
+        return "source a ROS 2 installation, or pip install '.[ros]'"
+    return "pip install '.[train]' brings what learning needs"
 
 
 def fail(message: str) -> None:

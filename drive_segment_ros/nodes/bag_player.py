@@ -84,7 +84,7 @@ def play(bag: Path, parameters: PlayParameters) -> PlayReport:
 
     Raises:
         BagError: if the bag cannot be read or none of its topics can be published.
-        DependencyError: if rclpy is missing.
+        ModuleNotFoundError: if rclpy is missing.
     """
     # The transports `live` and our launch files use; chosen before the middleware starts.
     os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')

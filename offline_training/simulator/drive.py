@@ -100,11 +100,8 @@ def simulate(
 
 
 def _check_times(parameters: SimulatorParameters) -> None:
-    duration, rate, jump = (
-        parameters.duration_s,
-        parameters.rate_hz,
-        parameters.fault.clock_jump_s,
-    )
+    duration, rate = parameters.duration_s, parameters.rate_hz
+    jump = parameters.fault.clock_jump_s
     if _sweeps(parameters) == 0:
         raise ParameterError(
             f'a drive of {duration} s holds no sweep at {rate} Hz; make it longer'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -84,7 +85,9 @@ def test_compressed_images_are_kept_and_broken_ones_counted(
 
 
 def test_nothing_published_ends_in_time(ros_domain: int, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
     assert watch('/silence', tmp_path / 'out', 0.2).images == 0
+    assert signal.getsignal(signal.SIGINT) is before
     assert not (tmp_path / 'out').exists()
 
 
