@@ -153,6 +153,7 @@ def simulate(
     preview: Annotated[
         bool, typer.Option('--preview', help='Also write a picture for people each second.')
     ] = False,
+    workers: Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)] = 0,
     params: Params = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
@@ -173,7 +174,11 @@ def simulate(
     parameters = read_parameters(SimulatorParameters, params, settings)
     with progress_bar() as update:
         summary = simulate_drive(
-            output, parameters, lambda done, total: update('simulating', done, total), preview
+            output,
+            parameters,
+            lambda done, total: update('simulating', done, total),
+            preview,
+            workers,
         )
     if as_json:
         print_json({**dataclasses.asdict(summary), 'frames_per_second': summary.frames_per_second})

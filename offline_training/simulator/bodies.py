@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 from collections.abc import Sequence
 
 import numpy as np
@@ -125,8 +126,8 @@ class Body:
 
 
 def _threads(rays: int) -> int:
-    """Return Open3D's thread count: 0 is all, which costs more than it gains for few rays."""
-    return 0 if rays > 20_000 else 1
+    """Return Open3D's thread count: 0 is all, if there are many rays and no other workers."""
+    return 0 if rays > 20_000 and multiprocessing.parent_process() is None else 1
 
 
 @njit(cache=True, nogil=True)

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, ParameterError
 from drive_segment_ros.parameters import to_flat
 from drive_segment_ros.perception.transforms import inverse
-from offline_training.simulator.cameras import Camera, Exposure
-from offline_training.simulator.ego import ego_poses, matrix_of, quaternion_of
+from offline_training.simulator.cameras import Camera
+from offline_training.simulator.ego import matrix_of, quaternion_of
 from offline_training.simulator.faults import Clock, Fate, misaligned
-from offline_training.simulator.lidars import Lidar, Sweep
+from offline_training.simulator.frames import (
+    Frame,
+    FrameTask,
+    Things,
+    forget_drive,
+    list_things,
+    make_frame,
+)
+from offline_training.simulator.lidars import Lidar
 from offline_training.simulator.materials import CLASSES
 from offline_training.simulator.parameters import CAMERA_YAW_DEG, SimulatorParameters
-from offline_training.simulator.preview import preview_picture
 from offline_training.simulator.recording import Recording
-from offline_training.simulator.rendering import Look
 from offline_training.simulator.traffic import STEP_S
-from offline_training.simulator.truth import TruthWriter
-from offline_training.simulator.world import World
+from offline_training.simulator.truth import TruthFiles, TruthWriter
+from offline_training.worker_pool import in_order, worker_pool
 
 START_NS = 1_700_000_000_000_000_000
 LIDAR_TOPIC = '/lidar/points'
-_JPEG_QUALITY = 92
+_PERIODS_A_WORKER = 20
 _IMAGE_DELAY_S, _SWEEP_DELAY_S, _ODOMETRY_DELAY_S = 0.03, 0.005, 0.001
 
 
@@ -63,6 +69,7 @@ def simulate(
     parameters: SimulatorParameters,
     progress: Callable[[int, int], None] | None = None,
     preview: bool = False,
+    workers: int = 0,
 ) -> SimulationSummary:
     """Simulate a drive and record it.
 
@@ -71,12 +78,15 @@ def simulate(
         parameters: which drive.
         progress: called after each sweep with how many are done and how many there will be.
         preview: also write a picture of each camera for people, once a second of the drive.
+        workers: processes, each with a town of its own; 1 works in this process, 0 takes one a
+            core, or fewer for a short drive. The bag is the same for any number.
 
     Raises:
         BagError: if the bag or its truth exists already.
         ParameterError: if a camera is unknown, named twice, or there is none, if the drive is
             shorter than a sweep, or if its clock jumps onto stamps it has given before.
         CalibrationError: if a lens cannot be.
+        DriveSegmentError: if a worker process dies.
     """
     output = Path(output).resolve()
     for path in (output, truth_folder(output)):
@@ -94,9 +104,19 @@ def simulate(
     drive = _Drive(parameters, preview)
     output.parent.mkdir(parents=True, exist_ok=True)
     truth = TruthWriter(truth_folder(output), names)
-    with truth, Recording(output) as recording:
-        drive.record(recording, truth, progress)
-    return SimulationSummary(output, truth.path, **drive.counts, seconds=time.monotonic() - began)
+    try:
+        with truth, Recording(output) as recording:
+            drive.record(recording, truth, progress, workers or _enough_workers(parameters))
+    finally:
+        forget_drive()
+    seconds = time.monotonic() - began
+    return SimulationSummary(output, truth.files.path, **drive.counts, seconds=seconds)
+
+
+def _enough_workers(parameters: SimulatorParameters) -> int:
+    """Return one a core, but no more than earn the time that building their towns takes."""
+    periods = _sweeps(parameters) * max(len(parameters.camera.names), 1)
+    return max(min(len(os.sched_getaffinity(0)), periods // _PERIODS_A_WORKER), 1)
 
 
 def _check_times(parameters: SimulatorParameters) -> None:
@@ -118,197 +138,135 @@ def _sweeps(parameters: SimulatorParameters) -> int:
     return int(parameters.duration_s * parameters.rate_hz + 1e-6)
 
 
-class _Developing(NamedTuple):
-    """An image on its way to the recorder."""
-
-    camera: Camera
-    fate: Fate
-    image: Future[NDArray[np.uint8]]
-
-
-class _Measuring(NamedTuple):
-    """A sweep on its way to the recorder."""
-
-    fate: Fate
-    sweep: Future[Sweep]
-
-
 class _Drive:
-    """One drive: moves the world on and lets the sensors measure it."""
+    """One drive: has its periods made, and records them."""
 
     def __init__(self, parameters: SimulatorParameters, preview: bool) -> None:
         self._preview = preview
         self.counts = {'images': 0, 'sweeps': 0, 'points': 0, 'lost': 0}
         self._parameters = parameters
         seed, faults = parameters.seed, parameters.fault
-        self._world = World(seed)
-        self._look = Look(self._world.sun, np.random.default_rng([seed, 3]))
         self._cameras = [Camera(name, parameters.camera) for name in parameters.camera.names]
         self._lidar = Lidar(parameters.lidar, parameters.rate_hz, seed)
-        fault_rng = np.random.default_rng([seed, 4])
+        rng = np.random.default_rng([seed, 4])
         self._published = {
-            camera.name: misaligned(camera.T_base_camera, faults.extrinsic_error_deg, fault_rng)
+            camera.name: misaligned(camera.T_base_camera, faults.extrinsic_error_deg, rng)
             for camera in self._cameras
         }
-        self._clock = Clock(START_NS, parameters.duration_s, faults, fault_rng)
+        self._clock = Clock(START_NS, parameters.duration_s, faults, rng)
         self._T_odom_world = np.eye(4)
-        self._last_sample: NDArray[np.float64] | None = None
+        self._last_pose: NDArray[np.float64] | None = None
 
     def record(
         self,
         recording: Recording,
         truth: TruthWriter,
         progress: Callable[[int, int], None] | None,
+        workers: int,
     ) -> None:
-        """Drive from beginning to end.
-
-        While the cameras are exposed, the sweep of that time is measured and the images of the
-        one before are developed. Open3D lets no other Python run while it casts rays, but casts
-        on all cores, so nobody waits idle.
-        """
-        self._truth = truth
+        """Drive from beginning to end."""
         rate, sweeps = self._parameters.rate_hz, _sweeps(self._parameters)
         self._add_static_transforms(recording)
-        with ThreadPoolExecutor(2) as pool:
-            measured: list[_Measuring] = []
-            developing: list[_Developing] = []
-            for number in range(sweeps):
-                start, end = number / rate, (number + 1) / rate
-                self._drive_until(recording, end)
-                measuring = pool.submit(self._measure, number)
-                exposures = self._expose((start + end) / 2)
-                self._record_sweeps(recording, measured)
-                self._record_images(recording, developing)
-                recording.write_until(self._clock.recorder_ns(start))
-                developing = self._develop(pool, number, (start + end) / 2, exposures, measuring)
-                measured = self._await(number, start, end, measuring)
+        with worker_pool(workers, preload=[make_frame.__module__]) as (pool, at_once):
+            things = pool.submit(list_things, self._parameters, truth.files)
+            fates: deque[tuple[list[Fate], Fate]] = deque()
+
+            def tasks() -> Iterator[FrameTask]:
+                for number in range(sweeps):
+                    fates.append(self._fates(number, truth))
+                    yield self._task(number, *fates[-1], truth.files)
+
+            frames = in_order(pool, make_frame, tasks(), 2 * at_once)
+            for number, frame in enumerate(frames):
+                self._record(recording, frame, *fates.popleft())
+                # Whatever is still to come was measured later.
+                recording.write_until(self._clock.recorder_ns((number + 1) / rate))
                 if progress is not None:
                     progress(number + 1, sweeps)
-            self._record_sweeps(recording, measured)
-            self._record_images(recording, developing)
-        self._truth.write_summary(self._summary())
+            truth.write_summary(self._summary(things.result()))
 
-    def _drive_until(self, recording: Recording, time_s: float) -> None:
-        """Move the world on and record the car's odometry up to just after an instant."""
-        samples = self._world.traffic.advance(time_s + STEP_S)
-        if self._last_sample is None:
-            first, second = samples[0][1][0], samples[1][1][0]
-            self._T_odom_world = inverse(matrix_of(first))
-            self._last_sample = 2 * first - second
-        for sample_s, poses in samples:
-            T_world_base = matrix_of(poses[0])
-            step = poses[0] - self._last_sample
-            self._last_sample = poses[0]
+    def _fates(self, number: int, truth: TruthWriter) -> tuple[list[Fate], Fate]:
+        """Draw and note the fate of each camera's image and of the sweep of a period."""
+        rate = self._parameters.rate_hz
+        start, end = number / rate, (number + 1) / rate
+        exposed = (start + end) / 2
+        images = []
+        for camera in self._cameras:
+            fate = self._clock.fate(exposed, exposed + _IMAGE_DELAY_S, is_image=True)
+            self._note(truth, camera.name, number, exposed, fate, 'images')
+            images.append(fate)
+        stamped = end if self._parameters.lidar.stamp == 'end' else start
+        sweep = self._clock.fate(stamped, end + _SWEEP_DELAY_S, is_image=False)
+        self._note(truth, 'lidar', number, stamped, sweep, 'sweeps')
+        return images, sweep
+
+    def _note(
+        self, truth: TruthWriter, sensor: str, number: int, time_s: float, fate: Fate, kind: str
+    ) -> None:
+        self.counts['lost' if fate.lost else kind] += 1
+        true_stamp_ns = self._clock.recorder_ns(time_s)
+        truth.add_message(
+            sensor=sensor, number=number, true_stamp_ns=true_stamp_ns, **dataclasses.asdict(fate)
+        )
+
+    def _task(self, number: int, images: list[Fate], sweep: Fate, truth: TruthFiles) -> FrameTask:
+        return FrameTask(
+            self._parameters,
+            truth,
+            number,
+            tuple(None if fate.lost else fate.stamp_ns for fate in images),
+            None if sweep.lost else sweep.stamp_ns,
+            self._preview,
+        )
+
+    def _record(
+        self, recording: Recording, frame: Frame, images: list[Fate], sweep: Fate
+    ) -> None:
+        self._record_motion(recording, frame.first_step, frame.motion)
+        for camera, image, fate in zip(self._cameras, frame.images, images, strict=True):
+            if image is not None:
+                self._record_image(recording, camera, image, fate)
+        if frame.points is not None:
+            self.counts['points'] += len(frame.points)
+            message = recording.make.point_cloud(sweep.stamp_ns, 'lidar', frame.points)
+            recording.add(LIDAR_TOPIC, message, sweep.arrival_ns)
+
+    def _record_motion(
+        self, recording: Recording, first_step: int, poses: NDArray[np.float64]
+    ) -> None:
+        """Record the car's odometry."""
+        make = recording.make
+        if self._last_pose is None:
+            self._T_odom_world = inverse(matrix_of(poses[0]))
+            self._last_pose = 2 * poses[0] - poses[1]
+        for number, pose in enumerate(poses, first_step):
+            step = pose - self._last_pose
+            self._last_pose = pose
             speed = float(np.linalg.norm(step[:3])) / STEP_S
             yaw_rate = float((step[3] + np.pi) % (2 * np.pi) - np.pi) / STEP_S
-            T = self._T_odom_world @ T_world_base
-            stamp_ns = self._clock.stamp_ns(sample_s)
-            arrival_ns = self._clock.recorder_ns(sample_s + _ODOMETRY_DELAY_S)
+            T = self._T_odom_world @ matrix_of(pose)
+            stamp_ns = self._clock.stamp_ns(number * STEP_S)
+            arrival_ns = self._clock.recorder_ns(number * STEP_S + _ODOMETRY_DELAY_S)
             position, turn = T[:3, 3], quaternion_of(T[:3, :3])
-            make = recording.make
             moved = make.transform(stamp_ns, 'odom', 'base_link', position, turn)
             recording.add('/tf', make.transforms([moved]), arrival_ns)
             odometry = make.odometry(stamp_ns, position, turn, speed, yaw_rate)
             recording.add('/odom', odometry, arrival_ns)
 
-    def _measure(self, number: int) -> Sweep:
-        faults = self._parameters.fault
-        rng = np.random.default_rng([self._parameters.seed, 5, number])
-        return self._lidar.sweep(self._world, number, faults.rain, faults.nan_points, rng)
-
-    def _expose(self, time_s: float) -> list[Exposure]:
-        """Expose all cameras at an instant: the middle of a sweep."""
-        T_world_base = ego_poses(self._world.traffic, np.array([time_s]))[0]
-        return [camera.expose(self._world, T_world_base, time_s) for camera in self._cameras]
-
-    def _develop(
-        self,
-        pool: ThreadPoolExecutor,
-        number: int,
-        time_s: float,
-        exposures: list[Exposure],
-        measuring: Future[Sweep],
-    ) -> list[_Developing]:
-        """Have the images developed that will not get lost."""
-        developing = []
-        for index, exposure in enumerate(exposures):
-            camera = self._cameras[index]
-            fate = self._clock.fate(time_s, time_s + _IMAGE_DELAY_S, is_image=True)
-            self._note(camera.name, number, time_s, fate, 'images')
-            if not fate.lost:
-                rng = np.random.default_rng([self._parameters.seed, 6, index, number])
-                shown = self._preview and number % round(self._parameters.rate_hz) == 0
-                image = pool.submit(
-                    self._finish_image,
-                    camera,
-                    exposure,
-                    fate.stamp_ns,
-                    rng,
-                    measuring if shown else None,
-                )
-                developing.append(_Developing(camera, fate, image))
-        return developing
-
-    def _finish_image(
-        self,
-        camera: Camera,
-        exposure: Exposure,
-        stamp_ns: int,
-        rng: np.random.Generator,
-        shown_with: Future[Sweep] | None,
-    ) -> NDArray[np.uint8]:
-        """Return an image as its message holds it; write its truth and perhaps a preview."""
-        brightness = self._parameters.fault.exposure
-        shot = camera.develop(exposure, self._world, self._look, brightness, rng)
-        self._truth.add_shot(camera.name, stamp_ns, shot)
-        if shown_with is not None:
-            self._truth.add_preview(
-                camera.name, stamp_ns, preview_picture(shot, shown_with.result())
-            )
-        if self._parameters.camera.encoding == 'raw':
-            return shot.image
-        return cv2.imencode('.jpg', shot.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-
-    def _record_images(self, recording: Recording, developing: list[_Developing]) -> None:
+    def _record_image(
+        self, recording: Recording, camera: Camera, image: NDArray[np.uint8], fate: Fate
+    ) -> None:
         make = recording.make
-        for camera, fate, future in developing:
-            topic, frame = f'/camera/{camera.name}', optical_frame(camera.name)
-            image, stamp_ns = future.result(), fate.stamp_ns
-            if self._parameters.camera.encoding == 'raw':
-                message = make.image(stamp_ns, frame, image)
-                recording.add(f'{topic}/image_raw', message, fate.arrival_ns)
-            else:
-                message = make.compressed_image(stamp_ns, frame, image)
-                recording.add(f'{topic}/image_raw/compressed', message, fate.arrival_ns)
-            size = (camera.width, camera.height)
-            info = make.camera_info(
-                stamp_ns, frame, size, camera.K, camera.D, camera.distortion_model
-            )
-            recording.add(f'{topic}/camera_info', info, fate.arrival_ns)
-
-    def _await(
-        self, number: int, start_s: float, end_s: float, sweep: Future[Sweep]
-    ) -> list[_Measuring]:
-        """Return the sweep unless it will get lost."""
-        stamp_s = end_s if self._parameters.lidar.stamp == 'end' else start_s
-        fate = self._clock.fate(stamp_s, end_s + _SWEEP_DELAY_S, is_image=False)
-        self._note('lidar', number, stamp_s, fate, 'sweeps')
-        return [] if fate.lost else [_Measuring(fate, sweep)]
-
-    def _record_sweeps(self, recording: Recording, measured: list[_Measuring]) -> None:
-        for fate, future in measured:
-            sweep = future.result()
-            self.counts['points'] += len(sweep.points)
-            message = recording.make.point_cloud(fate.stamp_ns, 'lidar', sweep.points)
-            recording.add(LIDAR_TOPIC, message, fate.arrival_ns)
-            self._truth.add_sweep(fate.stamp_ns, sweep)
-
-    def _note(self, sensor: str, number: int, time_s: float, fate: Fate, kind: str) -> None:
-        self.counts['lost' if fate.lost else kind] += 1
-        true_stamp_ns = self._clock.recorder_ns(time_s)
-        self._truth.add_message(
-            sensor=sensor, number=number, true_stamp_ns=true_stamp_ns, **dataclasses.asdict(fate)
-        )
+        topic, frame, stamp_ns = f'/camera/{camera.name}', optical_frame(camera.name), fate.stamp_ns
+        if self._parameters.camera.encoding == 'raw':
+            message = make.image(stamp_ns, frame, image)
+            recording.add(f'{topic}/image_raw', message, fate.arrival_ns)
+        else:
+            message = make.compressed_image(stamp_ns, frame, image)
+            recording.add(f'{topic}/image_raw/compressed', message, fate.arrival_ns)
+        size = (camera.width, camera.height)
+        info = make.camera_info(stamp_ns, frame, size, camera.K, camera.D, camera.distortion_model)
+        recording.add(f'{topic}/camera_info', info, fate.arrival_ns)
 
     def _add_static_transforms(self, recording: Recording) -> None:
         poses = {'lidar': self._lidar.T_base_lidar}
@@ -323,7 +281,7 @@ class _Drive:
         message = recording.make.transforms(transforms)
         recording.add('/tf_static', message, self._clock.recorder_ns(0.0))
 
-    def _summary(self) -> dict[str, Any]:
+    def _summary(self, things: Things) -> dict[str, Any]:
         """Return what truth.json says."""
         cameras = {
             camera.name: {
@@ -342,8 +300,8 @@ class _Drive:
             'start_ns': START_NS,
             'clock_jumps_at_s': self._clock.jump_at_s,
             'classes': CLASSES,
-            'class_of_instance': self._world.class_of.tolist(),
-            'first_moving_instance': self._world.first_mover,
+            'class_of_instance': things.class_of_instance,
+            'first_moving_instance': things.first_mover,
             'cameras': cameras,
             'T_base_lidar': self._lidar.T_base_lidar.tolist(),
             'T_world_odom': inverse(self._T_odom_world).tolist(),

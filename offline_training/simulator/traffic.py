@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,11 @@ _MEMORY_STEPS = 100
 _ACCELERATION, _BRAKING = 1.8, 2.5  # m/s^2, comfortable
 _GAP = 2.0  # metres, standing
 _HEADWAY_S = 1.2
+
+
+def step_after(time_s: float) -> int:
+    """Return the number of the first step at an instant or after it."""
+    return math.ceil(time_s / STEP_S - 1e-9)
 
 
 @dataclasses.dataclass
@@ -118,7 +122,6 @@ class Traffic:
         self._owner: list[int] = [-1] * crossings
         self._drivers = self._place_drivers(vehicle_lengths, slow)
         self._walkers = Walkers(plan.blocks, walkers, rng)
-        self._lock = threading.Lock()
         self._step = -1
         self._history: collections.deque[NDArray[np.float64]] = collections.deque(
             maxlen=_MEMORY_STEPS
@@ -131,36 +134,26 @@ class Traffic:
         """The latest instant that is known; negative before the first `advance`."""
         return self._step * STEP_S
 
-    def advance(self, time_s: float) -> list[tuple[float, NDArray[np.float64]]]:
-        """Go on until `time_s` is known.
-
-        Returns:
-            The new steps: the time and the poses, (movers, 6) x, y, z, yaw, pitch, roll in the
-            world.
-        """
-        new = []
+    def advance(self, time_s: float) -> None:
+        """Go on until `time_s` is known."""
         while self.time_s < time_s:
             if self._step >= 0:
                 self._drive()
-            poses = self._poses((self._step + 1) * STEP_S)
-            with self._lock:
-                self._step += 1
-                self._history.append(poses)
-            new.append((self.time_s, poses))
-        return new
+            self._step += 1
+            self._history.append(self._poses(self._step * STEP_S))
 
     def window(self, start_s: float, end_s: float) -> tuple[float, NDArray[np.float64]]:
-        """Return the steps that cover a span of the last second; any thread may ask.
+        """Return the steps that cover a span of the last second.
 
         Returns:
-            The first step's time, and (steps, movers, 6) poses; yaw is continuous over them.
+            The first step's time, and (steps, movers, 6) x, y, z, yaw, pitch, roll in the world;
+            yaw is continuous over them.
         """
         first = max(int(np.floor(start_s / STEP_S + 1e-9)), 0)
         last = int(np.ceil(end_s / STEP_S - 1e-9))
-        with self._lock:
-            oldest = self._step - len(self._history) + 1
-            chosen = range(first - oldest, max(last, first + 1) - oldest + 1)
-            poses = np.stack([self._history[k] for k in chosen])
+        oldest = self._step - len(self._history) + 1
+        chosen = range(first - oldest, max(last, first + 1) - oldest + 1)
+        poses = np.stack([self._history[k] for k in chosen])
         poses[:, :, 3] = np.unwrap(poses[:, :, 3], axis=0)
         return first * STEP_S, poses
 

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -32,26 +33,15 @@ if hasattr(cv2, 'IMWRITE_PNG_FILTER'):  # OpenCV >= 4.12 tries all filters unles
     _QUICK += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
 
-class TruthWriter:
-    """Writes one drive's truth into a new folder."""
+@dataclasses.dataclass(frozen=True)
+class TruthFiles:
+    """Writes what is a file by itself; any process may do so.
 
-    def __init__(self, path: Path, cameras: list[str]) -> None:
-        self.path = path
-        path.mkdir(parents=True)
-        (path / 'point_labels').mkdir()
-        classes = json.dumps({'ignore': IGNORE_LABEL, 'classes': CLASSES}, indent=1) + '\n'
-        for camera in cameras:
-            for kind in ('semantic', 'instance', 'distance'):
-                (path / camera / kind).mkdir(parents=True)
-            (path / camera / 'semantic' / 'classes.json').write_text(classes)
-        (path / 'point_labels' / 'classes.json').write_text(classes)
-        self._messages = (path / 'messages.jsonl').open('w')
+    Attributes:
+        path: the truth's folder.
+    """
 
-    def __enter__(self) -> TruthWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._messages.close()
+    path: Path
 
     def add_shot(self, camera: str, stamp_ns: int, shot: Shot) -> None:
         """Write an image's truth."""
@@ -77,10 +67,36 @@ class TruthWriter:
         folder.mkdir(exist_ok=True)
         (folder / f'{stamp_ns}.png').write_bytes(cv2.imencode('.png', picture)[1].tobytes())
 
+
+class TruthWriter:
+    """Writes one drive's truth into a new folder.
+
+    Attributes:
+        files: of single images and sweeps.
+    """
+
+    def __init__(self, path: Path, cameras: list[str]) -> None:
+        self.files = TruthFiles(path)
+        path.mkdir(parents=True)
+        (path / 'point_labels').mkdir()
+        classes = json.dumps({'ignore': IGNORE_LABEL, 'classes': CLASSES}, indent=1) + '\n'
+        for camera in cameras:
+            for kind in ('semantic', 'instance', 'distance'):
+                (path / camera / kind).mkdir(parents=True)
+            (path / camera / 'semantic' / 'classes.json').write_text(classes)
+        (path / 'point_labels' / 'classes.json').write_text(classes)
+        self._messages = (path / 'messages.jsonl').open('w')
+
+    def __enter__(self) -> TruthWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._messages.close()
+
     def add_message(self, **fate: Any) -> None:
         """Note what became of a message."""
         self._messages.write(json.dumps(fate) + '\n')
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write what holds for the whole drive."""
-        (self.path / 'truth.json').write_text(json.dumps(summary, indent=1) + '\n')
+        (self.files.path / 'truth.json').write_text(json.dumps(summary, indent=1) + '\n')

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from drive_segment_ros.errors import BagError, CalibrationError, ParameterError
+from drive_segment_ros.errors import BagError, CalibrationError, DriveSegmentError, ParameterError
 from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.perception.clouds import cloud_from_message
 from drive_segment_ros.ros.bags import BagReader
@@ -84,6 +85,29 @@ def test_same_seed_same_bytes(sound: Path, tmp_path: Path) -> None:
     make(bag, **{'camera.names': ['front', 'left'], 'camera.encoding': 'raw'})
     assert digest(bag) == digest(sound)
     assert digest(truth_folder(bag)) == digest(truth_folder(sound))
+
+
+def test_bag_does_not_depend_on_the_workers(faulty: Path, tmp_path: Path) -> None:
+    bag = tmp_path / faulty.name
+    values = {**SMALL, **FAULTS, 'duration_s': 2.0}
+    simulate(bag, from_flat(SimulatorParameters, values), workers=2)
+    assert digest(bag) == digest(faulty)
+    assert digest(truth_folder(bag)) == digest(truth_folder(faulty))
+
+
+def test_dead_worker_is_told_and_what_was_recorded_can_be_read(tmp_path: Path) -> None:
+    bag = tmp_path / 'drive'
+    killed = []
+
+    def kill_a_worker(done: int, total: int) -> None:
+        if not killed:
+            killed.append(multiprocessing.active_children()[0])
+            killed[0].kill()
+
+    parameters = from_flat(SimulatorParameters, {**SMALL, 'duration_s': 6.0})
+    with pytest.raises(DriveSegmentError, match='worker process was ended'):
+        simulate(bag, parameters, kill_a_worker, workers=2)
+    assert read(bag)['/lidar/points']
 
 
 def test_bag_holds_every_sensor_and_truth_every_message(sound: Path) -> None:
