@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 from drive_segment_ros.errors import DependencyError, DriveSegmentError
@@ -19,9 +21,18 @@ Job = TypeVar('Job')
 Result = TypeVar('Result')
 
 
+def begin_to_import(preload: Sequence[str]) -> None:
+    """Have modules that a later `worker_pool` will preload imported in the background already."""
+    _forkserver(preload)
+    forkserver.ensure_running()
+
+
 @contextlib.contextmanager
 def worker_pool(
-    workers: int = 0, scheduler: str = '', preload: Sequence[str] = ()
+    workers: int = 0,
+    scheduler: str = '',
+    preload: Sequence[str] = (),
+    initializer: Callable[[], None] | None = None,
 ) -> Iterator[tuple[Executor, int]]:
     """Start workers.
 
@@ -29,6 +40,7 @@ def worker_pool(
         workers: processes on this machine; 1 works in this process, 0 takes one per core.
         scheduler: address of a dask.distributed scheduler, whose workers are used instead.
         preload: modules every worker will need, imported once for all of them.
+        initializer: what every worker does before its first job.
 
     Yields:
         The executor, and how many jobs it runs at a time.
@@ -39,16 +51,20 @@ def worker_pool(
     """
     if scheduler:
         with _dask_client(scheduler) as client:
+            if initializer is not None:
+                client.run(initializer)
             yield client.get_executor(), max(1, sum(client.ncores().values()))
         return
     workers = workers or len(os.sched_getaffinity(0))
     if workers == 1:
+        if initializer is not None:
+            initializer()
         yield _InThisProcess(), 1
         return
-    # Forked from a process that has nothing but the imports: no threads or locks to inherit.
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(list(preload))
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_be_a_worker)
+    context = _forkserver(preload)
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_be_a_worker, initargs=(initializer,)
+    )
     try:
         # The processes start while the caller is still getting the jobs ready.
         for _ in range(workers):
@@ -83,6 +99,16 @@ def in_order(
         ) from err
 
 
+def _forkserver(preload: Sequence[str]) -> BaseContext:
+    """Return a way to fork workers from a process that has nothing but the imports.
+
+    It has no threads or locks to inherit.
+    """
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(list(preload))
+    return context
+
+
 class _InThisProcess(Executor):
     """Runs each job at once, where it is submitted."""
 
@@ -95,13 +121,15 @@ class _InThisProcess(Executor):
         return future
 
 
-def _be_a_worker() -> None:
-    """Leave Ctrl+C to the parent, and the other cores to the other workers."""
+def _be_a_worker(initializer: Callable[[], None] | None) -> None:
+    """Leave Ctrl+C to the parent, and the other cores to the other workers; get ready."""
     import cv2
 
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    if initializer is not None:
+        initializer()
 
 
 def _dask_client(address: str) -> Any:

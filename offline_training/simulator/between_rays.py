@@ -11,90 +11,97 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-_NOTHING = np.uint32(0xFFFFFFFF)  # Embree's triangle number of a ray that meets none
+# In place of a triangle's number: the ray meets none, as Embree says, or is not known yet.
+NOTHING = np.uint32(0xFFFFFFFF)
+UNKNOWN = np.uint32(0xFFFFFFFE)
 
 
 @njit(cache=True, nogil=True)
-def waiting(known, spacing):
+def waiting(triangle, height, width, spacing):
     """Return which pixels are to be cast at a spacing: those not known yet, in row order.
 
     Args:
-        known: (H, W) bool.
+        triangle: (H * W,) uint32 that each pixel is known to see.
+        height, width: of the image.
         spacing: 1 for all.
 
     Returns:
-        (M,) int64 indices into the flattened image.
+        (M,) int64 indices of pixels.
     """
-    height, width = known.shape
     found = np.empty(height * (width // spacing + 1), np.int64)
     n = 0
     for row in range(height):
-        for column in range(row % spacing, width, spacing):
-            if not known[row, column]:
-                found[n] = row * width + column
+        for i in range(row * width + row % spacing, (row + 1) * width, spacing):
+            if triangle[i] == UNKNOWN:
+                found[n] = i
                 n += 1
     return found[:n]
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
 def settle_between(
-    known, spacing, rays, vertices, triangles, distance, triangle, weights, normal
+    height, width, spacing, rays, corners,
+    triangle, distance, instance, material, uv, normal,
 ):  # fmt: skip
     """Fill in the pixels between those cast at a spacing that met one triangle.
 
     Args:
-        known: (H, W) bool, true for all pixels at the spacing; settled ones become true.
-        spacing: of the pixels that were cast.
-        rays: (H * W, 6) float32, row after row.
-        vertices: (V, 3) float32.
-        triangles: (T, 3) uint32.
-        distance: (H * W,) float32, filled in, as all below: infinite where the ray meets nothing.
-        triangle: (H * W,) uint32.
-        weights: (H * W, 2) float32 barycentric coordinates.
-        normal: (H * W, 3) float32.
+        height, width: of the image.
+        spacing: of the pixels that were cast; all of them are known.
+        rays: (H * W, 6) float32, row after row, from one origin.
+        corners: (T, 3, 5) float32 x, y, z, u, v of the triangles.
+        triangle: (H * W,) uint32, filled in, as all below.
+        distance, instance, material, uv, normal: see `Hits`.
     """
-    height, width = known.shape
     for row in range(height):
-        right = row % spacing + 1
-        for column in range(width):
-            right = right - 1 if right > 0 else spacing - 1
-            if known[row, column]:
+        for left in range(row * width + row % spacing, (row + 1) * width - spacing, spacing):
+            t = triangle[left]
+            if triangle[left + spacing] != t:
                 continue
-            # As far above as to the right, and as far below as to the left.
-            left = spacing - right
-            if column < left or column + right >= width or row < right or row + left >= height:
-                continue
-            i = row * width + column
-            beside = i - left
-            t = triangle[beside]
-            if (
-                triangle[i + right] != t
-                or triangle[i - right * width] != t
-                or triangle[i + left * width] != t
-            ):
-                continue
-            if t == _NOTHING:
-                distance[i] = np.inf
-            else:
-                _meet(i, rays, vertices, triangles, t, distance, weights)
+            for step in range(1, spacing):
+                i = left + step
+                # As far below as to the left, and as far above as to the right.
+                below, above = row + step, row - (spacing - step)
+                if (
+                    triangle[i] != UNKNOWN
+                    or above < 0
+                    or below >= height
+                    or triangle[i - (spacing - step) * width] != t
+                    or triangle[i + step * width] != t
+                ):
+                    continue
+                triangle[i] = t
+                instance[i], material[i] = instance[left], material[left]
                 for k in range(3):
-                    normal[i, k] = normal[beside, k]
-            triangle[i] = t
-            known[row, column] = True
+                    normal[i, k] = normal[left, k]
+                if t == NOTHING:
+                    distance[i] = np.inf
+                else:
+                    distance[i], uv[i, 0], uv[i, 1] = _meet(rays[i], corners[t])
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
-def _meet(i, rays, vertices, triangles, t, distance, weights):
-    """Write where ray `i` meets the plane of triangle `t` (Moeller & Trumbore 1997)."""
-    a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-    ax, ay, az = vertices[a, 0], vertices[a, 1], vertices[a, 2]
-    bx, by, bz = vertices[b, 0] - ax, vertices[b, 1] - ay, vertices[b, 2] - az
-    cx, cy, cz = vertices[c, 0] - ax, vertices[c, 1] - ay, vertices[c, 2] - az
-    ox, oy, oz = rays[i, 0] - ax, rays[i, 1] - ay, rays[i, 2] - az
-    dx, dy, dz = rays[i, 3], rays[i, 4], rays[i, 5]
+def _meet(ray, corner):
+    """Return distance, u and v where a ray meets a triangle's plane (Moeller & Trumbore 1997)."""
+    ax, ay, az = corner[0, 0], corner[0, 1], corner[0, 2]
+    bx, by, bz = corner[1, 0] - ax, corner[1, 1] - ay, corner[1, 2] - az
+    cx, cy, cz = corner[2, 0] - ax, corner[2, 1] - ay, corner[2, 2] - az
+    ox, oy, oz = ray[0] - ax, ray[1] - ay, ray[2] - az
+    dx, dy, dz = ray[3], ray[4], ray[5]
     px, py, pz = dy * cz - dz * cy, dz * cx - dx * cz, dx * cy - dy * cx
     qx, qy, qz = oy * bz - oz * by, oz * bx - ox * bz, ox * by - oy * bx
     scale = np.float32(1) / (bx * px + by * py + bz * pz)
-    distance[i] = (cx * qx + cy * qy + cz * qz) * scale
-    weights[i, 0] = (ox * px + oy * py + oz * pz) * scale
-    weights[i, 1] = (dx * qx + dy * qy + dz * qz) * scale
+    u, v = texture_at(
+        corner, (ox * px + oy * py + oz * pz) * scale, (dx * qx + dy * qy + dz * qz) * scale
+    )
+    return (cx * qx + cy * qy + cz * qz) * scale, u, v
+
+
+@njit(cache=True, nogil=True)
+def texture_at(corner, towards_b, towards_c):
+    """Return u and v at barycentric coordinates of a triangle's (3, 5) corners."""
+    u = corner[0, 3] + towards_b * (corner[1, 3] - corner[0, 3])
+    v = corner[0, 4] + towards_b * (corner[1, 4] - corner[0, 4])
+    u += towards_c * (corner[2, 3] - corner[0, 3])
+    v += towards_c * (corner[2, 4] - corner[0, 4])
+    return u, v

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
+import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from offline_training.simulator.between_rays import settle_between, waiting
+from offline_training.simulator.between_rays import UNKNOWN, settle_between, texture_at, waiting
 from offline_training.simulator.meshes import Mesh, merge
-from offline_training.simulator.ray_casting import import_open3d
+
+if TYPE_CHECKING:
+    from offline_training.simulator.ray_casting import TriangleScene
+
+_SPACINGS = (4, 2, 1)  # of the pixels that are cast, one after the other
 
 
 @dataclasses.dataclass
@@ -34,39 +39,35 @@ class Hits:
     normal: NDArray[np.float32]
 
 
-@dataclasses.dataclass
-class _Met:
-    """Which triangle each of N rays meets, as Embree answers.
-
-    Attributes:
-        distance: (N,) float32, infinite where it meets none.
-        triangle: (N,) uint32, the highest number there is where it meets none.
-        weights: (N, 2) float32 barycentric coordinates.
-        normal: (N, 3) float32 unit vector of the triangle, to either side.
-    """
-
-    distance: NDArray[np.float32]
-    triangle: NDArray[np.uint32]
-    weights: NDArray[np.float32]
-    normal: NDArray[np.float32]
-
-
 class Body:
-    """A rigid set of triangles in its own frame, with Embree's acceleration structure."""
+    """A rigid set of triangles in its own frame; made ready for rays when the first is cast."""
 
     def __init__(self, meshes: Sequence[Mesh], instances: Sequence[int]) -> None:
         """Join meshes; mesh `i` shows as instance `instances[i]`."""
-        o3d = import_open3d()
         joined = merge(meshes)
         counts = [len(mesh.triangles) for mesh in meshes]
         self._triangles = joined.triangles.astype(np.uint32)
         self._uv = joined.uv.astype(np.float32)
         self._material = joined.material.astype(np.uint16)
         self._instance = np.repeat(np.asarray(instances, np.uint16), counts)
-        self._tensor = o3d.core.Tensor.from_numpy
-        self._scene = o3d.t.geometry.RaycastingScene()
         self._vertices = joined.vertices.astype(np.float32, order='C')
-        self._scene.add_triangles(self._tensor(self._vertices), self._tensor(self._triangles))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs; what was made for rays stays here."""
+        made = ('_scene', '_corners')
+        return {name: value for name, value in vars(self).items() if name not in made}
+
+    @functools.cached_property
+    def _scene(self) -> TriangleScene:
+        # Open3D takes half a second to import; who only builds a town does without.
+        from offline_training.simulator.ray_casting import TriangleScene
+
+        return TriangleScene(self._vertices, self._triangles)
+
+    @functools.cached_property
+    def _corners(self) -> NDArray[np.float32]:
+        """(T, 3, 5) x, y, z, u, v: all of a triangle side by side in memory."""
+        return np.concatenate([self._vertices, self._uv], axis=1)[self._triangles]
 
     def cast(self, rays: NDArray[np.float32], image_shape: tuple[int, int] | None = None) -> Hits:
         """Cast rays.
@@ -76,98 +77,59 @@ class Body:
             image_shape: H, W if these are the pixels of an image in row order, from one origin:
                 then fewer than half of them are cast, see `between_rays`.
         """
-        met = self._meet(rays) if image_shape is None else self._meet_image(rays, *image_shape)
+        count = len(rays)
         hits = Hits(
-            met.distance,
-            np.empty(len(rays), np.uint16),
-            np.empty(len(rays), np.uint16),
-            np.empty((len(rays), 2), np.float32),
-            met.normal,
+            np.empty(count, np.float32),
+            np.empty(count, np.uint16),
+            np.empty(count, np.uint16),
+            np.empty((count, 2), np.float32),
+            np.empty((count, 3), np.float32),
         )
-        _look_up(
-            rays, met.distance, met.triangle, met.weights, self._triangles, self._uv,
-            self._material, self._instance, hits.instance, hits.material, hits.uv, hits.normal,
-        )  # fmt: skip
+        triangle = np.full(count, UNKNOWN)
+        out = triangle, hits.distance, hits.instance, hits.material, hits.uv, hits.normal
+        if image_shape is None:
+            self._cast_some(np.arange(count), rays, out)
+            return hits
+        for spacing in _SPACINGS:
+            index = waiting(triangle, *image_shape, spacing)
+            self._cast_some(index, rays[index], out)
+            if spacing > 1:
+                settle_between(*image_shape, spacing, rays, self._corners, *out)
         return hits
 
-    def _meet(self, rays: NDArray[np.float32]) -> _Met:
-        found = self._scene.cast_rays(self._tensor(rays), nthreads=_threads(len(rays)))
-        keys = ('t_hit', 'primitive_ids', 'primitive_uvs', 'primitive_normals')
-        return _Met(*(found[key].numpy() for key in keys))
-
-    def _meet_image(self, rays: NDArray[np.float32], height: int, width: int) -> _Met:
-        """Cast every fourth pixel of a row, then what these leave open, ever more densely."""
-        count = height * width
-        met = _Met(
-            np.empty(count, np.float32),
-            np.empty(count, np.uint32),
-            np.empty((count, 2), np.float32),
-            np.zeros((count, 3), np.float32),
-        )
-        known = np.zeros((height, width), bool)
-        for spacing in (4, 2, 1):
-            index = waiting(known, spacing)
-            cast = self._meet(rays[index])
-            _put(
-                index, cast.distance, cast.triangle, cast.weights, cast.normal,
-                known.reshape(-1), met.distance, met.triangle, met.weights, met.normal,
-            )  # fmt: skip
-            if spacing > 1:
-                settle_between(
-                    known, spacing, rays, self._vertices, self._triangles,
-                    met.distance, met.triangle, met.weights, met.normal,
-                )  # fmt: skip
-        return met
+    def _cast_some(
+        self, index: NDArray[np.int64], rays: NDArray[np.float32], out: tuple[NDArray[Any], ...]
+    ) -> None:
+        """Cast (M, 6) rays, which are those of `index` among all."""
+        met = self._scene.meet(rays)
+        _put(
+            index, rays, met.distance, met.triangle, met.weights, met.normal,
+            self._corners, self._instance, self._material, *out,
+        )  # fmt: skip
 
     def occludes(self, rays: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Return whether each (N, 6) ray meets the body at all."""
-        found = self._scene.test_occlusions(self._tensor(rays), nthreads=_threads(len(rays)))
-        return found.numpy()
-
-
-def _threads(rays: int) -> int:
-    """Return Open3D's thread count: 0 is all, if there are many rays and no other workers."""
-    return 0 if rays > 20_000 and multiprocessing.parent_process() is None else 1
+        return self._scene.occludes(rays)
 
 
 @njit(cache=True, nogil=True)
 def _put(
-    index, cast_distance, cast_triangle, cast_weights, cast_normal,
-    known, distance, triangle, weights, normal,
+    index, rays, met_distance, met_triangle, weights, met_normal,
+    corners, instances, materials,
+    triangle, distance, instance, material, uv, normal,
 ):  # fmt: skip
-    """Write what some rays met among all."""
+    """Write what some rays met, and what lies there, among all; normals towards the origin."""
     for m in range(len(index)):
-        i = index[m]
-        known[i] = True
-        distance[i] = cast_distance[m]
-        triangle[i] = cast_triangle[m]
-        weights[i, 0], weights[i, 1] = cast_weights[m, 0], cast_weights[m, 1]
-        for k in range(3):
-            normal[i, k] = cast_normal[m, k]
-
-
-@njit(cache=True, nogil=True)
-def _look_up(
-    rays, distance, triangle, weights, triangles, vertex_uv, materials, instances,
-    instance, material, uv, normal,
-):  # fmt: skip
-    """Fill in what lies at each hit; turn normals towards the ray's origin."""
-    for i in range(len(distance)):
+        i, t = index[m], met_triangle[m]
+        triangle[i], distance[i] = t, met_distance[m]
         if distance[i] == np.inf:
-            instance[i] = 0
-            material[i] = 0
+            instance[i] = material[i] = 0
+            normal[i, 0] = normal[i, 1] = normal[i, 2] = 0.0
             continue
-        t = triangle[i]
-        instance[i] = instances[t]
-        material[i] = materials[t]
-        b, c = weights[i, 0], weights[i, 1]
-        a = 1.0 - b - c
-        i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        for k in range(2):
-            uv[i, k] = a * vertex_uv[i0, k] + b * vertex_uv[i1, k] + c * vertex_uv[i2, k]
-        facing = 0.0
+        instance[i], material[i] = instances[t], materials[t]
+        uv[i, 0], uv[i, 1] = texture_at(corners[t], weights[m, 0], weights[m, 1])
+        facing = np.float32(0)
         for k in range(3):
-            facing += normal[i, k] * rays[i, 3 + k]
-        if facing > 0.0:
-            for k in range(3):
-                normal[i, k] = -normal[i, k]
+            facing += met_normal[m, k] * rays[m, 3 + k]
+        for k in range(3):
+            normal[i, k] = -met_normal[m, k] if facing > 0 else met_normal[m, k]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import time
 from collections import deque
@@ -19,25 +20,18 @@ from drive_segment_ros.perception.transforms import inverse
 from offline_training.simulator.cameras import Camera
 from offline_training.simulator.ego import matrix_of, quaternion_of
 from offline_training.simulator.faults import Clock, Fate, misaligned
-from offline_training.simulator.frames import (
-    Frame,
-    FrameTask,
-    Things,
-    forget_drive,
-    list_things,
-    make_frame,
-)
-from offline_training.simulator.lidars import Lidar
+from offline_training.simulator.frames import Frame, FrameTask, Stage, enter, leave, make_frame
 from offline_training.simulator.materials import CLASSES
 from offline_training.simulator.parameters import CAMERA_YAW_DEG, SimulatorParameters
 from offline_training.simulator.recording import Recording
 from offline_training.simulator.traffic import STEP_S
 from offline_training.simulator.truth import TruthFiles, TruthWriter
-from offline_training.worker_pool import in_order, worker_pool
+from offline_training.worker_pool import begin_to_import, in_order, worker_pool
 
 START_NS = 1_700_000_000_000_000_000
 LIDAR_TOPIC = '/lidar/points'
 _PERIODS_A_WORKER = 20
+_PRELOAD = [f'offline_training.simulator.{name}' for name in ('frames', 'ray_casting')]
 _IMAGE_DELAY_S, _SWEEP_DELAY_S, _ODOMETRY_DELAY_S = 0.03, 0.005, 0.001
 
 
@@ -101,16 +95,20 @@ def simulate(
         )
     _check_times(parameters)
     began = time.monotonic()
-    drive = _Drive(parameters, preview)
+    workers = workers or _enough_workers(parameters)
+    if workers > 1:
+        begin_to_import(_PRELOAD)  # while the town is built
+    truth_path = truth_folder(output)
+    stage = Stage(parameters, TruthFiles(truth_path), preview)
+    drive = _Drive(parameters, stage)
     output.parent.mkdir(parents=True, exist_ok=True)
-    truth = TruthWriter(truth_folder(output), names)
     try:
-        with truth, Recording(output) as recording:
-            drive.record(recording, truth, progress, workers or _enough_workers(parameters))
+        with TruthWriter(truth_path, names) as truth, Recording(output) as recording:
+            drive.record(recording, truth, progress, workers)
     finally:
-        forget_drive()
+        leave()
     seconds = time.monotonic() - began
-    return SimulationSummary(output, truth.files.path, **drive.counts, seconds=seconds)
+    return SimulationSummary(output, truth_path, **drive.counts, seconds=seconds)
 
 
 def _enough_workers(parameters: SimulatorParameters) -> int:
@@ -141,13 +139,11 @@ def _sweeps(parameters: SimulatorParameters) -> int:
 class _Drive:
     """One drive: has its periods made, and records them."""
 
-    def __init__(self, parameters: SimulatorParameters, preview: bool) -> None:
-        self._preview = preview
+    def __init__(self, parameters: SimulatorParameters, stage: Stage) -> None:
         self.counts = {'images': 0, 'sweeps': 0, 'points': 0, 'lost': 0}
-        self._parameters = parameters
+        self._parameters, self._stage = parameters, stage
+        self._cameras, self._lidar = stage.cameras, stage.lidar
         seed, faults = parameters.seed, parameters.fault
-        self._cameras = [Camera(name, parameters.camera) for name in parameters.camera.names]
-        self._lidar = Lidar(parameters.lidar, parameters.rate_hz, seed)
         rng = np.random.default_rng([seed, 4])
         self._published = {
             camera.name: misaligned(camera.T_base_camera, faults.extrinsic_error_deg, rng)
@@ -167,14 +163,17 @@ class _Drive:
         """Drive from beginning to end."""
         rate, sweeps = self._parameters.rate_hz, _sweeps(self._parameters)
         self._add_static_transforms(recording)
-        with worker_pool(workers, preload=[make_frame.__module__]) as (pool, at_once):
-            things = pool.submit(list_things, self._parameters, truth.files)
+        initializer = functools.partial(enter, self._stage)
+        with worker_pool(workers, preload=_PRELOAD, initializer=initializer) as (pool, at_once):
             fates: deque[tuple[list[Fate], Fate]] = deque()
 
             def tasks() -> Iterator[FrameTask]:
                 for number in range(sweeps):
                     fates.append(self._fates(number, truth))
-                    yield self._task(number, *fates[-1], truth.files)
+                    images, sweep = fates[-1]
+                    image_stamps_ns = [None if fate.lost else fate.stamp_ns for fate in images]
+                    sweep_stamp_ns = None if sweep.lost else sweep.stamp_ns
+                    yield FrameTask(number, tuple(image_stamps_ns), sweep_stamp_ns)
 
             frames = in_order(pool, make_frame, tasks(), 2 * at_once)
             for number, frame in enumerate(frames):
@@ -183,7 +182,7 @@ class _Drive:
                 recording.write_until(self._clock.recorder_ns((number + 1) / rate))
                 if progress is not None:
                     progress(number + 1, sweeps)
-            truth.write_summary(self._summary(things.result()))
+        truth.write_summary(self._summary())
 
     def _fates(self, number: int, truth: TruthWriter) -> tuple[list[Fate], Fate]:
         """Draw and note the fate of each camera's image and of the sweep of a period."""
@@ -209,19 +208,7 @@ class _Drive:
             sensor=sensor, number=number, true_stamp_ns=true_stamp_ns, **dataclasses.asdict(fate)
         )
 
-    def _task(self, number: int, images: list[Fate], sweep: Fate, truth: TruthFiles) -> FrameTask:
-        return FrameTask(
-            self._parameters,
-            truth,
-            number,
-            tuple(None if fate.lost else fate.stamp_ns for fate in images),
-            None if sweep.lost else sweep.stamp_ns,
-            self._preview,
-        )
-
-    def _record(
-        self, recording: Recording, frame: Frame, images: list[Fate], sweep: Fate
-    ) -> None:
+    def _record(self, recording: Recording, frame: Frame, images: list[Fate], sweep: Fate) -> None:
         self._record_motion(recording, frame.first_step, frame.motion)
         for camera, image, fate in zip(self._cameras, frame.images, images, strict=True):
             if image is not None:
@@ -257,7 +244,11 @@ class _Drive:
         self, recording: Recording, camera: Camera, image: NDArray[np.uint8], fate: Fate
     ) -> None:
         make = recording.make
-        topic, frame, stamp_ns = f'/camera/{camera.name}', optical_frame(camera.name), fate.stamp_ns
+        topic, frame, stamp_ns = (
+            f'/camera/{camera.name}',
+            optical_frame(camera.name),
+            fate.stamp_ns,
+        )
         if self._parameters.camera.encoding == 'raw':
             message = make.image(stamp_ns, frame, image)
             recording.add(f'{topic}/image_raw', message, fate.arrival_ns)
@@ -281,7 +272,7 @@ class _Drive:
         message = recording.make.transforms(transforms)
         recording.add('/tf_static', message, self._clock.recorder_ns(0.0))
 
-    def _summary(self, things: Things) -> dict[str, Any]:
+    def _summary(self) -> dict[str, Any]:
         """Return what truth.json says."""
         cameras = {
             camera.name: {
@@ -300,8 +291,8 @@ class _Drive:
             'start_ns': START_NS,
             'clock_jumps_at_s': self._clock.jump_at_s,
             'classes': CLASSES,
-            'class_of_instance': things.class_of_instance,
-            'first_moving_instance': things.first_mover,
+            'class_of_instance': self._stage.world.class_of.tolist(),
+            'first_moving_instance': self._stage.world.first_mover,
             'cameras': cameras,
             'T_base_lidar': self._lidar.T_base_lidar.tolist(),
             'T_world_odom': inverse(self._T_odom_world).tolist(),

@@ -1,6 +1,6 @@
 """One period of a simulated drive, complete in itself: the car's motion, images, a sweep, truth.
 
-Every worker process has the whole town and lets its traffic flow, and so can make any period that
+Every worker process gets the whole town and lets its traffic flow, and so can make any period that
 is not behind it, whoever makes the others.
 """
 
@@ -30,20 +30,14 @@ class FrameTask:
     """A period to be made.
 
     Attributes:
-        parameters: of the drive.
-        truth: where the truth goes.
         number: of the period, ascending from task to task.
         image_stamps_ns: of each camera's image, nanoseconds; None if it gets lost.
         sweep_stamp_ns: of the sweep, or None.
-        preview: whether to draw pictures for people.
     """
 
-    parameters: SimulatorParameters
-    truth: TruthFiles
     number: int
     image_stamps_ns: tuple[int | None, ...]
     sweep_stamp_ns: int | None
-    preview: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,76 +59,45 @@ class Frame:
     points: NDArray[np.void] | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Things:
-    """What a town holds.
+class Stage:
+    """A town, the sensors in it, and where their truth goes.
 
     Attributes:
-        class_of_instance: class index of each instance id; 0 is the sky.
-        first_mover: the lowest instance id of what moves.
+        world: the town and what moves in it.
+        cameras, lidar: on the car.
     """
 
-    class_of_instance: list[int]
-    first_mover: int
-
-
-def make_frame(task: FrameTask) -> Frame:
-    """Measure one period of a drive and write its truth."""
-    return _stage(task.parameters, task.truth).frame(task)
-
-
-def list_things(parameters: SimulatorParameters, truth: TruthFiles) -> Things:
-    """Return what the town of a drive holds."""
-    world = _stage(parameters, truth).world
-    return Things(world.class_of.tolist(), world.first_mover)
-
-
-def forget_drive() -> None:
-    """Give the memory of this process's town back."""
-    _stages.clear()
-
-
-def _stage(parameters: SimulatorParameters, truth: TruthFiles) -> _Stage:
-    """Return this process's stage of the drive whose truth goes to `truth`."""
-    if truth not in _stages:
-        _stages.clear()
-        _stages[truth] = _Stage(parameters)
-    return _stages[truth]
-
-
-class _Stage:
-    """A town and the sensors in it."""
-
-    def __init__(self, parameters: SimulatorParameters) -> None:
-        self._parameters = parameters
+    def __init__(self, parameters: SimulatorParameters, truth: TruthFiles, preview: bool) -> None:
+        self._parameters, self._truth, self._preview = parameters, truth, preview
+        self.cameras = [Camera(name, parameters.camera) for name in parameters.camera.names]
+        self.lidar = Lidar(parameters.lidar, parameters.rate_hz, parameters.seed)
         self.world = World(parameters.seed)
         self._look = Look(self.world.sun, np.random.default_rng([parameters.seed, 3]))
-        self._cameras = [Camera(name, parameters.camera) for name in parameters.camera.names]
-        self._lidar = Lidar(parameters.lidar, parameters.rate_hz, parameters.seed)
 
     def frame(self, task: FrameTask) -> Frame:
+        """Measure one period of the drive and write its truth."""
         rate = self._parameters.rate_hz
-        start, end = task.number / rate, (task.number + 1) / rate
-        first_step = step_after(start) + 1 if task.number else 0
-        last_step = step_after(end)
+        first_step = step_after(task.number / rate) + 1 if task.number else 0
+        last_step = step_after((task.number + 1) / rate)
         traffic = self.world.traffic
         traffic.advance(last_step * STEP_S)
         _, poses = traffic.window(first_step * STEP_S, last_step * STEP_S)
-        shown = task.preview and task.number % round(rate) == 0
+        shown = self._preview and task.number % round(rate) == 0
         sweep = self._sweep(task) if shown or task.sweep_stamp_ns is not None else None
         images = [
             None if stamp_ns is None else self._image(task, index, stamp_ns, sweep, shown)
             for index, stamp_ns in enumerate(task.image_stamps_ns)
         ]
-        recorded = sweep is not None and task.sweep_stamp_ns is not None
-        return Frame(first_step, poses[:, 0], images, sweep.points if recorded else None)
+        recorded = sweep if task.sweep_stamp_ns is not None else None
+        points = recorded.points if recorded is not None else None
+        return Frame(first_step, poses[:, 0], images, points)
 
     def _sweep(self, task: FrameTask) -> Sweep:
         faults = self._parameters.fault
         rng = np.random.default_rng([self._parameters.seed, 5, task.number])
-        sweep = self._lidar.sweep(self.world, task.number, faults.rain, faults.nan_points, rng)
+        sweep = self.lidar.sweep(self.world, task.number, faults.rain, faults.nan_points, rng)
         if task.sweep_stamp_ns is not None:
-            task.truth.add_sweep(task.sweep_stamp_ns, sweep)
+            self._truth.add_sweep(task.sweep_stamp_ns, sweep)
         return sweep
 
     def _image(
@@ -143,17 +106,32 @@ class _Stage:
         """Return an image as its message holds it; it is exposed in the middle of the period."""
         time_s = (task.number + 0.5) / self._parameters.rate_hz
         T_world_base = ego_poses(self.world.traffic, np.array([time_s]))[0]
-        camera = self._cameras[index]
+        camera = self.cameras[index]
         exposure = camera.expose(self.world, T_world_base, time_s)
         rng = np.random.default_rng([self._parameters.seed, 6, index, task.number])
         brightness = self._parameters.fault.exposure
         shot = camera.develop(exposure, self.world, self._look, brightness, rng)
-        task.truth.add_shot(camera.name, stamp_ns, shot)
+        self._truth.add_shot(camera.name, stamp_ns, shot)
         if shown and sweep is not None:
-            task.truth.add_preview(camera.name, stamp_ns, preview_picture(shot, sweep))
+            self._truth.add_preview(camera.name, stamp_ns, preview_picture(shot, sweep))
         if self._parameters.camera.encoding == 'raw':
             return shot.image
         return cv2.imencode('.jpg', shot.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
 
 
-_stages: dict[TruthFiles, _Stage] = {}  # one at most
+_stages: list[Stage] = []  # that of the drive which this process is at work on
+
+
+def enter(stage: Stage) -> None:
+    """Make a stage the one whose frames this process makes."""
+    _stages[:] = [stage]
+
+
+def leave() -> None:
+    """Give the memory of this process's stage back."""
+    _stages.clear()
+
+
+def make_frame(task: FrameTask) -> Frame:
+    """Return `Stage.frame` of the stage this process has entered."""
+    return _stages[0].frame(task)

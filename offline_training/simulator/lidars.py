@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from offline_training.simulator.ego import ego_poses
@@ -105,13 +106,14 @@ class Lidar:
         rays = rays_from(directions, poses)
         # Firings follow each other in space as in time; all of one share a time.
         hits = world.cast(rays, np.repeat(start + fired, beams))
-        cosine = -np.einsum('ij,ij->i', hits.normal, rays[:, 3:])
         infrared = reflectance(rays, hits, world.materials)
-        distance = np.where(np.isfinite(hits.distance), hits.distance, 1e4)
-        echo = _detected(distance, infrared, cosine, rng)
+        cosine = np.empty(len(rays), np.float32)
+        echo = np.empty(len(rays), bool)
+        _detect(rays, hits.distance, hits.normal, infrared, rng.random(len(rays)), cosine, echo)
+        distance = hits.distance
         semantic, instance = world.class_of[hits.instance], hits.instance
         if rain > 0:
-            lost = rng.random(len(rays)) < rain * distance / 50.0
+            lost = rng.random(len(rays)) < rain * np.minimum(distance, 1e4) / 50.0
             false = lost & (rng.random(len(rays)) < 0.04 * rain)
             nearby = 1.0 + rng.exponential(2.5, len(rays))
             false &= nearby < distance
@@ -121,13 +123,13 @@ class Lidar:
             instance = np.where(false, np.uint16(0), instance)
             echo = (echo & ~lost) | false
         index = np.flatnonzero(echo)
-        distance = distance[index] + rng.normal(0.0, _RANGE_NOISE_M, len(index))
+        values = np.empty((len(index), 4), np.float32)
+        _measure(
+            index, directions.reshape(-1, 3), distance, infrared, cosine,
+            rng.normal(0.0, _RANGE_NOISE_M, len(index)), rng.normal(1.0, 0.06, len(index)), values,
+        )  # fmt: skip
         points = np.empty(len(index), POINT if self.has_rings else POINT_WITHOUT_RING)
-        local = directions.reshape(-1, 3)[index] * distance[:, None]
-        points['x'], points['y'], points['z'] = local.T
-        bright = 255.0 * infrared[index] * np.sqrt(np.clip(cosine[index], 0.05, 1.0))
-        bright *= rng.normal(1.0, 0.06, len(index))
-        points['intensity'] = np.round(np.clip(bright, 0.0, 255.0))
+        points['x'], points['y'], points['z'], points['intensity'] = values.T
         points['t'] = fired[index // beams] - self._stamp_offset
         if self.has_rings:
             points['ring'] = index % beams
@@ -186,16 +188,47 @@ def _triangle(phase: NDArray[np.float64]) -> NDArray[np.float64]:
     return 4.0 * np.abs(phase % 1.0 - 0.5) - 1.0
 
 
-def _detected(
-    distance: NDArray[np.floating],
-    infrared: NDArray[np.floating],
-    cosine: NDArray[np.floating],
-    rng: np.random.Generator,
-) -> NDArray[np.bool_]:
-    """Draw which echoes are strong enough: dark, glancing and far surfaces lose theirs."""
-    power = infrared * np.clip(cosine, 0.0, 1.0) / distance**2
-    # The fourth power makes the edge of detection as sharp as a threshold with some noise.
-    strength = (power / (_DARK / _HALF_DETECTED_M**2)) ** 4
-    chance = strength / (1.0 + strength) * np.minimum(infrared / _DARK, 1.0)
-    seen = rng.random(len(distance)) < chance
-    return seen & (distance < _MAX_RANGE_M) & (distance > _MIN_RANGE_M)
+@njit(cache=True, nogil=True)
+def _detect(rays, distance, normal, infrared, draw, cosine, echo):
+    """Draw which echoes are strong enough: dark, glancing and far surfaces lose theirs.
+
+    Args:
+        rays: (N, 6) float32.
+        distance, normal: of what they hit, see `Hits`.
+        infrared: (N,) its reflectance.
+        draw: (N,) even in 0..1.
+        cosine: (N,) float32, filled in: of the angle of incidence.
+        echo: (N,) bool, filled in.
+    """
+    weakest = _DARK / _HALF_DETECTED_M**2
+    for i in range(len(rays)):
+        d = distance[i]
+        cosine[i] = -(
+            normal[i, 0] * rays[i, 3] + normal[i, 1] * rays[i, 4] + normal[i, 2] * rays[i, 5]
+        )
+        power = infrared[i] * min(max(cosine[i], 0.0), 1.0) / (d * d)
+        # The fourth power makes the edge of detection as sharp as a threshold with some noise.
+        strength = (power / weakest) ** 4
+        chance = strength / (1.0 + strength) * min(infrared[i] / _DARK, 1.0)
+        echo[i] = draw[i] < chance and _MIN_RANGE_M < d < _MAX_RANGE_M
+
+
+@njit(cache=True, nogil=True)
+def _measure(index, directions, distance, infrared, cosine, range_noise, gain, values):
+    """Write x, y, z and intensity (0 to 255, whole) of the echoes of some rays.
+
+    Args:
+        index: (M,) int64 which rays.
+        directions: (N, 3) in the LiDAR's frame.
+        distance, infrared, cosine: (N,) of what they hit, see `_detect`.
+        range_noise: (M,) metres.
+        gain: (M,) factor of the intensity.
+        values: (M, 4) float32, filled in.
+    """
+    for m in range(len(index)):
+        i = index[m]
+        d = distance[i] + range_noise[m]
+        for k in range(3):
+            values[m, k] = directions[i, k] * d
+        bright = 255.0 * infrared[i] * np.sqrt(min(max(cosine[i], 0.05), 1.0)) * gain[m]
+        values[m, 3] = np.round(min(max(bright, 0.0), 255.0))

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from offline_training.simulator.bodies import Hits
 from offline_training.simulator.world import World
 
+_TILE = 16  # px; rays that follow each other should be neighbours
+
 
 def sunlight(
     world: World,
@@ -64,15 +66,17 @@ def _surface_points(rays, distance, normal, sun):
 
 @njit(cache=True, nogil=True)
 def _askers(facing, height, width):
-    """Return every second pixel of every second row, where it faces the sun."""
+    """Return every second pixel of every second row, where it faces the sun, tile by tile."""
     found = np.empty((height // 2 + 1) * (width // 2 + 1), np.int64)
     n = 0
-    for row in range(0, height, 2):
-        for column in range(0, width, 2):
-            i = row * width + column
-            if facing[i]:
-                found[n] = i
-                n += 1
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            for row in range(top, min(top + _TILE, height), 2):
+                for column in range(left, min(left + _TILE, width), 2):
+                    i = row * width + column
+                    if facing[i]:
+                        found[n] = i
+                        n += 1
     return found[:n]
 
 
@@ -81,30 +85,35 @@ def _doubtful(lit, facing, instance, normal, height, width):
     """Settle the pixels between askers that agree; return those that must ask themselves."""
     found = np.empty(height * width, np.int64)
     n = 0
-    for row in range(height):
-        r0 = row - row % 2
-        r1 = min(r0 + 2, (height - 1) - (height - 1) % 2) if row % 2 else r0
-        for column in range(width):
-            if row % 2 == 0 and column % 2 == 0:
-                continue
-            i = row * width + column
-            if not facing[i]:
-                continue
-            c0 = column - column % 2
-            c1 = min(c0 + 2, (width - 1) - (width - 1) % 2) if column % 2 else c0
-            light = lit[r0 * width + c0]
-            agree = True
-            for r in (r0, r1):
-                for c in (c0, c1):
-                    j = r * width + c
-                    cosine = np.float32(0)
-                    for k in range(3):
-                        cosine += normal[i, k] * normal[j, k]
-                    if lit[j] != light or instance[j] != instance[i] or not cosine > 0.99:
-                        agree = False
-            if agree:
-                lit[i] = light
-            else:
-                found[n] = i
-                n += 1
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            for row in range(top, min(top + _TILE, height)):
+                for column in range(left, min(left + _TILE, width)):
+                    i = row * width + column
+                    if not facing[i] or row % 2 == column % 2 == 0:
+                        continue
+                    if _askers_agree(row, column, lit, instance, normal, height, width):
+                        lit[i] = lit[(row - row % 2) * width + column - column % 2]
+                    else:
+                        found[n] = i
+                        n += 1
     return found[:n]
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _askers_agree(row, column, lit, instance, normal, height, width):
+    """Return whether the askers around a pixel share its plane, its thing and their light."""
+    i = row * width + column
+    r0, c0 = row - row % 2, column - column % 2
+    r1 = min(r0 + 2, (height - 1) - (height - 1) % 2) if row % 2 else r0
+    c1 = min(c0 + 2, (width - 1) - (width - 1) % 2) if column % 2 else c0
+    light = lit[r0 * width + c0]
+    for r in (r0, r1):
+        for c in (c0, c1):
+            j = r * width + c
+            cosine = np.float32(0)
+            for k in range(3):
+                cosine += normal[i, k] * normal[j, k]
+            if lit[j] != light or instance[j] != instance[i] or not cosine > 0.99:
+                return False
+    return True

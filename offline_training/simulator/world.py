@@ -174,13 +174,14 @@ def _entering_all(
         (movers + 1,) int64 where each one's part begins, and the parts together.
     """
     bounds = np.zeros(len(near) + 1, np.int64)
+    reaching = np.empty(len(rays), np.int64)
     parts = []
     for place in range(len(near)):
         k = near[place]
-        index = _reaching(
-            rays, chunks, groups, distance, tracks[k], centre_heights[k], radii[k]
-        )  # fmt: skip
-        part = _into_frame(rays, index, distance, times, start, tracks[k], boxes[k])
+        count = _reaching(
+            rays, chunks, groups, distance, tracks[k], centre_heights[k], radii[k], reaching
+        )
+        part = _into_frame(rays, reaching[:count], distance, times, start, tracks[k], boxes[k])
         parts.append(part)
         bounds[place + 1] = bounds[place] + len(part[0])
     index = np.empty(bounds[-1], np.int64)
@@ -197,60 +198,65 @@ def _chunks(rays):
     """Bound consecutive rays together.
 
     Returns:
-        (C, 8) float64 for each `_CHUNK` rays: the middle ray's origin and direction, how far the
-        origins are from its own, and how far the directions are from its own.
+        (C, 10) float32 for each `_CHUNK` rays: the middle ray's origin, how far the others' are
+        from it, and the lowest and the highest x, y, z of their directions.
     """
     count = (len(rays) + _CHUNK - 1) // _CHUNK
-    chunks = np.empty((count, 8))
+    chunks = np.empty((count, 10), np.float32)
     for c in range(count):
         begin, end = c * _CHUNK, min((c + 1) * _CHUNK, len(rays))
         middle = (begin + end) // 2
-        apart, wide = 0.0, 0.0
-        for i in range(begin, end):
-            a = b = 0.0
-            for k in range(3):
-                a += (rays[i, k] - rays[middle, k]) ** 2
-                b += (rays[i, 3 + k] - rays[middle, 3 + k]) ** 2
-            apart, wide = max(apart, a), max(wide, b)
-        for k in range(6):
+        apart = np.float32(0)
+        for k in range(3):
             chunks[c, k] = rays[middle, k]
-        chunks[c, 6], chunks[c, 7] = np.sqrt(apart), np.sqrt(wide)
+            chunks[c, 4 + k] = chunks[c, 7 + k] = rays[middle, 3 + k]
+        for i in range(begin, end):
+            away = np.float32(0)
+            for k in range(3):
+                away += (rays[i, k] - chunks[c, k]) ** 2
+                chunks[c, 4 + k] = min(chunks[c, 4 + k], rays[i, 3 + k])
+                chunks[c, 7 + k] = max(chunks[c, 7 + k], rays[i, 3 + k])
+            apart = max(apart, away)
+        chunks[c, 3] = np.sqrt(apart)
     return chunks
 
 
 @njit(cache=True, nogil=True)
 def _groups(chunks):
-    """Bound consecutive chunks together, (G, 8) as `_chunks` bounds rays."""
+    """Bound consecutive chunks together, (G, 10) as `_chunks` bounds rays."""
     count = (len(chunks) + _GROUP - 1) // _GROUP
-    groups = np.empty((count, 8))
+    groups = np.empty((count, 10), np.float32)
     for g in range(count):
         begin, end = g * _GROUP, min((g + 1) * _GROUP, len(chunks))
-        middle = (begin + end) // 2
-        groups[g] = chunks[middle]
+        groups[g] = chunks[(begin + end) // 2]
         for c in range(begin, end):
-            a = b = 0.0
+            away = np.float32(0)
             for k in range(3):
-                a += (chunks[c, k] - chunks[middle, k]) ** 2
-                b += (chunks[c, 3 + k] - chunks[middle, 3 + k]) ** 2
-            groups[g, 6] = max(groups[g, 6], np.sqrt(a) + chunks[c, 6])
-            groups[g, 7] = max(groups[g, 7], np.sqrt(b) + chunks[c, 7])
+                away += (chunks[c, k] - groups[g, k]) ** 2
+                groups[g, 4 + k] = min(groups[g, 4 + k], chunks[c, 4 + k])
+                groups[g, 7 + k] = max(groups[g, 7 + k], chunks[c, 7 + k])
+            groups[g, 3] = max(groups[g, 3], np.sqrt(away) + chunks[c, 3])
     return groups
 
 
 @njit(cache=True, nogil=True)
-def _may_pass(bounds, i, cx, cy, cz, r):
+def _may_pass(bounds, i, centre, radius):
     """Return whether any ray of chunk or group `i` may pass through a sphere."""
-    ox, oy, oz = cx - bounds[i, 0], cy - bounds[i, 1], cz - bounds[i, 2]
-    along = ox * bounds[i, 3] + oy * bounds[i, 4] + oz * bounds[i, 5]
-    away = ox * ox + oy * oy + oz * oz
-    # No ray is farther than this from the middle one, as far out as the mover.
-    reach = r + bounds[i, 6] + np.sqrt(away) * bounds[i, 7]
-    return along >= -reach and away - along * along <= reach * reach
+    # Rays that begin elsewhere pass a sphere so much larger as those from the middle.
+    reach = radius + bounds[i, 3]
+    away, along = -reach * reach, np.float32(0)
+    for k in range(3):
+        o = centre[k] - bounds[i, k]
+        away += o * o
+        along += max(o * bounds[i, 4 + k], o * bounds[i, 7 + k])
+    # How far along the best conceivable direction the centre lies; the sphere's edge is at the
+    # root of `away`.
+    return away <= 0.0 or (along > 0.0 and along * along >= away)
 
 
 @njit(cache=True, nogil=True)
-def _reaching(rays, chunks, groups, distance, track, centre_height, radius):
-    """Return the rays that pass within `radius` of a mover before they hit something else.
+def _reaching(rays, chunks, groups, distance, track, centre_height, radius, found):
+    """Find the rays that pass within `radius` of a mover before they hit something else.
 
     Args:
         rays: (N, 6) float32.
@@ -258,22 +264,23 @@ def _reaching(rays, chunks, groups, distance, track, centre_height, radius):
         distance: (N,) to what each ray has hit so far.
         track: (S, 6) the mover's poses over the span of the rays' times.
         centre_height, radius: of the sphere around it.
+        found: (N,) int64, its first entries receive the rays' numbers, ascending.
 
     Returns:
-        (M,) int64 indices, ascending.
+        How many there are.
     """
     first, last = track[0], track[len(track) - 1]
-    cx, cy = (first[0] + last[0]) / 2, (first[1] + last[1]) / 2
-    cz = (first[2] + last[2]) / 2 + centre_height
     moved = np.sqrt((last[0] - first[0]) ** 2 + (last[1] - first[1]) ** 2) / 2
-    r = radius + moved + 0.05
-    found = np.empty(len(rays), np.int64)
+    r = np.float32(radius + moved + 0.05)
+    cx, cy = np.float32((first[0] + last[0]) / 2), np.float32((first[1] + last[1]) / 2)
+    cz = np.float32((first[2] + last[2]) / 2 + centre_height)
+    centre = (cx, cy, cz)
     n = 0
     for g in range(len(groups)):
-        if not _may_pass(groups, g, cx, cy, cz, r):
+        if not _may_pass(groups, g, centre, r):
             continue
         for c in range(g * _GROUP, min((g + 1) * _GROUP, len(chunks))):
-            if not _may_pass(chunks, c, cx, cy, cz, r):
+            if not _may_pass(chunks, c, centre, r):
                 continue
             for i in range(c * _CHUNK, min((c + 1) * _CHUNK, len(rays))):
                 ox, oy, oz = cx - rays[i, 0], cy - rays[i, 1], cz - rays[i, 2]
@@ -283,7 +290,7 @@ def _reaching(rays, chunks, groups, distance, track, centre_height, radius):
                 if ox * ox + oy * oy + oz * oz - along * along < r * r:
                     found[n] = i
                     n += 1
-    return found[:n]
+    return n
 
 
 @njit(cache=True, nogil=True)

@@ -12,6 +12,7 @@ from offline_training.simulator.ego import ego_poses
 from offline_training.simulator.materials import CLASSES
 from offline_training.simulator.meshes import Mesh, quads
 from offline_training.simulator.parameters import CameraParameters
+from offline_training.simulator.ray_casting import TriangleScene
 from offline_training.simulator.rays import rays_from
 from offline_training.simulator.world import World
 
@@ -54,13 +55,13 @@ def test_plain_image_is_cast_with_less_than_half_its_rays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counts = []
-    meet = Body._meet
+    meet = TriangleScene.meet
 
-    def counting(body: Body, rays: NDArray[np.float32]) -> Any:
+    def counting(scene: TriangleScene, rays: NDArray[np.float32]) -> Any:
         counts.append(len(rays))
-        return meet(body, rays)
+        return meet(scene, rays)
 
-    monkeypatch.setattr(Body, '_meet', counting)
+    monkeypatch.setattr(TriangleScene, 'meet', counting)
     Body([sheet(-50, 50, -50, 50, 8.0, 9.0)], [WALL]).cast(view(), (HEIGHT, WIDTH))
     assert sum(counts) < 0.5 * HEIGHT * WIDTH
 

@@ -5,8 +5,7 @@ import sys
 
 PROGRAM = """
 import sys
-from offline_training.simulator.ray_casting import import_open3d
-open3d = import_open3d()
+from offline_training.simulator.ray_casting import open3d
 assert 'dash' not in sys.modules, 'the web server came along'
 assert 'open3d.visualization.draw_plotly' not in sys.modules, 'the stand-in was left behind'
 points = open3d.utility.Vector3dVector([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
