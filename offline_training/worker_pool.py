@@ -6,12 +6,15 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
-from multiprocessing.context import BaseContext
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from drive_segment_ros.errors import DependencyError, DriveSegmentError
@@ -61,17 +64,11 @@ def worker_pool(
             initializer()
         yield _InThisProcess(), 1
         return
-    context = _forkserver(preload)
-    pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_be_a_worker, initargs=(initializer,)
-    )
+    pool = _WorkerProcesses(workers, _forkserver(preload), initializer)
     try:
-        # The processes start while the caller is still getting the jobs ready.
-        for _ in range(workers):
-            pool.submit(os.getpid)
         yield pool, workers
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
 
 
 def in_order(
@@ -99,7 +96,7 @@ def in_order(
         ) from err
 
 
-def _forkserver(preload: Sequence[str]) -> BaseContext:
+def _forkserver(preload: Sequence[str]) -> ForkServerContext:
     """Return a way to fork workers from a process that has nothing but the imports.
 
     It has no threads or locks to inherit.
@@ -121,8 +118,68 @@ class _InThisProcess(Executor):
         return future
 
 
-def _be_a_worker(initializer: Callable[[], None] | None) -> None:
-    """Leave Ctrl+C to the parent, and the other cores to the other workers; get ready."""
+class _WorkerProcesses(Executor):
+    """Processes that work on jobs, each behind a pipe and a thread of its own.
+
+    A process may die at any moment, and is noticed: its pipe ends. `ProcessPoolExecutor` has one
+    pipe for all results and waits for ever for the rest of one that is cut off.
+    """
+
+    def __init__(
+        self, count: int, context: ForkServerContext, initializer: Callable[[], None] | None
+    ) -> None:
+        self._jobs: SimpleQueue[tuple[Future[Any], Any] | None] = SimpleQueue()
+        arguments = (context, initializer)
+        self._threads = [
+            threading.Thread(target=self._serve, args=arguments, daemon=True) for _ in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._jobs.put((future, (fn, args, kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        while cancel_futures and not self._jobs.empty():
+            with contextlib.suppress(Empty):
+                if (job := self._jobs.get_nowait()) is not None:
+                    job[0].cancel()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads if wait else []:
+            thread.join()
+
+    def _serve(self, context: ForkServerContext, initializer: Callable[[], None] | None) -> None:
+        """Have one process do jobs until there are no more."""
+        here, there = context.Pipe()
+        # A daemon: whatever happens here, it does not outlive this process.
+        process = context.Process(target=_work, args=(there, initializer), daemon=True)
+        process.start()
+        there.close()
+        with here:
+            while (job := self._jobs.get()) is not None:
+                future, call = job
+                if not future.set_running_or_notify_cancel():
+                    continue
+                try:
+                    here.send(call)
+                    succeeded, value = here.recv()
+                except (EOFError, OSError):
+                    future.set_exception(BrokenProcessPool('a worker process died'))
+                except Exception as err:  # what cannot be pickled
+                    future.set_exception(err)
+                else:
+                    future.set_result(value) if succeeded else future.set_exception(value)
+        process.join()
+
+
+def _work(jobs: Connection, initializer: Callable[[], None] | None) -> None:
+    """Do jobs until there are no more: what a worker process runs.
+
+    It leaves Ctrl+C to the parent, and the other cores to the other workers.
+    """
     import cv2
 
     keep_freed_memory()
@@ -130,6 +187,19 @@ def _be_a_worker(initializer: Callable[[], None] | None) -> None:
     cv2.setNumThreads(1)
     if initializer is not None:
         initializer()
+    while True:
+        try:
+            function, arguments, options = jobs.recv()
+        except EOFError:
+            return
+        try:
+            answer = True, function(*arguments, **options)
+        except Exception as err:
+            answer = False, err
+        try:
+            jobs.send(answer)
+        except BrokenPipeError:
+            return  # the parent is gone
 
 
 def _dask_client(address: str) -> Any:

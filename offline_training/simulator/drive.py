@@ -31,7 +31,7 @@ from offline_training.worker_pool import begin_to_import, in_order, worker_pool
 START_NS = 1_700_000_000_000_000_000
 LIDAR_TOPIC = '/lidar/points'
 _PERIODS_A_WORKER = 20
-_PRELOAD = [f'offline_training.simulator.{name}' for name in ('frames', 'ray_casting')]
+_PRELOAD = ['offline_training.simulator.preloaded']
 _IMAGE_DELAY_S, _SWEEP_DELAY_S, _ODOMETRY_DELAY_S = 0.03, 0.005, 0.001
 
 

@@ -1,0 +1,15 @@
+"""What the process that workers are forked from imports: Open3D, and Numba ready to load kernels.
+
+Numba takes a third of a second before its first kernel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from offline_training.simulator import frames, ray_casting
+from offline_training.simulator.between_rays import UNKNOWN, waiting
+
+__all__ = ['frames', 'ray_casting']
+
+waiting(np.full(1, UNKNOWN), 1, 1, 1)
