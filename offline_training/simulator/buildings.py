@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from offline_training.simulator.materials import Colour, Palette, Pattern, grey, varied
-from offline_training.simulator.meshes import Mesh, box, merge, prism_walls, quads, tube
+from offline_training.simulator.meshes import Box, Mesh, Solid, Tube, prism_walls, quads
 
 _PLASTER: tuple[Colour, ...] = (
     (0.55, 0.45, 0.32),
@@ -23,20 +23,20 @@ _ROOF: tuple[Colour, ...] = ((0.25, 0.08, 0.05), (0.09, 0.09, 0.10), (0.17, 0.10
 
 def town_house(
     width: float, depth: float, floors: int, palette: Palette, rng: np.random.Generator
-) -> Mesh:
+) -> list[Solid]:
     """Build a flat-roofed house, its front on y = 0, the street towards negative y."""
     floor = float(rng.uniform(2.9, 3.6))
     height = floors * floor
     facade = _facade(floor, palette, rng)
     trim = palette(Pattern.PLAIN, varied(rng, grey(0.5, 0.06), 0.3), infrared=0.4)
     roof = palette(Pattern.PLAIN, grey(0.12), infrared=0.15)
-    parts = [
-        _walls(width, depth, height, facade),
-        box((width + 0.5, depth + 0.5, 0.5), (0, depth / 2, height), trim, roof),
-        box((width + 0.06, depth + 0.06, 0.45), (0, depth / 2, -0.05), trim),
+    parts: list[Solid] = [
+        *_walls(width, depth, height, facade),
+        Box((width + 0.5, depth + 0.5, 0.5), (0, depth / 2, height), trim, roof),
+        Box((width + 0.06, depth + 0.06, 0.45), (0, depth / 2, -0.05), trim),
     ]
     if floors > 2:
-        parts.append(box((width + 0.2, 0.3, 0.25), (0, 0, floor), trim))
+        parts.append(Box((width + 0.2, 0.3, 0.25), (0, 0, floor), trim))
     parts += _door(float(rng.uniform(-0.3, 0.3)) * width, palette, rng)
     if rng.random() < 0.45:
         parts.append(_awning(width, palette, rng))
@@ -44,19 +44,19 @@ def town_house(
         parts += _balconies(width, floors, floor, palette, rng)
     if rng.random() < 0.5:
         parts.append(
-            tube(
+            Tube(
                 (width * 0.3, depth * 0.4, height),
                 (width * 0.3, depth * 0.4, height + 1.8),
                 (0.5, 0.5),
                 trim,
             )
         )
-    return merge(parts)
+    return parts
 
 
 def gabled_house(
     width: float, depth: float, floors: int, palette: Palette, rng: np.random.Generator
-) -> Mesh:
+) -> list[Solid]:
     """Build a house with a pitched roof, its front on y = 0, the street towards negative y."""
     floor = float(rng.uniform(2.7, 3.0))
     height = floors * floor
@@ -78,7 +78,7 @@ def gabled_house(
         low.append([(half + over, -over), (half + over, depth + over)])
         ends = [[(-half, 0), (half, 0)], [(-half, depth), (half, depth)]]
     top = height + rise
-    parts = [_walls(width, depth, height, facade)]
+    parts = _walls(width, depth, height, facade)
     slope = float(np.hypot(rise, (depth if along_front else width) / 2 + over))
     length = float(np.linalg.norm(np.subtract(ridge[0], ridge[1])))
     uv = [[(0, 0), (length, 0), (length, slope), (0, slope)]]
@@ -89,12 +89,14 @@ def gabled_house(
         peak = ((a[0] + b[0]) / 2, (a[1] + b[1]) / 2, top - 0.1)
         parts.append(quads([[(*a, height), (*b, height), peak, peak]], None, gable))
     brick = palette(Pattern.BRICK, _BRICK[0], grey(0.3), infrared=0.35)
-    parts.append(box((0.7, 0.7, rise + 1.2), (width / 4, depth / 2, height), brick))
+    parts.append(Box((0.7, 0.7, rise + 1.2), (width / 4, depth / 2, height), brick))
     parts += _door(float(rng.uniform(-0.3, 0.3)) * width, palette, rng)
-    return merge(parts)
+    return parts
 
 
-def warehouse(width: float, depth: float, palette: Palette, rng: np.random.Generator) -> Mesh:
+def warehouse(
+    width: float, depth: float, palette: Palette, rng: np.random.Generator
+) -> list[Solid]:
     """Build a large plain hall in two colours, its front on y = 0."""
     height = float(rng.uniform(5.0, 8.0))
     below = varied(rng, _PLASTER[rng.integers(len(_PLASTER))])
@@ -102,15 +104,20 @@ def warehouse(width: float, depth: float, palette: Palette, rng: np.random.Gener
     skin = palette(Pattern.TWO_TONE, below, above, (float(rng.uniform(1.2, 2.6)), 1.0), 0.4)
     gate = palette(Pattern.PLANKS, varied(rng, (0.1, 0.2, 0.35), 0.5), grey(0.05), (0.4, 1.0), 0.3)
     outline = _outline(width, depth)
-    parts = [prism_walls(outline, -2.0, 0.0, skin), prism_walls(outline, 0.0, height, skin)]
+    parts: list[Solid] = [
+        prism_walls(outline, -2.0, 0.0, skin),
+        prism_walls(outline, 0.0, height, skin),
+    ]
     lid = np.column_stack([outline, np.full(4, height)])
     parts.append(quads([lid], None, palette(Pattern.PLAIN, grey(0.2), infrared=0.2)))
     for x in np.arange(-width / 2 + 4, width / 2 - 3, 7.0):
-        parts.append(box((3.2, 0.12, 3.6), (float(x), 0.0, 0.0), gate))
-    return merge(parts)
+        parts.append(Box((3.2, 0.12, 3.6), (float(x), 0.0, 0.0), gate))
+    return parts
 
 
-def skyscraper(width: float, height: float, palette: Palette, rng: np.random.Generator) -> Mesh:
+def skyscraper(
+    width: float, height: float, palette: Palette, rng: np.random.Generator
+) -> list[Solid]:
     """Build a distant tower."""
     facade = _facade(3.5, palette, rng)
     return _walls(width, width, height, facade)
@@ -131,7 +138,7 @@ def _outline(width: float, depth: float) -> np.ndarray:
     return np.array([(-half, 0.0), (half, 0.0), (half, depth), (-half, depth)])
 
 
-def _walls(width: float, depth: float, height: float, material: int) -> Mesh:
+def _walls(width: float, depth: float, height: float, material: int) -> list[Solid]:
     """Return facade walls down into the ground, floors counted from it."""
     outline = _outline(width, depth)
     walls = prism_walls(outline, 0.0, height, material)
@@ -140,16 +147,16 @@ def _walls(width: float, depth: float, height: float, material: int) -> Mesh:
     footing = Mesh(footing.vertices, footing.triangles, footing.uv * 0.01, footing.material)
     lid = quads([np.column_stack([outline, np.full(4, height)])], None, material)
     lid = Mesh(lid.vertices, lid.triangles, lid.uv * 0.0, lid.material)
-    return merge([walls, footing, lid])
+    return [walls, footing, lid]
 
 
-def _door(x: float, palette: Palette, rng: np.random.Generator) -> list[Mesh]:
+def _door(x: float, palette: Palette, rng: np.random.Generator) -> list[Solid]:
     wood = palette(Pattern.PLAIN, varied(rng, (0.16, 0.07, 0.05), 0.6), infrared=0.35)
     stone = palette(Pattern.PLAIN, grey(0.4, 0.05), infrared=0.35)
     return [
-        box((1.5, 0.16, 2.5), (x, 0.0, 0.0), stone),
-        box((1.1, 0.24, 2.25), (x, 0.0, 0.1), wood),
-        box((1.8, 1.1, 0.12), (x, -0.5, -0.02), stone),
+        Box((1.5, 0.16, 2.5), (x, 0.0, 0.0), stone),
+        Box((1.1, 0.24, 2.25), (x, 0.0, 0.1), wood),
+        Box((1.8, 1.1, 0.12), (x, -0.5, -0.02), stone),
     ]
 
 
@@ -165,12 +172,12 @@ def _awning(width: float, palette: Palette, rng: np.random.Generator) -> Mesh:
 
 def _balconies(
     width: float, floors: int, floor: float, palette: Palette, rng: np.random.Generator
-) -> list[Mesh]:
+) -> list[Solid]:
     slab = palette(Pattern.PLAIN, grey(0.45), infrared=0.4)
     rail = palette(Pattern.PLANKS, varied(rng, grey(0.12), 0.5), grey(0.3), (0.12, 1.0), 0.3)
-    parts = []
+    parts: list[Solid] = []
     for level in range(1, floors):
         for x in (-width / 4, width / 4):
-            parts.append(box((2.4, 1.0, 0.15), (x, -0.5, level * floor + 0.1), slab))
-            parts.append(box((2.4, 0.06, 1.0), (x, -1.0, level * floor + 0.25), rail))
+            parts.append(Box((2.4, 1.0, 0.15), (x, -0.5, level * floor + 0.1), slab))
+            parts.append(Box((2.4, 0.06, 1.0), (x, -1.0, level * floor + 0.25), rail))
     return parts

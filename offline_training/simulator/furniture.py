@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from offline_training.simulator.materials import Palette, Pattern, grey, varied
-from offline_training.simulator.meshes import Mesh, ball, box, merge, quads, tube
+from offline_training.simulator.meshes import Box, Solid, Tube, ball, quads
 
-Parts = list[tuple[str, Mesh]]  # class name and mesh: one thing may be of two classes
+# Class name and solids: one thing may be of two classes.
+Parts = list[tuple[str, Sequence[Solid]]]
 
 
 def street_lamp(palette: Palette, rng: np.random.Generator) -> Parts:
@@ -15,13 +18,13 @@ def street_lamp(palette: Palette, rng: np.random.Generator) -> Parts:
     metal = _metal(palette, rng)
     height = float(rng.uniform(5.5, 8.0))
     glass = palette(Pattern.PLAIN, grey(0.8), infrared=0.3)
-    pole = [
-        tube((0, 0, -0.3), (0, 0, 1.0), (0.11, 0.10), metal),
-        tube((0, 0, 1.0), (0, 0, height), (0.08, 0.05), metal),
-        tube((0, 0, height), (0, -1.6, height + 0.25), (0.045, 0.04), metal, sides=6),
-        box((0.22, 0.6, 0.12), (0, -1.7, height + 0.18), metal, glass),
+    pole: list[Solid] = [
+        Tube((0, 0, -0.3), (0, 0, 1.0), (0.11, 0.10), metal),
+        Tube((0, 0, 1.0), (0, 0, height), (0.08, 0.05), metal),
+        Tube((0, 0, height), (0, -1.6, height + 0.25), (0.045, 0.04), metal, sides=6),
+        Box((0.22, 0.6, 0.12), (0, -1.7, height + 0.18), metal, glass),
     ]
-    return [('pole', merge(pole))]
+    return [('pole', pole)]
 
 
 def traffic_sign(palette: Palette, rng: np.random.Generator) -> Parts:
@@ -48,10 +51,9 @@ def traffic_sign(palette: Palette, rng: np.random.Generator) -> Parts:
     corners = np.concatenate([np.full((*uv.shape[:2], 1), -0.06), uv], axis=2)
     corners[..., 2] += height
     back = corners + np.array([0.02, 0.0, 0.0])
-    faces = merge([quads(corners, uv, plate), quads(back, uv, metal)])
     return [
-        ('pole', tube((0, 0, -0.3), (0, 0, height + 0.3), (0.035, 0.035), metal)),
-        ('sign', faces),
+        ('pole', [Tube((0, 0, -0.3), (0, 0, height + 0.3), (0.035, 0.035), metal)]),
+        ('sign', [quads(corners, uv, plate), quads(back, uv, metal)]),
     ]
 
 
@@ -65,26 +67,28 @@ def billboard(palette: Palette, rng: np.random.Generator) -> Parts:
         (0.8, 1.0),
         0.6,
     )
-    posts = [tube((x, 0, -0.3), (x, 0, 2.4), (0.06, 0.06), metal) for x in (-1.2, 1.2)]
-    return [('pole', merge(posts)), ('sign', box((3.2, 0.12, 1.8), (0, 0, 2.2), picture, metal))]
+    posts: list[Solid] = [
+        Tube((x, 0, -0.3), (x, 0, 2.4), (0.06, 0.06), metal) for x in (-1.2, 1.2)
+    ]
+    return [('pole', posts), ('sign', [Box((3.2, 0.12, 1.8), (0, 0, 2.2), picture, metal)])]
 
 
 def traffic_light(palette: Palette, rng: np.random.Generator) -> Parts:
     """Build a traffic light facing negative x."""
     metal = _metal(palette, rng)
     black = palette(Pattern.PLAIN, grey(0.02), infrared=0.08)
-    parts = [
-        tube((0, 0, -0.3), (0, 0, 3.4), (0.08, 0.07), metal),
-        box((0.25, 0.34, 0.95), (-0.12, 0, 2.4), black),
+    parts: list[Solid] = [
+        Tube((0, 0, -0.3), (0, 0, 3.4), (0.08, 0.07), metal),
+        Box((0.25, 0.34, 0.95), (-0.12, 0, 2.4), black),
     ]
     on = int(rng.integers(3))
     for k, colour in enumerate(((0.02, 0.8, 0.15), (0.9, 0.6, 0.02), (0.9, 0.02, 0.02))):
         shown = colour if k == on else tuple(0.12 * c for c in colour)
         lamp = palette(Pattern.PLAIN, (shown[0], shown[1], shown[2]), infrared=0.1)
         parts.append(
-            tube((-0.26, 0, 2.55 + 0.3 * k), (-0.25, 0, 2.55 + 0.3 * k), (0.1, 0.1), lamp)
+            Tube((-0.26, 0, 2.55 + 0.3 * k), (-0.25, 0, 2.55 + 0.3 * k), (0.1, 0.1), lamp)
         )
-    return [('pole', merge(parts))]
+    return [('pole', parts)]
 
 
 def fence(length: float, palette: Palette, rng: np.random.Generator) -> Parts:
@@ -96,57 +100,59 @@ def fence(length: float, palette: Palette, rng: np.random.Generator) -> Parts:
         )
         cap = palette(Pattern.PLAIN, grey(0.4), infrared=0.4)
         height = float(rng.uniform(0.7, 1.5))
-        wall = box((length, 0.25, height + 0.4), (0, 0, -0.4), stone)
-        return [('fence', merge([wall, box((length, 0.33, 0.08), (0, 0, height), cap)]))]
+        wall = Box((length, 0.25, height + 0.4), (0, 0, -0.4), stone)
+        return [('fence', [wall, Box((length, 0.33, 0.08), (0, 0, height), cap)])]
     posts = np.linspace(-length / 2, length / 2, max(int(length / 2.2), 1) + 1)
     if kind == 'boards':
         wood = palette(
             Pattern.PLANKS, varied(rng, (0.22, 0.13, 0.07), 0.5), grey(0.03), (0.14, 1.0), 0.4
         )
         height = float(rng.uniform(1.0, 1.8))
-        parts = [box((length, 0.05, height + 0.3), (0, 0, -0.3), wood)]
-        parts += [box((0.1, 0.1, height + 0.4), (float(x), 0, -0.3), wood) for x in posts]
-        return [('fence', merge(parts))]
+        boards = [Box((length, 0.05, height + 0.3), (0, 0, -0.3), wood)]
+        boards += [Box((0.1, 0.1, height + 0.4), (float(x), 0, -0.3), wood) for x in posts]
+        return [('fence', boards)]
     metal = _metal(palette, rng)
-    parts = [tube((x, 0, -0.3), (x, 0, 1.1), (0.03, 0.03), metal, sides=6) for x in posts]
+    parts: list[Solid] = [
+        Tube((x, 0, -0.3), (x, 0, 1.1), (0.03, 0.03), metal, sides=6) for x in posts
+    ]
     for z in (0.35, 0.7, 1.05):
-        parts.append(box((length, 0.05, 0.06), (0, 0, z), metal))
+        parts.append(Box((length, 0.05, 0.06), (0, 0, z), metal))
     for x in np.arange(-length / 2, length / 2, 0.25):
-        parts.append(box((0.025, 0.025, 0.75), (float(x), 0, 0.33), metal))
-    return [('fence', merge(parts))]
+        parts.append(Box((0.025, 0.025, 0.75), (float(x), 0, 0.33), metal))
+    return [('fence', parts)]
 
 
 def bench(palette: Palette, rng: np.random.Generator) -> Parts:
     """Build a bench facing negative y."""
     wood = palette(Pattern.PLANKS, varied(rng, (0.25, 0.14, 0.07)), grey(0.05), (0.1, 1.0), 0.4)
     iron = palette(Pattern.PLAIN, grey(0.05), infrared=0.2)
-    parts = [
-        box((1.6, 0.45, 0.06), (0, 0, 0.42), wood),
-        box((1.6, 0.06, 0.4), (0, 0.22, 0.5), wood),
+    parts: list[Solid] = [
+        Box((1.6, 0.45, 0.06), (0, 0, 0.42), wood),
+        Box((1.6, 0.06, 0.4), (0, 0.22, 0.5), wood),
     ]
-    parts += [box((0.08, 0.45, 0.5), (x, 0, -0.08), iron) for x in (-0.7, 0.7)]
-    return [('other_static', merge(parts))]
+    parts += [Box((0.08, 0.45, 0.5), (x, 0, -0.08), iron) for x in (-0.7, 0.7)]
+    return [('other_static', parts)]
 
 
 def bin_(palette: Palette, rng: np.random.Generator) -> Parts:
     """Build a litter bin."""
     skin = palette(Pattern.PLAIN, varied(rng, (0.05, 0.14, 0.07), 0.6), infrared=0.3)
-    body = tube((0, 0, -0.05), (0, 0, 0.95), (0.24, 0.28), skin, sides=12)
-    return [('other_static', merge([body, ball((0, 0, 0.95), (0.28, 0.28, 0.12), skin)]))]
+    body = Tube((0, 0, -0.05), (0, 0, 0.95), (0.24, 0.28), skin, sides=12)
+    return [('other_static', [body, ball((0, 0, 0.95), (0.28, 0.28, 0.12), skin)])]
 
 
 def cabinet(palette: Palette, rng: np.random.Generator) -> Parts:
     """Build an electrical cabinet, of a facade's grey."""
     skin = palette(Pattern.PLAIN, varied(rng, grey(0.4, 0.02)), infrared=0.4)
-    return [('other_static', box((1.1, 0.45, 1.45), (0, 0, -0.1), skin))]
+    return [('other_static', [Box((1.1, 0.45, 1.45), (0, 0, -0.1), skin)])]
 
 
 def bollard(palette: Palette, rng: np.random.Generator) -> Parts:
     """Build a bollard."""
     metal = _metal(palette, rng)
     cap = palette(Pattern.PLAIN, grey(0.75), infrared=1.5)
-    shaft = tube((0, 0, -0.1), (0, 0, 0.8), (0.08, 0.08), metal)
-    return [('pole', merge([shaft, tube((0, 0, 0.8), (0, 0, 0.95), (0.085, 0.085), cap)]))]
+    shaft = Tube((0, 0, -0.1), (0, 0, 0.8), (0.08, 0.08), metal)
+    return [('pole', [shaft, Tube((0, 0, 0.8), (0, 0, 0.95), (0.085, 0.085), cap)])]
 
 
 def cone(palette: Palette, rng: np.random.Generator) -> Parts:
@@ -154,13 +160,13 @@ def cone(palette: Palette, rng: np.random.Generator) -> Parts:
     del rng
     orange = palette(Pattern.PLAIN, (0.75, 0.13, 0.02), infrared=0.6)
     white = palette(Pattern.PLAIN, grey(0.8), infrared=1.5)
-    parts = [
-        box((0.4, 0.4, 0.04), (0, 0, 0), orange),
-        tube((0, 0, 0.04), (0, 0, 0.32), (0.16, 0.10), orange, 12),
-        tube((0, 0, 0.32), (0, 0, 0.5), (0.10, 0.07), white, 12),
-        tube((0, 0, 0.5), (0, 0, 0.72), (0.07, 0.03), orange, 12),
+    parts: list[Solid] = [
+        Box((0.4, 0.4, 0.04), (0, 0, 0), orange),
+        Tube((0, 0, 0.04), (0, 0, 0.32), (0.16, 0.10), orange, 12),
+        Tube((0, 0, 0.32), (0, 0, 0.5), (0.10, 0.07), white, 12),
+        Tube((0, 0, 0.5), (0, 0, 0.72), (0.07, 0.03), orange, 12),
     ]
-    return [('other_static', merge(parts))]
+    return [('other_static', parts)]
 
 
 def road_barrier(palette: Palette, rng: np.random.Generator) -> Parts:
@@ -168,10 +174,10 @@ def road_barrier(palette: Palette, rng: np.random.Generator) -> Parts:
     del rng
     board = palette(Pattern.STRIPES, (0.6, 0.03, 0.03), grey(0.75), (0.3, 1.0), 1.5)
     foot = palette(Pattern.PLAIN, grey(0.06), infrared=0.15)
-    parts = [box((2.0, 0.06, 0.3), (0, 0, 0.7), board)]
-    parts += [box((0.1, 0.6, 0.08), (x, 0, 0), foot) for x in (-0.8, 0.8)]
-    parts += [box((0.06, 0.06, 0.9), (x, 0, 0), board) for x in (-0.8, 0.8)]
-    return [('fence', merge(parts))]
+    parts: list[Solid] = [Box((2.0, 0.06, 0.3), (0, 0, 0.7), board)]
+    parts += [Box((0.1, 0.6, 0.08), (x, 0, 0), foot) for x in (-0.8, 0.8)]
+    parts += [Box((0.06, 0.06, 0.9), (x, 0, 0), board) for x in (-0.8, 0.8)]
+    return [('fence', parts)]
 
 
 def bus_shelter(palette: Palette, rng: np.random.Generator) -> Parts:
@@ -179,15 +185,15 @@ def bus_shelter(palette: Palette, rng: np.random.Generator) -> Parts:
     metal = _metal(palette, rng)
     pane = palette(Pattern.PLAIN, (0.10, 0.16, 0.17), infrared=0.05, gloss=0.35)
     roof = palette(Pattern.PLAIN, varied(rng, grey(0.25)), infrared=0.3)
-    parts = [
-        box((4.0, 1.5, 0.12), (0, 0, 2.4), roof),
-        box((3.9, 0.04, 1.9), (0, 0.7, 0.3), pane),
-        box((0.04, 1.2, 1.9), (-1.95, 0.1, 0.3), pane),
-        box((2.4, 0.35, 0.06), (0, 0.45, 0.45), metal),
+    parts: list[Solid] = [
+        Box((4.0, 1.5, 0.12), (0, 0, 2.4), roof),
+        Box((3.9, 0.04, 1.9), (0, 0.7, 0.3), pane),
+        Box((0.04, 1.2, 1.9), (-1.95, 0.1, 0.3), pane),
+        Box((2.4, 0.35, 0.06), (0, 0.45, 0.45), metal),
     ]
     for x in (-1.95, 1.95):
-        parts += [tube((x, y, -0.2), (x, y, 2.4), (0.05, 0.05), metal) for y in (-0.65, 0.7)]
-    return [('other_static', merge(parts))]
+        parts += [Tube((x, y, -0.2), (x, y, 2.4), (0.05, 0.05), metal) for y in (-0.65, 0.7)]
+    return [('other_static', parts)]
 
 
 def _metal(palette: Palette, rng: np.random.Generator) -> int:

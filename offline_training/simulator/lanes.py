@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from offline_training.simulator.street_plan import LANE_OFFSET, SETBACK, StreetPlan
 
@@ -35,13 +36,25 @@ class Lane:
     speed: float
     is_turn: bool
 
-    def pose(self, along: float) -> tuple[float, float, float]:
-        """Return plan x, y and yaw, `along` metres from the lane's beginning."""
-        position = min(max(along / self.length, 0.0), 1.0) * (len(self.points) - 1)
-        k = min(int(position), len(self.points) - 2)
-        f = position - k
-        x, y = (1 - f) * self.points[k] + f * self.points[k + 1]
-        return float(x), float(y), float((1 - f) * self.yaw[k] + f * self.yaw[k + 1])
+
+class LaneTable:
+    """The points of all lanes, to look many places up at once."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self._length = np.array([lane.length for lane in lanes])
+        self._legs = np.array([len(lane.points) - 1 for lane in lanes])
+        self._first = np.cumsum([0] + [len(lane.points) for lane in lanes[:-1]])
+        self._pose = np.concatenate([np.column_stack([k.points, k.yaw]) for k in lanes])
+
+    def poses(self, lane: ArrayLike, along: ArrayLike) -> NDArray[np.float64]:
+        """Return plan x, y and yaw, (N, 3), `along` metres from the beginnings of (N,) lanes."""
+        lane = np.asarray(lane)
+        legs = self._legs[lane]
+        position = np.clip(np.asarray(along) / self._length[lane], 0.0, 1.0) * legs
+        k = np.minimum(position.astype(np.int64), legs - 1)
+        f = (position - k)[:, None]
+        k += self._first[lane]
+        return (1 - f) * self._pose[k] + f * self._pose[k + 1]
 
 
 def make_lanes(plan: StreetPlan) -> list[Lane]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +50,7 @@ class Pattern(enum.IntEnum):
     STRIPES = 13  # a and b diagonally; size: stripe width
 
 
-@dataclasses.dataclass(frozen=True)
-class Material:
+class Material(NamedTuple):
     """One surface as camera and LiDAR see it.
 
     Attributes:
@@ -118,6 +118,7 @@ def grey(value: float, tint: float = 0.0) -> Colour:
 
 def varied(rng: np.random.Generator, colour: Colour, amount: float = 0.15) -> Colour:
     """Return a colour somewhat lighter or darker, and of slightly other hue."""
-    factors = rng.uniform(1 - amount, 1 + amount) * rng.uniform(1 - amount / 3, 1 + amount / 3, 3)
-    r, g, b = np.clip(np.asarray(colour) * factors, 0.0, 1.0).tolist()
+    light = rng.uniform(1 - amount, 1 + amount)
+    hue = rng.uniform(1 - amount / 3, 1 + amount / 3, 3).tolist()
+    r, g, b = (min(max(c * (light * h), 0.0), 1.0) for c, h in zip(colour, hue, strict=True))
     return (r, g, b)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +29,7 @@ _BOX_WALLS_AXES = np.repeat([(0, 2), (1, 2), (0, 2), (1, 2)], 4, axis=0)
 _BOX_TRIANGLES = (4 * np.arange(6)[:, None, None] + _TWO_HALVES).reshape(-1, 3)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Mesh:
     """Triangles, each of one material.
 
@@ -53,16 +56,91 @@ class Mesh:
         """Return the mesh stretched along its axes."""
         return dataclasses.replace(self, vertices=self.vertices * (x, y, z))
 
+    def painted(self, *materials: int) -> Mesh:
+        """Return the mesh with materials in place of the numbers 0, 1 and so on."""
+        return dataclasses.replace(self, material=np.array(materials)[self.material])
 
-def merge(meshes: Sequence[Mesh]) -> Mesh:
-    """Join meshes into one."""
-    starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
+
+class Box(NamedTuple):
+    """A box; its walls carry (metres along the outline, metres above its bottom).
+
+    Attributes:
+        size: extent along x, y, z.
+        centre: of the bottom face.
+        side: material of the four walls.
+        top: material of top and bottom; as the walls if not given.
+    """
+
+    size: tuple[float, float, float]
+    centre: tuple[float, float, float]
+    side: int
+    top: int | None = None
+
+
+class Tube(NamedTuple):
+    """A cone frustum from `start` to `end`; v runs along it, u around it.
+
+    Attributes:
+        start, end: middles of the end faces.
+        radii: at `start` and at `end`.
+        material: of all of it.
+        sides: how many faces go around it.
+        caps: whether the ends are closed.
+    """
+
+    start: Sequence[float]
+    end: Sequence[float]
+    radii: tuple[float, float]
+    material: int
+    sides: int = 8
+    caps: bool = True
+
+
+Solid = Mesh | Box | Tube
+
+
+def merge(solids: Sequence[Solid]) -> Mesh:
+    """Join solids into one mesh."""
+    return _join(_triangulate(solids))
+
+
+def merge_each(things: Sequence[Sequence[Solid]]) -> list[Mesh]:
+    """Join the solids of each thing into a mesh: faster than `merge` of one after the other."""
+    meshes = iter(_triangulate([solid for thing in things for solid in thing]))
+    return [_join(list(itertools.islice(meshes, len(thing)))) for thing in things]
+
+
+def _join(meshes: Sequence[Mesh]) -> Mesh:
+    if len(meshes) == 1:
+        return meshes[0]
+    starts = itertools.accumulate([len(mesh.vertices) for mesh in meshes[:-1]], initial=0)
+    triangles = np.concatenate([mesh.triangles for mesh in meshes])
+    triangles += np.repeat(list(starts), [len(mesh.triangles) for mesh in meshes])[:, None]
     return Mesh(
         np.concatenate([mesh.vertices for mesh in meshes]),
-        np.concatenate([m.triangles + s for m, s in zip(meshes, starts, strict=True)]),
+        triangles,
         np.concatenate([mesh.uv for mesh in meshes]),
         np.concatenate([mesh.material for mesh in meshes]),
     )
+
+
+def _triangulate(solids: Sequence[Solid]) -> list[Mesh]:
+    """Return each solid's mesh; boxes are computed together, and so are tubes of one form."""
+    meshes: dict[int, Mesh] = {}
+    boxes: dict[int, Box] = {}
+    tubes: dict[tuple[int, bool], dict[int, Tube]] = collections.defaultdict(dict)
+    for place, solid in enumerate(solids):
+        if isinstance(solid, Mesh):
+            meshes[place] = solid
+        elif isinstance(solid, Box):
+            boxes[place] = solid
+        else:
+            tubes[solid.sides, solid.caps][place] = solid
+    if boxes:
+        meshes.update(zip(boxes, _boxes(list(boxes.values())), strict=True))
+    for (sides, caps), alike in tubes.items():
+        meshes.update(zip(alike, _tubes(list(alike.values()), sides, caps), strict=True))
+    return [meshes[place] for place in range(len(solids))]
 
 
 def quads(corners: ArrayLike, uv: ArrayLike | None, material: ArrayLike) -> Mesh:
@@ -91,27 +169,17 @@ def _quad_triangles(count: int) -> NDArray[np.int64]:
     return (4 * np.arange(count)[:, None, None] + _TWO_HALVES).reshape(-1, 3)
 
 
-def box(
-    size: Sequence[float],
-    centre: Sequence[float],
-    side: int,
-    top: int | None = None,
-) -> Mesh:
-    """Build a box; its walls carry (metres along the outline, metres above its bottom).
-
-    Args:
-        size: extent along x, y, z.
-        centre: of the bottom face.
-        side: material of the four walls.
-        top: material of top and bottom; as the walls if not given.
-    """
-    extent = np.asarray(size, np.float64)
-    vertices = _BOX_CORNERS * extent + np.asarray(centre, np.float64)
-    uv = vertices[:, :2].copy()
-    uv[:16] = _BOX_WALLS_UV * extent[_BOX_WALLS_AXES]
-    material = np.full(12, side)
-    material[8:] = side if top is None else top
-    return Mesh(vertices, _BOX_TRIANGLES, uv, material)
+def _boxes(boxes: Sequence[Box]) -> Iterator[Mesh]:
+    """Yield the mesh of each box."""
+    extent = np.array([box.size for box in boxes], np.float64)
+    vertices = _BOX_CORNERS * extent[:, None]
+    vertices += np.array([box.centre for box in boxes], np.float64)[:, None]
+    uv = vertices[:, :, :2].copy()
+    uv[:, :16] = _BOX_WALLS_UV * extent[:, _BOX_WALLS_AXES]
+    material = np.empty((len(boxes), 12), np.int64)
+    material.T[:8] = [box.side for box in boxes]
+    material.T[8:] = [box.side if box.top is None else box.top for box in boxes]
+    return map(Mesh, vertices, itertools.repeat(_BOX_TRIANGLES), uv, material)
 
 
 def prism_walls(outline: NDArray[np.float64], z0: float, z1: float, material: int) -> Mesh:
@@ -128,38 +196,33 @@ def prism_walls(outline: NDArray[np.float64], z0: float, z1: float, material: in
     return quads(corners, uv, material)
 
 
-def tube(
-    start: Sequence[float],
-    end: Sequence[float],
-    radii: tuple[float, float],
-    material: int,
-    sides: int = 8,
-    caps: bool = True,
-) -> Mesh:
-    """Build a cone frustum from `start` to `end`; v runs along it, u around it."""
-    a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
-    ax, ay, az = (b - a).tolist()
-    length = float(np.sqrt(ax * ax + ay * ay + az * az))
+def _tubes(tubes: Sequence[Tube], sides: int, caps: bool) -> Iterator[Mesh]:
+    """Yield the mesh of each tube; all have so many sides, and caps or none."""
+    a = np.array([tube.start for tube in tubes], np.float64)
+    b = np.array([tube.end for tube in tubes], np.float64)
+    radii = np.array([tube.radii for tube in tubes], np.float64)
+    ax, ay, az = (b - a).T
+    length = np.sqrt(ax * ax + ay * ay + az * az)
     # Two directions square to the axis and to each other.
-    flat = float(np.hypot(ax, ay))
-    e1 = (-ay / flat, ax / flat, 0.0) if flat > 1e-9 else (1.0, 0.0, 0.0)
-    e2 = (
-        (ay * e1[2] - az * e1[1]) / length,
-        (az * e1[0] - ax * e1[2]) / length,
-        (ax * e1[1] - ay * e1[0]) / length,
-    )
+    flat = np.hypot(ax, ay)
+    upright = flat <= 1e-9
+    flat[upright] = 1.0
+    e1 = np.where(upright, [[1.0], [0.0], [0.0]], [-ay / flat, ax / flat, np.zeros_like(flat)])
+    e2 = np.array([ay * e1[2] - az * e1[1], az * e1[0] - ax * e1[2], ax * e1[1] - ay * e1[0]])
     turn, across, faces = _tube_table(sides, caps)
-    ring = across[:, :1] * e1 + across[:, 1:] * e2
+    ring = across[:, :1] * e1.T[:, None] + across[:, 1:] * (e2 / length).T[:, None]
     count = sides + 1
-    vertices = np.empty((2 * count + 2 * caps, 3))
-    vertices[:count] = a + radii[0] * ring
-    vertices[count : 2 * count] = b + radii[1] * ring
-    uv = np.zeros((len(vertices), 2))
-    uv[:count, 0] = uv[count : 2 * count, 0] = turn * radii[0]
-    uv[count : 2 * count, 1] = length
+    vertices = np.empty((len(tubes), 2 * count + 2 * caps, 3))
+    vertices[:, :count] = a[:, None] + radii[:, :1, None] * ring
+    vertices[:, count : 2 * count] = b[:, None] + radii[:, 1:, None] * ring
+    uv = np.zeros((*vertices.shape[:2], 2))
+    uv[:, :count, 0] = uv[:, count : 2 * count, 0] = turn * radii[:, :1]
+    uv[:, count : 2 * count, 1] = length[:, None]
     if caps:
-        vertices[-2], vertices[-1] = a, b
-    return Mesh(vertices, faces, uv, np.full(len(faces), material))
+        vertices[:, -2], vertices[:, -1] = a, b
+    material = np.empty((len(tubes), len(faces)), np.int64)
+    material.T[:] = [tube.material for tube in tubes]
+    return map(Mesh, vertices, itertools.repeat(faces), uv, material)
 
 
 @functools.cache
@@ -189,17 +252,23 @@ def ball(
     rng: np.random.Generator | None = None,
 ) -> Mesh:
     """Build an ellipsoid, its surface disturbed by up to `roughness` of its radius."""
-    polar = np.linspace(0, np.pi, rows + 1)[:, None]
-    turn = 2 * np.pi * np.arange(columns)[None, :] / columns
-    unit = np.stack(
-        [np.sin(polar) * np.cos(turn), np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn], -1
-    )
+    unit = _unit_ball(rows, columns)
     if rng is not None:
         unit = unit * (1 + roughness * rng.uniform(-1, 1, (rows + 1, columns, 1)))
         unit[0], unit[-1] = unit[0, 0], unit[-1, 0]
     points = unit * np.asarray(radii) + np.asarray(centre)
     wrapped = np.concatenate([points, points[:, :1]], axis=1)
     return patch(wrapped, material)
+
+
+@functools.cache
+def _unit_ball(rows: int, columns: int) -> NDArray[np.float64]:
+    """Return (rows + 1, columns, 3) points on the unit sphere."""
+    polar = np.linspace(0, np.pi, rows + 1)[:, None]
+    turn = 2 * np.pi * np.arange(columns)[None, :] / columns
+    return np.stack(
+        [np.sin(polar) * np.cos(turn), np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn], -1
+    )
 
 
 def patch(grid: NDArray[np.float64], material: ArrayLike, uv: ArrayLike | None = None) -> Mesh:
@@ -210,13 +279,13 @@ def patch(grid: NDArray[np.float64], material: ArrayLike, uv: ArrayLike | None =
         material: one index, or ((R - 1) * (C - 1),) in row order.
         uv: (R, C, 2), or None for horizontal position.
     """
-    texture = grid[..., :2] if uv is None else np.asarray(uv, np.float64)
+    around = _around(*grid.shape[:2])
+    corners = grid.reshape(-1, 3)[around]
+    return quads(corners, None if uv is None else np.asarray(uv).reshape(-1, 2)[around], material)
 
-    def around(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        rows, columns, width = values.shape
-        corners = np.empty((rows - 1, columns - 1, 4, width))
-        corners[:, :, 0], corners[:, :, 1] = values[:-1, :-1], values[:-1, 1:]
-        corners[:, :, 2], corners[:, :, 3] = values[1:, 1:], values[1:, :-1]
-        return corners.reshape(-1, 4, width)
 
-    return quads(around(grid), around(texture), material)
+@functools.cache
+def _around(rows: int, columns: int) -> NDArray[np.int64]:
+    """Return the four points around each face of a grid, as indices of the grid's points."""
+    first = (columns * np.arange(rows - 1)[:, None] + np.arange(columns - 1)).reshape(-1, 1)
+    return first + np.array([0, 1, columns + 1, columns])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
 
 from offline_training.simulator.materials import Colour, Palette, Pattern, grey, varied
-from offline_training.simulator.meshes import Mesh, ball, merge, tube
+from offline_training.simulator.meshes import Mesh, Solid, Tube, ball, merge
 
 _CLOTH: tuple[Colour, ...] = (
     (0.03, 0.04, 0.09),
@@ -29,13 +30,13 @@ def pedestrian(palette: Palette, rng: np.random.Generator) -> Mesh:
     trousers, shirt = _cloth(palette, rng), _cloth(palette, rng)
     skin = palette(Pattern.PLAIN, _SKIN[rng.integers(3)], infrared=0.45)
     stride = float(rng.uniform(0.12, 0.3))
-    parts = []
+    parts: list[Solid] = []
     for side in (-1, 1):
         hip, knee = (0.0, 0.10 * side, 0.88), (0.10 + 0.2 * stride * side, 0.10 * side, 0.48)
         foot = (side * stride, 0.11 * side, 0.06)
         parts += [
-            tube(hip, knee, (0.095, 0.07), trousers),
-            tube(knee, foot, (0.07, 0.05), trousers),
+            Tube(hip, knee, (0.095, 0.07), trousers),
+            Tube(knee, foot, (0.07, 0.05), trousers),
             ball((foot[0] + 0.06, foot[1], 0.05), (0.14, 0.06, 0.055), _shoe(palette), 4, 8),
         ]
         shoulder, elbow = (
@@ -44,11 +45,11 @@ def pedestrian(palette: Palette, rng: np.random.Generator) -> Mesh:
         )
         hand = (0.06 - 0.9 * stride * side, 0.25 * side, 0.90)
         parts += [
-            tube(shoulder, elbow, (0.06, 0.05), shirt),
-            tube(elbow, hand, (0.05, 0.04), shirt if rng.random() < 0.6 else skin),
+            Tube(shoulder, elbow, (0.06, 0.05), shirt),
+            Tube(elbow, hand, (0.05, 0.04), shirt if rng.random() < 0.6 else skin),
             ball(hand, (0.05, 0.04, 0.06), skin, 4, 6),
         ]
-    parts += [_torso(0.86, 1.48, shirt), *_head(1.62, skin, palette, rng)]
+    parts += [_torso(0.86, 1.48).painted(shirt), _head(1.62).painted(skin, _hair(palette, rng))]
     return merge(parts).scaled(k, k, k)
 
 
@@ -56,17 +57,17 @@ def cyclist(palette: Palette, rng: np.random.Generator) -> Mesh:
     """Build a bicycle and who rides it."""
     trousers, shirt = _cloth(palette, rng), _cloth(palette, rng)
     skin = palette(Pattern.PLAIN, _SKIN[rng.integers(3)], infrared=0.45)
-    parts = [bicycle(palette, rng)]
+    parts: list[Solid] = [bicycle(palette, rng)]
     for side in (-1, 1):
         pedal = (0.05 + 0.12 * side, 0.12 * side, 0.30 + 0.10 * side)
         knee = (0.22, 0.13 * side, 0.68 + 0.06 * side)
         parts += [
-            tube((-0.22, 0.09 * side, 0.98), knee, (0.09, 0.065), trousers),
-            tube(knee, pedal, (0.065, 0.045), trousers),
-            tube((0.10, 0.20 * side, 1.45), (0.42, 0.24 * side, 1.08), (0.055, 0.04), shirt),
+            Tube((-0.22, 0.09 * side, 0.98), knee, (0.09, 0.065), trousers),
+            Tube(knee, pedal, (0.065, 0.045), trousers),
+            Tube((0.10, 0.20 * side, 1.45), (0.42, 0.24 * side, 1.08), (0.055, 0.04), shirt),
         ]
-    back = tube((-0.22, 0, 0.95), (0.10, 0, 1.52), (0.17, 0.19), shirt, 10)
-    parts += [back, *(m.moved(x=0.2) for m in _head(1.68, skin, palette, rng))]
+    back = Tube((-0.22, 0, 0.95), (0.10, 0, 1.52), (0.17, 0.19), shirt, 10)
+    parts += [back, _head(1.68).painted(skin, _hair(palette, rng)).moved(x=0.2)]
     return merge(parts)
 
 
@@ -75,15 +76,22 @@ def bicycle(palette: Palette, rng: np.random.Generator) -> Mesh:
     frame = palette(Pattern.PLAIN, varied(rng, (0.3, 0.1, 0.1), 0.9), infrared=0.35)
     tyre = palette(Pattern.PLAIN, grey(0.02), infrared=0.08)
     chrome = palette(Pattern.PLAIN, grey(0.45), infrared=0.5)
-    parts = []
+    return _bicycle_shape().painted(frame, tyre, chrome)
+
+
+@functools.cache
+def _bicycle_shape() -> Mesh:
+    """Return the bicycle that all are, its frame of material 0, tyres of 1, spokes of 2."""
+    frame, tyre, chrome = range(3)
+    parts: list[Solid] = []
     for x in (-0.52, 0.52):
         angle = 2 * np.pi * np.arange(15) / 14
         rim = np.column_stack([x + 0.34 * np.cos(angle), 0 * angle, 0.34 + 0.34 * np.sin(angle)])
         parts += [
-            tube(a, b, (0.025, 0.025), tyre, 5, caps=False) for a, b in itertools.pairwise(rim)
+            Tube(a, b, (0.025, 0.025), tyre, 5, caps=False) for a, b in itertools.pairwise(rim)
         ]
         parts += [
-            tube((x, 0, 0.34), rim[i], (0.006, 0.006), chrome, 3, caps=False)
+            Tube((x, 0, 0.34), rim[i], (0.006, 0.006), chrome, 3, caps=False)
             for i in range(0, 14, 2)
         ]
     joints = {
@@ -94,31 +102,40 @@ def bicycle(palette: Palette, rng: np.random.Generator) -> Mesh:
         ('rear', 'crank'), ('rear', 'seat'), ('crank', 'seat'), ('crank', 'head'),
         ('seat', 'head'), ('head', 'front'),
     ):  # fmt: skip
-        parts.append(tube(joints[a], joints[b], (0.022, 0.022), frame, 6, caps=False))
-    parts.append(tube((0.36, 0, 0.86), (0.38, 0, 1.05), (0.02, 0.02), frame, 6))
-    parts.append(tube((0.40, -0.27, 1.06), (0.40, 0.27, 1.06), (0.018, 0.018), tyre, 6))
+        parts.append(Tube(joints[a], joints[b], (0.022, 0.022), frame, 6, caps=False))
+    parts.append(Tube((0.36, 0, 0.86), (0.38, 0, 1.05), (0.02, 0.02), frame, 6))
+    parts.append(Tube((0.40, -0.27, 1.06), (0.40, 0.27, 1.06), (0.018, 0.018), tyre, 6))
     parts.append(ball((-0.24, 0, 0.94), (0.14, 0.08, 0.05), tyre, 4, 8))
     return merge(parts)
 
 
-def _torso(low: float, high: float, material: int) -> Mesh:
+@functools.cache
+def _torso(low: float, high: float) -> Mesh:
+    """Return a trunk of material 0."""
     waist = (low + high) / 2
-    body = [
-        tube((0, 0, low), (0, 0, waist), (0.17, 0.16), material, 10),
-        tube((0, 0, waist), (0, 0, high), (0.16, 0.22), material, 10),
-        ball((0, 0, high), (0.21, 0.21, 0.07), material, 4, 10),
+    body: list[Solid] = [
+        Tube((0, 0, low), (0, 0, waist), (0.17, 0.16), 0, 10),
+        Tube((0, 0, waist), (0, 0, high), (0.16, 0.22), 0, 10),
+        ball((0, 0, high), (0.21, 0.21, 0.07), 0, 4, 10),
     ]
     return merge(body).scaled(0.72, 1.0, 1.0)
 
 
-def _head(height: float, skin: int, palette: Palette, rng: np.random.Generator) -> list[Mesh]:
-    tint = ((0.02, 0.015, 0.01), (0.12, 0.06, 0.03), (0.30, 0.22, 0.10))[rng.integers(3)]
-    hair = palette(Pattern.PLAIN, tint, infrared=0.3)
-    return [
-        tube((0, 0, height - 0.18), (0, 0, height - 0.08), (0.055, 0.055), skin, 7),
+@functools.cache
+def _head(height: float) -> Mesh:
+    """Return neck and head, skin of material 0, hair of 1."""
+    skin, hair = range(2)
+    parts: list[Solid] = [
+        Tube((0, 0, height - 0.18), (0, 0, height - 0.08), (0.055, 0.055), skin, 7),
         ball((0.01, 0, height), (0.10, 0.085, 0.125), skin, 7, 10),
         ball((-0.02, 0, height + 0.03), (0.105, 0.095, 0.115), hair, 7, 10),
     ]
+    return merge(parts)
+
+
+def _hair(palette: Palette, rng: np.random.Generator) -> int:
+    tint = ((0.02, 0.015, 0.01), (0.12, 0.06, 0.03), (0.30, 0.22, 0.10))[rng.integers(3)]
+    return palette(Pattern.PLAIN, tint, infrared=0.3)
 
 
 def _cloth(palette: Palette, rng: np.random.Generator) -> int:

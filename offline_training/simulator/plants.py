@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from offline_training.simulator.materials import Palette, Pattern, varied
-from offline_training.simulator.meshes import Mesh, ball, box, merge, tube
+from offline_training.simulator.meshes import Box, Mesh, Solid, Tube, ball, merge
 
 
 def leafy_tree(palette: Palette, rng: np.random.Generator) -> Mesh:
@@ -17,7 +17,7 @@ def leafy_tree(palette: Palette, rng: np.random.Generator) -> Mesh:
     leaves = _leaf_material(palette, rng)
     lean = rng.normal(0, 0.12, 2)
     top = (float(lean[0]), float(lean[1]), stem + 0.6)
-    parts = [tube((0, 0, -0.4), top, (0.20, 0.13), bark, sides=8, caps=False)]
+    parts: list[Solid] = [Tube((0, 0, -0.4), top, (0.20, 0.13), bark, sides=8, caps=False)]
     middle = np.array([*lean, (stem + height) / 2])
     radii = np.array([spread, spread, (height - stem) / 2])
     for _ in range(7):
@@ -25,7 +25,7 @@ def leafy_tree(palette: Palette, rng: np.random.Generator) -> Mesh:
         size = radii * rng.uniform(0.4, 0.6)
         parts.append(ball(centre, size, leaves, rows=5, columns=8, roughness=0.2, rng=rng))
         branch = (float(centre[0]), float(centre[1]), float(centre[2]))
-        parts.append(tube(top, branch, (0.07, 0.03), bark, sides=5, caps=False))
+        parts.append(Tube(top, branch, (0.07, 0.03), bark, sides=5, caps=False))
         parts.append(_foliage(centre, size * 1.12, 75, leaves, rng))
     return merge(parts)
 
@@ -37,30 +37,30 @@ def conifer(palette: Palette, rng: np.random.Generator) -> Mesh:
     needles = palette(
         Pattern.LEAVES, varied(rng, (0.02, 0.07, 0.03), 0.3), (0.05, 0.12, 0.05), infrared=0.5
     )
-    parts = [tube((0, 0, -0.4), (0, 0, height * 0.5), (0.18, 0.1), bark, caps=False)]
+    parts: list[Solid] = [Tube((0, 0, -0.4), (0, 0, height * 0.5), (0.18, 0.1), bark, caps=False)]
     for level in np.linspace(0.12, 0.85, 7):
         low, radius = height * level, (1.05 - level) * height * 0.22
         parts.append(
-            tube((0, 0, low), (0, 0, low + height * 0.2), (radius, 0.1), needles, 9, caps=False)
+            Tube((0, 0, low), (0, 0, low + height * 0.2), (radius, 0.1), needles, 9, caps=False)
         )
         centre = np.array([0, 0, low + 0.2])
         parts.append(_foliage(centre, np.array([radius, radius, 0.4]), 45, needles, rng))
     return merge(parts)
 
 
-def bush(palette: Palette, rng: np.random.Generator) -> Mesh:
+def bush(palette: Palette, rng: np.random.Generator) -> list[Solid]:
     """Build a bush at the origin."""
     leaves = _leaf_material(palette, rng)
     size = rng.uniform((0.5, 0.5, 0.4), (1.1, 1.1, 0.9))
     body = ball((0, 0, size[2] * 0.7), size, leaves, rows=5, columns=9, roughness=0.25, rng=rng)
-    return merge([body, _foliage(np.array([0, 0, size[2] * 0.7]), size * 1.08, 90, leaves, rng)])
+    return [body, _foliage(np.array([0, 0, size[2] * 0.7]), size * 1.08, 90, leaves, rng)]
 
 
-def hedge(length: float, palette: Palette, rng: np.random.Generator) -> Mesh:
+def hedge(length: float, palette: Palette, rng: np.random.Generator) -> list[Solid]:
     """Build a hedge along x, its middle at the origin."""
     leaves = _leaf_material(palette, rng)
     height, depth = float(rng.uniform(0.9, 1.7)), float(rng.uniform(0.5, 0.8))
-    body = box((length, depth * 0.9, height + 0.3), (0, 0, -0.3), leaves)
+    body = Box((length, depth * 0.9, height + 0.3), (0, 0, -0.3), leaves)
     count = int(length * 45)
     points = rng.uniform(
         (-length / 2, -depth / 2, 0.0), (length / 2, depth / 2, height), (count, 3)
@@ -69,7 +69,7 @@ def hedge(length: float, palette: Palette, rng: np.random.Generator) -> Mesh:
     points[side == 0, 1] = -depth / 2
     points[side == 1, 1] = depth / 2
     points[side == 2, 2] = height
-    return merge([body, _leaf_cards(points, 0.17, leaves, rng)])
+    return [body, _leaf_cards(points, 0.17, leaves, rng)]
 
 
 def _leaf_material(palette: Palette, rng: np.random.Generator) -> int:

@@ -35,7 +35,7 @@ class Block:
         x0, x1, y0, y1 = self.x0 + inset, self.x1 - inset, self.y0 + inset, self.y1 - inset
         along_x = np.linspace(0, 1, max(int((self.x1 - self.x0) / step), 2) + 1)
         along_y = np.linspace(0, 1, max(int((self.y1 - self.y0) / step), 2) + 1)
-        arc = np.linspace(0, np.pi / 2, 7)[1:-1]
+        arc = np.linspace(0, np.pi / 2, 7)[1:]
         points = []
         corners = (
             (x1 - radius, y0 + radius, -np.pi / 2, along_y, (0, 1), y1 - y0),
@@ -45,13 +45,9 @@ class Block:
         )
         for cx, cy, start, along, heading, length in corners:
             turn = start + arc
-            points.append(
-                np.column_stack([cx + radius * np.cos(turn), cy + radius * np.sin(turn)])
-            )
-            end = np.array(
-                [cx + radius * np.cos(start + np.pi / 2), cy + radius * np.sin(start + np.pi / 2)]
-            )
-            points.append(end + np.outer(along * (length - 2 * radius), heading))
+            bend = np.array([cx + radius * np.cos(turn), cy + radius * np.sin(turn)]).T
+            straight = bend[-1] + (along * (length - 2 * radius))[:, None] * heading
+            points += [bend[:-1], straight]
         return np.concatenate(points)
 
 

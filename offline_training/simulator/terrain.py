@@ -7,6 +7,7 @@ the plan by smooth waves sideways and upwards.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,35 +48,40 @@ class Terrain:
         """Stand something on the ground.
 
         Args:
-            plan: (N, 2) or (N, 3) plan positions.
-            yaw: (N,) headings in the plan.
+            plan: (..., 2) or (..., 3) plan positions.
+            yaw: (...) headings in the plan.
 
         Returns:
-            (N, 6) x, y, z, yaw, pitch, roll in the world (REP-103: positive pitch is nose down).
+            (..., 6) x, y, z, yaw, pitch, roll in the world (REP-103: positive pitch is nose down).
         """
         plan = np.asarray(plan, np.float64)
         yaw = np.asarray(yaw, np.float64)
-        ahead = np.zeros_like(plan)
-        ahead[:, 0], ahead[:, 1] = 0.5 * np.cos(yaw), 0.5 * np.sin(yaw)
-        left = np.zeros_like(plan)
-        left[:, 0], left[:, 1] = -ahead[:, 1], ahead[:, 0]
+        ahead, left = np.zeros((2, *plan.shape))
+        ahead[..., 0], ahead[..., 1] = 0.5 * np.cos(yaw), 0.5 * np.sin(yaw)
+        left[..., 0], left[..., 1] = -ahead[..., 1], ahead[..., 0]
         around = np.stack([plan, plan + ahead, plan - ahead, plan + left, plan - left])
         here, front, back, port, starboard = self.to_world(around)
         forward, side = front - back, port - starboard
-        return np.column_stack(
-            [
-                here,
-                np.arctan2(forward[:, 1], forward[:, 0]),
-                -np.arctan2(forward[:, 2], np.hypot(forward[:, 0], forward[:, 1])),
-                np.arctan2(side[:, 2], np.hypot(side[:, 0], side[:, 1])),
-            ]
-        )
+        poses = np.empty((*yaw.shape, 6))
+        poses[..., :3] = here
+        poses[..., 3] = np.arctan2(forward[..., 1], forward[..., 0])
+        poses[..., 4] = -np.arctan2(forward[..., 2], np.hypot(forward[..., 0], forward[..., 1]))
+        poses[..., 5] = np.arctan2(side[..., 2], np.hypot(side[..., 0], side[..., 1]))
+        return poses
 
     def drape(self, mesh: Mesh) -> Mesh:
         """Bend a mesh made in plan coordinates onto the ground, vertex by vertex."""
         return dataclasses.replace(mesh, vertices=self.to_world(mesh.vertices))
 
-    def stand(self, mesh: Mesh, x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> Mesh:
-        """Stand a rigid mesh upright at a plan position, `z` above the ground."""
-        wx, wy, wz, turn = self.poses([[x, y, z]], [yaw])[0, :4].tolist()
-        return mesh.moved(wx, wy, wz, turn)
+    def stand(self, meshes: Sequence[Mesh], places: ArrayLike) -> list[Mesh]:
+        """Stand rigid meshes upright.
+
+        Args:
+            meshes: N of them.
+            places: (N, 4) x and y in the plan, height above the ground, yaw.
+        """
+        # One at a time for matrix products, which round rows differently when they are many:
+        # a town does not change with the number of things in it.
+        plan = np.asarray(places, np.float64)[:, None]
+        poses = self.poses(plan[..., :3], plan[..., 3])[:, 0, :4].tolist()
+        return [mesh.moved(*pose) for mesh, pose in zip(meshes, poses, strict=True)]

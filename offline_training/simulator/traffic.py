@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.simulator.lanes import Lane, make_lanes
+from offline_training.simulator.lanes import Lane, LaneTable, make_lanes
 from offline_training.simulator.street_plan import Block, StreetPlan
 from offline_training.simulator.terrain import Terrain
 
@@ -118,10 +118,14 @@ class Traffic:
         self._lanes: list[Lane] = make_lanes(plan)
         # A third of the intersections make everyone stop.
         crossings = len(plan.xs) * len(plan.ys)
-        self._stop_sign = rng.permutation(crossings) % 3 == 0
+        self._stop_sign = (rng.permutation(crossings) % 3 == 0).tolist()
         self._owner: list[int] = [-1] * crossings
         self._drivers = self._place_drivers(vehicle_lengths, slow)
         self._walkers = Walkers(plan.blocks, walkers, rng)
+        self._lane_table = LaneTable(self._lanes)
+        # Of everyone: how far to the right of the lane's middle, and how high above the road.
+        self._shift = np.array([driver.shift for driver in self._drivers] + [0.0] * walkers)
+        self._height = np.repeat([0.0, 0.15], [len(self._drivers), walkers])
         self._step = -1
         self._history: collections.deque[NDArray[np.float64]] = collections.deque(
             maxlen=_MEMORY_STEPS
@@ -176,13 +180,16 @@ class Traffic:
 
     def _drive(self) -> None:
         """Advance every vehicle by one step."""
-        by_lane: dict[int, list[int]] = collections.defaultdict(list)
+        last: dict[int, Driver] = {}  # in each lane
+        leaders: dict[int, Driver] = {}  # of each vehicle in its lane
+        order = sorted(range(len(self._drivers)), key=lambda k: self._drivers[k].along)
+        for k in reversed(order):
+            driver = self._drivers[k]
+            if driver.lane in last:
+                leaders[k] = last[driver.lane]
+            last[driver.lane] = driver
         for k, driver in enumerate(self._drivers):
-            by_lane[driver.lane].append(k)
-        for queue in by_lane.values():
-            queue.sort(key=lambda k: self._drivers[k].along)
-        for k in range(len(self._drivers)):
-            self._drivers[k].acceleration = self._decide(k, by_lane)
+            driver.acceleration = self._decide(k, leaders.get(k), last)
         for k, driver in enumerate(self._drivers):
             driver.speed = max(driver.speed + driver.acceleration * STEP_S, 0.0)
             driver.along += driver.speed * STEP_S
@@ -204,32 +211,33 @@ class Traffic:
             self._owner[driver.crossing] = -1
             driver.crossing = -1
 
-    def _decide(self, k: int, by_lane: dict[int, list[int]]) -> float:
-        """Return the acceleration that vehicle `k` chooses."""
+    def _decide(self, k: int, leader: Driver | None, last: dict[int, Driver]) -> float:
+        """Return the acceleration that vehicle `k` chooses.
+
+        Args:
+            k: its number.
+            leader: who is before it in its lane.
+            last: who is the last in each lane.
+        """
         driver = self._drivers[k]
         lane = self._lanes[driver.lane]
-        following = self._lanes[driver.next_lane]
         limit = min(driver.speed_limit, lane.speed)
         to_end = lane.length - driver.along
         if not lane.is_turn:
-            limit = min(limit, math.sqrt(following.speed**2 + 2 * 1.5 * max(to_end, 0.0)))
-        queue = by_lane[driver.lane]
-        place = queue.index(k)
+            turn_speed = self._lanes[driver.next_lane].speed
+            limit = min(limit, math.sqrt(turn_speed**2 + 2 * 1.5 * max(to_end, 0.0)))
         gap, leader_speed = math.inf, 0.0
-        leads = place == len(queue) - 1
-        if not leads:
-            leader = self._drivers[queue[place + 1]]
+        leads = leader is None
+        if leader is not None:
             gap = leader.along - driver.along - (leader.length + driver.length) / 2
             leader_speed = leader.speed
-        else:
-            ahead = [j for j in by_lane[driver.next_lane] if j != k]
-            if ahead:
-                leader = self._drivers[min(ahead, key=lambda j: self._drivers[j].along)]
-                gap = to_end + leader.along - (leader.length + driver.length) / 2
-                leader_speed = leader.speed
+        elif driver.next_lane in last:
+            leader = last[driver.next_lane]
+            gap = to_end + leader.along - (leader.length + driver.length) / 2
+            leader_speed = leader.speed
         if not lane.is_turn and driver.crossing != lane.crossing:
             to_line = to_end - driver.length / 2
-            if leads and self._may_cross(driver, lane, to_line, by_lane):
+            if leads and self._may_cross(driver, lane, to_line, last):
                 self._owner[lane.crossing] = k
                 driver.crossing = lane.crossing
             elif to_line + _GAP - 0.3 < gap:
@@ -237,32 +245,27 @@ class Traffic:
         return _intelligent_driver(driver.speed, limit, gap, driver.speed - leader_speed)
 
     def _may_cross(
-        self, driver: Driver, lane: Lane, to_line: float, by_lane: dict[int, list[int]]
+        self, driver: Driver, lane: Lane, to_line: float, last: dict[int, Driver]
     ) -> bool:
         if self._stop_sign[lane.crossing]:
             driver.has_stopped |= to_line < 1.5 and driver.speed < 0.3
             ready = driver.has_stopped
         else:
             ready = to_line < 14.0
+        if not ready or self._owner[lane.crossing] != -1:
+            return False
         beyond = self._lanes[driver.next_lane].following[0]
-        room = min((self._drivers[j].along for j in by_lane[beyond]), default=np.inf)
-        return ready and self._owner[lane.crossing] == -1 and room > driver.length + 8.0
+        return beyond not in last or last[beyond].along > driver.length + 8.0
 
     def _poses(self, time_s: float) -> NDArray[np.float64]:
-        plan, yaws, lift = [], [], []
-        for driver in self._drivers:
-            x, y, yaw = self._lanes[driver.lane].pose(driver.along)
-            plan.append((x + driver.shift * np.sin(yaw), y - driver.shift * np.cos(yaw), 0.0))
-            yaws.append(yaw)
-            # The body dips when it brakes: about half a degree at 3 m/s^2.
-            lift.append(-0.003 * driver.acceleration)
-        people = self._walkers.poses(time_s)
-        on_pavement = np.column_stack([people[:, :2], np.full(len(people), 0.15)])
-        poses = self._terrain.poses(
-            np.concatenate([plan, on_pavement]), np.concatenate([yaws, people[:, 2]])
-        )
-        poses[: len(lift), 4] += lift
-        poses[len(lift) :, 4:] = 0.0  # people stand upright on a slope
+        drivers = self._drivers
+        places = self._lane_table.poses([d.lane for d in drivers], [d.along for d in drivers])
+        x, y, yaw = np.concatenate([places, self._walkers.poses(time_s)]).T
+        plan = [x + self._shift * np.sin(yaw), y - self._shift * np.cos(yaw), self._height]
+        poses = self._terrain.poses(np.stack(plan, axis=1), yaw)
+        # The body dips when it brakes: about half a degree at 3 m/s^2.
+        poses[: len(drivers), 4] += [-0.003 * driver.acceleration for driver in drivers]
+        poses[len(drivers) :, 4:] = 0.0  # people stand upright on a slope
         return poses
 
 

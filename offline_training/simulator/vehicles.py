@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline_training.simulator.materials import Colour, Palette, Pattern, grey, varied
-from offline_training.simulator.meshes import Mesh, box, merge, patch, quads, tube
+from offline_training.simulator.meshes import Box, Mesh, Solid, Tube, merge, patch, quads
 
 _PAINTS: tuple[Colour, ...] = (
     (0.70, 0.70, 0.68),
@@ -31,8 +31,13 @@ class Vehicle:
     """A vehicle at the origin, facing x, standing on z = 0."""
 
     class_name: str
-    mesh: Mesh
+    solids: list[Solid]
     length: float
+
+    @property
+    def mesh(self) -> Mesh:
+        """All of it."""
+        return merge(self.solids)
 
 
 # Side profiles: stations from rear to front as fractions of the length, each with the heights of
@@ -62,6 +67,9 @@ _PROFILES = {
 }  # fmt: skip
 
 
+_MIRRORS = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])  # a vehicle's left and right half
+
+
 def make_vehicle(kind: str, palette: Palette, rng: np.random.Generator) -> Vehicle:
     """Build a vehicle of a kind in `VEHICLE_KINDS` with its own paint and measures."""
     if kind == 'truck':
@@ -72,14 +80,12 @@ def make_vehicle(kind: str, palette: Palette, rng: np.random.Generator) -> Vehic
     stretch = float(rng.uniform(0.94, 1.06))
     length *= stretch
     paint = _paint(palette, rng)
-    mesh = merge(
-        [
-            _body(np.array(profile), length, width, paint, palette, windows=kind != 'van'),
-            *_wheels(length, width, 0.33 if kind != 'suv' else 0.37, palette),
-            *_details(length, width, float(np.array(profile)[0, 1]), palette),
-        ]
-    )
-    return Vehicle('car', mesh, length)
+    solids: list[Solid] = [
+        *_body(np.array(profile), length, width, paint, palette, windows=kind != 'van'),
+        *_wheels(length, width, 0.33 if kind != 'suv' else 0.37, palette),
+        *_details(length, width, profile[0][1], palette),
+    ]
+    return Vehicle('car', solids, length)
 
 
 VEHICLE_KINDS = (*_PROFILES, 'truck', 'bus')
@@ -92,7 +98,7 @@ def _body(
     paint: int,
     palette: Palette,
     windows: bool,
-) -> Mesh:
+) -> list[Mesh]:
     """Loft the body through the profile's stations."""
     glass = _glass(palette)
     trim = palette(Pattern.PLAIN, grey(0.02), infrared=0.08)
@@ -102,13 +108,14 @@ def _body(
     half = np.full(len(x), width / 2)
     half[[0, -1]] *= 0.90
     top_half = np.where(cabin, half - 0.24 * (roof - belt) - 0.02, half * 0.93)
-    # Half a cross-section from sill to roof; z values above, y values below.
-    z = np.column_stack(
-        [np.full(len(x), 0.22), np.full(len(x), 0.34), np.minimum(0.62, belt - 0.05), belt, roof,
-         roof + 0.03]
+    # Half a cross-section from sill to roof at each station.
+    half_shell = np.empty((len(x), 6, 3))
+    half_shell[..., 0] = x[:, None]
+    half_shell[..., 1].T[:] = (
+        half * 0.86, half * 0.98, half, half * 0.96, top_half, top_half * 0.0,
     )  # fmt: skip
-    y = np.column_stack([half * 0.86, half * 0.98, half, half * 0.96, top_half, top_half * 0.0])
-    grid = np.stack([np.broadcast_to(x[:, None], z.shape), y, z], axis=-1)
+    half_shell[:, :2, 2] = 0.22, 0.34
+    half_shell[:, 2:, 2].T[:] = np.minimum(0.62, belt - 0.05), belt, roof, roof + 0.03
     material = np.full((len(x) - 1, 5), paint)
     material[:, 0] = trim
     pair = cabin[:-1] & cabin[1:]
@@ -119,65 +126,61 @@ def _body(
         material[pair & (x[:-1] > length * 0.2), 3] = glass
     material[rises, 3] = glass
     material[rises & (windows | (x[:-1] > 0)), 4] = glass
-    sides = []
-    for sign in (1.0, -1.0):
-        shell = grid * (1.0, sign, 1.0)
-        sides.append(patch(shell, material.ravel(), shell[..., [0, 2]]))
-        for end in (0, -1):
-            edge = shell[end]
-            inner = edge * (1.0, 0.0, 1.0)
-            cap = np.stack([edge[:-1], edge[1:], inner[1:], inner[:-1]], axis=1)
-            sides.append(quads(cap, None, [trim, trim, paint, paint, paint]))
+    parts = []
+    for mirror in _MIRRORS:
+        shell = half_shell * mirror
+        parts.append(patch(shell, material.ravel(), shell[..., [0, 2]]))
+        edges = shell[[0, -1]]
+        inner = edges * (1.0, 0.0, 1.0)
+        caps = np.stack([edges[:, :-1], edges[:, 1:], inner[:, 1:], inner[:, :-1]], axis=2)
+        parts.append(quads(caps, None, 2 * [trim, trim, paint, paint, paint]))
     # Pillars split the side windows.
-    pillar = np.flatnonzero(pair)
-    for k in pillar[1:]:
-        for sign in (1.0, -1.0):
-            low, high = grid[k, 3] * (1, sign, 1), grid[k, 4] * (1, sign, 1)
-            out = np.array([0.0, 0.012 * sign, 0.0])
-            shift = np.array([0.05, 0.0, 0.0])
-            bar = [low - shift + out, low + shift + out, high + shift + out, high - shift + out]
-            sides.append(quads([bar], None, paint))
-    return merge(sides)
+    ends = half_shell[np.flatnonzero(pair)[1:], 3:5]
+    bars = (ends[:, None] * _MIRRORS[:, None])[:, :, [0, 0, 1, 1]]
+    bars[..., 0] += (-0.05, 0.05, 0.05, -0.05)
+    bars[..., 1] += 0.012 * _MIRRORS[:, 1:2]
+    parts.append(quads(bars, None, paint))
+    return parts
 
 
 def _wheels(
     length: float, width: float, radius: float, palette: Palette, axles: tuple[float, ...] = ()
-) -> list[Mesh]:
+) -> list[Solid]:
     tyre = palette(Pattern.PLAIN, grey(0.018), infrared=0.06)
     rim = palette(Pattern.PLAIN, grey(0.42), infrared=0.4, gloss=0.1)
     arch = palette(Pattern.PLAIN, grey(0.008), infrared=0.04)
-    parts = []
+    parts: list[Solid] = []
     for x in axles or (-0.29 * length, 0.31 * length):
         for side in (-1.0, 1.0):
             y = side * width / 2
             parts += [
-                tube((x, y - 0.2 * side, radius), (x, y + 0.008 * side, radius + 0.02),
+                Tube((x, y - 0.2 * side, radius), (x, y + 0.008 * side, radius + 0.02),
                      (radius * 1.16, radius * 1.16), arch, 16),
-                tube((x, y - 0.2 * side, radius), (x, y + 0.02 * side, radius),
+                Tube((x, y - 0.2 * side, radius), (x, y + 0.02 * side, radius),
                      (radius, radius), tyre, 16),
-                tube((x, y, radius), (x, y + 0.03 * side, radius),
+                Tube((x, y, radius), (x, y + 0.03 * side, radius),
                      (radius * 0.62, radius * 0.55), rim, 10),
             ]  # fmt: skip
     return parts
 
 
-def _details(length: float, width: float, lamp_height: float, palette: Palette) -> list[Mesh]:
+def _details(length: float, width: float, lamp_height: float, palette: Palette) -> list[Solid]:
     red = palette(Pattern.PLAIN, (0.45, 0.01, 0.01), infrared=1.3, gloss=0.1)
     white = palette(Pattern.PLAIN, grey(0.75), infrared=0.6, gloss=0.2)
     black = palette(Pattern.PLAIN, grey(0.015), infrared=0.07)
     plate = palette(Pattern.PLAIN, (0.75, 0.74, 0.65), infrared=2.0)
     back, front, side = -length / 2, length / 2, width / 2
-    parts = []
+    parts: list[Solid] = []
     for sign in (-1, 1):
         parts += [
-            box((0.10, 0.34, 0.16), (back + 0.02, sign * (side - 0.28), lamp_height - 0.12), red),
-            box((0.14, 0.36, 0.13), (front - 0.08, sign * (side - 0.30), 0.58), white),
-            box((0.14, 0.20, 0.13), (0.18 * length, sign * (side + 0.06), 0.97), black),
+            Box((0.10, 0.34, 0.16), (back + 0.02, sign * (side - 0.28), lamp_height - 0.12), red),
+            Box((0.14, 0.36, 0.13), (front - 0.08, sign * (side - 0.30), 0.58), white),
+            Box((0.14, 0.20, 0.13), (0.18 * length, sign * (side + 0.06), 0.97), black),
         ]
     for x in (back - 0.005, front + 0.005):
-        parts.append(box((0.03, 0.5, 0.12), (x, 0.0, 0.46), plate))
-        parts.append(box((0.06, width * 0.78, 0.14), (x, 0.0, 0.27), black))
-    parts.append(box((0.04, width * 0.45, 0.1), (front + 0.003, 0.0, 0.62), black))
+        parts.append(Box((0.03, 0.5, 0.12), (x, 0.0, 0.46), plate))
+        parts.append(Box((0.06, width * 0.78, 0.14), (x, 0.0, 0.27), black))
+    parts.append(Box((0.04, width * 0.45, 0.1), (front + 0.003, 0.0, 0.62), black))
     return parts
 
 
@@ -193,17 +196,17 @@ def _truck(palette: Palette, rng: np.random.Generator) -> Vehicle:
         else palette(Pattern.PLAIN, grey(0.68), infrared=0.5)
     )
     front = length / 2
-    parts = [
-        box((length - 2.1, width, height - 1.0), (-1.05, 0, 1.0), cargo),
-        box((length - 0.6, 1.1, 0.45), (-0.3, 0, 0.55), dark),
-        box((1.8, width - 0.1, 1.0), (front - 0.9, 0, 0.5), paint),
-        box((1.6, width - 0.14, 1.15), (front - 1.0, 0, 1.5), paint),
-        box((0.06, width - 0.4, 0.8), (front - 0.19, 0, 1.6), glass),
-        box((0.8, width - 0.1, 0.6), (front - 0.75, 0, 1.65), glass),
+    parts: list[Solid] = [
+        Box((length - 2.1, width, height - 1.0), (-1.05, 0, 1.0), cargo),
+        Box((length - 0.6, 1.1, 0.45), (-0.3, 0, 0.55), dark),
+        Box((1.8, width - 0.1, 1.0), (front - 0.9, 0, 0.5), paint),
+        Box((1.6, width - 0.14, 1.15), (front - 1.0, 0, 1.5), paint),
+        Box((0.06, width - 0.4, 0.8), (front - 0.19, 0, 1.6), glass),
+        Box((0.8, width - 0.1, 0.6), (front - 0.75, 0, 1.65), glass),
     ]
     parts += _wheels(length, width, 0.48, palette, (-0.33 * length, front - 1.1))
     parts += _details(length, width, 0.95, palette)
-    return Vehicle('truck_bus', merge(parts), length)
+    return Vehicle('truck_bus', parts, length)
 
 
 def _bus(palette: Palette, rng: np.random.Generator) -> Vehicle:
@@ -212,17 +215,17 @@ def _bus(palette: Palette, rng: np.random.Generator) -> Vehicle:
     skin = palette(Pattern.TWO_TONE, colour, grey(0.65), (0.75, 1.0), 0.45, 0.05)
     glass = _glass(palette)
     half = length / 2
-    parts = [
-        box((length, width, height - 0.3), (0, 0, 0.3), skin),
-        box((0.06, width - 0.3, 1.3), (half, 0, 1.2), glass),
-        box((0.06, width - 0.5, 0.8), (-half, 0, 1.6), glass),
-        box((2.2, width - 0.6, 0.2), (-1.5, 0, height), skin),
+    parts: list[Solid] = [
+        Box((length, width, height - 0.3), (0, 0, 0.3), skin),
+        Box((0.06, width - 0.3, 1.3), (half, 0, 1.2), glass),
+        Box((0.06, width - 0.5, 0.8), (-half, 0, 1.6), glass),
+        Box((2.2, width - 0.6, 0.2), (-1.5, 0, height), skin),
     ]
     for x in np.arange(-half + 0.3, half - 1.3, 1.45):
-        parts.append(box((1.3, width + 0.04, 0.95), (float(x) + 0.65, 0, 1.45), glass))
+        parts.append(Box((1.3, width + 0.04, 0.95), (float(x) + 0.65, 0, 1.45), glass))
     parts += _wheels(length, width, 0.5, palette, (-half + 3.2, half - 2.6))
     parts += _details(length, width, 1.0, palette)
-    return Vehicle('truck_bus', merge(parts), length)
+    return Vehicle('truck_bus', parts, length)
 
 
 def _paint(palette: Palette, rng: np.random.Generator) -> int:
