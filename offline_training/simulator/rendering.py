@@ -7,15 +7,18 @@ from numba import njit
 from numpy.typing import NDArray
 
 from offline_training.simulator.bodies import Hits
-from offline_training.simulator.materials import MaterialTable
-from offline_training.simulator.textures import has_uneven_infrared, surface, value_noise
+from offline_training.simulator.materials import MaterialTable, Pattern
+from offline_training.simulator.textures import infrared_at, surfaces, value_noise
 
 # Light may be rounded as is quickest; infinities (the sky's distance) must be kept.
 _FAST = {'contract', 'reassoc', 'arcp', 'nsz', 'afn'}
 _HAZE_M = 900.0
-_SUN_LIGHT = np.array([1.55, 1.42, 1.22])
-_SKY_LIGHT = np.array([0.36, 0.43, 0.55])
-_GROUND_LIGHT = np.array([0.13, 0.12, 0.11])
+_SIGN, _SKY = int(Pattern.SIGN), len(Pattern)
+_BATCH = 1024  # pixels of a kind that are shaded together
+_SUN_LIGHT = (1.55, 1.42, 1.22)
+_SKY_LIGHT = (0.36, 0.43, 0.55)
+_GROUND_LIGHT = (0.13, 0.12, 0.11)
+_HAZE_LIGHT = (0.60, 0.69, 0.78)
 
 
 class Look:
@@ -51,9 +54,9 @@ def radiance(
     """
     out = np.empty((len(rays), 3), np.float32)
     _radiance(
-        rays, hits.distance, hits.material, hits.uv, hits.normal, lit,
-        materials.pattern, materials.colours, materials.size, materials.infrared,
-        materials.gloss, look.sun, look.cloudiness, look.sunlight, pixel_angle, out,
+        rays, hits.distance, hits.material, hits.uv, hits.normal, lit, materials.pattern,
+        materials.colours, materials.size, materials.gloss, look.sun, look.cloudiness,
+        look.sunlight, pixel_angle, out,
     )  # fmt: skip
     return out
 
@@ -64,102 +67,162 @@ def reflectance(
     """Return each hit's reflectance at the LiDAR's wavelength, (N,) float32, 0 where none."""
     out = np.zeros(len(rays), np.float32)
     _reflectance(
-        rays, hits.distance, hits.material, hits.uv, materials.pattern, materials.colours,
-        materials.size, materials.infrared, materials.gloss, out,
+        rays, hits.distance, hits.material, hits.uv, materials.pattern, materials.size,
+        materials.infrared, out,
     )  # fmt: skip
     return out
 
 
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
+def _cloud_cover(dx, dy, dz):
+    """Return how dense the clouds are in a direction that points up."""
+    scale = 1.1 / (dz + 0.12)
+    x, y = scale * dx, scale * dy
+    cover = 0.5 * value_noise(x, y) + 0.28 * value_noise(2.1 * x + 7, 2.1 * y)
+    return cover + 0.15 * value_noise(4.3 * x, 4.3 * y + 3) + 0.07 * value_noise(9 * x, 9 * y)
+
+
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy')
-def _sky(dx, dy, dz, sun, cloudiness, clouds, out):
-    """Write the light of the sky in a direction."""
-    up = max(dz, 0.0)
-    height = np.sqrt(up)
-    out[0] = 0.62 - 0.44 * height
-    out[1] = 0.72 - 0.38 * height
-    out[2] = 0.86 - 0.22 * height
-    if clouds and dz > 0.02:
-        x, y = dx / (dz + 0.12) * 1.1, dy / (dz + 0.12) * 1.1
-        cover = 0.5 * value_noise(x, y) + 0.28 * value_noise(2.1 * x + 7, 2.1 * y)
-        cover += 0.15 * value_noise(4.3 * x, 4.3 * y + 3) + 0.07 * value_noise(9 * x, 9 * y)
-        thick = min(max((cover - (1.0 - cloudiness)) / 0.16, 0.0), 1.0) * min(dz / 0.08, 1.0)
-        bright = 0.95 - 0.25 * min(max((cover - 0.6) / 0.3, 0.0), 1.0)
-        for k in range(3):
-            out[k] = (1 - 0.85 * thick) * out[k] + 0.85 * thick * bright
-    towards = dx * sun[0] + dy * sun[1] + dz * sun[2]
-    if towards > 0.0:
-        glow = 0.35 * towards**24 + (6.0 if towards > 0.9996 else 0.0)
-        out[0] += glow
-        out[1] += 0.92 * glow
-        out[2] += 0.75 * glow
+def _sky(dx, dy, dz, sun, cloud, bright):
+    """Return the light of the sky in a direction, of which a share is cloud."""
+    clear, height = 1.0 - cloud, np.sqrt(max(dz, 0.0))
+    towards = max(dx * sun[0] + dy * sun[1] + dz * sun[2], 0.0)
+    glow = 0.35 * towards**24 + (6.0 if towards > 0.9996 else 0.0)
+    red = clear * (0.62 - 0.44 * height) + cloud * bright + glow
+    green = clear * (0.72 - 0.38 * height) + cloud * bright + 0.92 * glow
+    blue = clear * (0.86 - 0.22 * height) + cloud * bright + 0.75 * glow
+    return red, green, blue
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy')
+def _light_sky(chosen, rays, sun, cloudiness, out):
+    """Write the light of chosen rays that meet nothing."""
+    n = len(chosen)
+    dx, dy, dz = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    cover = np.empty(n, np.float32)
+    for j in range(n):
+        i = chosen[j]
+        dx[j], dy[j], dz[j] = rays[i, 3], rays[i, 4], max(rays[i, 5], np.float32(0))
+    for j in range(n):
+        cover[j] = _cloud_cover(dx[j], dy[j], dz[j])
+    for j in range(n):
+        i = chosen[j]
+        thick = min(max((cover[j] - (1.0 - cloudiness)) / 0.16, 0.0), 1.0)
+        low = min(dz[j] / 0.08, 1.0) if dz[j] > 0.02 else 0.0
+        bright = 0.95 - 0.25 * min(max((cover[j] - 0.6) / 0.3, 0.0), 1.0)
+        out[i, 0], out[i, 1], out[i, 2] = _sky(
+            dx[j], dy[j], dz[j], sun, 0.85 * thick * low, bright
+        )
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy')
+def _light_surfaces(
+    chosen, pattern, rays, distance, material, uv, normal, lit, colours, sizes, glosses,
+    sun, sunlight, pixel_angle, out,
+):  # fmt: skip
+    """Write the light of chosen rays that meet surfaces of a pattern."""
+    n = len(chosen)
+    size, second_size = np.empty(n, np.float32), np.empty(n, np.float32)
+    u, v = np.empty(n, np.float32), np.empty(n, np.float32)
+    px, py, pz = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    slant, far, blur = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
+    for j in range(n):
+        i = chosen[j]
+        t = distance[i]
+        dx, dy, dz = rays[i, 3], rays[i, 4], rays[i, 5]
+        size[j], second_size[j] = sizes[material[i], 0], sizes[material[i], 1]
+        u[j], v[j] = uv[i, 0], uv[i, 1]
+        px[j], py[j], pz[j] = rays[i, 0] + t * dx, rays[i, 1] + t * dy, rays[i, 2] + t * dz
+        slant[j] = max(-(normal[i, 0] * dx + normal[i, 1] * dy + normal[i, 2] * dz), 0.02)
+        far[j] = t
+    for j in range(n):
+        # A pixel on a slanted surface is longer than wide; the geometric mean serves both ways.
+        blur[j] = far[j] * pixel_angle / np.sqrt(slant[j])
+    shade, mix, grey = surfaces(pattern, size, second_size, u, v, px, py, pz, blur)
+    ambient = 1.35 - 0.35 * sunlight
+    for j in range(n):
+        i = chosen[j]
+        m = material[i]
+        nx, ny, nz = normal[i, 0], normal[i, 1], normal[i, 2]
+        cosine = nx * sun[0] + ny * sun[1] + nz * sun[2]
+        direct = sunlight * cosine if lit[i] and cosine > 0.0 else 0.0
+        above = ambient * (0.5 + 0.5 * nz)
+        below = ambient - above
+        red = _SUN_LIGHT[0] * direct + _SKY_LIGHT[0] * above + _GROUND_LIGHT[0] * below
+        green = _SUN_LIGHT[1] * direct + _SKY_LIGHT[1] * above + _GROUND_LIGHT[1] * below
+        blue = _SUN_LIGHT[2] * direct + _SKY_LIGHT[2] * above + _GROUND_LIGHT[2] * below
+        gloss = glosses[m]
+        if grey[j] > 0.0:
+            glass = pattern != _SIGN
+            gloss = 0.35 if glass else gloss
+            red *= grey[j]
+            green *= grey[j] * (1.05 if glass else 1.0)
+            blue *= grey[j] * (1.12 if glass else 1.0)
+        else:
+            first, second = shade[j] * (1.0 - mix[j]), shade[j] * mix[j]
+            red *= first * colours[m, 0] + second * colours[m, 3]
+            green *= first * colours[m, 1] + second * colours[m, 4]
+            blue *= first * colours[m, 2] + second * colours[m, 5]
+        if gloss > 0.0:
+            fresnel = gloss + (1.0 - gloss) * (1.0 - slant[j]) ** 5
+            rx = rays[i, 3] + 2 * slant[j] * nx
+            ry = rays[i, 4] + 2 * slant[j] * ny
+            rz = rays[i, 5] + 2 * slant[j] * nz
+            mirrored = (0.16, 0.15, 0.14)
+            if rz > 0.0:
+                mirrored = _sky(rx, ry, rz, sun, 0.0, 0.0)
+            towards = rx * sun[0] + ry * sun[1] + rz * sun[2]
+            glint = 2.5 * towards**60 if lit[i] and towards > 0.0 else 0.0
+            red = (1.0 - fresnel) * red + fresnel * (0.8 * mirrored[0] + glint)
+            green = (1.0 - fresnel) * green + fresnel * (0.8 * mirrored[1] + glint)
+            blue = (1.0 - fresnel) * blue + fresnel * (0.8 * mirrored[2] + glint)
+        # The clear share is exp(-distance / _HAZE_M), nearly.
+        depth = far[j] / (16.0 * _HAZE_M)
+        haze = 1.0 - (1.0 - depth + 0.5 * depth * depth) ** 16
+        out[i, 0] = red + haze * (_HAZE_LIGHT[0] - red)
+        out[i, 1] = green + haze * (_HAZE_LIGHT[1] - green)
+        out[i, 2] = blue + haze * (_HAZE_LIGHT[2] - blue)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy')
 def _radiance(
-    rays, distance, material, uv, normal, lit, patterns, colours, sizes, infrareds, glosses,
+    rays, distance, material, uv, normal, lit, patterns, colours, sizes, glosses,
     sun, cloudiness, sunlight, pixel_angle, out,
 ):  # fmt: skip
-    found = np.empty(5)
-    sky = np.empty(3)
-    for i in range(len(rays)):
-        dx, dy, dz = rays[i, 3], rays[i, 4], rays[i, 5]
-        if distance[i] == np.inf:
-            _sky(dx, dy, dz, sun, cloudiness, True, sky)
-            for k in range(3):
-                out[i, k] = sky[k]
-            continue
-        t = distance[i]
-        px, py, pz = rays[i, 0] + t * dx, rays[i, 1] + t * dy, rays[i, 2] + t * dz
-        nx, ny, nz = normal[i, 0], normal[i, 1], normal[i, 2]
-        slant = max(-(nx * dx + ny * dy + nz * dz), 0.02)
-        # A pixel on a slanted surface is longer than wide; the geometric mean serves both ways.
-        blur = t * pixel_angle / np.sqrt(slant)
-        surface(
-            material[i], patterns, colours, sizes, infrareds, glosses, uv[i, 0], uv[i, 1],
-            px, py, pz, blur, found,
-        )  # fmt: skip
-        cosine = nx * sun[0] + ny * sun[1] + nz * sun[2]
-        direct = sunlight * cosine if lit[i] and cosine > 0.0 else 0.0
-        open_sky = 0.5 + 0.5 * nz
-        ambient = 1.35 - 0.35 * sunlight
-        gloss = found[4]
-        mirrored = 0.0
-        if gloss > 0.0:
-            fresnel = gloss + (1.0 - gloss) * (1.0 - slant) ** 5
-            rx, ry, rz = dx + 2 * slant * nx, dy + 2 * slant * ny, dz + 2 * slant * nz
-            if rz > 0.0:
-                _sky(rx, ry, rz, sun, cloudiness, False, sky)
-            else:
-                sky[0], sky[1], sky[2] = 0.16, 0.15, 0.14
-            towards = rx * sun[0] + ry * sun[1] + rz * sun[2]
-            if lit[i] and towards > 0.0:
-                mirrored = 2.5 * towards**60
-        haze = 1.0 - np.exp(-t / _HAZE_M)
-        for k in range(3):
-            light = _SUN_LIGHT[k] * direct + ambient * (
-                _SKY_LIGHT[k] * open_sky + _GROUND_LIGHT[k] * (1.0 - open_sky)
-            )
-            value = found[k] * light
-            if gloss > 0.0:
-                value = (1.0 - fresnel) * value + fresnel * (0.8 * sky[k] + mirrored)
-            air = 0.60 + 0.09 * k
-            out[i, k] = (1.0 - haze) * value + haze * air
+    # Pixels wait for others of their pattern, or of the sky, to be shaded together.
+    sun = (sun[0], sun[1], sun[2])
+    waiting = np.empty((_SKY + 1, _BATCH), np.int64)
+    count = np.zeros(_SKY + 1, np.int64)
+    n = len(rays)
+    for i in range(n + _SKY + 1):
+        if i < n:
+            kind = _SKY if distance[i] == np.inf else patterns[material[i]]
+            waiting[kind, count[kind]] = i
+            count[kind] += 1
+            if count[kind] < _BATCH:
+                continue
+        else:
+            kind = i - n
+        chosen = waiting[kind, : count[kind]]
+        if kind == _SKY:
+            _light_sky(chosen, rays, sun, cloudiness, out)
+        else:
+            _light_surfaces(
+                chosen, kind, rays, distance, material, uv, normal, lit, colours, sizes, glosses,
+                sun, sunlight, pixel_angle, out,
+            )  # fmt: skip
+        count[kind] = 0
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy')
-def _reflectance(rays, distance, material, uv, patterns, colours, sizes, infrareds, glosses, out):
-    found = np.empty(5)
+def _reflectance(rays, distance, material, uv, patterns, sizes, infrareds, out):
     for i in range(len(rays)):
         t = distance[i]
         if t == np.inf:
             continue
         m = material[i]
-        if not has_uneven_infrared(patterns[m]):
-            out[i] = infrareds[m]
-            continue
-        surface(
-            m, patterns, colours, sizes, infrareds, glosses, uv[i, 0], uv[i, 1],
-            rays[i, 0] + t * rays[i, 3], rays[i, 1] + t * rays[i, 4], rays[i, 2] + t * rays[i, 5],
-            0.05, found,
+        out[i] = infrared_at(
+            patterns[m], sizes[m, 0], sizes[m, 1], infrareds[m],
+            np.float64(uv[i, 0]), np.float64(uv[i, 1]),
+            rays[i, 0] + t * rays[i, 3], rays[i, 1] + t * rays[i, 4],
         )  # fmt: skip
-        out[i] = found[3]
