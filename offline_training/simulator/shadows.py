@@ -107,13 +107,13 @@ def _askers_agree(row, column, lit, instance, normal, height, width):
     r0, c0 = row - row % 2, column - column % 2
     r1 = min(r0 + 2, (height - 1) - (height - 1) % 2) if row % 2 else r0
     c1 = min(c0 + 2, (width - 1) - (width - 1) % 2) if column % 2 else c0
-    light = lit[r0 * width + c0]
+    light, thing = lit[r0 * width + c0], instance[i]
+    x, y, z = normal[i, 0], normal[i, 1], normal[i, 2]
     for r in (r0, r1):
         for c in (c0, c1):
             j = r * width + c
-            cosine = np.float32(0)
-            for k in range(3):
-                cosine += normal[i, k] * normal[j, k]
-            if lit[j] != light or instance[j] != instance[i] or not cosine > 0.99:
+            if lit[j] != light or instance[j] != thing:
+                return False
+            if not x * normal[j, 0] + y * normal[j, 1] + z * normal[j, 2] > np.float32(0.99):
                 return False
     return True
