@@ -22,6 +22,7 @@ from drive_segment_ros.memory import keep_freed_memory
 
 Job = TypeVar('Job')
 Result = TypeVar('Result')
+_ENDED = 'a worker process was ended from outside, most likely for lack of memory'
 
 
 def begin_to_import(preload: Sequence[str]) -> None:
@@ -79,7 +80,7 @@ def in_order(
     No more than `in_flight` jobs and results exist at a time, however many there are to come.
 
     Raises:
-        DriveSegmentError: if a worker process dies.
+        DriveSegmentError: if a worker process dies, or cannot be started.
     """
     waiting: deque[Future[Result]] = deque()
     try:
@@ -90,10 +91,7 @@ def in_order(
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool as err:
-        raise DriveSegmentError(
-            'a worker process was ended from outside, most likely for lack of memory; '
-            'use fewer --workers'
-        ) from err
+        raise DriveSegmentError(f'{err}; use fewer --workers') from err
 
 
 def _forkserver(preload: Sequence[str]) -> ForkServerContext:
@@ -156,9 +154,14 @@ class _WorkerProcesses(Executor):
         here, there = context.Pipe()
         # A daemon: whatever happens here, it does not outlive this process.
         process = context.Process(target=_work, args=(there, initializer), daemon=True)
-        process.start()
-        there.close()
         with here:
+            try:
+                process.start()
+            except OSError as err:
+                self._refuse(f'a worker process could not be started: {err}')
+                return
+            finally:
+                there.close()
             while (job := self._jobs.get()) is not None:
                 future, call = job
                 if not future.set_running_or_notify_cancel():
@@ -167,12 +170,19 @@ class _WorkerProcesses(Executor):
                     here.send(call)
                     succeeded, value = here.recv()
                 except (EOFError, OSError):
-                    future.set_exception(BrokenProcessPool('a worker process died'))
+                    future.set_exception(BrokenProcessPool(_ENDED))
                 except Exception as err:  # what cannot be pickled
                     future.set_exception(err)
                 else:
                     future.set_result(value) if succeeded else future.set_exception(value)
         process.join()
+
+    def _refuse(self, reason: str) -> None:
+        """Answer jobs, until there are no more, with why they cannot be done."""
+        while (job := self._jobs.get()) is not None:
+            future, _ = job
+            if future.set_running_or_notify_cancel():
+                future.set_exception(BrokenProcessPool(reason))
 
 
 def _work(jobs: Connection, initializer: Callable[[], None] | None) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
+import multiprocessing
 import os
+import pickle
 
 import pytest
 
@@ -37,6 +40,35 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do():
         pytest.raises(DriveSegmentError, match='use fewer --workers'),
     ):
         list(in_order(executor, os._exit, range(3), 2))
+
+
+def test_a_worker_that_cannot_get_ready_is_an_error_too():
+    with (
+        worker_pool(2, initializer=functools.partial(os._exit, 1)) as (executor, _),
+        pytest.raises(DriveSegmentError, match='worker process was ended'),
+    ):
+        list(in_order(executor, math.factorial, range(3), 2))
+
+
+def test_a_worker_that_cannot_be_started_is_an_error_too(monkeypatch):
+    def start(process):
+        raise OSError('no more processes')
+
+    monkeypatch.setattr(multiprocessing.context.ForkServerProcess, 'start', start)
+    with (
+        worker_pool(2) as (executor, _),
+        pytest.raises(DriveSegmentError, match='could not be started: no more processes'),
+    ):
+        list(in_order(executor, math.factorial, range(3), 2))
+
+
+def test_what_a_job_raises_and_what_cannot_be_sent_is_told():
+    with worker_pool(2) as (executor, _):
+        with pytest.raises(ValueError, match='negative'):
+            list(in_order(executor, math.factorial, [3, -1], 2))
+        with pytest.raises((AttributeError, pickle.PicklingError)):
+            list(in_order(executor, lambda job: job, [1], 2))
+        assert list(in_order(executor, math.factorial, [3], 2)) == [6]
 
 
 def test_a_scheduler_needs_dask():
