@@ -20,6 +20,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from offline_training.simulator.cameras import Shot
@@ -46,8 +47,8 @@ class TruthFiles:
     def add_shot(self, camera: str, stamp_ns: int, shot: Shot) -> None:
         """Write an image's truth."""
         folder, name = self.path / camera, f'{stamp_ns}.png'
-        near = np.where(shot.distance < _LIMIT_M, shot.distance, np.float32(0.0))
-        distance = np.round(near * DISTANCE_SCALE).astype(np.uint16)
+        distance = np.empty(shot.distance.shape, np.uint16)
+        _quantise(shot.distance, distance)
         for kind, values in (
             ('semantic', shot.semantic),
             ('instance', shot.instance),
@@ -100,3 +101,13 @@ class TruthWriter:
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write what holds for the whole drive."""
         (self.files.path / 'truth.json').write_text(json.dumps(summary, indent=1) + '\n')
+
+
+@njit(cache=True, nogil=True)
+def _quantise(distance, out):
+    """Write (H, W) metres as they are stored, 0 where farther than can be."""
+    for row in range(len(distance)):
+        for column in range(distance.shape[1]):
+            d = distance[row, column]
+            near = d if d < _LIMIT_M else np.float32(0)
+            out[row, column] = np.uint16(np.round(near * np.float32(DISTANCE_SCALE)))
