@@ -44,7 +44,7 @@ def worker_pool(
         workers: processes on this machine; 1 works in this process, 0 takes one per core.
         scheduler: address of a dask.distributed scheduler, whose workers are used instead.
         preload: modules every worker will need, imported once for all of them.
-        initializer: what every worker does before its first job.
+        initializer: what every worker on this machine does before its first job.
 
     Yields:
         The executor, and how many jobs it runs at a time.
@@ -55,8 +55,6 @@ def worker_pool(
     """
     if scheduler:
         with _dask_client(scheduler) as client:
-            if initializer is not None:
-                client.run(initializer)
             yield client.get_executor(), max(1, sum(client.ncores().values()))
         return
     workers = workers or len(os.sched_getaffinity(0))

@@ -113,7 +113,7 @@ def simulate(
 
 def _enough_workers(parameters: SimulatorParameters) -> int:
     """Return one a core, but no more than earn the time that building their towns takes."""
-    periods = _sweeps(parameters) * max(len(parameters.camera.names), 1)
+    periods = _sweeps(parameters) * len(parameters.camera.names)
     return max(min(len(os.sched_getaffinity(0)), periods // _PERIODS_A_WORKER), 1)
 
 

@@ -88,8 +88,7 @@ class Stage:
             None if stamp_ns is None else self._image(task, index, stamp_ns, sweep, shown)
             for index, stamp_ns in enumerate(task.image_stamps_ns)
         ]
-        recorded = sweep if task.sweep_stamp_ns is not None else None
-        points = recorded.points if recorded is not None else None
+        points = None if sweep is None or task.sweep_stamp_ns is None else sweep.points
         return Frame(first_step, poses[:, 0], images, points)
 
     def _sweep(self, task: FrameTask) -> Sweep:

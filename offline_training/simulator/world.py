@@ -242,7 +242,7 @@ def _groups(chunks):
 @njit(cache=True, nogil=True)
 def _may_pass(bounds, i, centre, radius):
     """Return whether any ray of chunk or group `i` may pass through a sphere."""
-    # Rays that begin elsewhere pass a sphere so much larger as those from the middle.
+    # A ray that begins elsewhere is one from the middle origin past a centre moved as far.
     reach = radius + bounds[i, 3]
     away, along = -reach * reach, np.float32(0)
     for k in range(3):

@@ -129,6 +129,15 @@ def test_bag_holds_every_sensor_and_truth_every_message(sound: Path) -> None:
     assert min(arrivals) == messages['/tf_static'][0][0]
 
 
+def test_odometry_has_every_step_once_and_covers_the_sensors(sound: Path) -> None:
+    messages = read(sound)
+    stamps = [stamp_ns(message) for _, message in messages['/odom']]
+    assert set(np.diff(stamps)) == {20_000_000}
+    sweeps = [stamp_ns(message) for _, message in messages['/lidar/points']]  # their ends
+    assert stamps[0] == sweeps[0] - 100_000_000
+    assert stamps[-1] >= sweeps[-1]
+
+
 def test_sweep_is_measured_point_by_point_as_the_sensor_turns(sound: Path) -> None:
     cloud = cloud_from_message(read(sound)['/lidar/points'][0][1])
     assert cloud.time is not None
