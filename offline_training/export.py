@@ -63,9 +63,9 @@ class DeployedSegmenter(nn.Module):
         configuration = self.network.configuration
         pixels = image.float().permute(0, 3, 1, 2).index_select(1, self.channel_order) / 255.0
         pixels = average_resize(pixels, configuration.height, configuration.width)
-        # TopK gives class and probability in one pass.
-        probability, label = self.network.probability(pixels).topk(1, dim=1)
-        return label[:, 0].float().to(torch.uint8), (255.0 * probability[:, 0]).round().to(
+        # TopK gives class and confidence in one pass.
+        confidence, label = self.network.expected_similarity(pixels).topk(1, dim=1)
+        return label[:, 0].float().to(torch.uint8), (255.0 * confidence[:, 0]).round().to(
             torch.uint8
         )
 

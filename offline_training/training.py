@@ -32,6 +32,7 @@ from offline_training.checkpoints import (
     save_checkpoint,
     save_model,
 )
+from offline_training.class_similarity import class_similarity
 from offline_training.networks.segmenter import Segmenter
 from offline_training.training_set import FrameTargets
 
@@ -72,6 +73,12 @@ class TrainingParameters:
         'auto',
         'bf16 where the processor has it, else fp32; fp32 always.',
         choices=('auto', 'bf16', 'fp32'),
+    )
+    answer: str = parameter(
+        'least_risk',
+        'The class a network answers with: the one most like all that may be true, or the most '
+        'probable.',
+        choices=('least_risk', 'most_probable'),
     )
     checkpoint_s: float = parameter(60.0, 'Time between checkpoints.', unit='s', minimum=0.0)
     seed: int = parameter(0, 'Of initial weights, order and augmentation.', minimum=0)
@@ -201,6 +208,8 @@ def fit(
             if now - saved >= parameters.checkpoint_s:
                 save_checkpoint(checkpoint, state, provenance)
                 saved = time.monotonic()
+    if parameters.answer == 'least_risk':
+        state.average.class_similarity.copy_(class_similarity(state.average, images))
     if rank == 0:
         save_checkpoint(checkpoint, state, provenance)
         save_model(folder / MODEL_FILE, state.average, provenance)

@@ -79,6 +79,7 @@ class Segmenter(nn.Module):
 
     image_mean: Tensor
     image_std: Tensor
+    class_similarity: Tensor  # (K, K), 0..1; see `expected_similarity`
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
         super().__init__()
@@ -90,6 +91,7 @@ class Segmenter(nn.Module):
         self.decoder = MaskTransformer(c.classes, c.embedding, c.heads, detailed=c.stem == 'conv')
         self.register_buffer('image_mean', torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1))
         self.register_buffer('image_std', torch.tensor(IMAGE_STD).view(1, 3, 1, 1))
+        self.register_buffer('class_similarity', torch.eye(c.classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Score every cell of the output grid.
@@ -112,12 +114,23 @@ class Segmenter(nn.Module):
 
         Probabilities are upsampled, not logits: that takes an exponential a cell, not a pixel.
         """
-        return functional.interpolate(
-            self(images).float().softmax(dim=1),
-            size=images.shape[-2:],
-            mode='bilinear',
-            align_corners=False,
-        )
+        return _upsampled(self(images).float().softmax(dim=1), images)
+
+    def expected_similarity(self, images: Tensor) -> Tensor:
+        """Return how like the true class each class is expected to be, (B, classes, H, W), 0..1.
+
+        The largest is the network's answer and its confidence: the class of least Bayes risk.
+        With an untrained network's identity for similarity it is the most probable class.
+        """
+        probability = self(images).float().softmax(dim=1)
+        weights = self.class_similarity[:, :, None, None]
+        return _upsampled(functional.conv2d(probability, weights), images)
+
+
+def _upsampled(values: Tensor, images: Tensor) -> Tensor:
+    return functional.interpolate(
+        values, size=images.shape[-2:], mode='bilinear', align_corners=False
+    )
 
 
 def configuration(

@@ -4,6 +4,7 @@ import torch
 
 from drive_segment_ros.errors import ModelError
 from offline_training.checkpoints import TrainingState, load_checkpoint, load_model
+from offline_training.class_similarity import class_similarity
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 from offline_training.training import (
     TrainingParameters,
@@ -55,6 +56,18 @@ def test_training_learns_and_the_saved_model_is_what_was_learned(tmp_path):
         assert torch.allclose(loaded(image), result.network(image), atol=1e-4)
     assert (answer[:, :18] == 0).all()
     assert (answer[:, 30:] == 1).all()
+
+
+@pytest.mark.parametrize('answer', ['least_risk', 'most_probable'])
+def test_the_saved_model_answers_as_asked(tmp_path, answer):
+    images, targets = two_halves(tmp_path)
+
+    fit(network(), images, targets, parameters(answer=answer), tmp_path / 'run', {})
+
+    loaded, _ = load_model(tmp_path / 'run')
+    expected = torch.eye(2) if answer == 'most_probable' else class_similarity(loaded, images)
+    assert torch.allclose(loaded.class_similarity, expected)
+    assert answer == 'most_probable' or expected[0, 1] > 0.01
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):

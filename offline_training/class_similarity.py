@@ -1,0 +1,46 @@
+"""How alike a network's classes are: what lets it forgive itself a mistake between like ones.
+
+Pseudo-classes are finer than things: a facade may be any of six. Where a network wavers between
+five of those and trees, trees can be the most probable single class though the pixel is most
+likely facade. Answering with the class that is most like the true one in the mean, over all the
+true one may be, is the decision of least Bayes risk if mistakes between like classes cost little.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from offline_training.networks.segmenter import Segmenter
+
+# Images looked at, at most: the matrix is a mean, which these tell well enough.
+_MOST_IMAGES = 256
+
+
+@torch.no_grad()
+def class_similarity(network: Segmenter, images: NDArray[np.uint8]) -> Tensor:
+    """Return the cosine between every two classes' probabilities over all pixels of images.
+
+    Classes the network confuses are alike, whatever they are of: no label is needed.
+
+    Args:
+        network: in evaluation mode, on any device.
+        images: (N, H, W, 3) uint8 RGB at network size; evenly spaced ones are taken if N > 256.
+
+    Returns:
+        (K, K) float32, 0..1, symmetric, 1 on its diagonal.
+    """
+    device = network.class_similarity.device
+    classes = network.configuration.classes
+    products = torch.zeros(classes, classes, dtype=torch.float64, device=device)
+    chosen = np.linspace(0, len(images) - 1, min(len(images), _MOST_IMAGES)).round().astype(int)
+    for index in chosen:
+        image = torch.from_numpy(np.array(images[index])).to(device)
+        logits = network(image.permute(2, 0, 1)[None].float() / 255.0)
+        probability = logits[0].float().softmax(dim=0).flatten(1)
+        products += (probability @ probability.T).double()
+    length = products.diagonal().sqrt().clamp(min=torch.finfo(torch.float32).tiny)
+    cosine = products / (length[:, None] * length)
+    return cosine.fill_diagonal_(1.0).float()
