@@ -28,8 +28,8 @@ class Consensus:
 
     shares: list[NDArray[np.float64]]
 
-    def label(self, votes: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return the class most of a row's groups stand for, (N,).
+    def share(self, votes: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return how much of a row's groups stands for each class, (N, K), rows sum to 1.
 
         Args:
             votes: (N, R) the group each of the R groupings puts each row into.
@@ -37,7 +37,11 @@ class Consensus:
         total = np.zeros((len(votes), self.shares[0].shape[1]))
         for shares, groups in zip(self.shares, votes.T, strict=True):
             total += shares[groups]
-        return total.argmax(axis=1)
+        return total / len(self.shares)
+
+    def label(self, votes: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the class most of a row's groups stand for, (N,); `votes` as in `share`."""
+        return self.share(votes).argmax(axis=1)
 
 
 def find_consensus(

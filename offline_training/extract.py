@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import drive_segment_ros
+from drive_segment_ros.dataset.drive_calibration import DriveCalibration
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import (
     BagError,
@@ -194,7 +195,14 @@ class _Extraction:
         )
         self._model = dataclasses.replace(model, frame_id=frame_id or model.frame_id)
         self._lidar_frame = recording.first_whole(reader, lidar).header.frame_id
-        self._T_camera_lidar = self._transforms.lookup(self._model.frame_id, self._lidar_frame)
+        T_base_lidar = None
+        with contextlib.suppress(CalibrationError):  # not all vehicles name a base frame
+            T_base_lidar = self._transforms.lookup(params.base_frame, self._lidar_frame)
+        self._calibration = DriveCalibration(
+            self._model,
+            self._transforms.lookup(self._model.frame_id, self._lidar_frame),
+            T_base_lidar,
+        )
 
     def run(
         self, executor: Executor, parallel: int, report: ExtractReport, on_progress: Progress
@@ -286,10 +294,7 @@ class _Extraction:
                 'lidar_frame': self._lidar_frame,
                 'odometry': list(self._sensors.odometry),
             },
-            'calibration': {
-                'camera': self._model.to_dict(),
-                'T_camera_lidar': self._T_camera_lidar.tolist(),
-            },
+            'calibration': self._calibration.to_dict(),
             'parameters': to_flat(self._params),
             'software': f'drive_segment_ros {drive_segment_ros.__version__}',
             'source': {'bag': self._reader.path.name, 'damage': self._reader.damage},

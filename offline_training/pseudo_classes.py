@@ -17,34 +17,25 @@ from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.parameters import parameter, to_flat
 from drive_segment_ros.perception.proposals import KINDS
-from offline_training.areas import NO_AREA, areas
+from offline_training.areas import NO_AREA
 from offline_training.classes import CLASSES_FILE, default_classes, save_classes
 from offline_training.consensus import find_consensus
 from offline_training.consistency import consistency
-from offline_training.features import Features, Scaling, choose_features, stack
+from offline_training.features import Scaling, choose_features
 from offline_training.files import write_json, write_png
 from offline_training.frame_selection import parse_slice, select_frames
 from offline_training.gallery import write_galleries
 from offline_training.kmeans import kmeans, nearest
 from offline_training.merging import merge_clusters
-from offline_training.tracks import follow
+from offline_training.segment_table import SegmentTable, collect
+from offline_training.sightings import mean_of_sights
 from offline_training.training_set import IGNORE_LABEL
 
 PSEUDO_CLASSES_FOLDER = 'pseudo_classes'
 STATISTICS_FILE = 'statistics.json'
-# Statistics a person names a class by: medians of these proposal arrays.
-_DESCRIBED = (
-    'height_min',
-    'height_max',
-    'extent_long',
-    'extent_short',
-    'extent_vertical',
-    'range',
-)
 # Fine clusters hold at least this many objects on average.
 OBJECTS_A_CLUSTER = 10
 _OBJECT_POWER = 0.75
-_COUNTED = ('frame', 'id', 'kind', 'area', 'pixels', 'drive', 'track')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +52,9 @@ class LabelParameters:
         '', 'Frames of each drive the classes are learned from, FIRST:LAST; all get labels.'
     )
     follow_tracks: bool = parameter(
-        True, 'One class for an object through time: its segments share their mean features.'
+        True,
+        'One class for an object through time: classes are made of the mean features of its '
+        'segments, and a segment takes its class from all sights of what it shows.',
     )
     fine_clusters: int = parameter(
         200, 'Clusters k-means makes of objects, merged into the classes; 0 merges none.',
@@ -71,31 +64,6 @@ class LabelParameters:
         30, 'How often k-means starts; classes are what most of its results agree on.', minimum=1
     )
     seed: int = parameter(0, 'Of k-means.', minimum=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class SegmentTable:
-    """Every segment of a dataset, a row each.
-
-    Attributes:
-        frame: (S,) index of its frame.
-        id: (S,) its id in that frame.
-        kind: (S,) index into `KINDS`.
-        area: (S,) the area it is, see `areas`; `NO_AREA` for objects.
-        pixels: (S,) pixels it covers.
-        track: (S,) a number for each object followed through time; alone where not followed.
-        features: columns by group, each (S, D_group).
-        described: columns for the statistics, each (S,), NaN where unknown.
-    """
-
-    frame: NDArray[np.int64]
-    id: NDArray[np.int64]
-    kind: NDArray[np.uint8]
-    area: NDArray[np.int64]
-    pixels: NDArray[np.int64]
-    track: NDArray[np.int64]
-    features: dict[str, NDArray[np.float32]]
-    described: dict[str, NDArray[np.float32]]
 
 
 def label(
@@ -160,64 +128,6 @@ def label(
     return report
 
 
-def collect(
-    drives: Sequence[Sequence[FrameRecord]],
-    features: Features,
-    progress: Callable[[Iterable], Iterable] = iter,
-) -> SegmentTable:
-    """Describe all segments of all frames; segments without a pixel are left out."""
-    owner = [(number, frame) for number, drive in enumerate(drives) for frame in drive]
-    tracks = [track for drive in drives for track in drive_tracks(drive)]
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in (*_COUNTED, *_DESCRIBED)}
-    described: list[dict[str, NDArray[np.float32]]] = []
-    for index, (drive, frame) in enumerate(progress(owner)):
-        segment, proposals = frame.segment(), frame.proposals()
-        pixels = np.bincount(segment.ravel(), minlength=65536)[proposals['id']]
-        seen = pixels > 0
-        proposals = {name: array[seen] for name, array in proposals.items()}
-        count = int(seen.sum())
-        described.append(features(frame.image(), segment, proposals))
-        row = {
-            'frame': np.full(count, index),
-            'drive': np.full(count, drive),
-            'area': areas(proposals),
-            'pixels': pixels[seen],
-            'track': tracks[index][seen],
-            **{name: proposals[name] for name in ('id', 'kind')},
-            **{name: proposals.get(name, np.full(count, np.nan)) for name in _DESCRIBED},
-        }
-        for name, values in row.items():
-            columns[name].append(values)
-    whole = {name: np.concatenate(parts) for name, parts in columns.items()}
-    return SegmentTable(
-        frame=whole['frame'].astype(np.int64),
-        id=whole['id'].astype(np.int64),
-        kind=whole['kind'].astype(np.uint8),
-        area=whole['area'].astype(np.int64),
-        pixels=whole['pixels'].astype(np.int64),
-        track=unique_tracks(whole['drive'], whole['track']),
-        features=stack(described),
-        described={name: whole[name].astype(np.float32) for name in _DESCRIBED},
-    )
-
-
-def drive_tracks(drive: Sequence[FrameRecord]) -> list[NDArray[np.int64]]:
-    """Return each frame's tracks: those recorded with its proposals, else those found now."""
-    proposals = [frame.proposals() for frame in drive]
-    if all('track' in rows for rows in proposals):
-        return [rows['track'].astype(np.int64) for rows in proposals]
-    recorded = [frame.record.get('T_odom_base') for frame in drive]
-    return follow(proposals, [None if pose is None else np.array(pose) for pose in recorded])
-
-
-def unique_tracks(drive: NDArray[np.integer], track: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Number objects through all drives, contiguous from 0; a track of -1 is an object alone."""
-    alone = track < 0
-    keys = np.stack([drive, np.where(alone, -1 - np.arange(len(track)), track)], axis=1)
-    _, number = np.unique(keys, axis=0, return_inverse=True)
-    return number.reshape(-1).astype(np.int64)
-
-
 @dataclasses.dataclass(frozen=True)
 class Assignment:
     """The pseudo-class of every segment.
@@ -259,9 +169,9 @@ def cluster(
     inside = learned[objects]
     # What is learned from is what was seen in the frames to learn from, not later.
     counted = inside | ~np.isin(track, track[inside])
-    values = track_means(alone, track, np.where(counted, np.sqrt(pixels), 0.0))
+    of_track = track_means(alone, track, np.where(counted, np.sqrt(pixels), 0.0))
     _, seen, owner = np.unique(track[inside], return_index=True, return_inverse=True)
-    known = values[inside][seen]
+    known = of_track[inside][seen]
     weight = object_weight(owner.reshape(-1), pixels[inside])
     count = parameters.classes - first
     # Links between clusters mean something if a cluster holds some objects.
@@ -274,11 +184,18 @@ def cluster(
     def votes(rows: NDArray[np.float32]) -> NDArray[np.intp]:
         return np.stack([group[nearest(rows, centres)[0]] for centres, group, _ in groupings], 1)
 
-    voted = votes(values)
-    consensus = find_consensus(voted[inside][seen], weight, count, parameters.seed)
+    consensus = find_consensus(votes(known), weight, count, parameters.seed)
     assigned_alone = assigned.copy()
-    assigned[objects] = first + consensus.label(voted)
     assigned_alone[objects] = first + consensus.label(votes(alone))
+    pairs = (np.cumsum(objects) - 1)[table.sightings]
+    sights = mean_of_sights(
+        pairs if parameters.follow_tracks else pairs[:0], np.sqrt(pixels), inside
+    )
+    # What was found in no other frame looks as its track does.
+    found = np.diff(sights.indptr) > 1
+    looks = np.where(found[:, None], alone, of_track)
+    share = consensus.share(votes((sights @ (sights @ looks)).astype(np.float32)))
+    assigned[objects] = first + (sights @ (sights @ share)).argmax(axis=1)
     inertia = float(np.mean([inertia for _, _, inertia in groupings]))
     return Assignment(assigned, assigned_alone, inertia)
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.dataset.drive_calibration import DriveCalibration
 from drive_segment_ros.dataset.frame import Frame
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
@@ -183,15 +184,18 @@ class BuiltFrame:
         return self._source.trajectory.pose(self.stamp_ns)
 
     def calibration(self) -> dict[str, Any]:
-        """Return the camera as it is calibrated and its place, as `drive.json` has them."""
-        return {
-            'camera': self._source.full_camera.to_dict(),
-            'T_camera_lidar': self._T_camera_lidar.tolist(),
-        }
+        """Return the camera as it is calibrated and where sensors are, as `drive.json` has it."""
+        return DriveCalibration(
+            self._source.full_camera, self._T_camera_lidar, self._T_base_lidar
+        ).to_dict()
 
     @property
     def _T_camera_lidar(self) -> NDArray[np.float64]:
         return self._source.geometry.from_lidar(self._source.full_camera, self.cloud)
+
+    @property
+    def _T_base_lidar(self) -> NDArray[np.float64] | None:
+        return self._source.geometry.base_from(self.cloud)
 
     @functools.cached_property
     def _beams(self) -> Beams | None:
@@ -205,7 +209,7 @@ class BuiltFrame:
         )
 
     def _R_level_lidar(self) -> NDArray[np.float64]:
-        T_base_lidar = self._source.geometry.base_from(self.cloud)
+        T_base_lidar = self._T_base_lidar
         return level_rotation(self.sweep.up) if T_base_lidar is None else T_base_lidar[:3, :3]
 
     def _feet_in_image(self, feet: Feet) -> ProjectedPoints:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from drive_segment_ros.dataset.drive_calibration import DriveCalibration
 from drive_segment_ros.dataset.reader import Drive, FrameRecord
 from drive_segment_ros.errors import BagError, CalibrationError, MotionError
 from drive_segment_ros.parameters import from_flat
@@ -45,9 +46,9 @@ def lidar_views(
         BagError: if the bag cannot be read.
     """
     params = from_flat(ExtractParameters, drive.info['parameters'])
-    camera = CameraModel.from_dict(drive.info['calibration']['camera'])
+    calibration = DriveCalibration.of(drive)
+    camera, T_camera_lidar = calibration.camera, calibration.T_camera_lidar
     camera = camera.scaled(width, round(camera.height * width / camera.width))
-    T_camera_lidar = np.array(drive.info['calibration']['T_camera_lidar'])
     by_sweep = {frame.record['sweep_stamp_ns']: frame for frame in frames}
     pictures = {}
     with BagReader(bag) as reader:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -7,16 +8,17 @@ import pytest
 
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError, ParameterError
+from offline_training.areas import NO_AREA
 from offline_training.classes import load_classes
 from offline_training.features import Descriptor
 from offline_training.pseudo_classes import (
     LabelParameters,
-    collect,
+    cluster,
     label,
     object_weight,
     track_means,
-    unique_tracks,
 )
+from offline_training.segment_table import SegmentTable, collect, unique_tracks
 
 FOUR = LabelParameters(classes=4, features='descriptor', restarts=3)
 
@@ -106,6 +108,39 @@ def test_a_track_keeps_its_class_through_time(painted_drive):
         assert means[rows][0] == pytest.approx(
             np.average(table.features['colour'][rows], axis=0, weights=weight[rows]), rel=1e-4
         )
+
+
+def two_kinds(sightings):
+    """Ten segments of two kinds, each a track of its own, but the last, which looks like both."""
+    look = np.array([0.0] * 5 + [1.0] * 4 + [0.45], np.float32)
+    rows = np.arange(10)
+    return SegmentTable(
+        frame=rows,
+        id=np.ones(10, np.int64),
+        kind=np.zeros(10, np.uint8),
+        area=np.full(10, NO_AREA),
+        pixels=np.full(10, 100),
+        track=rows,
+        sightings=np.array(sightings, np.int64).reshape(-1, 2),
+        features={'size': look[:, None] + np.linspace(0, 0.01, 10, dtype=np.float32)[:, None]},
+        described={},
+    )
+
+
+def test_a_segment_takes_its_class_from_all_sights_of_what_it_shows():
+    parameters = LabelParameters(classes=2, features='descriptor', fine_clusters=0, restarts=3)
+    learned = np.arange(10) < 9
+    alone = two_kinds([])
+    sighted = two_kinds([(9, 5), (9, 6), (9, 7)])
+
+    def of_last(table, **changes):
+        found = cluster(table, learned, dataclasses.replace(parameters, **changes)).label
+        assert len(set(found[:5])) == len(set(found[5:9])) == 1
+        return 'first' if found[9] == found[0] else 'second'
+
+    assert of_last(alone) == 'first'
+    assert of_last(sighted) == 'second'
+    assert of_last(sighted, follow_tracks=False) == 'first'
 
 
 def test_what_is_large_counts_more_but_not_in_proportion():

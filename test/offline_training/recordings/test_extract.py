@@ -65,6 +65,7 @@ def test_every_image_becomes_a_frame(make_bag, tmp_path):
     assert [frame.stamp_ns for frame in drive.frames] == [START + k * PERIOD for k in range(6)]
     assert drive.info['sensors']['camera'] == '/camera/front/image_raw/compressed'
     assert drive.info['calibration']['camera']['K'][0][0] == 100.0
+    assert drive.info['calibration']['T_base_lidar'][2] == [0.0, 0.0, 1.0, 1.8]
     assert drive.info['parameters']['sync.max_offset_s'] == 0.06
     for frame in drive.frames:
         assert frame.image().shape == (120, 160, 3)
