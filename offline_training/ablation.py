@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import drive_segment_ros
 from drive_segment_ros.dataset.reader import Dataset
@@ -21,6 +22,7 @@ from drive_segment_ros.errors import ModelError, ParameterError
 from drive_segment_ros.parameters import parameter, to_flat
 from offline_training.ablation_tables import markdown
 from offline_training.baseline import BaselineParameters, make_baseline
+from offline_training.checkpoints import MODEL_FILE, load_model, save_model
 from offline_training.dataset_view import dataset_view
 from offline_training.evaluate import count_labelled
 from offline_training.evaluation import Matching, match, report, score
@@ -33,11 +35,13 @@ from offline_training.truth_bound import train_on_truth
 EXPERIMENT_FILE = 'experiment.json'
 RESULTS = ('pseudo_labels', 'image_only', 'teacher', 'student', 'truth_bound')
 # Students that learn from the same teacher, with parts of the distillation left out.
-WITHOUT = {
+UNPOOLED = {
     'without_superpixels': ('pool_superpixels',),
     'without_segments': ('pool_segments',),
     'without_either': ('pool_superpixels', 'pool_segments'),
 }
+# And the student itself, whose answer is the most probable class.
+WITHOUT = (*UNPOOLED, 'without_likeness')
 # The experiment sets these for each seed.
 _OWN = ('label.frames', 'label.seed', 'train.frames', 'train.training.seed')
 Progress = Callable[[str], Callable[[Iterable], Iterable]]
@@ -198,11 +202,13 @@ class Experiment:
         dataset = self._labelled_dataset(seed)
         if part == 'pseudo_labels':
             return dataset / self.held_out.drive / 'pseudo_label'
-        if part in WITHOUT:
-            how = self.parameters.train_of(seed, WITHOUT[part])
+        if part in UNPOOLED:
+            how = self.parameters.train_of(seed, UNPOOLED[part])
             made = train(dataset, folder / part, how, resume=True, teacher=run / 'teacher')
         else:
             made = train(dataset, run, self.parameters.train_of(seed), resume=True)
+        if part == 'without_likeness':
+            return _most_probable(Path(made['student']), folder / part)
         return Path(made['teacher' if part == 'teacher' else 'student'])
 
     def _labelled_dataset(self, seed: int) -> Path:
@@ -247,6 +253,15 @@ class Experiment:
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise ModelError(f'{self.folder} is not empty; choose another folder')
         write_json(file, mine)
+
+
+def _most_probable(model: Path, folder: Path) -> Path:
+    """Write a copy of a model that answers with the most probable class."""
+    network, header = load_model(model)
+    del header['network']
+    network.class_similarity.copy_(torch.eye(len(network.class_similarity)))
+    save_model(folder / MODEL_FILE, network, header)
+    return folder
 
 
 def _with_mean(seeds: list[dict[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,13 @@ _NAMES = {
     'student': 'student',
     'truth_bound': 'trained on the truth, the bound',
 }
-_STUDENTS = ('student', 'without_superpixels', 'without_segments', 'without_either')
+_STUDENTS = (
+    'student',
+    'without_superpixels',
+    'without_segments',
+    'without_either',
+    'without_likeness',
+)
 _COLUMNS = tuple(
     (matching, kind)
     for matching in ('scored_frames', 'training_frames')
@@ -59,16 +65,21 @@ def _scores(results: Mapping[str, Any]) -> str:
 
 def _ablation(results: Mapping[str, Any]) -> str:
     lines = [
-        '| means | over superpixels | over LiDAR segments | strict | many-to-one '
-        '| strict, training matching | many-to-one, training matching | strict mIoU by seed |',
-        '|---|---|---|---|---|---|---|---|',
+        '| means | over superpixels | over LiDAR segments | like classes together | strict '
+        '| many-to-one | strict, training matching | many-to-one, training matching '
+        '| strict mIoU by seed |',
+        '|---|---|---|---|---|---|---|---|---|',
     ]
     for part in ('teacher', *_STUDENTS):
-        pooled = ['', ''] if part == 'teacher' else _pooled(part, results['parameters'])
+        parameters = results['parameters']
+        pooled = ['', ''] if part == 'teacher' else _pooled(part, parameters)
+        least_risk = parameters['train.training.answer'] == 'least_risk'
+        together = 'yes' if least_risk and part != 'without_likeness' else 'no'
         entry = results['scores'][part]
         by_seed = (f'{scores["scored_frames"]["strict"]["miou"]:.1f}' for scores in entry['seeds'])
         name = 'teacher' if part == 'teacher' else 'student'
-        lines.append(_row([name, *pooled, *_cells(entry['mean']), ', '.join(by_seed)]))
+        cells = [name, *pooled, together, *_cells(entry['mean']), ', '.join(by_seed)]
+        lines.append(_row(cells))
     return '\n'.join(lines) + '\n'
 
 

@@ -7,6 +7,7 @@ it. Only `ablate` comes here; `train` cannot, and no run, model or pseudo-label 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def train_on_truth(
         ),
         parameters.training.class_balance,
     )
+    # True classes are things: none stands in for another.
+    how = dataclasses.replace(parameters.training, answer='most_probable')
     provenance = {
         'parameters': to_flat(parameters),
         'input': [height, width],
@@ -65,5 +68,5 @@ def train_on_truth(
     torch.manual_seed(parameters.training.seed * 1000)
     network = new_network(parameters, classes, height, width)
     with TrainingLog(folder, 'bound', enabled=True) as log:
-        result = fit(network, images, targets, parameters.training, folder, provenance, log.show)
+        result = fit(network, images, targets, how, folder, provenance, log.show)
         log.draw(result.losses)

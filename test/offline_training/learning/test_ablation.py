@@ -8,11 +8,13 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from drive_segment_ros.cli import app
 from offline_training import ablation
-from offline_training.ablation import RESULTS, WITHOUT, AblationParameters
+from offline_training.ablation import RESULTS, UNPOOLED, WITHOUT, AblationParameters
+from offline_training.checkpoints import load_model
 from offline_training.evaluate import evaluate
 
 pytestmark = pytest.mark.usefixtures('small_network')
@@ -82,8 +84,15 @@ def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
     # One teacher a seed, and students that differ by what they were taught.
     seed = folder / 'seed_1'
     assert not any((seed / part / 'teacher').exists() for part in WITHOUT)
-    students = {weights(seed / part / 'student') for part in (*WITHOUT, 'run')}
+    students = {weights(seed / part / 'student') for part in (*UNPOOLED, 'run')}
     assert len(students) == 4
+    # And the same student by its most probable class.
+    student, _ = load_model(seed / 'run/student')
+    answering, _ = load_model(seed / 'without_likeness')
+    assert torch.equal(answering.class_similarity, torch.eye(4))
+    assert not torch.equal(student.class_similarity, torch.eye(4))
+    image = torch.rand(1, 3, 32, 64)
+    assert torch.equal(answering(image), student(image))
     # The bound's rare classes count more, as the student's do.
     counted = np.load(seed / 'truth_bound/cache/truth/weight.npy')
     assert counted.max() > 1.1 * counted[counted > 0].min()
@@ -92,7 +101,7 @@ def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
     assert not (painted_drive.dataset / 'painted/pseudo_label').exists()
     page = (folder / 'results.md').read_text()
     assert '| student | 0 |' in page
-    assert '| student | no | yes |' in page
+    assert '| student | no | yes | yes |' in page
 
 
 def test_each_matching_is_learned_on_its_own_frames(painted_drive, truth, tmp_path, monkeypatch):
