@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import shutil
 
@@ -110,37 +109,53 @@ def test_a_track_keeps_its_class_through_time(painted_drive):
         )
 
 
-def two_kinds(sightings):
-    """Ten segments of two kinds, each a track of its own, but the last, which looks like both."""
-    look = np.array([0.0] * 5 + [1.0] * 4 + [0.45], np.float32)
-    rows = np.arange(10)
-    return SegmentTable(
-        frame=rows,
-        id=np.ones(10, np.int64),
-        kind=np.zeros(10, np.uint8),
-        area=np.full(10, NO_AREA),
-        pixels=np.full(10, 100),
-        track=rows,
+def of_others(sightings, looks, pixels, track, follow_tracks=True):
+    """Return which kind each further segment is given: 0 or 1.
+
+    Nine segments, five that look like 0 and four that look like 1, make two classes. The further
+    ones, rows 9 and on, are not learned from.
+    """
+    count = 9 + len(looks)
+    look = np.array([0.0] * 5 + [1.0] * 4 + looks, np.float32)
+    table = SegmentTable(
+        frame=np.arange(count),
+        id=np.ones(count, np.int64),
+        kind=np.zeros(count, np.uint8),
+        area=np.full(count, NO_AREA),
+        pixels=np.array([100] * 9 + pixels),
+        track=np.array([*range(9), *track]),
         sightings=np.array(sightings, np.int64).reshape(-1, 2),
-        features={'size': look[:, None] + np.linspace(0, 0.01, 10, dtype=np.float32)[:, None]},
+        features={'size': look[:, None] + np.linspace(0, 0.01, count, dtype=np.float32)[:, None]},
         described={},
     )
+    parameters = LabelParameters(
+        2, 'descriptor', fine_clusters=0, restarts=3, follow_tracks=follow_tracks
+    )
+    found = cluster(table, np.arange(count) < 9, parameters).label
+    assert len(set(found[:5])) == len(set(found[5:9])) == 1
+    return [int(label == found[5]) for label in found[9:]]
 
 
 def test_a_segment_takes_its_class_from_all_sights_of_what_it_shows():
-    parameters = LabelParameters(classes=2, features='descriptor', fine_clusters=0, restarts=3)
-    learned = np.arange(10) < 9
-    alone = two_kinds([])
-    sighted = two_kinds([(9, 5), (9, 6), (9, 7)])
+    unsure = {'looks': [0.45], 'pixels': [100], 'track': [9]}
+    three = [(9, 5), (9, 6), (9, 7)]
 
-    def of_last(table, **changes):
-        found = cluster(table, learned, dataclasses.replace(parameters, **changes)).label
-        assert len(set(found[:5])) == len(set(found[5:9])) == 1
-        return 'first' if found[9] == found[0] else 'second'
+    assert of_others([], **unsure) == [0]
+    assert of_others(three, **unsure) == [1]
+    assert of_others(three, **unsure, follow_tracks=False) == [0]
 
-    assert of_last(alone) == 'first'
-    assert of_last(sighted) == 'second'
-    assert of_last(sighted, follow_tracks=False) == 'first'
+
+def test_sights_vote_too_for_a_look_far_off_counts_once():
+    strange = {'looks': [-3.0], 'pixels': [900], 'track': [9]}
+
+    assert of_others([(9, 5), (9, 6), (9, 7)], **strange) == [1]
+
+
+def test_a_track_speaks_for_what_was_found_in_no_other_frame():
+    odd = {'looks': [0.9, -0.5], 'pixels': [1600, 10000], 'track': [9, 9]}
+
+    assert of_others([], **odd) == [0, 0]
+    assert of_others([(9, 5)], **odd) == [1, 0]
 
 
 def test_what_is_large_counts_more_but_not_in_proportion():

@@ -5,9 +5,13 @@ import numpy as np
 import pytest
 
 from drive_segment_ros.dataset.drive_calibration import DriveCalibration
-from drive_segment_ros.dataset.reader import Drive
+from drive_segment_ros.dataset.frame import Frame, encode_png
+from drive_segment_ros.dataset.reader import Dataset, Drive
+from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.perception.cameras import CameraModel
+from offline_training.features import Descriptor
+from offline_training.segment_table import collect
 from offline_training.sightings import SightingFinder, mean_of_sights
 
 WIDTH, HEIGHT = 320, 240
@@ -52,8 +56,8 @@ def pose(x=0.0, yaw=0.0):
     return T
 
 
-def add(finder, first, T_odom_base, boxes):
-    """Add a frame in which the boxes are seen from a pose, near ones before far ones."""
+def seen_from(T_odom_base, boxes):
+    """Return segment image and proposals of boxes seen from a pose, near ones before far ones."""
     centre = np.array([[box.x, box.y, box.z] for box in boxes]).reshape(-1, 3)
     base = (centre - T_odom_base[:3, 3]) @ T_odom_base[:3, :3]
     segment = np.zeros((HEIGHT // 2, WIDTH // 2), np.uint16)
@@ -71,10 +75,17 @@ def add(finder, first, T_odom_base, boxes):
         'kind': np.array([box.kind for box in boxes], np.uint8),
         'range': np.linalg.norm(from_lidar, axis=1).astype(np.float32),
         'extent_long': np.array([box.long for box in boxes], np.float32),
+        'extent_short': np.array([box.wide for box in boxes], np.float32),
+        'extent_vertical': np.array([box.high for box in boxes], np.float32),
         **{
             f'centroid_{axis}': from_lidar[:, k].astype(np.float32) for k, axis in enumerate('xyz')
         },
     }
+    return segment, proposals
+
+
+def add(finder, first, T_odom_base, boxes):
+    segment, proposals = seen_from(T_odom_base, boxes)
     finder.add(first + np.arange(len(boxes)), proposals, segment, T_odom_base)
 
 
@@ -154,6 +165,25 @@ def test_a_new_drive_knows_nothing_of_the_one_before():
         add(finder, first, pose(), [Box(20.0, 0.0)])
 
     assert len(finder.pairs()) == 0
+
+
+def test_the_table_of_a_dataset_holds_the_sightings_of_each_drive(tmp_path):
+    boxes = [Box(20.0, 4.0), Box(25.0, -3.0)]
+    for name in 'ab':
+        with DriveWriter(tmp_path / name, {'calibration': CALIBRATION.to_dict()}) as writer:
+            for index in range(2):
+                T = pose(2.0 * index)
+                segment, proposals = seen_from(T, boxes)
+                proposals['points'] = np.full(len(boxes), 50, np.int32)
+                image = encode_png(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+                record = {'T_odom_base': T.tolist()}
+                writer.add(Frame(10**9 + index * 10**8, image, '.png', segment, proposals, record))
+
+    table = collect([drive.frames for drive in Dataset(tmp_path).drives], Descriptor())
+
+    assert table.frame.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    found = {(int(a), int(b)) for a, b in table.sightings}
+    assert found == {(0, 2), (2, 0), (1, 3), (3, 1), (4, 6), (6, 4), (5, 7), (7, 5)}
 
 
 def test_means_are_over_all_sights_by_weight():
