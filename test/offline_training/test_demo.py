@@ -31,8 +31,11 @@ if command in ('live', 'watch'):
     signal.sigwait({{signal.SIGINT}})
 if command == 'play':
     import time
-    while not all((here / f'{{name}} is ready').exists() for name in ('live', 'watch')):
+    ready = [here / f'{{name}} is ready' for name in ('live', 'watch')]
+    while not all(file.exists() for file in ready):
         time.sleep(0.01)
+    for file in ready:
+        file.unlink()  # the next demo's come later
 print((here / command).read_text() if (here / command).exists() else '{{}}')
 """
 
