@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from drive_segment_ros.dataset.drive_calibration import DriveCalibration
 from drive_segment_ros.dataset.reader import Drive, FrameRecord
-from drive_segment_ros.errors import BagError, CalibrationError, MotionError
+from drive_segment_ros.errors import BagError, MotionError
 from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
@@ -52,7 +52,7 @@ def lidar_views(
     by_sweep = {frame.record['sweep_stamp_ns']: frame for frame in frames}
     pictures = {}
     with BagReader(bag) as reader:
-        mover = _Mover(drive, _base_from_lidar(reader, drive, params.base_frame))
+        mover = _Mover(drive, calibration.T_base_lidar)
         for cloud in _sweeps(reader, drive.info['sensors']['lidar'], set(by_sweep), params):
             frame = by_sweep[cloud.stamp_ns]
             motion = mover.motion(frame, cloud, camera, T_camera_lidar)
@@ -108,16 +108,6 @@ class _Mover:
             )
         except MotionError:
             return None  # the drive's first and last frames have no pose beyond them
-
-
-def _base_from_lidar(
-    reader: BagReader, drive: Drive, base_frame: str
-) -> NDArray[np.float64] | None:
-    try:
-        lidar_frame = drive.info['sensors']['lidar_frame']
-        return recording.static_transforms(reader).lookup(base_frame, lidar_frame)
-    except CalibrationError:
-        return None
 
 
 def _sweeps(

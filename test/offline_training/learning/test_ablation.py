@@ -134,6 +134,8 @@ def test_the_bound_learns_the_truth_and_the_others_do_not_see_it(painted_drive, 
     assert told.exit_code == mirrored.exit_code == 0
     bound = json.loads(told.stdout)['scores']['truth_bound']['mean']['scored_frames']
     assert bound['strict']['miou'] > 60.0
+    network, _ = load_model(tmp_path / 'told/seed_0/truth_bound')
+    assert torch.equal(network.class_similarity, torch.eye(4))
     # Of a mirrored truth only the bound takes notice.
     runs = [tmp_path / name / 'seed_0' for name in ('told', 'mirrored')]
     for stage in ('run/teacher', 'run/student'):

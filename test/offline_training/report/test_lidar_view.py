@@ -42,3 +42,7 @@ def test_points_have_the_colour_of_the_true_distance(tmp_path: Path) -> None:
         # A dot covers its neighbours too, and distance is along the ray.
         alike = np.abs(view[painted] - expected).max(axis=1) < 80
         assert alike.mean() > 0.75
+    # Without the LiDAR's place on the vehicle they stay where they were measured.
+    drive.info['calibration']['T_base_lidar'] = None
+    still = lidar_views(bag, drive, chosen, WIDTH)
+    assert all((still[stamp] != view).any() for stamp, view in views.items())
