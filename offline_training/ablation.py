@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 import drive_segment_ros
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import ModelError, ParameterError
-from drive_segment_ros.parameters import parameter, to_flat
+from drive_segment_ros.parameters import from_flat, parameter, to_flat
 from offline_training.ablation_tables import markdown
 from offline_training.baseline import BaselineParameters, make_baseline
 from offline_training.checkpoints import MODEL_FILE, load_model, save_model
@@ -34,14 +34,17 @@ from offline_training.truth_bound import train_on_truth
 
 EXPERIMENT_FILE = 'experiment.json'
 RESULTS = ('pseudo_labels', 'image_only', 'teacher', 'student', 'truth_bound')
-# Students that learn from the same teacher, with parts of the distillation left out.
-UNPOOLED = {
-    'without_superpixels': ('pool_superpixels',),
-    'without_segments': ('pool_segments',),
-    'without_either': ('pool_superpixels', 'pool_segments'),
+_NO_SUPERPIXELS = {'distillation.pool_superpixels': False}
+_NO_SEGMENTS = {'distillation.pool_segments': False}
+# Students that learn from the same teacher, with something left out.
+TAUGHT_WITHOUT: dict[str, dict[str, Any]] = {
+    'without_superpixels': _NO_SUPERPIXELS,
+    'without_segments': _NO_SEGMENTS,
+    'without_either': {**_NO_SUPERPIXELS, **_NO_SEGMENTS},
+    'without_pasting': {'training.augmentation.paste': 0.0},
 }
 # And the student itself, whose answer is the most probable class.
-WITHOUT = (*UNPOOLED, 'without_likeness')
+WITHOUT = (*TAUGHT_WITHOUT, 'without_likeness')
 # The experiment sets these for each seed.
 _OWN = ('label.frames', 'label.seed', 'train.frames', 'train.training.seed')
 Progress = Callable[[str], Callable[[Iterable], Iterable]]
@@ -62,16 +65,10 @@ class AblationParameters:
         """Return how a seed's pseudo-labels are made."""
         return dataclasses.replace(self.label, frames=self.frames, seed=seed)
 
-    def train_of(self, seed: int, without: Iterable[str] = ()) -> TrainParameters:
-        """Return how a seed's networks are trained, some parts of the distillation left out."""
-        return dataclasses.replace(
-            self.train,
-            frames=self.frames,
-            training=dataclasses.replace(self.train.training, seed=seed),
-            distillation=dataclasses.replace(
-                self.train.distillation, **dict.fromkeys(without, False)
-            ),
-        )
+    def train_of(self, seed: int, changes: Mapping[str, Any] | None = None) -> TrainParameters:
+        """Return how a seed's networks are trained, some parameters changed."""
+        own = {'frames': self.frames, 'training.seed': seed}
+        return from_flat(TrainParameters, {**to_flat(self.train), **own, **(changes or {})})
 
     def baseline_of(self, seed: int) -> BaselineParameters:
         """Return how a seed's image-only clusters are made: as many, at the network's width."""
@@ -202,8 +199,8 @@ class Experiment:
         dataset = self._labelled_dataset(seed)
         if part == 'pseudo_labels':
             return dataset / self.held_out.drive / 'pseudo_label'
-        if part in UNPOOLED:
-            how = self.parameters.train_of(seed, UNPOOLED[part])
+        if part in TAUGHT_WITHOUT:
+            how = self.parameters.train_of(seed, TAUGHT_WITHOUT[part])
             made = train(dataset, folder / part, how, resume=True, teacher=run / 'teacher')
         else:
             made = train(dataset, run, self.parameters.train_of(seed), resume=True)

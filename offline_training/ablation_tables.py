@@ -12,13 +12,6 @@ _NAMES = {
     'student': 'student',
     'truth_bound': 'trained on the truth, the bound',
 }
-_STUDENTS = (
-    'student',
-    'without_superpixels',
-    'without_segments',
-    'without_either',
-    'without_likeness',
-)
 _COLUMNS = tuple(
     (matching, kind)
     for matching in ('scored_frames', 'training_frames')
@@ -29,8 +22,9 @@ _COLUMNS = tuple(
 def markdown(results: Mapping[str, Any]) -> str:
     """Return what `ablate` found: how it was made, the scores of all seeds, the ablation."""
     parts = [_introduction(results), _scores(results)]
-    if any(name in results['scores'] for name in _STUDENTS[1:]):
-        parts.append(_ablation(results))
+    without = [part for part in results['scores'] if part not in _NAMES]
+    if without:
+        parts.append(_ablation(results, without))
     return '\n'.join(parts)
 
 
@@ -63,36 +57,35 @@ def _scores(results: Mapping[str, Any]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _ablation(results: Mapping[str, Any]) -> str:
+def _ablation(results: Mapping[str, Any], without: list[str]) -> str:
     lines = [
-        '| means | over superpixels | over LiDAR segments | like classes together | strict '
+        '| means | over superpixels | over LiDAR segments | rare things pasted '
+        '| like classes together | strict '
         '| many-to-one | strict, training matching | many-to-one, training matching '
         '| strict mIoU by seed |',
-        '|---|---|---|---|---|---|---|---|---|',
+        '|---|---|---|---|---|---|---|---|---|---|',
     ]
-    for part in ('teacher', *_STUDENTS):
-        parameters = results['parameters']
-        pooled = ['', ''] if part == 'teacher' else _pooled(part, parameters)
-        least_risk = parameters['train.training.answer'] == 'least_risk'
-        together = 'yes' if least_risk and part != 'without_likeness' else 'no'
+    for part in ('teacher', 'student', *without):
         entry = results['scores'][part]
         by_seed = (f'{scores["scored_frames"]["strict"]["miou"]:.1f}' for scores in entry['seeds'])
         name = 'teacher' if part == 'teacher' else 'student'
-        cells = [name, *pooled, together, *_cells(entry['mean']), ', '.join(by_seed)]
-        lines.append(_row(cells))
+        has = _has(part, results['parameters'])
+        lines.append(_row([name, *has, *_cells(entry['mean']), ', '.join(by_seed)]))
     return '\n'.join(lines) + '\n'
 
 
-def _pooled(part: str, parameters: Mapping[str, Any]) -> list[str]:
-    """Return whether a student's targets were averaged over superpixels, and over segments."""
-    left_out = {
-        'pool_superpixels': part in ('without_superpixels', 'without_either'),
-        'pool_segments': part in ('without_segments', 'without_either'),
+def _has(part: str, parameters: Mapping[str, Any]) -> list[str]:
+    """Return what a network was taught and answers with, a cell a column."""
+    distillation, training = 'train.distillation.', 'train.training.'
+    columns: dict[tuple[str, ...], bool] = {
+        ('without_superpixels', 'without_either'): parameters[distillation + 'pool_superpixels'],
+        ('without_segments', 'without_either'): parameters[distillation + 'pool_segments'],
+        ('without_pasting',): parameters[training + 'augmentation.paste'] > 0.0,
+        ('without_likeness',): parameters[training + 'answer'] == 'least_risk',
     }
-    return [
-        'yes' if parameters[f'train.distillation.{name}'] and not left else 'no'
-        for name, left in left_out.items()
-    ]
+    cells = ['yes' if on and part not in left_out else 'no' for left_out, on in columns.items()]
+    # The first three are about how students are taught.
+    return ['', '', '', *cells[3:]] if part == 'teacher' else cells
 
 
 def _cells(scores: Mapping[str, Any]) -> list[str]:

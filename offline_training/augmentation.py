@@ -27,6 +27,10 @@ class AugmentationParameters:
         0.5, 'Smallest side of a crop, relative to the image; 1 keeps it whole.',
         minimum=0.1, maximum=1.0,
     )  # fmt: skip
+    paste: float = parameter(
+        0.5, "Share of a student's samples into which rare things of another frame are pasted.",
+        minimum=0.0, maximum=1.0,
+    )  # fmt: skip
     flip: float = parameter(0.5, 'Share of samples mirrored.', minimum=0.0, maximum=1.0)
     brightness: float = parameter(
         0.3, 'Largest relative change of brightness and of contrast.', minimum=0.0, maximum=1.0

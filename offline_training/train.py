@@ -163,7 +163,9 @@ class TrainingRun:
             )
             return self._targets('teacher', labels)
 
-        return self._fit('teacher', 0, _first_process_first(targets))
+        # Teachers lose by pasting, students gain: docs/results.md.
+        how = self.parameters.training.without_pasting()
+        return self._fit('teacher', 0, _first_process_first(targets), how)
 
     def train_student(self, student: str, teacher: Path, number: int) -> FitResult:
         """Train a student afresh on what a teacher says of every pixel, pooled over regions."""
@@ -184,7 +186,8 @@ class TrainingRun:
             )
             return self._targets(student, pooled)
 
-        return self._fit(student, number, _first_process_first(targets))
+        how = self.parameters.training
+        return self._fit(student, number, _first_process_first(targets), how)
 
     def _targets(self, stage: str, targets: Iterable[RegionTargets]) -> FrameTargets:
         return FrameTargets.create(
@@ -194,7 +197,9 @@ class TrainingRun:
             self.parameters.training.class_balance,
         )
 
-    def _fit(self, stage: str, number: int, targets: FrameTargets) -> FitResult:
+    def _fit(
+        self, stage: str, number: int, targets: FrameTargets, how: TrainingParameters
+    ) -> FitResult:
         rank, _ = distributed_rank()
         torch.manual_seed(self.parameters.training.seed * 1000 + number)
         with TrainingLog(self.folder / stage, stage, enabled=rank == 0) as log:
@@ -202,7 +207,7 @@ class TrainingRun:
                 new_network(self.parameters, len(self.classes), self.height, self.width),
                 self.images,
                 targets,
-                self.parameters.training,
+                how,
                 self.folder / stage,
                 {**self.provenance, 'stage': stage},
                 log.show,

@@ -32,6 +32,7 @@ from offline_training.checkpoints import (
     save_checkpoint,
     save_model,
 )
+from offline_training.class_mix import paste_rare_classes
 from offline_training.class_similarity import class_similarity
 from offline_training.networks.segmenter import Segmenter
 from offline_training.training_set import FrameTargets
@@ -85,6 +86,11 @@ class TrainingParameters:
     augmentation: AugmentationParameters = dataclasses.field(
         default_factory=AugmentationParameters
     )
+
+    def without_pasting(self) -> TrainingParameters:
+        """Return the same, but nothing is pasted into a sample."""
+        augmentation = dataclasses.replace(self.augmentation, paste=0.0)
+        return dataclasses.replace(self, augmentation=augmentation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -338,8 +344,11 @@ def _sample(
     place: tuple[int, int, int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     random = np.random.default_rng((parameters.seed, frame, *place))
-    target = targets[frame]
-    image, regions = augment(images[frame], target.regions, parameters.augmentation, random)
+    image, target = images[frame], targets[frame]
+    if random.random() < parameters.augmentation.paste:
+        other = int(random.integers(len(images)))
+        image, target = paste_rare_classes(image, target, images[other], targets[other], random)
+    image, regions = augment(image, target.regions, parameters.augmentation, random)
     return (
         torch.from_numpy(image).permute(2, 0, 1).float() / 255.0,
         torch.from_numpy(target.probability[regions]).permute(2, 0, 1),

@@ -57,8 +57,9 @@ def train_on_truth(
         ),
         parameters.training.class_balance,
     )
-    # True classes are things: none stands in for another.
-    how = dataclasses.replace(parameters.training, answer='most_probable')
+    # True classes are things: none stands in for another. The truth may be single points, which
+    # cannot be cut out.
+    how = dataclasses.replace(parameters.training.without_pasting(), answer='most_probable')
     provenance = {
         'parameters': to_flat(parameters),
         'input': [height, width],

@@ -52,7 +52,8 @@ def test_a_figure_changed_by_hand_is_not_what_was_measured(
         return {'scored_frames': score, 'training_frames': score}
 
     parts = ('pseudo_labels', 'image_only', 'teacher', 'student', 'truth_bound')
-    parts += ('without_superpixels', 'without_segments', 'without_either', 'without_likeness')
+    parts += ('without_superpixels', 'without_segments', 'without_either')
+    parts += ('without_pasting', 'without_likeness')
     measured = {
         'experiment': {
             'drive': 'street',
@@ -81,9 +82,10 @@ def test_a_figure_changed_by_hand_is_not_what_was_measured(
     assert '| student | 0 | 33.0 / 70.0 | 33.0 / 70.0 | 33.0 / 70.0 | 33.0 / 70.0 |' in written
     assert '|  | **mean** | **34.0 / 70.0** |' in written
     assert re.search(
-        r'\| student \| no \| yes \| yes \| 36.0 / 70.0 \|.*\| 35.0, 37.0 \|', written
+        r'\| student \| no \| yes \| yes \| yes \| 36.0 / 70.0 \|.*\| 35.0, 37.0 \|', written
     )
-    assert re.search(r'\| student \| yes \| yes \| no \| 39.0 / 70.0 \|', written)
+    assert re.search(r'\| student \| yes \| yes \| no \| yes \| 39.0 / 70.0 \|', written)
+    assert re.search(r'\| student \| yes \| yes \| yes \| no \| 40.0 / 70.0 \|', written)
     assert make_docs.results_page(tmp_path) == written
     page.write_text(written.replace('34.0', '44.0'))
     assert make_docs.results_page(tmp_path) == written

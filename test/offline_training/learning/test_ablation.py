@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from drive_segment_ros.cli import app
 from offline_training import ablation
-from offline_training.ablation import RESULTS, UNPOOLED, WITHOUT, AblationParameters
+from offline_training.ablation import RESULTS, TAUGHT_WITHOUT, WITHOUT, AblationParameters
 from offline_training.checkpoints import load_model
 from offline_training.evaluate import evaluate
 
@@ -84,8 +84,8 @@ def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
     # One teacher a seed, and students that differ by what they were taught.
     seed = folder / 'seed_1'
     assert not any((seed / part / 'teacher').exists() for part in WITHOUT)
-    students = {weights(seed / part / 'student') for part in (*UNPOOLED, 'run')}
-    assert len(students) == 4
+    students = {weights(seed / part / 'student') for part in (*TAUGHT_WITHOUT, 'run')}
+    assert len(students) == 5
     # And the same student by its most probable class.
     student, _ = load_model(seed / 'run/student')
     answering, _ = load_model(seed / 'without_likeness')
@@ -101,7 +101,8 @@ def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
     assert not (painted_drive.dataset / 'painted/pseudo_label').exists()
     page = (folder / 'results.md').read_text()
     assert '| student | 0 |' in page
-    assert '| student | no | yes | yes |' in page
+    assert '| student | no | yes | yes | yes |' in page
+    assert '| student | yes | yes | no | yes |' in page
 
 
 def test_each_matching_is_learned_on_its_own_frames(painted_drive, truth, tmp_path, monkeypatch):

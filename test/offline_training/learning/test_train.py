@@ -7,10 +7,12 @@ from unittest.mock import Mock
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError, ModelError
 from drive_segment_ros.parameters import from_flat
+from offline_training.checkpoints import load_model
 from offline_training.classes import load_classes
 from offline_training.evaluate import evaluate
 from offline_training.name import name_by_hand, name_from_labels
@@ -102,6 +104,17 @@ def test_rounds_teach_one_student_after_the_other(labelled, tmp_path):
 
     assert result['student'].endswith('student_2')
     assert (tmp_path / 'run/student/model.safetensors').exists()
+
+
+def test_things_are_pasted_for_students_only(labelled, tmp_path):
+    runs = [tmp_path / 'without', tmp_path / 'always']
+    for run, share in zip(runs, (0.0, 1.0), strict=True):
+        how = parameters(**{'training.epochs': 1, 'training.augmentation.paste': share})
+        train(labelled.dataset, run, how)
+
+    for stage, same in (('teacher', True), ('student', False)):
+        one, other = (load_model(run / stage)[0].state_dict() for run in runs)
+        assert all(torch.equal(one[name], other[name]) for name in one) == same, stage
 
 
 def test_another_runs_folder_is_not_overwritten(labelled, tmp_path):

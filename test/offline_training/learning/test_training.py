@@ -1,8 +1,11 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from drive_segment_ros.errors import ModelError
+from offline_training.augmentation import AugmentationParameters
 from offline_training.checkpoints import TrainingState, load_checkpoint, load_model
 from offline_training.class_similarity import class_similarity
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
@@ -164,7 +167,7 @@ def test_every_frame_is_seen_each_epoch_and_batches_depend_on_step_alone(tmp_pat
     images, targets = two_halves(tmp_path)
     marked = images.copy()
     marked[:] = np.arange(5)[:, None, None, None] * 50
-    plain = parameters(batch_size=1)
+    plain = parameters(batch_size=1).without_pasting()
 
     seen = [batch.images.mean().item() for batch in sample_batches(marked, targets, plain, 0, 5)]
     later = next(sample_batches(images, targets, parameters(), 4, 5))
@@ -172,6 +175,25 @@ def test_every_frame_is_seen_each_epoch_and_batches_depend_on_step_alone(tmp_pat
 
     assert len({round(value, 6) for value in seen}) == 5
     assert torch.equal(later.images, last.images)
+
+
+def test_rare_things_of_other_frames_come_into_a_sample(tmp_path):
+    label = np.zeros((32, 48), np.uint8)
+    label[8:12, 8:12] = 1
+    images = np.repeat(np.arange(5, dtype=np.uint8) * 50, 32 * 48 * 3).reshape(5, 32, 48, 3)
+    targets = FrameTargets.create(
+        tmp_path / 'targets', 5, (pseudo_label_targets(label, 2, 32, 48) for _ in range(5))
+    )
+    unchanged = AugmentationParameters(1.0, flip=0.0, brightness=0.0, saturation=0.0, hue_deg=0.0)
+    asked = parameters(augmentation=dataclasses.replace(unchanged, paste=1.0), epochs=20)
+
+    def mixed(parameters):
+        batches = sample_batches(images, targets, parameters, 0, 40)
+        samples = [(image * 255).round() for batch in batches for image in batch.images]
+        return [len(torch.unique(sample)) == 2 for sample in samples]
+
+    assert np.mean(mixed(asked)) > 0.3
+    assert not any(mixed(asked.without_pasting()))
 
 
 _SCRIPT = """
