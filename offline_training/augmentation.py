@@ -28,7 +28,7 @@ class AugmentationParameters:
         minimum=0.1, maximum=1.0,
     )  # fmt: skip
     paste: float = parameter(
-        0.5, "Share of a student's samples into which rare things of another frame are pasted.",
+        1.0, "Share of a student's samples into which rare things of another frame are pasted.",
         minimum=0.0, maximum=1.0,
     )  # fmt: skip
     flip: float = parameter(0.5, 'Share of samples mirrored.', minimum=0.0, maximum=1.0)

@@ -8,6 +8,7 @@ is not.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,7 +45,8 @@ def paste_rare_classes(
         np.concatenate([target.probability, other.probability]),
         np.concatenate([target.weight, other.weight]),
     )
-    return np.where(pasted[..., None], other_image, image), mixed
+    mixed_image = cv2.copyTo(np.asarray(other_image), pasted.view(np.uint8), image.copy())
+    return np.asarray(mixed_image), mixed
 
 
 def _chosen_regions(target: RegionTargets, random: np.random.Generator) -> NDArray[np.bool_]:
