@@ -123,10 +123,9 @@ def region_map(
 def region_classes(
     regions: NDArray[np.int32], label: NDArray[np.uint8], classes: int
 ) -> NDArray[np.float32]:
-    """Return each region's share of pixels labelled with each class, (R, K) float32."""
+    """Return each class's share of a region's labelled pixels, (R, K) float32; 0 without any."""
     known = label != IGNORE_LABEL
     count = int(regions.max()) + 1
     index = regions[known].astype(np.int64) * classes + label[known]
-    shares = np.bincount(index, minlength=count * classes).reshape(count, classes)
-    pixels = np.bincount(regions.ravel(), minlength=count)
-    return (shares / pixels[:, None]).astype(np.float32)
+    pixels = np.bincount(index, minlength=count * classes).reshape(count, classes)
+    return (pixels / np.maximum(pixels.sum(axis=1, keepdims=True), 1)).astype(np.float32)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -248,10 +249,26 @@ def write_pseudo_labels(
         class_of_id = np.full(65536, IGNORE_LABEL, np.uint8)
         class_of_id[table.id[rows]] = assigned[rows]
         pseudo_label = class_of_id[frame.segment()]
+        pseudo_label[between_classes(pseudo_label)] = IGNORE_LABEL
         write_png(frame.pseudo_label_path, pseudo_label)
         known += int((pseudo_label != IGNORE_LABEL).sum())
         total += pseudo_label.size
     return known / max(total, 1)
+
+
+def between_classes(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return the pixels that touch one of another class, (H, W); unknown is no class.
+
+    Where two things meet, neither LiDAR nor superpixels tell to the pixel which is which.
+
+    Args:
+        label: (H, W) uint8 pseudo-class, 255 = unknown.
+    """
+    neighbours = np.ones((3, 3), np.uint8)
+    known = label != IGNORE_LABEL
+    lowest = cv2.erode(label, neighbours)
+    highest = cv2.dilate(np.where(known, label, 0).astype(np.uint8), neighbours)
+    return known & (lowest != highest)
 
 
 def class_statistics(

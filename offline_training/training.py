@@ -345,7 +345,8 @@ def _sample(
 ) -> tuple[Tensor, Tensor, Tensor]:
     random = np.random.default_rng((parameters.seed, frame, *place))
     image, target = images[frame], targets[frame]
-    if random.random() < parameters.augmentation.paste:
+    paste = parameters.augmentation.paste
+    if paste > 0.0 and random.random() < paste:
         other = int(random.integers(len(images)))
         image, target = paste_rare_classes(image, target, images[other], targets[other], random)
     image, regions = augment(image, target.regions, parameters.augmentation, random)

@@ -83,11 +83,13 @@ def test_a_teacher_of_two_minds_counts_less():
     assert sure > 2 * unsure
 
 
-def test_region_classes_are_shares_of_pixels():
-    regions = np.array([[0, 0, 1, 1]], np.int32)
-    label = np.array([[2, 255, 0, 2]], np.uint8)
+def test_region_classes_are_shares_of_labelled_pixels():
+    regions = np.array([[0, 0, 1, 1, 2]], np.int32)
+    label = np.array([[2, 255, 0, 2, 255]], np.uint8)
 
-    assert region_classes(regions, label, 3).tolist() == [[0, 0, 0.5], [0.5, 0, 0.5]]
+    shares = region_classes(regions, label, 3).tolist()
+
+    assert shares == [[0, 0, 1], [0.5, 0, 0.5], [0, 0, 0]]
 
 
 def test_the_teacher_says_the_same_of_a_mirrored_image():
