@@ -226,6 +226,10 @@ class Rig:
             time.sleep(0.03)
         self.send('odom', make.odometry(START_NS + (last + 2) * PERIOD_NS))
 
+    def silence(self, publisher) -> None:
+        """Destroy a publisher, in the thread that waits for its events."""
+        self._executor.create_task(self.sensors.destroy_publisher, publisher)
+
     def wait(self, condition, limit_s: float = 15.0) -> bool:
         deadline = time.monotonic() + limit_s
         while not condition() and time.monotonic() < deadline:

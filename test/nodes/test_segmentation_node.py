@@ -441,7 +441,8 @@ def test_sweeps_are_heard_only_while_the_cloud_is_watched(rig):
     assert heard() == 0
     watcher = rig.other.create_subscription(PointCloud2, POINTS, lambda _: None, 10)
     assert rig.wait(lambda: heard() == 1)
-    rig.other.destroy_subscription(watcher)
+    # In the thread that waits for it.
+    rig._executor.create_task(rig.other.destroy_subscription, watcher)
     assert rig.wait(lambda: heard() == 0)
 
 
