@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offline_training.class_mix import paste_rare_classes
-from offline_training.training_set import IGNORE_LABEL, pseudo_label_targets
+from offline_training.training_set import IGNORE_LABEL, RegionTargets, pseudo_label_targets
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -25,7 +25,11 @@ def road_with_person():
 @given(SEEDS)
 def test_what_is_pasted_brings_its_pixels_and_its_target(seed):
     label = road_with_person()
-    base = frame(50, np.full((40, 50), 3, np.uint8))
+    # One region of class 3: its numbers are not those of the other frame's regions.
+    everywhere = RegionTargets(
+        np.zeros((40, 50), np.int32), np.eye(4, dtype=np.float16)[3:], np.ones(1, np.float32)
+    )
+    base = (np.full((40, 50, 3), 50, np.uint8), everywhere)
 
     image, target = paste_rare_classes(*base, *frame(200, label), np.random.default_rng(seed))
 
