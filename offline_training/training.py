@@ -346,6 +346,7 @@ def _sample(
     random = np.random.default_rng((parameters.seed, frame, *place))
     image, target = images[frame], targets[frame]
     paste = parameters.augmentation.paste
+    # Without pasting nothing is drawn for it: a teacher's samples do not hang on this.
     if paste > 0.0 and random.random() < paste:
         other = int(random.integers(len(images)))
         image, target = paste_rare_classes(image, target, images[other], targets[other], random)
