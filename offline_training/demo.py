@@ -22,7 +22,7 @@ NAMED_BY = '0:10'
 # Images each network sees while it trains, and their width: 3 minutes on two cores.
 TRAINED_IMAGES = 1000
 NETWORK_WIDTH = 320
-# Longest the player waits for the node; it loads its model first, and discovery takes seconds.
+# Longest the player waits for the node, which loads its model first, and for its watcher.
 WAIT_FOR_NODE_S = 30.0
 # What the node may still have in hand when the player's last message is acknowledged.
 SETTLE_S = 2.0
@@ -197,7 +197,7 @@ def _run_live(
     with node as live, watcher as watched:
         run(
             '... and the bag on the air',
-            *('play', bag, '--wait', WAIT_FOR_NODE_S, '--json'),
+            *('play', bag, '--wait', WAIT_FOR_NODE_S, '--wait-for', overlay, '--json'),
             *('--topic', topics['camera'], '--topic', topics['camera_info']),
         )
         time.sleep(SETTLE_S)

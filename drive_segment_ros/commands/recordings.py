@@ -115,6 +115,12 @@ def play(
     wait: Annotated[
         float | None, typer.Option(help='Longest wait for subscribers, seconds.')
     ] = None,
+    wait_for: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar='TOPIC', help='Wait for a subscriber of this topic too; may be repeated.'
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish a bag over ROS 2 at its own pace, without a ROS installation."""
@@ -122,7 +128,13 @@ def play(
     from drive_segment_ros.nodes.bag_player import play as play_bag
     from drive_segment_ros.parameters import from_flat
 
-    values = {'rate': rate, 'loop': loop, 'clock': clock, 'topics': topic or []}
+    values = {
+        'rate': rate,
+        'loop': loop,
+        'clock': clock,
+        'topics': topic or [],
+        'wait_for_topics': wait_for or [],
+    }
     if wait is not None:
         values['wait_for_subscribers'] = wait
     report = play_bag(bag, from_flat(PlayParameters, values))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from drive_segment_ros.errors import BagError
+from drive_segment_ros.errors import BagError, ParameterError
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.motion import VehicleFrame
 from drive_segment_ros.ros.bags import BagReader
@@ -48,6 +48,10 @@ class PlayParameters:
     wait_for_subscribers: float = parameter(
         5.0, 'longest wait until every topic has a subscriber', unit='s', minimum=0.0
     )
+    wait_for_topics: list[str] = parameter(  # noqa: RUF009
+        [],
+        'topics of others that must have a subscriber as well, such as the masks made of the bag',
+    )
     odometry_topic: str = parameter(
         '/odom',
         'where the odometry in /tf goes out as nav_msgs/Odometry if tf2_msgs is missing, unless '
@@ -63,7 +67,7 @@ class PlayReport:
     Attributes:
         sent: messages per topic.
         skipped: reason per topic that could not be published.
-        unmatched: topics nobody subscribed to before playing began.
+        unmatched: topics nobody subscribed to before playing began, of the bag and waited for.
         unacknowledged: topics with messages a reliable subscriber had not taken at the end.
         duration_s: from the first to the last message, wall clock.
         behind_s: the worst delay of a message behind its time.
@@ -84,6 +88,7 @@ def play(bag: Path, parameters: PlayParameters) -> PlayReport:
 
     Raises:
         BagError: if the bag cannot be read or none of its topics can be published.
+        ParameterError: if no topic can have the name of one to wait for.
         ModuleNotFoundError: if rclpy is missing.
     """
     # The transports `live` and our launch files use; chosen before the middleware starts.
@@ -248,9 +253,16 @@ class _BagPlayer:
         deadline = time.monotonic() + self._parameters.wait_for_subscribers
         while True:
             waiting = [p.topic for p in self._publishers if not p.get_subscription_count()]
+            waiting += [t for t in self._parameters.wait_for_topics if not self._is_wanted(t)]
             if not waiting or time.monotonic() >= deadline:
                 return waiting
             time.sleep(0.02)
+
+    def _is_wanted(self, topic: str) -> bool:
+        try:
+            return self._node.count_subscribers(topic) > 0
+        except ValueError as err:  # rclpy: the name of no topic
+            raise ParameterError(f'cannot wait for {topic}: {err}') from err
 
     def _wait_for_acknowledgement(self) -> list[str]:
         from rclpy.duration import Duration

@@ -15,7 +15,7 @@ from rosbags.typesys import Stores, get_typestore
 
 pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
 
-from drive_segment_ros.errors import BagError
+from drive_segment_ros.errors import BagError, ParameterError
 from drive_segment_ros.nodes.bag_player import PlayParameters, play
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
@@ -119,6 +119,14 @@ class Listener:
                 message_type, topic, received.append, QoSProfile(depth=50)
             )
 
+    def has_publisher(self, topic: str) -> bool:
+        return self._node.count_publishers(topic) > 0
+
+    def look_at(self, topic: str) -> None:
+        from sensor_msgs.msg import Image
+
+        self._node.create_subscription(Image, topic, lambda message: None, 1)
+
     def spin_until(self, finished, limit_s: float = 60.0) -> None:
         deadline = time.monotonic() + limit_s
         while not finished() and time.monotonic() < deadline:
@@ -192,6 +200,23 @@ def test_all_arrives_byte_for_byte_and_odometry_keeps_its_doubles(bag, listener)
     assert clocks[-1] <= stamps[-1] + 10**6
 
 
+def test_waits_until_somebody_looks_at_what_is_made_of_the_bag(bag, listener):
+    player = start_player(
+        bag, topics=['/points'], wait_for_topics=['/masks'], wait_for_subscribers=60.0
+    )
+    try:
+        listener.spin_until(lambda: listener.has_publisher('/points'))
+        listener.spin_until(lambda: listener.clouds, limit_s=1.0)
+        assert not listener.clouds
+        listener.look_at('/masks')
+        listener.spin_until(lambda: player.poll() is not None)
+    finally:
+        player.kill()
+    output, errors = player.communicate(timeout=10)
+    assert player.returncode == 0, errors
+    assert output.split('\n')[0] == "{'/points': 5} [] []"
+
+
 def test_loop_goes_on_until_interrupted_and_then_ends_cleanly(bag, listener):
     player = start_player(bag, rate=10.0, loop=True, topics=['/points'], wait_for_subscribers=20.0)
     try:
@@ -209,9 +234,12 @@ def test_loop_goes_on_until_interrupted_and_then_ends_cleanly(bag, listener):
 
 
 def test_plays_at_the_asked_rate_and_names_what_nobody_wants(bag):
-    report = play(bag, PlayParameters(rate=2.0, topics=['/points'], wait_for_subscribers=0.0))
+    parameters = PlayParameters(
+        rate=2.0, topics=['/points'], wait_for_topics=['/masks'], wait_for_subscribers=0.0
+    )
+    report = play(bag, parameters)
     assert report.sent == {'/points': 5}
-    assert report.unmatched == ['/points']
+    assert report.unmatched == ['/points', '/masks']
     # Four gaps of 0.1 s at twice the speed; a lower bound only, the machine may be busy.
     assert report.duration_s >= 0.19
 
@@ -241,6 +269,11 @@ def test_static_transforms_are_skipped_with_the_way_out(bag):
 def test_unknown_topic_is_named_with_those_there_are(bag):
     with pytest.raises(BagError, match=r'no topic /image; it has .*/points'):
         play(bag, PlayParameters(topics=['/image']))
+
+
+def test_impossible_topic_to_wait_for_is_an_error(bag):
+    with pytest.raises(ParameterError, match=r'cannot wait for /two words: .*invalid'):
+        play(bag, PlayParameters(topics=['/points'], wait_for_topics=['/two words']))
 
 
 def test_missing_bag_is_an_error(tmp_path):
