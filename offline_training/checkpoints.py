@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from drive_segment_ros.errors import ModelError
-from offline_training.classes import CLASSES_FILE
+from offline_training.classes import CLASSES_FILE, ClassName, default_classes, load_classes
 from offline_training.files import write_atomic
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 
@@ -95,6 +95,25 @@ def classes_file(model: Path) -> Path:
         model: as for `load_model`; may be relative or a link.
     """
     return model_file(model).resolve().parent.parent / CLASSES_FILE
+
+
+def classes_of_run(model: Path, count: int) -> list[ClassName]:
+    """Return the names and colours of a run's classes; numbers where it has none.
+
+    Args:
+        model: as for `load_model`.
+        count: K of its network.
+
+    Raises:
+        ModelError: if the run's file cannot be read, or does not name K classes.
+    """
+    file = classes_file(model)
+    if not file.is_file():
+        return default_classes(count)
+    classes = load_classes(file)
+    if len(classes) != count:
+        raise ModelError(f'{file} names {len(classes)} classes; the network has {count}')
+    return classes
 
 
 def save_checkpoint(path: Path, state: TrainingState, provenance: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ def load_classes(path: Path) -> list[ClassName]:
         ModelError: if it is missing, no YAML, or its numbers are not 0, 1, 2, ...
     """
     content = _read_yaml(path)
-    if sorted(content) != list(range(len(content))):
+    if set(content) != set(range(len(content))):
         raise ModelError(f'{path} must number its classes 0, 1, 2, ...')
     try:
         return [_class_name(content[index]) for index in range(len(content))]
@@ -77,7 +77,8 @@ def load_names(path: Path) -> dict[int, str]:
         ModelError: if it is missing or of another form.
     """
     content = _read_yaml(path)
-    if not all(isinstance(k, int) and isinstance(v, str) for k, v in content.items()):
+    # To YAML, yes and no are numbers as well.
+    if not all(type(k) is int and isinstance(v, str) and v for k, v in content.items()):
         raise ModelError(f'{path} must hold lines such as "7: road"')
     return content
 
@@ -96,10 +97,10 @@ def _class_name(entry: Mapping[str, object]) -> ClassName:
 
 def _read_yaml(path: Path) -> dict:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except OSError as err:
         raise ModelError(f'cannot read {path}: {err.strerror}') from err
-    except yaml.YAMLError as err:
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
         raise ModelError(f'{path} is not YAML: {" ".join(str(err).split())}') from err
     if not isinstance(content, dict):
         raise ModelError(f'{path} must hold lines such as "7: ..."')

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.errors import DatasetError, ParameterError
 from offline_training.confusion_picture import confusion_picture
 from offline_training.evaluation import (
     UNMATCHED,
@@ -20,7 +20,7 @@ from offline_training.evaluation import (
     report,
     score,
 )
-from offline_training.files import write_atomic, write_json
+from offline_training.files import files_below, write_atomic, write_json
 from offline_training.frame_selection import parse_slice
 from offline_training.ground_truth import (
     IGNORE_LABEL,
@@ -29,7 +29,10 @@ from offline_training.ground_truth import (
     read_label,
 )
 from offline_training.image_sources import read_image
-from offline_training.prediction import is_model, load_predictor
+from offline_training.prediction import Predictor, is_model, load_predictor
+
+# Images and truths that were scaled differ by a rounded pixel.
+_ASPECT_TOLERANCE = 0.02
 
 
 def evaluate(
@@ -46,7 +49,8 @@ def evaluate(
     """Score a model, or label images made by whatever means.
 
     Args:
-        model: what `load_predictor` takes, or a folder of label images named after the images.
+        model: what `load_predictor` takes, or a folder of label images named after the images,
+            in folders as they are, or all in one.
         images: folder of images.
         truth: folder of labels.
         layout: of both, see `ground_truth.LAYOUTS`.
@@ -69,7 +73,9 @@ def evaluate(
     matching = match(learned_on)
     result = report(score(confusion, matching), labelled.classes, len(confusion) - 1)
     result['images'] = len(labelled.images)
-    result['matching_learned_on'] = 'scored images' if match_frames is None else match_frames
+    result['matching_learned_on'] = (
+        'scored images' if match_frames is None else match_frames or 'all labelled images'
+    )
     if output is not None:
         write_json(output / 'scores.json', result)
         write_json(output / 'confusion.json', _confusion_json(confusion, matching, labelled))
@@ -103,30 +109,81 @@ def count_labelled(
     zoom: int = 1,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> NDArray[np.int64]:
-    """Count pixels by pseudo-class and class, (K + 1, C) as of `confusion_matrix`."""
-    predict, pseudo_classes = _source(model, zoom)
-    classes = len(labelled.classes)
+    """Count pixels by pseudo-class and class, (K + 1, C) as of `confusion_matrix`.
+
+    Raises:
+        DatasetError, ModelError: if something cannot be read, a truth has not the shape of its
+            image, or no pixel has a label.
+    """
+    source = _source(model, zoom)
+    pseudo_classes, classes = source.pseudo_classes, len(labelled.classes)
     total = np.zeros((pseudo_classes + 1, classes), np.int64)
     for item in progress(labelled.images):
-        predicted = predict(item.image_path)
-        total += confusion_matrix(predicted, labelled.label(item), pseudo_classes, classes)
+        truth = labelled.label(item)
+        predicted, shape = source.predict(item.image_path)
+        if abs(shape[0] * truth.shape[1] / (shape[1] * truth.shape[0]) - 1.0) > _ASPECT_TOLERANCE:
+            raise DatasetError(
+                f'{item.label_path} is {truth.shape[1]}x{truth.shape[0]}, not of the shape of '
+                f'{item.image_path}, {shape[1]}x{shape[0]}'
+            )
+        total += confusion_matrix(predicted, truth, pseudo_classes, classes)
+    if not total.any():
+        raise DatasetError(f'no pixel of the {len(labelled.images)} labelled images has a label')
     return total
 
 
-def _source(model: Path, zoom: int) -> tuple[Callable[[Path], NDArray[np.uint8]], int]:
-    """Return a function from an image's path to its label image, and K."""
-    files = {} if is_model(model) else {path.stem: path for path in model.glob('*.png')}
-    if files:
+class _Source(Protocol):
+    """Whatever has an answer for an image file."""
 
-        def read(path: Path) -> NDArray[np.uint8]:
-            if path.stem not in files:
-                raise DatasetError(f'{model} holds no label image for {path.name}')
-            return read_label(files[path.stem])
+    @property
+    def pseudo_classes(self) -> int:
+        """K."""
 
-        labels = (read_label(path) for path in files.values())
-        return read, 1 + max(int(label[label != IGNORE_LABEL].max(initial=0)) for label in labels)
-    predictor = load_predictor(model, zoom)
-    return lambda path: predictor.predict(read_image(path)).label, len(predictor.classes)
+    def predict(self, path: Path) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+        """Return an image's pseudo-classes at any size, and the shape it has itself."""
+
+
+def _source(model: Path, zoom: int) -> _Source:
+    if not is_model(model):
+        files = [path for path in files_below(model) if path.suffix == '.png']
+        if files:
+            if zoom != 1:
+                raise ParameterError(f'{model} holds label images; leave out --zoom')
+            return _LabelImages(model, files)
+    return _Network(load_predictor(model, zoom))
+
+
+class _Network:
+    def __init__(self, predictor: Predictor) -> None:
+        self.pseudo_classes = len(predictor.classes)
+        self._predictor = predictor
+
+    def predict(self, path: Path) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+        image = read_image(path)
+        return self._predictor.predict(image).label, image.shape[:2]
+
+
+class _LabelImages:
+    """Files named after the images, in the folders the images are in, or all in one."""
+
+    def __init__(self, folder: Path, files: Sequence[Path]) -> None:
+        self._folder = folder
+        self._file_of = {path.relative_to(folder).with_suffix('').parts: path for path in files}
+        self._image_of: dict[Path, Path] = {}
+        labels = (read_label(path) for path in files)
+        largest = (int(label[label != IGNORE_LABEL].max(initial=0)) for label in labels)
+        self.pseudo_classes = 1 + max(largest)
+
+    def predict(self, path: Path) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+        parts = path.with_suffix('').parts
+        ends = (parts[start:] for start in range(len(parts)))
+        file = next((self._file_of[end] for end in ends if end in self._file_of), None)
+        if file is None:
+            raise DatasetError(f'{self._folder} holds no label image for {path.name}')
+        if self._image_of.setdefault(file, path) != path:
+            raise DatasetError(f'{file} would be the label of {self._image_of[file]} and {path}')
+        label = read_label(file)
+        return label, label.shape
 
 
 def _select(labelled: GroundTruth, frames: str) -> GroundTruth:

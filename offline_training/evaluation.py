@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from offline_training.ground_truth import IGNORE_LABEL
 from offline_training.resizing import resize_labels
 
-IGNORE_LABEL = 255
 UNMATCHED = -1
 
 

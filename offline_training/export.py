@@ -26,8 +26,7 @@ from drive_segment_ros.inference.model import (
     Model,
     ModelClass,
 )
-from offline_training.checkpoints import classes_file, load_model, model_file
-from offline_training.classes import default_classes, load_classes
+from offline_training.checkpoints import classes_of_run, load_model, model_file
 from offline_training.files import write_atomic, write_json
 from offline_training.half_precision import to_half
 from offline_training.networks.segmenter import Segmenter
@@ -110,6 +109,7 @@ def export(
     if height < 0 or width < 0 or (height > 0) != (width > 0):
         raise ModelError(f'input size {height}x{width} makes no sense; give height and width')
     network, header = load_model(run)
+    classes = classes_of_run(run, network.configuration.classes)
     own_size = network.configuration.height, network.configuration.width
     input_size = (height, width) if height else own_size
     graph = onnx_model(network, *input_size)
@@ -124,7 +124,7 @@ def export(
         opset=OPSET,
         input_size=input_size,
         output_size=own_size,
-        classes=_classes(run, network.configuration.classes),
+        classes=[ModelClass(item.name, item.color) for item in classes],
         provenance={
             'run': '/'.join(model_file(run).resolve().parent.parts[-2:]),
             'exported_by': f'drive_segment_ros {drive_segment_ros.__version__}',
@@ -171,12 +171,6 @@ def _without_paths(model: onnx.ModelProto) -> onnx.ModelProto:
         del value.metadata_props[:]
     del model.graph.metadata_props[:]
     return model
-
-
-def _classes(run: Path, count: int) -> list[ModelClass]:
-    file = classes_file(run)
-    classes = load_classes(file) if file.is_file() else default_classes(count)
-    return [ModelClass(item.name, item.color) for item in classes]
 
 
 @contextlib.contextmanager

@@ -33,13 +33,16 @@ def write_atomic(path: Path, data: bytes) -> None:
         # mkstemp's files are private; these are as readable as any other.
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        temporary = ''
     except OSError as err:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
         raise DatasetError(
             f'cannot write {path}: {err.strerror}; free some space or choose another folder'
         ) from err
+    finally:
+        # After an interrupt as well.
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -50,3 +53,22 @@ def write_json(path: Path, content: Any) -> None:
 def write_png(path: Path, image: NDArray[Any]) -> None:
     """Write an image (H, W) or BGR (H, W, 3), uint8 or uint16, as PNG, atomically."""
     write_atomic(path, encode_png(np.ascontiguousarray(image)))
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files in a folder and below it, in order of path.
+
+    Links to folders are followed, since large data sets are often linked to; a folder that is
+    reached twice is looked into once.
+    """
+    files: list[Path] = []
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        files.extend(Path(root, name) for name in names)
+    return sorted(files)

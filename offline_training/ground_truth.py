@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DatasetError
+from offline_training.files import files_below
 
 IGNORE_LABEL = 255
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
@@ -29,6 +31,8 @@ _CITYSCAPES_27 = (
 )
 _CITYSCAPES_FIRST_ID = 7
 CITYSCAPES_19_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+_PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+_PNG_BIT_DEPTH = 24
 ACDC_CONDITIONS = ('fog', 'night', 'rain', 'snow')
 
 
@@ -73,12 +77,18 @@ def read_label(path: Path) -> NDArray[np.uint8]:
     """Read an image of ids, (H, W) uint8.
 
     Raises:
-        DatasetError: if it cannot be read, or has colours or more than 8 bits.
+        DatasetError: if it cannot be read, or has colours, or more or fewer than 8 bits.
     """
-    label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    try:
+        data = np.fromfile(path, np.uint8)
+        label = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
+    except (OSError, cv2.error) as err:
+        raise DatasetError(f'{path} is no image that can be read: {err}') from err
     if label is None:
         raise DatasetError(f'{path} is no image that can be read')
-    if label.dtype != np.uint8 or label.ndim != 2:
+    # Ids of fewer bits would be stretched to 0..255.
+    few_bits = data[:8].tobytes() == _PNG_SIGNATURE and data[_PNG_BIT_DEPTH] < 8
+    if label.dtype != np.uint8 or label.ndim != 2 or few_bits:
         raise DatasetError(f'{path} must be an 8-bit grey image of ids, no colours')
     return np.asarray(label, np.uint8)
 
@@ -110,25 +120,34 @@ def load_ground_truth(layout: str, images: Path, truth: Path) -> GroundTruth:
 
 def _folder(images: Path, truth: Path) -> GroundTruth:
     """Images and labels of one stem; names in `classes.json` beside the labels, if any."""
-    classes = _folder_classes(truth)
-    pairs = [
-        LabelledImage(image, label)
-        for image in sorted(images.rglob('*'))
-        if image.suffix.lower() in IMAGE_SUFFIXES
-        for label in [truth / image.relative_to(images).with_suffix('.png')]
-        if label.is_file() and label != image
-    ]
-    return GroundTruth(pairs, classes, np.arange(256).astype(np.uint8))
+    image_of: dict[Path, Path] = {}
+    for image in files_below(images):
+        label = truth / image.relative_to(images).with_suffix('.png')
+        if image.suffix.lower() not in IMAGE_SUFFIXES or label == image or not label.is_file():
+            continue
+        if label in image_of:
+            raise DatasetError(f'{label} is the label of both {image_of[label]} and {image}')
+        image_of[label] = image
+    pairs = [LabelledImage(image, label) for label, image in image_of.items()]
+    return GroundTruth(pairs, folder_classes(truth), np.arange(256).astype(np.uint8))
 
 
-def _folder_classes(truth: Path) -> list[str]:
+def folder_classes(truth: Path) -> list[str]:
+    """Return the names in a folder's `classes.json`; without one, numbers.
+
+    Raises:
+        DatasetError: if the file is of another form.
+    """
     file = truth / 'classes.json'
     if not file.is_file():
         return [str(number) for number in range(IGNORE_LABEL)]
     try:
-        return [str(name) for name in json.loads(file.read_text())['classes']]
-    except (ValueError, KeyError, TypeError) as err:
+        names = json.loads(file.read_text())['classes']
+    except (OSError, ValueError, KeyError, TypeError) as err:
         raise DatasetError(f'{file} must hold {{"classes": [names]}}: {err}') from err
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DatasetError(f'{file} must hold {{"classes": [names]}}')
+    return names
 
 
 def _cityscapes(ids: tuple[int, ...]) -> Callable[[Path, Path], GroundTruth]:
@@ -162,10 +181,18 @@ def _acdc(condition: str) -> Callable[[Path, Path], GroundTruth]:
         found = _dark_zurich(images, truth)
         if not condition:
             return found
-        chosen = [item for item in found.images if condition in item.image_path.parts]
+        chosen = [item for item in found.images if condition in _below(item.image_path, images)]
         return dataclasses.replace(found, images=chosen)
 
     return load
+
+
+def _below(path: Path, images: Path) -> tuple[str, ...]:
+    """Return the folders of an image below `rgb_anon`; without that, below `images`."""
+    parts = Path(os.path.abspath(path)).parts[:-1]
+    if 'rgb_anon' in parts:
+        return parts[len(parts) - parts[::-1].index('rgb_anon') :]
+    return path.relative_to(images).parts[:-1]
 
 
 LAYOUTS: dict[str, Callable[[Path, Path], GroundTruth]] = {
@@ -189,12 +216,15 @@ def _published(
 ) -> GroundTruth:
     """Pair files by the name before their ending, which is unique within these benchmarks."""
     labels = {
-        path.name.removesuffix(label_ending): path for path in truth.rglob(f'*{label_ending}')
+        path.name.removesuffix(label_ending): path
+        for path in files_below(truth)
+        if path.name.endswith(label_ending)
     }
     pairs = [
         LabelledImage(path, labels[key])
-        for path in sorted(images.rglob(f'*{image_ending}'))
-        if (key := path.name.removesuffix(image_ending)) in labels
+        for path in files_below(images)
+        if path.name.endswith(image_ending)
+        and (key := path.name.removesuffix(image_ending)) in labels
     ]
     return GroundTruth(pairs, classes, number_of_id)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DriveSegmentError, ImageError
+from offline_training.files import files_below
 from offline_training.ground_truth import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm')
@@ -21,25 +24,32 @@ _IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Read an image file, (H, W, 3) uint8 BGR, whatever its depth and channels.
 
+    It is upright, turned as its EXIF says, as any viewer shows it.
+
     Raises:
         ImageError: if it is missing or no image.
     """
     try:
         data = np.fromfile(path, np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     except OSError as err:
         raise ImageError(f'cannot read {path}: {err.strerror}') from err
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except cv2.error as err:  # A header of more pixels than OpenCV takes.
+        raise ImageError(f'{path} cannot be decoded: {" ".join(str(err).split())}') from err
     if image is None:
         raise ImageError(f'{path} is no image that can be read')
     return np.asarray(image, np.uint8)
 
 
-def images_in(source: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def images_in(
+    source: Path, skipped: list[str], without: Sequence[Path] = ()
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield the images of a source, each with a name that is unique in it.
 
     Args:
         source: an image, a folder of images (searched below too), a video or a bag.
         skipped: gets a line for each image that cannot be read; the others go on.
+        without: folders that are not looked into, such as those of our own pictures.
 
     Yields:
         A relative path without suffix, and (H, W, 3) uint8 BGR.
@@ -52,12 +62,18 @@ def images_in(source: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[n
     if is_bag(source):
         yield from _bag(source, skipped)
     elif source.is_dir():
-        files = sorted(p for p in source.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
+        others = [Path(os.path.abspath(folder)) for folder in without]
+        files = [
+            path
+            for path in files_below(source)
+            if path.suffix.lower() in IMAGE_SUFFIXES
+            and not any(Path(os.path.abspath(path)).is_relative_to(folder) for folder in others)
+        ]
         if not files:
             raise ImageError(f'{source} holds no image ({", ".join(IMAGE_SUFFIXES)}) and no bag')
         yield from _files(files, names_of(files, source), skipped)
     elif source.suffix.lower() in VIDEO_SUFFIXES:
-        yield from _video(source)
+        yield from _video(source, skipped)
     else:
         yield from _files([source], [source.stem], skipped)
 
@@ -73,10 +89,22 @@ def names_of(files: Sequence[Path], root: Path) -> list[str]:
     """Return a name for each file: its path below `root` without suffix, or with it if two
     files differ in nothing else."""
     stems = [str(path.relative_to(root).with_suffix('')) for path in files]
-    return [
-        stem if stems.count(stem) == 1 else str(path.relative_to(root))
+    count = Counter(stems)
+    names = (
+        stem if count[stem] == 1 else str(path.relative_to(root))
         for stem, path in zip(stems, files, strict=True)
-    ]
+    )
+    return unique(names)
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Return names with a number added to those that an earlier one has already: x, x_1, ..."""
+    result: dict[str, None] = {}
+    for name in names:
+        numbered = (f'{name}_{number}' for number in itertools.count(1))
+        free = next(one for one in itertools.chain([name], numbered) if one not in result)
+        result[free] = None
+    return list(result)
 
 
 def _files(
@@ -91,15 +119,19 @@ def _files(
         yield name, image
 
 
-def _video(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def _video(path: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
             raise ImageError(f'{path} is no video that can be read')
+        # What the file says of itself; some count one too many.
+        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         number = 0
         while True:
             good, image = capture.read()
             if not good:
+                if number < frames - 1:
+                    skipped.append(f'{path} ends after {number} of {frames} frames')
                 return
             yield f'{path.stem}/{number:06d}', np.asarray(image, np.uint8)
             number += 1

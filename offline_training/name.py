@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from drive_segment_ros.errors import ModelError
-from offline_training.checkpoints import classes_file
-from offline_training.classes import (
-    ClassName,
-    default_classes,
-    load_classes,
-    load_names,
-    save_classes,
-)
+from drive_segment_ros.inference.model import DESCRIPTION_FILE
+from offline_training.checkpoints import classes_file, classes_of_run, load_model
+from offline_training.classes import ClassName, default_classes, load_names, save_classes
 from offline_training.evaluate import count_confusion
-from offline_training.evaluation import UNMATCHED, match
 
 
 def name_by_hand(model: Path, names: Path) -> list[ClassName]:
@@ -38,12 +34,12 @@ def name_from_labels(
         model: a run.
         images, truth, layout, frames: as for `evaluate`.
     """
+    _check_is_run(model)
     confusion, labelled = count_confusion(model, images, truth, layout, frames)
-    matched = match(confusion).many_to_one
+    seen = confusion[:-1]
     names = {
-        number: labelled.classes[index]
-        for number, index in enumerate(matched.tolist())
-        if index != UNMATCHED
+        int(number): labelled.classes[seen[number].argmax()]
+        for number in np.flatnonzero(seen.any(axis=1))
     }
     return _rename(model, names)
 
@@ -62,13 +58,19 @@ def renamed(classes: list[ClassName], names: Mapping[int, str]) -> list[ClassNam
 
 
 def _rename(model: Path, names: Mapping[int, str]) -> list[ClassName]:
-    file = classes_file(model)
-    classes = load_classes(file)
+    _check_is_run(model)
+    network, _ = load_model(model)
+    classes = classes_of_run(model, network.configuration.classes)
     unknown = [number for number in names if not 0 <= number < len(classes)]
     if unknown:
         raise ModelError(
             f'{model} has pseudo-classes 0 to {len(classes) - 1}; it has no {unknown[0]}'
         )
     classes = renamed(classes, names)
-    save_classes(file, classes)
+    save_classes(classes_file(model), classes)
     return classes
+
+
+def _check_is_run(model: Path) -> None:
+    if (model / DESCRIPTION_FILE).is_file():
+        raise ModelError(f'{model} is exported; name the run it was made from and export that')

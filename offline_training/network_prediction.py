@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from offline_training.checkpoints import classes_file, load_model
-from offline_training.classes import ClassName, default_classes, load_classes
+from offline_training.checkpoints import classes_of_run, load_model
+from offline_training.classes import ClassName
 from offline_training.networks.segmenter import Segmenter
 from offline_training.prediction import Prediction
 from offline_training.resizing import resize_image
@@ -37,9 +37,7 @@ class NetworkPredictor:
     def load(model: Path, zoom: int = 1) -> NetworkPredictor:
         """Load a run, one of its stages or a model file, see `load_model`."""
         network, _ = load_model(model)
-        file = classes_file(model)
-        known = file.is_file()
-        classes = load_classes(file) if known else default_classes(network.configuration.classes)
+        classes = classes_of_run(model, network.configuration.classes)
         return NetworkPredictor(network, classes, zoom)
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:

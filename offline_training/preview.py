@@ -32,10 +32,9 @@ def draw_preview(built: BuiltFrame) -> bytes:
     """
     colours = palette(built.sweep.kind())
     label = built.label_image
-    # Already decoded once at working resolution, so it can be.
-    image = np.asarray(
-        cv2.imdecode(np.frombuffer(built.frame.image, np.uint8), cv2.IMREAD_COLOR), np.uint8
-    )
+    # Already decoded once at working resolution, so it can be; not turned then either.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = np.asarray(cv2.imdecode(np.frombuffer(built.frame.image, np.uint8), flags), np.uint8)
     height, width = image.shape[:2]
     picture = draw_segments(image, resize_labels(label, height, width), colours, _OPACITY)
     # Pixel centres are at integers, so what scales is the distance from the image's corner.

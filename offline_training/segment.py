@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.errors import ImageError
+from drive_segment_ros.errors import BagError, ImageError
 from offline_training.classes import palette
 from offline_training.files import write_png
-from offline_training.image_sources import images_in
+from offline_training.image_sources import images_in, unique
 from offline_training.prediction import Prediction, load_predictor
 from offline_training.resizing import resize_image, resize_labels
 
@@ -48,7 +48,8 @@ def segment(
 
     Args:
         model: what `load_predictor` takes.
-        inputs: images, folders, videos or bags; of several, each gets a folder of its name.
+        inputs: images, folders, videos or bags; of several, each gets a folder of its name. What
+            lies in the folders to write is not an input.
         output: folder.
         zoom: see `NetworkPredictor`.
         progress: shows how far the inputs have come.
@@ -57,15 +58,18 @@ def segment(
         `images`, `skipped` (a line for each unreadable one), `output`.
 
     Raises:
-        ImageError: if not a single image could be read.
+        ImageError: if an input does not exist, or not a single image could be read.
         ModelError: if the model cannot be loaded.
     """
+    for source in inputs:
+        if not source.exists():
+            raise ImageError(f'{source} does not exist')
     predictor = load_predictor(model, zoom)
     colours = palette(predictor.classes)
     skipped: list[str] = []
     count = 0
     for source, folder in progress(list(zip(inputs, _folders(inputs), strict=True))):
-        for name, image in images_in(source, skipped):
+        for name, image in _readable(source, skipped, output):
             pictures = draw(image, predictor.predict(image), colours)
             for field in dataclasses.fields(pictures):
                 # The suffix is added, not replaced: names may hold dots.
@@ -82,11 +86,18 @@ def _folders(inputs: Sequence[Path]) -> list[Path]:
     """Return where each input's pictures go, below the output."""
     if len(inputs) == 1:
         return [Path()]
-    names = [source.resolve().name for source in inputs]
-    return [
-        Path(name if names.count(name) == 1 else f'{name}_{names[:index].count(name)}')
-        for index, name in enumerate(names)
-    ]
+    return [Path(name) for name in unique(source.resolve().name for source in inputs)]
+
+
+def _readable(
+    source: Path, skipped: list[str], output: Path
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield a source's images; one that is unfit as a whole is skipped, the others go on."""
+    written = [output / field.name for field in dataclasses.fields(SegmentedImage)]
+    try:
+        yield from images_in(source, skipped, written)
+    except (BagError, ImageError) as err:
+        skipped.append(str(err))
 
 
 def draw(

@@ -7,7 +7,6 @@ class is the one that most of their proposal's labelled pixels have.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,12 @@ from numpy.typing import NDArray
 from drive_segment_ros.dataset.reader import Drive, FrameRecord
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.perception.proposals import GROUND
-from offline_training.ground_truth import IGNORE_LABEL, read_label
+from offline_training.ground_truth import (
+    IGNORE_LABEL,
+    GroundTruth,
+    LabelledImage,
+    folder_classes,
+)
 from offline_training.resizing import resize_labels
 
 # Objects of these classes stand side by side and are counted one by one.
@@ -87,10 +91,10 @@ def score_segments(drive: Drive, truth: Path, instances: Path | None = None) -> 
     Raises:
         DatasetError: if the truth is not what it should be, or fits no frame.
     """
-    try:
-        classes = list(json.loads((truth / 'classes.json').read_text())['classes'])
-    except (OSError, ValueError, KeyError) as err:
-        raise DatasetError(f'{truth} has no readable classes.json: {err}') from err
+    if not (truth / 'classes.json').is_file():
+        raise DatasetError(f'{truth} has no classes.json')
+    classes = folder_classes(truth)
+    labels = GroundTruth([], classes, np.arange(256).astype(np.uint8))
     labelled, covered, pure, in_ground = np.zeros((4, len(classes)), np.int64)
     scores = SegmentScores(classes, labelled, covered, pure, in_ground)
     if instances is not None:
@@ -99,7 +103,7 @@ def score_segments(drive: Drive, truth: Path, instances: Path | None = None) -> 
         label_path = truth / f'{frame.stamp_ns}.png'
         if not label_path.is_file():
             continue
-        label = read_label(label_path)
+        label = labels.label(LabelledImage(frame.image_path, label_path))
         segment = resize_labels(frame.segment(), *label.shape)
         _add(scores, frame, label, segment)
         if instances is not None:

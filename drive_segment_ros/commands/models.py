@@ -62,7 +62,7 @@ def web(
     host: Annotated[str, typer.Option(help='Address to listen on; default: here only.')] = (
         '127.0.0.1'
     ),
-    port: Annotated[int, typer.Option(help='Port to listen on.')] = 7860,
+    port: Annotated[int, typer.Option(help='Port to listen on.', min=1, max=65535)] = 7860,
     open_browser: Annotated[
         bool, typer.Option('--open', help='Open the page in a browser.')
     ] = False,
@@ -75,7 +75,7 @@ def web(
 
 @command
 def name(
-    model: Model,
+    model: Annotated[Path, typer.Argument(help='A run folder, or one of its stages.')],
     names: Annotated[
         Path | None, typer.Option(help='YAML with a line such as `7: road` for each class.')
     ] = None,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from drive_segment_ros.errors import DatasetError
-from offline_training.ground_truth import CITYSCAPES_19_IDS, LAYOUTS, load_ground_truth
+from offline_training.ground_truth import CITYSCAPES_19_IDS, LAYOUTS, load_ground_truth, read_label
 
 
 def put(path, value, shape=(2, 3)):
@@ -103,6 +103,58 @@ def test_acdc_as_a_whole_and_each_condition(tmp_path):
     assert len(load_ground_truth('acdc', *folders).images) == 4
     assert only(load_ground_truth('acdc-night', *folders)) == [1]
     assert only(load_ground_truth('acdc-snow', *folders)) == [3]
+    assert only(load_ground_truth('acdc-fog', folders[0] / 'fog', folders[1])) == [0]
+
+
+@pytest.mark.parametrize('images', ['night/acdc', 'night/acdc/rgb_anon', 'night/renamed'])
+def test_a_condition_is_not_the_name_of_a_folder_above(tmp_path, images):
+    name = 'fog/val/GOPR0475/GOPR0475_frame_000001'
+    folder = 'rgb_anon/' if images.endswith('acdc') else ''
+    put(tmp_path / images / f'{folder}{name}_rgb_anon.png', 9, (2, 3, 3))
+    put(tmp_path / f'gt/{name}_gt_labelTrainIds.png', 1)
+
+    assert only(load_ground_truth('acdc-fog', tmp_path / images, tmp_path / 'gt')) == [1]
+    with pytest.raises(DatasetError, match='no labelled image'):
+        load_ground_truth('acdc-night', tmp_path / images, tmp_path / 'gt')
+
+
+def test_data_sets_may_be_linked_to(tmp_path):
+    put(tmp_path / 'disk/val/ulm/x_leftImg8bit.png', 9, (2, 3, 3))
+    put(tmp_path / 'labels/val/ulm/x_gtFine_labelIds.png', 7)
+    root = tmp_path / 'cityscapes'
+    root.mkdir()
+    (root / 'leftImg8bit').symlink_to(tmp_path / 'disk')
+    (root / 'gtFine').symlink_to(tmp_path / 'labels')
+
+    assert only(load_ground_truth('cityscapes', root, root)) == [0]
+
+
+def test_one_label_for_two_images_is_refused(tmp_path):
+    put(tmp_path / 'images/a.png', 9, (2, 3, 3))
+    put(tmp_path / 'images/a.jpg', 9, (2, 3, 3))
+    put(tmp_path / 'truth/a.png', 1)
+
+    with pytest.raises(DatasetError, match=r'is the label of both .*a\.jpg and .*a\.png'):
+        load_ground_truth('folder', tmp_path / 'images', tmp_path / 'truth')
+
+
+@pytest.mark.parametrize('text', ['{"classes": "road"}', '{"classes": [1]}', '["road"]', '{'])
+def test_names_of_another_form_are_refused(tmp_path, text):
+    put(tmp_path / 'images/a.png', 9, (2, 3, 3))
+    put(tmp_path / 'truth/a.png', 1)
+    (tmp_path / 'truth/classes.json').write_text(text)
+
+    with pytest.raises(DatasetError, match='must hold'):
+        load_ground_truth('folder', tmp_path / 'images', tmp_path / 'truth')
+
+
+def test_ids_of_one_bit_are_refused(tmp_path):
+    path = tmp_path / 'truth.png'
+    cv2.imwrite(str(path), np.eye(8, dtype=np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
+    assert path.read_bytes()[24] == 1
+
+    with pytest.raises(DatasetError, match='must be an 8-bit grey image'):
+        read_label(path)
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)

@@ -1,4 +1,5 @@
 import itertools
+import zlib
 from pathlib import Path
 
 import cv2
@@ -6,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from drive_segment_ros.errors import ImageError
+from drive_segment_ros.errors import ImageError, ModelError
 from drive_segment_ros.parameters import from_flat
 from offline_training.baseline import BaselineParameters, make_baseline
 from offline_training.checkpoints import save_model
 from offline_training.classes import ClassName, default_classes, palette, save_classes
 from offline_training.evaluate import evaluate
-from offline_training.image_sources import images_in, names_of
+from offline_training.image_sources import images_in, names_of, read_image, unique
 from offline_training.network_prediction import NetworkPredictor, window_starts
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 from offline_training.prediction import load_predictor
@@ -101,7 +102,7 @@ def test_inputs_of_one_name_do_not_overwrite_each_other(run, tmp_path):
     segment(run, folders, tmp_path / 'out')
 
     assert sorted(p.parent.name for p in (tmp_path / 'out/label').rglob('*.png')) == [
-        'image_0',
+        'image',
         'image_1',
     ]
 
@@ -133,14 +134,85 @@ def test_nothing_readable_is_an_error(run, tmp_path):
 
     with pytest.raises(ImageError, match=r'broken\.png'):
         segment(run, [tmp_path / 'broken.png'], tmp_path / 'out')
-    with pytest.raises(ImageError, match='does not exist'):
-        segment(run, [tmp_path / 'missing'], tmp_path / 'out')
+    write_image(tmp_path / 'good.png')
+    with pytest.raises(ImageError, match='missing does not exist'):
+        segment(run, [tmp_path / 'good.png', tmp_path / 'missing'], tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_one_unfit_input_does_not_stop_the_others(run, tmp_path):
+    (tmp_path / 'broken.avi').write_text('no video')
+    (tmp_path / 'empty').mkdir()
+    write_image(tmp_path / 'good.png')
+
+    inputs = [tmp_path / name for name in ('broken.avi', 'empty', 'good.png')]
+    report = segment(run, inputs, tmp_path / 'out')
+
+    assert report['images'] == 1
+    assert ['broken.avi' in line for line in report['skipped']] == [True, False]
+    assert 'empty holds no image' in report['skipped'][1]
+
+
+def test_pictures_written_before_are_no_input(run, tmp_path):
+    write_image(tmp_path / 'in/a.png')
+
+    reports = [segment(run, [tmp_path / 'in'], tmp_path / 'in') for _ in range(2)]
+
+    assert [report['images'] for report in reports] == [1, 1]
+
+
+def test_a_video_that_is_cut_off_is_told(tmp_path):
+    path = tmp_path / 'drive.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48))
+    noise = np.random.default_rng(0)
+    for _ in range(20):
+        writer.write(noise.integers(0, 255, (48, 64, 3)).astype(np.uint8))
+    writer.release()
+    skipped = []
+    assert len(list(images_in(path, skipped))) == 20
+    assert skipped == []
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    seen = len(list(images_in(path, skipped)))
+
+    assert 0 < seen < 19
+    assert skipped == [f'{path} ends after {seen} of 20 frames']
+
+
+def test_links_to_folders_are_followed_and_circles_end(tmp_path):
+    write_image(tmp_path / 'elsewhere/a.png')
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'in/linked').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'elsewhere/back').symlink_to(tmp_path / 'in')
+
+    assert [name for name, _ in images_in(tmp_path / 'in', [])] == ['linked/a']
+
+
+def test_a_header_that_promises_too_much_is_an_unreadable_image(tmp_path):
+    path = tmp_path / 'huge.png'
+    cv2.imwrite(str(path), np.zeros((4, 4), np.uint8))
+    data = bytearray(path.read_bytes())
+    data[16:24] = (60000).to_bytes(4, 'big') * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, 'big')
+    path.write_bytes(data)
+
+    with pytest.raises(ImageError, match=r'huge\.png cannot be decoded'):
+        read_image(path)
+
+
+def test_a_run_whose_names_do_not_fit_is_refused(run):
+    save_classes(run / 'classes.yaml', default_classes(2))
+
+    with pytest.raises(ModelError, match='names 2 classes; the network has 3'):
+        load_predictor(run)
 
 
 def test_names_keep_their_dots_and_stay_apart(tmp_path):
-    files = [tmp_path / name for name in ('a.b.png', 'c.png', 'c.jpg', 'd/c.png')]
+    names = ('a.b.png', 'c.png', 'c.jpg', 'd/c.png', 'c.jpg.png')
+    files = [tmp_path / name for name in names]
 
-    assert names_of(files, tmp_path) == ['a.b', 'c.png', 'c.jpg', 'd/c']
+    assert names_of(files, tmp_path) == ['a.b', 'c.png', 'c.jpg', 'd/c', 'c.jpg_1']
+    assert unique(['x', 'x', 'x_1', 'x']) == ['x', 'x_1', 'x_1_1', 'x_2']
 
 
 @pytest.mark.parametrize(('length', 'window'), [(32, 32), (64, 32), (70, 32), (96, 32)])

@@ -203,36 +203,6 @@ def test_pseudo_labels_are_scored_as_any_label_images(labelled, tmp_path):
     assert scores['strict']['accuracy'] == pytest.approx(covered, abs=0.5)
 
 
-def test_a_matching_learned_on_other_frames_is_not_better(labelled, tmp_path):
-    truth = write_truth(labelled, tmp_path / 'truth')
-    painted = labelled.dataset / 'painted'
-    run = train(labelled.dataset, tmp_path / 'run', parameters(**{'training.epochs': 10}))
-
-    model = Path(run['student'])
-    same = evaluate(model, painted / 'image', truth, frames='4:')
-    other = evaluate(model, painted / 'image', truth, frames='4:', match_frames=':4')
-
-    assert same['images'] == other['images'] == 2
-    assert other['matching_learned_on'] == ':4'
-    assert other['strict']['accuracy'] <= same['strict']['accuracy']
-
-
-def test_names_by_hand_share_a_colour_and_unknown_numbers_are_refused(labelled, tmp_path):
-    result = train(labelled.dataset, tmp_path / 'run', parameters(**{'training.epochs': 1}))
-    names = tmp_path / 'names.yaml'
-    names.write_text('0: car\n2: car\n')
-
-    classes = name_by_hand(Path(result['run']), names)
-
-    assert [item.name for item in classes] == ['car', 'pseudo_class_01', 'car', 'pseudo_class_03']
-    assert classes[0].color == classes[2].color
-    names.write_text('2: tree\n')
-    assert len({item.color for item in name_by_hand(Path(result['run']), names)}) == 4
-    names.write_text('9: car\n')
-    with pytest.raises(ModelError, match='it has no 9'):
-        name_by_hand(Path(result['run']), names)
-
-
 @pytest.mark.parametrize('power', [0.0, 0.5])
 def test_teacher_and_student_let_rare_classes_count_more_as_asked(labelled, tmp_path, power):
     alike = {'training.epochs': 1, 'distillation.confidence_power': 0.0}
