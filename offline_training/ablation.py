@@ -8,7 +8,6 @@ else here learns from. What exists is not made again: an interrupted experiment 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from offline_training.checkpoints import MODEL_FILE, load_model, save_model
 from offline_training.dataset_view import dataset_view
 from offline_training.evaluate import count_labelled
 from offline_training.evaluation import Matching, match, report, score
-from offline_training.files import write_atomic, write_json
+from offline_training.files import read_json, write_atomic, write_json
 from offline_training.held_out import HeldOut, fingerprint_of_segments
 from offline_training.pseudo_classes import PSEUDO_CLASSES_FOLDER, LabelParameters, label
 from offline_training.train import TrainParameters, train
@@ -143,7 +142,7 @@ class Experiment:
         """Return the scores of one part, made first if it is not there yet."""
         file = self._folder(seed) / 'scores' / f'{part}.json'
         if file.exists():
-            return json.loads(file.read_text())
+            return read_json(file)
         model = self._make(part, seed)
         show = self.progress(f'scoring {part}, seed {seed}')
         scored, learned = (
@@ -172,7 +171,7 @@ class Experiment:
             'drive': self.held_out.drive,
             'images_scored': len(self.held_out.scored.images),
             'classes_present': scores['student'][0]['scored_frames']['classes_present'],
-            'features': json.loads(statistics.read_text())['features'],
+            'features': read_json(statistics)['features'],
             'version': drive_segment_ros.__version__,
         }
 
@@ -240,7 +239,7 @@ class Experiment:
         }
         file = self.folder / EXPERIMENT_FILE
         if file.exists():
-            before = json.loads(file.read_text())
+            before = read_json(file)
             changed = [key for key, value in mine.items() if before.get(key) != value]
             if changed:
                 raise ModelError(

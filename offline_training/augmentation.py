@@ -1,7 +1,7 @@
 """Augmentation of one training sample, drawn from a generator of its own.
 
-Each sample's generator is seeded by (seed, epoch, frame), so a sample looks the same whichever
-process draws it and whenever training was resumed.
+Each sample's generator is seeded by the training's seed, its frame and its place in the training,
+so it looks the same whichever process draws it and whenever training was resumed.
 """
 
 from __future__ import annotations

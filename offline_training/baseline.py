@@ -10,6 +10,7 @@ import dataclasses
 import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ class BaselineParameters:
     classes: int = parameter(30, 'Number of clusters.', minimum=2, maximum=254)
     frames: str = parameter('', 'Frames of each drive to learn from, FIRST:LAST; empty is all.')
     width: int = parameter(512, 'Width images are looked at.', unit='px', minimum=16)
-    seed: int = parameter(0, 'Of k-means.', minimum=0)
+    seed: int = parameter(0, 'Of k-means.', minimum=0, maximum=2**31 - 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,7 @@ class ColourClusters:
                 arrays = dict(file)
             width = int(arrays.pop('width'))
             return ColourClusters(width=width, **arrays)
-        except (OSError, ValueError, EOFError, KeyError, TypeError) as err:
+        except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as err:
             raise ModelError(f'{path} is no baseline: {err}') from err
 
 

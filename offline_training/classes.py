@@ -92,6 +92,8 @@ def palette(classes: list[ClassName]) -> NDArray[np.uint8]:
 
 def _class_name(entry: Mapping[str, object]) -> ClassName:
     red, green, blue = (int(part) for part in entry['color'])  # type: ignore[attr-defined]
+    if not all(0 <= part <= 255 for part in (red, green, blue)):
+        raise ValueError(f'{[red, green, blue]} is no color')
     return ClassName(str(entry['name']), (red, green, blue))
 
 

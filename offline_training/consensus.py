@@ -29,7 +29,7 @@ class Consensus:
     shares: list[NDArray[np.float64]]
 
     def share(self, votes: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return how much of a row's groups stands for each class, (N, K), rows sum to 1.
+        """Return how much of a row's groups stands for each class, (N, K).
 
         Args:
             votes: (N, R) the group each of the R groupings puts each row into.

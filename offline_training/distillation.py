@@ -28,8 +28,9 @@ class DistillationParameters:
     pool_superpixels: bool = parameter(True, 'Average over superpixels where no segment lies.')
     pool_segments: bool = parameter(True, 'LiDAR segments are regions too.')
     superpixel_scale: float = parameter(
-        60.0, 'Scale of the superpixels at network size; larger means larger.', minimum=0.0
-    )
+        60.0, 'Scale of the superpixels at network size; larger means larger.',
+        minimum=1.0, maximum=10_000.0,
+    )  # fmt: skip
     superpixel_min_size: int = parameter(40, 'Smallest superpixel.', unit='px', minimum=1)
     pseudo_label_share: float = parameter(
         0.7,

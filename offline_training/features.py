@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from scipy import sparse
 
 from drive_segment_ros.errors import DependencyError, ModelError
@@ -222,8 +223,12 @@ class Backbone:
         options = (
             {'interpolate_pos_encoding': True} if self.model.config.model_type == 'vit' else {}
         )
-        with torch.no_grad():
-            tokens = self.model(pixels.permute(2, 0, 1)[None].float(), **options).last_hidden_state
+        try:
+            with torch.no_grad():
+                answer = self.model(pixels.permute(2, 0, 1)[None].float(), **options)
+            tokens = answer.last_hidden_state
+        except (AttributeError, TypeError, ValueError) as err:
+            raise ModelError(f'{self.name} gives no patch features: {err}') from err
         # Class and register tokens come first.
         if tokens.shape[1] < rows * columns:
             raise ModelError(f'{self.name} is no vision transformer with one token a patch')
@@ -250,7 +255,7 @@ def load_backbone(name: str, local_only: bool = False) -> Backbone:
 
     try:
         model = AutoModel.from_pretrained(name, local_files_only=local_only).eval()
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as err:
         reason = ' '.join(str(err).split())
         raise ModelError(f'cannot load backbone {name!r}: {reason}') from err
     if not hasattr(model.config, 'patch_size'):

@@ -50,6 +50,23 @@ def write_json(path: Path, content: Any) -> None:
     write_atomic(path, (json.dumps(content, indent=2, allow_nan=False) + '\n').encode())
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote of a dict.
+
+    Raises:
+        DatasetError: if it cannot be read, or is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except OSError as err:
+        raise DatasetError(f'cannot read {path}: {err.strerror}') from err
+    except ValueError as err:
+        raise DatasetError(f'{path} is damaged: {err}') from err
+    if not isinstance(content, dict):
+        raise DatasetError(f'{path} is damaged: it holds no object')
+    return content
+
+
 def write_png(path: Path, image: NDArray[Any]) -> None:
     """Write an image (H, W) or BGR (H, W, 3), uint8 or uint16, as PNG, atomically."""
     write_atomic(path, encode_png(np.ascontiguousarray(image)))

@@ -6,6 +6,7 @@ Road, raised ground and sky are classes by themselves; k-means has objects only.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class LabelParameters:
     restarts: int = parameter(
         30, 'How often k-means starts; classes are what most of its results agree on.', minimum=1
     )
-    seed: int = parameter(0, 'Of k-means.', minimum=0)
+    seed: int = parameter(0, 'Of k-means.', minimum=0, maximum=2**31 - 1)
 
 
 def label(
@@ -93,12 +94,14 @@ def label(
     chosen = parse_slice(parameters.frames)
     learned = _in_slice(drives, chosen)[table.frame]
     if not learned.any():
-        raise DatasetError(f'{dataset}: no segments to cluster; extract found none')
+        frames_learned = f'frames {parameters.frames} hold' if parameters.frames else 'it holds'
+        raise DatasetError(f'{dataset}: {frames_learned} no segment to cluster')
     found = cluster(table, learned, parameters)
     folder = dataset / PSEUDO_CLASSES_FOLDER
     # Killed between old and new labels, the dataset must not pass for a labelled one.
     for name in (CLASSES_FILE, STATISTICS_FILE):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / 'gallery', ignore_errors=True)
     labelled = write_pseudo_labels(frames, table, found.label, progress('labelling'))
     save_classes(folder / CLASSES_FILE, default_classes(parameters.classes))
     write_galleries(folder / 'gallery', frames, table, found.label, parameters.classes)
@@ -154,8 +157,9 @@ def cluster(
         learned: (S,) which of them the classes are learned from.
         parameters: how.
     """
-    objects = table.area == NO_AREA
-    present = np.unique(table.area[~objects])
+    present = np.setdiff1d(table.area[learned], [NO_AREA])
+    # An area that what is learned from does not show is labelled by its looks.
+    objects = ~np.isin(table.area, present)
     assigned = np.searchsorted(present, table.area)
     first = len(present)
     if not (objects & learned).any():

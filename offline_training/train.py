@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +27,7 @@ from offline_training.distillation import (
     teacher_probability,
 )
 from offline_training.features import load_backbone
-from offline_training.files import write_json
+from offline_training.files import read_json, write_json
 from offline_training.frame_selection import fingerprint, select_frames
 from offline_training.networks.initial_weights import network_from_backbone
 from offline_training.networks.segmenter import Segmenter, configuration
@@ -98,10 +97,11 @@ def train(
 
     Raises:
         DatasetError: if the dataset has no pseudo-labels, or the run folder cannot be written.
-        ModelError: if the run folder holds another run, or training diverges.
+        ModelError: if the run folder holds another run, training diverges, or the GPU's memory
+            is too small.
     """
     began = time.monotonic()
-    with _process_group():
+    with _process_group(), _memory_told():
         run = TrainingRun(dataset, folder, parameters, resume)
         waits = []
         if teacher is None:
@@ -163,9 +163,13 @@ class TrainingRun:
             )
             return self._targets('teacher', labels)
 
+        known = _first_process_first(targets)
+        if not known.weight.any():
+            raise DatasetError(
+                'no pixel of the frames has a pseudo-class; there is nothing to learn'
+            )
         # Teachers lose by pasting, students gain: docs/results.md.
-        how = self.parameters.training.without_pasting()
-        return self._fit('teacher', 0, _first_process_first(targets), how)
+        return self._fit('teacher', 0, known, self.parameters.training.without_pasting())
 
     def train_student(self, student: str, teacher: Path, number: int) -> FitResult:
         """Train a student afresh on what a teacher says of every pixel, pooled over regions."""
@@ -221,17 +225,15 @@ class TrainingRun:
             raise ModelError(f'{self.folder} is not empty; resume it or choose another folder')
         if (self.folder / RUN_FILE).exists():
             # All that lies in the folder was made for that run; its classes may have names now.
-            check_same_run(self._recorded(), self.provenance, self.folder)
+            check_same_run(read_json(self.folder / RUN_FILE), self.provenance, self.folder)
+            for leftover in self.folder.glob('*/.*.safetensors.*'):
+                leftover.unlink()  # Of one that was killed while it wrote.
             return
-        write_json(self.folder / RUN_FILE, self.provenance)
+        if any(path.is_dir() for path in self.folder.glob('*')):
+            raise ModelError(f'{self.folder} has no {RUN_FILE}; choose another run folder')
+        # Last what tells that the run has begun.
         save_classes(self.folder / CLASSES_FILE, self.classes)
-
-    def _recorded(self) -> dict[str, Any]:
-        file = self.folder / RUN_FILE
-        try:
-            return dict(json.loads(file.read_text()))
-        except (OSError, ValueError) as err:
-            raise ModelError(f'{file} is damaged; choose another run folder') from err
+        write_json(self.folder / RUN_FILE, self.provenance)
 
     def _open_images(self) -> np.ndarray:
         folder = self.folder / 'cache/images'
@@ -284,8 +286,15 @@ def _process_group() -> Iterator[None]:
     if int(os.environ.get('WORLD_SIZE', 1)) == 1:
         yield
         return
+    if 'RANK' not in os.environ:
+        raise ModelError('WORLD_SIZE is set but RANK is not; start several processes by torchrun')
     device = training_device()
     if device.type == 'cuda':
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise ModelError(
+                f'process {device.index} of this machine has no GPU of its own; start '
+                f'{torch.cuda.device_count()}'
+            )
         torch.cuda.set_device(device)
     backend = 'nccl' if device.type == 'cuda' else 'gloo'
     # The others wait while the first reads frames or asks the teacher, which may take hours.
@@ -294,6 +303,16 @@ def _process_group() -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _memory_told() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as err:
+        raise ModelError(
+            "the GPU's memory is too small; lower training.batch_size, width or size"
+        ) from err
 
 
 def _first_process_first(work: Callable[[], T]) -> T:

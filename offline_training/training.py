@@ -63,7 +63,9 @@ class TrainingParameters:
     warmup: float = parameter(
         0.1, 'Share of the steps in which the rate rises.', minimum=0.0, maximum=1.0
     )
-    gradient_clip: float = parameter(1.0, 'Largest norm of the gradient.', minimum=0.0)
+    gradient_clip: float = parameter(
+        1.0, 'Largest norm of the gradient; 0 leaves it as it is.', minimum=0.0
+    )
     ema_decay: float = parameter(
         0.995,
         'Of the moving average of weights that is used in the end.',
@@ -82,7 +84,9 @@ class TrainingParameters:
         choices=('least_risk', 'most_probable'),
     )
     checkpoint_s: float = parameter(60.0, 'Time between checkpoints.', unit='s', minimum=0.0)
-    seed: int = parameter(0, 'Of initial weights, order and augmentation.', minimum=0)
+    seed: int = parameter(
+        0, 'Of initial weights, order and augmentation.', minimum=0, maximum=2**31 - 1
+    )
     augmentation: AugmentationParameters = dataclasses.field(
         default_factory=AugmentationParameters
     )
@@ -170,7 +174,7 @@ def fit(
     state = TrainingState(network, average, make_optimizers(network, parameters))
     checkpoint = folder / CHECKPOINT_FILE
     if checkpoint.exists():
-        _resume(checkpoint, state, provenance)
+        check_same_run(load_checkpoint(checkpoint, state), provenance, checkpoint)
     learner: nn.Module = network
     if world > 1:
         learner = nn.parallel.DistributedDataParallel(network)
@@ -196,7 +200,8 @@ def fit(
             logits = learner(batch.images.to(device, memory_format=torch.channels_last))
         loss = soft_cross_entropy(logits, batch.probability.to(device), batch.weight.to(device))
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), parameters.gradient_clip)
+        if parameters.gradient_clip > 0.0:
+            nn.utils.clip_grad_norm_(network.parameters(), parameters.gradient_clip)
         for optimizer in state.optimizers:
             optimizer.step()
         network.zero_grad(set_to_none=True)
@@ -392,10 +397,6 @@ def _use_bf16(parameters: TrainingParameters, device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported()
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get('avx512_bf16') or capabilities.get('amx_bf16'))
-
-
-def _resume(checkpoint: Path, state: TrainingState, provenance: dict[str, Any]) -> None:
-    check_same_run(load_checkpoint(checkpoint, state), provenance, checkpoint)
 
 
 def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import io
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ class TrainingLog:
         self._name = name
         self._enabled = enabled
         self._open = contextlib.ExitStack()
+        self._writer: Any = None
 
     def __enter__(self) -> TrainingLog:
         if self._enabled:
@@ -29,8 +31,7 @@ class TrainingLog:
             from torch.utils.tensorboard import SummaryWriter
 
             self._bar = self._open.enter_context(training_bar(self._name))
-            self._writer = SummaryWriter(str(self._folder / 'tensorboard'))
-            self._open.callback(self._writer.close)
+            self._make_writer = SummaryWriter
         return self
 
     def __exit__(
@@ -44,6 +45,11 @@ class TrainingLog:
     def show(self, progress: Progress) -> None:
         """Log one step."""
         self._bar(progress)
+        if self._writer is None:
+            # Steps that were logged before an interruption and are done again count once.
+            folder = str(self._folder / 'tensorboard')
+            self._writer = self._make_writer(folder, purge_step=progress.step)
+            self._open.callback(self._writer.close)
         for name in ('loss', 'learning_rate', 'images_per_second', 'data_wait_fraction'):
             self._writer.add_scalar(name, getattr(progress, name), progress.step)
 

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ class FrameImages:
 
     def __init__(self, folder: Path) -> None:
         """Open what `create` wrote."""
-        self.array: NDArray[np.uint8] = np.load(folder / 'images.npy', mmap_mode='r')
+        self.array: NDArray[np.uint8] = _load(folder / 'images.npy')
 
     @staticmethod
     def create(
@@ -69,10 +70,10 @@ class FrameTargets:
 
     def __init__(self, folder: Path) -> None:
         """Open what `create` wrote."""
-        self.regions: NDArray[np.int32] = np.load(folder / 'regions.npy', mmap_mode='r')
-        self.probability: NDArray[np.float16] = np.load(folder / 'probability.npy', mmap_mode='r')
-        self.weight: NDArray[np.float32] = np.load(folder / 'weight.npy', mmap_mode='r')
-        self.first: NDArray[np.int64] = np.load(folder / 'first.npy')
+        self.regions: NDArray[np.int32] = _load(folder / 'regions.npy')
+        self.probability: NDArray[np.float16] = _load(folder / 'probability.npy')
+        self.weight: NDArray[np.float32] = _load(folder / 'weight.npy')
+        self.first: NDArray[np.int64] = _load(folder / 'first.npy')
 
     def __len__(self) -> int:
         return len(self.regions)
@@ -177,6 +178,13 @@ def pseudo_label_targets(
     return RegionTargets(regions, probability, weight)
 
 
+def _load(path: Path) -> NDArray[Any]:
+    try:
+        return np.load(path, mmap_mode='r')
+    except (OSError, ValueError, EOFError) as err:
+        raise DatasetError(f'{path} is damaged; remove {path.parent} and resume') from err
+
+
 def _new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
     """Return a new memory-mapped array whose space on the disk is taken.
 
@@ -196,14 +204,20 @@ def create_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """
     if folder.exists():
         return
-    temporary = folder.with_name(f'.{folder.name}.{os.getpid()}')
+    temporary = folder.with_name(f'.{folder.name}.partial')
     try:
+        # What one that was killed has left.
+        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         fill(temporary)
+        for path in temporary.iterdir():
+            with path.open('rb') as file:
+                os.fsync(file.fileno())
         os.replace(temporary, folder)
     except OSError as err:
         raise DatasetError(
-            f'cannot write {folder}: {err.strerror}; free some space or choose another folder'
+            f'cannot write {folder}: {err.strerror or err}; free some space or choose another '
+            'folder'
         ) from err
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -7,7 +8,7 @@ import pytest
 
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError, ParameterError
-from offline_training.areas import NO_AREA
+from offline_training.areas import NO_AREA, SKY
 from offline_training.classes import load_classes
 from offline_training.features import Descriptor
 from offline_training.pseudo_classes import (
@@ -61,7 +62,18 @@ def test_label_is_repeatable_and_follows_its_seed(painted_drive):
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
 
 
+def test_an_area_first_seen_later_takes_no_class_from_what_is_learned(painted_drive):
+    table = collect([Dataset(painted_drive.dataset).drives[0].frames], Descriptor())
+    learned = table.area != SKY
+
+    found = cluster(table, learned, FOUR)
+
+    assert set(found.label[learned]) == {0, 1, 2, 3}
+    assert (found.label[~learned] > 0).all()
+
+
 def test_label_leaves_names_galleries_and_statistics(painted_drive):
+    label(painted_drive.dataset, dataclasses.replace(FOUR, classes=6), quiet)
     label(painted_drive.dataset, FOUR, quiet)
     folder = painted_drive.dataset / 'pseudo_classes'
 
@@ -203,7 +215,7 @@ def test_frames_that_are_no_slice_are_refused(painted_drive):
 
 
 def test_a_dataset_without_segments_is_refused(painted_drive):
-    with pytest.raises(DatasetError, match='no segments'):
+    with pytest.raises(DatasetError, match='hold no segment'):
         label(painted_drive.dataset, LabelParameters(frames='6:', features='descriptor'), quiet)
 
 

@@ -15,6 +15,7 @@ from drive_segment_ros.parameters import from_flat
 from offline_training.checkpoints import load_model
 from offline_training.classes import load_classes
 from offline_training.evaluate import evaluate
+from offline_training.files import write_atomic
 from offline_training.name import name_by_hand, name_from_labels
 from offline_training.pseudo_classes import LabelParameters, label
 from offline_training.segment import segment
@@ -97,6 +98,65 @@ def test_a_run_killed_between_files_resumes_to_the_same_student(labelled, tmp_pa
 
     models = [Path(r['student']) / 'model.safetensors' for r in (whole, resumed)]
     assert models[0].read_bytes() == models[1].read_bytes()
+
+
+@pytest.mark.parametrize('file', ['classes.yaml', 'run.json'])
+def test_a_run_killed_before_it_began_is_resumed(labelled, tmp_path, monkeypatch, file):
+    def killed(path, *_):
+        if path.name == file:
+            raise KeyboardInterrupt
+        write_atomic(path, b'')
+
+    run = tmp_path / 'run'
+    for writer in ('save_classes', 'write_json'):
+        monkeypatch.setattr(f'offline_training.train.{writer}', killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(labelled.dataset, run, parameters())
+    monkeypatch.undo()
+
+    train(labelled.dataset, run, parameters(**{'training.epochs': 1}), resume=True)
+
+    assert len(load_classes(run / 'classes.yaml')) == 4
+
+
+def test_what_a_killed_writer_left_goes_when_the_run_is_resumed(labelled, tmp_path):
+    run = Path(train(labelled.dataset, tmp_path / 'run', parameters())['run'])
+    (run / 'student/.checkpoint.safetensors.abcd').write_text('half')
+
+    train(labelled.dataset, run, parameters(), resume=True)
+
+    assert not list((run / 'student').glob('.*'))
+
+
+def test_a_folder_of_something_else_is_not_resumed(labelled, tmp_path):
+    (tmp_path / 'run/cache/images').mkdir(parents=True)
+
+    with pytest.raises(ModelError, match=r'has no run\.json'):
+        train(labelled.dataset, tmp_path / 'run', parameters(), resume=True)
+
+
+def test_labels_of_which_nothing_is_known_teach_nobody(labelled, tmp_path):
+    for path in labelled.dataset.glob('painted/pseudo_label/*.png'):
+        cv2.imwrite(str(path), np.full((64, 112), 255, np.uint8))
+
+    with pytest.raises(DatasetError, match='nothing to learn'):
+        train(labelled.dataset, tmp_path / 'run', parameters())
+
+
+def test_a_gpu_that_is_too_small_is_one_line(labelled, tmp_path, monkeypatch):
+    full = Mock(side_effect=torch.OutOfMemoryError('CUDA out of memory'))
+    monkeypatch.setattr('offline_training.train.fit', full)
+
+    with pytest.raises(ModelError, match=r'lower training\.batch_size'):
+        train(labelled.dataset, tmp_path / 'run', parameters())
+
+
+def test_processes_without_a_number_are_told_how_to_start(labelled, tmp_path, monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    monkeypatch.delenv('RANK', raising=False)
+
+    with pytest.raises(ModelError, match='torchrun'):
+        train(labelled.dataset, tmp_path / 'run', parameters())
 
 
 def test_rounds_teach_one_student_after_the_other(labelled, tmp_path):

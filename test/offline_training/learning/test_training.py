@@ -91,6 +91,52 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
         assert torch.equal(resumed.network.state_dict()[name], tensor), name
 
 
+def test_the_average_of_the_weights_is_what_is_kept(tmp_path):
+    images, targets = two_halves(tmp_path)
+
+    last, mean = (
+        fit(network(), images, targets, parameters(ema_decay=decay), tmp_path / str(decay), {})
+        for decay in (0.0, 0.995)
+    )
+
+    assert last.losses == mean.losses
+    assert not torch.equal(
+        last.network.decoder.mask_norm.weight, mean.network.decoder.mask_norm.weight
+    )
+
+
+@pytest.mark.parametrize(('clip', 'norms'), [(0.25, [0.25]), (0.0, [])])
+def test_the_gradient_is_clipped_as_asked(tmp_path, monkeypatch, clip, norms):
+    images, targets = two_halves(tmp_path)
+    asked = []
+    monkeypatch.setattr(
+        torch.nn.utils, 'clip_grad_norm_', lambda tensors, norm: asked.append(norm)
+    )
+
+    how = parameters(gradient_clip=clip, epochs=1, batch_size=5)
+    result = fit(network(), images, targets, how, tmp_path / 'run', {})
+
+    assert asked == norms
+    assert len(result.losses) == 1
+
+
+def test_order_and_augmentation_follow_the_seed(tmp_path):
+    images, targets = two_halves(tmp_path)
+
+    def first(seed, **changes):
+        how = parameters(seed=seed, augmentation=AugmentationParameters(**changes))
+        return next(sample_batches(images, targets, how, 0, 1)).images
+
+    unchanged = {'smallest_crop': 1.0, 'paste': 0.0, 'flip': 0.0}
+    unchanged |= {'brightness': 0.0, 'saturation': 0.0, 'hue_deg': 0.0}
+    assert torch.equal(first(1), first(1))
+    assert not torch.equal(first(1, **unchanged), first(2, **unchanged))
+    # Of a single image there is one order.
+    images = images[:1]
+    assert torch.equal(first(1, **unchanged), first(2, **unchanged))
+    assert not torch.equal(first(1), first(2))
+
+
 def test_a_checkpoint_of_other_data_is_not_resumed(tmp_path):
     images, targets = two_halves(tmp_path)
     fit(network(), images, targets, parameters(epochs=1), tmp_path / 'run', {'data': 'a'})

@@ -46,6 +46,26 @@ def test_targets_are_balanced_over_all_frames(tmp_path):
     assert targets[1].weight[1] / targets[1].weight[0] == pytest.approx((15 / 3) ** 0.5)
 
 
+def test_what_a_killed_process_left_is_replaced(tmp_path):
+    (tmp_path / '.targets.partial').mkdir()
+    (tmp_path / '.targets.partial/regions.npy').write_bytes(b'half')
+    one = RegionTargets(np.zeros((3, 3), np.int32), PROBABILITY[:1], WEIGHT[:1])
+
+    assert len(FrameTargets.create(tmp_path / 'targets', 1, iter([one]))) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ['targets']
+
+
+def test_damaged_targets_are_one_line_that_says_what_to_do(tmp_path):
+    one = RegionTargets(np.zeros((3, 3), np.int32), PROBABILITY[:1], WEIGHT[:1])
+    FrameTargets.create(tmp_path / 'targets', 1, iter([one]))
+    (tmp_path / 'targets/regions.npy').write_bytes(b'')
+
+    with pytest.raises(
+        DatasetError, match=r'regions\.npy is damaged; remove .*targets and resume'
+    ):
+        FrameTargets.create(tmp_path / 'targets', 1, iter([one]))
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, 'No space left on device')
