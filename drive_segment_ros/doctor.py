@@ -114,7 +114,7 @@ def check_ros(environment: Mapping[str, str]) -> list[Check]:
     except Exception as error:  # rclpy raises its own and RuntimeError when no DDS loads
         advice = (
             'only the nodes, live and play need ROS: source a ROS 2 installation, '
-            "or pip install 'drive_segment_ros[ros]'"
+            "or, in a checkout, pip install '.[ros]'"
         )
         return [Check('ROS 2', 'hint', f'rclpy does not load ({_one_line(error)})', advice)]
     checks = [
@@ -166,10 +166,20 @@ def check_backends() -> list[Check]:
         for module, distribution in BACKENDS.items()
         if importlib.util.find_spec(module) is not None
     ]
+    if importlib.util.find_spec('tensorrt') and not _has_cuda_python():
+        advice = 'TensorRT is reached through it: pip install cuda-python'
+        found.append(Check('cuda-python', 'problem', 'missing beside tensorrt', advice))
     if found:
         return found
     advice = 'proposals work without; to run a trained model: pip install openvino'
     return [Check('inference backend', 'hint', 'none of ' + ', '.join(BACKENDS), advice)]
+
+
+def _has_cuda_python() -> bool:
+    try:
+        return importlib.util.find_spec('cuda.bindings') is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def check_gpu() -> Check:

@@ -14,8 +14,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from drive_segment_ros.ros.launching import (
-    bag_player,
-    camera_node,
+    camera_nodes,
     config_file,
     flag,
     given,
@@ -47,24 +46,22 @@ def generate_launch_description():
             OpaqueFunction(
                 function=foxglove, condition=IfCondition(LaunchConfiguration('foxglove'))
             ),
-            bag_player(),
         ]
     )
 
 
 def cameras(context):
     """Return the namespaces in `camera:=`."""
-    names = LaunchConfiguration('camera').perform(context).split(',')
-    return [name.strip() for name in names if name.strip()]
+    text = LaunchConfiguration('camera').perform(context)
+    names = [name.strip() for name in text.split(',') if name.strip()]
+    if not names:
+        raise RuntimeError(f'camera:={text!r} names no camera')
+    return names
 
 
 def segmentation_nodes(context):
     """Return a node for each camera, and what starts them."""
-    return [
-        action
-        for camera in cameras(context)
-        for action in camera_node(context, 'segmentation_node', camera, ('model',))
-    ]
+    return camera_nodes(context, 'segmentation_node', cameras(context), ('model',))
 
 
 def rviz(context):

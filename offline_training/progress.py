@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from offline_training.training import Progress
+if TYPE_CHECKING:
+    from offline_training.training import Progress
 
 
 def bar(description: str) -> Callable[[Iterable], Iterable]:

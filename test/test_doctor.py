@@ -54,6 +54,16 @@ def test_package_whose_library_is_missing_is_told_apart_from_a_missing_one(
     assert 'apt install' in check.advice
 
 
+def test_tensorrt_without_cuda_python_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {'tensorrt': True, 'cuda.bindings': False}
+    monkeypatch.setattr(doctor.importlib.util, 'find_spec', lambda name: there.get(name) or None)
+    monkeypatch.setattr(doctor, '_version', lambda *_: '10')
+    assert [(c.name, c.status) for c in doctor.check_backends()] == [
+        ('tensorrt', 'ok'),
+        ('cuda-python', 'problem'),
+    ]
+
+
 def test_without_ros_the_rest_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'rclpy', None)
     monkeypatch.setitem(sys.modules, 'rclpy.utilities', None)

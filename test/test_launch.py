@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,15 +53,21 @@ def test_every_argument_is_documented_and_the_usual_ones_are_there(path):
     arguments = {a.name: a for a in description(path).get_launch_arguments()}
     assert all(argument.description for argument in arguments.values())
     assert {
-        'camera', 'lidar', 'params_file', 'namespace', 'use_sim_time', 'autostart', 'log_level',
-        'bagfile',
+        'camera', 'image', 'lidar', 'odometry', 'params_file', 'namespace', 'use_sim_time',
+        'autostart', 'log_level', 'bagfile',
     } <= arguments.keys()  # fmt: skip
 
 
-def launched(file: str, arguments: dict[str, str], awaited: set[tuple[str, str]]) -> set:
-    """Run a launch file until nodes have reached states, for a minute at most."""
+def launched(
+    file: str,
+    arguments: dict[str, str],
+    awaited: set[tuple[str, str]],
+    others: Callable[[], bool] = lambda: True,
+) -> set:
+    """Run a launch file until nodes have reached states and others are ready, for a minute."""
     from launch.actions import (
         IncludeLaunchDescription,
+        OpaqueFunction,
         RegisterEventHandler,
         Shutdown,
         TimerAction,
@@ -70,16 +77,21 @@ def launched(file: str, arguments: dict[str, str], awaited: set[tuple[str, str]]
 
     states = set()
 
+    def look(context):
+        if awaited <= states and others():
+            return [Shutdown()]
+        return [TimerAction(period=0.2, actions=[OpaqueFunction(function=look)])]
+
     class OnAnyState(OnStateTransition):
         def handle(self, event, context):
             states.add((event.action.node_name, event.goal_state))
-            return Shutdown() if awaited <= states else None
 
     service = launch.LaunchService()
     service.include_launch_description(
         launch.LaunchDescription(
             [
                 RegisterEventHandler(OnAnyState(entities=[])),
+                OpaqueFunction(function=look),
                 IncludeLaunchDescription(
                     PythonLaunchDescriptionSource(str(REPOSITORY / 'launch' / file)),
                     launch_arguments=arguments.items(),
@@ -109,6 +121,19 @@ def test_a_node_for_each_camera_becomes_active(installed, ros_domain, model_fold
     awaited = {(f'/car/{side}/segmentation_node', 'active') for side in ('left', 'right')}
     arguments = {'camera': 'left, right', 'namespace': 'car', 'model': str(model_folder)}
     assert awaited <= launched('segment.launch.py', arguments, awaited)
+
+
+def test_a_bag_is_played_once_all_nodes_are_active(installed, ros_domain, model_folder, tmp_path):
+    record = tmp_path / 'played'
+    (installed / f'lib/{PACKAGE}/drive-segment').write_text(f'#!/bin/sh\necho "$@" >> {record}\n')
+    active = {(f'/{side}/segmentation_node', 'active') for side in ('left', 'right')}
+    bag = tmp_path / "a driver's bag"
+    arguments = {'camera': 'left,right', 'model': str(model_folder), 'bagfile': str(bag)}
+
+    states = launched('segment.launch.py', arguments, active, lambda: record.exists())
+
+    assert active <= states
+    assert record.read_text() == f'play {bag} --clock\n'
 
 
 def test_a_node_without_its_model_stays(installed, ros_domain, tmp_path):
@@ -154,6 +179,28 @@ def test_the_parameter_file_holds_where_no_argument_is_given(
             part = yaml.safe_load(part.read_text())['/**']['ros__parameters']
         merged |= part
     assert merged == {'dataset': '/data', **expected}
+
+
+def test_another_image_is_heard_raw_and_compressed():
+    from launch.utilities import perform_substitutions
+
+    from drive_segment_ros.ros.launching import camera_nodes
+
+    context = launch.LaunchContext()
+    context.launch_configurations.update(
+        {'image': '/cam/image_rect', 'lidar': '/l', 'odometry': '/o', 'params_file': '/p'}
+    )
+    node = camera_nodes(context, 'segmentation_node', ['cam'])[0]
+    remappings = [
+        tuple(perform_substitutions(context, side) for side in pair)
+        for pair in node._Node__remappings
+    ]
+    assert remappings == [
+        ('points', '/l'),
+        ('odom', '/o'),
+        ('image_raw', '/cam/image_rect'),
+        ('image_raw/compressed', '/cam/image_rect/compressed'),
+    ]
 
 
 def test_rviz_is_turned_to_the_first_camera_and_foxglove_to_this_machine(installed):

@@ -62,7 +62,7 @@ INPUTS = {
     ),
     'camera_info': ('sensor_msgs/CameraInfo', 'its calibration'),
     'points': ('sensor_msgs/PointCloud2', 'any with x, y, z; times and beams if there'),
-    'odom': ('nav_msgs/Odometry', "the vehicle's motion; goes before that in /tf"),
+    'odom': ('nav_msgs/Odometry', "the vehicle's motion; takes precedence over /tf"),
     '/tf, /tf_static': ('tf2_msgs/TFMessage', 'motion and extrinsics, where installed'),
 }
 # Every topic that is published needs a line here.

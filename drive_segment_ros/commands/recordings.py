@@ -144,6 +144,8 @@ def play(
     typer.echo(f'{sum(report.sent.values())} messages in {report.duration_s:.1f} s')
     for name, reason in report.skipped.items():
         typer.echo(f'  {name} not played: {reason}')
+    for name in report.unmatched:
+        typer.echo(f'  nobody had subscribed to {name} when playing began')
 
 
 @command

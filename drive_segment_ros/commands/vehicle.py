@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from drive_segment_ros.commands.command import command, print_json
-from drive_segment_ros.commands.options import AsJson, Assignments, Calibration, Params
+from drive_segment_ros.commands.options import AsJson, Assignments, Calibration
 
 
 @command
@@ -20,7 +20,10 @@ def live(
     model: Annotated[
         Path | None, typer.Option(help='The model to segment with, as `export` writes it.')
     ] = None,
-    params: Params = None,
+    params: Annotated[
+        Path | None,
+        typer.Option('--params', help='ROS parameter file, such as those in config/.'),
+    ] = None,
     calibration: Calibration = None,
     camera: Annotated[str, typer.Option(help="The camera's namespace.")] = '',
     remap: Annotated[

@@ -22,7 +22,14 @@ from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.built_frame import BuiltFrame
 from drive_segment_ros.ros.camera_offset import CameraOffset
-from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, Status, summarise
+from drive_segment_ros.ros.diagnostics import (
+    ERROR,
+    OK,
+    WARN,
+    RecentGrowth,
+    Status,
+    summarise,
+)
 from drive_segment_ros.ros.frame_builder import FrameBuilder
 from drive_segment_ros.ros.frame_parameters import FrameParameters
 from drive_segment_ros.ros.node_parameters import NodeParameters
@@ -101,6 +108,7 @@ class FrameNode(ManagedNode):
         self._listener: TransformListener | None = None
         self._images: ImageInput | None = None
         self._inputs: list[Any] = []
+        self._recent_losses = RecentGrowth()
         super().__init__(name, **kwargs)
         self.parameters: FrameNodeParameters = NodeParameters(self, parameters_class).values
         self._last_summary: dict[str, Any] = {**FlowStatistics().summary(), 'pairs': 0}
@@ -118,6 +126,7 @@ class FrameNode(ManagedNode):
         self._tree = TransformTree()
         self._trajectory = LiveTrajectory()
         self._builder = FrameBuilder(self.parameters.frame, self._tree, self._trajectory)
+        self.get_logger().info('compiling; the first start takes a minute, later ones do not')
         self._builder.warm_up()
 
     def activate(self) -> None:
@@ -205,8 +214,11 @@ class FrameNode(ManagedNode):
             return Status(OK, 'not active')
         summary = self._pipeline.summary()
         statistics = self._pipeline.statistics
-        lost = ', '.join(f'{count} {why}' for why, count in summary['dropped'].items())
-        unmoved = summary['frames'] - summary['frames_with_motion']
+        recent = self._recent_losses(summary['dropped'])
+        lost = ', '.join(f'{count} {why}' for why, count in recent.items())
+        unmoved = self._recent_losses(
+            {'unmoved': summary['frames'] - summary['frames_with_motion']}
+        ).get('unmoved')
         problems = {
             f'lost: {lost}' if lost else '': WARN,
             f'{unmoved} frames without odometry' if unmoved else '': WARN,

@@ -248,14 +248,12 @@ class FramePipeline:
                 self.statistics.dropped('bad_calibration')
 
     def _find_offset(self) -> None:
-        if self._image_frame is None:
-            # Images say which frame is the camera's.
+        if self._image_frame is None or self.camera_info is None:
+            # Images say which frame is the camera's; that something is waited for is told anyway.
             return
         while self._sweeps_to_look_at and self._offset.value_s is None:
             try:
-                self._offset.look(
-                    self._camera_info(), self._sweeps_to_look_at[0], self._image_frame
-                )
+                self._offset.look(self.camera_info, self._sweeps_to_look_at[0], self._image_frame)
             except CalibrationError as err:
                 self._on_error('bad_calibration', str(err))
                 return

@@ -57,7 +57,7 @@ def save_calibration(
 
 
 def load_calibration(path: str | Path) -> tuple[TransformTree, dict[str, CameraModel]]:
-    """Read a calibration file.
+    """Read a calibration file; `~` is the home folder.
 
     Returns:
         The tree of static transforms, and the cameras by topic or frame.
@@ -66,7 +66,7 @@ def load_calibration(path: str | Path) -> tuple[TransformTree, dict[str, CameraM
         CalibrationError: if the file is missing, is not YAML, or an entry makes no sense.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+        content = yaml.safe_load(Path(path).expanduser().read_text(encoding='utf-8'))
     except OSError as err:
         raise CalibrationError(f'cannot read calibration {path}: {err.strerror}') from err
     except (yaml.YAMLError, UnicodeDecodeError) as err:

@@ -74,8 +74,8 @@ class GateParameters:
     )
     max_confidence: float = parameter(
         0.8,
-        'with a model, an image it is this sure of in the mean is recorded only for '
-        'min_disagreement; 1 records whatever the model says',
+        'with a model, an image whose mean confidence reaches this is recorded only if '
+        'min_disagreement is reached too; 1 switches this gate off',
         minimum=0.0,
         maximum=1.0,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import threading
 import time
@@ -43,6 +44,31 @@ def summarise(problems: Mapping[str, int], fine: str, **values: Any) -> Status:
         return Status(OK, fine, values)
     real.sort(key=lambda problem: -problem[1])
     return Status(real[0][1], '; '.join(text for text, _ in real), values)
+
+
+class RecentGrowth:
+    """Which counts have grown of late: what was lost an hour ago is no warning now."""
+
+    def __init__(
+        self, window_s: float = 10.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Remember growth for `window_s` seconds by `clock`."""
+        self._window_s = window_s
+        self._clock = clock
+        self._last: dict[str, int] = {}
+        self._grown_s: dict[str, float] = {}
+
+    def __call__(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Return those of the counts that have grown; to be asked about once a second."""
+        now = self._clock()
+        for name, count in counts.items():
+            if count > self._last.get(name, 0):
+                self._grown_s[name] = now
+            self._last[name] = count
+        oldest = now - self._window_s
+        return {
+            name: n for name, n in counts.items() if self._grown_s.get(name, -math.inf) >= oldest
+        }
 
 
 class LatencyWindow:
@@ -126,7 +152,8 @@ class Diagnostics:
             self._publish_directly()
         else:
             updater = diagnostic_updater.Updater(node)
-            updater.setHardwareID(hardware_id)
+            # Without one the updater takes it for a bug.
+            updater.setHardwareID(hardware_id or 'none')
             for name in self._parts:
                 updater.add(name, self._task(name))
             self._publisher, self._timer = updater.publisher, updater.timer

@@ -22,17 +22,23 @@ def sensor_arguments(
     return [
         DeclareLaunchArgument('camera', default_value='camera', description=camera),
         DeclareLaunchArgument(
+            'image',
+            default_value='image_raw',
+            description="The raw image's topic, in the camera's namespace unless it starts with "
+            '/; compressed images are heard beside it, at <image>/compressed.',
+        ),
+        DeclareLaunchArgument(
             'lidar', default_value='points', description="The LiDAR's PointCloud2 topic."
         ),
         DeclareLaunchArgument(
             'odometry',
             default_value='/odom',
-            description='The nav_msgs/Odometry topic; goes before /tf.',
+            description='The nav_msgs/Odometry topic; takes precedence over /tf.',
         ),
         DeclareLaunchArgument(
             'params_file',
             default_value=config_file(config),
-            description='Parameters, a ROS YAML; an argument that is given goes before it.',
+            description='Parameters, a ROS YAML; arguments that are given override it.',
         ),
         DeclareLaunchArgument(
             'calibration_file',
@@ -107,12 +113,8 @@ def sensor_node(name: str, parameters: Sequence[str] = ()) -> list[Any]:
     from launch.actions import OpaqueFunction
     from launch.substitutions import LaunchConfiguration
 
-    arguments = [name, LaunchConfiguration('camera'), parameters]
-    return [
-        *surroundings(),
-        OpaqueFunction(function=camera_node, args=arguments),
-        bag_player(),
-    ]
+    arguments = [name, [LaunchConfiguration('camera')], parameters]
+    return [*surroundings(), OpaqueFunction(function=camera_nodes, args=arguments)]
 
 
 def surroundings() -> list[Any]:
@@ -131,21 +133,31 @@ def surroundings() -> list[Any]:
     ]
 
 
-def camera_node(context: Any, name: str, camera: Any, parameters: Sequence[str] = ()) -> list[Any]:
-    """Return the actions that start a node in a camera's namespace.
+def camera_nodes(
+    context: Any, name: str, cameras: Sequence[Any], parameters: Sequence[str] = ()
+) -> list[Any]:
+    """Return the actions that start a node in each camera's namespace, and then the bag player.
 
     Args:
         context: the launch context, which knows the arguments.
-        name: of the executable and the node.
-        camera: the namespace.
+        name: of the executable and the nodes.
+        cameras: the namespaces.
         parameters: further parameters that are arguments as well.
     """
+    nodes = [_camera_node(context, name, camera, parameters) for camera in cameras]
+    actions = [action for node in nodes for action in (node, *_autostart(node))]
+    bag = context.launch_configurations.get('bagfile', '')
+    return [*actions, *_bag_player(bag, nodes)] if bag else actions
+
+
+def _camera_node(context: Any, name: str, camera: Any, parameters: Sequence[str]) -> Any:
     from launch.substitutions import LaunchConfiguration
     from launch_ros.actions import LifecycleNode
 
     names = ('use_sim_time', 'calibration_file', *parameters)
     set_here = given(context.launch_configurations, names)
-    node = LifecycleNode(
+    image = context.launch_configurations.get('image', 'image_raw')
+    return LifecycleNode(
         package=PACKAGE,
         executable=name,
         name=name,
@@ -154,11 +166,15 @@ def camera_node(context: Any, name: str, camera: Any, parameters: Sequence[str] 
         remappings=[
             ('points', LaunchConfiguration('lidar')),
             ('odom', LaunchConfiguration('odometry')),
+            *([] if image == 'image_raw' else _image_remappings(image)),
         ],
         arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
         output='screen',
     )
-    return [node, *_autostart(node)]
+
+
+def _image_remappings(image: str) -> list[tuple[str, str]]:
+    return [('image_raw', image), ('image_raw/compressed', f'{image}/compressed')]
 
 
 def _autostart(node: Any) -> list[Any]:
@@ -194,23 +210,33 @@ def _autostart(node: Any) -> list[Any]:
     ]
 
 
-def bag_player() -> Any:
-    """Return the process that plays `bagfile:=`, with /clock for those who use it."""
-    from launch.actions import ExecuteProcess
-    from launch.conditions import IfCondition
-    from launch.substitutions import LaunchConfiguration, PythonExpression
+def _bag_player(bag: str, nodes: Sequence[Any]) -> list[Any]:
+    """Return what plays a bag, with /clock for those who use it, once all nodes are active.
+
+    Configuring may take a minute, the first time, when much is compiled.
+    """
+    from launch.actions import ExecuteProcess, OpaqueFunction, RegisterEventHandler
+    from launch_ros.event_handlers import OnStateTransition
     from launch_ros.substitutions import ExecutableInPackage
 
-    bagfile = LaunchConfiguration('bagfile')
-    return ExecuteProcess(
-        cmd=[
-            ExecutableInPackage(package=PACKAGE, executable='drive-segment'),
-            'play',
-            bagfile,
-            '--clock',
-            '--wait',
-            '20',
-        ],
-        condition=IfCondition(PythonExpression(["'", bagfile, "' != ''"])),
-        output='screen',
-    )
+    program = ExecutableInPackage(package=PACKAGE, executable='drive-segment')
+    player = ExecuteProcess(cmd=[program, 'play', bag, '--clock'], output='screen')
+    inactive = list(nodes)
+
+    def play_after(context: Any, node: Any) -> list[Any]:
+        # A node may become active again; the bag is played once.
+        if node not in inactive:
+            return []
+        inactive.remove(node)
+        return [] if inactive else [player]
+
+    return [
+        RegisterEventHandler(
+            OnStateTransition(
+                target_lifecycle_node=node,
+                goal_state='active',
+                entities=[OpaqueFunction(function=play_after, args=[node])],
+            )
+        )
+        for node in nodes
+    ]

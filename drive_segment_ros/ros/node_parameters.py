@@ -13,6 +13,10 @@ T = TypeVar('T')
 _LINE_LENGTH = 99
 
 
+# Declared only where they are used.
+_OF_ROS_ITSELF = ('qos_overrides.', 'diagnostic_updater.', 'start_type_description_service')
+
+
 class NodeParameters(Generic[T]):
     """The parameters of a node, declared from a dataclass and kept in step with it.
 
@@ -47,6 +51,7 @@ class NodeParameters(Generic[T]):
             for name, info in self._infos.items()
         }
         self.values = from_flat(cls, flat)
+        _warn_of_unknown(node)
         node.add_on_set_parameters_callback(self._on_set)
 
     def _on_set(self, parameters: Sequence[Any]) -> Any:
@@ -66,6 +71,19 @@ class NodeParameters(Generic[T]):
             return SetParametersResult(successful=False, reason=str(err))
         self.values = values
         return SetParametersResult(successful=True)
+
+
+def _warn_of_unknown(node: Any) -> None:
+    """Name what was set but is no parameter of the node; ROS ignores that silently."""
+    # Humble to Rolling have no public way to ask; later ones may have no private one.
+    given = getattr(node, '_parameter_overrides', {})
+    unknown = [
+        name
+        for name in given
+        if not node.has_parameter(name) and not name.startswith(_OF_ROS_ITSELF)
+    ]
+    if unknown:
+        node.get_logger().warning(f'no parameter of this node, ignored: {", ".join(unknown)}')
 
 
 def yaml_for(cls: type, node_name: str) -> str:

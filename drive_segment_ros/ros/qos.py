@@ -14,6 +14,7 @@ from rclpy.qos import (
     ReliabilityPolicy,
     qos_check_compatible,
 )
+from rclpy.subscription import Subscription
 
 RELIABILITIES = ('auto', 'reliable', 'best_effort')
 _POLICIES = {
@@ -21,6 +22,8 @@ _POLICIES = {
     'best_effort': ReliabilityPolicy.BEST_EFFORT,
 }
 _LOOK_PERIOD_S = 0.5
+# Whether rclpy hands a callback what it knows of a message, such as its number; Humble's does not.
+_HAS_INFO = hasattr(Subscription, 'CallbackType')
 
 
 def transient_local(depth: int = 1) -> QoSProfile:
@@ -86,7 +89,8 @@ class FollowingSubscription:
         self._callback = callback
         self.problem = ''
         self._node = node
-        self._arguments = (message_type, topic, self._hear)
+        hear = self._hear if _HAS_INFO else lambda message: self._hear(message, {})
+        self._arguments = (message_type, topic, hear)
         self._options = options
         self._wanted = reliability
         self._depth = depth

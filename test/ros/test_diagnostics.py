@@ -19,6 +19,7 @@ from drive_segment_ros.ros.diagnostics import (
     WARN,
     Diagnostics,
     LatencyWindow,
+    RecentGrowth,
     Status,
     summarise,
 )
@@ -46,6 +47,22 @@ def test_rate_and_latency_of_the_window_only():
     assert window.values()['latency p95 (ms)'] == '11.0'
     clock.now += 5
     assert window.values() == {'rate (Hz)': '0.0'}
+
+
+def test_what_was_lost_long_ago_is_no_growth():
+    clock = FakeClock()
+    growth = RecentGrowth(window_s=10.0, clock=clock)
+    assert growth({'late': 0, 'bad': 3}) == {'bad': 3}
+    clock.now += 9.0
+    assert growth({'late': 1, 'bad': 3}) == {'late': 1, 'bad': 3}
+    clock.now += 9.0
+    assert growth({'late': 1, 'bad': 3}) == {'late': 1}
+    clock.now += 9.0
+    assert growth({'late': 1, 'bad': 4}) == {'bad': 4}
+    # Counts of a node that was started anew begin at zero.
+    assert growth({'late': 0, 'bad': 0}) == {'bad': 0}
+    clock.now += 11.0
+    assert growth({'late': 0, 'bad': 1}) == {'bad': 1}
 
 
 def test_memory_is_bounded_at_any_rate():

@@ -159,6 +159,15 @@ def test_other_parameters_of_the_node_pass(make_node):
     assert set_one(node, 'use_sim_time', True).successful
 
 
+def test_what_was_set_and_is_no_parameter_is_named(make_node, capfd):
+    NodeParameters(make_node(rate=2.0, use_sim_time=False), Outer)
+    assert 'no parameter' not in capfd.readouterr().err
+
+    NodeParameters(make_node(rate=2.0, inner__beta_dg=20.0), Outer)
+
+    assert 'no parameter of this node, ignored: inner.beta_dg' in capfd.readouterr().err
+
+
 def test_declaring_twice_keeps_values(make_node):
     node = make_node(rate=2.0)
     NodeParameters(node, Outer)

@@ -76,6 +76,24 @@ def test_hears_a_best_effort_publisher_that_comes_later_and_a_reliable_one_after
     assert node.count_subscribers('topic') == 0
 
 
+def test_an_rclpy_that_hands_on_the_message_alone_will_do(node, monkeypatch):
+    monkeypatch.setattr('drive_segment_ros.ros.qos._HAS_INFO', False)
+    heard: list[str] = []
+    subscription = FollowingSubscription(node, String, 'topic', lambda m: heard.append(m.data))
+    callback_type = type(subscription._subscription).CallbackType
+    assert subscription._subscription._callback_type == callback_type.MessageOnly
+    talker = publisher(node, RELIABLE)
+
+    def heard_it():
+        talker.publish(String(data='x'))
+        return heard
+
+    assert node.run_until(heard_it)
+    assert subscription.lost == 0
+    subscription.destroy()
+    node.destroy_publisher(talker)
+
+
 def test_clash_is_put_into_words(node):
     subscription = FollowingSubscription(
         node, String, 'topic', lambda m: None, reliability='reliable'
