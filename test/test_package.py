@@ -80,6 +80,17 @@ def test_importing_the_vehicle_side_loads_neither_torch_nor_the_workstation_side
     assert run.stdout.strip() == ''
 
 
+def test_what_uses_an_exported_model_needs_no_pytorch() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        'import offline_training.evaluate, offline_training.progress, offline_training.segment'
+    )
+    run = subprocess.run(
+        [sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
 @pytest.mark.parametrize('package', ['drive_segment_ros', 'offline_training'])
 def test_every_folder_says_what_it_is_for(package: str) -> None:
     for folder in {path.parent for path in files(ROOT / package)}:
