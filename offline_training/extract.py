@@ -26,6 +26,7 @@ from drive_segment_ros.parameters import parameter, to_flat
 from drive_segment_ros.perception.calibration import load_calibration
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
+from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader, default_type_store
 from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.frame_parameters import FrameParameters
@@ -169,7 +170,13 @@ class _Extraction:
         self._path = path
         self._params = params
         self._options = options
-        self._transforms = recording.static_transforms(reader)
+        try:
+            self._transforms = recording.static_transforms(reader)
+        except (BagError, CalibrationError) as err:
+            if options.calibration is None:
+                raise
+            _log.warning('%s; those of %s are taken', err, options.calibration)
+            self._transforms = TransformTree()
         cameras: dict[str, CameraModel] = {}
         if options.calibration is not None:
             tree, cameras = load_calibration(options.calibration)
@@ -227,6 +234,9 @@ class _Extraction:
                     if outcome.frame is None:
                         drops[outcome.reason] += 1
                         failures.setdefault(outcome.reason, outcome.message)
+                    elif outcome.frame.stamp_ns in writer.stamps:
+                        # A clock that was set back, or a recording of a bag that was looped.
+                        drops['duplicate'] += 1
                     else:
                         writer.add(outcome.frame)
                         written += 1
@@ -238,8 +248,8 @@ class _Extraction:
                 report.frames += written
                 report.dropped += matcher.drops + drops
                 report.damage += self._reader.damage
-            if not writer.stamps:
-                writer.remove()
+                if not writer.stamps:
+                    writer.remove()
         for reason, message in failures.items():
             _log.warning('%s: %d frames: %s', self._path.name, drops[reason], message)
         if not written and not resumed:

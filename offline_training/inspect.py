@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,16 @@ from offline_training.inspect_report import (
     Problem,
     TopicReport,
 )
+from offline_training.job_stream import first_camera_info
 
 # A message is stored within a fraction of a second of its stamp, unless clocks differ.
 _CLOCK_SKEW_S = 0.5
 # A stamp at either end of the exposure, or a wide view, makes no more than this.
 _LARGE_DELAY_MS = 15.0
-# Frames whose transforms in /tf tell where the vehicle is.
+# Frames whose transforms in /tf tell where the vehicle is; the first is what `extract` takes.
 _WORLD_FRAMES = ('odom', 'map', 'world')
+# Of a topic, to see which frames there are: ten seconds at 100 Hz.
+_TF_MESSAGES = 1000
 
 
 def inspect(path: Path | str, calibration: Path | None = None) -> BagReport:
@@ -104,7 +109,8 @@ class _Inspection:
         headed = {t.name for t in self.reader.topics.values() if self.reader.has_header(t.type)}
         for message in self.reader.messages():
             self.first.setdefault(message.topic, message)
-            header = peek_stamp_ns(message.raw) if message.topic in headed else -1
+            whole = message.topic in headed and len(message.raw) >= 12
+            header = peek_stamp_ns(message.raw) if whole else -1
             stamps[message.topic].append((header, message.bag_stamp_ns))
         self.stamps = {
             name: np.array(values, np.int64).reshape(-1, 2) for name, values in stamps.items()
@@ -191,12 +197,15 @@ class _Inspection:
                 'record it, or give a calibration file with --calibration',
             )
             return None
-        info = self.example(info_topic, recording.CAMERA_INFO)
-        if info is None:
+        if self.example(info_topic, recording.CAMERA_INFO) is None:
             return None
+        rectified = 'image_rect' in topic.name
         try:
-            model = CameraModel.from_camera_info(info, rectified='image_rect' in topic.name)
-        except CalibrationError as err:
+            # Drivers may send zeros at first.
+            raw = first_camera_info(self.reader, info_topic, rectified)
+            info = self.reader.deserialize(raw, recording.CAMERA_INFO)
+            model = CameraModel.from_camera_info(info, rectified=rectified)
+        except (BagError, CalibrationError) as err:
             self.problem(f'{info_topic}: {err}', 'or give a calibration file with --calibration')
             return None
         self.models[topic.name] = model
@@ -284,6 +293,15 @@ class _Inspection:
                 f'pair them right with --set sync.camera_offset={-offset_s:.3f}',
             )
 
+    def _links(self, name: str) -> set[tuple[str, str]]:
+        """Return parents and children in a tf topic's first messages."""
+        links: set[tuple[str, str]] = set()
+        for message in itertools.islice(self.reader.messages([name]), _TF_MESSAGES):
+            with contextlib.suppress(BagError):  # a damaged one; its neighbours will do
+                decoded = self.reader.deserialize(message.raw, recording.TRANSFORMS)
+                links.update(recording.frames_of(decoded))
+        return links
+
     def judge_extrinsics(self, camera: str, lidar: str, found: ExtrinsicsReport | None) -> None:
         if found is not None and found.ok is False:
             self.problem(
@@ -298,10 +316,16 @@ class _Inspection:
         for name in recording.odometry_topics(self.reader):
             if self.reader.topics[name].type == recording.ODOMETRY:
                 return name
-            message = self.example(name, recording.TRANSFORMS)
-            for parent, child in recording.frames_of(message) if message else ():
-                if parent in _WORLD_FRAMES:
-                    return f'{name}: {parent} -> {child}'
+            self.example(name, recording.TRANSFORMS)  # says if it is damaged
+            links = [link for link in self._links(name) if link[0] in _WORLD_FRAMES]
+            if links:
+                parent, child = min(links, key=lambda link: _WORLD_FRAMES.index(link[0]))
+                if parent != _WORLD_FRAMES[0]:
+                    self.problem(
+                        f'{name}: the vehicle moves in {parent}, not in {_WORLD_FRAMES[0]}',
+                        f'extract it with --set odometry_frame={parent}',
+                    )
+                return f'{name}: {parent} -> {child}'
         self.problem(
             'no odometry',
             "sweeps cannot be moved to the image's instant; record nav_msgs/Odometry or /tf",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from offline_training.inspect_report import BagReport, PairReport
@@ -14,7 +15,7 @@ def print_report(report: BagReport) -> None:
     """Print a report to standard output."""
     # What is piped into a file need not fit a terminal.
     console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(f'[bold]{report.bag}[/bold]: {report.duration_s:.1f} s')
+    console.print(f'[bold]{escape(report.bag)}[/bold]: {report.duration_s:.1f} s')
     console.print(_topics(report))
     console.print(_sensors(report))
     if report.pairs:
@@ -24,7 +25,9 @@ def print_report(report: BagReport) -> None:
     console.print(f'transforms: {", ".join(report.transforms) or "none"}')
     console.print(f'odometry: {report.odometry or "none"}')
     for problem in report.problems:
-        console.print(f'[yellow]{problem.what}[/yellow]\n  -> {problem.fix}', highlight=False)
+        console.print(
+            f'[yellow]{escape(problem.what)}[/yellow]\n  -> {escape(problem.fix)}', highlight=False
+        )
     if not report.problems:
         console.print('[green]nothing is missing: extract it as it is[/green]')
 

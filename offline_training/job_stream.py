@@ -10,7 +10,7 @@ from typing import Any
 
 from drive_segment_ros.errors import BagError, CalibrationError
 from drive_segment_ros.perception.cameras import CameraModel
-from drive_segment_ros.perception.motion import VehicleFrame
+from drive_segment_ros.perception.motion import JUMP_BACK_NS, VehicleFrame
 from drive_segment_ros.perception.synchronisation import Matcher, Pair
 from drive_segment_ros.ros.bags import BagMessage, BagReader, header_stamp_ns, peek_stamp_ns
 from offline_training import recording
@@ -100,9 +100,9 @@ class JobStream:
     def _take(self, message: BagMessage) -> list[Pair]:
         if message.topic == self._sensors.camera:
             item = (message.raw, self._info)
-            return self.matcher.add_image(peek_stamp_ns(message.raw), item, self._sensors.camera)
+            return self.matcher.add_image(_stamp_ns(message.raw), item, self._sensors.camera)
         if message.topic == self._sensors.lidar:
-            return self.matcher.add_sweep(peek_stamp_ns(message.raw), message.raw)
+            return self.matcher.add_sweep(_stamp_ns(message.raw), message.raw)
         if message.topic == self._sensors.info:
             if is_calibrated(self._reader, message.raw, self._sensors.rectified):
                 self._info = message.raw
@@ -143,15 +143,28 @@ class JobStream:
             return  # one damaged sample; its neighbours will do
         if message.connection.msgtype == recording.ODOMETRY:
             pose = decoded.pose.pose
-            self._poses.append(_pose(decoded, pose.position, pose.orientation))
+            self._remember(_pose(decoded, pose.position, pose.orientation))
         else:
             for item in decoded.transforms:
                 parent = item.header.frame_id.lstrip('/')
                 if parent == self._sensors.odometry_frame and self._vehicle.is_moved_by(item):
                     moved = item.transform
-                    self._poses.append(_pose(item, moved.translation, moved.rotation))
+                    self._remember(_pose(item, moved.translation, moved.rotation))
         while self._poses and self._poses[0][0] < self._poses[-1][0] - _MEMORY_NS:
             self._poses.popleft()
+
+    def _remember(self, pose: Pose) -> None:
+        if self._poses and pose[0] < self._poses[-1][0] - JUMP_BACK_NS:
+            # As live: poses of before a step of the clock are of another time.
+            self._poses.clear()
+        self._poses.append(pose)
+
+
+def _stamp_ns(raw: bytes) -> int:
+    try:
+        return peek_stamp_ns(raw)
+    except BagError:
+        return 0  # Damaged: dropped as one without a stamp.
 
 
 def is_calibrated(reader: BagReader, raw: bytes, rectified: bool) -> bool:

@@ -90,6 +90,9 @@ def in_order(
             yield waiting.popleft().result()
     except BrokenProcessPool as err:
         raise DriveSegmentError(f'{err}; use fewer --workers') from err
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def _forkserver(preload: Sequence[str]) -> ForkServerContext:
@@ -148,16 +151,22 @@ class _WorkerProcesses(Executor):
             thread.join()
 
     def _serve(self, context: ForkServerContext, initializer: Callable[[], None] | None) -> None:
-        """Have one process do jobs until there are no more."""
+        """Have one process at a time do jobs until there are no more."""
+        while self._died(context, initializer):
+            pass  # The next job may be a smaller one: another process takes it.
+
+    def _died(self, context: ForkServerContext, initializer: Callable[[], None] | None) -> bool:
+        """Have a process do jobs; return whether it died of one, rather than did all."""
         here, there = context.Pipe()
         # A daemon: whatever happens here, it does not outlive this process.
         process = context.Process(target=_work, args=(there, initializer), daemon=True)
         with here:
             try:
                 process.start()
-            except OSError as err:
-                self._refuse(f'a worker process could not be started: {err}')
-                return
+            # The server that forks ends where it cannot.
+            except (EOFError, OSError) as err:
+                self._refuse(f'a worker process could not be started: {str(err) or "no answer"}')
+                return False
             finally:
                 there.close()
             while (job := self._jobs.get()) is not None:
@@ -169,11 +178,13 @@ class _WorkerProcesses(Executor):
                     succeeded, value = here.recv()
                 except (EOFError, OSError):
                     future.set_exception(BrokenProcessPool(_ENDED))
+                    return True
                 except Exception as err:  # what cannot be pickled
                     future.set_exception(err)
                 else:
                     future.set_result(value) if succeeded else future.set_exception(value)
         process.join()
+        return False
 
     def _refuse(self, reason: str) -> None:
         """Answer jobs, until there are no more, with why they cannot be done."""
@@ -208,6 +219,8 @@ def _work(jobs: Connection, initializer: Callable[[], None] | None) -> None:
             jobs.send(answer)
         except BrokenPipeError:
             return  # the parent is gone
+        except Exception as err:  # what cannot be pickled
+            jobs.send((False, DriveSegmentError(f'a worker cannot answer: {err}')))
 
 
 def _dask_client(address: str) -> Any:

@@ -101,7 +101,10 @@ class Cuda:
         """Free everything, the last acquired first."""
         while self._release:
             function, handle = self._release.pop()
-            self._call(function, handle)
+            try:
+                self._call(function, handle)
+            except ModelError as err:
+                log.warning('not freed: %s', err)
 
     def _call(self, function: str, *arguments: Any) -> Any:
         error, *values = getattr(self._runtime, function)(*arguments)

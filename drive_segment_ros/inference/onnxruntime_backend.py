@@ -41,7 +41,7 @@ class OnnxRuntimeBackend:
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         try:
             self._session = runtime.InferenceSession(
-                str(model.onnx_path), options, providers=_providers(runtime)
+                str(model.onnx_path), options, providers=_providers(runtime, model)
             )
         # Its exceptions share no base class but this.
         except Exception as err:
@@ -71,12 +71,14 @@ def has_gpu_provider() -> bool:
     return any(provider in runtime.get_available_providers() for provider in _GPU)
 
 
-def _providers(runtime: Any) -> list[tuple[str, dict[str, Any]]]:
+def _providers(runtime: Any, model: Model) -> list[tuple[str, dict[str, Any]]]:
     """Return the installed providers, fastest first, with their options."""
     present = runtime.get_available_providers()
     options: dict[str, dict[str, Any]] = {}
     if _GPU[0] in present:
-        folder = engine_folder() / 'onnxruntime'
+        # ONNX Runtime tells engines apart by names, not weights: a model trained again would be
+        # given those of the old one.
+        folder = engine_folder() / 'onnxruntime' / model.sha256[:16]
         # Without the folder every start builds anew, which is slow but works.
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)

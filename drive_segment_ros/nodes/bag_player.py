@@ -138,7 +138,7 @@ class _BagPlayer:
             began = time.monotonic()
             while True:
                 behind_s = max(behind_s, self._play_once())
-                if not self._parameters.loop:
+                if not self._parameters.loop or not self._sent:
                     break
         except KeyboardInterrupt:
             _log.info('interrupted')
@@ -211,7 +211,12 @@ class _BagPlayer:
         vehicle = VehicleFrame('base_link')
 
         def publish_odometry(raw: bytes) -> None:
-            for transform in self._reader.deserialize(raw, _TF_TYPE).transforms:
+            try:
+                transforms = self._reader.deserialize(raw, _TF_TYPE).transforms
+            except BagError as err:
+                _log.warning('left out: %s', err)
+                return
+            for transform in transforms:
                 of_odometry = transform.header.frame_id.lstrip('/') == frame
                 if of_odometry and vehicle.is_moved_by(transform):
                     publish(_odometry_message(odometry_type, transform))

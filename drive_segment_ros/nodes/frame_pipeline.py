@@ -25,7 +25,7 @@ from drive_segment_ros.nodes.clock_steps import ClockSteps
 from drive_segment_ros.nodes.statistics import FlowStatistics
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.cameras import CameraModel
-from drive_segment_ros.perception.motion import Trajectory
+from drive_segment_ros.perception.motion import JUMP_BACK_NS, Trajectory
 from drive_segment_ros.perception.synchronisation import Matcher, Pair
 from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.synchronizer import stamp_ns
@@ -51,8 +51,6 @@ _REASONS: dict[type[DriveSegmentError], str] = {
     CloudError: 'bad_cloud',
     CalibrationError: 'bad_calibration',
 }
-# Time that runs back by more than this is a loop or a clock step, not a late sample.
-_JUMP_BACK_NS = 1_000_000_000
 # A transform that arrives is not announced, so a pair that lacks one is looked at anew.
 _LOOK_PERIOD_S = 0.05
 # Messages held until the camera's offset is known: 2 s of camera and LiDAR at 10 Hz.
@@ -98,7 +96,7 @@ class LiveTrajectory(Trajectory):
 
     def add(self, stamp_ns: int, translation: ArrayLike, quaternion_xyzw: ArrayLike) -> None:
         """Add a pose; see `Trajectory.add`."""
-        if stamp_ns < self._newest_ns - _JUMP_BACK_NS:
+        if stamp_ns < self._newest_ns - JUMP_BACK_NS:
             # After a step of the clock the poses of another time must not be interpolated with.
             self.clear()
             self._newest_ns = stamp_ns

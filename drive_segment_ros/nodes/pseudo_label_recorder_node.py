@@ -130,14 +130,16 @@ class PseudoLabelRecorderNode(FrameNode):
         candidate = RecorderCandidate(
             built, self._pipeline.camera_offset_s, self._trajectory, self._segmenter
         )
-        if self._snapshot.is_set():
-            self._snapshot.clear()
-        else:
+        wanted = self._snapshot.is_set()
+        if not wanted:
             refusal = self._gates.refusal(candidate) if self._recording else _PAUSED
             if refusal:
                 self._gated[refusal] += 1
                 return False
         self._recorder.submit(candidate.encoded(), self._drive_info(candidate))
+        if wanted:
+            # Only now: of a broken pair nothing would be recorded.
+            self._snapshot.clear()
         self._gates.passed(candidate)
         return True
 

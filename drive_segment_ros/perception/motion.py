@@ -24,6 +24,8 @@ from drive_segment_ros.perception.transforms import (
 # Between knots motion is taken as linear. At 100 degrees/s a turn of 0.5 degrees lies between
 # two, whose chord is 1e-5 of the range off the arc.
 _KNOT_SPACING_S = 0.005
+# Time that runs back by more than this is a loop or a clock step, not a late sample.
+JUMP_BACK_NS = 1_000_000_000
 _NS = 1e-9
 
 

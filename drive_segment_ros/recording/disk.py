@@ -24,6 +24,8 @@ _OVERHEAD_BYTES = 64 * 1024
 _RATE_WINDOW_S = 60.0
 # How often the other drives are looked at: recorders beside this one write there, people remove.
 _OTHERS_PERIOD_S = 1.0
+# Longest wait for a file system to give back the space of what was removed.
+_COMMIT_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +96,7 @@ class DatasetDisk:
 
     @property
     def used_bytes(self) -> int:
-        """Size of the dataset; what others write and remove is in it within a second."""
+        """Size of the dataset; what others record and remove counts within a second."""
         return sum(drive.size for drive in self._drives.values())
 
     @property
@@ -160,6 +162,20 @@ class DatasetDisk:
         while self.room_bytes < needed:
             if self._parameters.when_full == 'stop' or not self._remove_oldest(current):
                 raise DiskFullError(self._why_full(needed))
+            self._wait_for_space(needed)
+
+    def _wait_for_space(self, needed: int) -> None:
+        """Look at the disk until what a removed drive took is free.
+
+        Some file systems, such as Btrfs and ZFS, give it back with their next commit only; the
+        next drive must not go for what is on its way.
+        """
+        before, until = self.free_bytes, time.monotonic() + _COMMIT_S
+        self.check()
+        short = needed + round(self._parameters.min_free_gb * GB)
+        while self.free_bytes < short and self.free_bytes <= before and time.monotonic() < until:
+            os.sync()
+            time.sleep(0.1)
             self.check()
 
     def wrote(self, drive: Path) -> None:

@@ -20,6 +20,7 @@ from drive_segment_ros.dataset.frame import EncodedFrame
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError, DiskFullError
 from drive_segment_ros.parameters import parameter
+from drive_segment_ros.perception.motion import JUMP_BACK_NS
 from drive_segment_ros.recording.disk import GB, DatasetDisk, DiskParameters
 from drive_segment_ros.ros.worker import Worker
 
@@ -33,7 +34,6 @@ _REASONS = {
 }
 # The others are over only when a frame has been written.
 _SEEN_WITHOUT_WRITING = {'disk_full', 'disk_read_only', 'disk_gone'}
-_JUMP_BACK_NS = 1_000_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Recorder:
     def _is_another_drive(self, item: _Item) -> bool:
         stamp_ns = item.frame.stamp_ns
         return (
-            stamp_ns < self._newest_ns - _JUMP_BACK_NS
+            stamp_ns < self._newest_ns - JUMP_BACK_NS
             or stamp_ns > self._first_ns + self._longest_ns
             or item.drive != self._drive
         )

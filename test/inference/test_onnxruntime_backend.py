@@ -1,8 +1,10 @@
 """Which of ONNX Runtime's providers is asked for, with a stand-in for a GPU build of it."""
 
+import dataclasses
 import importlib.machinery
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -50,8 +52,19 @@ def test_the_fastest_provider_comes_first_and_keeps_its_engines(runtime, model_f
 
     assert list(fake.asked) == [TENSORRT, CUDA, CPU]
     assert fake.asked[TENSORRT]['trt_engine_cache_path'].startswith(str(tmp_path / 'cache'))
-    assert (tmp_path / 'cache/drive_segment_ros/engines/onnxruntime').is_dir()
     assert backend.description == 'ONNX Runtime Tensorrt fp32'
+
+
+def test_a_model_trained_again_is_not_given_the_engines_of_the_old_one(runtime, model_folder):
+    fake = runtime([CPU, TENSORRT], [CPU, TENSORRT])
+    model = read_model(model_folder)
+    folders = set()
+    for sha256 in ('a' * 64, 'b' * 64):
+        OnnxRuntimeBackend(dataclasses.replace(model, sha256=sha256))
+        folders.add(fake.asked[TENSORRT]['trt_engine_cache_path'])
+
+    assert len(folders) == 2
+    assert all(Path(folder).is_dir() for folder in folders)
 
 
 def test_a_provider_without_its_libraries_is_not_claimed(runtime, model_folder):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import types
 
 import pytest
 
@@ -80,6 +81,28 @@ def test_guard_holds_whatever_the_quota(dataset):
     disk = DatasetDisk(dataset, DiskParameters(min_free_gb=free_gb + 1.0))
     with pytest.raises(DiskFullError, match=r'GB are free on its disk, disk\.min_free_gb is'):
         disk.make_room(1, dataset / 'new')
+
+
+def test_rotation_waits_for_a_file_system_that_frees_late(dataset, monkeypatch):
+    status = os.statvfs(dataset)
+    stale = iter([status.f_bavail] * 4)
+
+    def statvfs(path):
+        # The space of the first drive is free at the fourth look.
+        blocks = next(stale, status.f_bavail + 240_000 // status.f_frsize)
+        return types.SimpleNamespace(
+            f_flag=status.f_flag, f_frsize=status.f_frsize, f_bavail=blocks
+        )
+
+    monkeypatch.setattr(os, 'statvfs', statvfs)
+    monkeypatch.setattr(os, 'sync', lambda: None)
+    room_for_one = (status.f_bavail * status.f_frsize - 100_000) / GB
+    parameters = DiskParameters(min_free_gb=room_for_one, when_full='rotate')
+    disk = DatasetDisk(dataset, parameters)
+
+    disk.make_room(150_000, dataset / 'new')
+
+    assert disk.removed == ['old']
 
 
 def used_kb(dataset) -> int:

@@ -60,6 +60,9 @@ def write_bag(
     sweep_stamp: Callable[[int], int] = lambda stamp_ns: stamp_ns,
     extra_type: bool = False,
     cut: tuple[str, int] = ('', 0),
+    kept: int = 0,
+    zeros_first: bool = False,
+    odometry_frame: str = 'odom',
 ) -> Path:
     """Write a drive of `count` images and sweeps at 10 Hz.
 
@@ -77,6 +80,9 @@ def write_bag(
         stamp, sweep_stamp: change the header stamps of images and sweeps.
         extra_type: add a topic of a type nobody knows.
         cut: topic, and which of its messages has lost its second half.
+        kept: bytes of that message that are left; 0 is half of them.
+        zeros_first: the first camera_info holds no numbers yet.
+        odometry_frame: parent of the vehicle's transforms.
     """
     types = STORE.types
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
@@ -88,7 +94,7 @@ def write_bag(
             def publish(at: int, message: Any) -> None:
                 data = STORE.serialize_cdr(message, kind)
                 whole = (name, next(numbers)) != cut
-                writer.write(connection, at, data if whole else data[: len(data) // 2])
+                writer.write(connection, at, data if whole else data[: kept or len(data) // 2])
 
             return publish
 
@@ -138,7 +144,9 @@ def write_bag(
                 publish(at, _image(header(stamp(at), f'optical{camera}'), k, compressed))
             for camera, publish in enumerate(infos):
                 frame = f'optical{camera}' if info_frame else ''
-                told = _camera_info(header(stamp(at), frame), calibrated)
+                told = _camera_info(
+                    header(stamp(at), frame), calibrated and (k > 0 or not zeros_first)
+                )
                 told.k[:] *= not only_p
                 publish(at, told)
             sweep_at = at + SWEEP_AFTER_IMAGE
@@ -146,7 +154,9 @@ def write_bag(
                 for pose_at in (at - PERIOD, at, sweep_at):
                     ahead = (pose_at - START) / SECOND
                     moved = [
-                        transform(pose_at, 'odom', child, (x, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+                        transform(
+                            pose_at, odometry_frame, child, (x, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
+                        )
                         for child, x in (('base_link', ahead), ('trailer', ahead - 9.0))
                         if trailer or child == 'base_link'
                     ]

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import os
+import types
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ from drive_segment_ros.errors import (
     DatasetError,
     DriveSegmentError,
 )
+from drive_segment_ros.ros.bags import BagReader
 from offline_training.extract import ExtractOptions, ExtractParameters, extract
 from offline_training.inspect import inspect
+from offline_training.job_stream import JobStream
 
 SECOND = 1_000_000_000
 START = 1_000 * SECOND
@@ -239,6 +242,47 @@ def test_a_message_cut_in_half_costs_its_frame(make_bag, tmp_path, topic, reason
     report = run(make_bag(cut=(topic, number)), tmp_path / 'dataset')
     assert report.frames == 3
     assert report.dropped == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    ('topic', 'reason'),
+    [('/camera/front/image_raw/compressed', 'zero_stamp'), ('/points', 'no_sweep')],
+)
+def test_a_message_without_a_header_costs_its_frame(make_bag, tmp_path, topic, reason):
+    report = run(make_bag(cut=(topic, 2), kept=8), tmp_path / 'dataset')
+    assert report.frames == 3
+    assert report.dropped == {reason: 1}
+
+
+def test_of_images_with_one_stamp_the_first_is_kept(make_bag, tmp_path):
+    # As in a recording of a bag that was played twice.
+    again = 4 * PERIOD
+    bag = make_bag(
+        count=8,
+        stamp=lambda s: s if s < START + again else s - again,
+        sweep_stamp=lambda s: s if s < START + again else s - again,
+    )
+    report = run(bag, tmp_path / 'dataset')
+    assert report.frames == 4
+    assert report.frames + sum(report.dropped.values()) == report.images == 8
+
+
+def test_after_a_step_of_the_clock_odometry_begins_anew(make_bag):
+    with BagReader(make_bag()) as reader:
+        stream = JobStream(reader, types.SimpleNamespace(base_frame='base_link'), None, b'', b'')
+        second, at = 1_000_000_000, (0.0, 0.0, 0.0)
+        for stamp in (100 * second, 100 * second - second // 2, 102 * second, 100 * second):
+            stream._remember((stamp, at, (0.0, 0.0, 0.0, 1.0)))
+    assert [pose[0] for pose in stream._poses] == [100 * second]
+
+
+def test_a_calibration_file_stands_in_for_transforms_that_cannot_be_read(make_bag, tmp_path):
+    inspect(make_bag('calibrated'), tmp_path / 'calibration.yaml')
+    damaged = make_bag('damaged', cut=('/tf_static', 0))
+    with pytest.raises(BagError):
+        run(damaged, tmp_path / 'dataset')
+    report = run(damaged, tmp_path / 'dataset', calibration=tmp_path / 'calibration.yaml')
+    assert report.frames == 4
 
 
 def test_a_topic_without_a_whole_message_is_named(make_bag, tmp_path):

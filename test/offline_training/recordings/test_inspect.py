@@ -58,6 +58,7 @@ def test_sound_bag_has_no_problems(make_bag):
         ({'calibrated': False}, 'K is all zero'),
         ({'transforms': False}, "no transform from 'lidar' to 'optical0'"),
         ({'odometry': False}, 'no odometry -> sweeps cannot be moved'),
+        ({'odometry_frame': 'map'}, 'moves in map, not in odom -> .*odometry_frame=map'),
         ({'stamp': lambda _: 0}, '4 of 4 messages have no stamp'),
         ({'sweep_stamp': lambda s: s + 90 * SECOND}, r'stamps are \d\d\.\d+ s apart'),
         ({'sweep_stamp': lambda s: s - 90 * SECOND}, r'/points: stored \+90.000 s after'),
@@ -68,6 +69,17 @@ def test_sound_bag_has_no_problems(make_bag):
 )
 def test_what_is_missing_is_said(make_bag, options, message):
     assert re.search(message, problems(inspect(make_bag(**options))))
+
+
+def test_a_camera_that_knows_its_calibration_later_is_calibrated(make_bag):
+    report = inspect(make_bag(zeros_first=True))
+    assert report.problems == []
+    assert report.cameras[0].calibration['K'][0][0] == 100.0
+
+
+def test_names_with_brackets_are_printed_as_they_are(make_bag, capsys):
+    print_report(inspect(make_bag('a[/b]c')))
+    assert 'a[/b]c' in capsys.readouterr().out.replace('\n', '')
 
 
 def test_offset_is_the_same_whichever_sensor_is_faster_and_whatever_got_lost():

@@ -42,6 +42,17 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do():
         list(in_order(executor, os._exit, range(3), 2))
 
 
+def test_another_worker_takes_the_place_of_one_that_died():
+    with worker_pool(2) as (executor, _):
+        for _ in range(3):
+            with pytest.raises(DriveSegmentError, match='worker process was ended'):
+                list(in_order(executor, os._exit, [1, 1], 2))
+            numbers = list(range(20))
+            assert list(in_order(executor, math.factorial, numbers, 4)) == [
+                math.factorial(number) for number in numbers
+            ]
+
+
 def test_a_worker_that_cannot_get_ready_is_an_error_too():
     with (
         worker_pool(2, initializer=functools.partial(os._exit, 1)) as (executor, _),
@@ -50,14 +61,19 @@ def test_a_worker_that_cannot_get_ready_is_an_error_too():
         list(in_order(executor, math.factorial, range(3), 2))
 
 
-def test_a_worker_that_cannot_be_started_is_an_error_too(monkeypatch):
+# The server that forks workers ends where it cannot: then nothing answers.
+@pytest.mark.parametrize(
+    ('error', 'told'),
+    [(OSError('no more processes'), 'no more processes'), (EOFError(), 'no answer')],
+)
+def test_a_worker_that_cannot_be_started_is_an_error_too(monkeypatch, error, told):
     def start(process):
-        raise OSError('no more processes')
+        raise error
 
     monkeypatch.setattr(multiprocessing.context.ForkServerProcess, 'start', start)
     with (
         worker_pool(2) as (executor, _),
-        pytest.raises(DriveSegmentError, match='could not be started: no more processes'),
+        pytest.raises(DriveSegmentError, match=f'could not be started: {told}'),
     ):
         list(in_order(executor, math.factorial, range(3), 2))
 
@@ -68,6 +84,8 @@ def test_what_a_job_raises_and_what_cannot_be_sent_is_told():
             list(in_order(executor, math.factorial, [3, -1], 2))
         with pytest.raises((AttributeError, pickle.PicklingError)):
             list(in_order(executor, lambda job: job, [1], 2))
+        with pytest.raises(DriveSegmentError, match='a worker cannot answer'):
+            list(in_order(executor, eval, ['lambda: 1'], 2))
         assert list(in_order(executor, math.factorial, [3], 2)) == [6]
 
 
