@@ -20,11 +20,15 @@ ROAD, RAISED, SKY = range(3)
 def areas(proposals: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """Return what area each proposal is, (P,): `ROAD`, `RAISED`, `SKY`, or `NO_AREA` for objects.
 
-    A frame's ground proposals are numbered from the level of the road up.
+    Old frames do not say which ground is raised. Of those it is all but the first: ground is
+    numbered from the level of the road up.
     """
     area = np.full(len(proposals['id']), NO_AREA, np.int64)
     area[proposals['kind'] == KINDS.index('sky')] = SKY
     ground = np.flatnonzero(proposals['kind'] == KINDS.index('ground'))
+    if 'raised' in proposals:
+        area[ground] = np.where(proposals['raised'][ground], RAISED, ROAD)
+        return area
     area[ground] = RAISED
     area[ground[np.argsort(proposals['id'][ground])[:1]]] = ROAD
     return area

@@ -76,7 +76,8 @@ class CameraModel:
         roi = message.roi
         binning = np.array([max(message.binning_x, 1), max(message.binning_y, 1)])
         width, height = roi.width or message.width, roi.height or message.height
-        for matrix in (K, P):
+        # One that is not calibrated yet stays all zero, to be named so.
+        for matrix in (matrix for matrix in (K, P) if matrix.any()):
             matrix[:2, 2] -= roi.x_offset, roi.y_offset
             _rescale(matrix, 1.0 / binning)
         return cls(
@@ -215,6 +216,8 @@ def _check(camera: CameraModel) -> None:
             f'{name}: focal lengths in {used} are {matrix[0, 0]:g} and {matrix[1, 1]:g}; '
             'they must be positive, calibrate it again'
         )
+    if camera.rectified:
+        return  # The distortion is gone, whatever model it was of.
     model, count = camera.distortion_model, len(camera.D)
     if model not in _MODELS:
         if not model and not camera.D.any():

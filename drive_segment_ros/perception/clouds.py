@@ -95,6 +95,8 @@ def structured_view(message: Any) -> NDArray[np.void]:
     order = '>' if message.is_bigendian else '<'
     names, formats, offsets = [], [], []
     for field in message.fields:
+        if field.name in names or not field.name:
+            continue  # Padding, by drivers that name it all alike.
         if field.datatype not in _FIELD_TYPES:
             raise CloudError(f'point field {field.name!r} has unknown datatype {field.datatype}')
         base = order + _FIELD_TYPES[field.datatype]
@@ -154,14 +156,13 @@ def cloud_from_message(message: Any, time_field: str = 'auto') -> PointCloud:
             raise CloudError(f'point field {name!r} is not a floating-point number')
     stamp = message.header.stamp
     stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
-    if time_field == 'auto':
-        time_name = _first(_TIME_FIELDS, fields)
-    else:
-        time_name = time_field or None
-        if time_name is not None and time_name not in fields:
-            raise CloudError(f'point cloud has no time field {time_name!r}; it has {fields}')
-    ring_name = _first(_RING_FIELDS, fields)
-    intensity_name = _first(_INTENSITY_FIELDS, fields)
+    time_names = _TIME_FIELDS if time_field == 'auto' else (time_field,) if time_field else ()
+    if time_field not in ('auto', '', *fields):
+        raise CloudError(f'point cloud has no time field {time_field!r}; it has {fields}')
+    # Of several the first that makes sense: drivers fill fields they have no values for by zeros.
+    times = (relative_time(_native(points[n]), stamp_ns) for n in time_names if n in fields)
+    rings = (_beam_numbers(_native(points[n])) for n in _RING_FIELDS if n in fields)
+    intensity_name = next((name for name in _INTENSITY_FIELDS if name in fields), None)
     x, y, z = (_native(points[name]) for name in 'xyz')
     return PointCloud(
         stamp_ns=stamp_ns,
@@ -170,8 +171,8 @@ def cloud_from_message(message: Any, time_field: str = 'auto') -> PointCloud:
         y=y,
         z=z,
         intensity=None if intensity_name is None else _native(points[intensity_name]),
-        time=None if time_name is None else relative_time(_native(points[time_name]), stamp_ns),
-        ring=_beam_numbers(points, ring_name),
+        time=next((time for time in times if time is not None), None),
+        ring=next((ring for ring in rings if ring is not None), None),
         height=message.height,
         width=message.width,
     )
@@ -181,16 +182,24 @@ def relative_time(values: NDArray[Any], stamp_ns: int) -> NDArray[np.floating] |
     """Return point times in seconds relative to a sweep's stamp, whatever their unit and origin.
 
     A sweep lasts 10 ms to 1 s, which tells seconds, milliseconds, microseconds and nanoseconds
-    apart; values near the stamp in one of these units are absolute.
+    apart; values near the stamp in one of these units are absolute. Beside absolute times zero is
+    none: drivers leave it where nothing returned.
 
     Args:
         values: (N,) as in the message.
         stamp_ns: the sweep's header stamp.
 
     Returns:
-        (N,) float32 or float64 seconds, a view where nothing had to be converted; None where no
-        unit makes sense of the values (all equal, for instance).
+        (N,) float32 or float64 seconds, NaN where there is none, a view where nothing had to be
+        converted; None where no unit makes sense of the values (all equal, for instance).
     """
+    time = _relative_time(values, stamp_ns)
+    if time is None and (values == 0).any():
+        time = _relative_time(np.where(values == 0, np.nan, values), stamp_ns)
+    return time
+
+
+def _relative_time(values: NDArray[Any], stamp_ns: int) -> NDArray[np.floating] | None:
     finite = values[np.isfinite(values)] if values.dtype.kind == 'f' else values
     if len(finite) == 0:
         return None
@@ -203,7 +212,7 @@ def relative_time(values: NDArray[Any], stamp_ns: int) -> NDArray[np.floating] |
             continue
         # Of a clock that began with the drive, absolute times are small as well.
         early, late = (abs(float(low) * scale - origin) for origin in (0.0, stamp_ns * 1e-9))
-        if early <= min(late, 10.0):
+        if early <= min(late, 2.0):
             return values if scale == 1.0 else values * scale
         if late < 10.0:
             # Subtracted in integers where the message has them: float64 keeps only 240 ns.
@@ -214,10 +223,6 @@ def relative_time(values: NDArray[Any], stamp_ns: int) -> NDArray[np.floating] |
     return None
 
 
-def _first(candidates: tuple[str, ...], fields: tuple[str, ...]) -> str | None:
-    return next((name for name in candidates if name in fields), None)
-
-
 def _native(values: NDArray[Any]) -> NDArray[Any]:
     """Return the values in this machine's byte order: unchanged, or converted once."""
     if values.dtype.isnative:
@@ -225,11 +230,8 @@ def _native(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(values.dtype.newbyteorder('='))
 
 
-def _beam_numbers(points: NDArray[np.void], name: str | None) -> NDArray[np.integer] | None:
-    """Return the ring field if it numbers beams: integers, or floats that hold integers."""
-    if name is None:
-        return None
-    ring = _native(points[name])
+def _beam_numbers(ring: NDArray[Any]) -> NDArray[np.integer] | None:
+    """Return a ring field if it numbers beams: integers, or floats that hold integers."""
     if ring.dtype.kind == 'f':
         ring = np.where(np.isfinite(ring), ring, -1.0).clip(-1.0, _MAX_RING + 1.0).astype(np.int32)
     # A driver that leaves the field at zero for every point has no beams to offer.

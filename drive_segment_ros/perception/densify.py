@@ -47,7 +47,7 @@ class DensifyParameters:
         60.0,
         'superpixel scale k of Felzenszwalb and Huttenlocher, the finest; small ones leak less',
         minimum=1.0,
-        maximum=10000.0,
+        maximum=500.0,
     )
     sigma: float = parameter(
         0.5, 'smoothing before superpixels', unit='px', minimum=0.0, maximum=5.0

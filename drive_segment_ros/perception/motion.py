@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import itertools
 import math
 import threading
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from drive_segment_ros.perception.transforms import (
 _KNOT_SPACING_S = 0.005
 # Time that runs back by more than this is a loop or a clock step, not a late sample.
 JUMP_BACK_NS = 1_000_000_000
+# Samples further apart say nothing of the way between; GNSS alone gives one a second.
+_LONGEST_GAP_NS = 1_500_000_000
 _NS = 1e-9
 
 
@@ -153,13 +156,14 @@ class Trajectory:
         """Whether poses can be given from `start_ns` to `end_ns`, both included."""
         with self._lock:
             stamps = self._stamps
-            return bool(stamps) and stamps[0] <= start_ns and end_ns <= stamps[-1]
+            inside = bool(stamps) and stamps[0] <= start_ns and end_ns <= stamps[-1]
+            return inside and self._gap_ns(start_ns, end_ns) <= _LONGEST_GAP_NS
 
     def pose(self, stamp_ns: int) -> NDArray[np.float64]:
         """Return T_odom_base (4, 4) at an instant.
 
         Raises:
-            MotionError: if the instant lies before the first or after the last sample.
+            MotionError: as `poses`.
         """
         return self.poses([stamp_ns])[0]
 
@@ -167,7 +171,8 @@ class Trajectory:
         """Return T_odom_base (K, 4, 4): position linear, orientation on the great circle (slerp).
 
         Raises:
-            MotionError: if an instant lies before the first or after the last sample.
+            MotionError: if an instant lies before the first or after the last sample, or between
+                samples that are too far apart.
         """
         with self._lock:
             self._require(min(stamps_ns), max(stamps_ns))
@@ -239,6 +244,19 @@ class Trajectory:
                 f'odometry {" and ".join(missing)} for the interval {start_ns} to {end_ns} ns; '
                 'wait for more, or check its clock'
             )
+        gap = self._gap_ns(start_ns, end_ns)
+        if gap > _LONGEST_GAP_NS:
+            raise MotionError(
+                f'odometry pauses for {gap * 1e-9:.1f} s in the interval {start_ns} to {end_ns} '
+                'ns; see why it was lost'
+            )
+
+    def _gap_ns(self, start_ns: int, end_ns: int) -> int:
+        """Return the longest time between samples that an interval inside them needs."""
+        first = bisect.bisect_right(self._stamps, start_ns) - 1
+        last = bisect.bisect_left(self._stamps, end_ns)
+        needed = self._stamps[first : last + 1]
+        return max((b - a for a, b in itertools.pairwise(needed)), default=0)
 
     def _truncate(self, count: int) -> None:
         """Drop the `count` oldest samples."""

@@ -19,6 +19,7 @@ from drive_segment_ros.perception.geometry import describe_proposals
 from drive_segment_ros.perception.motion import SweepMotion, Trajectory
 from drive_segment_ros.perception.projection import ProjectedPoints, project_sweep, visible
 from drive_segment_ros.perception.proposals import (
+    RAISED_LABEL,
     SKY_LABEL,
     Beams,
     SweepProposals,
@@ -30,6 +31,7 @@ from drive_segment_ros.perception.sky import find_sky, highest_beam
 from drive_segment_ros.perception.transforms import level_rotation
 from drive_segment_ros.ros.frame_geometry import FrameGeometry, check_shape
 from drive_segment_ros.ros.frame_parameters import FrameParameters
+from drive_segment_ros.ros.image_size import image_size, reduction
 from drive_segment_ros.ros.images import decode_image, encoded_image
 from drive_segment_ros.ros.synchronizer import stamp_ns
 
@@ -170,6 +172,7 @@ class BuiltFrame:
             proposals={
                 'id': number[labels],
                 'kind': self.sweep.kind()[labels],
+                'raised': labels == RAISED_LABEL,
                 'points': points[labels].astype(np.int32),
                 **geometry,
             },
@@ -271,8 +274,7 @@ def _cell_times(
 
 def _working_image(message: Any, full: CameraModel, camera: CameraModel) -> NDArray[np.uint8]:
     """Decode an image to working resolution, by way of the nearest larger size a JPEG offers."""
-    reduce = max(r for r in (1, 2, 4, 8) if full.width // r >= camera.width or r == 1)
-    picture = decode_image(message, reduce)
+    picture = decode_image(message, reduction(image_size(message), (camera.height, camera.width)))
     height, width = picture.shape[:2]
     check_shape(width, height, full)
     if (width, height) == (camera.width, camera.height):

@@ -36,7 +36,7 @@ def example_vehicle(base_frame: str) -> tuple[TransformTree, Trajectory]:
     tree.set(_LIDAR, _CAMERA, _LOOKING_FORWARD)
     tree.set(base_frame, _LIDAR, np.eye(4))
     trajectory = Trajectory()
-    for second in (0, 2):
+    for second in (0, 1, 2):
         position = (10.0 * second, 0.0, 0.0)
         trajectory.add(second * 1_000_000_000, position, (0.0, 0.0, 0.0, 1.0))
     return tree, trajectory

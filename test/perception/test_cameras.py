@@ -130,6 +130,18 @@ def test_a_pole_of_the_rational_model_ends_it():
     )
 
 
+def test_of_a_rectified_image_the_distortion_model_does_not_matter():
+    changes = {'p': np.array([[100.0, 0, 80, 0], [0, 100, 60, 0], [0, 0, 1, 0]])}
+    assert camera('double_sphere', (0.1, 0.2), rectified=True, **changes).rectified
+    with pytest.raises(CalibrationError, match='double_sphere'):
+        camera('double_sphere', (0.1, 0.2), **changes)
+
+
+def test_binned_images_of_a_camera_that_is_not_calibrated_are_told_so():
+    with pytest.raises(CalibrationError, match='K is all zero'):
+        camera(k=np.zeros((3, 3)), binning_x=2, binning_y=2)
+
+
 def test_a_rectified_image_uses_r_and_p_and_no_distortion():
     quarter = [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]
     p = [[500.0, 0, 640, -60], [0, 500, 360, 0], [0, 0, 1, 0]]

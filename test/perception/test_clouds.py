@@ -147,7 +147,7 @@ def wrong(change, dtype=XYZ):
         (wrong(lambda m: setattr(m.fields[0], 'datatype', 5)), "'x' is not a floating-point"),
         (wrong(lambda m: setattr(m.fields[0], 'count', 3)), "'x'"),
         (wrong(lambda m: setattr(m.fields[2], 'offset', 200)), 'do not fit into point_step'),
-        (wrong(lambda m: setattr(m.fields[1], 'name', 'x')), 'check the driver'),
+        (wrong(lambda m: setattr(m.fields[1], 'name', 'x')), 'has no field y'),
         (wrong(lambda m: setattr(m, 'point_step', 0)), 'point_step 0'),
         (wrong(lambda m: (m.fields.clear(), setattr(m, 'point_step', 0))), 'point_step 0'),
     ],
@@ -217,6 +217,37 @@ def test_single_missing_times_leave_the_others():
     time = relative_time(values * 1e3, STAMP_NS)
     assert np.isnan(time[7])
     np.testing.assert_allclose(np.delete(time, 7), np.delete(values, 7))
+
+
+@pytest.mark.parametrize('dtype', ['<f8', '<u8'])
+def test_zeros_beside_absolute_times_are_none(dtype):
+    seconds = np.linspace(0.0, 0.1, 50)
+    values = (STAMP_NS * 1e-9 + seconds) if dtype == '<f8' else STAMP_NS + seconds * 1e9
+    values = np.asarray(values).astype(dtype)
+    values[7] = 0
+    time = relative_time(values, STAMP_NS)
+    assert np.isnan(time[7])
+    np.testing.assert_allclose(np.delete(time, 7), np.delete(seconds, 7), atol=1e-6)
+
+
+def test_of_several_fields_the_first_that_makes_sense_is_taken():
+    made = points(
+        [*XYZ, ('time', '<f4'), ('timestamp', '<f8'), ('ring', '<u2'), ('channel', '<u1')]
+    )
+    made['time'] = STAMP_NS * 1e-9  # all alike in float32
+    made['timestamp'] = STAMP_NS * 1e-9 + np.linspace(0.0, 0.1, 24)
+    made['ring'] = 0
+    made['channel'] = np.arange(24)
+    cloud = cloud_from_message(message(made))
+    np.testing.assert_allclose(cloud.time, np.linspace(0.0, 0.1, 24), atol=1e-6)
+    assert cloud.ring.tolist() == list(range(24))
+
+
+def test_padding_fields_of_one_name_do_no_harm():
+    sent = message(points([*XYZ, ('pad1', '<u1'), ('pad2', '<u1'), ('pad3', '<u1')]))
+    for field, name in zip(sent.fields[3:], ('_', '_', ''), strict=True):
+        field.name = name
+    assert len(cloud_from_message(sent)) == 24
 
 
 def test_the_time_field_can_be_named_or_left_out():

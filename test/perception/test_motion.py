@@ -105,6 +105,20 @@ def test_cover_and_what_is_missing():
         Trajectory().pose(START)
 
 
+def test_nothing_is_known_of_a_pause_of_odometry():
+    trajectory = Trajectory()
+    for second in (0, 1, 2, 5, 6):
+        trajectory.add(START + second * SECOND, [float(second), 0, 0], STILL)
+    assert trajectory.covers(START, START + 2 * SECOND)
+    assert trajectory.covers(START + 5 * SECOND, START + 5 * SECOND)
+    assert trajectory.covers(START + 5 * SECOND, START + 6 * SECOND)
+    for first, last in ((2.5, 2.5), (1.0, 4.0), (4.0, 5.5), (0.0, 6.0)):
+        start, end = START + round(first * SECOND), START + round(last * SECOND)
+        assert not trajectory.covers(start, end)
+        with pytest.raises(MotionError, match=r'pauses for 3\.0 s'):
+            trajectory.poses([start, end])
+
+
 def test_memory_is_bounded_by_age():
     trajectory = Trajectory(max_age_s=1.0)
     for i in range(1000):

@@ -82,8 +82,9 @@ def test_a_frame_is_consistent_in_itself():
     assert (kinds == SKY).sum() == 1
     assert (kinds == OBJECT).sum() >= 1
     assert len(KINDS) == 3
-    # Every point in the image belongs to one proposal at most.
-    assert frame.proposals['points'].sum() <= len(made.projected)
+    raised = frame.proposals['raised']
+    assert raised.dtype == bool
+    assert (kinds[raised] == GROUND).all()
     objects = kinds == OBJECT
     assert (frame.proposals['points'][objects] > 0).all()
     assert (frame.proposals['extent_vertical'][objects] > 0.0).all()
@@ -219,6 +220,19 @@ def test_an_image_of_another_shape_than_its_camera_info_is_refused():
 
     with pytest.raises(CalibrationError, match='camera_info 320 x 320'):
         _ = built(change=square).frame
+
+
+def test_a_picture_smaller_than_its_camera_info_is_decoded_whole():
+    small = cv2.blur(np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8), (5, 5))
+    data = cv2.imencode('.jpg', small)[1]
+
+    def half(image, info, cloud):
+        image.format, image.data = 'jpeg', data.tobytes()
+        for name in ('encoding', 'height', 'width', 'step', 'is_bigendian'):
+            delattr(image, name)
+
+    made = built(change=half, **{'densify.width': 160})
+    np.testing.assert_array_equal(made.image, cv2.imdecode(data, cv2.IMREAD_COLOR))
 
 
 def test_intrinsics_of_zero_are_refused():

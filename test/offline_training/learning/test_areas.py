@@ -19,6 +19,14 @@ def test_the_lower_number_is_the_road():
     assert found.tolist() == [NO_AREA, RAISED, SKY, ROAD]
 
 
+def test_of_raised_ground_alone_none_is_road():
+    found = areas({**proposals([GROUND, OBJECT]), 'raised': np.array([True, False])})
+
+    assert found.tolist() == [RAISED, NO_AREA]
+    both = areas({**proposals([GROUND, GROUND]), 'raised': np.array([False, True])})
+    assert both.tolist() == [ROAD, RAISED]
+
+
 def test_ground_of_one_level_is_road():
     assert areas(proposals([GROUND, OBJECT])).tolist() == [ROAD, NO_AREA]
     assert areas(proposals([OBJECT])).tolist() == [NO_AREA]
