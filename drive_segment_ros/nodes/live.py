@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +122,15 @@ def live(
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
         spinner = threading.Thread(target=executor.spin, name='executor', daemon=True)
+        ended = stop or threading.Event()
+        signals = contextlib.ExitStack()
         try:
             prepare(node)
             _change(node, node.trigger_configure)
             _change(node, node.trigger_activate)
             spinner.start()
-            _wait(node, options.duration_s, stop or threading.Event())
+            signals.enter_context(_setting(ended))
+            _wait(node, options.duration_s, ended)
         finally:
             executor.shutdown()
             if spinner.is_alive():
@@ -134,6 +138,8 @@ def live(
             node.trigger_shutdown()
             summary = node.summary()
             node.destroy_node()
+            # Until here a second signal must not keep what waits from being written.
+            signals.close()
     finally:
         rclpy.shutdown(context=context)
     return summary
@@ -154,25 +160,31 @@ def _change(node: Any, trigger: Callable[[], Any]) -> None:
         raise DriveSegmentError(f'{node.get_name()}: {node.failure}')
 
 
-def _wait(node: Any, duration_s: float | None, stop: threading.Event) -> None:
-    """Report once a second until the time is up or a signal comes."""
-    from rich.console import Console
-
-    deadline = None if duration_s is None else time.monotonic() + duration_s
+@contextlib.contextmanager
+def _setting(stop: threading.Event) -> Iterator[None]:
+    """Have signals set an event, where they can be caught."""
     previous = {}
     if threading.current_thread() is threading.main_thread():
         previous = {number: signal.signal(number, lambda *_: stop.set()) for number in _SIGNALS}
     try:
-        with Console(stderr=True).status('waiting for messages') as status:
-            while not stop.is_set():
-                remaining = _STATUS_PERIOD_S if deadline is None else deadline - time.monotonic()
-                if remaining <= 0.0:
-                    break
-                stop.wait(min(_STATUS_PERIOD_S, remaining))
-                status.update(status_line(node.summary()))
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _wait(node: Any, duration_s: float | None, stop: threading.Event) -> None:
+    """Report once a second until the time is up or the event is set."""
+    from rich.console import Console
+
+    deadline = None if duration_s is None else time.monotonic() + duration_s
+    with Console(stderr=True).status('waiting for messages') as status:
+        while not stop.is_set():
+            remaining = _STATUS_PERIOD_S if deadline is None else deadline - time.monotonic()
+            if remaining <= 0.0:
+                break
+            stop.wait(min(_STATUS_PERIOD_S, remaining))
+            status.update(status_line(node.summary()))
 
 
 def status_line(summary: Mapping[str, Any]) -> str:

@@ -99,7 +99,10 @@ class _Files:
         path = self._folder / f'{name}{suffix}'
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            # Whoever looks into the folder finds whole images.
+            part = path.with_name(f'.{path.name}')
+            part.write_bytes(content)
+            part.replace(path)
         except OSError as err:
             raise DatasetError(f'cannot write {path}: {err.strerror}') from err
         self.written += 1

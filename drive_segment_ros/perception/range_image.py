@@ -139,11 +139,13 @@ def _from_zero(beam: NDArray[np.int32]) -> NDArray[np.int32]:
 
     A row for each beam before would look like beams that saw nothing but sky.
     """
-    used = beam[beam >= 0]
-    lowest = int(used.min()) if len(used) else 0
-    if lowest == 0 or lowest < np.count_nonzero(np.bincount(used)):
+    if len(beam) == 0 or beam.min() == 0:
         return beam
-    return np.where(beam >= 0, beam - np.int32(lowest), np.int32(-1)).astype(np.int32)
+    used = beam[beam >= 0]
+    lowest = used.min(initial=used.max(initial=0))
+    if lowest < np.count_nonzero(np.bincount(used)):
+        return beam
+    return np.where(beam >= 0, beam - lowest, np.int32(-1)).astype(np.int32)
 
 
 def _reordered(image: RangeImage, order: NDArray[np.intp]) -> RangeImage:

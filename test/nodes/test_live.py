@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import threading
 from pathlib import Path
 
@@ -43,6 +44,24 @@ def test_parameter_file_reaches_the_node_and_the_summary_comes_back(ros_domain, 
     summary = live(LiveOptions(params_file=params), nodes.append, stop)
     assert nodes[0].parameters.pipeline.queue == 7
     assert (summary['pairs'], summary['frames'], summary['dropped']) == (0, 0, {})
+
+
+def test_a_second_signal_does_not_cut_short_what_is_written_at_the_end(
+    ros_domain, tmp_path, monkeypatch
+):
+    from drive_segment_ros.nodes.proposals_node import ProposalsNode
+
+    before, at_the_end = signal.getsignal(signal.SIGTERM), []
+    destroy = ProposalsNode.destroy_node
+
+    def destroy_node(node):
+        at_the_end.append(signal.getsignal(signal.SIGTERM))
+        destroy(node)
+
+    monkeypatch.setattr(ProposalsNode, 'destroy_node', destroy_node)
+    live(LiveOptions('proposals', duration_s=0.2))
+    assert at_the_end[0] not in (before, signal.SIG_DFL, signal.default_int_handler)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_segmentation_node_takes_its_model_from_the_options(ros_domain, model_folder, tmp_path):
