@@ -124,13 +124,13 @@ def _video(path: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uin
     try:
         if not capture.isOpened():
             raise ImageError(f'{path} is no video that can be read')
-        # What the file says of itself; some count one too many.
+        # What the file says of itself, which is an estimate in some formats.
         frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         number = 0
         while True:
             good, image = capture.read()
             if not good:
-                if number < frames - 1:
+                if number < 0.95 * frames - 1.0:
                     skipped.append(f'{path} ends after {number} of {frames} frames')
                 return
             yield f'{path.stem}/{number:06d}', np.asarray(image, np.uint8)

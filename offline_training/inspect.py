@@ -293,14 +293,14 @@ class _Inspection:
                 f'pair them right with --set sync.camera_offset={-offset_s:.3f}',
             )
 
-    def _links(self, name: str) -> set[tuple[str, str]]:
+    def _links(self, name: str) -> list[tuple[str, str]]:
         """Return parents and children in a tf topic's first messages."""
-        links: set[tuple[str, str]] = set()
+        links: dict[tuple[str, str], None] = {}
         for message in itertools.islice(self.reader.messages([name]), _TF_MESSAGES):
             with contextlib.suppress(BagError):  # a damaged one; its neighbours will do
                 decoded = self.reader.deserialize(message.raw, recording.TRANSFORMS)
-                links.update(recording.frames_of(decoded))
-        return links
+                links.update(dict.fromkeys(recording.frames_of(decoded)))
+        return list(links)
 
     def judge_extrinsics(self, camera: str, lidar: str, found: ExtrinsicsReport | None) -> None:
         if found is not None and found.ok is False:

@@ -158,7 +158,7 @@ def cluster(
         parameters: how.
     """
     present = np.setdiff1d(table.area[learned], [NO_AREA])
-    # An area that what is learned from does not show is labelled by its looks.
+    # An area that what is learned from does not show is treated as objects are.
     objects = ~np.isin(table.area, present)
     assigned = np.searchsorted(present, table.area)
     first = len(present)

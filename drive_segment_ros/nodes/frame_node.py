@@ -39,6 +39,7 @@ from drive_segment_ros.ros.transform_listener import MOTION_SOURCES, TransformLi
 _EXPIRE_PERIOD_S = 0.1
 # Twenty periods of a 10 Hz sensor.
 _SILENT_S = 2.0
+_UNMOVED = 'frames without odometry'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,14 +215,13 @@ class FrameNode(ManagedNode):
             return Status(OK, 'not active')
         summary = self._pipeline.summary()
         statistics = self._pipeline.statistics
-        recent = self._recent_losses(summary['dropped'])
+        unmoved = summary['frames'] - summary['frames_with_motion']
+        recent = self._recent_losses({**summary['dropped'], _UNMOVED: unmoved})
+        unmoved = recent.pop(_UNMOVED, 0)
         lost = ', '.join(f'{count} {why}' for why, count in recent.items())
-        unmoved = self._recent_losses(
-            {'unmoved': summary['frames'] - summary['frames_with_motion']}
-        ).get('unmoved')
         problems = {
             f'lost: {lost}' if lost else '': WARN,
-            f'{unmoved} frames without odometry' if unmoved else '': WARN,
+            f'{unmoved} {_UNMOVED}' if unmoved else '': WARN,
             **{f'{source}: {text}': ERROR for source, text in self.recent_errors().items()},
         }
         return summarise(

@@ -314,4 +314,5 @@ class FramePipeline:
         except DriveSegmentError:
             # Nothing will mend a broken message.
             return True
-        return needed is None or self._trajectory.covers(*needed) or not self._expects_motion()
+        # A pause in the odometry before that is not filled later.
+        return needed is None or self._trajectory.reaches(needed[1]) or not self._expects_motion()

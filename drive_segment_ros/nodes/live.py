@@ -117,31 +117,30 @@ def live(
         rclpy.init(args=arguments, context=context, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as err:  # rcl's own error class is not public
         raise ParameterError(' '.join(str(err).split())) from err
-    try:
-        node = _create(options.node, context)
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(node)
-        spinner = threading.Thread(target=executor.spin, name='executor', daemon=True)
-        ended = stop or threading.Event()
-        signals = contextlib.ExitStack()
+    ended = stop or threading.Event()
+    # A second signal does not cut short what is written at the end.
+    with contextlib.ExitStack() as signals:
         try:
-            prepare(node)
-            _change(node, node.trigger_configure)
-            _change(node, node.trigger_activate)
-            spinner.start()
-            signals.enter_context(_setting(ended))
-            _wait(node, options.duration_s, ended)
+            node = _create(options.node, context)
+            executor = SingleThreadedExecutor(context=context)
+            executor.add_node(node)
+            spinner = threading.Thread(target=executor.spin, name='executor', daemon=True)
+            try:
+                prepare(node)
+                _change(node, node.trigger_configure)
+                _change(node, node.trigger_activate)
+                spinner.start()
+                signals.enter_context(_setting(ended))
+                _wait(node, options.duration_s, ended)
+            finally:
+                executor.shutdown()
+                if spinner.is_alive():
+                    spinner.join()
+                node.trigger_shutdown()
+                summary = node.summary()
+                node.destroy_node()
         finally:
-            executor.shutdown()
-            if spinner.is_alive():
-                spinner.join()
-            node.trigger_shutdown()
-            summary = node.summary()
-            node.destroy_node()
-            # Until here a second signal must not keep what waits from being written.
-            signals.close()
-    finally:
-        rclpy.shutdown(context=context)
+            rclpy.shutdown(context=context)
     return summary
 
 

@@ -159,6 +159,11 @@ class Trajectory:
             inside = bool(stamps) and stamps[0] <= start_ns and end_ns <= stamps[-1]
             return inside and self._gap_ns(start_ns, end_ns) <= _LONGEST_GAP_NS
 
+    def reaches(self, end_ns: int) -> bool:
+        """Whether a sample is as late as `end_ns`: it makes no sense to wait for more then."""
+        with self._lock:
+            return bool(self._stamps) and end_ns <= self._stamps[-1]
+
     def pose(self, stamp_ns: int) -> NDArray[np.float64]:
         """Return T_odom_base (4, 4) at an instant.
 

@@ -115,7 +115,7 @@ def range_image(
         columns: azimuth steps in a turn; 0 finds them from the cloud.
         axis: spin axis; None finds it, and takes the third if there is none.
     """
-    beam = _from_zero(np.ascontiguousarray(ring, np.int32))
+    beam = np.ascontiguousarray(ring, np.int32)
     beams = int(beam.max()) + 1 if len(beam) else 0
     if axis is None:
         found = spin_axis(cloud, beam)
@@ -132,20 +132,6 @@ def range_image(
     # Row 0 is the highest beam, whichever end the driver counts from; some count as lasers fire.
     order = np.argsort(-elevation, kind='stable')
     return image if (order == np.arange(beams)).all() else _reordered(image, order)
-
-
-def _from_zero(beam: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Number the beams of a sensor from 0 that goes on where another ends.
-
-    A row for each beam before would look like beams that saw nothing but sky.
-    """
-    if len(beam) == 0 or beam.min() == 0:
-        return beam
-    used = beam[beam >= 0]
-    lowest = used.min(initial=used.max(initial=0))
-    if lowest < np.count_nonzero(np.bincount(used)):
-        return beam
-    return np.where(beam >= 0, beam - lowest, np.int32(-1)).astype(np.int32)
 
 
 def _reordered(image: RangeImage, order: NDArray[np.intp]) -> RangeImage:

@@ -173,8 +173,9 @@ class DatasetDisk:
         before, until = self.free_bytes, time.monotonic() + _COMMIT_S
         self.check()
         short = needed + round(self._parameters.min_free_gb * GB)
-        while self.free_bytes < short and self.free_bytes <= before and time.monotonic() < until:
+        if self.free_bytes < short and self.free_bytes <= before:
             os.sync()
+        while self.free_bytes < short and self.free_bytes <= before and time.monotonic() < until:
             time.sleep(0.1)
             self.check()
 

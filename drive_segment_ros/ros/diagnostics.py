@@ -61,10 +61,11 @@ class RecentGrowth:
     def __call__(self, counts: Mapping[str, int]) -> dict[str, int]:
         """Return those of the counts that have grown; to be asked about once a second."""
         now = self._clock()
+        # Counts of what was started anew begin at zero, or are not there yet.
+        before, self._last = self._last, dict(counts)
         for name, count in counts.items():
-            if count > self._last.get(name, 0):
+            if count > before.get(name, 0):
                 self._grown_s[name] = now
-            self._last[name] = count
         oldest = now - self._window_s
         return {
             name: n for name, n in counts.items() if self._grown_s.get(name, -math.inf) >= oldest

@@ -100,6 +100,9 @@ def test_cover_and_what_is_missing():
         trajectory.pose(START + SECOND + 12_500_000)
     with pytest.raises(MotionError, match=r'starts 3\.0 ms too late'):
         trajectory.pose(START - 3_000_000)
+    assert trajectory.reaches(START + SECOND)
+    assert not trajectory.reaches(START + SECOND + 1)
+    assert not Trajectory().reaches(START)
     assert not Trajectory().covers(START, START)
     with pytest.raises(MotionError, match='no odometry yet'):
         Trajectory().pose(START)

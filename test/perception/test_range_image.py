@@ -115,19 +115,6 @@ def test_rows_go_from_the_highest_beam_down(make_sweep, count):
         assert (np.diff(image.elevation) < 0).all()
 
 
-@pytest.mark.parametrize('ends', [16, 64])
-def test_the_second_of_two_sensors_has_no_rows_for_the_first(make_sweep, ends):
-    cloud = make_sweep(elevation_deg=np.linspace(10.0, -25.0, 16), columns=512)
-    alone = range_image(cloud, cloud.ring)
-    left_out = np.where(np.arange(len(cloud)) % 7 == 0, -1 - ends, cloud.ring)
-
-    image = range_image(cloud, cloud.ring + ends)
-
-    np.testing.assert_array_equal(image.range, alone.range)
-    np.testing.assert_array_equal(image.cell, alone.cell)
-    assert_consistent(range_image(cloud, left_out + ends), cloud, left_out + ends)
-
-
 def test_a_sensor_turned_over_has_its_rows_turned_over(make_sweep):
     cloud = make_sweep()
     image = range_image(cloud, cloud.ring)

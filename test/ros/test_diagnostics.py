@@ -58,11 +58,12 @@ def test_what_was_lost_long_ago_is_no_growth():
     clock.now += 9.0
     assert growth({'late': 1, 'bad': 3}) == {'late': 1}
     clock.now += 9.0
-    assert growth({'late': 1, 'bad': 4}) == {'bad': 4}
-    # Counts of a node that was started anew begin at zero.
-    assert growth({'late': 0, 'bad': 0}) == {'bad': 0}
+    assert growth({'late': 1, 'bad': 40}) == {'bad': 40}
+    # A node that was started anew has lost nothing yet.
     clock.now += 11.0
-    assert growth({'late': 0, 'bad': 1}) == {'bad': 1}
+    assert growth({}) == {}
+    clock.now += 11.0
+    assert growth({'bad': 3}) == {'bad': 3}
 
 
 def test_memory_is_bounded_at_any_rate():

@@ -62,7 +62,7 @@ def test_label_is_repeatable_and_follows_its_seed(painted_drive):
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
 
 
-def test_an_area_first_seen_later_takes_no_class_from_what_is_learned(painted_drive):
+def test_an_area_that_is_not_learned_from_has_no_class_of_its_own(painted_drive):
     table = collect([Dataset(painted_drive.dataset).drives[0].frames], Descriptor())
     learned = table.area != SKY
 
