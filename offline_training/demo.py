@@ -17,8 +17,6 @@ from offline_training.report.sources import DEMO_FILE, HELD_OUT, LEARNED_FROM
 LEARNED_TOWNS = {1: 4.0, 3: 2.0, 4: 2.0, 5: 2.0}
 HELD_OUT_TOWN, HELD_OUT_S = 2, 2.5
 IMAGE_SIZE = '640x360'
-# Labelled frames the pseudo-classes are named by, after training.
-NAMED_BY = '0:10'
 # Images each network sees while it trains, and their width: 3 minutes on two cores.
 TRAINED_IMAGES = 1000
 NETWORK_WIDTH = 320
@@ -162,10 +160,9 @@ def _learn(run: DemoRunner, output: Path, frames: int) -> None:
 
 def _name(run: DemoRunner, output: Path, drive: str) -> None:
     run(
-        'Name the pseudo-classes after some labelled frames',
+        'Name the pseudo-classes after the labels of one town',
         *('name', output / 'run', '--images', output / 'dataset' / drive / 'image'),
-        *('--ground-truth', output / f'{drive}_truth/front/semantic', '--frames', NAMED_BY),
-        '--json',
+        *('--ground-truth', output / f'{drive}_truth/front/semantic', '--json'),
     )
 
 
