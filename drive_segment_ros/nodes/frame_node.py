@@ -22,14 +22,7 @@ from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.built_frame import BuiltFrame
 from drive_segment_ros.ros.camera_offset import CameraOffset
-from drive_segment_ros.ros.diagnostics import (
-    ERROR,
-    OK,
-    WARN,
-    RecentGrowth,
-    Status,
-    summarise,
-)
+from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, RecentCounts, Status, summarise
 from drive_segment_ros.ros.frame_builder import FrameBuilder
 from drive_segment_ros.ros.frame_parameters import FrameParameters
 from drive_segment_ros.ros.node_parameters import NodeParameters
@@ -39,7 +32,6 @@ from drive_segment_ros.ros.transform_listener import MOTION_SOURCES, TransformLi
 _EXPIRE_PERIOD_S = 0.1
 # Twenty periods of a 10 Hz sensor.
 _SILENT_S = 2.0
-_UNMOVED = 'frames without odometry'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +101,7 @@ class FrameNode(ManagedNode):
         self._listener: TransformListener | None = None
         self._images: ImageInput | None = None
         self._inputs: list[Any] = []
-        self._recent_losses = RecentGrowth()
+        self._recent_drops, self._recent_unmoved = RecentCounts(), RecentCounts()
         super().__init__(name, **kwargs)
         self.parameters: FrameNodeParameters = NodeParameters(self, parameters_class).values
         self._last_summary: dict[str, Any] = {**FlowStatistics().summary(), 'pairs': 0}
@@ -216,12 +208,10 @@ class FrameNode(ManagedNode):
         summary = self._pipeline.summary()
         statistics = self._pipeline.statistics
         unmoved = summary['frames'] - summary['frames_with_motion']
-        recent = self._recent_losses({**summary['dropped'], _UNMOVED: unmoved})
-        unmoved = recent.pop(_UNMOVED, 0)
-        lost = ', '.join(f'{count} {why}' for why, count in recent.items())
+        lost = self._recent_drops(summary['dropped'])
         problems = {
             f'lost: {lost}' if lost else '': WARN,
-            f'{unmoved} {_UNMOVED}' if unmoved else '': WARN,
+            self._recent_unmoved({'frames without odometry': unmoved}): WARN,
             **{f'{source}: {text}': ERROR for source, text in self.recent_errors().items()},
         }
         return summarise(

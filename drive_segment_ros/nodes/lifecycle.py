@@ -21,13 +21,13 @@ from rclpy.signals import SignalHandlerOptions
 
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.memory import keep_freed_memory
+from drive_segment_ros.nodes.signals import SIGNALS
 from drive_segment_ros.ros.diagnostics import ERROR, OK, Diagnostics, Status
 from drive_segment_ros.ros.qos import FollowingSubscription
 
 _REPEAT_LOG_S = 5.0
 # As long as a figure of the diagnostics looks back.
 _RECENT_S = 10.0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # How late one may be noticed.
 _SIGNAL_PERIOD_S = 0.1
 
@@ -219,7 +219,7 @@ def spin(node_class: Callable[[], ManagedNode], arguments: list[str] | None = No
     """
     keep_freed_memory()
     stop = threading.Event()
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, lambda *_: stop.set())
     # ROS's own handlers would end the context, and with it the log, before the node has ended.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
@@ -235,7 +235,7 @@ def spin(node_class: Callable[[], ManagedNode], arguments: list[str] | None = No
             # A signal does not interrupt the executor's waiting.
             executor.spin_once(timeout_sec=_SIGNAL_PERIOD_S)
     finally:
-        for number in _SIGNALS:
+        for number in SIGNALS:
             # Up to the interpreter's end, where a handler would not be there any more.
             signal.signal(number, signal.SIG_IGN)
         executor.shutdown()

@@ -6,15 +6,15 @@ import contextlib
 import dataclasses
 import importlib
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.errors import DriveSegmentError, ParameterError
 from drive_segment_ros.memory import keep_freed_memory
+from drive_segment_ros.nodes.signals import signals_set
 
 # Node -> module and class; imported when asked for, as rclpy is not everywhere.
 NODES = {
@@ -27,7 +27,6 @@ NODES = {
 }
 
 _STATUS_PERIOD_S = 1.0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +129,7 @@ def live(
                 _change(node, node.trigger_configure)
                 _change(node, node.trigger_activate)
                 spinner.start()
-                signals.enter_context(_setting(ended))
+                signals.enter_context(signals_set(ended))
                 _wait(node, options.duration_s, ended)
             finally:
                 executor.shutdown()
@@ -157,19 +156,6 @@ def _change(node: Any, trigger: Callable[[], Any]) -> None:
 
     if trigger() != TransitionCallbackReturn.SUCCESS:
         raise DriveSegmentError(f'{node.get_name()}: {node.failure}')
-
-
-@contextlib.contextmanager
-def _setting(stop: threading.Event) -> Iterator[None]:
-    """Have signals set an event, where they can be caught."""
-    previous = {}
-    if threading.current_thread() is threading.main_thread():
-        previous = {number: signal.signal(number, lambda *_: stop.set()) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _wait(node: Any, duration_s: float | None, stop: threading.Event) -> None:

@@ -23,14 +23,7 @@ from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.cloud_painter import CloudPainter, Mask, PaintedSweep
-from drive_segment_ros.ros.diagnostics import (
-    ERROR,
-    OK,
-    WARN,
-    RecentGrowth,
-    Status,
-    summarise,
-)
+from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, RecentCounts, Status, summarise
 from drive_segment_ros.ros.frame_parameters import GeometryParameters
 from drive_segment_ros.ros.qos import FollowingSubscription
 from drive_segment_ros.ros.transform_listener import TransformListener
@@ -82,7 +75,7 @@ class PaintedCloud:
         self._listener: TransformListener | None = None
         self._sweeps: FollowingSubscription | None = None
         self._camera_info: Any = None
-        self._recent_losses = RecentGrowth()
+        self._recent_drops = RecentCounts()
         self._last_summary: dict[str, Any] = {}
         # Masks come on another thread than sweeps.
         self._lock = threading.Lock()
@@ -140,8 +133,7 @@ class PaintedCloud:
         summary = pipeline.summary()
         received = summary['received']
         report = pipeline.matcher.report()
-        recent = self._recent_losses(summary['dropped'])
-        lost = ', '.join(f'{count} {why}' for why, count in recent.items())
+        lost = self._recent_drops(summary['dropped'])
         waiting = [name for name in ('image', 'points') if not received.get(name)]
         names = {'image': 'masks', 'points': 'points'}
         problems = {

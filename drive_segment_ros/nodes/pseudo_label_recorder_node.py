@@ -21,7 +21,15 @@ from drive_segment_ros.parameters import parameter, to_flat
 from drive_segment_ros.recording.gates import GateParameters, Gates
 from drive_segment_ros.recording.recorder import Recorder, RecorderParameters
 from drive_segment_ros.ros.built_frame import BuiltFrame
-from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, Status, summarise
+from drive_segment_ros.ros.diagnostics import (
+    ERROR,
+    OK,
+    WARN,
+    RecentCounts,
+    Status,
+    in_words,
+    summarise,
+)
 
 if TYPE_CHECKING:
     from drive_segment_ros.inference.segmenter import Segmenter
@@ -62,6 +70,7 @@ class PseudoLabelRecorderNode(FrameNode):
         self._segmenter: Segmenter | None = None
         self._servers: list[Any] = []
         self._lost_images = 0
+        self._recent_losses = RecentCounts()
         self._gated: Counter[str] = Counter()
         self._recording = False
         self._snapshot = threading.Event()
@@ -200,8 +209,8 @@ class PseudoLabelRecorderNode(FrameNode):
         """Say what became of all images, for whoever reads the log of a recorder that ended."""
         summary = self.summary()
         counts = {**summary['dropped'], **{f'gated {k}': n for k, n in summary['gated'].items()}}
-        rest = ', '.join(f'{count} {reason}' for reason, count in counts.items())
-        return f'{summary["recorded"]} frames recorded; not recorded: {rest or "none"}'
+        rest = in_words(counts) or 'none'
+        return f'{summary["recorded"]} frames recorded; not recorded: {rest}'
 
     def _look(self) -> None:
         """Look after what no frame tells of: the disk, and images the middleware lost."""
@@ -220,7 +229,7 @@ class PseudoLabelRecorderNode(FrameNode):
         status = self._recorder.status()
         left_s = status['time_left_s']
         drops = Counter(status['dropped']) + Counter(lost_on_the_way=self._lost_images)
-        lost = ', '.join(f'{count} {reason}' for reason, count in drops.items())
+        lost = self._recent_losses(drops)
         problems = {
             status['problem']: ERROR,
             f'lost: {lost}' if lost else '': WARN,
@@ -240,6 +249,7 @@ class PseudoLabelRecorderNode(FrameNode):
             'free (GB)': status['free_gb'],
             'room (GB)': status['room_gb'],
             'time left (min)': 'unknown' if left_s is None else round(left_s / 60),
+            **{f'lost: {name}': count for name, count in drops.items()},
             **{f'kept out: {name}': count for name, count in dict(self._gated).items()},
         }
         return summarise(problems, fine if self._recording else f'paused; {fine}', **values)

@@ -24,14 +24,7 @@ from drive_segment_ros.nodes.segmentation_parameters import SegmentationParamete
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.masks import without_doubtful
 from drive_segment_ros.ros.cloud_painter import Mask
-from drive_segment_ros.ros.diagnostics import (
-    ERROR,
-    OK,
-    WARN,
-    RecentGrowth,
-    Status,
-    summarise,
-)
+from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, RecentCounts, Status, summarise
 from drive_segment_ros.ros.image_size import image_size, reduction
 from drive_segment_ros.ros.images import decode_image
 from drive_segment_ros.ros.node_parameters import NodeParameters
@@ -94,7 +87,7 @@ class SegmentationNode(ManagedNode):
         self._painted_summary: dict[str, Any] = {}
         self._loading = ''
         self._reported_s = 0.0
-        self._recent_losses = RecentGrowth()
+        self._recent_drops = RecentCounts()
         super().__init__('segmentation_node', **kwargs)
         self._settings = NodeParameters(self, SegmentationParameters, self._on_change)
         self._figures = MaskFigures()
@@ -309,8 +302,7 @@ class SegmentationNode(ManagedNode):
             return Status(OK, 'disabled by ~/enable')
         summary = self._figures.summary()
         dropped = summary['dropped']
-        recent = self._recent_losses(dropped)
-        lost = ', '.join(f'{n} {why}' for why, n in recent.items() if why not in _ON_PURPOSE)
+        lost = self._recent_drops({w: n for w, n in dropped.items() if w not in _ON_PURPOSE})
         problems = dict.fromkeys(self.recent_errors().values(), ERROR)
         problems[f'lost: {lost}' if lost else ''] = WARN
         return summarise(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import threading
 import time
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 
 from drive_segment_ros.errors import DatasetError, ImageError
 from drive_segment_ros.nodes.image_input import ImageInput
+from drive_segment_ros.nodes.signals import signals_set
 from drive_segment_ros.ros.images import encoded_image
 
 _COMPRESSED = '/compressed'
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LOOK_PERIOD_S = 0.1
 
 
@@ -57,27 +56,23 @@ def watch(
     from rclpy.signals import SignalHandlerOptions
 
     ended = stop or threading.Event()
-    previous = {}
-    if threading.current_thread() is threading.main_thread():
-        previous = {number: signal.signal(number, lambda *_: ended.set()) for number in _SIGNALS}
     deadline = None if duration_s is None else time.monotonic() + duration_s
     context = rclpy.Context()
-    rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = rclpy.create_node('watcher', context=context)
-        files = _Files(folder)
-        transport = 'compressed' if topic.endswith(_COMPRESSED) else 'raw'
-        images = ImageInput(node, topic.removesuffix(_COMPRESSED), files.add, transport)
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(node)
-        while not ended.is_set() and (deadline is None or time.monotonic() < deadline):
-            executor.spin_once(timeout_sec=_LOOK_PERIOD_S)
-        images.destroy()
-        node.destroy_node()
-    finally:
-        rclpy.shutdown(context=context)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with signals_set(ended):
+        rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            node = rclpy.create_node('watcher', context=context)
+            files = _Files(folder)
+            transport = 'compressed' if topic.endswith(_COMPRESSED) else 'raw'
+            images = ImageInput(node, topic.removesuffix(_COMPRESSED), files.add, transport)
+            executor = SingleThreadedExecutor(context=context)
+            executor.add_node(node)
+            while not ended.is_set() and (deadline is None or time.monotonic() < deadline):
+                executor.spin_once(timeout_sec=_LOOK_PERIOD_S)
+            images.destroy()
+            node.destroy_node()
+        finally:
+            rclpy.shutdown(context=context)
     return WatchReport(topic, files.written, files.unreadable, str(folder))
 
 

@@ -171,13 +171,13 @@ class DatasetDisk:
         next drive must not go for what is on its way.
         """
         before, until = self.free_bytes, time.monotonic() + _COMMIT_S
+        enough = needed + round(self._parameters.min_free_gb * GB)
         self.check()
-        short = needed + round(self._parameters.min_free_gb * GB)
-        if self.free_bytes < short and self.free_bytes <= before:
+        if self.free_bytes <= before and self.free_bytes < enough:
             os.sync()
-        while self.free_bytes < short and self.free_bytes <= before and time.monotonic() < until:
-            time.sleep(0.1)
-            self.check()
+            while self.free_bytes <= before and time.monotonic() < until:
+                time.sleep(0.1)
+                self.check()
 
     def wrote(self, drive: Path) -> None:
         """Count what was added to a drive: what the frames take that its index has gained."""

@@ -46,7 +46,7 @@ def summarise(problems: Mapping[str, int], fine: str, **values: Any) -> Status:
     return Status(real[0][1], '; '.join(text for text, _ in real), values)
 
 
-class RecentGrowth:
+class RecentCounts:
     """Which counts have grown of late: what was lost an hour ago is no warning now."""
 
     def __init__(
@@ -58,8 +58,8 @@ class RecentGrowth:
         self._last: dict[str, int] = {}
         self._grown_s: dict[str, float] = {}
 
-    def __call__(self, counts: Mapping[str, int]) -> dict[str, int]:
-        """Return those of the counts that have grown; to be asked about once a second."""
+    def __call__(self, counts: Mapping[str, int]) -> str:
+        """Return those that have grown, as `in_words`; to be asked about once a second."""
         now = self._clock()
         # Counts of what was started anew begin at zero, or are not there yet.
         before, self._last = self._last, dict(counts)
@@ -67,9 +67,14 @@ class RecentGrowth:
             if count > before.get(name, 0):
                 self._grown_s[name] = now
         oldest = now - self._window_s
-        return {
-            name: n for name, n in counts.items() if self._grown_s.get(name, -math.inf) >= oldest
-        }
+        return in_words(
+            {n: c for n, c in counts.items() if self._grown_s.get(n, -math.inf) >= oldest}
+        )
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """Return counts by name as text: `3 bad_image, 1 late`."""
+    return ', '.join(f'{count} {reason}' for reason, count in counts.items())
 
 
 class LatencyWindow:

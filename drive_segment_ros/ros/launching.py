@@ -156,7 +156,7 @@ def _camera_node(context: Any, name: str, camera: Any, parameters: Sequence[str]
 
     names = ('use_sim_time', 'calibration_file', *parameters)
     set_here = given(context.launch_configurations, names)
-    image = context.launch_configurations.get('image', 'image_raw')
+    image = LaunchConfiguration('image')
     return LifecycleNode(
         package=PACKAGE,
         executable=name,
@@ -166,15 +166,12 @@ def _camera_node(context: Any, name: str, camera: Any, parameters: Sequence[str]
         remappings=[
             ('points', LaunchConfiguration('lidar')),
             ('odom', LaunchConfiguration('odometry')),
-            *([] if image == 'image_raw' else _image_remappings(image)),
+            ('image_raw', image),
+            ('image_raw/compressed', [image, '/compressed']),
         ],
         arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
         output='screen',
     )
-
-
-def _image_remappings(image: str) -> list[tuple[str, str]]:
-    return [('image_raw', image), ('image_raw/compressed', f'{image}/compressed')]
 
 
 def _autostart(node: Any) -> list[Any]:

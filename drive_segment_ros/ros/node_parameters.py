@@ -11,8 +11,6 @@ from drive_segment_ros.parameters import ParameterInfo, describe, from_flat, to_
 
 T = TypeVar('T')
 _LINE_LENGTH = 99
-
-
 # Declared only where they are used.
 _OF_ROS_ITSELF = ('qos_overrides.', 'diagnostic_updater.', 'start_type_description_service')
 
@@ -75,7 +73,7 @@ class NodeParameters(Generic[T]):
 
 def _warn_of_unknown(node: Any) -> None:
     """Name what was set but is no parameter of the node; ROS ignores that silently."""
-    # Humble to Rolling have no public way to ask; later ones may have no private one.
+    # rclpy has no public way to ask.
     given = getattr(node, '_parameter_overrides', {})
     unknown = [
         name

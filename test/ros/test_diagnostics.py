@@ -19,7 +19,7 @@ from drive_segment_ros.ros.diagnostics import (
     WARN,
     Diagnostics,
     LatencyWindow,
-    RecentGrowth,
+    RecentCounts,
     Status,
     summarise,
 )
@@ -49,21 +49,21 @@ def test_rate_and_latency_of_the_window_only():
     assert window.values() == {'rate (Hz)': '0.0'}
 
 
-def test_what_was_lost_long_ago_is_no_growth():
+def test_what_was_lost_long_ago_is_told_no_more():
     clock = FakeClock()
-    growth = RecentGrowth(window_s=10.0, clock=clock)
-    assert growth({'late': 0, 'bad': 3}) == {'bad': 3}
+    recent = RecentCounts(window_s=10.0, clock=clock)
+    assert recent({'late': 0, 'bad': 3}) == '3 bad'
     clock.now += 9.0
-    assert growth({'late': 1, 'bad': 3}) == {'late': 1, 'bad': 3}
+    assert recent({'late': 1, 'bad': 3}) == '1 late, 3 bad'
     clock.now += 9.0
-    assert growth({'late': 1, 'bad': 3}) == {'late': 1}
+    assert recent({'late': 1, 'bad': 3}) == '1 late'
     clock.now += 9.0
-    assert growth({'late': 1, 'bad': 40}) == {'bad': 40}
+    assert recent({'late': 1, 'bad': 40}) == '40 bad'
     # A node that was started anew has lost nothing yet.
     clock.now += 11.0
-    assert growth({}) == {}
+    assert recent({}) == ''
     clock.now += 11.0
-    assert growth({'bad': 3}) == {'bad': 3}
+    assert recent({'bad': 3}) == '3 bad'
 
 
 def test_memory_is_bounded_at_any_rate():
