@@ -255,16 +255,15 @@ def test_a_message_without_a_header_costs_its_frame(make_bag, tmp_path, topic, r
 
 
 def test_of_images_with_one_stamp_the_first_is_kept(make_bag, tmp_path):
-    # As in a recording of a bag that was played twice.
-    again = 4 * PERIOD
-    bag = make_bag(
-        count=8,
-        stamp=lambda s: s if s < START + again else s - again,
-        sweep_stamp=lambda s: s if s < START + again else s - again,
-    )
+    def played_twice(stamp_ns):
+        """Three periods, one five seconds later, and the three again, as `play --loop` sends."""
+        k = (stamp_ns - START) // PERIOD
+        return stamp_ns + (0 if k < 3 else 5 * SECOND if k == 3 else -4 * PERIOD)
+
+    bag = make_bag(count=7, stamp=played_twice, sweep_stamp=played_twice)
     report = run(bag, tmp_path / 'dataset')
     assert report.frames == 4
-    assert report.frames + sum(report.dropped.values()) == report.images == 8
+    assert report.dropped == {'duplicate': 3}
 
 
 def test_after_a_step_of_the_clock_odometry_begins_anew(make_bag):
