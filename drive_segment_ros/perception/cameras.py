@@ -12,14 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from drive_segment_ros.errors import CalibrationError
 from drive_segment_ros.perception import lenses
+from drive_segment_ros.perception.distortion import lens_of
 
-# Distortion model -> lens kind and the numbers of coefficients it may have. None at all is a lens
-# without distortion, save for `equidistant`, which is a fisheye even where all are zero.
-_MODELS: dict[str, tuple[int, tuple[int, ...]]] = {
-    'plumb_bob': (lenses.POLYNOMIAL, (0, 4, 5)),
-    'rational_polynomial': (lenses.POLYNOMIAL, (0, 8, 12, 14)),
-    'equidistant': (lenses.EQUIDISTANT, (4,)),
-}
+_MOST_PIXELS = 1_000_000  # along a side
+# A focal length beyond these parts of the image's larger side is no camera's; nor is a principal
+# point so many sides away.
+_SHORTEST, _LONGEST, _FARTHEST = 1e-3, 1e4, 1e3
 
 
 # Compared by identity: arrays have no single truth value.
@@ -34,7 +32,7 @@ class CameraModel:
         R: (3, 3) float64 rotation from the camera's to the rectified frame.
         P: (3, 4) float64 projection of the rectified image. Its fourth column, a stereo
             baseline, is not used: each camera is taken to have its own optical frame in /tf.
-        distortion_model: `plumb_bob`, `rational_polynomial`, `equidistant`, or empty for none.
+        distortion_model: as named by camera_info, see `distortion.lens_of`.
         frame_id: the optical frame.
         rectified: whether the images are rectified (project with R and P) or raw (K and D).
 
@@ -115,13 +113,10 @@ class CameraModel:
     def lens(self) -> lenses.Lens:
         """The model in the form that compiled functions take, after `rotation`."""
         size = (self.width, self.height)
-        # All-zero polynomials are pinholes, which most recorded (undistorted) images come from.
-        kind, _ = _MODELS.get(self.distortion_model, (lenses.PINHOLE, ()))
         if self.rectified:
             return lenses.make_lens(self.P[:, :3], lenses.PINHOLE, np.zeros(0), size)
-        if kind == lenses.POLYNOMIAL and not self.D.any():
-            kind = lenses.PINHOLE
-        return lenses.make_lens(self.K, kind, self.D, size)
+        kind, coefficients = lens_of(self.distortion_model, self.D)
+        return lenses.make_lens(self.K, kind, coefficients, size)
 
     def project(
         self, points: NDArray[np.floating]
@@ -163,7 +158,7 @@ class CameraModel:
         frame_id = str(values['frame_id'])
         try:
             width, height = int(values['width']), int(values['height'])
-        except (TypeError, ValueError) as err:
+        except (TypeError, ValueError, OverflowError) as err:
             raise CalibrationError(f'camera {frame_id!r}: width or height is no number') from err
         return cls(
             width=width,
@@ -184,7 +179,7 @@ def _array(
     """Return a float64 copy of the given shape."""
     try:
         return np.array(values, np.float64).reshape(shape)
-    except (TypeError, ValueError) as err:
+    except (TypeError, ValueError, OverflowError) as err:
         raise CalibrationError(
             f'camera {frame_id!r}: {name} does not hold the numbers of a {shape} matrix'
         ) from err
@@ -199,7 +194,7 @@ def _rescale(matrix: NDArray[np.float64], scale: NDArray[np.float64]) -> None:
 def _check(camera: CameraModel) -> None:
     """Raise CalibrationError unless the numbers can belong to a camera."""
     name = f'camera {camera.frame_id!r}'
-    if camera.width <= 0 or camera.height <= 0:
+    if not (0 < camera.width <= _MOST_PIXELS and 0 < camera.height <= _MOST_PIXELS):
         raise CalibrationError(
             f'{name}: image size is {camera.width} x {camera.height}; '
             'have the driver fill width and height of camera_info'
@@ -211,23 +206,20 @@ def _check(camera: CameraModel) -> None:
     if not matrix.any():
         hint = 'fill it, or treat the images as raw' if camera.rectified else 'calibrate it'
         raise CalibrationError(f'{name} is not calibrated: {used} is all zero; {hint}')
-    if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+    focal, side = np.diagonal(matrix)[:2], max(camera.width, camera.height)
+    if not ((focal > _SHORTEST * side) & (focal < _LONGEST * side)).all():
         raise CalibrationError(
-            f'{name}: focal lengths in {used} are {matrix[0, 0]:g} and {matrix[1, 1]:g}; '
-            'they must be positive, calibrate it again'
+            f'{name}: focal lengths in {used} are {focal[0]:g} and {focal[1]:g} px for an image '
+            f'of {camera.width} x {camera.height}; calibrate it again'
+        )
+    if np.abs(matrix[:2, 2]).max() > _FARTHEST * side:
+        raise CalibrationError(
+            f'{name}: the principal point in {used} is at {matrix[0, 2]:g}, {matrix[1, 2]:g} px '
+            f'of an image of {camera.width} x {camera.height}; calibrate it again'
         )
     if camera.rectified:
         return  # The distortion is gone, whatever model it was of.
-    model, count = camera.distortion_model, len(camera.D)
-    if model not in _MODELS:
-        if not model and not camera.D.any():
-            return
-        raise CalibrationError(
-            f'{name}: unknown distortion model {model!r}; known are: {", ".join(_MODELS)}'
-        )
-    counts = _MODELS[model][1]
-    if count not in counts:
-        raise CalibrationError(
-            f'{name}: {model} takes {" or ".join(str(n) for n in counts if n)} coefficients, '
-            f'd has {count}'
-        )
+    try:
+        lens_of(camera.distortion_model, camera.D)
+    except CalibrationError as err:
+        raise CalibrationError(f'{name}: {err}') from err

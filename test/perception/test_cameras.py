@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from types import SimpleNamespace
 
 import cv2
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drive_segment_ros.errors import CalibrationError
+from drive_segment_ros.perception.camera_doubts import doubts
 from drive_segment_ros.perception.cameras import CameraModel
 
 WIDTH, HEIGHT = 1280, 720
@@ -66,7 +69,8 @@ COEFFICIENTS = [
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_projection_agrees_with_opencv(model, bounds, data):
-    d = data.draw(numbers(*bounds))
+    # All-zero coefficients are no distortion, as ROS has it; to OpenCV they are a fisheye.
+    d = data.draw(numbers(*bounds).filter(any))
     points = rays(data.draw(st.integers(0, 1000)))
     uv, valid = camera(model, d).project(points)
     zero = np.zeros(3)
@@ -193,11 +197,24 @@ BAD_K[0, 0] = np.nan
         ({'k': np.ones(4), 'p': np.ones(12)}, 'k does not hold'),
         ({'width': 0}, 'image size is 0 x 720'),
         ({'height': 0}, 'image size is 1280 x 0'),
-        ({'d': (0.1, 0.2, 0.3)}, 'plumb_bob takes 4 or 5 coefficients, d has 3'),
-        ({'model': 'equidistant', 'd': ()}, 'equidistant takes 4 coefficients, d has 0'),
+        ({'d': (0.1, 0.2, 0.3)}, 'plumb_bob takes 4 or 5 or 8 or 12 or 14 coefficients, d has 3'),
+        ({'model': 'fisheye', 'd': (0.1, 0.2)}, 'fisheye takes 4 coefficients, d has 2'),
+        ({'model': 'equidistant', 'd': (0.1, 0, 0, 0, 0.1)}, 'takes 4 coefficients, d has 5'),
+        ({'d': (0.1,) * 15}, 'd has 15'),
+        ({'d': (1e300, 0, 0, 0)}, 'coefficient is 1e+300'),
         ({'d': (np.inf, 0, 0, 0, 0)}, 'D holds NaN or infinity'),
-        ({'model': 'fov'}, "'fov'; known are: plumb_bob, rational_polynomial, equidistant"),
-        ({'model': '', 'd': (0.1, 0, 0, 0)}, 'known are: plumb_bob'),
+        ({'model': 'fov', 'd': (0.9,)}, "'fov'; known are: plumb_bob, rational_polynomial"),
+        ({'model': '', 'd': (0.1, 0, 0, 0)}, 'name the model they are of, such as plumb_bob'),
+        ({'model': 'None', 'd': (0.1, 0, 0, 0, 0)}, 'name the model they are of'),
+        ({'k': np.diag([1e-300, 1e-300, 1])}, 'focal lengths in K are 1e-300'),
+        ({'k': np.diag([5e-324, 5e-324, 1])}, 'focal lengths in K are 4.94066e-324'),
+        ({'k': np.diag([1e300, 1e300, 1])}, 'focal lengths in K are 1e+300'),
+        ({'k': np.diag([np.inf, 700, 1])}, 'K holds NaN or infinity'),
+        ({'k': np.diag([700, 0, 1])}, 'focal lengths in K are 700 and 0 px'),
+        ({'k': [[700, 0, 1e300], [0, 700, 360], [0, 0, 1]]}, 'point in K is at 1e+300, 360 px'),
+        ({'rectified': True, 'p': np.diag([1e-300, 1e-300, 1, 0])[:3]}, 'lengths in P are 1e-300'),
+        ({'rectified': True, 'p': np.diag([np.nan, 700, 1, 0])[:3]}, 'P holds NaN'),
+        ({'width': 2**32 - 1}, 'image size is 4294967295 x 720'),
         ({'rectified': True, 'p': np.zeros(12)}, 'P is all zero'),
     ],
     ids=lambda value: str(value)[:24] if isinstance(value, str) else '',
@@ -233,3 +250,126 @@ def test_a_dictionary_gives_the_same_camera_back():
 def test_a_dictionary_that_is_no_camera(change, says):
     with pytest.raises(CalibrationError, match=says):
         CameraModel.from_dict(camera().to_dict() | change)
+
+
+# Names of drivers, of calibration tools, and of a lens that has no distortion.
+@pytest.mark.parametrize(
+    ('names', 'd', 'same'),
+    [
+        (
+            ('fisheye', 'kannala_brandt4', 'Kannala-Brandt', 'EQUIDISTANT', 'opencv fisheye'),
+            (0.1, 0.05, 0.02, 0.01),
+            'equidistant',
+        ),
+        (('radtan', 'PLUMB_BOB', 'Brown Conrady', 'Radial-Tangential'), RADIAL, 'plumb_bob'),
+        (('', 'pinhole', 'plumb_bob'), RATIONAL, 'rational_polynomial'),
+        (('rational_polynomial', 'plumb_bob'), RADIAL[:4], 'plumb_bob'),
+        (('thin_prism',), (*RATIONAL, 0.01, 0.01, 0.01, 0.01), 'rational_polynomial'),
+    ],
+)
+def test_other_names_of_a_model_are_that_model(names, d, same):
+    expected, _ = camera(same, d).project(rays(3))
+    for name in names:
+        np.testing.assert_array_equal(camera(name, d).project(rays(3))[0], expected)
+
+
+@pytest.mark.parametrize(
+    'model', ['', 'None', 'pinhole', 'Inverse Brown Conrady', 'double_sphere', 'fisheye', 'kb4']
+)
+@pytest.mark.parametrize('count', [0, 1, 3, 4, 5, 8, 20])
+def test_coefficients_that_are_all_zero_are_no_distortion(model, count):
+    expected, _ = camera().project(rays(3))
+    np.testing.assert_array_equal(camera(model, [0.0] * count).project(rays(3))[0], expected)
+
+
+@pytest.mark.parametrize(
+    ('model', 'd'), [('equidistant', (0.1, 0.05, 0.02, 0.01, 0)), ('plumb_bob', (*RADIAL, 0))]
+)
+def test_zeros_that_fill_up_to_a_fixed_number_mean_nothing(model, d):
+    expected, _ = camera(model, d[:-1]).project(rays(3))
+    np.testing.assert_array_equal(camera(model, d).project(rays(3))[0], expected)
+
+
+EXTREME = st.floats() | st.sampled_from([0.0, 1.0, 640.0, 1e-300, 5e-324, 1e300, -1.0])
+
+
+@pytest.mark.filterwarnings('error')
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(EXTREME, min_size=9, max_size=9),
+    st.lists(EXTREME, max_size=15),
+    st.sampled_from(['', 'plumb_bob', 'fisheye', 'fov', 'none']),
+    st.booleans(),
+    st.integers(0, 2**32 - 1) | st.integers(1, 4000),
+)
+def test_whatever_the_numbers_are_it_is_a_camera_or_one_clear_error(k, d, model, rectified, width):
+    p = np.column_stack([np.reshape(k, (3, 3)), np.zeros(3)])
+    with contextlib.suppress(CalibrationError):
+        found = camera(model, d, k, p=p, width=width, rectified=rectified)
+        assert found.project(rays(1))[0].shape == (500, 2)
+        doubts(found)
+
+
+def about(**changes):
+    return ' '.join(doubts(camera(**changes)))
+
+
+@pytest.mark.parametrize('scale', [0.5, 2 / 3, 1.5, 2.0, 4.0])
+def test_a_calibration_of_another_resolution_is_doubted(scale):
+    k = np.diag([scale, scale, 1.0]) @ np.array(K)
+    p = np.column_stack([k, np.zeros(3)])
+    for used, changes in (('K', {'k': k}), ('P', {'p': p, 'rectified': True})):
+        told = re.search(f'as if {used} were for about ([0-9.]+) times', about(**changes))
+        assert told is not None
+        assert float(told[1]) == pytest.approx(scale, rel=0.05)
+    assert about(p=p, rectified=False) == ''
+
+
+@pytest.mark.parametrize(
+    ('changes', 'says'),
+    [
+        # Binning and the region of interest are in K already.
+        ({'binning_x': 2, 'binning_y': 2, 'k': np.diag([0.5, 0.5, 1]) @ K}, 'as if'),
+        ({'roi': SimpleNamespace(x_offset=400, y_offset=0, width=480, height=720)}, ''),
+        (
+            {
+                'roi': SimpleNamespace(x_offset=400, y_offset=0, width=480, height=720),
+                'k': [[700, 0, 252], [0, 690, 345], [0, 0, 1]],
+            },
+            'far from the middle',
+        ),
+        ({'width': 720, 'height': 1280}, 'far from the middle'),
+        ({'k': np.transpose(K)}, 'in the order of rows'),
+        ({'k': np.diag([2.0, 1.0, 1]) @ K}, 'oblong'),
+        ({'k': [[20, 0, 640], [0, 20, 360], [0, 0, 1]]}, 'a view of 176 x 174 degrees'),
+        ({'k': [[16000, 0, 640], [0, 16000, 360], [0, 0, 1]]}, 'a view of 4.58 x 2.58'),
+        ({'model': 'equidistant', 'd': ()}, 'if it is an ideal fisheye lens'),
+        ({'model': '', 'd': (0.1, 0, 0, 0, 0.1)}, 'have the driver name it'),
+    ],
+)
+def test_what_is_odd_about_a_camera_is_said(changes, says):
+    assert says in about(**changes)
+    assert bool(says) == bool(about(**changes))
+
+
+@pytest.mark.parametrize(
+    ('size', 'k'),
+    [
+        ((1242, 375), (721.5, 721.5, 609.6, 172.9)),  # KITTI
+        ((1600, 900), (1266.4, 1266.4, 816.3, 491.5)),  # nuScenes, front
+        ((1920, 1080), (1970.0, 1970.0, 970.0, 483.3)),  # PandaSet, front
+        ((1920, 886), (2055.6, 2055.6, 939.7, 238.4)),  # Waymo, side: the sky is cut away
+        ((640, 480), (381.0, 381.0, 318.0, 236.0)),
+        ((2880, 1860), (1000.0, 1000.0, 1440.0, 930.0)),
+        ((1920, 1208), (5500.0, 5500.0, 960.0, 604.0)),  # a long lens, 20 degrees
+    ],
+)
+def test_common_cameras_are_not_doubted(size, k):
+    fx, fy, cx, cy = k
+    changes = {'width': size[0], 'height': size[1], 'k': [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]}
+    assert about(**changes) == ''
+    halved = {'binning_x': 2, 'binning_y': 2}
+    assert about(**changes, **halved) == ''
+    f = size[0] / np.radians(190)
+    fisheye = [[f, 0, cx], [0, f, cy], [0, 0, 1]]
+    assert about(**changes | {'k': fisheye}, model='fisheye', d=(0.01, 0, 0, 0)) == ''

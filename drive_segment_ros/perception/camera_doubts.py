@@ -1,0 +1,64 @@
+"""Whether a calibration looks like that of its images; nothing here refuses one.
+
+A calibration of another resolution, or one that binning or a region of interest is applied to
+twice, projects without an error and wrongly. It shows in the principal point, which lies near the
+middle of whole images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drive_segment_ros.perception import lenses
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.distortion import doubts_about_model
+
+# Cropping moves the principal point along one side, a wrong scale along both alike. Parts of the
+# sides by which it is off along one, and along both; how much the scales of the two may differ.
+_OFF_ONE, _OFF_BOTH, _ALIKE = 0.25, 0.12, 0.15
+# Of lenses without and with a fisheye's view, degrees.
+_NARROWEST, _WIDEST, _WIDEST_FISHEYE = 5.0, 175.0, 270.0
+_MOST_OBLONG = 1.5  # of a pixel
+
+
+def doubts(camera: CameraModel) -> list[str]:
+    """Return what is odd about a camera, one line each that says what to do; empty if nothing is.
+
+    Args:
+        camera: at the resolution of its camera_info.
+    """
+    used, matrix = ('P', camera.P) if camera.rectified else ('K', camera.K)
+    size = np.array([camera.width, camera.height], np.float64)
+    focal = np.diagonal(matrix)[:2]
+    found = [] if camera.rectified else doubts_about_model(camera.distortion_model, camera.D)
+    shape = f'of images of {camera.width} x {camera.height}'
+    times = 2 * (matrix[:2, 2] + 0.5) / size
+    off = np.abs(times - 1) / 2
+    point = f'the principal point in {used} is {matrix[0, 2]:.0f}, {matrix[1, 2]:.0f} px {shape}'
+    if off.min() > _OFF_BOTH and np.ptp(times) < _ALIKE * abs(times.mean()):
+        found.append(
+            f'{point}, as if {used} were for about {times.mean():.2f} times their size; have the '
+            f'driver scale {used} with the images, and apply binning and region of interest once'
+        )
+    elif off.max() > _OFF_ONE:
+        found.append(
+            f'{point}, far from the middle; is {used} for another resolution, or is the region '
+            'of interest applied twice or not at all?'
+        )
+    fisheye = camera.lens.kind == lenses.EQUIDISTANT
+    view = np.degrees(size / focal if fisheye else 2 * np.arctan(size / 2 / focal))
+    # The whole circle of a fisheye's view may lie in a wide image.
+    wide = view.min() > _WIDEST_FISHEYE if fisheye else view.max() > _WIDEST
+    if wide or view.max() < _NARROWEST:
+        found.append(
+            f'focal lengths in {used} are {focal[0]:g} and {focal[1]:g} px {shape}, a view of '
+            f'{view[0]:.3g} x {view[1]:.3g} degrees; are they in px?'
+        )
+    if not 1 / _MOST_OBLONG < focal[0] / focal[1] < _MOST_OBLONG:
+        found.append(
+            f'focal lengths in {used} are {focal[0]:g} and {focal[1]:g} px {shape}, which makes '
+            'pixels oblong; is the calibration scaled along one side only?'
+        )
+    if not np.array_equal(matrix[2, :3], (0.0, 0.0, 1.0)):
+        found.append(f'the last row of {used} is not 0 0 1; are its numbers in the order of rows?')
+    return [f'camera {camera.frame_id!r}: {line}' for line in found]
