@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -102,7 +103,12 @@ def check_package(module: str, distribution: str, purpose: str) -> Check:
     except ImportError as error:  # there, but a library of the system that it loads is not
         advice = 'apt install libusb-1.0-0 libgl1 libgomp1 libx11-6, or reinstall the package'
         return Check(module, 'problem', _one_line(error), advice)
-    return Check(module, 'ok', _version(module, distribution))
+    version, least = _version(module, distribution), _least_version(distribution)
+    if least and _numbers(version) and _numbers(version) < _numbers(least):
+        # colcon and rosdep install what the system has, and compare no versions.
+        advice = f"needs {least} or newer: pip install '{distribution}>={least}'"
+        return Check(module, 'problem', f'{version} is too old', advice)
+    return Check(module, 'ok', version)
 
 
 def check_ros(environment: Mapping[str, str]) -> list[Check]:
@@ -264,6 +270,22 @@ def _version(module: str, distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return str(getattr(sys.modules.get(module), '__version__', 'version unknown'))
+
+
+def _least_version(distribution: str) -> str:
+    """Return the oldest version that this package takes of another, empty where it says none."""
+    try:
+        requirements = importlib.metadata.requires('drive_segment_ros') or []
+    except importlib.metadata.PackageNotFoundError:
+        return ''
+    pattern = re.compile(rf'{re.escape(distribution)}\s*>=\s*([0-9.]+)', re.IGNORECASE)
+    return next((found[1] for line in requirements if (found := pattern.match(line))), '')
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers that a version begins with, to be compared."""
+    found = re.match(r'\d+(\.\d+)*', version)
+    return tuple(int(number) for number in found[0].split('.')) if found else ()
 
 
 def _output_of(command: list[str]) -> str:

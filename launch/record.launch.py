@@ -4,27 +4,32 @@ ros2 launch drive_segment_ros record.launch.py dataset:=/data/drives camera:=/ca
     lidar:=/lidar/points
 """
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 
-from drive_segment_ros.ros.launching import parameter_flag, sensor_arguments, sensor_node
+from drive_segment_ros.ros.launch_arguments import description, parameter_flag, sensor_arguments
+from drive_segment_ros.ros.launching import camera_nodes
 
 
 def generate_launch_description():
     """Return the node, its autostart, and a bag player where a bag is given."""
-    return LaunchDescription(
-        [
-            DeclareLaunchArgument(
-                'dataset',
-                description='Folder the drives are written to; the folder above it must exist.',
-            ),
-            DeclareLaunchArgument(
-                'model',
-                default_value='',
-                description='Exported model to ask as well. Empty: as in params_file.',
-            ),
-            parameter_flag('start', 'Record at once, else when the service `start` is called.'),
-            *sensor_arguments('recorder.yaml'),
-            *sensor_node('pseudo_label_recorder_node', ('dataset', 'model', 'start')),
-        ]
-    )
+    arguments = [
+        DeclareLaunchArgument(
+            'dataset',
+            description='Folder the drives are written to; the folder above it must exist.',
+        ),
+        DeclareLaunchArgument(
+            'model',
+            default_value='',
+            description='Exported model to ask as well. Empty: as in params_file.',
+        ),
+        parameter_flag('start', 'Record at once, else when the service `start` is called.'),
+        *sensor_arguments('recorder.yaml'),
+    ]
+    return description(arguments, nodes)
+
+
+def nodes(context):
+    """Return the camera's node and what starts it."""
+    camera = context.launch_configurations['camera']
+    parameters = ('dataset', 'model', 'start')
+    return camera_nodes(context, 'pseudo_label_recorder_node', [camera], parameters)

@@ -7,20 +7,16 @@ ros2 launch drive_segment_ros segment.launch.py model:=~/model camera:=/camera/l
 import tempfile
 from pathlib import Path
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
+from launch.actions import DeclareLaunchArgument
 
-from drive_segment_ros.ros.launching import (
-    camera_nodes,
+from drive_segment_ros.ros.launch_arguments import (
     config_file,
+    description,
     flag,
     given,
     sensor_arguments,
-    surroundings,
 )
+from drive_segment_ros.ros.launching import absolute_namespace, camera_nodes, optional_node
 
 # The camera's namespace in config/segmentation.rviz.
 CONFIGURED_CAMERA = '/camera/'
@@ -28,71 +24,53 @@ CONFIGURED_CAMERA = '/camera/'
 
 def generate_launch_description():
     """Return a node for each camera, their autostart, and what was asked for beside them."""
-    return LaunchDescription(
-        [
-            DeclareLaunchArgument(
-                'model', description='The model, a folder that `drive-segment export` wrote.'
-            ),
-            *sensor_arguments(
-                'segmentation.yaml',
-                camera="The camera's namespace, that of image_raw and camera_info; of several, a "
-                'list with commas: a node each.',
-            ),
-            flag('rviz', 'Start RViz with the overlay, label, camera and painted cloud.'),
-            flag('foxglove', 'Start foxglove_bridge, on this machine only (127.0.0.1:8765).'),
-            *surroundings(),
-            OpaqueFunction(function=segmentation_nodes),
-            OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration('rviz'))),
-            OpaqueFunction(
-                function=foxglove, condition=IfCondition(LaunchConfiguration('foxglove'))
-            ),
-        ]
-    )
+    arguments = [
+        DeclareLaunchArgument(
+            'model', description='The model, a folder that `drive-segment export` wrote.'
+        ),
+        *sensor_arguments(
+            'segmentation.yaml',
+            camera="The camera's namespace, that of image_raw and camera_info; of several, a "
+            'list with commas: a node each.',
+        ),
+        flag('rviz', 'Start RViz with the overlay, the mask, camera and painted cloud.'),
+        flag('foxglove', 'Start foxglove_bridge, on this machine only (127.0.0.1:8765).'),
+    ]
+    return description(arguments, nodes)
+
+
+def nodes(context):
+    """Return a node for each camera, what starts them, and the viewers asked for."""
+    viewers = {'rviz': rviz, 'foxglove': foxglove}
+    wanted = [v for name, v in viewers.items() if context.launch_configurations[name] == 'true']
+    masks = camera_nodes(context, 'segmentation_node', cameras(context), ('model',))
+    return [*masks, *(action for viewer in wanted for action in viewer(context))]
 
 
 def cameras(context):
     """Return the namespaces in `camera:=`."""
-    text = LaunchConfiguration('camera').perform(context)
+    text = context.launch_configurations['camera']
     names = [name.strip() for name in text.split(',') if name.strip()]
     if not names:
         raise RuntimeError(f'camera:={text!r} names no camera')
     return names
 
 
-def segmentation_nodes(context):
-    """Return a node for each camera, and what starts them."""
-    return camera_nodes(context, 'segmentation_node', cameras(context), ('model',))
-
-
 def rviz(context):
     """Return RViz, its configuration turned to the first camera."""
-    namespace = LaunchConfiguration('namespace').perform(context).strip('/')
-    first = cameras(context)[0]
-    absolute = first if first.startswith('/') else f'/{namespace}/{first}'.replace('//', '/')
+    camera = absolute_namespace(context.launch_configurations, cameras(context)[0])
     text = Path(config_file('segmentation.rviz').perform(context)).read_text(encoding='utf-8')
     with tempfile.NamedTemporaryFile('w', suffix='.rviz', delete=False) as file:
-        file.write(text.replace(CONFIGURED_CAMERA, f'{absolute.rstrip("/")}/'))
-    return [
-        Node(
-            package='rviz2',
-            executable='rviz2',
-            arguments=['-d', file.name],
-            parameters=viewer_parameters(context),
-            output='screen',
-        )
-    ]
+        file.write(text.replace(CONFIGURED_CAMERA, f'{camera}/'))
+    return optional_node(
+        'rviz2', arguments=['-d', file.name], parameters=viewer_parameters(context)
+    )
 
 
 def foxglove(context):
     """Return foxglove_bridge, which by itself would listen to the whole network."""
-    return [
-        Node(
-            package='foxglove_bridge',
-            executable='foxglove_bridge',
-            parameters=[{'address': '127.0.0.1'}, *viewer_parameters(context)],
-            output='screen',
-        )
-    ]
+    parameters = [{'address': '127.0.0.1'}, *viewer_parameters(context)]
+    return optional_node('foxglove_bridge', parameters=parameters)
 
 
 def viewer_parameters(context):

@@ -42,6 +42,19 @@ def test_missing_package_is_named_as_pip_knows_it() -> None:
     assert 'dreaming' in check.advice
 
 
+def test_package_that_is_too_old_is_named_with_what_is_needed(monkeypatch) -> None:
+    monkeypatch.setattr(doctor, '_version', lambda module, distribution: '1.21.5')
+    monkeypatch.setattr(
+        doctor.importlib.metadata, 'requires', lambda name: ['numpy>=1.24', 'rich>=13.0']
+    )
+    check = doctor.check_package('numpy', 'numpy', 'everything')
+    assert check.status == 'problem'
+    assert check.detail == '1.21.5 is too old'
+    assert "pip install 'numpy>=1.24'" in check.advice
+    monkeypatch.setattr(doctor, '_version', lambda module, distribution: '1.24.0+local')
+    assert doctor.check_package('numpy', 'numpy', 'everything').status == 'ok'
+
+
 def test_package_whose_library_is_missing_is_told_apart_from_a_missing_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

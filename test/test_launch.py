@@ -58,27 +58,32 @@ def test_every_argument_is_documented_and_the_usual_ones_are_there(path):
     } <= arguments.keys()  # fmt: skip
 
 
-def launched(
-    file: str,
-    arguments: dict[str, str],
-    awaited: set[tuple[str, str]],
-    others: Callable[[], bool] = lambda: True,
-) -> set:
-    """Run a launch file until nodes have reached states and others are ready, for a minute."""
-    from launch.actions import (
-        IncludeLaunchDescription,
-        OpaqueFunction,
-        RegisterEventHandler,
-        Shutdown,
-        TimerAction,
-    )
+def included(file: str, arguments: dict[str, str]):
+    """The action that includes one of the package's launch files."""
+    from launch.actions import IncludeLaunchDescription
     from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    source = PythonLaunchDescriptionSource(str(REPOSITORY / 'launch' / file))
+    return IncludeLaunchDescription(source, launch_arguments=arguments.items())
+
+
+def launched(
+    actions: list,
+    awaited: set[tuple[str, str]],
+    others: Callable[[launch.LaunchContext], bool] = lambda context: True,
+) -> tuple[set, int]:
+    """Run actions until nodes have reached states and others are ready, for a minute.
+
+    Returns:
+        The states that nodes have reached, and the exit code.
+    """
+    from launch.actions import OpaqueFunction, RegisterEventHandler, Shutdown, TimerAction
     from launch_ros.event_handlers import OnStateTransition
 
     states = set()
 
     def look(context):
-        if awaited <= states and others():
+        if awaited <= states and others(context):
             return [Shutdown()]
         return [TimerAction(period=0.2, actions=[OpaqueFunction(function=look)])]
 
@@ -92,16 +97,27 @@ def launched(
             [
                 RegisterEventHandler(OnAnyState(entities=[])),
                 OpaqueFunction(function=look),
-                IncludeLaunchDescription(
-                    PythonLaunchDescriptionSource(str(REPOSITORY / 'launch' / file)),
-                    launch_arguments=arguments.items(),
-                ),
+                *actions,
                 TimerAction(period=60.0, actions=[Shutdown(reason='nodes did not come up')]),
             ]
         )
     )
-    service.run()
-    return states
+    code = service.run()
+    return states, code
+
+
+def context_of(file: str, arguments: dict[str, str]) -> tuple[launch.LaunchContext, list]:
+    """A launch context with a file's arguments, and the actions that it then makes."""
+    from launch.actions import DeclareLaunchArgument, OpaqueFunction
+
+    context = launch.LaunchContext()
+    context.launch_configurations.update(arguments)
+    actions = description(REPOSITORY / 'launch' / file).entities
+    for action in actions:
+        if isinstance(action, DeclareLaunchArgument):
+            action.visit(context)
+    (opaque,) = (action for action in actions if isinstance(action, OpaqueFunction))
+    return context, opaque.execute(context)
 
 
 @pytest.mark.parametrize(
@@ -114,13 +130,14 @@ def launched(
 def test_node_becomes_active_by_itself(installed, ros_domain, tmp_path, file, node, folders):
     awaited = {(f'/camera/front/{node}', 'active')}
     arguments = {name: str(tmp_path / folder) for name, folder in folders.items()}
-    assert awaited <= launched(file, {'camera': '/camera/front', **arguments}, awaited)
+    include = included(file, {'camera': '/camera/front', **arguments})
+    assert awaited <= launched([include], awaited)[0]
 
 
 def test_a_node_for_each_camera_becomes_active(installed, ros_domain, model_folder):
     awaited = {(f'/car/{side}/segmentation_node', 'active') for side in ('left', 'right')}
     arguments = {'camera': 'left, right', 'namespace': 'car', 'model': str(model_folder)}
-    assert awaited <= launched('segment.launch.py', arguments, awaited)
+    assert awaited <= launched([included('segment.launch.py', arguments)], awaited)[0]
 
 
 def test_a_bag_is_played_once_all_nodes_are_active(installed, ros_domain, model_folder, tmp_path):
@@ -128,9 +145,11 @@ def test_a_bag_is_played_once_all_nodes_are_active(installed, ros_domain, model_
     (installed / f'lib/{PACKAGE}/drive-segment').write_text(f'#!/bin/sh\necho "$@" >> {record}\n')
     active = {(f'/{side}/segmentation_node', 'active') for side in ('left', 'right')}
     bag = tmp_path / "a driver's bag"
+    bag.mkdir()
     arguments = {'camera': 'left,right', 'model': str(model_folder), 'bagfile': str(bag)}
 
-    states = launched('segment.launch.py', arguments, active, lambda: record.exists())
+    include = included('segment.launch.py', arguments)
+    states, _ = launched([include], active, lambda _: record.exists())
 
     assert active <= states
     assert record.read_text() == f'play {bag} --clock\n'
@@ -139,7 +158,146 @@ def test_a_bag_is_played_once_all_nodes_are_active(installed, ros_domain, model_
 def test_a_node_without_its_model_stays(installed, ros_domain, tmp_path):
     awaited = {('/camera/segmentation_node', 'unconfigured')}
     arguments = {'model': str(tmp_path / 'none')}
-    assert awaited <= launched('segment.launch.py', arguments, awaited)
+    states, code = launched([included('segment.launch.py', arguments)], awaited)
+    assert awaited <= states
+    assert code == 0
+
+
+@pytest.mark.parametrize('broken', ['model', 'executable'])
+def test_a_launch_that_must_not_fail_ends_with_an_error(
+    installed, ros_domain, model_folder, tmp_path, broken
+):
+    model = tmp_path / 'none' if broken == 'model' else model_folder
+    if broken == 'executable':
+        (installed / f'lib/{PACKAGE}/segmentation_node').write_text('#!/bin/sh\nexit 3\n')
+    arguments = {'model': str(model), 'exit_on_failure': 'true'}
+    # Ends by itself: nothing is waited for that could come.
+    _, code = launched([included('segment.launch.py', arguments)], {('none', 'none')})
+    assert code == 1
+
+
+def test_nodes_included_side_by_side_each_have_their_own_arguments(
+    installed, ros_domain, model_folder, tmp_path
+):
+    from launch.actions import GroupAction
+
+    model = str(model_folder)
+    awaited = {
+        (f'/{camera}/{node}', 'active')
+        for camera, node in [
+            ('left', 'segmentation_node'),
+            ('right', 'segmentation_node'),
+            ('right', 'proposals_node'),
+        ]
+    }
+    left_after = {}
+
+    def all_there(context):
+        left_after.update(context.launch_configurations)
+        return True
+
+    actions = [
+        GroupAction([included('segment.launch.py', {'camera': 'left', 'model': model})]),
+        included('segment.launch.py', {'camera': '/right', 'model': model}),
+        included('proposals.launch.py', {}),
+    ]
+    states, code = launched(actions, awaited, all_there)
+    assert awaited <= states
+    assert code == 0
+    assert 'params_file' not in left_after
+    assert 'ros_namespace' not in left_after
+
+
+def test_a_group_with_a_namespace_goes_before_the_camera(installed, ros_domain, model_folder):
+    from launch.actions import GroupAction
+    from launch_ros.actions import PushRosNamespace
+
+    awaited = {('/fleet/car/left/segmentation_node', 'active')}
+    arguments = {'camera': 'left', 'namespace': 'car', 'model': str(model_folder)}
+    include = included('segment.launch.py', arguments)
+    states, _ = launched([GroupAction([PushRosNamespace('fleet'), include])], awaited)
+    assert awaited <= states
+
+
+def test_configured_again_by_hand_a_node_waits_to_be_activated(
+    installed, ros_domain, model_folder
+):
+    from launch.actions import EmitEvent, RegisterEventHandler
+    from launch.events import matches_action
+    from launch_ros.actions import LifecycleNode
+    from launch_ros.event_handlers import OnStateTransition
+    from launch_ros.events.lifecycle import ChangeState
+    from lifecycle_msgs.msg import Transition
+
+    _, actions = context_of('segment.launch.py', {'model': str(model_folder)})
+    (node,) = (action for action in actions if isinstance(action, LifecycleNode))
+    steps = {
+        'active': Transition.TRANSITION_DEACTIVATE,
+        'inactive': Transition.TRANSITION_CLEANUP,
+        'unconfigured': Transition.TRANSITION_CONFIGURE,
+    }
+    seen = []
+
+    class Hands(OnStateTransition):
+        def handle(self, event, context):
+            seen.append(event.goal_state)
+            again = seen.count('configuring') > 1
+            if again or 'active' not in seen or event.goal_state not in steps:
+                return []
+            change = ChangeState(
+                lifecycle_node_matcher=matches_action(node),
+                transition_id=steps[event.goal_state],
+            )
+            return [EmitEvent(event=change)]
+
+    looks = []
+
+    def stayed_inactive(context):
+        # Two seconds: the first time, activating took tenths of one.
+        looks.append(seen[-1] if seen.count('configuring') == 2 else '')
+        return looks[-10:] == ['inactive'] * 10
+
+    launched([RegisterEventHandler(Hands(entities=[])), *actions], set(), stayed_inactive)
+    assert looks[-1] == 'inactive', seen
+    assert seen.count('active') == 1
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'), [('params_file', '/nope.yaml'), ('bagfile', '/nope')], ids=str
+)
+def test_a_file_that_is_not_there_is_an_error(installed, model_folder, name, value):
+    arguments = {'model': str(model_folder), name: value}
+    with pytest.raises(RuntimeError, match=f'{name}:={value}: no such'):
+        context_of('segment.launch.py', arguments)
+
+
+def test_a_viewer_that_is_not_installed_leaves_the_masks_running(installed, model_folder):
+    from launch.actions import LogInfo
+    from launch_ros.actions import LifecycleNode
+
+    arguments = {'model': str(model_folder), 'rviz': 'true', 'foxglove': 'true'}
+    context, actions = context_of('segment.launch.py', arguments)
+    lines = [
+        launch.utilities.perform_substitutions(context, action.msg)
+        for action in actions
+        if isinstance(action, LogInfo)
+    ]
+    assert [line.split()[0] for line in lines] == ['rviz2', 'foxglove_bridge']
+    assert any(isinstance(action, LifecycleNode) for action in actions)
+
+
+def test_the_log_level_is_that_of_the_nodes_own_logger(installed, model_folder):
+    from launch_ros.actions import LifecycleNode
+
+    arguments = {
+        'model': str(model_folder), 'camera': 'front,/rear', 'namespace': '/car',
+        'log_level': 'debug',
+    }  # fmt: skip
+    _, actions = context_of('segment.launch.py', arguments)
+    nodes = [action for action in actions if isinstance(action, LifecycleNode)]
+    assert [node._Node__arguments[-1] for node in nodes] == [
+        'car.front.segmentation_node:=debug', 'rear.segmentation_node:=debug'
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -156,23 +314,15 @@ def test_the_parameter_file_holds_where_no_argument_is_given(
     installed, tmp_path, arguments, expected
 ):
     import yaml
-    from launch.actions import DeclareLaunchArgument, OpaqueFunction
     from launch_ros.actions import LifecycleNode
     from launch_ros.utilities import evaluate_parameters
 
     file = tmp_path / 'params.yaml'
     in_file = {'start': False, 'model': '/m', 'calibration_file': '/c', 'use_sim_time': True}
     file.write_text(yaml.safe_dump({'/**': {'ros__parameters': in_file}}))
-    context = launch.LaunchContext()
-    context.launch_configurations.update(
-        {'dataset': '/data', 'params_file': str(file), **arguments}
-    )
-    actions = description(REPOSITORY / 'launch' / 'record.launch.py').entities
-    for action in actions:
-        if isinstance(action, DeclareLaunchArgument):
-            action.visit(context)
-    (opaque,) = (action for action in actions if isinstance(action, OpaqueFunction))
-    (node,) = (a for a in opaque.execute(context) if isinstance(a, LifecycleNode))
+    configured = {'dataset': '/data', 'params_file': str(file), **arguments}
+    context, actions = context_of('record.launch.py', configured)
+    (node,) = (action for action in actions if isinstance(action, LifecycleNode))
     merged = {}
     for part in evaluate_parameters(context, node._Node__parameters):
         if isinstance(part, Path):
@@ -181,16 +331,11 @@ def test_the_parameter_file_holds_where_no_argument_is_given(
     assert merged == {'dataset': '/data', **expected}
 
 
-def test_another_image_is_heard_raw_and_compressed():
+def test_another_image_is_heard_raw_and_compressed(installed):
     from launch.utilities import perform_substitutions
 
-    from drive_segment_ros.ros.launching import camera_nodes
-
-    context = launch.LaunchContext()
-    context.launch_configurations.update(
-        {'image': '/cam/image_rect', 'lidar': '/l', 'odometry': '/o', 'params_file': '/p'}
-    )
-    node = camera_nodes(context, 'segmentation_node', ['cam'])[0]
+    arguments = {'image': '/cam/image_rect', 'lidar': '/l', 'odometry': '/o'}
+    context, (node, *_) = context_of('proposals.launch.py', arguments)
     remappings = [
         tuple(perform_substitutions(context, side) for side in pair)
         for pair in node._Node__remappings
@@ -214,6 +359,8 @@ def test_rviz_is_turned_to_the_first_camera_and_foxglove_to_this_machine(install
     context.launch_configurations.update(
         {'camera': 'front,rear', 'namespace': 'car', 'use_sim_time': 'false'}
     )
+    for package in ('rviz2', 'foxglove_bridge'):
+        (installed / 'share/ament_index/resource_index/packages' / package).touch()
     (viewer,) = module.rviz(context)
     file = next(w for w in viewer._Node__arguments if str(w).endswith('.rviz'))
     text = Path(file).read_text(encoding='utf-8')

@@ -21,7 +21,8 @@ MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 # Keys that rosdep resolves: ROS packages by their name, the others from its Python list.
 ROSDEP_KEYS = {
     *('ament_index_python', 'diagnostic_msgs', 'geometry_msgs', 'launch', 'launch_ros'),
-    *('lifecycle_msgs', 'message_filters', 'nav_msgs', 'rclpy', 'rosgraph_msgs', 'sensor_msgs'),
+    *('lifecycle_msgs', 'message_filters', 'nav_msgs', 'rcl_interfaces', 'rclpy', 'rosgraph_msgs'),
+    'sensor_msgs',
     *('std_msgs', 'std_srvs', 'tf2_msgs', 'tf2_ros', 'vision_msgs', 'cv_bridge'),
     *('python3-numba', 'python3-numpy', 'python3-open3d-pip', 'python3-opencv', 'python3-pytest'),
     *('python3-rosbags-pip', 'python3-scipy', 'python3-yaml'),
@@ -119,6 +120,17 @@ def test_manifest_names_only_keys_that_rosdep_knows() -> None:
     named = {str(node.text) for node in MANIFEST if node.tag.endswith('depend')}
     assert named
     assert named <= ROSDEP_KEYS
+
+
+def test_manifest_declares_every_ros_package_that_is_imported() -> None:
+    imported = {name for folder in (VEHICLE, ROOT / 'launch') for p in files(folder)
+                for name in imports(p)}  # fmt: skip
+    declared = {str(node.text) for node in MANIFEST if node.tag == 'exec_depend'}
+    of_ros = {n for n in imported if n in ROSDEP_KEYS or n.endswith(('_msgs', '_interfaces'))}
+    assert 'rcl_interfaces' in of_ros
+    assert of_ros <= declared
+    # With an exported model the vehicle's install runs, whatever else is installed.
+    assert 'python3-onnxruntime-pip' in declared
 
 
 def test_every_dependency_is_pinned() -> None:

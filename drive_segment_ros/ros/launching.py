@@ -1,140 +1,17 @@
-"""What the package's launch files share; needs `launch_ros`, which comes with ROS 2."""
+"""The nodes that the package's launch files start; needs `launch_ros`, which comes with ROS 2."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-PACKAGE = 'drive_segment_ros'
-
-
-def sensor_arguments(
-    config: str, camera: str = "The camera's namespace: that of image_raw and camera_info."
-) -> list[Any]:
-    """Return the launch arguments of a node that hears a camera and a LiDAR.
-
-    Args:
-        config: name of the parameter file in the package's config folder.
-        camera: what is to be said of the argument of that name.
-    """
-    from launch.actions import DeclareLaunchArgument
-
-    return [
-        DeclareLaunchArgument('camera', default_value='camera', description=camera),
-        DeclareLaunchArgument(
-            'image',
-            default_value='image_raw',
-            description="The raw image's topic, in the camera's namespace unless it starts with "
-            '/; compressed images are heard beside it, at <image>/compressed.',
-        ),
-        DeclareLaunchArgument(
-            'lidar', default_value='points', description="The LiDAR's PointCloud2 topic."
-        ),
-        DeclareLaunchArgument(
-            'odometry',
-            default_value='/odom',
-            description='The nav_msgs/Odometry topic; takes precedence over /tf.',
-        ),
-        DeclareLaunchArgument(
-            'params_file',
-            default_value=config_file(config),
-            description='Parameters, a ROS YAML; arguments that are given override it.',
-        ),
-        DeclareLaunchArgument(
-            'calibration_file',
-            default_value='',
-            description='Extrinsics, from `drive-segment inspect --calibration`; before tf. '
-            'Empty: as in params_file.',
-        ),
-        DeclareLaunchArgument(
-            'namespace', default_value='', description="The vehicle's namespace, before `camera`."
-        ),
-        parameter_flag(
-            'use_sim_time', 'Take the time from /clock, which the bag player then publishes.'
-        ),
-        flag('autostart', 'Configure and activate the node.', default='true'),
-        DeclareLaunchArgument(
-            'log_level', default_value='info', description='debug, info, warn, error or fatal.'
-        ),
-        DeclareLaunchArgument(
-            'bagfile', default_value='', description='A bag to play; empty: live sensors.'
-        ),
-    ]
-
-
-def config_file(name: str) -> Any:
-    """Return the place of a file in the package's config folder."""
-    from launch.substitutions import PathJoinSubstitution
-    from launch_ros.substitutions import FindPackageShare
-
-    return PathJoinSubstitution([FindPackageShare(PACKAGE), 'config', name])
-
-
-def flag(name: str, description: str, default: str = 'false') -> Any:
-    """Declare an argument that is true or false."""
-    from launch.actions import DeclareLaunchArgument
-
-    return DeclareLaunchArgument(
-        name, default_value=default, choices=['true', 'false'], description=description
-    )
-
-
-def parameter_flag(name: str, description: str) -> Any:
-    """Declare an argument that sets a parameter to true or false, or leaves it to params_file."""
-    from launch.actions import DeclareLaunchArgument
-
-    return DeclareLaunchArgument(
-        name,
-        default_value='',
-        choices=['', 'true', 'false'],
-        description=f'{description} Empty: as in params_file.',
-    )
-
-
-def given(arguments: Mapping[str, str], names: Sequence[str]) -> dict[str, bool | str]:
-    """Return the parameters whose arguments were given; all others are the parameter file's.
-
-    Args:
-        arguments: the launch context's configurations.
-        names: of parameters and arguments alike.
-    """
-    flags = {'true': True, 'false': False}
-    values = {name: arguments.get(name, '') for name in names}
-    return {name: flags.get(value, value) for name, value in values.items() if value}
-
-
-def sensor_node(name: str, parameters: Sequence[str] = ()) -> list[Any]:
-    """Return the actions that start a node that hears a camera and a LiDAR, and its bag player.
-
-    Args:
-        name: of the executable and the node.
-        parameters: further parameters that are arguments as well.
-    """
-    from launch.actions import OpaqueFunction
-    from launch.substitutions import LaunchConfiguration
-
-    arguments = [name, [LaunchConfiguration('camera')], parameters]
-    return [*surroundings(), OpaqueFunction(function=camera_nodes, args=arguments)]
-
-
-def surroundings() -> list[Any]:
-    """Return the actions to go before nodes: their transport and the vehicle's namespace."""
-    from launch.actions import SetEnvironmentVariable
-    from launch.substitutions import EnvironmentVariable, LaunchConfiguration
-    from launch_ros.actions import PushRosNamespace
-
-    return [
-        # Clouds and images of megabytes: see "Messages and DDS" in the documentation.
-        SetEnvironmentVariable(
-            'FASTDDS_BUILTIN_TRANSPORTS',
-            EnvironmentVariable('FASTDDS_BUILTIN_TRANSPORTS', default_value='LARGE_DATA'),
-        ),
-        PushRosNamespace(LaunchConfiguration('namespace')),
-    ]
+from drive_segment_ros.ros.launch_arguments import PACKAGE, given
 
 
 def camera_nodes(
-    context: Any, name: str, cameras: Sequence[Any], parameters: Sequence[str] = ()
+    context: Any, name: str, cameras: Sequence[str], parameters: Sequence[str] = ()
 ) -> list[Any]:
     """Return the actions that start a node in each camera's namespace, and then the bag player.
 
@@ -143,67 +20,171 @@ def camera_nodes(
         name: of the executable and the nodes.
         cameras: the namespaces.
         parameters: further parameters that are arguments as well.
+
+    Raises:
+        RuntimeError: if a file that was named is not there.
     """
-    nodes = [_camera_node(context, name, camera, parameters) for camera in cameras]
-    actions = [action for node in nodes for action in (node, *_autostart(node))]
-    bag = context.launch_configurations.get('bagfile', '')
+    arguments = context.launch_configurations
+    params_file = existing_file(arguments['params_file'], 'params_file')
+    nodes = [_camera_node(arguments, name, camera, params_file, parameters) for camera in cameras]
+    start, strict = (arguments.get(k) == 'true' for k in ('autostart', 'exit_on_failure'))
+    actions = [
+        action
+        for node in nodes
+        for action in (
+            node,
+            *(_failure_handlers(node) if strict else ()),
+            *(_autostart(node) if start else ()),
+        )
+    ]
+    bag = arguments.get('bagfile', '')
     return [*actions, *_bag_player(bag, nodes)] if bag else actions
 
 
-def _camera_node(context: Any, name: str, camera: Any, parameters: Sequence[str]) -> Any:
-    from launch.substitutions import LaunchConfiguration
+def existing_file(path: str, argument: str) -> str:
+    """Return the path of a file named in an argument, `~` expanded.
+
+    Raises:
+        RuntimeError: if there is no such file; launch_ros would start the node without it.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise RuntimeError(f'{argument}:={path}: no such file')
+    return str(file)
+
+
+def absolute_namespace(arguments: Mapping[str, str], camera: str) -> str:
+    """Return a camera's whole namespace, such as `/car/front`.
+
+    Args:
+        arguments: the launch context's configurations; `ros_namespace` is that of groups around.
+        camera: as in `camera:=`; one that starts with / stands for itself.
+    """
+    if camera.startswith('/'):
+        return camera.rstrip('/')
+    parts = (arguments.get('ros_namespace', ''), arguments.get('namespace', ''), camera)
+    if parts[1].startswith('/'):
+        parts = parts[1:]
+    return '/' + '/'.join(part.strip('/') for part in parts if part.strip('/'))
+
+
+def environment() -> dict[str, str]:
+    """Return what the processes need in their environment: a transport for large messages.
+
+    Clouds and images are megabytes: see "Messages and DDS" in the documentation.
+    """
+    name = 'FASTDDS_BUILTIN_TRANSPORTS'
+    return {name: os.environ.get(name, 'LARGE_DATA')}
+
+
+def optional_node(package: str, **settings: Any) -> list[Any]:
+    """Return a viewer's node, or where its package is missing a line that says so.
+
+    Args:
+        package: of the viewer; its executable has the same name.
+        settings: of `launch_ros.actions.Node`.
+    """
+    from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+    from launch.actions import LogInfo
+    from launch_ros.actions import Node
+
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError:
+        debian = package.replace('_', '-')
+        line = (
+            f'{package} is not installed, so it is left out: apt install ros-$ROS_DISTRO-{debian}'
+        )
+        return [LogInfo(msg=line)]
+    return [
+        Node(
+            package=package,
+            executable=package,
+            output='screen',
+            additional_env=environment(),
+            **settings,
+        )
+    ]
+
+
+def _camera_node(
+    arguments: Mapping[str, str],
+    name: str,
+    camera: str,
+    params_file: str,
+    parameters: Sequence[str],
+) -> Any:
     from launch_ros.actions import LifecycleNode
 
-    names = ('use_sim_time', 'calibration_file', *parameters)
-    set_here = given(context.launch_configurations, names)
-    image = LaunchConfiguration('image')
+    set_here = given(arguments, ('use_sim_time', 'calibration_file', *parameters))
+    image = arguments['image']
+    namespace = absolute_namespace(arguments, camera)
+    logger = '.'.join([*filter(None, namespace.split('/')), name])
     return LifecycleNode(
         package=PACKAGE,
         executable=name,
         name=name,
-        namespace=camera,
-        parameters=[LaunchConfiguration('params_file'), *([set_here] if set_here else [])],
+        namespace=namespace or '/',
+        parameters=[params_file, *([set_here] if set_here else [])],
         remappings=[
-            ('points', LaunchConfiguration('lidar')),
-            ('odom', LaunchConfiguration('odometry')),
+            ('points', arguments['lidar']),
+            ('odom', arguments['odometry']),
             ('image_raw', image),
-            ('image_raw/compressed', [image, '/compressed']),
+            ('image_raw/compressed', f'{image}/compressed'),
         ],
-        arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
+        arguments=['--ros-args', '--log-level', f'{logger}:={arguments["log_level"]}'],
+        additional_env=environment(),
         output='screen',
     )
 
 
 def _autostart(node: Any) -> list[Any]:
     """Return the actions that take a lifecycle node to active once it is up."""
-    from launch.actions import EmitEvent, RegisterEventHandler
-    from launch.conditions import IfCondition
+    from launch.actions import EmitEvent
     from launch.events import matches_action
-    from launch.substitutions import LaunchConfiguration
-    from launch_ros.event_handlers import OnStateTransition
     from launch_ros.events.lifecycle import ChangeState
     from lifecycle_msgs.msg import Transition
-
-    condition = IfCondition(LaunchConfiguration('autostart'))
 
     def change(transition: int) -> Any:
         return EmitEvent(
             event=ChangeState(
                 lifecycle_node_matcher=matches_action(node), transition_id=transition
-            ),
-            condition=condition,
+            )
         )
 
+    first = [change(Transition.TRANSITION_ACTIVATE)]
+
+    def activate_once(_: Any) -> list[Any]:
+        # Configured again by hand, to be looked at or with another model: then by hand only.
+        return [first.pop()] if first else []
+
     return [
-        RegisterEventHandler(
-            OnStateTransition(
-                target_lifecycle_node=node,
-                start_state='configuring',
-                goal_state='inactive',
-                entities=[change(Transition.TRANSITION_ACTIVATE)],
-            )
-        ),
+        _on_state(node, activate_once, start_state='configuring', goal_state='inactive'),
         change(Transition.TRANSITION_CONFIGURE),
+    ]
+
+
+def _failure_handlers(node: Any) -> list[Any]:
+    """Return what ends the launch with an error once a node is refused or dies."""
+    from launch.actions import OpaqueFunction, RegisterEventHandler
+    from launch.event_handlers import OnProcessExit
+
+    def refused(_: Any) -> list[Any]:
+        raise RuntimeError(f'{node.node_name} was refused; its own error above says why')
+
+    def ended(event: Any, context: Any) -> list[Any]:
+        if event.returncode == 0 or context.is_shutdown:
+            return []
+
+        def died(_: Any) -> list[Any]:
+            raise RuntimeError(f'{node.node_name} died with exit code {event.returncode}')
+
+        return [OpaqueFunction(function=died)]
+
+    return [
+        _on_state(node, refused, start_state='configuring', goal_state='unconfigured'),
+        _on_state(node, refused, start_state='activating', goal_state='inactive'),
+        RegisterEventHandler(OnProcessExit(target_action=node, on_exit=ended)),
     ]
 
 
@@ -212,15 +193,21 @@ def _bag_player(bag: str, nodes: Sequence[Any]) -> list[Any]:
 
     Configuring may take a minute, the first time, when much is compiled.
     """
-    from launch.actions import ExecuteProcess, OpaqueFunction, RegisterEventHandler
-    from launch_ros.event_handlers import OnStateTransition
+    from launch.actions import ExecuteProcess
     from launch_ros.substitutions import ExecutableInPackage
 
+    path = Path(bag).expanduser()
+    if not path.exists():
+        raise RuntimeError(f'bagfile:={bag}: no such bag')
     program = ExecutableInPackage(package=PACKAGE, executable='drive-segment')
-    player = ExecuteProcess(cmd=[program, 'play', bag, '--clock'], output='screen')
+    player = ExecuteProcess(
+        cmd=[program, 'play', str(path), '--clock'],
+        additional_env=environment(),
+        output='screen',
+    )
     inactive = list(nodes)
 
-    def play_after(context: Any, node: Any) -> list[Any]:
+    def play_after(node: Any) -> list[Any]:
         # A node may become active again; the bag is played once.
         if node not in inactive:
             return []
@@ -228,12 +215,18 @@ def _bag_player(bag: str, nodes: Sequence[Any]) -> list[Any]:
         return [] if inactive else [player]
 
     return [
-        RegisterEventHandler(
-            OnStateTransition(
-                target_lifecycle_node=node,
-                goal_state='active',
-                entities=[OpaqueFunction(function=play_after, args=[node])],
-            )
-        )
+        _on_state(node, lambda _, node=node: play_after(node), goal_state='active')
         for node in nodes
     ]
+
+
+def _on_state(node: Any, function: Callable[[Any], list[Any]], **states: str) -> Any:
+    """Return the registration of a function of the context for a node's change of state."""
+    from launch.actions import OpaqueFunction, RegisterEventHandler
+    from launch_ros.event_handlers import OnStateTransition
+
+    return RegisterEventHandler(
+        OnStateTransition(
+            target_lifecycle_node=node, entities=[OpaqueFunction(function=function)], **states
+        )
+    )

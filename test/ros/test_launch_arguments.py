@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drive_segment_ros.ros.launching import given
+from drive_segment_ros.ros.launch_arguments import given
 
 
 def test_only_arguments_that_were_given_become_parameters():
