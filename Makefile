@@ -10,11 +10,12 @@ OUT ?= demo_output
 FRAME ?= 40
 BENCHMARKS ?= lidar superpixels extract io recorder node inference segments
 
-.PHONY: help demo test lint docs bench soak picture clean
+.PHONY: help demo test check lint docs bench soak picture clean
 
 help:
 	@echo 'make demo [BAG=path]  from a drive to live masks and a report; without BAG a simulated one'
 	@echo 'make test [ARGS=...]  the whole test suite; ARGS go to pytest'
+	@echo 'make check            lint, types and the quick tests, in two minutes'
 	@echo 'make lint             ruff and mypy'
 	@echo 'make docs             the docs site, in site/'
 	@echo 'make bench            time the stages on this machine [BENCHMARKS="$(BENCHMARKS)"]'
@@ -27,9 +28,15 @@ demo:
 	@tools/setup.sh demo
 	@$(RUN)/drive-segment demo $(if $(BAG),--bag '$(BAG)') -o '$(OUT)'
 
+# As many processes as cores, but no more than fit into 16 GB.
 test:
 	@tools/setup.sh dev
-	@$(RUN)/python -m pytest $(ARGS)
+	@! $(RUN)/python -c 'import xdist' 2>/dev/null || \
+	    parallel='-n auto --maxprocesses 8 --dist worksteal'; \
+	    $(RUN)/python -m pytest $$parallel $(ARGS)
+
+check: lint
+	@$(MAKE) --no-print-directory test ARGS='-q -m unit'
 
 lint:
 	@tools/setup.sh dev

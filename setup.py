@@ -80,7 +80,7 @@ setup(
         ],
         'docs': ['ipykernel>=6.29', 'mkdocs>=1.6', 'nbclient>=0.10', 'nbformat>=5.10'],
         'lint': ['mypy', 'ruff', 'types-PyYAML'],
-        'test': ['hypothesis>=6.80', 'playwright>=1.40', 'pytest>=7.4'],
+        'test': ['hypothesis>=6.80', 'playwright>=1.40', 'pytest>=7.4', 'pytest-xdist>=3.5'],
     },
     entry_points={
         'console_scripts': [

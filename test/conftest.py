@@ -1,14 +1,23 @@
-"""Fixtures shared by the whole suite: the real drive, and a DDS domain of one's own."""
+"""Fixtures shared by the whole suite: the real drive, and a DDS domain for each test."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import signal
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    # Before NumPy and PyTorch are imported: workers share the cores, and threads that spin for
+    # those of another worker take minutes where one thread takes seconds.
+    for library in ('OMP', 'OPENBLAS', 'MKL'):
+        os.environ.setdefault(f'{library}_NUM_THREADS', '1')
 
 try:
     from hypothesis import HealthCheck, settings
@@ -47,13 +56,42 @@ def real_bag(real_drive: Path) -> Path:
     return real_drive / 'bag'
 
 
+# Above 101 the ports of DDS lie where the system chooses those of other programs. Each test takes
+# the next, so that what a test left in DDS does not answer another; processes start far apart.
+_DOMAINS = itertools.cycle(1 + (os.getpid() * 40 + step) % 101 for step in range(101))
+
+
 @pytest.fixture
-def ros_domain(monkeypatch: pytest.MonkeyPatch) -> int:
-    """A DDS domain that other runs on this machine do not use, closed to other machines."""
-    domain = 1 + os.getpid() % 100
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(domain))
-    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    return domain
+def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A DDS domain that no other test on this machine is using, closed to other machines."""
+    for domain in itertools.islice(_DOMAINS, 101):
+        # A name that one process on the machine can hold, and that goes with it.
+        with socket.socket(socket.AF_UNIX) as claim:
+            try:
+                claim.bind(f'\0drive_segment_ros test domain {domain}')
+            except OSError:
+                continue
+            monkeypatch.setenv('ROS_DOMAIN_ID', str(domain))
+            monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+            yield domain
+            return
+    pytest.fail('all 101 DDS domains of this machine are in use by tests')
+
+
+# Tests by their folder; what a marker means is in pyproject.toml.
+_MARKED = {
+    'numeric': ('perception', 'inference', 'offline_training/learning'),
+    'unit': ('dataset', 'inference', 'perception', 'ros'),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their folder."""
+    for marker, folders in _MARKED.items():
+        marked = tuple(str(REPOSITORY / 'test' / folder) + os.sep for folder in folders)
+        for item in items:
+            if str(item.path).startswith(marked):
+                item.add_marker(marker)
 
 
 def write_model(folder: Path) -> None:

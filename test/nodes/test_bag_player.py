@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import subprocess
 import sys
@@ -26,9 +25,8 @@ CLOUD_BYTES = 300_000
 
 
 @pytest.fixture(autouse=True)
-def own_domain(monkeypatch):
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
-    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+def own_domain(ros_domain):
+    pass
 
 
 def header(stamp_ns: int, frame: str):

@@ -89,23 +89,14 @@ class Sensors:
 
 
 @pytest.fixture
-def own_domain(ros_domain, monkeypatch) -> None:
-    """A domain no other test has used: what they left in DDS would answer, or not, for the node.
-
-    The recorder's name and services are those of other tests' recorders.
-    """
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(ros_domain + 100))
-
-
-@pytest.fixture
-def sensors(street, own_domain):
+def sensors(street, ros_domain):
     sensors = Sensors(street)
     yield sensors
     sensors.close()
 
 
 @pytest.fixture
-def run_main(street, own_domain, tmp_path):
+def run_main(street, ros_domain, tmp_path):
     """Run the executable's entry point; it does not outlive the test."""
     processes = []
 
