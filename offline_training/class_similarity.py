@@ -41,6 +41,8 @@ def class_similarity(network: Segmenter, images: NDArray[np.uint8]) -> Tensor:
         logits = network(image.permute(2, 0, 1)[None].float() / 255.0)
         probability = logits[0].float().softmax(dim=0).flatten(1)
         products += (probability @ probability.T).double()
+    # A product of a matrix and its transpose is symmetric; as some processors add it up, nearly.
+    products = (products + products.T) / 2.0
     length = products.diagonal().sqrt().clamp(min=torch.finfo(torch.float32).tiny)
     cosine = products / (length[:, None] * length)
     return cosine.fill_diagonal_(1.0).float()

@@ -42,6 +42,22 @@ def test_it_is_the_cosine_of_the_classes_probabilities(network):
     assert 0.02 < np.abs(similarity - 1.0).max() < 1.0
 
 
+def test_it_is_symmetric_though_the_processor_adds_up_otherwise_below_the_diagonal(
+    network, monkeypatch
+):
+    def rounded(left, right):
+        product = torch.matmul(left, right)
+        return product + product.tril(-1) * 1e-6
+
+    logits = network(torch.from_numpy(pictures(1)).permute(0, 3, 1, 2).float() / 255.0)
+    monkeypatch.setattr(network, 'forward', lambda images: logits)
+    monkeypatch.setattr(torch.Tensor, '__matmul__', rounded)
+
+    similarity = class_similarity(network, pictures(1))
+
+    assert torch.equal(similarity, similarity.T)
+
+
 def test_of_many_images_some_are_looked_at_from_first_to_last(network, monkeypatch):
     monkeypatch.setattr('offline_training.class_similarity._MOST_IMAGES', 3)
     images = pictures(9)

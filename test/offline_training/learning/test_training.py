@@ -287,4 +287,6 @@ def test_two_processes_match_one_with_the_doubled_batch(tmp_path, in_two_process
     optimizers = make_optimizers(two_again, chosen)
     state = TrainingState(two_again, network(), optimizers)
     load_checkpoint(tmp_path / 'two' / 'checkpoint.safetensors', state)
-    assert state.losses == pytest.approx(one.losses, abs=1e-4)
+    # bf16 has 8 bits, so where Muon rounds one process to the other side, its step and with it a
+    # loss of at most 0.7 moves by up to 0.4 %; a loss of the processes' own moves by 5 %.
+    assert state.losses == pytest.approx(one.losses, abs=3e-3 if rate else 1e-4)
