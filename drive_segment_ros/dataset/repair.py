@@ -1,23 +1,33 @@
 """Find what crashes left behind in a dataset, and take it away.
 
 Crashes never break a frame; they leave files that no frame refers to, and folders of drives that
-were being begun or removed. What a damaged disk broke is taken out of the index as well.
+were being begun or removed. What a damaged disk broke is taken out of the index as well. Only what
+is named as a drive's own files are is ever touched, and no link is followed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
+import json
+import stat
 from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.dataset.frame import FOLDERS, MODEL_FOLDERS
 from drive_segment_ros.dataset.index import IndexWriter
+from drive_segment_ros.dataset.own_files import (
+    FRAME_FOLDERS,
+    REMOVING,
+    frame_files,
+    holds_drive,
+    is_bare,
+    refuse_links,
+    remove_own_files,
+)
 from drive_segment_ros.errors import DatasetError
 
-# A drive that is being removed has this suffix, so that no crash leaves a drive half of whose
-# frames are gone.
-REMOVING = '.removing'
+# A crash leaves the frame in hand; more whole frames that no line names mean a lost index.
+_FRAMES_IN_HAND = 3
 
 
 @dataclasses.dataclass
@@ -29,7 +39,7 @@ class RepairReport:
         drives: number of drives looked at.
         frames: number of whole frames in them.
         repaired: a line for each thing done, with the drive's name.
-        problems: a line for each thing found and not mended.
+        problems: a line for each thing found and left as it is.
     """
 
     dataset: str
@@ -46,34 +56,43 @@ def repair(dataset: Path) -> RepairReport:
         dataset: the folder of drives.
 
     Raises:
-        DatasetError: if there is no such folder, or it cannot be changed.
+        DatasetError: if there is no such folder, or no drive in it.
     """
     if not dataset.is_dir():
         raise DatasetError(f'{dataset} is not a folder; give the folder of a dataset')
     if (dataset / 'drive.json').exists():
         raise DatasetError(f'{dataset} is one drive; give the folder above it')
+    folders = sorted(path for path in dataset.iterdir() if path.is_dir())
+    drives = [folder for folder in folders if _is_drive(folder)]
+    if not drives:
+        raise DatasetError(
+            f'{dataset} holds no drive (a folder with drive.json or frames.jsonl); nothing was '
+            'touched, give the folder of a dataset'
+        )
     report = RepairReport(str(dataset))
-    for folder in sorted(path for path in dataset.iterdir() if path.is_dir()):
-        if (folder / 'frames.jsonl').exists() or (folder / 'drive.json').exists():
-            try:
-                _repair_folder(folder, report)
-            except DatasetError as err:
-                report.problems.append(str(err))
-            except OSError as err:
-                raise DatasetError(f'cannot repair {folder}: {err.strerror}') from err
-        elif folder.suffix == REMOVING or _is_unbegun(folder):
-            shutil.rmtree(folder)
-            report.repaired.append(f'{folder.name}: removed, no frame was in it')
+    for folder in folders:
+        try:
+            if folder in drives:
+                _repair_drive(folder, report)
+            elif not folder.is_symlink() and is_bare(folder):
+                _remove_bare(folder, report)
+        except DatasetError as err:
+            report.problems.append(str(err))
+        except OSError as err:
+            report.problems.append(f'{folder}: {err.filename or folder.name}: {err.strerror}')
     return report
 
 
 def remove_drive(folder: Path) -> None:
-    """Remove a whole drive; a crash on the way leaves it whole or not a drive any more.
+    """Remove a drive; a crash on the way leaves it whole or not a drive any more.
+
+    What others have put into its folder stays there, under the name with `.removing`.
 
     Raises:
-        DatasetError: if another process is writing it.
+        DatasetError: if another process is writing it, or a part of it is a link.
         OSError: if it cannot be removed.
     """
+    refuse_links(folder)
     index = IndexWriter(folder / 'frames.jsonl')
     try:
         doomed = folder
@@ -82,88 +101,123 @@ def remove_drive(folder: Path) -> None:
             folder.rename(doomed)
         # Without it the folder is no drive.
         (doomed / 'drive.json').unlink(missing_ok=True)
-        shutil.rmtree(doomed)
+        remove_own_files(doomed)
     finally:
         index.close()
 
 
-def _is_unbegun(folder: Path) -> bool:
-    """Tell whether a folder holds at most a drive's own folders, and these nothing."""
-    return all(
-        path.name in FOLDERS and path.is_dir() and not any(path.iterdir())
-        for path in folder.iterdir()
-    )
+def _is_drive(folder: Path) -> bool:
+    if folder.suffix == REMOVING:
+        return holds_drive(folder) or next(folder.iterdir(), None) is None
+    return (folder / 'frames.jsonl').exists() or (folder / 'drive.json').exists()
 
 
-def _repair_folder(folder: Path, report: RepairReport) -> None:
+def _repair_drive(folder: Path, report: RepairReport) -> None:
+    refuse_links(folder)
     if folder.suffix == REMOVING:
         remove_drive(folder)
         report.repaired.append(f'{folder.name}: removed, as was begun')
         return
+    if not (folder / 'frames.jsonl').exists() and not is_bare(folder):
+        raise DatasetError(f'{folder}: frames.jsonl is missing; put it back, nothing was touched')
     index = IndexWriter(folder / 'frames.jsonl')
     try:
         if index.repaired:
             report.repaired.append(f'{folder.name}: cut an incomplete last line off frames.jsonl')
-        if not (folder / 'drive.json').exists():
-            _repair_unbegun(folder, index.records, report)
+        whole = [record for record in index.records if _is_whole(folder, record)]
+        _refuse_lost_parts(folder, index.records, whole)
+        if len(whole) < len(index.records):
+            _take_out(folder, index, whole, report)
+        _remove_unreferenced(folder, whole, report)
+        if not whole and is_bare(folder):
+            _remove_bare(folder, report)
             return
         report.drives += 1
-        whole = _whole_frames(folder, index, report)
         report.frames += len(whole)
-        _remove_unreferenced(folder, whole, report)
     finally:
         index.close()
 
 
-def _repair_unbegun(folder: Path, records: list[dict[str, Any]], report: RepairReport) -> None:
-    """Remove a drive without `drive.json`, unless it has frames: then someone took that away."""
-    if records:
-        report.problems.append(
-            f'{folder}: drive.json is missing beside {len(records)} frames; copy it from a drive '
-            'of the same sensors'
-        )
-        return
-    shutil.rmtree(folder)
+def _remove_bare(folder: Path, report: RepairReport) -> None:
+    """Remove what a run left that was killed, or whose images were all dropped."""
+    remove_own_files(folder)
     report.repaired.append(f'{folder.name}: removed, no frame was in it')
 
 
-def _whole_frames(folder: Path, index: IndexWriter, report: RepairReport) -> list[dict[str, Any]]:
-    """Return the records whose files are all there; take the others out of the index."""
-    whole: list[dict[str, Any]] = []
-    broken: list[dict[str, Any]] = []
-    for record in index.records:
-        (whole if _is_whole(folder, record) else broken).append(record)
-    if broken:
-        index.replace(whole)
-        stamps = ', '.join(str(record['stamp_ns']) for record in broken[:3])
-        more = ', ...' if len(broken) > 3 else ''
-        report.repaired.append(
-            f'{folder.name}: took {len(broken)} frames without their files out of the index '
-            f'({stamps}{more})'
+def _refuse_lost_parts(
+    folder: Path, records: list[dict[str, Any]], whole: list[dict[str, Any]]
+) -> None:
+    """Leave a drive alone that has lost more than a crash takes: somebody may bring it back.
+
+    Raises:
+        DatasetError: naming what is missing.
+    """
+    if records and not (folder / 'drive.json').exists():
+        raise DatasetError(
+            f'{folder}: drive.json is missing beside {len(records)} frames; copy it from a drive '
+            'of the same sensors'
         )
-    return whole
+    if records:
+        _check_description(folder / 'drive.json')
+    missing = [name for name in FOLDERS if not (folder / name).is_dir()]
+    lost = len(records) - len(whole)
+    if records and (missing or lost > max(len(whole), _FRAMES_IN_HAND)):
+        what = f'{missing[0]}/ is missing' if missing else f'the files of {lost} are missing'
+        raise DatasetError(
+            f'{folder}: of {len(records)} frames {what}; put them back, or remove the drive'
+        )
+    known = {Path(record['image']).stem for record in records if 'image' in record}
+    found = [{path.stem for path in frame_files(folder / name) if path.stat().st_size and
+              path.suffix != '.tmp'} for name in FOLDERS]  # fmt: skip
+    unknown = set.intersection(*found) - known
+    if len(unknown) > _FRAMES_IN_HAND:
+        raise DatasetError(
+            f'{folder}: {len(unknown)} whole frames are not in frames.jsonl; put back the copy '
+            'that names them, or remove their files'
+        )
+
+
+def _check_description(file: Path) -> None:
+    try:
+        json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as err:
+        raise DatasetError(
+            f'{file} is damaged: {err}; copy it from a drive of the same sensors'
+        ) from err
+
+
+def _take_out(
+    folder: Path, index: IndexWriter, whole: list[dict[str, Any]], report: RepairReport
+) -> None:
+    """Take the frames that lost a file out of the index."""
+    kept = {record['stamp_ns'] for record in whole}
+    broken = [str(r['stamp_ns']) for r in index.records if r['stamp_ns'] not in kept]
+    index.replace(whole)
+    more = ', ...' if len(broken) > 3 else ''
+    report.repaired.append(
+        f'{folder.name}: took {len(broken)} frames without their files out of the index '
+        f'({", ".join(broken[:3])}{more})'
+    )
 
 
 def _is_whole(folder: Path, record: dict[str, Any]) -> bool:
     names = [record.get(name) for name in FOLDERS]
     names += [record[name] for name in MODEL_FOLDERS if name in record]
     try:
-        return all((folder / name).stat().st_size > 0 for name in names if name is not None)
-    except FileNotFoundError:
+        found = [(folder / name).stat() for name in names if name is not None]
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    return all(stat.S_ISREG(status.st_mode) and status.st_size > 0 for status in found)
 
 
 def _remove_unreferenced(
     folder: Path, records: list[dict[str, Any]], report: RepairReport
 ) -> None:
-    """Remove the files in the drive's own folders that no frame names."""
-    known = {record[name] for record in records for name in (*FOLDERS, *MODEL_FOLDERS)
-             if name in record}  # fmt: skip
-    for name in (*FOLDERS, *MODEL_FOLDERS):
-        if not (folder / name).is_dir():
-            continue
+    """Remove the files named as frames' files are that no frame names."""
+    known = {record[name] for record in records for name in FRAME_FOLDERS if name in record}
+    for name in FRAME_FOLDERS:
         leftovers = [
-            path for path in (folder / name).iterdir() if f'{name}/{path.name}' not in known
+            path for path in frame_files(folder / name) if f'{name}/{path.name}' not in known
         ]
         size = sum(path.stat().st_size for path in leftovers)
         for path in leftovers:

@@ -15,6 +15,7 @@ from typing import Any
 
 from drive_segment_ros.dataset.frame import FOLDERS, MODEL_FOLDERS, EncodedFrame, Frame
 from drive_segment_ros.dataset.index import IndexWriter
+from drive_segment_ros.dataset.own_files import FRAME_FOLDERS, frame_files, refuse_links
 from drive_segment_ros.errors import DatasetError
 
 TEMPORARY = '.tmp'
@@ -36,8 +37,8 @@ class DriveWriter:
 
         Raises:
             DatasetError: if the folder holds something already and `resume` is off, if it was
-                recorded with other sensors or parameters, if another process writes it, or if it
-                cannot be written.
+                recorded with other sensors or parameters, if another process writes it, if a
+                part of it is a link, or if it cannot be written.
         """
         self.path = Path(path)
         if not resume and self.path.exists() and not _is_empty_folder(self.path):
@@ -45,6 +46,7 @@ class DriveWriter:
                 f'{self.path} exists and is not overwritten; choose another output folder or '
                 'resume it'
             )
+        refuse_links(self.path)
         try:
             for name in FOLDERS:
                 (self.path / name).mkdir(parents=True, exist_ok=True)
@@ -106,7 +108,7 @@ class DriveWriter:
         if self.stamps:
             return
         with contextlib.suppress(OSError):
-            for name in (*FOLDERS, *MODEL_FOLDERS):
+            for name in FRAME_FOLDERS:
                 with contextlib.suppress(FileNotFoundError):
                     (self.path / name).rmdir()
             for name in ('drive.json', 'frames.jsonl'):
@@ -134,8 +136,10 @@ class DriveWriter:
         """Write `drive.json`, or check it against what is there; clear a crash's leftovers."""
         path = self.path / 'drive.json'
         text = json.dumps(drive, indent=2, sort_keys=True, allow_nan=False) + '\n'
-        for leftover in self.path.glob(f'*/*{TEMPORARY}'):
-            leftover.unlink()
+        for name in FRAME_FOLDERS:
+            for leftover in frame_files(self.path / name):
+                if leftover.suffix == TEMPORARY:
+                    leftover.unlink()
         if not path.exists():
             try:
                 _write_temporary(path, text.encode())

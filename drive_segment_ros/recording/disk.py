@@ -13,12 +13,12 @@ from pathlib import Path
 
 from drive_segment_ros.dataset.frame import FOLDERS, MODEL_FOLDERS
 from drive_segment_ros.dataset.index import parse_index
-from drive_segment_ros.dataset.repair import REMOVING, remove_drive
+from drive_segment_ros.dataset.own_files import PROTECTED, REMOVING, holds_drive
+from drive_segment_ros.dataset.repair import remove_drive
 from drive_segment_ros.errors import DatasetError, DiskFullError
 from drive_segment_ros.parameters import parameter
 
 GB = 10**9
-PROTECTED = 'protected'
 # A frame is up to five files and a line; each takes whole blocks, and folders grow now and then.
 _OVERHEAD_BYTES = 64 * 1024
 _RATE_WINDOW_S = 60.0
@@ -210,7 +210,10 @@ class DatasetDisk:
     def _look_at_drives(self) -> None:
         """Count what was written and removed anywhere in the dataset since the last look."""
         with contextlib.suppress(OSError):  # gone since the disk was seen; the next check tells
-            there = {path for path in self.dataset.iterdir() if path.is_dir()}
+            # What a link leads to lies elsewhere: it takes no room here and gives none.
+            there = {
+                path for path in self.dataset.iterdir() if path.is_dir() and not path.is_symlink()
+            }
             self._drives = {path: drive for path, drive in self._drives.items() if path in there}
             for path in there:
                 self._look_at(path)
@@ -232,7 +235,9 @@ class DatasetDisk:
         for path in self._drives:
             if path.suffix == REMOVING:
                 # A crash came between: before any whole drive goes, this one goes to the end.
-                candidates.append((0, path))
+                # What others had put there is no drive and stays.
+                if holds_drive(path):
+                    candidates.append((0, path))
             elif path != current and not (path / PROTECTED).exists():
                 with contextlib.suppress(OSError):  # no drive, or gone already
                     candidates.append(((path / 'drive.json').stat().st_mtime_ns, path))

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from drive_segment_ros import cli
 from drive_segment_ros.dataset.frame import Frame
 from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.dataset.repair import remove_drive, repair
@@ -150,3 +152,144 @@ def test_a_drive_or_nothing_is_no_dataset(drive):
 def test_index_of_another_format_is_a_problem_not_a_crash(drive):
     (drive / 'frames.jsonl').write_text(json.dumps({'stamp': 1}) + '\n{}\n')
     assert 'line 1 is not a frame' in repair(drive.parent).problems[0]
+
+
+def everything(folder: Path) -> dict[Path, bytes | None]:
+    """Return all paths below a folder with the files' content."""
+    return {
+        path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob('*'))
+    }
+
+
+def test_folders_of_others_beside_drives_stay(drive):
+    for name in ('lost+found', 'Desktop', 'Music/image', 'notes/segment'):
+        (drive.parent / name).mkdir(parents=True)
+    (drive.parent / 'notes/segment/1.png').write_bytes(b'mine')
+    (drive.parent / 'notes/read.me').write_text('mine')
+    (drive.parent / 'linked').symlink_to(drive.parent / 'lost+found')
+    before = everything(drive.parent)
+    del before[drive.parent / 'Music/image'], before[drive.parent / 'Music']
+    assert repair(drive.parent).repaired == ['Music: removed, no frame was in it']
+    assert everything(drive.parent) == before
+
+
+@pytest.mark.parametrize('content', ['image/1.jpg', 'Desktop/', 'image/', 'drive.json/'])
+def test_a_folder_without_a_drive_is_refused_untouched(tmp_path, content):
+    path = tmp_path / 'home' / 'sub' / content
+    path.parent.mkdir(parents=True)
+    path.mkdir() if content.endswith('/') else path.write_bytes(b'x')
+    (tmp_path / 'home' / 'Templates').mkdir()
+    before = everything(tmp_path)
+    if content != 'drive.json/':
+        result = CliRunner().invoke(cli.app, ['repair', str(tmp_path / 'home')])
+        assert result.exit_code == 1
+        assert 'holds no drive' in result.stderr
+    else:
+        repair(tmp_path / 'home')
+    assert everything(tmp_path) == before
+
+
+def test_files_of_others_in_a_drives_own_folders_stay(drive):
+    kept = ['image/notes.txt', 'image/thumbs/1.jpg', 'segment/1 (copy).png', 'image/IMG_4.jpg']
+    for name in kept:
+        (drive / name).parent.mkdir(exist_ok=True)
+        (drive / name).write_bytes(b'mine')
+    (drive / 'image/9.jpg').write_bytes(b'of no frame')
+    assert repair(drive.parent).repaired == ['a: removed 1 files of no frame from image, 11 bytes']
+    assert all((drive / name).read_bytes() == b'mine' for name in kept)
+
+
+@pytest.mark.parametrize('name', ['image', 'proposal', 'pseudo_label', 'frames.jsonl', ''])
+def test_links_are_refused_before_anything_is_touched(drive, name, tmp_path_factory):
+    """Be it the drive, a folder or a file of it: what lies elsewhere stays as it is."""
+    (drive / 'pseudo_label').mkdir()
+    (drive / 'image/4.jpg').write_bytes(b'would go')
+    with (drive / 'frames.jsonl').open('a') as file:
+        file.write('{"torn')
+    with DriveWriter(drive.parent / 'b', {}) as writer:
+        writer.add(frame(1))
+    (drive.parent / 'b/segment/7.png').write_bytes(b'goes')
+    elsewhere = tmp_path_factory.mktemp('elsewhere') / 'part'
+    (drive / name).rename(elsewhere)
+    (drive / name).symlink_to(elsewhere)
+    before = everything(elsewhere.parent), everything(drive)
+    report = repair(drive.parent)
+    assert 'is a link' in report.problems[0]
+    assert report.repaired == ['b: removed 1 files of no frame from segment, 4 bytes']
+    with pytest.raises(DatasetError, match='is a link'):
+        remove_drive(drive)
+    with pytest.raises(DatasetError, match='is a link'):
+        DriveWriter(drive, {}, resume=True)
+    assert (everything(elsewhere.parent), everything(drive)) == before
+
+
+def test_removing_a_drive_leaves_what_others_put_there(drive):
+    (drive / 'notes.txt').write_text('mine')
+    (drive / 'image/photo').mkdir()
+    remove_drive(drive)
+    left = everything(drive.parent / 'a.removing')
+    assert [path.name for path in left] == ['image', 'photo', 'notes.txt']
+
+
+def test_drives_of_runs_without_a_frame_go(drive):
+    DriveWriter(drive.parent / 'b', {}).close()
+    DriveWriter(drive.parent / 'kept', {}).close()
+    (drive.parent / 'kept/protected').touch()
+    report = repair(drive.parent)
+    assert report.repaired == ['b: removed, no frame was in it']
+    assert (report.drives, report.frames) == (2, 3)
+    assert sorted(path.name for path in drive.parent.iterdir()) == ['a', 'kept']
+
+
+def lose_index(drive):
+    (drive / 'frames.jsonl').unlink()
+
+
+def empty_index(drive):
+    (drive / 'frames.jsonl').write_bytes(b'')
+
+
+def lose_folder(drive):
+    (drive / 'segment').rename(drive / 'segment of mine')
+
+
+def lose_files(drive):
+    for path in (drive / 'proposal').iterdir():
+        path.unlink()
+
+
+def damage_description(drive):
+    (drive / 'drive.json').write_bytes(b'')
+
+
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        (lose_index, 'frames.jsonl is missing'),
+        (empty_index, '5 whole frames are not in frames.jsonl'),
+        (lose_folder, 'segment/ is missing'),
+        (lose_files, 'the files of 5 are missing'),
+        (damage_description, 'drive.json is damaged'),
+    ],
+)
+def test_what_no_crash_takes_is_left_for_a_person(drive, damage, message):
+    with DriveWriter(drive, {}, resume=True) as writer:
+        writer.add(frame(4))
+        writer.add(frame(5))
+    damage(drive)
+    before = everything(drive.parent)
+    report = repair(drive.parent)
+    assert message in report.problems[0]
+    assert report.repaired == []
+    assert everything(drive.parent) == before
+
+
+def test_one_drive_that_cannot_be_repaired_does_not_keep_the_others(drive):
+    (drive / 'frames.jsonl').write_text('rubbish\n{}\n')
+    with DriveWriter(drive.parent / 'b', {}) as writer:
+        writer.add(frame(1))
+    (drive.parent / 'b/image/2.jpg').write_bytes(b'x')
+    result = CliRunner().invoke(cli.app, ['repair', str(drive.parent)])
+    assert result.exit_code == 1
+    assert 'b: removed 1 files of no frame' in result.stdout
+    assert 'left alone' in result.stderr

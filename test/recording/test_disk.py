@@ -75,6 +75,33 @@ def test_rotation_first_ends_a_removal_that_a_crash_interrupted(dataset):
     assert sorted(path.name for path in dataset.iterdir()) == ['new', 'old']
 
 
+def test_rotation_neither_follows_nor_counts_links(dataset):
+    elsewhere = dataset.parent / 'elsewhere'
+    (dataset / 'old').rename(elsewhere)
+    (dataset / 'old').symlink_to(elsewhere)
+    image = dataset / 'middle' / 'image'
+    image.rename(dataset.parent / 'images')
+    image.symlink_to(dataset.parent / 'images')
+    before = {path: path.stat().st_size for path in dataset.parent.rglob('*')}
+    disk = DatasetDisk(dataset, quota(0.2, 'rotate'))
+    assert disk.used_bytes / 1024 < used_kb(dataset.parent)
+    with pytest.raises(DiskFullError):
+        disk.make_room(500_000, dataset / 'new')
+    assert disk.removed == []
+    assert {path: path.stat().st_size for path in dataset.parent.rglob('*')} == before
+
+
+def test_rotation_leaves_what_others_put_into_a_drive(dataset):
+    (dataset / 'old' / 'notes.txt').write_text('mine')
+    disk = DatasetDisk(dataset, quota(0.9, 'rotate'))
+    disk.make_room(300_000, dataset / 'new')
+    assert disk.removed == ['old']
+    assert (dataset / 'old.removing' / 'notes.txt').read_text() == 'mine'
+    with pytest.raises(DiskFullError):
+        disk.make_room(5_000_000, dataset / 'new')
+    assert (dataset / 'old.removing' / 'notes.txt').exists()
+
+
 def test_guard_holds_whatever_the_quota(dataset):
     status = os.statvfs(dataset)
     free_gb = status.f_bavail * status.f_frsize / GB
