@@ -85,9 +85,10 @@ setup(
     entry_points={
         'console_scripts': [
             'drive-segment = drive_segment_ros.cli:main',
-            'pseudo_label_recorder_node = drive_segment_ros.nodes.pseudo_label_recorder_node:main',
-            'proposals_node = drive_segment_ros.nodes.proposals_node:main',
-            'segmentation_node = drive_segment_ros.nodes.segmentation_node:main',
+            'pseudo_label_recorder_node = '
+            'drive_segment_ros.nodes.executables:pseudo_label_recorder_node',
+            'proposals_node = drive_segment_ros.nodes.executables:proposals_node',
+            'segmentation_node = drive_segment_ros.nodes.executables:segmentation_node',
         ],
     },
     zip_safe=True,

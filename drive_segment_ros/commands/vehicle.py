@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from drive_segment_ros.commands.command import command, print_json
+from drive_segment_ros.commands.command import INTERRUPTED, command, print_json
 from drive_segment_ros.commands.options import AsJson, Assignments, Calibration
 
 
@@ -36,13 +36,19 @@ def live(
     as_json: AsJson = False,
 ) -> None:
     """Run the nodes, without a ROS installation, until interrupted."""
+    from drive_segment_ros.nodes.executables import leave
     from drive_segment_ros.nodes.live import LiveOptions
     from drive_segment_ros.nodes.live import live as run_live
 
     options = LiveOptions(
         node, params, calibration, camera, remap or (), duration, assignments or (), model
     )
-    summary = run_live(options)
+    try:
+        summary = run_live(options)
+    except KeyboardInterrupt:
+        typer.echo('interrupted before the node was active; what was compiled is kept', err=True)
+        # Where it still compiles, the interpreter would wait for it or crash.
+        leave(INTERRUPTED)
     if as_json:
         print_json(summary)
     else:

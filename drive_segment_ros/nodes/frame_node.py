@@ -15,7 +15,7 @@ from drive_segment_ros.nodes.frame_pipeline import (
     PipelineParameters,
 )
 from drive_segment_ros.nodes.image_input import TRANSPORTS, ImageInput
-from drive_segment_ros.nodes.lifecycle import ManagedNode
+from drive_segment_ros.nodes.lifecycle import ManagedNode, exit_on_failure
 from drive_segment_ros.nodes.statistics import FlowStatistics
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
@@ -78,13 +78,13 @@ class FrameNodeParameters:
     sync: SyncParameters = dataclasses.field(default_factory=SyncParameters)
     pipeline: PipelineParameters = dataclasses.field(default_factory=PipelineParameters)
     frame: FrameParameters = dataclasses.field(default_factory=FrameParameters)
+    exit_on_failure: bool = exit_on_failure()
 
 
 class FrameNode(ManagedNode):
     """Subscribes, pairs, builds, and hands each frame on; what becomes of it is a subclass's.
 
     Attributes:
-        parameters: as declared and set.
         frame_sinks: called with each frame that is wanted, on the pipeline's thread.
     """
 
@@ -103,8 +103,16 @@ class FrameNode(ManagedNode):
         self._inputs: list[Any] = []
         self._recent_drops, self._recent_unmoved = RecentCounts(), RecentCounts()
         super().__init__(name, **kwargs)
-        self.parameters: FrameNodeParameters = NodeParameters(self, parameters_class).values
+        self._settings: NodeParameters[Any] = NodeParameters(
+            self, parameters_class, lambda: self.state
+        )
         self._last_summary: dict[str, Any] = {**FlowStatistics().summary(), 'pairs': 0}
+
+    @property
+    def parameters(self) -> FrameNodeParameters:
+        """As declared and set."""
+        values: FrameNodeParameters = self._settings.values
+        return values
 
     def consume(self, built: BuiltFrame) -> bool:
         """Do with a frame what this node is for; called on the pipeline's thread.
@@ -184,6 +192,10 @@ class FrameNode(ManagedNode):
     def diagnostic_parts(self) -> Mapping[str, Callable[[], Status]]:
         """Name what reports on /diagnostics."""
         return {'frames': self._frame_status, 'input': self._input_status}
+
+    def hardware_id(self) -> str:
+        """Return the camera's topic, which tells nodes of several cameras apart."""
+        return self.resolve_topic_name('image_raw')
 
     def _tick(self) -> None:
         if self._pipeline is not None and self._images is not None:

@@ -8,34 +8,39 @@ logged; neither ends the node.
 from __future__ import annotations
 
 import collections
-import signal
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
+from rclpy.parameter import Parameter
 
 from drive_segment_ros.errors import DriveSegmentError
-from drive_segment_ros.memory import keep_freed_memory
-from drive_segment_ros.nodes.signals import SIGNALS
+from drive_segment_ros.parameters import parameter
 from drive_segment_ros.ros.diagnostics import ERROR, OK, Diagnostics, Status
 from drive_segment_ros.ros.qos import FollowingSubscription
 
 _REPEAT_LOG_S = 5.0
 # As long as a figure of the diagnostics looks back.
 _RECENT_S = 10.0
-# How late one may be noticed.
-_SIGNAL_PERIOD_S = 0.1
+
+
+def exit_on_failure() -> Any:
+    """Declare the parameter of this name: a field of a node's parameter dataclass."""
+    return parameter(
+        False,
+        'end the process by exit code 1 if configuring or activating is refused, so that a launch '
+        'or a supervisor notices; else the node waits to be configured again',
+    )
 
 
 class ManagedNode(LifecycleNode):
     """A lifecycle node of which a subclass fills in `configure`, `activate` and their mirrors.
 
     Attributes:
+        loading: whether it is being configured, which may take minutes and cannot be interrupted.
+        gave_up: whether a transition was refused and the parameter `exit_on_failure` is set.
         failure: why the last transition was refused; empty when it was not.
         errors: number of messages or calls that failed, by topic or timer.
         last_error: what was said about the last of them, by topic or timer.
@@ -43,6 +48,7 @@ class ManagedNode(LifecycleNode):
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
+        self.loading = self.gave_up = False
         self.failure = ''
         self.errors: collections.Counter[str] = collections.Counter()
         self.last_error: dict[str, str] = {}
@@ -51,7 +57,7 @@ class ManagedNode(LifecycleNode):
         self._owned_timers: list[Any] = []
         self._owned_publishers: list[Any] = []
         parts = {'state': self._state_status, **self.diagnostic_parts()}
-        self._diagnostics = Diagnostics(self, parts)
+        self._diagnostics = Diagnostics(self, parts, self.hardware_id())
 
     # What a subclass fills in.
 
@@ -71,7 +77,17 @@ class ManagedNode(LifecycleNode):
         """Return what reports on /diagnostics, by name; asked once, in every state."""
         return {}
 
+    def hardware_id(self) -> str:
+        """Return which sensor the diagnostics are about; asked once."""
+        return ''
+
     # What a subclass uses.
+
+    @property
+    def state(self) -> str:
+        """The lifecycle's: `unconfigured`, `inactive`, `active`, `finalized` or in between."""
+        label: str = self._state_machine.current_state[1]
+        return label
 
     def advertise(self, message_type: type, topic: str, qos: Any) -> Any:
         """Create a publisher that publishes while active and goes with `cleanup`."""
@@ -137,11 +153,33 @@ class ManagedNode(LifecycleNode):
         """Publish the diagnostics at once, from work that keeps their timer waiting."""
         self._diagnostics.report()
 
+    def set_parameters_atomically(self, parameter_list: Sequence[Parameter]) -> Any:
+        """Set parameters at once; what is so already may be set in any state, even if read-only.
+
+        Otherwise nobody could load what was dumped: every node of ROS has read-only parameters.
+        """
+        from rcl_interfaces.msg import SetParametersResult
+
+        changed = [parameter for parameter in parameter_list if not self._has_already(parameter)]
+        if parameter_list and not changed:
+            return SetParametersResult(successful=True)
+        return super().set_parameters_atomically(changed)
+
+    def _has_already(self, parameter: Parameter) -> bool:
+        if not self.has_parameter(parameter.name):
+            return False
+        present = self.get_parameter(parameter.name)
+        return bool(present.type_ == parameter.type_ and present.value == parameter.value)
+
     # rclpy's side of the transitions.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `configure`; undo it if refused."""
-        return self._transition('configured', self.configure, self._free)
+        self.loading = True
+        try:
+            return self._transition('configured', self.configure, self._free)
+        finally:
+            self.loading = False
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Enable the publishers, run `activate`; undo both if refused."""
@@ -189,6 +227,7 @@ class ManagedNode(LifecycleNode):
             self.get_logger().error(f'not {done}: {self.failure}')
             if undo is not None:
                 undo()
+                self.gave_up = self._exits_on_failure()
             return TransitionCallbackReturn.FAILURE
         self.failure = ''
         self.get_logger().info(done)
@@ -197,7 +236,11 @@ class ManagedNode(LifecycleNode):
     def _state_status(self) -> Status:
         if self.failure:
             return Status(ERROR, self.failure)
-        return Status(OK, self._state_machine.current_state[1])
+        return Status(OK, self.state)
+
+    def _exits_on_failure(self) -> bool:
+        name = 'exit_on_failure'
+        return self.has_parameter(name) and bool(self.get_parameter(name).value)
 
     def _stop(self) -> None:
         while self._owned_timers:
@@ -210,34 +253,3 @@ class ManagedNode(LifecycleNode):
         self.cleanup()
         while self._owned_publishers:
             self.destroy_lifecycle_publisher(self._owned_publishers.pop())
-
-
-def spin(node_class: Callable[[], ManagedNode], arguments: list[str] | None = None) -> None:
-    """Run one node until SIGINT or SIGTERM comes: an executable's `main`.
-
-    Further signals do not keep the node from ending what it has begun.
-    """
-    keep_freed_memory()
-    stop = threading.Event()
-    for number in SIGNALS:
-        signal.signal(number, lambda *_: stop.set())
-    # ROS's own handlers would end the context, and with it the log, before the node has ended.
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = node_class()
-    except DriveSegmentError as err:
-        rclpy.try_shutdown()
-        raise SystemExit(f'error: {err}') from None
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        while not stop.is_set():
-            # A signal does not interrupt the executor's waiting.
-            executor.spin_once(timeout_sec=_SIGNAL_PERIOD_S)
-    finally:
-        for number in SIGNALS:
-            # Up to the interpreter's end, where a handler would not be there any more.
-            signal.signal(number, signal.SIG_IGN)
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib
 import os
 import threading
 import time
@@ -14,19 +12,11 @@ from typing import Any
 
 from drive_segment_ros.errors import DriveSegmentError, ParameterError
 from drive_segment_ros.memory import keep_freed_memory
+from drive_segment_ros.nodes.executables import NODES, SpunNode, load
 from drive_segment_ros.nodes.signals import signals_set
 
-# Node -> module and class; imported when asked for, as rclpy is not everywhere.
-NODES = {
-    'proposals': ('drive_segment_ros.nodes.proposals_node', 'ProposalsNode'),
-    'recorder': (
-        'drive_segment_ros.nodes.pseudo_label_recorder_node',
-        'PseudoLabelRecorderNode',
-    ),
-    'segmentation': ('drive_segment_ros.nodes.segmentation_node', 'SegmentationNode'),
-}
-
 _STATUS_PERIOD_S = 1.0
+_POLL_S = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +24,7 @@ class LiveOptions:
     """What `live` starts and how.
 
     Attributes:
-        node: a key of `NODES`.
+        node: a key of `executables.NODES`.
         params_file: ROS parameters, YAML.
         calibration_file, model: override the parameters of these names.
         camera: the camera's namespace, that of `image_raw` and `camera_info`.
@@ -101,11 +91,12 @@ def live(
 
     Raises:
         DriveSegmentError: if the node cannot be configured or activated; the message says why.
+        KeyboardInterrupt: if a signal comes while the node loads, which cannot be interrupted:
+            its thread is at work until the process ends.
     """
     # Clouds and images are megabytes; chosen before the middleware starts.
     os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
     import rclpy
-    from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
     context = rclpy.Context()
@@ -116,28 +107,22 @@ def live(
         rclpy.init(args=arguments, context=context, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as err:  # rcl's own error class is not public
         raise ParameterError(' '.join(str(err).split())) from err
-    ended = stop or threading.Event()
+    ended, interrupted = stop or threading.Event(), threading.Event()
     # A second signal does not cut short what is written at the end.
-    with contextlib.ExitStack() as signals:
+    with signals_set(ended, interrupted):
         try:
             node = _create(options.node, context)
-            executor = SingleThreadedExecutor(context=context)
-            executor.add_node(node)
-            spinner = threading.Thread(target=executor.spin, name='executor', daemon=True)
+            spun = SpunNode(node, context)
             try:
                 prepare(node)
-                _change(node, node.trigger_configure)
-                _change(node, node.trigger_activate)
-                spinner.start()
-                signals.enter_context(signals_set(ended))
+                _change(node, spun, node.trigger_configure, interrupted)
+                _change(node, spun, node.trigger_activate, interrupted)
                 _wait(node, options.duration_s, ended)
             finally:
-                executor.shutdown()
-                if spinner.is_alive():
-                    spinner.join()
-                node.trigger_shutdown()
-                summary = node.summary()
-                node.destroy_node()
+                if spun.end():
+                    node.trigger_shutdown()
+                    summary = node.summary()
+                    node.destroy_node()
         finally:
             rclpy.shutdown(context=context)
     return summary
@@ -146,15 +131,20 @@ def live(
 def _create(name: str, context: Any) -> Any:
     if name not in NODES:
         raise ParameterError(f'unknown node {name!r}; there are: {", ".join(NODES)}')
-    module, cls = NODES[name]
-    return getattr(importlib.import_module(module), cls)(context=context)
+    return load(name)(context=context)
 
 
-def _change(node: Any, trigger: Callable[[], Any]) -> None:
+def _change(
+    node: Any, spun: SpunNode, trigger: Callable[[], Any], interrupted: threading.Event
+) -> None:
     """Make a transition, or say why the node refuses it."""
     from rclpy.lifecycle import TransitionCallbackReturn
 
-    if trigger() != TransitionCallbackReturn.SUCCESS:
+    result = spun.call(trigger)
+    while not result.done():
+        if interrupted.wait(_POLL_S):
+            raise KeyboardInterrupt
+    if result.result() != TransitionCallbackReturn.SUCCESS:
         raise DriveSegmentError(f'{node.get_name()}: {node.failure}')
 
 

@@ -11,7 +11,6 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
 from drive_segment_ros.nodes.frame_node import FrameNode, FrameNodeParameters
-from drive_segment_ros.nodes.lifecycle import spin
 from drive_segment_ros.perception.overlay import draw_segments, palette
 from drive_segment_ros.ros.built_frame import BuiltFrame
 from drive_segment_ros.ros.images import compressed_message, image_message
@@ -64,8 +63,3 @@ def _coloured_cloud(built: BuiltFrame) -> PointCloud2:
     header.stamp.sec, header.stamp.nanosec = divmod(cloud.stamp_ns, 1_000_000_000)
     points = coloured_points(cloud.x, cloud.y, cloud.z, rgb, label=label.astype(np.uint16))
     return point_cloud2(points, header)
-
-
-def main() -> None:
-    """Run the node: the executable's entry point."""
-    spin(ProposalsNode)

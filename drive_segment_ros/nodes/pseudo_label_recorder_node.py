@@ -15,7 +15,6 @@ from std_srvs.srv import Trigger
 import drive_segment_ros
 from drive_segment_ros.errors import ParameterError
 from drive_segment_ros.nodes.frame_node import FrameNode, FrameNodeParameters
-from drive_segment_ros.nodes.lifecycle import spin
 from drive_segment_ros.nodes.recorder_candidate import RecorderCandidate
 from drive_segment_ros.parameters import parameter, to_flat
 from drive_segment_ros.recording.gates import GateParameters, Gates
@@ -63,8 +62,6 @@ class PseudoLabelRecorderNode(FrameNode):
     `~/status` answers with JSON; see `summary`.
     """
 
-    parameters: RecorderNodeParameters
-
     def __init__(self, **kwargs: Any) -> None:
         self._recorder: Recorder | None = None
         self._segmenter: Segmenter | None = None
@@ -76,6 +73,12 @@ class PseudoLabelRecorderNode(FrameNode):
         self._snapshot = threading.Event()
         self._last_status: dict[str, Any] = {'recorded': 0, 'dropped': {}, 'problem': ''}
         super().__init__('pseudo_label_recorder_node', RecorderNodeParameters, **kwargs)
+
+    @property
+    def parameters(self) -> RecorderNodeParameters:
+        """As declared and set."""
+        values: RecorderNodeParameters = self._settings.values
+        return values
 
     def configure(self) -> None:
         """Load the model, make the frame builder, offer the services."""
@@ -281,8 +284,3 @@ class PseudoLabelRecorderNode(FrameNode):
 
     def _described(self, done: str) -> str:
         return done if self._recorder is not None else 'not active; activate the node first'
-
-
-def main() -> None:
-    """Run the node: the executable's entry point."""
-    spin(PseudoLabelRecorderNode)

@@ -16,7 +16,7 @@ from std_srvs.srv import SetBool
 from drive_segment_ros.errors import ImageError, ParameterError
 from drive_segment_ros.inference.segmenter import Segmenter, load
 from drive_segment_ros.nodes.image_input import ImageInput
-from drive_segment_ros.nodes.lifecycle import ManagedNode, spin
+from drive_segment_ros.nodes.lifecycle import ManagedNode
 from drive_segment_ros.nodes.mask_figures import MaskFigures
 from drive_segment_ros.nodes.mask_outputs import MaskOutputs
 from drive_segment_ros.nodes.painted_cloud import PaintedCloud
@@ -89,7 +89,9 @@ class SegmentationNode(ManagedNode):
         self._reported_s = 0.0
         self._recent_drops = RecentCounts()
         super().__init__('segmentation_node', **kwargs)
-        self._settings = NodeParameters(self, SegmentationParameters, self._on_change)
+        self._settings = NodeParameters(
+            self, SegmentationParameters, lambda: self.state, self._on_change
+        )
         self._figures = MaskFigures()
 
     @property
@@ -187,6 +189,10 @@ class SegmentationNode(ManagedNode):
             'input': self._input_status,
             'painted cloud': self._cloud_status,
         }
+
+    def hardware_id(self) -> str:
+        """Return the camera's topic, which tells nodes of several cameras apart."""
+        return self.resolve_topic_name('image_raw')
 
     def _on_image(self, message: Any) -> None:
         """Hand an image to the decoder, unless its mask is not wanted."""
@@ -336,8 +342,3 @@ class SegmentationNode(ManagedNode):
 
     def _cloud_status(self) -> Status:
         return Status(OK, 'not active') if self._painted is None else self._painted.status()
-
-
-def main() -> None:
-    """Run the node: the executable's entry point."""
-    spin(SegmentationNode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from drive_segment_ros.inference.segmenter import AUTO, BACKENDS
+from drive_segment_ros.nodes.lifecycle import exit_on_failure
 from drive_segment_ros.nodes.mask_outputs import OverlayParameters
 from drive_segment_ros.nodes.painted_cloud import PaintParameters
 from drive_segment_ros.parameters import parameter
@@ -37,3 +38,5 @@ class MaskParameters:
 @dataclasses.dataclass(frozen=True)
 class SegmentationParameters(PaintParameters, MaskParameters):
     """Everything about masks on the vehicle; fields of the last base come first."""
+
+    exit_on_failure: bool = exit_on_failure()

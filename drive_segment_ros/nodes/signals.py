@@ -11,11 +11,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def signals_set(event: threading.Event) -> Iterator[None]:
-    """Have signals set an event meanwhile; in the main thread, no other can catch them."""
+def signals_set(*events: threading.Event) -> Iterator[None]:
+    """Have signals set events meanwhile; in the main thread, no other can catch them."""
+
+    def set_events(*_: object) -> None:
+        for event in events:
+            event.set()
+
     previous = {}
     if threading.current_thread() is threading.main_thread():
-        previous = {number: signal.signal(number, lambda *_: event.set()) for number in SIGNALS}
+        previous = {number: signal.signal(number, set_events) for number in SIGNALS}
     try:
         yield
     finally:

@@ -13,7 +13,6 @@ from typing import Any
 
 # diagnostic_msgs/DiagnosticStatus levels.
 OK, WARN, ERROR, STALE = range(4)
-_UPDATER_PERIOD = 'diagnostic_updater.period'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +131,8 @@ class LatencyWindow:
 class Diagnostics:
     """Publishes the status of named parts of a node once a second.
 
-    Through diagnostic_updater where it is installed, so that its parameters and tools work, else
-    directly.
+    A status is named `/NAMESPACE/NODE: PART`, so that nodes of several cameras are told apart;
+    diagnostic_updater would leave out the namespace.
     """
 
     def __init__(
@@ -144,38 +143,23 @@ class Diagnostics:
         Args:
             node: rclpy node.
             parts: by name, what returns a part's status; an exception becomes an ERROR.
-            hardware_id: of the sensor or computer meant, such as a camera's frame.
+            hardware_id: of the sensor or computer meant, such as a camera's topic.
         """
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.clock import Clock, ClockType
+
         self._node = node
         self._parts = dict(parts)
         self._hardware_id = hardware_id
-        self._publisher: Any = None
-        self._timer: Any = None
-        self._report: Callable[[], None] = self._publish
-        try:
-            import diagnostic_updater
-        except ImportError:
-            self._publish_directly()
-        else:
-            updater = diagnostic_updater.Updater(node)
-            # Without one the updater takes it for a bug.
-            updater.setHardwareID(hardware_id or 'none')
-            for name in self._parts:
-                updater.add(name, self._task(name))
-            self._publisher, self._timer = updater.publisher, updater.timer
-            self._report = lambda: updater.force_update()
+        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 1)
+        # Diagnostics must go on while simulated time stands still.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(1.0, self.report, clock=clock)
 
     def destroy(self) -> None:
         """Stop publishing."""
         self._node.destroy_timer(self._timer)
         self._node.destroy_publisher(self._publisher)
-        # An updater declares it unconditionally, so that a node could never make a second one.
-        if self._node.has_parameter(_UPDATER_PERIOD):
-            self._node.undeclare_parameter(_UPDATER_PERIOD)
-
-    def report(self) -> None:
-        """Publish at once: for work that keeps the node's timers waiting for minutes."""
-        self._report()
 
     def status(self, name: str) -> Status:
         """Ask a part for its status."""
@@ -184,26 +168,8 @@ class Diagnostics:
         except Exception as err:
             return Status(ERROR, f'no status: {type(err).__name__}: {err}')
 
-    def _task(self, name: str) -> Callable[[Any], Any]:
-        def fill(wrapper: Any) -> Any:
-            status = self.status(name)
-            wrapper.summary(bytes([status.level]), status.summary)
-            for key, value in status.values.items():
-                wrapper.add(key, str(value))
-            return wrapper
-
-        return fill
-
-    def _publish_directly(self) -> None:
-        from diagnostic_msgs.msg import DiagnosticArray
-        from rclpy.clock import Clock, ClockType
-
-        self._publisher = self._node.create_publisher(DiagnosticArray, '/diagnostics', 1)
-        # Diagnostics must go on while simulated time stands still.
-        clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self._node.create_timer(1.0, self._publish, clock=clock)
-
-    def _publish(self) -> None:
+    def report(self) -> None:
+        """Publish at once: for work that keeps the node's timers waiting for minutes."""
         from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
         message = DiagnosticArray()
@@ -213,7 +179,7 @@ class Diagnostics:
             message.status.append(
                 DiagnosticStatus(
                     level=bytes([status.level]),
-                    name=f'{self._node.get_name()}: {name}',
+                    name=f'{self._node.get_fully_qualified_name()}: {name}',
                     message=status.summary,
                     hardware_id=self._hardware_id,
                     values=[KeyValue(key=k, value=str(v)) for k, v in status.values.items()],

@@ -11,8 +11,9 @@ from drive_segment_ros.parameters import ParameterInfo, describe, from_flat, to_
 
 T = TypeVar('T')
 _LINE_LENGTH = 99
+_UNCONFIGURED = 'unconfigured'
 # Declared only where they are used.
-_OF_ROS_ITSELF = ('qos_overrides.', 'diagnostic_updater.', 'start_type_description_service')
+_OF_ROS_ITSELF = ('qos_overrides.', 'start_type_description_service')
 
 
 class NodeParameters(Generic[T]):
@@ -25,20 +26,27 @@ class NodeParameters(Generic[T]):
     """
 
     def __init__(
-        self, node: Any, cls: type[T], on_change: Callable[[T], None] | None = None
+        self,
+        node: Any,
+        cls: type[T],
+        state: Callable[[], str],
+        on_change: Callable[[T], None] | None = None,
     ) -> None:
         """Declare every field on the node and read what launch files or the command line set.
 
         Args:
             node: rclpy node.
             cls: parameter dataclass; nested ones get dotted names.
-            on_change: called with the new values when a dynamic parameter was set; a
+            state: returns the lifecycle's; parameters that are not dynamic may be set only while
+                the node is `unconfigured`.
+            on_change: called with the new values when a parameter was set; a
                 ParameterError from it refuses the change.
 
         Raises:
             ParameterError: if a value that was set has a wrong type or is out of range.
         """
         self._cls = cls
+        self._state = state
         self._infos = {info.name: info for info in describe(cls)}
         self._on_change = on_change
         for info in self._infos.values():
@@ -61,7 +69,9 @@ class NodeParameters(Generic[T]):
         try:
             for parameter in ours:
                 info = self._infos[parameter.name]
-                flat[info.name] = _plain(info, parameter.value)
+                before, flat[info.name] = flat[info.name], _plain(info, parameter.value)
+                if flat[info.name] != before:
+                    self._check_state(info)
             values = from_flat(self._cls, flat)
             if ours and self._on_change is not None:
                 self._on_change(values)
@@ -69,6 +79,14 @@ class NodeParameters(Generic[T]):
             return SetParametersResult(successful=False, reason=str(err))
         self.values = values
         return SetParametersResult(successful=True)
+
+    def _check_state(self, info: ParameterInfo) -> None:
+        state = self._state()
+        if info.dynamic or state == _UNCONFIGURED:
+            return
+        first = {'active': 'deactivate it and clean it up', 'inactive': 'clean it up'}.get(state)
+        advice = f'; {first} first' if first else ''
+        raise ParameterError(f'{info.name} cannot change while the node is {state}{advice}')
 
 
 def _warn_of_unknown(node: Any) -> None:
@@ -149,8 +167,9 @@ def _declare(node: Any, info: ParameterInfo) -> None:
 
     descriptor = ParameterDescriptor(
         description=_explained(info),
-        additional_constraints='; '.join(_constraints(info)),
-        read_only=not info.dynamic,
+        additional_constraints='; '.join(
+            [*_constraints(info), *([] if info.dynamic else ['set only while unconfigured'])]
+        ),
         # `1` for `1.0`, an empty list and a number for a text that may be one are of another type
         # to ROS; `from_flat` knows better.
         dynamic_typing=info.type in (float, list, str),

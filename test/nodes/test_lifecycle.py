@@ -103,6 +103,15 @@ def test_shutdown_frees_whatever_the_state(node):
     assert node.entities() == (0, 0, 0)
 
 
+def test_only_a_node_that_is_told_to_gives_up(node):
+    node.refuse = ('configure', 'activate')
+    node.trigger_configure()
+    assert not node.gave_up
+    node.declare_parameter('exit_on_failure', True)
+    node.trigger_configure()
+    assert node.gave_up
+
+
 def test_callbacks_that_fail_are_counted_and_named(node):
     def fail(message: object) -> None:
         raise ZeroDivisionError('oops') if message is None else CalibrationError('K is zero')

@@ -21,7 +21,7 @@ from drive_segment_ros.dataset.reader import Dataset  # noqa: E402
 from drive_segment_ros.dataset.repair import repair  # noqa: E402
 
 NODE = 'pseudo_label_recorder_node'
-MAIN = f'from drive_segment_ros.nodes.{NODE} import main; main()'
+MAIN = f'from drive_segment_ros.nodes.executables import {NODE}; {NODE}()'
 # Nothing may be lost, however busy the machine is: queues of ten seconds.
 PARAMETERS = {
     'gates.min_interval': 0.0,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-import types
 
 import pytest
 import rclpy
@@ -96,7 +94,7 @@ def test_summary_joins_problems_worst_first():
 def test_published_once_a_second_even_when_a_part_fails(ros_domain):
     context = rclpy.Context()
     rclpy.init(context=context)
-    node = rclpy.create_node('node', context=context)
+    node = rclpy.create_node('node', namespace='/camera/left', context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     arrays: list[DiagnosticArray] = []
@@ -116,7 +114,7 @@ def test_published_once_a_second_even_when_a_part_fails(ros_domain):
         while len(names) < 2 and time.monotonic() < end:
             executor.spin_once(timeout_sec=0.1)
             names = {status.name: status for array in arrays for status in array.status}
-        pairs, failed = names['node: pairs'], names['node: broken']
+        pairs, failed = names['/camera/left/node: pairs'], names['/camera/left/node: broken']
         assert (pairs.level, pairs.message) == (bytes([WARN]), 'few')
         assert [(v.key, v.value) for v in pairs.values] == [('dropped', '3')]
         assert pairs.hardware_id == 'front_camera'
@@ -126,58 +124,5 @@ def test_published_once_a_second_even_when_a_part_fails(ros_domain):
         assert not list(node.timers)
     finally:
         executor.shutdown()
-        node.destroy_node()
-        rclpy.shutdown(context=context)
-
-
-class FakeUpdater:
-    """What diagnostic_updater.Updater does to its node, and what it asks of a task."""
-
-    def __init__(self, node) -> None:
-        self.publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 1)
-        period = node.declare_parameter('diagnostic_updater.period', 1.0).value
-        self.timer = node.create_timer(period, lambda: None)
-        self.tasks: dict = {}
-
-    def setHardwareID(self, hardware_id):
-        self.hardware_id = hardware_id
-
-    def add(self, name, task):
-        self.tasks[name] = task
-
-
-class FakeWrapper:
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-
-    def summary(self, level, message):
-        self.level, self.message = level, message
-
-    def add(self, key, value):
-        self.values[key] = value
-
-
-def test_diagnostic_updater_is_used_where_installed_again_and_again(ros_domain, monkeypatch):
-    updaters: list[FakeUpdater] = []
-
-    def new_updater(node):
-        updaters.append(FakeUpdater(node))
-        return updaters[-1]
-
-    module = types.SimpleNamespace(Updater=new_updater)
-    monkeypatch.setitem(sys.modules, 'diagnostic_updater', module)
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = rclpy.create_node('node', context=context)
-    try:
-        for _ in range(2):
-            parts = {'pairs': lambda: Status(WARN, 'few', {'dropped': 3})}
-            diagnostics = Diagnostics(node, parts, 'front_camera')
-            wrapper = updaters[-1].tasks['pairs'](FakeWrapper())
-            assert (wrapper.level, wrapper.message) == (bytes([WARN]), 'few')
-            assert wrapper.values == {'dropped': '3'}
-            diagnostics.destroy()
-            assert not list(node.timers)
-    finally:
         node.destroy_node()
         rclpy.shutdown(context=context)

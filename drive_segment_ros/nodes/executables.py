@@ -1,0 +1,159 @@
+"""The nodes as executables: each until a signal comes, in whatever state that finds it.
+
+Imports nothing that takes time: a signal must be heard while that is loaded, too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from drive_segment_ros.errors import DriveSegmentError
+from drive_segment_ros.nodes.signals import SIGNALS
+
+# Node -> module and class; imported when asked for, as rclpy is not everywhere.
+NODES = {
+    'proposals': ('drive_segment_ros.nodes.proposals_node', 'ProposalsNode'),
+    'recorder': (
+        'drive_segment_ros.nodes.pseudo_label_recorder_node',
+        'PseudoLabelRecorderNode',
+    ),
+    'segmentation': ('drive_segment_ros.nodes.segmentation_node', 'SegmentationNode'),
+}
+# How late a node that failed may be noticed.
+_PERIOD_S = 0.1
+# How long a node may take to finish what it is at, before it is left where it only loads.
+_PATIENCE_S = 0.5
+
+
+def proposals_node() -> None:
+    """Run the node `proposals_node`."""
+    spin('proposals')
+
+
+def pseudo_label_recorder_node() -> None:
+    """Run the node `pseudo_label_recorder_node`."""
+    spin('recorder')
+
+
+def segmentation_node() -> None:
+    """Run the node `segmentation_node`."""
+    spin('segmentation')
+
+
+def load(name: str) -> Callable[..., Any]:
+    """Return the class of a node; a key of `NODES`."""
+    module, cls = NODES[name]
+    loaded: Callable[..., Any] = getattr(importlib.import_module(module), cls)
+    return loaded
+
+
+class SpunNode:
+    """A node whose callbacks and transitions run on a thread of their own.
+
+    So the main thread, where Python runs its signal handlers, hears them whatever the node is at.
+    """
+
+    def __init__(self, node: Any, context: Any = None) -> None:
+        """Start the thread.
+
+        Args:
+            node: a `ManagedNode`.
+            context: rclpy context of the node; None is the default one.
+        """
+        from rclpy.executors import SingleThreadedExecutor
+
+        self._node = node
+        self._ending = False
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(node)
+        self._thread = threading.Thread(target=self._spin, name='executor', daemon=True)
+        self._thread.start()
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Have a function called on the thread; return its future."""
+        return self._executor.create_task(function)
+
+    def end(self) -> bool:
+        """Stop the thread once it has finished what it is at.
+
+        Returns:
+            False if the node is still loading: that may take minutes, cannot be interrupted and
+            leaves nothing unfinished but itself, so that the process may end without it.
+        """
+        self._ending = True
+        self._executor.wake()
+        deadline = time.monotonic() + _PATIENCE_S
+        while self._thread.is_alive():
+            if self._node.loading and time.monotonic() > deadline:
+                return False
+            self._thread.join(0.02)
+        self._executor.shutdown()
+        return True
+
+    def _spin(self) -> None:
+        while not self._ending and self._executor.context.ok():
+            try:
+                self._executor.spin_once()
+            except Exception as err:
+                # A defect, such as of a service's callback, must not silence the whole node.
+                self._node.get_logger().error(f'unexpected {type(err).__name__}: {err}')
+
+
+def spin(name: str, arguments: list[str] | None = None) -> None:
+    """Run one node until SIGINT or SIGTERM comes: an executable's `main`.
+
+    Further signals do not keep the node from ending what it has begun.
+
+    Args:
+        name: a key of `NODES`.
+        arguments: ROS arguments; None are those of the command line.
+    """
+    for number in SIGNALS:
+        # Nothing has begun yet that would have to be ended.
+        signal.signal(number, lambda *_: os._exit(0))
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    from drive_segment_ros.memory import keep_freed_memory
+
+    node_class = load(name)
+    keep_freed_memory()
+    stop = threading.Event()
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: stop.set())
+    # ROS's own handlers would end the context, and with it the log, before the node has ended.
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = node_class()
+    except DriveSegmentError as err:
+        rclpy.try_shutdown()
+        raise SystemExit(f'error: {err}') from None
+    spun = SpunNode(node)
+    try:
+        while not stop.wait(_PERIOD_S) and not node.gave_up:
+            pass
+    finally:
+        for number in SIGNALS:
+            # Up to the interpreter's end, where a handler would not be there any more.
+            signal.signal(number, signal.SIG_IGN)
+    if not spun.end():
+        node.get_logger().info('ended while loading; what was compiled is kept')
+        leave(0)
+    node.destroy_node()
+    rclpy.try_shutdown()
+    if node.gave_up:
+        raise SystemExit(1)
+
+
+def leave(code: int) -> None:
+    """End the process at once, without the threads that are still at work in it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,128 @@
+"""Nodes as processes: a signal or a refusal ends them, whatever they are at."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
+
+# Configuring that nothing interrupts, as the build of an engine; begun by the node itself.
+LOADING = """
+import time
+from drive_segment_ros.nodes import executables
+from drive_segment_ros.nodes.proposals_node import ProposalsNode
+
+def configure(self):
+    print('configuring', flush=True)
+    while True:
+        try:
+            time.sleep(600)
+        except BaseException:
+            pass
+
+ProposalsNode.configure = configure
+"""
+REFUSING = """
+from drive_segment_ros.errors import CalibrationError
+from drive_segment_ros.nodes import executables
+from drive_segment_ros.nodes.proposals_node import ProposalsNode
+
+def configure(self):
+    raise CalibrationError('K is zero')
+
+ProposalsNode.configure = configure
+"""
+EXECUTABLE = """
+init = ProposalsNode.__init__
+
+def begin(self, **options):
+    init(self, **options)
+    self.create_timer(0.01, lambda: self.state == 'unconfigured' and self.trigger_configure())
+
+ProposalsNode.__init__ = begin
+executables.proposals_node()
+"""
+LIVE = """
+from drive_segment_ros.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def start(ros_domain):
+    """Start a script as a process that does not outlive the test."""
+    processes = []
+
+    def begin(script: str, *arguments: str) -> subprocess.Popen:
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, '-c', script, *arguments],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ('script', 'arguments', 'number', 'code'),
+    [
+        (EXECUTABLE, (), signal.SIGINT, 0),
+        (LIVE, ('live', '--node', 'proposals'), signal.SIGINT, 130),
+        (LIVE, ('live', '--node', 'proposals'), signal.SIGTERM, 130),
+    ],
+)
+def test_a_signal_ends_a_node_that_is_being_configured(start, script, arguments, number, code):
+    process = start(LOADING + script, *arguments)
+    assert process.stdout.readline() == 'configuring\n'
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == code, errors
+    assert 'Traceback' not in output + errors
+    assert 'what was compiled is kept' in output + errors
+
+
+def test_a_signal_while_the_node_is_imported_ends_it_without_a_word(start):
+    script = """
+import importlib, sys, time
+from drive_segment_ros.nodes import executables
+
+def load(name):
+    print('importing', flush=True)
+    time.sleep(600)
+
+executables.load = load
+executables.proposals_node()
+"""
+    process = start(script)
+    assert process.stdout.readline() == 'importing\n'
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == ('', '')
+    assert process.returncode == 0
+
+
+def test_a_refused_node_ends_by_exit_code_1_where_that_is_asked_for(start):
+    asked = ('--ros-args', '-p', 'exit_on_failure:=true')
+    process = start(REFUSING + EXECUTABLE, *asked)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert 'not configured: K is zero' in output + errors
+    assert 'Traceback' not in output + errors
+
+
+def test_a_refused_node_waits_to_be_configured_again(start):
+    process = start(REFUSING + EXECUTABLE)
+    refusals = [line for _, line in zip(range(3), process.stderr, strict=False)]
+    assert all('not configured: K is zero' in line for line in refusals)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
