@@ -44,7 +44,7 @@ setup(
         'opencv-contrib-python-headless>=4.6',
         'PyYAML>=6.0',
         'rich>=13.0',
-        'rosbags>=0.10.4',
+        'rosbags>=0.11.9',
         'scipy>=1.10',
         'typer>=0.12',
     ],

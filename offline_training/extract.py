@@ -27,7 +27,9 @@ from drive_segment_ros.perception.calibration import load_calibration
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.perception.transforms import TransformTree
-from drive_segment_ros.ros.bags import BagReader, default_type_store
+from drive_segment_ros.ros.bag_files import storage_stem
+from drive_segment_ros.ros.bag_storage import default_type_store
+from drive_segment_ros.ros.bags import BagReader
 from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.frame_parameters import FrameParameters
 from offline_training import frame_job, recording
@@ -88,7 +90,7 @@ class ExtractReport:
     images: int = 0
     sweeps: int = 0
     frames: int = 0
-    dropped: Counter[str] = dataclasses.field(default_factory=Counter)
+    dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     frames_per_second: float = 0.0
     damage: list[str] = dataclasses.field(default_factory=list)
 
@@ -157,7 +159,7 @@ def frame_jobs(reader: BagReader, options: ExtractOptions) -> JobStream:
 def drive_name(bag: Path) -> str:
     """Return the name of the drive a bag becomes: its folder's, or its file's without suffix."""
     bag = bag.resolve()
-    return bag.name if bag.is_dir() else bag.stem
+    return bag.name if bag.is_dir() else storage_stem(bag)
 
 
 class _Extraction:
@@ -246,7 +248,8 @@ class _Extraction:
                 report.images += matcher.images
                 report.sweeps += matcher.sweeps
                 report.frames += written
-                report.dropped += matcher.drops + drops
+                # No Counter: `dataclasses.asdict` turns its keys into tuples.
+                report.dropped = dict(Counter(report.dropped) + matcher.drops + drops)
                 report.damage += self._reader.damage
                 if not writer.stamps:
                     writer.remove()

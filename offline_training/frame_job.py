@@ -18,7 +18,7 @@ from drive_segment_ros.errors import (
 )
 from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.transforms import TransformTree
-from drive_segment_ros.ros.bags import default_type_store
+from drive_segment_ros.ros.bag_storage import default_type_store
 from offline_training.preview import draw_preview
 from offline_training.recording import CAMERA_INFO, POINT_CLOUD
 

@@ -150,7 +150,7 @@ def _bag(path: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uint8
         used: Counter[str] = Counter()
         for message in bag.messages(topics):
             try:
-                image = bag.deserialize(message.raw, message.connection.msgtype)
+                image = bag.deserialize(message.raw, message.msgtype)
                 stamp_ns = header_stamp_ns(image) or message.bag_stamp_ns
                 name = f'{message.topic.strip("/")}/{stamp_ns}'
                 decoded = decode_image(image)

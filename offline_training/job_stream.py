@@ -138,10 +138,10 @@ class JobStream:
 
     def _add_poses(self, message: BagMessage) -> None:
         try:
-            decoded = self._reader.deserialize(message.raw, message.connection.msgtype)
+            decoded = self._reader.deserialize(message.raw, message.msgtype)
         except BagError:
             return  # one damaged sample; its neighbours will do
-        if message.connection.msgtype == recording.ODOMETRY:
+        if message.msgtype == recording.ODOMETRY:
             pose = decoded.pose.pose
             self._remember(_pose(decoded, pose.position, pose.orientation))
         else:

@@ -19,7 +19,8 @@ from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.masks import colour_table, overlay
 from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.overlay import draw_points
-from drive_segment_ros.ros.bags import BagReader, default_type_store
+from drive_segment_ros.ros.bag_storage import default_type_store
+from drive_segment_ros.ros.bags import BagReader
 from drive_segment_ros.ros.cloud_painter import CloudPainter, Mask, PaintedSweep
 from drive_segment_ros.ros.image_size import image_size
 from drive_segment_ros.ros.images import decode_image

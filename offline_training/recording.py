@@ -9,7 +9,8 @@ from typing import Any
 from drive_segment_ros.errors import BagError, CalibrationError
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.transforms import TransformTree
-from drive_segment_ros.ros.bags import BagReader, Topic, default_type_store
+from drive_segment_ros.ros.bag_storage import default_type_store
+from drive_segment_ros.ros.bags import BagReader, Topic
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'

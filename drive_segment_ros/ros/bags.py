@@ -2,36 +2,59 @@
 
 A bag is a folder or a bare storage file, MCAP or SQLite. rosbags reads them; here is added what
 makes foreign bags readable: a default type store, types that are unknown without being fatal, and
-files a crashed recorder left without an end or without metadata.
+files a crashed recorder left without an end, without metadata or with a part still in a journal.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
 import heapq
 import logging
 import re
 import struct
-from collections.abc import Collection, Iterator, Sequence
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from drive_segment_ros.errors import BagError
+from drive_segment_ros.ros.bag_files import (
+    Metadata,
+    NoRoomError,
+    decompressed,
+    find_files,
+    is_database,
+    is_storage,
+    needs_unpacking,
+    read_metadata,
+    ros_1_remedy,
+    shortfalls,
+    unpack,
+)
+from drive_segment_ros.ros.bag_storage import (
+    explain_foreign,
+    is_cdr,
+    one_line,
+    open_database,
+    open_mcap,
+    ros_type,
+    type_store,
+)
+from drive_segment_ros.ros.mcap_recovery import parsed_qos
 
 _log = logging.getLogger(__name__)
 
-_SUFFIXES = ('.mcap', '.db3')
-
 
 class BagMessage(NamedTuple):
-    """One message as recorded: `raw` is its CDR encoding, `connection` knows its `msgtype`."""
+    """One message as recorded: `raw` is its CDR encoding."""
 
     topic: str
     bag_stamp_ns: int
     raw: bytes
-    connection: Any
+    msgtype: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +75,18 @@ class Topic:
     qos: tuple[Any, ...] = ()
 
 
+class _Part(NamedTuple):
+    """One storage file: `reader` is one of rosbags' storage readers, or a `RecoveredMcap`."""
+
+    name: str
+    reader: Any
+
+
 class BagReader:
     """A bag, open for reading; a context manager.
+
+    Its storage files are read, each by itself: metadata.yaml, which may be of another state of
+    the bag, only says which they are.
 
     Attributes:
         path: as given.
@@ -73,16 +106,13 @@ class BagReader:
         self.topics: dict[str, Topic] = {}
         self.start_ns = self.end_ns = 0
         self.damage: list[str] = []
-        self._sources: list[Any] = []
+        self._parts: list[_Part] = []
         self._types: Any = None
         if not self.path.exists():
             raise BagError(f'{self.path}: no such bag; give a bag folder, an .mcap or a .db3 file')
-        if self.path.suffix == '.bag':
-            raise BagError(
-                f'{self.path} is a ROS 1 bag; convert it: '
-                f'rosbags-convert --src {self.path.name} --dst {self.path.stem}'
-            )
-        if self.path.is_file() and self.path.suffix not in _SUFFIXES:
+        if re.search(r'\.bag(\.active)?$', self.path.name, re.IGNORECASE):
+            raise BagError(f'{self.path} is a ROS 1 bag; {ros_1_remedy(self.path)}')
+        if self.path.is_file() and not is_storage(self.path):
             raise BagError(f'{self.path} is neither a bag folder nor an .mcap or .db3 file')
 
     def __enter__(self) -> BagReader:
@@ -91,24 +121,11 @@ class BagReader:
         Raises:
             BagError: if no part of it can be read.
         """
-        self._sources = self._open_sources()
-        connections = [c for source in self._sources for c in source.connections]
-        self._types = _type_store(connections)
-        for name in sorted({connection.topic for connection in connections}):
-            of_topic = [c for c in connections if c.topic == name]
-            kind = of_topic[0].msgtype
-            self.topics[name] = Topic(
-                name=name,
-                type=kind,
-                count=sum(connection.msgcount for connection in of_topic),
-                readable=_is_known(self._types, kind),
-                qos=tuple(of_topic[0].ext.offered_qos_profiles),
-            )
-        spans = [(s.start_time, s.end_time) for s in self._sources if s.message_count]
-        if spans:
-            self.start_ns = min(start for start, _ in spans)
-            # rosbags' end lies one past the last stamp.
-            self.end_ns = max(end for _, end in spans) - 1
+        try:
+            self._open()
+        except BaseException:
+            self._close()
+            raise
         for line in self.damage:
             _log.warning('%s', line)
         return self
@@ -119,9 +136,7 @@ class BagReader:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for source in self._sources:
-            source.close()
-        self._sources = []
+        self._close()
 
     def messages(
         self,
@@ -136,12 +151,10 @@ class BagReader:
             start_ns: first bag stamp wanted.
             stop_ns: the bag stamp to stop before.
         """
-        streams = [
-            self._read(source, topics, start_ns, stop_ns)
-            for source in self._sources
-            if any(topics is None or c.topic in topics for c in source.connections)
-        ]
-        yield from heapq.merge(*streams, key=lambda message: message.bag_stamp_ns)
+        streams = [self._read(part, topics, start_ns, stop_ns) for part in self._parts]
+        for message in heapq.merge(*streams, key=lambda message: message.bag_stamp_ns):
+            if message.topic:
+                yield message
 
     def deserialize(self, raw: bytes, msgtype: str) -> Any:
         """Return a message as an object with ROS's attribute names.
@@ -162,71 +175,124 @@ class BagReader:
         return bool(fields) and fields[0][1][1] == 'std_msgs/msg/Header'
 
     def _read(
-        self, source: Any, topics: Collection[str] | None, start: int | None, stop: int | None
+        self, part: _Part, topics: Collection[str] | None, start: int | None, stop: int | None
     ) -> Iterator[BagMessage]:
-        wanted = [c for c in source.connections if topics is None or c.topic in topics]
-        last = self.start_ns
+        wanted = [c for c in part.reader.connections if topics is None or c.topic in topics]
+        if not wanted:
+            return
+        types = {c.id: ros_type(c) for c in wanted}
+        last = part.reader.metadata.start_time
+        # No message, but keeps a part closed until those before it are read.
+        yield BagMessage('', last, b'', '')
+        found: Counter[int] = Counter()
         try:
-            for connection, stamp, raw in source.messages(wanted, start, stop):
+            for connection, stamp, raw in part.reader.messages(wanted, start, stop):
                 last = stamp
-                yield BagMessage(connection.topic, stamp, raw, connection)
+                found[connection.id] += 1
+                yield BagMessage(connection.topic, stamp, decompressed(raw), types[connection.id])
         except Exception as err:  # decoders of damaged data raise errors of every kind
-            line = (
-                f'{self.path} is damaged {(last - self.start_ns) * 1e-9:.1f} s from its start '
-                f'({_one_line(err)}); what comes before is used'
+            self._note(
+                f'{part.name} is damaged {(last - self.start_ns) * 1e-9:.1f} s from the start of '
+                f'the bag ({one_line(err)}); what comes before is used'
             )
-            if line not in self.damage:
-                self.damage.append(line)
-                _log.warning('%s', line)
+            return
+        for connection in wanted:
+            missing = connection.msgcount - found[connection.id]
+            if missing > 0 and start is None and stop is None:
+                self._note(
+                    f'{part.name}: {missing} of {connection.msgcount} messages of '
+                    f'{connection.topic} cannot be found'
+                )
 
-    def _open_sources(self) -> list[Any]:
-        from rosbags.rosbag2 import Reader
+    def _note(self, line: str) -> None:
+        if line not in self.damage:
+            self.damage.append(line)
+            _log.warning('%s', line)
 
-        reason = ''
-        if self.path.is_dir() and (self.path / 'metadata.yaml').exists():
-            reader = Reader(self.path)
-            try:
-                reader.open()
-                return [reader]
-            except Exception as err:  # any kind, see _read; the files themselves may be better
-                reason = _one_line(err)
-        files = _storage_files(self.path)
-        if files and self.path.is_dir() and not (self.path / 'metadata.yaml').exists():
-            self.damage.append(
-                f'{self.path} has no metadata.yaml, as after a crash; its files are read directly'
-            )
-        sources = [source for file in files if (source := self._open(file))]
-        if not sources:
-            reason = '; '.join(self.damage) or reason or 'it holds no .mcap or .db3 file'
+    def _open(self) -> None:
+        metadata, files = self._find_files()
+        with contextlib.ExitStack() as stack:
+            folder = Path()
+            if any(needs_unpacking(file) for file in files):
+                # Deleted as soon as all files are open, whatever becomes of this process.
+                folder = Path(stack.enter_context(_temporary_folder(self.path)))
+            for file in files:
+                self._open_part(file, folder)
+        if not self._parts:
+            reason = '; '.join(self.damage) or 'it holds no .mcap or .db3 file'
             raise BagError(f'{self.path} cannot be read: {reason}')
-        # A file that is cut short has said so itself; one that is missing cannot.
-        if reason and ('missing' in reason or not self.damage):
-            self.damage.append(
-                f'{self.path}: {reason}; the files that are there are read directly'
-            )
-        return sources
+        self._find_topics(metadata)
+        if not self.damage:  # else it is known why messages are missing
+            counts = {topic.name: topic.count for topic in self.topics.values()}
+            self.damage += shortfalls(metadata, counts)
+        spans = [
+            (m.start_time, m.end_time)
+            for m in (part.reader.metadata for part in self._parts)
+            if m.message_count
+        ]
+        if spans:
+            self.start_ns = min(start for start, _ in spans)
+            # rosbags' end lies one past the last stamp.
+            self.end_ns = max(end for _, end in spans) - 1
 
-    def _open(self, file: Path) -> Any | None:
-        """Open one storage file, as far as it can be read; None if it cannot at all."""
-        from rosbags.rosbag2 import Reader
-
-        from drive_segment_ros.ros.mcap_recovery import RecoveredMcap
-
+    def _find_files(self) -> tuple[Metadata, list[Path]]:
+        metadata = Metadata((), {}, {})
+        if self.path.is_file():
+            return metadata, [self.path]
         try:
-            reader = Reader(file)
-            reader.open()
-            return reader
-        except Exception as err:  # any kind, see _read
-            if file.suffix != '.mcap':
-                self.damage.append(f'{file.name}: {_one_line(err)}')
-                return None
+            metadata = read_metadata(self.path / 'metadata.yaml')
+        except FileNotFoundError:
+            reason = 'has no metadata.yaml, as after a crash'
+        except BagError as err:
+            reason = f'has a metadata.yaml that cannot be used ({err})'
+        else:
+            reason = ''
+        files, notes = find_files(self.path, metadata.files)
+        if reason and files:
+            notes.insert(0, f'{self.path} {reason}; its files are read directly')
+        self.damage += notes
+        return metadata, files
+
+    def _open_part(self, file: Path, folder: Path) -> None:
+        """Open one storage file, as far as it can be read, or note why it cannot."""
+        name = file.name
         try:
-            recovered = RecoveredMcap(file)
+            if needs_unpacking(file):
+                file, damage = unpack(file, folder)
+                self.damage += [damage] if damage else []
+            reader = open_database(file) if is_database(file) else open_mcap(file)
+        except NoRoomError:
+            raise
         except BagError as err:
             self.damage.append(str(err))
-            return None
-        self.damage.append(recovered.damage)
-        return recovered
+        except OSError as err:
+            self.damage.append(f'{name}: {err.strerror or one_line(err)}')
+        else:
+            self._parts.append(_Part(name, reader))
+            self.damage += [reader.damage] if getattr(reader, 'damage', '') else []
+
+    def _find_topics(self, metadata: Metadata) -> None:
+        connections = [c for part in self._parts for c in part.reader.connections]
+        foreign = {c.ext.serialization_format for c in connections if not is_cdr(c)}
+        if connections and not any(is_cdr(c) for c in connections):
+            raise BagError(f'{self.path}: {explain_foreign(foreign)}')
+        self._types = type_store([c for c in connections if is_cdr(c)])
+        for name in sorted({connection.topic for connection in connections}):
+            of_topic = [c for c in connections if c.topic == name]
+            kind = ros_type(of_topic[0])
+            offers = [offer for c in of_topic for offer in c.ext.offered_qos_profiles]
+            self.topics[name] = Topic(
+                name=name,
+                type=kind,
+                count=sum(connection.msgcount for connection in of_topic),
+                readable=_is_known(self._types, kind),
+                qos=tuple(offers or parsed_qos(metadata.qos.get(name))),
+            )
+
+    def _close(self) -> None:
+        for part in self._parts:
+            part.reader.close()
+        self._parts = []
 
 
 def header_stamp_ns(message: Any) -> int:
@@ -251,57 +317,15 @@ def peek_stamp_ns(raw: bytes | memoryview) -> int:
     return sec * 1_000_000_000 + nanosec
 
 
-@functools.lru_cache(maxsize=1)
-def default_type_store() -> Any:
-    """Return rosbags' type store of ROS 2 Jazzy, made once.
-
-    The sensor messages read here are the same in every ROS 2 distribution.
-    """
-    from rosbags.typesys import Stores, get_typestore
-
-    return get_typestore(Stores.ROS2_JAZZY)
-
-
-def _storage_files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-
-    def natural(file: Path) -> list[tuple[int, str]]:
-        return [
-            (int(part) if part.isdigit() else -1, part) for part in re.split(r'(\d+)', file.name)
-        ]
-
-    return sorted((f for f in path.iterdir() if f.suffix in _SUFFIXES), key=natural)
-
-
-def _type_store(connections: Sequence[Any]) -> Any:
-    """Return a type store with the bag's definitions, and Jazzy's for types it does not define.
-
-    A definition that cannot be parsed leaves its type unknown and the others readable.
-    """
-    from rosbags.interfaces import MessageDefinitionFormat
-    from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
-
-    defined: dict[str, Any] = {}
-    for msgtype, definition in {(c.msgtype, c.msgdef) for c in connections}:
-        try:
-            if definition.format is MessageDefinitionFormat.MSG:
-                defined.update(get_types_from_msg(definition.data, msgtype))
-            elif definition.format is MessageDefinitionFormat.IDL:
-                for text in re.split(r'={80}\nIDL: .*\n', definition.data):
-                    defined.update(get_types_from_idl(text) if text.strip() else {})
-        except Exception as err:  # the grammar's errors are of several kinds
-            _log.info('definition of %s cannot be parsed: %s', msgtype, _one_line(err))
-    if any(connection.msgtype not in defined for connection in connections):
-        defined = {**default_type_store().fielddefs, **defined}
-    store = get_typestore(Stores.EMPTY)
-    store.register(defined)
-    return store
+def _temporary_folder(bag: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix='drive_segment_')
+    except OSError as err:
+        raise BagError(
+            f'{bag} must be unpacked, and there is no folder to do so ({one_line(err)}); '
+            'set TMPDIR to one'
+        ) from err
 
 
 def _is_known(store: Any, msgtype: str) -> bool:
     return msgtype in store.fielddefs
-
-
-def _one_line(err: BaseException) -> str:
-    return ' '.join(str(err).split()) or type(err).__name__

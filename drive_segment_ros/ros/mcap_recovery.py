@@ -1,4 +1,4 @@
-"""Read an MCAP file that has no end: its recorder was killed, or the copy was cut short.
+"""Read an MCAP file without its index: it has none, or its recorder was killed.
 
 Readers start from the summary at the end of the file. Without it everything is still there in
 sequence: records of opcode, length and content, messages mostly inside compressed chunks (format:
@@ -9,18 +9,22 @@ breaks off in the middle.
 from __future__ import annotations
 
 import dataclasses
+import heapq
+import itertools
+import os
 import struct
-import sys
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from drive_segment_ros.errors import BagError
+from drive_segment_ros.ros.bag_files import zstd_module
 
 _MAGIC = b'\x89MCAP0\r\n'
-_SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _LAST_OPCODE = 0x03, 0x04, 0x05, 0x06, 0x0F
+# 0 is no opcode. Those not named here, of later versions and private ones from 0x80, are skipped.
+_INVALID, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0, 2, 3, 4, 5, 6, 15
 _RECORD = struct.Struct('<BQ')  # opcode, length
 _MESSAGE_HEADER = struct.Struct('<HIQQ')  # channel, sequence, log time, publish time
 _CHUNK_HEADER = struct.Struct('<QQQI')  # first and last log time, uncompressed size, CRC
@@ -38,80 +42,113 @@ class _Block:
 
 
 class RecoveredMcap:
-    """What can be read of a damaged MCAP file, by the interface of rosbags' `Reader`.
+    """What can be read of an MCAP file, by the interface of rosbags' storage readers.
 
     Attributes:
         connections: rosbags' `Connection`s with the message counts found.
-        message_count: number of whole messages.
-        start_time, end_time: log times of the first message and one past the last, nanoseconds.
-        damage: one line that says what is lost.
+        metadata: rosbags' `ReaderMetadata` with the number and span of whole messages.
+        damage: one line that says what is lost; empty if nothing is.
     """
 
     def __init__(self, path: Path) -> None:
-        """Scan the file.
+        """Scan the file; it stays open.
 
         Raises:
-            BagError: if it is not an MCAP file or holds no whole message.
+            BagError: if it is not an MCAP file, or cut before its first whole message.
         """
-        self._path = path
+        self._name = path.name
         self._blocks: list[_Block] = []
         self._schemas: dict[int, tuple[str, str, str]] = {}
         self._channels: dict[int, Any] = {}
         self._counts: Counter[int] = Counter()
         self._broken_chunks = 0
-        with path.open('rb') as file:
-            self._scan(file)
-        if not self._blocks:
-            raise BagError(f'{path.name}: not a single whole message; record or copy it again')
+        self._file = path.open('rb')
+        try:
+            last = self._scan()
+            if not self._blocks and last != _FOOTER:
+                raise BagError(f'{self._name}: not a single whole message; copy it again')
+        except BaseException:
+            self.close()
+            raise
         self.connections = [
             channel._replace(msgcount=self._counts[number])
             for number, channel in self._channels.items()
         ]
-        self.message_count = self._counts.total()
-        self.start_time = min(block.first_ns for block in self._blocks)
-        self.end_time = max(block.last_ns for block in self._blocks) + 1
-        seconds = (self.end_time - 1 - self.start_time) * 1e-9
-        self.damage = f'{path.name} is truncated after {seconds:.1f} s; what is whole is used'
-        if self._broken_chunks:
-            self.damage += f', {self._broken_chunks} damaged chunks are left out'
+        first_ns = min((block.first_ns for block in self._blocks), default=0)
+        last_ns = max((block.last_ns for block in self._blocks), default=0)
+        self.metadata = _metadata(first_ns, last_ns, self._counts.total())
+        self.damage = self._damage(last, (last_ns - first_ns) * 1e-9)
 
     def messages(
         self, connections: Collection[Any], start: int | None = None, stop: int | None = None
     ) -> Iterator[tuple[Any, int, bytes]]:
-        """Yield connection, log time and content of messages with `start` <= log time < `stop`."""
+        """Yield connection, log time and content of messages with `start` <= log time < `stop`.
+
+        They come in the order of their log times, however the chunks overlap.
+        """
         wanted = {connection.id: connection for connection in connections}
         first = -1 if start is None else start
         last = 2**64 if stop is None else stop
-        with self._path.open('rb') as file:
-            for block in self._blocks:
-                if block.last_ns < first or block.first_ns >= last:
-                    continue
-                file.seek(block.offset)
-                content = file.read(block.length)
-                for channel, stamp, raw in sorted(_messages(block.opcode, content), key=_log_time):
-                    if channel in wanted and first <= stamp < last:
-                        yield wanted[channel], stamp, raw
+        pending: list[tuple[int, int, int, bytes]] = []
+        numbers = itertools.count()
+        for block in sorted(self._blocks, key=lambda block: block.first_ns):
+            if block.last_ns < first or block.first_ns >= last:
+                continue
+            while pending and pending[0][0] < block.first_ns:
+                stamp, _, channel, raw = heapq.heappop(pending)
+                yield wanted[channel], stamp, raw
+            for channel, stamp, raw in _messages(block.opcode, self._content(block)):
+                if channel in wanted and first <= stamp < last:
+                    heapq.heappush(pending, (stamp, next(numbers), channel, raw))
+        while pending:
+            stamp, _, channel, raw = heapq.heappop(pending)
+            yield wanted[channel], stamp, raw
 
     def close(self) -> None:
-        """Do nothing: the file is open only while it is read."""
+        """Close the file."""
+        self._file.close()
 
-    def _scan(self, file: BinaryIO) -> None:
-        if file.read(len(_MAGIC)) != _MAGIC:
-            raise BagError(f'{self._path.name} is not an MCAP file')
-        size = self._path.stat().st_size
-        while len(head := file.read(_RECORD.size)) == _RECORD.size:
+    def _content(self, block: _Block) -> bytes:
+        self._file.seek(block.offset)
+        return self._file.read(block.length)
+
+    def _scan(self) -> int:
+        """Note what every record brings; return the opcode of the last whole one."""
+        if self._file.read(len(_MAGIC)) != _MAGIC:
+            raise BagError(f'{self._name} is not an MCAP file')
+        size = os.fstat(self._file.fileno()).st_size
+        last = _INVALID
+        while len(head := self._file.read(_RECORD.size)) == _RECORD.size:
             opcode, length = _RECORD.unpack(head)
-            if not 1 <= opcode <= _LAST_OPCODE:
-                return
-            offset = file.tell()
+            offset = self._file.tell()
             # A damaged length may be any number of 64 bits.
-            content = file.read(min(length, size - offset))
-            if opcode == _CHUNK or len(content) == length:
-                self._note(opcode, offset, content)
+            whole = length <= size - offset
+            if opcode == _INVALID or (not whole and opcode != _CHUNK):
+                break
+            # The summary repeats schemas and channels, those of a damaged chunk among them.
+            if opcode in (_SCHEMA, _CHANNEL, _MESSAGE, _CHUNK):
+                self._note(opcode, offset, self._file.read(min(length, size - offset)))
+            if opcode == _FOOTER:
+                return opcode
+            if whole and last != _DATA_END:
+                last = opcode
+            self._file.seek(offset + min(length, size - offset))
+        return last
+
+    def _damage(self, last: int, seconds: float) -> str:
+        lines = []
+        if last == _DATA_END:
+            lines.append(f'{self._name} ends within its index; no message is lost')
+        elif last != _FOOTER:
+            lines.append(f'{self._name} is truncated after {seconds:.1f} s; what is whole is used')
+        if self._broken_chunks:
+            lines.append(f'{self._name}: {self._broken_chunks} damaged chunks are left out')
+        return '; '.join(lines)
 
     def _note(self, opcode: int, offset: int, content: bytes) -> None:
         """Remember what one top-level record, perhaps a chunk cut short, brings."""
         stamps = []
+        counts: Counter[int] = Counter()
         try:
             for inner, record in _records(opcode, content):
                 if inner == _SCHEMA:
@@ -120,11 +157,12 @@ class RecoveredMcap:
                     self._add_channel(record)
                 elif inner == _MESSAGE:
                     channel, _, stamp, _ = _MESSAGE_HEADER.unpack_from(record)
-                    self._counts[channel] += 1
+                    counts[channel] += 1
                     stamps.append(stamp)
         except Exception:  # each decoder has its own errors for damaged data
             self._broken_chunks += 1
             return
+        self._counts += counts
         if stamps:
             self._blocks.append(_Block(opcode, offset, len(content), min(stamps), max(stamps)))
 
@@ -145,7 +183,7 @@ class RecoveredMcap:
 
         number, schema = struct.unpack_from('<HH', record)
         topic, position = _string(record, 4)
-        encoding, _ = _string(record, position)
+        encoding, position = _string(record, position)
         name, language, definition = self._schemas.get(schema, ('', '', ''))
         formats = {
             'ros2msg': MessageDefinitionFormat.MSG,
@@ -161,9 +199,40 @@ class RecoveredMcap:
             ),
             digest='',
             msgcount=0,
-            ext=ConnectionExtRosbag2(encoding, []),
+            ext=ConnectionExtRosbag2(encoding, parsed_qos(_properties(record, position))),
             owner=self,
         )
+
+
+def parsed_qos(text: Any) -> list[Any]:
+    """Return publishers' offers (rosbags' `Qos`) from YAML or what it holds; [] if damaged."""
+    from rosbags.rosbag2.metadata import parse_qos
+
+    try:
+        return parse_qos(text)
+    except Exception:  # whatever indexing someone's YAML raises
+        return []
+
+
+def _metadata(first_ns: int, last_ns: int, count: int) -> Any:
+    from rosbags.rosbag2.metadata import ReaderMetadata
+
+    # As rosbags has it, the end lies one past the last log time.
+    end_ns = last_ns + 1 if count else 0
+    return ReaderMetadata(end_ns - first_ns, first_ns, end_ns, count, None, None, None, None)
+
+
+def _properties(record: bytes, position: int) -> str:
+    """Return the publishers' offers from the properties of a channel, empty if there are none."""
+    (length,) = struct.unpack_from('<I', record, position)
+    position += 4
+    end = position + length
+    while position < end:
+        key, position = _string(record, position)
+        value, position = _string(record, position)
+        if key == 'offered_qos_profiles':
+            return value
+    return ''
 
 
 def _records(opcode: int, content: bytes) -> Iterator[tuple[int, bytes]]:
@@ -190,10 +259,6 @@ def _messages(opcode: int, content: bytes) -> Iterator[tuple[int, int, bytes]]:
             yield channel, stamp, record[_MESSAGE_HEADER.size :]
 
 
-def _log_time(message: tuple[int, int, bytes]) -> int:
-    return message[1]
-
-
 def _decompressed(chunk: bytes) -> bytes:
     """Return the records of a chunk, as far as they go where the chunk is cut short.
 
@@ -204,7 +269,7 @@ def _decompressed(chunk: bytes) -> bytes:
     compression, position = _string(chunk, _CHUNK_HEADER.size)
     data = chunk[position + 8 :]
     if compression == 'zstd':
-        data = _zstd_decompressor().decompress(data)
+        data = zstd_module().ZstdDecompressor().decompress(data)
     elif compression == 'lz4':
         from lz4.frame import LZ4FrameDecompressor
 
@@ -216,16 +281,11 @@ def _decompressed(chunk: bytes) -> bytes:
     return data
 
 
-def _zstd_decompressor() -> Any:
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-    return zstd.ZstdDecompressor()
-
-
 def _string(data: bytes, position: int) -> tuple[str, int]:
-    """Return the length-prefixed string at a position, and the position after it."""
+    """Return the length-prefixed string at a position, and the position after it.
+
+    Definitions of other encodings need not be text.
+    """
     (length,) = struct.unpack_from('<I', data, position)
     end = position + 4 + length
-    return data[position + 4 : end].decode(), end
+    return data[position + 4 : end].decode(errors='replace'), end

@@ -66,7 +66,7 @@ def real_sweeps(real_bag: Path) -> list[tuple[PointCloud, NDArray]]:
     with BagReader(real_bag) as bag:
         topic = '/lidar/points'
         kept = [m for i, m in enumerate(bag.messages([topic])) if i % 8 == 0 or i == 54]
-        clouds = [cloud_from_message(bag.deserialize(m.raw, m.connection.msgtype)) for m in kept]
+        clouds = [cloud_from_message(bag.deserialize(m.raw, m.msgtype)) for m in kept]
     sweeps = []
     for i, cloud in enumerate(clouds):
         order = np.random.default_rng(i).permutation(len(cloud))

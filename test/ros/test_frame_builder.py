@@ -300,7 +300,7 @@ def test_the_real_drives_points_were_moved_by_its_driver(real_bag):
     tree, trajectory, images, clouds, info = TransformTree(), Trajectory(), {}, {}, None
     with BagReader(real_bag) as bag:
         for message in bag.messages():
-            msgtype = message.connection.msgtype
+            msgtype = message.msgtype
             content = bag.deserialize(message.raw, msgtype)
             if msgtype == 'tf2_msgs/msg/TFMessage':
                 for transform in content.transforms:

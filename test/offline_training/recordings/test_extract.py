@@ -368,3 +368,24 @@ def test_real_drive_pairs_every_image(real_bag, tmp_path):
     report = extract([real_bag], tmp_path / 'dataset', ExtractParameters())
     assert (report.images, report.sweeps, report.frames) == (56, 56, 56)
     assert dataclasses.asdict(report)['dropped'] == {}
+
+
+def test_json_counts_drops_by_reason(make_bag, tmp_path):
+    bag = make_bag(count=4, sweep_stamp=lambda at: at if at < START + 3 * PERIOD else at + SECOND)
+    arguments = ['extract', str(bag), '-o', str(tmp_path / 'dataset'), '--workers', '1', '--json']
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)['dropped'] == {'no_sweep': 1}
+
+
+@pytest.mark.parametrize('command', ['inspect', 'extract', 'play'])
+def test_ros_1_is_refused_in_one_line_with_the_converter(tmp_path, command):
+    bag = tmp_path / 'old.bag'
+    bag.write_bytes(b'#ROSBAG V2.0\n')
+    output = ['-o', str(tmp_path / 'dataset')] if command == 'extract' else []
+    result = CliRunner().invoke(cli.app, [command, str(bag), *output])
+    assert result.exit_code == 1
+    assert result.stderr.strip() == (
+        f'drive-segment: error: {bag} is a ROS 1 bag; convert it: '
+        'rosbags-convert --src old.bag --dst old'
+    )

@@ -1,0 +1,126 @@
+"""One storage file of a bag: opened as well as it can be, and the types of its messages."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.errors import BagError
+from drive_segment_ros.ros.mcap_recovery import RecoveredMcap
+
+_log = logging.getLogger(__name__)
+
+
+def open_database(file: Path) -> Any:
+    """Open a SQLite file.
+
+    Raises:
+        BagError: if it is damaged.
+    """
+    from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
+
+    # rosbags makes a URI of the path and escapes nothing.
+    reader = Sqlite3Reader(Path(re.sub('[%?#]', lambda c: f'%{ord(c[0]):02X}', str(file))))
+    try:
+        reader.open()
+    except Exception as err:  # of any kind where the schema is damaged
+        raise BagError(
+            f'{file.name}: {one_line(err)}; copy it again, or save what is whole: '
+            f'sqlite3 {file.name} .recover | sqlite3 recovered.db3'
+        ) from err
+    return reader
+
+
+def open_mcap(file: Path) -> Any:
+    """Open an MCAP file by its index if that is complete, else by going through all of it.
+
+    Raises:
+        BagError: if it is none, or there is no whole message in it.
+    """
+    from rosbags.rosbag2.storage_mcap import McapReader
+
+    reader = McapReader(file)
+    try:
+        reader.open()
+    except Exception:  # of any kind, see `_read`
+        return RecoveredMcap(file)
+    indexed: Counter[int] = Counter()
+    for chunk in reader.chunks:
+        indexed.update(chunk.channel_count)
+    if reader.chunks and all(indexed[c.id] == c.msgcount for c in reader.connections):
+        return reader
+    reader.close()
+    return RecoveredMcap(file)
+
+
+def is_cdr(connection: Any) -> bool:
+    """Whether a connection's messages are encoded as in ROS 2."""
+    return connection.ext.serialization_format in ('cdr', '')
+
+
+def explain_foreign(encodings: Collection[str]) -> str:
+    """Say what to do about a bag none of whose messages is in ROS 2's encoding."""
+    if 'ros1' in encodings:
+        return (
+            'its messages are of ROS 1; convert the .bag it was made from: '
+            'rosbags-convert --src FILE.bag --dst FOLDER'
+        )
+    return (
+        f'its messages are encoded as {", ".join(sorted(encodings))}, not as CDR as in ROS 2; '
+        'convert them, with the Python packages mcap and mcap-ros2-support'
+    )
+
+
+def ros_type(connection: Any) -> str:
+    """Return a connection's type as `package/msg/Type`, however its writer spells it."""
+    name = connection.msgtype
+    if not is_cdr(connection):
+        return f'{connection.ext.serialization_format} {name}'
+    parts = name.replace('::', '/').replace('/dds_/', '/').removesuffix('_').split('/')
+    return f'{parts[0]}/msg/{parts[1]}' if len(parts) == 2 else '/'.join(parts)
+
+
+@functools.lru_cache(maxsize=1)
+def default_type_store() -> Any:
+    """Return rosbags' type store of ROS 2 Jazzy, made once.
+
+    The sensor messages read here are the same in every ROS 2 distribution.
+    """
+    from rosbags.typesys import Stores, get_typestore
+
+    return get_typestore(Stores.ROS2_JAZZY)
+
+
+def type_store(connections: Sequence[Any]) -> Any:
+    """Return a type store with the bag's definitions, and Jazzy's for types it does not define.
+
+    A definition that cannot be parsed leaves its type unknown and the others readable.
+    """
+    from rosbags.interfaces import MessageDefinitionFormat
+    from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
+    defined: dict[str, Any] = {}
+    for msgtype, definition in {(ros_type(c), c.msgdef) for c in connections}:
+        try:
+            if definition.format is MessageDefinitionFormat.MSG:
+                defined.update(get_types_from_msg(definition.data, msgtype))
+            elif definition.format is MessageDefinitionFormat.IDL:
+                for text in re.split(r'={80}\nIDL: .*\n', definition.data):
+                    defined.update(get_types_from_idl(text) if text.strip() else {})
+        except Exception as err:  # the grammar's errors are of several kinds
+            _log.info('definition of %s cannot be parsed: %s', msgtype, one_line(err))
+    if any(ros_type(connection) not in defined for connection in connections):
+        defined = {**default_type_store().fielddefs, **defined}
+    store = get_typestore(Stores.EMPTY)
+    store.register(defined)
+    return store
+
+
+def one_line(err: BaseException) -> str:
+    """Return what an error says as one line."""
+    return ' '.join(str(err).split()) or type(err).__name__
