@@ -52,6 +52,13 @@ class PlayParameters:
         [],
         'topics of others that must have a subscriber as well, such as the masks made of the bag',
     )
+    longest_pause: float = parameter(
+        60.0,
+        'longest pause of the recording that is waited for; longer ones, such as from a first '
+        'stamp in 1970 to now, are passed over',
+        unit='s',
+        minimum=0.0,
+    )
     odometry_topic: str = parameter(
         '/odom',
         'where the odometry in /tf goes out as nav_msgs/Odometry if tf2_msgs is missing, unless '
@@ -71,6 +78,7 @@ class PlayReport:
         unacknowledged: topics with messages a reliable subscriber had not taken at the end.
         duration_s: from the first to the last message, wall clock.
         behind_s: the worst delay of a message behind its time.
+        interrupted: whether SIGINT ended it.
     """
 
     sent: dict[str, int]
@@ -79,6 +87,7 @@ class PlayReport:
     unacknowledged: list[str]
     duration_s: float
     behind_s: float
+    interrupted: bool
 
 
 def play(bag: Path, parameters: PlayParameters) -> PlayReport:
@@ -132,6 +141,7 @@ class _BagPlayer:
     def play(self) -> PlayReport:
         unmatched: list[str] = []
         behind_s = 0.0
+        interrupted = False
         began = time.monotonic()
         try:
             unmatched = self._wait_for_subscribers()
@@ -141,25 +151,31 @@ class _BagPlayer:
                 if not self._parameters.loop or not self._sent:
                     break
         except KeyboardInterrupt:
-            _log.info('interrupted')
+            interrupted = True
         duration_s = time.monotonic() - began
         return PlayReport(
             sent=dict(self._sent),
             skipped=self._skipped,
             unmatched=unmatched,
-            unacknowledged=self._wait_for_acknowledgement(),
+            unacknowledged=self._wait_for_acknowledgement(0.0 if interrupted else _ACKNOWLEDGE_S),
             duration_s=duration_s,
             behind_s=behind_s,
+            interrupted=interrupted,
         )
 
     def _play_once(self) -> float:
         """Send every message when its time has come; return the worst delay, seconds."""
         behind_s = 0.0
-        first_ns, began = None, time.monotonic()
+        due = previous_ns = None
         for topic, stamp_ns, raw in self._messages():
-            if first_ns is None:
-                first_ns, began = stamp_ns, time.monotonic()
-            due = began + (stamp_ns - first_ns) * 1e-9 / self._parameters.rate
+            if due is None or previous_ns is None:
+                due, previous_ns = time.monotonic(), stamp_ns
+            pause_s = (stamp_ns - previous_ns) * 1e-9
+            previous_ns = stamp_ns
+            if pause_s > self._parameters.longest_pause:
+                _log.warning('a pause of %s in the recording is passed over', _duration(pause_s))
+            else:
+                due += pause_s / self._parameters.rate
             ahead = due - time.monotonic()
             if ahead > 0.0:
                 time.sleep(ahead)
@@ -188,7 +204,7 @@ class _BagPlayer:
         info = self._reader.topics[topic]
         message_type = _import_message(info.type)
         if message_type is not None:
-            publisher = self._create_publisher(message_type, topic, info.qos)
+            publisher = self._create_publisher(message_type, topic, info.qos, info.count)
             self._publish[topic] = self._counted(publisher.publish, topic)
         elif info.type == _TF_TYPE and topic == '/tf':
             self._advertise_odometry()
@@ -224,8 +240,11 @@ class _BagPlayer:
         self._publish['/tf'] = publish_odometry
         _log.info('tf2_msgs is not installed: transforms from %s in /tf go to %s', frame, topic)
 
-    def _create_publisher(self, message_type: type, topic: str, offers: Sequence[Any]) -> Any:
-        publisher = self._node.create_publisher(message_type, topic, _profile(topic, offers))
+    def _create_publisher(
+        self, message_type: type, topic: str, offers: Sequence[Any], count: int = 0
+    ) -> Any:
+        profile = _profile(topic, offers, count)
+        publisher = self._node.create_publisher(message_type, topic, profile)
         self._publishers.append(publisher)
         return publisher
 
@@ -269,10 +288,10 @@ class _BagPlayer:
         except ValueError as err:  # rclpy: the name of no topic
             raise ParameterError(f'cannot wait for {topic}: {err}') from err
 
-    def _wait_for_acknowledgement(self) -> list[str]:
+    def _wait_for_acknowledgement(self, longest_s: float) -> list[str]:
         from rclpy.duration import Duration
 
-        deadline = time.monotonic() + _ACKNOWLEDGE_S
+        deadline = time.monotonic() + longest_s
         late = []
         for publisher in self._publishers:
             remaining = max(0.0, deadline - time.monotonic())
@@ -290,13 +309,14 @@ def _import_message(name: str) -> type | None:
         return None
 
 
-def _profile(topic: str, offers: Sequence[Any]) -> Any:
+def _profile(topic: str, offers: Sequence[Any], count: int) -> Any:
     """Return the QoS to offer on a topic.
 
     Args:
         topic: its name.
         offers: what the recorded publishers offered (rosbags' `Qos`). Empty where the bag does
             not say; the topic is then reliable, so that nothing is lost, and /tf_static latched.
+        count: messages in the bag. A latched topic keeps all: they may be of many publishers.
     """
     from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
@@ -307,10 +327,18 @@ def _profile(topic: str, offers: Sequence[Any]) -> Any:
         else topic.endswith('tf_static')
     )
     return QoSProfile(
-        depth=max([_DEPTH, *(offer.depth for offer in offers)]),
+        depth=max([_DEPTH, count if latched else 0, *(offer.depth for offer in offers)]),
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration for people."""
+    for unit, size in (('years', 365.25 * 86400), ('days', 86400), ('hours', 3600)):
+        if seconds >= 2 * size:
+            return f'{seconds / size:.0f} {unit}'
+    return f'{seconds:.0f} s'
 
 
 def _odometry_message(odometry_type: type, transform: Any) -> Any:

@@ -9,6 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -21,6 +29,7 @@ TYPES = get_typestore(Stores.ROS2_JAZZY)
 T = TYPES.types
 START_NS = 1_700_000_000_123_456_789
 POSITION = (1.0 / 3.0, -2.0e5 / 7.0, 1e-17)
+CLOUD = 'sensor_msgs/msg/PointCloud2'
 CLOUD_BYTES = 300_000
 
 
@@ -46,17 +55,32 @@ def transform(stamp_ns: int, parent: str, child: str, translation):
     )
 
 
-def cloud(stamp_ns: int):
+def cloud(stamp_ns: int, size: int = CLOUD_BYTES):
     return T['sensor_msgs/msg/PointCloud2'](
         header=header(stamp_ns, 'lidar'),
         height=1,
-        width=CLOUD_BYTES // 4,
+        width=size // 4,
         fields=[T['sensor_msgs/msg/PointField'](name='x', offset=0, datatype=7, count=1)],
         is_bigendian=False,
         point_step=4,
-        row_step=CLOUD_BYTES,
-        data=np.full(CLOUD_BYTES, stamp_ns % 251, np.uint8),
+        row_step=size,
+        data=np.full(size, stamp_ns % 251, np.uint8),
         is_dense=True,
+    )
+
+
+def offer(reliability, durability, depth):
+    never = QosTime(0, 0)
+    return Qos(
+        QosHistory.KEEP_LAST,
+        depth,
+        reliability,
+        durability,
+        never,
+        never,
+        QosLiveliness.AUTOMATIC,
+        never,
+        False,
     )
 
 
@@ -74,7 +98,7 @@ def bag(tmp_path) -> Path:
 
         tf_type = 'tf2_msgs/msg/TFMessage'
         static, tf = add('/tf_static', tf_type), add('/tf', tf_type)
-        points = add('/points', 'sensor_msgs/msg/PointCloud2')
+        points = add('/points', CLOUD)
         static(START_NS, T[tf_type]([transform(START_NS, 'base_link', 'lidar', (0.0, 0.0, 1.7))]))
         for i in range(5):
             stamp = START_NS + i * 100_000_000
@@ -119,6 +143,15 @@ class Listener:
 
     def has_publisher(self, topic: str) -> bool:
         return self._node.count_publishers(topic) > 0
+
+    def join_late(self, topic: str) -> list:
+        from rclpy.qos import DurabilityPolicy, QoSProfile
+        from sensor_msgs.msg import PointCloud2
+
+        received: list = []
+        latched = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._node.create_subscription(PointCloud2, topic, received.append, latched)
+        return received
 
     def look_at(self, topic: str) -> None:
         from sensor_msgs.msg import Image
@@ -279,37 +312,51 @@ def test_missing_bag_is_an_error(tmp_path):
         play(tmp_path / 'nothing', PlayParameters())
 
 
+def test_clock_that_was_set_while_recording_is_not_waited_for(tmp_path, caplog):
+    path = tmp_path / 'bag'
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection('/points', CLOUD, typestore=TYPES)
+        for stamp in (5, 100_000_005, START_NS, START_NS + 100_000_000):
+            writer.write(connection, stamp, TYPES.serialize_cdr(cloud(stamp), CLOUD))
+    report = play(path, PlayParameters(wait_for_subscribers=0.0))
+    assert report.sent == {'/points': 4}
+    assert report.duration_s >= 0.19  # the two pauses of a recording
+    assert 'a pause of 54 years in the recording is passed over' in caplog.text
+
+
+def test_who_comes_late_gets_every_latched_message(tmp_path, listener):
+    path, count = tmp_path / 'bag', 600
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        offers = [offer(QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL, 1)]
+        latched = writer.add_connection(
+            '/latched', CLOUD, typestore=TYPES, offered_qos_profiles=offers
+        )
+        for k in range(count):
+            writer.write(latched, START_NS + k, TYPES.serialize_cdr(cloud(k, 40), CLOUD))
+        # Keeps the player there.
+        late = START_NS + 50_000_000_000
+        writer.write(latched, late, TYPES.serialize_cdr(cloud(late, 40), CLOUD))
+    player = start_player(path, wait_for_subscribers=0.0)
+    try:
+        listener.spin_until(lambda: listener.has_publisher('/latched'))
+        listener.spin_until(lambda: False, limit_s=1.0)
+        received = listener.join_late('/latched')
+        listener.spin_until(lambda: len(received) == count, limit_s=30.0)
+        assert len(received) == count
+    finally:
+        player.kill()
+        player.communicate(timeout=10)
+
+
 def test_offers_what_the_recorded_publisher_offered():
     from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
-    from rosbags.interfaces import (
-        Qos,
-        QosDurability,
-        QosHistory,
-        QosLiveliness,
-        QosReliability,
-        QosTime,
-    )
 
     from drive_segment_ros.nodes.bag_player import _profile
 
-    def offer(reliability, durability, depth):
-        never = QosTime(0, 0)
-        return Qos(
-            QosHistory.KEEP_LAST,
-            depth,
-            reliability,
-            durability,
-            never,
-            never,
-            QosLiveliness.AUTOMATIC,
-            never,
-            False,
-        )
-
-    sensor = _profile('/points', [offer(QosReliability.BEST_EFFORT, QosDurability.VOLATILE, 5)])
+    sensor = _profile('/points', [offer(QosReliability.BEST_EFFORT, QosDurability.VOLATILE, 5)], 9)
     assert sensor.reliability == ReliabilityPolicy.BEST_EFFORT
-    info = _profile('/map', [offer(QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL, 99)])
+    info = _profile('/map', [offer(QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL, 99)], 1)
     assert info.durability == DurabilityPolicy.TRANSIENT_LOCAL
     assert info.depth == 99
-    assert _profile('/points', []).reliability == ReliabilityPolicy.RELIABLE
-    assert _profile('/tf_static', []).durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert _profile('/points', [], 0).reliability == ReliabilityPolicy.RELIABLE
+    assert _profile('/tf_static', [], 0).durability == DurabilityPolicy.TRANSIENT_LOCAL
