@@ -62,7 +62,12 @@ class DemoRunner:
         words = self._show(title, arguments)
         began = time.monotonic()
         with tempfile.TemporaryFile('w+') as output:
-            status = self._start(words, output).wait()
+            with self._start(words, output) as process:
+                try:
+                    status = process.wait()
+                except KeyboardInterrupt:  # which the command itself need not have got
+                    process.send_signal(signal.SIGINT)
+                    raise
             answer = _answer(words, status, output)
         self._note(title, words, time.monotonic() - began, answer)
         return answer

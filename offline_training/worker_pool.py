@@ -66,6 +66,9 @@ def worker_pool(
     pool = _WorkerProcesses(workers, _forkserver(preload), initializer)
     try:
         yield pool, workers
+    except KeyboardInterrupt:
+        pool.stop()  # a job may take long, and nobody wants it any more
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -128,6 +131,7 @@ class _WorkerProcesses(Executor):
         self, count: int, context: ForkServerContext, initializer: Callable[[], None] | None
     ) -> None:
         self._jobs: SimpleQueue[tuple[Future[Any], Any] | None] = SimpleQueue()
+        self._stopped = False
         arguments = (context, initializer)
         self._threads = [
             threading.Thread(target=self._serve, args=arguments, daemon=True) for _ in range(count)
@@ -150,9 +154,15 @@ class _WorkerProcesses(Executor):
         for thread in self._threads if wait else []:
             thread.join()
 
+    def stop(self) -> None:
+        """End the processes, whatever they do."""
+        self._stopped = True
+        for process in multiprocessing.active_children():
+            process.terminate()
+
     def _serve(self, context: ForkServerContext, initializer: Callable[[], None] | None) -> None:
         """Have one process at a time do jobs until there are no more."""
-        while self._died(context, initializer):
+        while self._died(context, initializer) and not self._stopped:
             pass  # The next job may be a smaller one: another process takes it.
 
     def _died(self, context: ForkServerContext, initializer: Callable[[], None] | None) -> bool:

@@ -82,25 +82,46 @@ def test_wrong_usage_is_exit_code_2():
     assert run('nonsense').exit_code == 2
 
 
-def test_interrupt_is_exit_code_130(tmp_path):
+# What a command may be doing when the signal comes.
+BUSY = {
+    'python': 'time.sleep(60)',
+    'a compiler that wraps what it catches': (
+        'try: time.sleep(60)\n'
+        '    except BaseException as err: raise RuntimeError("Failed in nopython mode") from err'
+    ),
+    'a library that swallows it': (
+        'while True:\n        try: time.sleep(60)\n        except BaseException: pass'
+    ),
+    'native code': 'hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)',
+}
+
+
+@pytest.mark.parametrize('busy', BUSY)
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_command_and_says_what_is_kept(busy, number):
     code = (
-        'import time, drive_segment_ros.doctor as doctor\n'
+        'import hashlib, sys, time, offline_training.extract as extraction\n'
         'from drive_segment_ros.cli import main\n'
-        'import sys; sys.argv = ["drive-segment", "doctor"]\n'
-        'def diagnose(): print("waiting", flush=True); time.sleep(60)\n'
-        'doctor.diagnose = diagnose\n'
+        f'def extract(*_):\n    print("busy", flush=True)\n    {BUSY[busy]}\n'
+        'extraction.extract = extract\n'
+        'sys.argv = ["drive-segment", "extract", "bag", "-o", "drives", "--json"]\n'
         'main()'
     )
     with subprocess.Popen(
         [sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == 'waiting\n'
+        assert process.stdout.readline() == 'busy\n'
         time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == cli.INTERRUPTED
-    assert 'Traceback' not in err
+        process.send_signal(number)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert out == ''
+    assert err.strip() == (
+        'drive-segment: interrupted; the frames written are kept in drives; go on by the same '
+        'command with --resume'
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from drive_segment_ros.commands.interruption import Interruption
 from drive_segment_ros.errors import DriveSegmentError
 
 app = typer.Typer(
@@ -28,14 +29,30 @@ app = typer.Typer(
 INTERRUPTED = 130
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a subcommand, named like the function, whose errors are one line."""
+def command(
+    function: Callable[..., None] | None = None, *, kept: str = '', handles_signals: bool = False
+) -> Callable[..., Any]:
+    """Register a subcommand, named like the function, whose errors are one line.
+
+    Args:
+        function: the subcommand.
+        kept: what to say when it is interrupted: what is kept and how to go on. Names of its
+            arguments in braces stand for their values.
+        handles_signals: whether it runs until interrupted and ends by itself then.
+    """
+    if function is None:
+        return functools.partial(command, kept=kept, handles_signals=handles_signals)
+    inner = function
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
         _log_to_stderr()
+        until = (
+            contextlib.nullcontext() if handles_signals else Interruption(kept.format(**kwargs))
+        )
         try:
-            function(*args, **kwargs)
+            with until:
+                inner(*args, **kwargs)
         except DriveSegmentError as err:
             fail(str(err))
         except BrokenPipeError:

@@ -22,7 +22,7 @@ from drive_segment_ros.commands.options import (
 )
 
 
-@command
+@command(kept='the pseudo-labels of {dataset} may be of two runs; run it again')
 def label(
     dataset: Dataset,
     classes: Annotated[
@@ -59,7 +59,7 @@ def label(
     )
 
 
-@command
+@command(kept='the last checkpoint is kept in {output}; go on by the same command with --resume')
 def train(
     dataset: Dataset,
     output: Annotated[Path, typer.Option('--output', '-o', help='The run folder to write.')],
@@ -94,7 +94,7 @@ def train(
         )
 
 
-@command
+@command(kept='run it again')
 def baseline(
     dataset: Dataset,
     output: Annotated[Path, typer.Option('--output', '-o', help='Folder to write it to.')],
@@ -150,7 +150,7 @@ def evaluate(
         )
 
 
-@command
+@command(kept='what is finished is kept in {output}; the same command goes on')
 def ablate(
     dataset: Dataset,
     output: Annotated[

@@ -12,7 +12,7 @@ from drive_segment_ros.commands.options import AsJson, Bag, Calibration, Layout,
 from drive_segment_ros.errors import DriveSegmentError
 
 
-@command
+@command(kept='the pictures written are kept in {output}')
 def segment(
     model: Model,
     inputs: Annotated[list[Path], typer.Argument(help='Images, folders, videos, bags.')],
@@ -56,7 +56,7 @@ def paint(
         typer.echo(f'{report["picture"]}: {report["points"]} points, motion {report["motion"]}')
 
 
-@command
+@command(handles_signals=True)
 def web(
     model: Model,
     host: Annotated[str, typer.Option(help='Address to listen on; default: here only.')] = (
@@ -101,7 +101,7 @@ def name(
             typer.echo(f'{number:3d}  {item.name}')
 
 
-@command
+@command(kept='run it again')
 def export(
     run: Annotated[Path, typer.Argument(help='A run folder, or one of its stages.')],
     output: Annotated[Path, typer.Option('--output', '-o', help='The model folder to write.')],

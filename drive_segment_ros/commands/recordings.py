@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from drive_segment_ros.commands.command import command, print_json, progress_bar
+from drive_segment_ros.commands.command import INTERRUPTED, command, print_json, progress_bar
 from drive_segment_ros.commands.options import (
     AsJson,
     Assignments,
@@ -40,7 +40,7 @@ def inspect(
         print_report(report)
 
 
-@command
+@command(kept='the frames written are kept in {output}; go on by the same command with --resume')
 def extract(
     bags: Annotated[list[Path], typer.Argument(help='Bag folders, .mcap or .db3 files.')],
     output: Annotated[Path, typer.Option('--output', '-o', help='The dataset to write to.')],
@@ -85,7 +85,7 @@ def extract(
         typer.echo(f'  {count} images dropped: {reason}')
 
 
-@command
+@command(kept='what was removed stays removed; run it again')
 def repair(dataset: Dataset, as_json: AsJson = False) -> None:
     """Find what a crash or a power cut left in a dataset, take it away, and say what was done."""
     from drive_segment_ros.dataset.repair import repair as repair_dataset
@@ -140,15 +140,19 @@ def play(
     report = play_bag(bag, from_flat(PlayParameters, values))
     if as_json:
         print_json(dataclasses.asdict(report))
-        return
-    typer.echo(f'{sum(report.sent.values())} messages in {report.duration_s:.1f} s')
-    for name, reason in report.skipped.items():
-        typer.echo(f'  {name} not played: {reason}')
-    for name in report.unmatched:
-        typer.echo(f'  nobody had subscribed to {name} when playing began')
+    else:
+        typer.echo(f'{sum(report.sent.values())} messages in {report.duration_s:.1f} s')
+        for name, reason in report.skipped.items():
+            typer.echo(f'  {name} not played: {reason}')
+        for name in report.unmatched:
+            typer.echo(f'  nobody had subscribed to {name} when playing began')
+    if report.interrupted:
+        raise typer.Exit(INTERRUPTED)
 
 
-@command
+@command(
+    kept='the drive so far is in {output}, its truth beside it; remove both to simulate it again'
+)
 def simulate(
     output: Annotated[
         Path, typer.Option('--output', '-o', help='The bag to write; its truth lies beside it.')

@@ -12,7 +12,7 @@ from drive_segment_ros.commands.command import INTERRUPTED, command, print_json
 from drive_segment_ros.commands.options import AsJson, Assignments, Calibration
 
 
-@command
+@command(handles_signals=True)
 def live(
     node: Annotated[
         str, typer.Option(help='Which node to run: proposals, segmentation or recorder.')
@@ -56,7 +56,7 @@ def live(
             typer.echo(f'{name}: {value}')
 
 
-@command
+@command(handles_signals=True)
 def watch(
     topic: Annotated[str, typer.Argument(help='Such as segmentation/overlay/image_raw.')],
     output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the images.')],
@@ -89,7 +89,7 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-@command
+@command(kept='what is finished is kept in {output}')
 def demo(
     output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the results.')],
     bag: Annotated[Path | None, typer.Option(help='A bag; default: a simulated drive.')] = None,

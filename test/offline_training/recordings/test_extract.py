@@ -6,6 +6,10 @@ import dataclasses
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 import types
 from pathlib import Path
 
@@ -389,3 +393,29 @@ def test_ros_1_is_refused_in_one_line_with_the_converter(tmp_path, command):
         f'drive-segment: error: {bag} is a ROS 1 bag; convert it: '
         'rosbags-convert --src old.bag --dst old'
     )
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_an_interrupted_extraction_goes_on_where_it_was(make_bag, tmp_path, workers):
+    bag, dataset = make_bag(count=60), tmp_path / 'dataset'
+    arguments = ['extract', str(bag), '-o', str(dataset), '--workers', str(workers), '--json']
+    with subprocess.Popen(
+        [sys.executable, '-m', 'drive_segment_ros.cli', *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        index = dataset / 'drive/frames.jsonl'
+        deadline = time.monotonic() + 120.0
+        while not (index.exists() and index.read_bytes()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, ''), err
+    last = err.strip().splitlines()[-1]
+    assert f'interrupted; the frames written are kept in {dataset}; go on by' in last
+    assert 'Traceback' not in err
+    kept = len(index.read_text().splitlines())
+    assert 0 < kept < 60
+    result = CliRunner().invoke(cli.app, [*arguments, '--resume'])
+    assert json.loads(result.stdout)['frames'] == 60 - kept
