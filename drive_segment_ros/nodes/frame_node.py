@@ -114,11 +114,12 @@ class FrameNode(ManagedNode):
         values: FrameNodeParameters = self._settings.values
         return values
 
-    def consume(self, built: BuiltFrame) -> bool:
-        """Do with a frame what this node is for; called on the pipeline's thread.
+    def consume(self, built: BuiltFrame) -> Callable[[], bool]:
+        """Make of a frame what this node is for; called on the pipeline's thread.
 
         Returns:
-            Whether it is wanted; if not, it is not given to `frame_sinks` either.
+            What hands that on and says whether the frame is wanted; if not, it is not given to
+            `frame_sinks` either. It is not called if the node was deactivated meanwhile.
         """
         raise NotImplementedError
 
@@ -202,13 +203,18 @@ class FrameNode(ManagedNode):
             self._pipeline.expire()
             self._images.look()
 
-    def _on_frame(self, built: BuiltFrame) -> bool:
-        if not self.consume(built):
-            return False
-        # Superpixels are work: a frame is completed only if somebody takes it.
-        for sink in self.frame_sinks:
-            sink(built.frame)
-        return True
+    def _on_frame(self, built: BuiltFrame) -> Callable[[], bool]:
+        hand_on = self.consume(built)
+
+        def hand_on_to_all() -> bool:
+            if not hand_on():
+                return False
+            # Superpixels are work: a frame is completed only if somebody takes it.
+            for sink in self.frame_sinks:
+                sink(built.frame)
+            return True
+
+        return hand_on_to_all
 
     def _expects_motion(self) -> bool:
         return self._listener is not None and self._listener.expects_motion()

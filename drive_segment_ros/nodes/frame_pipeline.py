@@ -53,6 +53,8 @@ _REASONS: dict[type[DriveSegmentError], str] = {
 }
 # A transform that arrives is not announced, so a pair that lacks one is looked at anew.
 _LOOK_PERIOD_S = 0.05
+# A frame takes less; what takes longer is given up, for a signal must end the node in time.
+_CLOSE_S = 0.5
 # Messages held until the camera's offset is known: 2 s of camera and LiDAR at 10 Hz.
 _HELD = 40
 _CAMERA = 'camera'
@@ -108,6 +110,9 @@ class LiveTrajectory(Trajectory):
 class FramePipeline:
     """Pairs images with sweeps and builds their frames on a thread of its own.
 
+    Every image ends as a frame, as not wanted, or dropped under a reason, every sweep as used or
+    dropped; until then it waits. `summary` has the counts. Safe across threads.
+
     Attributes:
         camera_info: the newest received, None before the first.
         matcher: makes the pairs; knows the images that found no sweep.
@@ -122,7 +127,7 @@ class FramePipeline:
         trajectory: LiveTrajectory,
         offset: CameraOffset,
         parameters: PipelineParameters,
-        on_frame: Callable[[Any], bool],
+        on_frame: Callable[[Any], Callable[[], bool]],
         on_error: Callable[[str, str], None],
         expects_motion: Callable[[], bool],
         rectified: bool = False,
@@ -135,8 +140,9 @@ class FramePipeline:
             trajectory: the builder's.
             offset: finds the camera's offset, unless it is given.
             parameters: the parameters.
-            on_frame: called on the pipeline's thread with what the builder makes of each pair;
-                returns whether that is a frame, or not wanted.
+            on_frame: called on the pipeline's thread with what the builder makes of each pair.
+                It does the work and returns what hands it on, which says whether that is a
+                frame, or not wanted; it is not called if the pipeline was closed meanwhile.
             on_error: told a source and a text where a pair is lost to an error.
             expects_motion: whether somebody publishes odometry, so that waiting makes sense.
             rectified: whether the images are, which says what camera_info must hold.
@@ -153,6 +159,9 @@ class FramePipeline:
         self._image_frame: str | None = None
         self._held: deque[tuple[Callable[..., list[Pair]], _Received]] = deque()
         self._sweeps_to_look_at: deque[Any] = deque(maxlen=_HELD)
+        self._held_sweep_drops: Counter[str] = Counter()
+        # Images and sweeps may come on different threads.
+        self._intake = threading.Lock()
         if offset.value_s is not None:
             matcher.set_offset(_CAMERA, offset.value_s)
         self._parameters = parameters
@@ -163,7 +172,9 @@ class FramePipeline:
         self._news = threading.Condition()
         self._news_count = 0
         self._closing = False
-        self._worker = Worker(self._process, size=parameters.queue, name='frames')
+        self._worker: Worker[Pair] = Worker(
+            self._process, size=parameters.queue, on_drop=self._on_drop, name='frames'
+        )
 
     @property
     def camera_offset_s(self) -> float:
@@ -176,12 +187,14 @@ class FramePipeline:
         return time.monotonic() - self._paired_s
 
     def close(self) -> None:
-        """End the thread after the frame in hand; pairs that wait are dropped and counted."""
-        self._closing = True
+        """End the thread after the frame in hand; what waits is dropped and counted."""
+        with self._intake:
+            self._closing = True
+            while self._held:
+                self._lose_held(*self._held.popleft(), 'stopped')
+            self.matcher.stop('stopped')
         self.notify()
-        dropped = self._worker.dropped
-        self._worker.close()
-        self.statistics.dropped('stopped', self._worker.dropped - dropped)
+        self._worker.close(_CLOSE_S)
 
     def add_image(self, message: Any) -> None:
         """Take an image, raw or compressed."""
@@ -212,7 +225,8 @@ class FramePipeline:
 
     def expire(self) -> None:
         """Decide the images that have waited too long; to be called now and then."""
-        self._submit(self.matcher.expire())
+        with self._intake:
+            self._submit(self.matcher.expire())
 
     def notify(self) -> None:
         """Say that something a pair may be waiting for has arrived."""
@@ -221,29 +235,59 @@ class FramePipeline:
             self._news.notify_all()
 
     def summary(self) -> dict[str, Any]:
-        """Return what came, left and was lost and why, ready for JSON."""
+        """Return what came, left and was lost and why, ready for JSON.
+
+        Images received are `frames`, `unwanted`, `dropped` and `waiting`; `sweeps` says the same
+        of sweeps.
+        """
         summary = self.statistics.summary()
-        # A copy, as other threads add to them meanwhile.
-        drops = Counter(summary['dropped']) + Counter(dict(self.matcher.drops))
-        return {**summary, 'pairs': self.matcher.pairs, 'dropped': dict(drops)}
+        matcher = self.matcher
+        held = [add for add, _ in tuple(self._held)]
+        held_images = held.count(matcher.add_image)
+        # Copies, as other threads add to them meanwhile.
+        drops = Counter(summary['dropped']) + Counter(dict(matcher.drops))
+        sweep_drops = Counter(dict(matcher.sweep_drops)) + Counter(dict(self._held_sweep_drops))
+        return {
+            **summary,
+            'pairs': matcher.pairs,
+            'dropped': dict(drops),
+            'waiting': held_images + matcher.pending + self._worker.pending,
+            'sweeps': {
+                'used': matcher.sweeps_used,
+                'dropped': dict(sweep_drops),
+                'waiting': len(held) - held_images + matcher.sweeps_pending,
+            },
+        }
 
     def _take(self, add: Callable[[int, _Received], list[Pair]], received: _Received) -> None:
         """Hand a message to the matcher, or hold it until the camera's offset is known."""
-        if self._offset.value_s is not None:
-            self._submit(add(stamp_ns(received.message), received))
-            return
+        with self._intake:
+            if self._closing:
+                self._lose_held(add, received, 'stopped')
+            elif self._offset.value_s is not None:
+                self._submit(add(stamp_ns(received.message), received))
+            else:
+                self._hold(add, received)
+
+    def _hold(self, add: Callable[[int, _Received], list[Pair]], received: _Received) -> None:
         self._held.append((add, received))
         self._find_offset()
         if self._offset.value_s is not None:
             self.matcher.set_offset(_CAMERA, self._offset.value_s)
-            for held_add, held in self._held:
+            while self._held:
+                held_add, held = self._held.popleft()
                 self._submit(held_add(stamp_ns(held.message), held))
-            self._held.clear()
             self._sweeps_to_look_at.clear()
         elif len(self._held) > _HELD:
-            lost_add, _ = self._held.popleft()
-            if lost_add == self.matcher.add_image:
-                self.statistics.dropped('bad_calibration')
+            self._lose_held(*self._held.popleft(), 'bad_calibration')
+
+    def _lose_held(
+        self, add: Callable[[int, _Received], list[Pair]], _: _Received, reason: str
+    ) -> None:
+        if add == self.matcher.add_image:
+            self.statistics.dropped(reason)
+        else:
+            self._held_sweep_drops[reason] += 1
 
     def _find_offset(self) -> None:
         if self._image_frame is None or self.camera_info is None:
@@ -266,8 +310,10 @@ class FramePipeline:
         if pairs:
             self._paired_s = time.monotonic()
         for pair in pairs:
-            if not self._worker.submit(pair):
-                self.statistics.dropped('worker_busy')
+            self._worker.submit(pair)
+
+    def _on_drop(self, pair: Pair) -> None:
+        self.statistics.dropped('stopped' if self._closing else 'worker_busy')
 
     def _process(self, pair: Pair) -> None:
         """Build one pair's frame and hand it on."""
@@ -275,13 +321,19 @@ class FramePipeline:
         arrival_s = max(pair.image.arrival_s, pair.sweep.arrival_s)
         self._wait_until_ready(image, sweep, arrival_s + self._parameters.motion_wait)
         if self._closing:
-            self.statistics.dropped('stopped')
+            if self._worker.commit():
+                self.statistics.dropped('stopped')
             return
         try:
             built = self._builder.build(image, self._camera_info(), sweep)
-            if self._on_frame(built):
+            hand_on = self._on_frame(built)
+            if not self._worker.commit():
+                return
+            if hand_on():
                 moved = built.motion != 'none'
                 self.statistics.finished(time.monotonic() - arrival_s, moved)
+            else:
+                self.statistics.unwanted()
         except DriveSegmentError as err:
             self._lose(_REASONS.get(type(err), 'error'), str(err))
         except Exception as err:
@@ -289,6 +341,8 @@ class FramePipeline:
             self._lose('error', f'unexpected {type(err).__name__}: {err}')
 
     def _lose(self, reason: str, text: str) -> None:
+        if not self._worker.commit():
+            return
         self.statistics.dropped(reason)
         self._on_error(reason, text)
 

@@ -60,7 +60,7 @@ class MaskFigures:
     def summary(self) -> dict[str, Any]:
         """Return all figures, ready for JSON; times are None before the first mask."""
         figures = self._flow.summary()
-        del figures['frames_with_motion']
+        del figures['frames_with_motion'], figures['unwanted']
         for name, window in (('inference', self._inference), ('overhead', self._overhead)):
             median_s, p95_s = window.latency_s() or (None, None)
             for statistic, seconds in (('median', median_s), ('p95', p95_s)):

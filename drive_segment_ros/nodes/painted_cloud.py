@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
+from collections.abc import Callable
 from typing import Any
 
 from rclpy.qos import QoSProfile
@@ -77,8 +77,6 @@ class PaintedCloud:
         self._camera_info: Any = None
         self._recent_drops = RecentCounts()
         self._last_summary: dict[str, Any] = {}
-        # Masks come on another thread than sweeps.
-        self._lock = threading.Lock()
         CloudPainter(parameters.frame, TransformTree()).warm_up()
 
     def wanted(self) -> bool:
@@ -92,8 +90,7 @@ class PaintedCloud:
         elif not self.wanted() and self._pipeline is not None:
             self.close()
         if self._pipeline is not None:
-            with self._lock:
-                self._pipeline.expire()
+            self._pipeline.expire()
 
     def close(self) -> None:
         """Stop; nothing is heard any more."""
@@ -117,8 +114,7 @@ class PaintedCloud:
         """Take a mask; called on the thread that makes them."""
         pipeline = self._pipeline
         if pipeline is not None:
-            with self._lock:
-                pipeline.add_image(mask)
+            pipeline.add_image(mask)
 
     def summary(self) -> dict[str, Any]:
         """Return the figures since somebody last began to subscribe, ready for JSON."""
@@ -187,20 +183,20 @@ class PaintedCloud:
         self._pipeline = pipeline
         if self._camera_info is not None:
             pipeline.add_camera_info(self._camera_info)
-
-        def add_sweep(message: Any) -> None:
-            with self._lock:
-                pipeline.add_sweep(message)
-
         self._sweeps = FollowingSubscription(
             self._node,
             PointCloud2,
             'points',
-            self._node.guarded(add_sweep, 'points'),
+            self._node.guarded(pipeline.add_sweep, 'points'),
             parameters.inputs.reliability,
             parameters.inputs.depth,
         )
 
-    def _publish(self, painted: PaintedSweep) -> bool:
-        self._publisher.publish(painted.message(self._outputs.table))
-        return True
+    def _publish(self, painted: PaintedSweep) -> Callable[[], bool]:
+        message = painted.message(self._outputs.table)
+
+        def publish() -> bool:
+            self._publisher.publish(message)
+            return True
+
+        return publish

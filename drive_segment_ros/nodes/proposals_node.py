@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,18 +37,25 @@ class ProposalsNode(FrameNode):
         self._jpeg = self.advertise(CompressedImage, 'proposals/image_raw/compressed', _QOS)
         super().configure()
 
-    def consume(self, built: BuiltFrame) -> bool:
-        """Publish what is subscribed to."""
+    def consume(self, built: BuiltFrame) -> Callable[[], bool]:
+        """Make what is subscribed to, to be published."""
+        messages: list[tuple[Any, Any]] = []
         if self._points.get_subscription_count():
-            self._points.publish(_coloured_cloud(built))
+            messages.append((self._points, _coloured_cloud(built)))
         raw, jpeg = self._overlay.get_subscription_count(), self._jpeg.get_subscription_count()
         if raw or jpeg:
             picture = _overlay(built)
             if raw:
-                self._overlay.publish(image_message(picture, 'bgr8', built.header))
+                messages.append((self._overlay, image_message(picture, 'bgr8', built.header)))
             if jpeg:
-                self._jpeg.publish(compressed_message(picture, built.header))
-        return True
+                messages.append((self._jpeg, compressed_message(picture, built.header)))
+
+        def publish() -> bool:
+            for publisher, message in messages:
+                publisher.publish(message)
+            return True
+
+        return publish
 
 
 def _overlay(built: BuiltFrame) -> NDArray[np.uint8]:

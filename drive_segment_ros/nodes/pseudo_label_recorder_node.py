@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import threading
 from collections import Counter
@@ -71,7 +72,9 @@ class PseudoLabelRecorderNode(FrameNode):
         self._gated: Counter[str] = Counter()
         self._recording = False
         self._snapshot = threading.Event()
-        self._last_status: dict[str, Any] = {'recorded': 0, 'dropped': {}, 'problem': ''}
+        self._last_status: dict[str, Any] = {
+            'recorded': 0, 'dropped': {}, 'waiting': 0, 'problem': '',
+        }  # fmt: skip
         super().__init__('pseudo_label_recorder_node', RecorderNodeParameters, **kwargs)
 
     @property
@@ -135,30 +138,36 @@ class PseudoLabelRecorderNode(FrameNode):
             self.deactivate()
         super().destroy_node()
 
-    def consume(self, built: BuiltFrame) -> bool:
-        """Hand a frame to the disk if the gates let it through; what they refuse is not built."""
-        if self._recorder is None or self._pipeline is None:
-            return False
+    def consume(self, built: BuiltFrame) -> Callable[[], bool]:
+        """Encode a frame for the disk if the gates let it through; others are not built."""
+        recorder, pipeline = self._recorder, self._pipeline
+        if recorder is None or pipeline is None:
+            return lambda: False
         candidate = RecorderCandidate(
-            built, self._pipeline.camera_offset_s, self._trajectory, self._segmenter
+            built, pipeline.camera_offset_s, self._trajectory, self._segmenter
         )
         wanted = self._snapshot.is_set()
+        refusal = ''
         if not wanted:
             refusal = self._gates.refusal(candidate) if self._recording else _PAUSED
-            if refusal:
-                self._gated[refusal] += 1
-                return False
-        self._recorder.submit(candidate.encoded(), self._drive_info(candidate))
-        if wanted:
-            # Only now: of a broken pair nothing would be recorded.
-            self._snapshot.clear()
-        self._gates.passed(candidate)
-        return True
+        if refusal:
+            return functools.partial(self._keep_out, refusal)
+        encoded, drive = candidate.encoded(), self._drive_info(candidate)
+
+        def record() -> bool:
+            recorder.submit(encoded, drive)
+            if wanted:
+                # Only now: of a broken pair nothing would be recorded.
+                self._snapshot.clear()
+            self._gates.passed(candidate)
+            return True
+
+        return record
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of this activation, or of the last one, ready for JSON.
 
-        Every image sent is `recorded`, kept out by a gate (`gated`), `dropped`, or still in work;
+        Every image received is `recorded`, kept out by a gate (`gated`), `dropped` or `waiting`;
         `lost_on_the_way` are those of which the middleware says that it lost them.
         """
         flow = super().summary()
@@ -170,6 +179,7 @@ class PseudoLabelRecorderNode(FrameNode):
             **flow,
             **disk,
             'dropped': dict(dropped),
+            'waiting': flow['waiting'] + disk['waiting'],
             'gated': dict(self._gated),
             'recording': self._recording,
         }
@@ -177,6 +187,10 @@ class PseudoLabelRecorderNode(FrameNode):
     def diagnostic_parts(self) -> Mapping[str, Callable[[], Status]]:
         """Name what reports on /diagnostics."""
         return {**super().diagnostic_parts(), 'recorder': self._recorder_status}
+
+    def _keep_out(self, gate: str) -> bool:
+        self._gated[gate] += 1
+        return False
 
     def _drive_info(self, candidate: RecorderCandidate) -> dict[str, Any]:
         """Return the content of the frame's `drive.json`, as `extract` writes it."""

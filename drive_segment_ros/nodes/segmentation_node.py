@@ -136,8 +136,13 @@ class SegmentationNode(ManagedNode):
         quality: dict[str, Any] = {'reliability': inputs.reliability, 'depth': inputs.depth}
         self._figures = MaskFigures()
         self._outputs.publish_label_info(self.parameters.confidence_threshold)
-        self._worker = Worker(self._segment, on_error=self._on_failure, name='masks')
-        self._decoder = Worker(self._decode, on_error=self._on_failure, name='images')
+        self._stopping = False
+        self._worker = Worker(
+            self._segment, on_error=self._on_failure, on_drop=self._on_drop, name='masks'
+        )
+        self._decoder = Worker(
+            self._decode, on_error=self._on_failure, on_drop=self._on_drop, name='images'
+        )
         take = self.guarded(self._on_image, 'image')
         self._images = self.own(
             ImageInput(self, 'image_raw', take, inputs.image_transport, **quality)
@@ -150,14 +155,12 @@ class SegmentationNode(ManagedNode):
 
     def deactivate(self) -> None:
         """Stop the workers; their figures stay."""
-        decoder, self._decoder = self._decoder, None
+        self._stopping = True
         # The decoder goes first, for it hands over to the other.
-        for worker in (decoder, self._worker):
+        for worker in (self._decoder, self._worker):
             if worker is not None:
-                dropped = worker.dropped
                 worker.close()
-                self._figures.dropped('stopped', worker.dropped - dropped)
-        self._worker = None
+        self._decoder = self._worker = None
         if self._painted is not None:
             self._painted.close()
             self._painted_summary = self._painted.summary()
@@ -177,6 +180,7 @@ class SegmentationNode(ManagedNode):
         return {
             **self._figures.summary(),
             **self._described,
+            'waiting': sum(w.pending for w in (self._decoder, self._worker) if w is not None),
             'painted': self._painted_summary if self._painted is None else self._painted.summary(),
             'errors': dict(self.last_error),
         }
@@ -197,41 +201,45 @@ class SegmentationNode(ManagedNode):
     def _on_image(self, message: Any) -> None:
         """Hand an image to the decoder, unless its mask is not wanted."""
         arrival_s = time.monotonic()
-        self._figures.count('image')
-        self._clock_hint = clock_hint(self, 'image', stamp_ns(message))
         if self._decoder is None or self._outputs is None or self._painted is None:
             return
+        self._figures.count('image')
+        self._clock_hint = clock_hint(self, 'image', stamp_ns(message))
         if not self._enabled:
             self._figures.dropped(_DISABLED)
         elif not self._outputs.wanted() and not self._painted.wanted():
             self._figures.dropped(_UNWATCHED)
-        elif not self._decoder.submit((message, arrival_s)):
-            self._figures.dropped('worker_busy')
+        else:
+            self._decoder.submit((message, arrival_s))
 
     def _decode(self, item: tuple[Any, float]) -> None:
         """Decode an image and hand it to the network; on a thread of its own."""
         message, arrival_s = item
-        segmenter, worker = self._segmenter, self._worker
-        if segmenter is None or worker is None:
+        segmenter, decoder, worker = self._segmenter, self._decoder, self._worker
+        if segmenter is None or decoder is None or worker is None:
+            # Given up, and counted, by a deactivation that could not wait.
             return
         size = image_size(message)
         pixels = decode_image(message, reduction(size, segmenter.input_size))
         picture = _Picture(
             message.header, size or pixels.shape[:2], pixels, segmenter.fit(pixels), arrival_s
         )
-        if not worker.submit(picture):
-            self._figures.dropped('worker_busy')
+        if decoder.commit():
+            worker.submit(picture)
 
     def _segment(self, picture: _Picture) -> None:
         """Make an image's mask and publish it; on a thread of its own."""
         segmenter, outputs, painted = self._segmenter, self._outputs, self._painted
-        if segmenter is None or outputs is None or painted is None:
+        worker = self._worker
+        if segmenter is None or outputs is None or painted is None or worker is None:
             return
         parameters = self.parameters
         began_s = time.monotonic()
         label, confidence = segmenter.segment(picture.fitting)
         inference_s = time.monotonic() - began_s
         label = without_doubtful(label, confidence, parameters.confidence_threshold)
+        if not worker.commit():
+            return
         mask = Mask(picture.header, label, confidence, picture.size)
         outputs.publish(mask, picture.pixels, parameters.overlay)
         if self._camera_info is not None:
@@ -239,6 +247,9 @@ class SegmentationNode(ManagedNode):
             calibrate(mask, picture.pixels.shape[:2], self._camera_info)
         self._figures.finished(time.monotonic() - picture.arrival_s, inference_s)
         painted.add_mask(mask)
+
+    def _on_drop(self, item: Any) -> None:
+        self._figures.dropped('stopped' if self._stopping else 'worker_busy')
 
     def _on_failure(self, error: Exception) -> None:
         """Count an image that became no mask; on a worker's thread."""

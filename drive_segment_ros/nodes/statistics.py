@@ -37,6 +37,7 @@ class FlowStatistics:
         self._drops: Counter[str] = Counter()
         self._frames = 0
         self._moved = 0
+        self._unwanted = 0
 
     def received(self, source: str) -> None:
         """Count a message of a source."""
@@ -54,6 +55,11 @@ class FlowStatistics:
         """Count what will not become a frame."""
         with self._lock:
             self._drops[reason] += count
+
+    def unwanted(self) -> None:
+        """Count what could have become a frame and was kept out on purpose."""
+        with self._lock:
+            self._unwanted += 1
 
     def finished(self, latency_s: float, motion: bool = False) -> None:
         """Count a frame.
@@ -76,6 +82,7 @@ class FlowStatistics:
                 'received': dict(self._received),
                 'frames': self._frames,
                 'frames_with_motion': self._moved,
+                'unwanted': self._unwanted,
                 'dropped': {reason: count for reason, count in self._drops.items() if count},
                 'rate_hz': round(self._all.rate_hz(), 2),
                 'latency_median_ms': _milliseconds(median_s),

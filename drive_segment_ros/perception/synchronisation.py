@@ -127,7 +127,7 @@ class Matcher:
         params: the parameters.
         drops: images dropped, by reason: `no_sweep` (none within `max_offset_s`), `sweep_taken`
             (it serves a nearer image), `queue_full`, `waited_too_long` (nothing known to pair
-            with), `duplicate`, `zero_stamp`.
+            with), `duplicate`, `zero_stamp`, and what `stop` was told.
         sweep_drops: sweeps dropped, by reason: `unused`, `duplicate`, `zero_stamp`.
         pairs: number of pairs made.
         sweeps_used: number of sweeps let go after serving an image.
@@ -225,6 +225,16 @@ class Matcher:
             while self._sweeps.items:
                 self._let_go(self._sweeps.items.pop(0))
             return pairs
+
+    def stop(self, reason: str) -> None:
+        """Give up every image that waits, for a reason, and let all sweeps go."""
+        with self._lock:
+            for stream in self._cameras.values():
+                if stream.items:
+                    self.drops[reason] += len(stream.items)
+                    stream.items.clear()
+            while self._sweeps.items:
+                self._let_go(self._sweeps.items.pop(0))
 
     def report(self) -> str:
         """Say in one line what was paired and, where nothing is, why."""

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 T = TypeVar('T')
 _logger = logging.getLogger(__name__)
@@ -21,11 +21,12 @@ class Worker(Generic[T]):
     """Calls a function with one item after the other on a thread of its own.
 
     Callbacks only hand over, so a slow function delays no subscription; when it cannot keep up,
-    the oldest waiting item is dropped and counted.
+    the oldest waiting item is dropped and counted. Each item ends in exactly one way: its
+    function returns after a `commit` that says yes, `on_error` is told, or `on_drop` is.
 
     Attributes:
         done: items worked off, failed ones included.
-        dropped: items that had to give way, or were left over by `close`.
+        dropped: items that had to give way, or were left over or given up by `close`.
         failed: items whose function raised.
     """
 
@@ -34,6 +35,7 @@ class Worker(Generic[T]):
         function: Callable[[T], None],
         size: int = 1,
         on_error: Callable[[Exception], None] = _log,
+        on_drop: Callable[[T], None] = lambda item: None,
         name: str = 'worker',
     ) -> None:
         """Start the thread.
@@ -42,6 +44,7 @@ class Worker(Generic[T]):
             function: what to do with an item.
             size: how many items may wait; 1 for live views, more where every frame counts.
             on_error: told what `function` raised, on the worker's thread.
+            on_drop: told each item that is dropped, on the thread that caused it.
             name: of the thread.
         """
         self.done = 0
@@ -50,8 +53,11 @@ class Worker(Generic[T]):
         self._function = function
         self._size = max(1, size)
         self._on_error = on_error
+        self._on_drop = on_drop
         self._waiting: deque[T] = deque()
         self._busy = False
+        self._committed = self._given_up = False
+        self._in_hand: T | None = None
         self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -62,22 +68,36 @@ class Worker(Generic[T]):
         """Number of items that wait."""
         return len(self._waiting)
 
+    @property
+    def pending(self) -> int:
+        """Number of items that wait or are worked on, without those committed."""
+        with self._changed:
+            return len(self._waiting) + (self._busy and not self._committed)
+
+    def commit(self) -> bool:
+        """Tell the function, before it hands its result on, whether that is still wanted.
+
+        Returns:
+            False if `close` has given the item up; otherwise it will not any more.
+        """
+        with self._changed:
+            self._committed = not self._given_up
+            return self._committed
+
     def submit(self, item: T) -> bool:
         """Hand an item over, without waiting; False if one was dropped for it, or it itself.
 
         After `close` nothing is taken any more.
         """
         with self._changed:
-            if self._closing:
-                self.dropped += 1
-                return False
-            full = len(self._waiting) >= self._size
-            if full:
-                self._waiting.popleft()
-                self.dropped += 1
-            self._waiting.append(item)
+            lost = [item] if self._closing else []
+            if not self._closing:
+                if len(self._waiting) >= self._size:
+                    lost.append(self._waiting.popleft())
+                self._waiting.append(item)
             self._changed.notify_all()
-            return not full
+        self._drop(lost)
+        return not lost
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until nothing waits or is worked on; False if that took too long."""
@@ -94,28 +114,39 @@ class Worker(Generic[T]):
         deadline = time.monotonic() + timeout_s
         with self._changed:
             self._closing = True
-            if not drain:
-                self._drop_waiting()
+            lost = [] if drain else self._take_waiting()
             self._changed.notify_all()
+        self._drop(lost)
         self._thread.join(max(0.0, deadline - time.monotonic()))
         with self._changed:
             # Only a drain that ran out of time leaves something.
-            self._drop_waiting()
+            lost = self._take_waiting()
+            if self._busy and not self._committed and not self._given_up:
+                self._given_up = True
+                lost.insert(0, cast(T, self._in_hand))
+        self._drop(lost)
         return not self._thread.is_alive()
 
-    def _drop_waiting(self) -> None:
-        self.dropped += len(self._waiting)
+    def _take_waiting(self) -> list[T]:
+        waiting = list(self._waiting)
         self._waiting.clear()
+        return waiting
+
+    def _drop(self, items: list[T]) -> None:
+        for item in items:
+            self.dropped += 1
+            self._on_drop(item)
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._busy = False
+                self._busy = self._committed = False
+                self._in_hand = None
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting or self._closing)
                 if not self._waiting:
                     return
-                item = self._waiting.popleft()
+                item = self._in_hand = self._waiting.popleft()
                 self._busy = True
             self._work(item)
             # The next item may be long in coming; this one need not stay in memory until then.
@@ -126,7 +157,8 @@ class Worker(Generic[T]):
             self._function(item)
         except Exception as err:
             self.failed += 1
-            self._report(err)
+            if self.commit():
+                self._report(err)
         self.done += 1
 
     def _report(self, error: Exception) -> None:

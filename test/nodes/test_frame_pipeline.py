@@ -8,8 +8,11 @@ import weakref
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from drive_segment_ros.errors import CalibrationError, CloudError
+from drive_segment_ros.nodes import frame_pipeline
 from drive_segment_ros.nodes.frame_pipeline import (
     FramePipeline,
     LiveTrajectory,
@@ -53,6 +56,7 @@ class Builder:
         self.trajectory = trajectory
         self.refuse: dict[int, Exception] = {}
         self.transforms_known = True
+        self.entered = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
 
@@ -62,6 +66,7 @@ class Builder:
         return stamp_of(image), stamp_of(image)
 
     def build(self, image, info, cloud):
+        self.entered.set()
         self.gate.wait(5.0)
         stamp = stamp_of(image)
         if stamp in self.refuse:
@@ -104,11 +109,15 @@ class Rig:
         )
         self.pipeline.camera_info = object()
 
-    def take(self, frame: SimpleNamespace) -> bool:
+    def take(self, frame: SimpleNamespace):
         if frame.stamp in self.unwanted:
-            return False
-        self.frames.append(frame)
-        return True
+            return lambda: False
+
+        def hand_on() -> bool:
+            self.frames.append(frame)
+            return True
+
+        return hand_on
 
     def send(self, index: int, start_ns: int = START_NS) -> int:
         stamp = start_ns + index * PERIOD_NS
@@ -219,6 +228,89 @@ def test_close_counts_what_it_leaves(rig):
     rig.pipeline.close()
     assert rig.pipeline.summary()['dropped'] == {'stopped': 4}
     assert not rig.frames
+
+
+def accounts(pipeline: FramePipeline) -> tuple[int, int]:
+    """How many images and sweeps the final counts name."""
+    summary = pipeline.summary()
+    sweeps = summary['sweeps']
+    assert (summary['waiting'], sweeps['waiting']) == (0, 0)
+    images = summary['frames'] + summary['unwanted'] + sum(summary['dropped'].values())
+    return images, sweeps['used'] + sum(sweeps['dropped'].values())
+
+
+def test_a_pair_in_hand_when_the_pipeline_closes_is_in_one_count_and_not_handed_on(
+    rig, monkeypatch
+):
+    monkeypatch.setattr(frame_pipeline, '_CLOSE_S', 0.01)
+    rig.builder.gate.clear()
+    for i in range(2):
+        rig.trajectory.add_odometry(odometry(rig.send(i)))
+    assert rig.wait(rig.builder.entered.is_set)
+    rig.pipeline.close()
+    assert rig.pipeline.summary()['dropped'] == {'stopped': 2}
+    rig.builder.gate.set()
+    rig.pipeline._worker._thread.join(5.0)
+    rig.send(2)
+    assert rig.pipeline.summary()['dropped'] == {'stopped': 3}
+    assert accounts(rig.pipeline) == (3, 3)
+    assert rig.frames == []
+
+
+STEPS = st.lists(
+    st.one_of(
+        # Stamps in periods: in order, out of it, twice, far back, and none.
+        st.tuples(st.sampled_from(['image', 'sweep']), st.integers(-1, 20)),
+        st.tuples(st.just('pair'), st.integers(0, 20)),
+        st.tuples(st.sampled_from(['expire', 'info', 'block', 'unblock', 'close']), st.just(0)),
+    ),
+    max_size=40,
+)
+OUTCOMES = st.lists(
+    st.sampled_from(['frame', 'unwanted', CloudError('no x'), ZeroDivisionError('oops')]),
+    min_size=21,
+    max_size=21,
+)
+
+
+@settings(max_examples=150)
+@given(steps=STEPS, outcomes=OUTCOMES, known=st.booleans(), queue=st.integers(1, 3))
+def test_every_image_and_every_sweep_ends_in_exactly_one_count(steps, outcomes, known, queue):
+    offset = None if known else Offset()
+    rig = Rig(expects_motion=False, offset=offset, queue=queue, motion_wait=0.0)
+    stamps = [START_NS + i * PERIOD_NS for i in range(21)]
+    for stamp, outcome in zip(stamps, outcomes, strict=True):
+        if outcome == 'unwanted':
+            rig.unwanted.add(stamp)
+        elif outcome != 'frame':
+            rig.builder.refuse[stamp] = outcome
+    rig.pipeline.camera_info = None
+    images = sweeps = 0
+    try:
+        for step, index in steps:
+            stamp = 0 if index < 0 else START_NS + index * PERIOD_NS
+            if step in ('image', 'pair'):
+                rig.pipeline.add_image(message(stamp, 'front'))
+                images += 1
+            if step in ('sweep', 'pair'):
+                rig.pipeline.add_sweep(message(stamp))
+                sweeps += 1
+            if step == 'expire':
+                rig.pipeline.expire()
+            elif step == 'info':
+                rig.pipeline.camera_info = object()
+            elif step == 'close':
+                rig.builder.gate.set()
+                rig.pipeline.close()
+            elif step in ('block', 'unblock'):
+                (rig.builder.gate.set if step == 'unblock' else rig.builder.gate.clear)()
+    finally:
+        rig.builder.gate.set()
+        rig.pipeline.close()
+    assert accounts(rig.pipeline) == (images, sweeps)
+    assert rig.pipeline.summary()['received'] == {
+        name: count for name, count in (('image', images), ('points', sweeps)) if count
+    }
 
 
 def test_second_round_of_a_bag_does_not_use_the_poses_of_the_first(rig):

@@ -102,7 +102,30 @@ def test_close_gives_up_on_a_function_that_hangs(gate):
     assert gate.entered.acquire(timeout=30)
     worker.submit(1)
     assert not worker.close(timeout_s=0.05, drain=True)
-    assert worker.dropped == 1
+    assert worker.dropped == 2
+
+
+def test_what_is_given_up_is_told_once_and_knows_it(gate):
+    dropped: list[int] = []
+    wanted: list[bool] = []
+
+    def work(item: int) -> None:
+        gate(item)
+        wanted.append(worker.commit())
+        raise ValueError('nobody hears of it')
+
+    errors: list[Exception] = []
+    worker = Worker(work, on_error=errors.append, on_drop=dropped.append)
+    worker.submit(0)
+    assert gate.entered.acquire(timeout=30)
+    worker.submit(1)
+    assert worker.pending == 2
+    worker.close(timeout_s=0.01)
+    worker.submit(2)
+    assert dropped == [1, 0, 2]
+    gate.open.set()
+    worker.close()
+    assert (wanted, errors, dropped, worker.pending) == ([False], [], [1, 0, 2], 0)
 
 
 def test_finished_item_is_freed_while_idle():
