@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from drive_segment_ros.errors import DriveSegmentError
+
 Status = Literal['ok', 'hint', 'problem']
 
 # Import name -> (distribution on PyPI, what is lost without it).
@@ -76,6 +78,7 @@ def diagnose() -> list[Check]:
         *(check_package(module, *about) for module, about in REQUIRED.items()),
         *check_ros(os.environ),
         *check_backends(),
+        *check_precision(),
         check_gpu(),
         check_processor(Path('/proc/cpuinfo')),
         check_disk(Path.cwd()),
@@ -179,6 +182,24 @@ def check_backends() -> list[Check]:
         return found
     advice = 'proposals work without; to run a trained model: pip install openvino'
     return [Check('inference backend', 'hint', 'none of ' + ', '.join(BACKENDS), advice)]
+
+
+def check_precision() -> list[Check]:
+    """What OpenVINO, if it is there, computes in on this processor; found by trying."""
+    if importlib.util.find_spec('openvino') is None:
+        return []
+    try:
+        from drive_segment_ros.inference.openvino_backend import processor_precision
+
+        compiled = processor_precision()
+    except (ImportError, RuntimeError, DriveSegmentError) as error:
+        advice = 'models cannot run on it: pip install --force-reinstall openvino'
+        return [Check('OpenVINO precision', 'problem', _one_line(error), advice)]
+    if not compiled.fallback:
+        return [Check('OpenVINO precision', 'ok', compiled.precision)]
+    advice = 'slower than it could be: unset ONEDNN_MAX_CPU_ISA, or show a virtual machine the CPU'
+    detail = f'{compiled.precision}: {compiled.fallback}'
+    return [Check('OpenVINO precision', 'hint', detail, advice)]
 
 
 def _has_cuda_python() -> bool:

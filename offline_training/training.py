@@ -24,6 +24,7 @@ from torch.nn import functional
 from drive_segment_ros.errors import ModelError
 from drive_segment_ros.parameters import parameter
 from offline_training.augmentation import AugmentationParameters, augment
+from offline_training.bf16 import processor_has_fast_bf16
 from offline_training.checkpoints import (
     CHECKPOINT_FILE,
     MODEL_FILE,
@@ -395,8 +396,7 @@ def _use_bf16(parameters: TrainingParameters, device: torch.device) -> bool:
         return parameters.precision == 'bf16'
     if device.type == 'cuda':
         return torch.cuda.is_bf16_supported()
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get('avx512_bf16') or capabilities.get('amx_bf16'))
+    return processor_has_fast_bf16()
 
 
 def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:

@@ -54,7 +54,11 @@ class OnnxRuntimeBackend:
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """See `Backend.run`."""
         names = [LABEL_NAME, CONFIDENCE_NAME]
-        label, confidence = self._session.run(names, {INPUT_NAME: image[None]})
+        try:
+            label, confidence = self._session.run(names, {INPUT_NAME: image[None]})
+        except Exception as err:
+            reason = ' '.join(str(err).split())
+            raise ModelError(f'ONNX Runtime cannot run the model: {reason}') from err
         return label[0], confidence[0]
 
     def close(self) -> None:

@@ -1,6 +1,11 @@
-"""OpenVINO: the fastest on processors; in bf16 where the processor computes in it."""
+"""OpenVINO: the fastest on processors; in bf16 where the processor really computes in it."""
 
 from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +13,14 @@ from numpy.typing import NDArray
 from drive_segment_ros.errors import ModelError
 from drive_segment_ros.inference.backend import import_backend
 from drive_segment_ros.inference.model import CONFIDENCE_NAME, LABEL_NAME, Model
+
+# bf16 in hardware is faster than f32, emulated it takes many times as long. Runs that are
+# compared, each the best of some, and how much longer bf16 may take: a busy machine must not
+# change the precision from one start to the next.
+_TRIAL_RUNS = 3
+_SLOWEST = 1.5
+
+log = logging.getLogger(__name__)
 
 
 class OpenVinoBackend:
@@ -26,24 +39,23 @@ class OpenVinoBackend:
             ModelError: if OpenVINO does not take the model.
         """
         openvino = import_backend('openvino', 'openvino')
-        core = openvino.Core()
-        capabilities = core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
-        precision = 'bf16' if 'BF16' in capabilities and not exact else 'f32'
-        settings = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': precision}
-        if threads:
-            settings['INFERENCE_NUM_THREADS'] = str(threads)
         try:
-            compiled = core.compile_model(str(model.onnx_path), 'CPU', settings)
+            compiled = compile_fastest(openvino.Core(), str(model.onnx_path), threads, exact)
         except RuntimeError as err:
-            reason = ' '.join(str(err).split())
+            reason = _one_line(err)
             raise ModelError(f'OpenVINO cannot load {model.onnx_path}: {reason}') from err
-        self._request = compiled.create_infer_request()
-        self._outputs = [compiled.output(name) for name in (LABEL_NAME, CONFIDENCE_NAME)]
-        self.description = f'OpenVINO CPU {precision}'
+        if compiled.fallback:
+            log.warning('OpenVINO computes in f32: %s', compiled.fallback)
+        self._request = compiled.model.create_infer_request()
+        self._outputs = [compiled.model.output(name) for name in (LABEL_NAME, CONFIDENCE_NAME)]
+        self.description = f'OpenVINO CPU {compiled.precision}'
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """See `Backend.run`."""
-        self._request.infer([image[None]], share_inputs=True)
+        try:
+            self._request.infer([image[None]], share_inputs=True)
+        except RuntimeError as err:
+            raise ModelError(f'OpenVINO cannot run the model: {_one_line(err)}') from err
         # The request's tensors are overwritten by the next image.
         label, confidence = (self._request.get_tensor(o).data[0].copy() for o in self._outputs)
         return label, confidence
@@ -51,3 +63,88 @@ class OpenVinoBackend:
     def close(self) -> None:
         """See `Backend.close`."""
         del self._request, self._outputs
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A graph that OpenVINO has compiled.
+
+    Attributes:
+        model: OpenVINO's compiled model.
+        precision: `bf16` or `f32`.
+        fallback: why it is not bf16 though the processor claims to have it; empty otherwise.
+    """
+
+    model: Any
+    precision: str
+    fallback: str = ''
+
+
+def compile_fastest(core: Any, graph: Any, threads: int = 0, exact: bool = False) -> Compiled:
+    """Compile a graph for the processor, in bf16 where that runs faster.
+
+    What a processor claims is tried: under a lower instruction set (ONEDNN_MAX_CPU_ISA, some
+    virtual machines) bf16 does not compile, or is emulated at a fraction of the speed of f32.
+
+    Args:
+        core: an `openvino.Core`.
+        graph: path of an ONNX file, or an `openvino.Model`.
+        threads: to use at most; 0 leaves it to OpenVINO.
+        exact: f32 without a trial.
+
+    Raises:
+        RuntimeError: OpenVINO's, if it does not take the graph in f32.
+    """
+    settings = {'PERFORMANCE_HINT': 'LATENCY'}
+    if threads:
+        settings['INFERENCE_NUM_THREADS'] = str(threads)
+
+    def compiled(precision: str) -> Any:
+        return core.compile_model(
+            graph, 'CPU', {**settings, 'INFERENCE_PRECISION_HINT': precision}
+        )
+
+    full = compiled('f32')
+    if exact or 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+        return Compiled(full, 'f32')
+    try:
+        half = compiled('bf16')
+        half_s, full_s = _seconds(half), _seconds(full)
+    except RuntimeError as err:
+        return Compiled(full, 'f32', f'bf16, which the processor claims, fails ({_one_line(err)})')
+    if half_s > _SLOWEST * full_s:
+        slower = f'takes {half_s / full_s:.1f} times as long'
+        return Compiled(full, 'f32', f'bf16, which the processor claims, {slower}')
+    return Compiled(half, 'bf16')
+
+
+def processor_precision() -> Compiled:
+    """Compile a small convolution, to tell what models will be computed in here.
+
+    Raises:
+        DependencyError: if OpenVINO is not installed.
+        RuntimeError: OpenVINO's, if it cannot compute at all.
+    """
+    openvino = import_backend('openvino', 'openvino')
+    from openvino import opset13 as ops
+
+    image = ops.parameter([1, 64, 64, 64], np.float32)
+    weight = ops.constant(np.full((64, 64, 3, 3), 1e-3, np.float32))
+    ones = [1, 1]
+    graph = openvino.Model([ops.convolution(image, weight, ones, ones, ones, ones)], [image])
+    return compile_fastest(openvino.Core(), graph)
+
+
+def _seconds(compiled: Any) -> float:
+    """Return how long a run of a compiled model takes, the best of some; the first warms up."""
+    request = compiled.create_infer_request()
+    taken = []
+    for _ in range(1 + _TRIAL_RUNS):
+        began = time.perf_counter()
+        request.infer()
+        taken.append(time.perf_counter() - began)
+    return min(taken[1:])
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split())

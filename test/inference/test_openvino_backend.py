@@ -1,0 +1,121 @@
+"""The precision OpenVINO computes in: what really runs, on a stand-in for any processor."""
+
+from __future__ import annotations
+
+import logging
+import types
+
+import pytest
+
+from drive_segment_ros import doctor
+from drive_segment_ros.inference import openvino_backend
+from drive_segment_ros.inference.openvino_backend import OpenVinoBackend, compile_fastest
+
+
+class Processor:
+    """An OpenVINO core: claims bf16 or not, and takes its time for each precision.
+
+    A time of None is a graph that does not compile, a negative one that compiles and fails.
+    """
+
+    def __init__(self, monkeypatch, claims_bf16=True, f32=1.0, bf16=0.6):
+        self.claims = ['FP32', 'BF16'] if claims_bf16 else ['FP32']
+        self.seconds = {'f32': f32, 'bf16': bf16}
+        self.tried: list[str] = []
+        self.now = 0.0
+        clock = types.SimpleNamespace(perf_counter=lambda: self.now)
+        monkeypatch.setattr(openvino_backend, 'time', clock)
+
+    def get_property(self, device, name):
+        assert (device, name) == ('CPU', 'OPTIMIZATION_CAPABILITIES')
+        return self.claims
+
+    def compile_model(self, graph, device, settings):
+        precision = settings['INFERENCE_PRECISION_HINT']
+        self.tried.append(precision)
+        if self.seconds[precision] is None:
+            raise RuntimeError('could not create\na primitive')
+        infer = types.SimpleNamespace(infer=lambda *_, **__: self._infer(precision))
+        return types.SimpleNamespace(
+            create_infer_request=lambda: infer, output=lambda name: name, precision=precision
+        )
+
+    def _infer(self, precision):
+        if self.seconds[precision] < 0.0:
+            raise RuntimeError('illegal instruction')
+        self.now += self.seconds[precision]
+
+
+@pytest.mark.parametrize(
+    ('processor', 'precision', 'why'),
+    [
+        ({'claims_bf16': False}, 'f32', ''),
+        ({}, 'bf16', ''),
+        ({'bf16': 1.2}, 'bf16', ''),
+        ({'bf16': 60.0}, 'f32', 'takes 60.0 times as long'),
+        ({'bf16': None}, 'f32', 'fails (could not create a primitive)'),
+        ({'bf16': -1.0}, 'f32', 'fails (illegal instruction)'),
+    ],
+)
+def test_the_precision_is_what_really_runs(monkeypatch, processor, precision, why):
+    compiled = compile_fastest(Processor(monkeypatch, **processor), 'model.onnx')
+
+    assert compiled.precision == compiled.model.precision == precision
+    assert why in compiled.fallback
+    assert bool(why) == bool(compiled.fallback)
+
+
+def test_exact_is_not_tried_in_bf16(monkeypatch):
+    processor = Processor(monkeypatch)
+
+    assert compile_fastest(processor, 'model.onnx', exact=True).precision == 'f32'
+    assert processor.tried == ['f32']
+
+
+def test_a_fallback_is_said_in_the_log_and_by_the_doctor(monkeypatch, model_folder, caplog):
+    from drive_segment_ros.inference.model import read_model
+
+    openvino = pytest.importorskip('openvino')
+    processor = Processor(monkeypatch, bf16=None)
+    monkeypatch.setattr(openvino, 'Core', lambda: processor)
+
+    with caplog.at_level(logging.WARNING):
+        backend = OpenVinoBackend(read_model(model_folder))
+    (check,) = doctor.check_precision()
+
+    assert backend.description == 'OpenVINO CPU f32'
+    assert 'f32: bf16, which the processor claims, fails (could not create' in caplog.text
+    assert check.status == 'hint'
+    assert 'f32: bf16, which the processor claims, fails (could not create' in check.detail
+    assert 'ONEDNN_MAX_CPU_ISA' in check.advice
+
+
+def test_auto_goes_on_when_what_compiled_does_not_run(monkeypatch, model_folder, caplog):
+    from drive_segment_ros.inference.segmenter import load
+
+    openvino = pytest.importorskip('openvino')
+    pytest.importorskip('onnxruntime')
+    failing = Processor(monkeypatch, claims_bf16=False, f32=-1.0)
+    monkeypatch.setattr(openvino, 'Core', lambda: failing)
+
+    assert load(model_folder, threads=1).backend == 'ONNX Runtime CPU fp32'
+    assert 'openvino left aside: OpenVINO cannot run the model: illegal' in caplog.text
+
+
+def test_the_doctor_tries_the_real_one():
+    pytest.importorskip('openvino')
+
+    (check,) = doctor.check_precision()
+
+    assert check.status in ('ok', 'hint')
+    assert check.detail.startswith(('bf16', 'f32'))
+
+
+def test_the_doctor_names_what_cannot_compute_at_all(monkeypatch):
+    openvino = pytest.importorskip('openvino')
+    monkeypatch.setattr(openvino, 'Core', lambda: Processor(monkeypatch, f32=None))
+
+    (check,) = doctor.check_precision()
+
+    assert check.status == 'problem'
+    assert '\n' not in check.detail
