@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,11 @@ def absolute_namespace(arguments: Mapping[str, str], camera: str) -> str:
     """
     if camera.startswith('/'):
         return camera.rstrip('/')
-    parts = (arguments.get('ros_namespace', ''), arguments.get('namespace', ''), camera)
+    parts: tuple[str, ...] = (
+        arguments.get('ros_namespace', ''),
+        arguments.get('namespace', ''),
+        camera,
+    )
     if parts[1].startswith('/'):
         parts = parts[1:]
     return '/' + '/'.join(part.strip('/') for part in parts if part.strip('/'))
@@ -207,17 +212,14 @@ def _bag_player(bag: str, nodes: Sequence[Any]) -> list[Any]:
     )
     inactive = list(nodes)
 
-    def play_after(node: Any) -> list[Any]:
+    def play_after(node: Any, _: Any) -> list[Any]:
         # A node may become active again; the bag is played once.
         if node not in inactive:
             return []
         inactive.remove(node)
         return [] if inactive else [player]
 
-    return [
-        _on_state(node, lambda _, node=node: play_after(node), goal_state='active')
-        for node in nodes
-    ]
+    return [_on_state(node, partial(play_after, node), goal_state='active') for node in nodes]
 
 
 def _on_state(node: Any, function: Callable[[Any], list[Any]], **states: str) -> Any:
