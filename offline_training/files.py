@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.dataset.frame import encode_png
 from drive_segment_ros.errors import DatasetError
 
@@ -35,9 +36,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
         temporary = ''
     except OSError as err:
-        raise DatasetError(
-            f'cannot write {path}: {err.strerror}; free some space or choose another folder'
-        ) from err
+        raise DatasetError(f'cannot write {path}: {err.strerror}; {disk_advice(err)}') from err
     finally:
         # After an interrupt as well.
         if temporary:

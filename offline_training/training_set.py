@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.dataset.reader import FrameRecord
 from drive_segment_ros.errors import DatasetError
 from offline_training.resizing import resize_image, resize_labels
@@ -216,8 +217,7 @@ def create_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         os.replace(temporary, folder)
     except OSError as err:
         raise DatasetError(
-            f'cannot write {folder}: {err.strerror or err}; free some space or choose another '
-            'folder'
+            f'cannot write {folder}: {err.strerror or err}; {disk_advice(err)}'
         ) from err
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

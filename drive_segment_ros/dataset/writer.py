@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.dataset.frame import FOLDERS, MODEL_FOLDERS, EncodedFrame, Frame
 from drive_segment_ros.dataset.index import IndexWriter
 from drive_segment_ros.dataset.own_files import FRAME_FOLDERS, frame_files, refuse_links
@@ -200,6 +201,6 @@ def _is_empty_folder(path: Path) -> bool:
 
 def _cannot_write(path: Path, err: OSError) -> DatasetError:
     return DatasetError(
-        f'cannot write {path}: {err.strerror}; frames written before are kept, free some space or '
-        'choose another folder and resume'
+        f'cannot write {path}: {err.strerror}; {disk_advice(err)}; frames written before are kept '
+        'and may be resumed'
     )

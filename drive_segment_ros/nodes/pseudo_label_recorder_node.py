@@ -71,6 +71,7 @@ class PseudoLabelRecorderNode(FrameNode):
         self._recent_losses = RecentCounts()
         self._gated: Counter[str] = Counter()
         self._recording = False
+        self._told_problem = ''
         self._snapshot = threading.Event()
         self._last_status: dict[str, Any] = {
             'recorded': 0, 'dropped': {}, 'waiting': 0, 'problem': '',
@@ -233,6 +234,10 @@ class PseudoLabelRecorderNode(FrameNode):
         """Look after what no frame tells of: the disk, and images the middleware lost."""
         if self._recorder is not None:
             self._recorder.look()
+            problem = self._recorder.problem
+            if problem and problem != self._told_problem:
+                self.get_logger().error(problem)
+            self._told_problem = problem
         if self._images is not None and self._images.subscription is not None:
             self._lost_images = self._images.subscription.lost
 

@@ -6,11 +6,13 @@ import contextlib
 import dataclasses
 import errno
 import os
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.dataset.frame import FOLDERS, MODEL_FOLDERS
 from drive_segment_ros.dataset.index import parse_index
 from drive_segment_ros.dataset.own_files import PROTECTED, REMOVING, holds_drive
@@ -164,6 +166,23 @@ class DatasetDisk:
                 raise DiskFullError(self._why_full(needed))
             self._wait_for_space(needed)
 
+    def try_writing(self) -> None:
+        """Write a little and remove it: only that shows quotas and file systems with an error.
+
+        Raises:
+            DatasetError: if the disk refuses.
+        """
+        try:
+            # Without a name it is gone whatever happens.
+            with tempfile.TemporaryFile(dir=self.dataset) as file:
+                file.write(bytes(_OVERHEAD_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as err:
+            raise DatasetError(
+                f'cannot write into {self.dataset}: {err.strerror}; {disk_advice(err)}'
+            ) from err
+
     def _wait_for_space(self, needed: int) -> None:
         """Look at the disk until what a removed drive took is free.
 
@@ -252,23 +271,23 @@ class DatasetDisk:
         return False
 
     def _why_full(self, needed: int) -> str:
-        free_left = self.free_bytes - self._parameters.min_free_gb * GB
-        if free_left < needed:
-            what = (
-                f'{self.free_bytes / GB:.2f} GB are free on its disk, disk.min_free_gb is '
-                f'{self._parameters.min_free_gb:g}'
-            )
+        parameters = self._parameters
+        rotates = parameters.when_full != 'stop'
+        if self.free_bytes - parameters.min_free_gb * GB < needed:
+            what = f'{self.free_bytes / GB:.2f} GB are free on its disk'
+            todo = ['free some space']
+            if self.free_bytes >= needed:
+                what += f', disk.min_free_gb is {parameters.min_free_gb:g}'
+                todo.append('lower disk.min_free_gb')
         else:
             what = (
-                f'it has {self.used_bytes / GB:.2f} GB, disk.quota_gb is '
-                f'{self._parameters.quota_gb:g}'
+                f'it has {self.used_bytes / GB:.2f} GB, disk.quota_gb is {parameters.quota_gb:g}'
             )
-        todo = (
-            'remove drives, or raise that'
-            if self._parameters.when_full == 'stop'
-            else 'no drive is left that may be removed; take away `protected` files or drives'
-        )
-        return f'{self.dataset} is full: {what}; {todo}'
+            todo = ['remove drives', 'raise disk.quota_gb']
+        if rotates:
+            what += '; no drive is left that rotation may remove'
+            todo.insert(0, 'take away `protected` files')
+        return f'{self.dataset} is full: {what}; {", or ".join(todo)}'
 
 
 def mount_point(path: Path) -> Path:

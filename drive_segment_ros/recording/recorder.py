@@ -10,13 +10,15 @@ import contextlib
 import dataclasses
 import datetime
 import errno
+import os
 import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from drive_segment_ros.dataset.frame import EncodedFrame
+from drive_segment_ros.dataset.disk_errors import disk_advice
+from drive_segment_ros.dataset.frame import FOLDERS, EncodedFrame
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError, DiskFullError
 from drive_segment_ros.parameters import parameter
@@ -27,13 +29,13 @@ from drive_segment_ros.ros.worker import Worker
 # What a frame that the disk refused is counted under.
 _REASONS = {
     errno.ENOSPC: 'disk_full',
-    errno.EDQUOT: 'disk_full',
+    errno.EDQUOT: 'disk_quota',
     errno.EROFS: 'disk_read_only',
     errno.ENODEV: 'disk_gone',
     errno.ENOENT: 'disk_gone',
 }
-# The others are over only when a frame has been written.
-_SEEN_WITHOUT_WRITING = {'disk_full', 'disk_read_only', 'disk_gone'}
+# Of the others only a frame that has been written tells that they are over.
+_MAY_BE_TRIED = {'disk_full', 'disk_quota', 'disk_read_only', 'disk_gone'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,9 @@ class _Item:
 class Recorder:
     """Writes frames to drives of a dataset, on a thread of its own.
 
+    Each frame submitted ends as recorded or dropped under a reason. Frames whose drive somebody
+    removed or moved while it was written are `removed`, not recorded.
+
     A drive is named after the UTC time of its first stamp. A new one begins where stamps jump
     back, where sensors, calibration or parameters change, and after some time.
     """
@@ -90,12 +95,16 @@ class Recorder:
         self._first_ns = self._newest_ns = 0
         self._longest_ns = round(parameters.drive_minutes * 60e9)
         self._lock = threading.Lock()
-        self._cause = self._problem = ''
+        self._cause = self._problem = self._removal = ''
         self._recorded = 0
+        # Frames of this recorder by drive, to tell how many are lost with one.
+        self._frames_of: Counter[Path] = Counter()
+        self._device = 0
+        self._closing = False
         self._drops: Counter[str] = Counter()
         self._room = self._room_figures()
         self._worker: Worker[_Item | None] = Worker(
-            self._work, size=parameters.queue, name='recorder'
+            self._work, size=parameters.queue, on_drop=self._on_drop, name='recorder'
         )
 
     def submit(self, frame: EncodedFrame, drive: Mapping[str, Any]) -> None:
@@ -105,8 +114,7 @@ class Recorder:
             frame: the frame.
             drive: content of its `drive.json`.
         """
-        if not self._worker.submit(_Item(frame, drive)):
-            self._drop('disk_slow')
+        self._worker.submit(_Item(frame, drive))
 
     def look(self) -> None:
         """Have the thread look at the disk if it has nothing else to do; call it now and then."""
@@ -115,17 +123,17 @@ class Recorder:
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Write what waits, as far as time allows, and let go of the drive."""
-        dropped = self._worker.dropped
+        self._closing = True
         if self._worker.close(timeout_s, drain=True):
             self._end_drive()
-        left = self._worker.dropped - dropped
-        if left:
-            self._drop('stopped', left)
 
     @property
     def problem(self) -> str:
-        """Why the last frame could not be written, one line; empty if it could."""
-        return self._problem
+        """Why the last frame could not be written, and which were removed since; one line.
+
+        Empty if the last could be written and all are there.
+        """
+        return '; '.join(text for text in (self._problem, self._removal) if text)
 
     def status(self) -> dict[str, Any]:
         """Return what was recorded and dropped, where to, and what room is left; for JSON."""
@@ -134,14 +142,18 @@ class Recorder:
                 'drive': '' if self._path is None else self._path.name,
                 'recorded': self._recorded,
                 'dropped': dict(self._drops),
-                'waiting': self._worker.waiting,
-                'problem': self._problem,
+                'waiting': self._worker.pending,
+                'problem': self.problem,
                 **self._room,
             }
 
     def _drop(self, reason: str, count: int = 1) -> None:
         with self._lock:
             self._drops[reason] += count
+
+    def _on_drop(self, item: _Item | None) -> None:
+        if item is not None:
+            self._drop('stopped' if self._closing else 'disk_slow')
 
     def _work(self, item: _Item | None) -> None:
         """Write a frame, or only look at the disk; on the thread."""
@@ -150,15 +162,16 @@ class Recorder:
                 self._look()
             else:
                 self._write(item)
-                with self._lock:
-                    self._recorded += 1
+                if self._worker.commit():
+                    with self._lock:
+                        self._recorded += 1
                 self._cause = self._problem = ''
         except Exception as err:
             # A defect must not end the thread; it is named, so that it can be mended.
             known = isinstance(err, DatasetError)
             self._problem = str(err) if known else f'unexpected {type(err).__name__}: {err}'
             self._cause = _reason(err)
-            if item is not None:
+            if item is not None and self._worker.commit():
                 self._drop(self._cause)
         figures = self._room_figures()
         with self._lock:
@@ -167,10 +180,36 @@ class Recorder:
     def _look(self) -> None:
         """Find out whether the disk is there, and whether what kept frames off it has gone."""
         self._disk.check()
+        self._see_whether_removed()
         if self._cause == 'disk_full':
             self._disk.make_room(0, self._path or self._disk.dataset)
-        if self._cause in _SEEN_WITHOUT_WRITING:
+        if self._cause in _MAY_BE_TRIED:
+            self._disk.try_writing()
             self._cause = self._problem = ''
+
+    def _see_whether_removed(self) -> None:
+        """Notice that the drive was removed or moved; frames go to a new one from then on."""
+        path, writer = self._path, self._writer
+        if path is None or os.stat(self._disk.dataset).st_dev != self._device:
+            # Another disk is mounted there: what was written is on the first.
+            return
+        whole = all((path / name).exists() for name in ('frames.jsonl', *FOLDERS))
+        if whole and (writer is None or writer.is_current()):
+            return
+        self._close_writer()
+        self._path = None
+        # With the dataset's folder, drives that were finished may be gone as well.
+        gone = [d for d in self._frames_of if d == path or not (d / 'frames.jsonl').exists()]
+        lost = sum(self._frames_of.pop(d) for d in gone if d.name not in self._disk.removed)
+        if not lost:
+            return
+        with self._lock:
+            self._recorded -= lost
+            self._drops['removed'] += lost
+            self._removal = (
+                f'{path} was removed or moved while it was recorded: {self._drops["removed"]} '
+                'frames are not in the dataset any more; those that come go to a new drive'
+            )
 
     def _write(self, item: _Item) -> None:
         frame = item.frame
@@ -178,6 +217,7 @@ class Recorder:
         if self._path is not None and self._is_another_drive(item):
             self._end_drive()
         self._disk.make_room(size, self._path or self._disk.dataset)
+        self._see_whether_removed()
         if self._writer is not None and not self._writer.is_current():
             self._close_writer()
         writer = self._writer or self._open(item)
@@ -190,6 +230,7 @@ class Recorder:
             self._close_writer()
             raise
         self._newest_ns = max(self._newest_ns, frame.stamp_ns)
+        self._frames_of[writer.path] += 1
         self._disk.wrote(writer.path)
 
     def _is_another_drive(self, item: _Item) -> bool:
@@ -214,6 +255,7 @@ class Recorder:
                 # Damaged by others: it is left as it is.
                 self._path = None
             raise
+        self._device = os.stat(self._path).st_dev
         return self._writer
 
     def _new_folder(self, stamp_ns: int) -> Path:
@@ -226,7 +268,9 @@ class Recorder:
                     path.mkdir()
                     return path
             except OSError as err:
-                raise DatasetError(f'cannot make {path}: {err.strerror}') from err
+                raise DatasetError(
+                    f'cannot make {path}: {err.strerror}; {disk_advice(err)}'
+                ) from err
         raise DatasetError(f'{self._disk.dataset} has 10000 drives named {name}; use another')
 
     def _end_drive(self) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import os
+import shutil
 import threading
 import time
 
@@ -168,20 +171,19 @@ def test_guard_is_never_crossed(small_disk, make_recorder, make_frame, assert_wh
     status = send(recorder, make_frame, range(40), size=100_000)
     assert status['recorded'] + status['dropped']['disk_full'] == 40
     assert 0 < status['recorded'] < 20
-    assert 'disk.min_free_gb is 0.0005' in status['problem']
-    import shutil
-
+    assert (
+        'disk.min_free_gb is 0.0005; free some space, or lower disk.min_free_gb'
+        in (status['problem'])
+    )
     assert shutil.disk_usage(small_disk.path).free >= 500_000
     assert_whole(Dataset(small_disk.path / 'set').drives[0])
     (small_disk.path / 'set').rename(small_disk.path / 'elsewhere')
     shutil.rmtree(small_disk.path / 'elsewhere')
-    assert look(recorder) == ''
-    assert send(recorder, make_frame, [50])['recorded'] == status['recorded'] + 1
+    assert f'{status["recorded"]} frames are not in the dataset any more' in look(recorder)
+    assert send(recorder, make_frame, [50])['recorded'] == 1
 
 
 def test_rotation_records_on_and_never_crosses_the_guard(small_disk, make_recorder, make_frame):
-    import shutil
-
     guard = RecorderParameters(min_free_gb=0.0005, when_full='rotate')
     recorder = make_recorder(small_disk.path / 'set', limits=guard)
     for number in range(6):
@@ -199,8 +201,6 @@ def test_rotation_records_on_and_never_crosses_the_guard(small_disk, make_record
 def test_two_recorders_keep_one_quota_and_go_on_when_a_drive_is_removed(
     tmp_path, make_recorder, make_frame, monkeypatch
 ):
-    import shutil
-
     from drive_segment_ros.recording import disk
 
     monkeypatch.setattr(disk, '_OTHERS_PERIOD_S', 0.0)
@@ -214,7 +214,8 @@ def test_two_recorders_keep_one_quota_and_go_on_when_a_drive_is_removed(
     for status in statuses:
         assert status['recorded'] + status['dropped']['disk_full'] == 20
         assert status['recorded'] > 5
-        assert 'disk.quota_gb is 0.002' in status['problem']
+        told = 'disk.quota_gb is 0.002; remove drives, or raise disk.quota_gb'
+        assert told in status['problem']
     size = sum(p.stat().st_blocks * 512 for p in (tmp_path / 'set').rglob('*') if p.is_file())
     assert 1_800_000 < size <= 2_000_000
     recorders[1].close()
@@ -242,6 +243,69 @@ def test_read_only_disk_is_named_and_recording_goes_on_after(
     assert_whole(drive)
 
 
+@pytest.mark.parametrize(
+    ('code', 'reason', 'words'),
+    [
+        (errno.ENOSPC, 'disk_full', 'free some space'),
+        (errno.EDQUOT, 'disk_quota', 'quota on that disk is used up'),
+        (errno.EROFS, 'disk_read_only', 'file system is read-only, as after an error'),
+        (errno.EIO, 'disk_error', 'the disk fails'),
+    ],
+)
+def test_a_refusal_is_called_what_it_is_until_the_disk_takes_frames_again(
+    tmp_path, make_recorder, make_frame, monkeypatch, code, reason, words
+):
+    recorder = make_recorder(tmp_path / 'set')
+    send(recorder, make_frame, range(2))
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    # As of a file system that stopped at an error while its mount still says read-write.
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'fsync', refuse)
+        status = send(recorder, make_frame, [2])
+        assert status['dropped'] == {reason: 1}
+        assert words in status['problem']
+        assert ('free some space' in status['problem']) == (code == errno.ENOSPC)
+        assert words in look(recorder)
+    assert look(recorder) == '' or reason == 'disk_error'
+    status = send(recorder, make_frame, [3])
+    assert (status['recorded'], status['problem']) == (3, '')
+
+
+@pytest.mark.parametrize('how', ['removed', 'moved', 'replaced', 'emptied'])
+def test_frames_that_somebody_takes_away_are_told_and_counted_and_the_next_go_to_a_new_drive(
+    tmp_path, make_recorder, make_frame, assert_whole, how
+):
+    dataset = tmp_path / 'set'
+    recorder = make_recorder(dataset)
+    # A jump back begins a second drive.
+    first = send(recorder, make_frame, range(100, 103))['drive']
+    drive = dataset / send(recorder, make_frame, range(4))['drive']
+    lost = 7
+    if how == 'removed':
+        shutil.rmtree(dataset)
+    elif how == 'moved':
+        dataset.rename(tmp_path / 'elsewhere')
+    elif how == 'replaced':
+        lost = 4
+        drive.rename(tmp_path / 'elsewhere')
+        shutil.copytree(tmp_path / 'elsewhere', drive)
+    else:
+        lost = 4
+        shutil.rmtree(drive / 'image')
+    told = f'{drive} was removed or moved while it was recorded: {lost} frames are not in'
+    assert told in look(recorder)
+    status = send(recorder, make_frame, range(4, 6))
+    assert (status['recorded'], status['dropped']) == (9 - lost, {'removed': lost})
+    assert told in status['problem']
+    assert status['drive'] != drive.name or how in ('removed', 'moved')
+    assert (dataset / first).exists() == (lost == 4)
+    (written,) = [d for d in Dataset(dataset).drives if d.name == status['drive']]
+    assert_whole(written)
+
+
 def test_unplugged_disk_is_named_nothing_is_written_beside_it_and_it_may_return(
     small_disk, make_recorder, make_frame
 ):
@@ -267,9 +331,6 @@ def test_dataset_on_a_disk_that_is_not_there_is_refused(tmp_path):
 def test_index_that_cannot_be_cut_back_keeps_its_frame_whole(
     tmp_path, make_recorder, make_frame, monkeypatch, assert_whole
 ):
-    import errno
-    import os
-
     recorder = make_recorder(tmp_path / 'set')
     send(recorder, make_frame, range(2))
     fsync = os.fsync
@@ -311,7 +372,6 @@ def test_drive_damaged_by_others_is_left_and_another_begun(tmp_path, make_record
 
 def test_short_soak_keeps_memory_and_files_flat(tmp_path, make_recorder, make_frame, monkeypatch):
     """2000 frames without waiting for the disk; `drive-segment bench recorder` is the long one."""
-    import os
     import tracemalloc
 
     monkeypatch.setattr(os, 'fsync', lambda file: None)
