@@ -121,9 +121,25 @@ def read_image_file(
     Raises:
         ImageError: if it is no JPEG, PNG, WebP, TIFF or BMP, too large, truncated or broken.
     """
+    header = check_image_file(data, max_pixels)
+    return decode_checked(data, header, unchanged=unchanged, upright=upright, reduce=reduce)
+
+
+def decode_checked(
+    data: bytes | NDArray[np.uint8],
+    header: ImageHeader,
+    *,
+    unchanged: bool = False,
+    upright: bool = False,
+    reduce: int = 1,
+) -> NDArray[Any]:
+    """Decode what `check_image_file` let pass and returned this header of; see `read_image_file`.
+
+    Raises:
+        ImageError: if the file is broken behind its header.
+    """
     import cv2
 
-    header = check_image_file(data, max_pixels)
     flags = cv2.IMREAD_UNCHANGED if unchanged else cv2.IMREAD_COLOR
     if not unchanged and reduce > 1:
         reduced = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
@@ -248,7 +264,7 @@ def _is_whole(data: bytes, kind: str) -> bool:
         # Thumbnails have ends of their own, but those lie before the first scan, whose data never
         # contains a marker.
         _, scan = _segments(data)
-        return scan > 0 and data.find(_END, scan) > 0
+        return scan > 0 and data.rfind(_END, scan) > 0
     if kind == 'png':
         return _has_png_end(data)
     if kind == 'webp':

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-# JPEG's frame headers are the markers C0 to CF, but for these three.
-_NO_FRAME_HEADER = (0xC4, 0xC8, 0xCC)
-# Markers that stand alone, without a length: restart, start and end of image, TEM.
-_ALONE = (0x01, *range(0xD0, 0xDA))
-_REDUCTIONS = (8, 4, 2)
+from drive_segment_ros.dataset.image_file import REDUCTIONS, image_header
+from drive_segment_ros.errors import ImageError
 
 
 def image_size(message: Any) -> tuple[int, int] | None:
@@ -26,13 +21,11 @@ def image_size(message: Any) -> tuple[int, int] | None:
     """
     if not hasattr(message, 'format'):
         return message.height, message.width
-    data = np.frombuffer(message.data, np.uint8)
-    if data[:4].tobytes() == b'\x89PNG':
-        if len(data) < 24:
-            return None
-        width, height = struct.unpack('>II', data[16:24].tobytes())
-        return height, width
-    return _jpeg_size(data)
+    try:
+        header = image_header(np.frombuffer(message.data, np.uint8))
+    except ImageError:
+        return None
+    return header.height, header.width
 
 
 def reduction(size: tuple[int, int] | None, needed: tuple[int, int]) -> int:
@@ -48,22 +41,8 @@ def reduction(size: tuple[int, int] | None, needed: tuple[int, int]) -> int:
     if size is None:
         return 1
     fitting = (
-        r for r in _REDUCTIONS if all(-(-s // r) >= n for s, n in zip(size, needed, strict=True))
+        r
+        for r in reversed(REDUCTIONS)
+        if all(-(-s // r) >= n for s, n in zip(size, needed, strict=True))
     )
     return next(fitting, 1)
-
-
-def _jpeg_size(data: NDArray[np.uint8]) -> tuple[int, int] | None:
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME_HEADER:
-            height, width = struct.unpack('>HH', data[at + 5 : at + 9].tobytes())
-            return (height, width) if height and width else None
-        if marker == 0xFF:  # padding
-            at += 1
-        elif marker in _ALONE:
-            at += 2
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4].tobytes(), 'big')
-    return None

@@ -12,76 +12,78 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.dataset.image_file import (
+    MAX_PIXELS,
+    REDUCTIONS,
+    ImageHeader,
+    check_image_file,
+    decode_checked,
+)
 from drive_segment_ros.errors import ImageError
+from drive_segment_ros.ros.raw_images import decode_raw, demosaic, eight_bits, is_bayer, is_picture
 
-# encoding -> (bytes per channel, channels, OpenCV conversion to BGR or None).
-# OpenCV names a Bayer pattern by its second row, second column on: RGGB is its `BayerBG`.
-# A bare 8UC3 is BGR by OpenCV's convention; `yuv422` is UYVY by ROS's.
-_ENCODINGS: dict[str, tuple[int, int, str | None]] = {
-    'bgr8': (1, 3, None),
-    'rgb8': (1, 3, 'COLOR_RGB2BGR'),
-    'bgra8': (1, 4, 'COLOR_BGRA2BGR'),
-    'rgba8': (1, 4, 'COLOR_RGBA2BGR'),
-    'bgr16': (2, 3, None),
-    'rgb16': (2, 3, 'COLOR_RGB2BGR'),
-    'mono8': (1, 1, 'COLOR_GRAY2BGR'),
-    'mono16': (2, 1, 'COLOR_GRAY2BGR'),
-    '8UC1': (1, 1, 'COLOR_GRAY2BGR'),
-    '8UC3': (1, 3, None),
-    '8UC4': (1, 4, 'COLOR_BGRA2BGR'),
-    'yuv422': (1, 2, 'COLOR_YUV2BGR_UYVY'),
-    'uyvy': (1, 2, 'COLOR_YUV2BGR_UYVY'),
-    'yuv422_yuy2': (1, 2, 'COLOR_YUV2BGR_YUY2'),
-    'yuyv': (1, 2, 'COLOR_YUV2BGR_YUY2'),
-}
-for _pattern, _name in (('rggb', 'BG'), ('bggr', 'RG'), ('gbrg', 'GR'), ('grbg', 'GB')):
-    _ENCODINGS[f'bayer_{_pattern}8'] = (1, 1, f'COLOR_Bayer{_name}2BGR')
-    _ENCODINGS[f'bayer_{_pattern}16'] = (2, 1, f'COLOR_Bayer{_name}2BGR')
-
-# What a file begins with, its suffix, and what a complete one has near its end.
-_FILE_TYPES = ((b'\xff\xd8\xff', '.jpg', b'\xff\xd9'), (b'\x89PNG', '.png', b'IEND'))
-_REDUCTIONS = (1, 2, 4, 8)
+# A file that viewers and readers of a dataset take as it is.
+_STORED = {'jpeg': '.jpg', 'png': '.png'}
 
 
-def decode_image(message: Any, reduce: int = 1) -> NDArray[np.uint8]:
+def decode_image(
+    message: Any, reduce: int = 1, *, bits: int = 0, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
     """Return the picture of a sensor_msgs/Image or CompressedImage.
 
     Args:
         message: rclpy's or rosbags' class.
         reduce: 1, 2, 4 or 8: divide both sides by this. JPEG decodes straight to the smaller
             size; anything else is averaged over areas.
+        bits: that the sensor uses of 16; see `eight_bits`.
+        max_pixels: the most it may have; checked before anything is decoded.
 
     Returns:
         (ceil(height / reduce), ceil(width / reduce), 3) uint8 BGR. Of a `bgr8` message it is a
         read-only view.
 
     Raises:
-        ImageError: if the picture is empty, truncated, contradicts itself or has an encoding
-            that nothing here can read.
+        ImageError: if the picture is empty, too large, truncated, contradicts itself or has an
+            encoding that nothing here can read.
     """
-    if reduce not in _REDUCTIONS:
+    if reduce not in REDUCTIONS:
         raise ImageError(f'images are reduced by 1, 2, 4 or 8, not by {reduce}')
-    if hasattr(message, 'format'):
-        return _decode_file(message, reduce)
-    return _shrink(_decode_raw(message), reduce)
+    if not hasattr(message, 'format'):
+        return _shrink(_decode_raw(message, bits, max_pixels), reduce)
+    header = _file_header(message, max_pixels)
+    return _decode_file(message, header, reduce, bits)
 
 
-def encoded_image(message: Any) -> tuple[bytes, str]:
+def encoded_image(
+    message: Any, *, bits: int = 0, max_pixels: int = MAX_PIXELS
+) -> tuple[bytes, str]:
     """Return an image message as the content of an image file, and the file's suffix.
 
-    Compressed images are returned as they were received, raw ones as PNG: no pixel changes.
+    JPEG and PNG are returned as they were received, where any viewer shows what the camera saw.
+    Everything else becomes a PNG of what `decode_image` returns: raw images, other kinds of file,
+    mosaics, swapped channels, fewer bits than their 16 have room for.
+
+    Args:
+        message: rclpy's or rosbags' class.
+        bits, max_pixels: as `decode_image`.
 
     Raises:
         ImageError: if the image cannot be read.
     """
-    if hasattr(message, 'format'):
-        data = np.frombuffer(message.data, np.uint8).tobytes()
-        return data, _file_type(data, message)
     import cv2
 
+    if not hasattr(message, 'format'):
+        picture = _decode_raw(message, bits, max_pixels)
+    else:
+        header = _file_header(message, max_pixels)
+        as_received = header.kind in _STORED and _shows_itself(message)
+        if as_received and header.bits <= 8:
+            return _content(message), _STORED[header.kind]
+        picture = _decode_file(message, header, 1, bits)
+        if as_received and bits in (0, 16):
+            return _content(message), _STORED[header.kind]
     # Level 1 is three times faster than the default and hardly larger on camera images.
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    _, png = cv2.imencode('.png', _decode_raw(message), options)
+    _, png = cv2.imencode('.png', picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     return png.tobytes(), '.png'
 
 
@@ -131,90 +133,77 @@ def message_bytes(values: NDArray[Any]) -> array.array[int]:
     return data
 
 
-def _decode_file(message: Any, reduce: int) -> NDArray[np.uint8]:
-    import cv2
-
-    data = np.frombuffer(message.data, np.uint8)
-    suffix = _file_type(data.tobytes(), message)
-    # A rotation noted in the file would turn the image under the calibration.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    if suffix == '.jpg' and reduce > 1:
-        reduced = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
-        flags |= reduced.get(reduce, cv2.IMREAD_REDUCED_COLOR_8)
-    image: Any
-    try:
-        image = cv2.imdecode(data, flags)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise ImageError(f'{_where(message)} is a broken {suffix} file')
-    return image if suffix == '.jpg' else _shrink(image, reduce)
-
-
-def _file_type(data: bytes, message: Any) -> str:
-    """Return the suffix for an image file's content, told by the content itself."""
-    for start, suffix, end in _FILE_TYPES:
-        if data.startswith(start):
-            # OpenCV fills what is missing with grey and says nothing. Cameras pad their JPEGs, so
-            # the end mark need not be last, but one in the first half is a thumbnail's.
-            if data.rfind(end, len(data) // 2) < 0:
-                raise ImageError(f'{_where(message)} is truncated: {len(data)} bytes of {suffix}')
-            return suffix
-    raise ImageError(
-        f'{_where(message)} has format {message.format!r} and is neither JPEG nor PNG; '
-        'republish it as one of them'
-    )
-
-
-def _decode_raw(message: Any) -> NDArray[np.uint8]:
+def _decode_raw(message: Any, bits: int, max_pixels: int) -> NDArray[np.uint8]:
     if message.width == 0 or message.height == 0:
         raise ImageError(f'{_where(message)} is empty: {message.width} x {message.height}')
-    if message.encoding not in _ENCODINGS:
-        return _decode_with_cv_bridge(message)
-    size, channels, conversion = _ENCODINGS[message.encoding]
-    row = message.width * channels * size
-    data = np.frombuffer(message.data, np.uint8)
-    if message.step < row:
+    if message.width * message.height > max_pixels:
         raise ImageError(
-            f'{_where(message)}: {message.width} px of {message.encoding} need {row} bytes, '
-            f'step is {message.step}; the driver fills in the message wrongly'
+            f'{_where(message)} has {message.width} x {message.height} px, above the limit '
+            f'max_pixels {max_pixels}'
         )
-    needed = (message.height - 1) * message.step + row
-    if len(data) < needed:
-        raise ImageError(f'{_where(message)} is truncated: {len(data)} of {needed} bytes')
-    rows = np.lib.stride_tricks.as_strided(
-        data, (message.height, row), (message.step, 1), writeable=False
-    )
-    if size == 2:
-        # Of 16 bits keep the upper 8, whichever byte of the two holds them.
-        rows = rows[:, 0 if message.is_bigendian else 1 :: 2]
-    pixels = rows.reshape(message.height, message.width, channels)
-    if conversion is None:
-        return pixels
-    if conversion.startswith('COLOR_YUV') and message.width % 2:
-        raise ImageError(f'{_where(message)}: {message.encoding} needs an even width')
-    import cv2
-
-    image: Any = cv2.cvtColor(np.ascontiguousarray(pixels), getattr(cv2, conversion))
-    return image
+    return decode_raw(message, bits, _where(message))
 
 
-def _decode_with_cv_bridge(message: Any) -> NDArray[np.uint8]:
-    known = ', '.join(_ENCODINGS)
+def _file_header(message: Any, max_pixels: int) -> ImageHeader:
     try:
-        from cv_bridge import CvBridge
-    except ImportError as err:
-        raise ImageError(
-            f'{_where(message)} has encoding {message.encoding!r}; without cv_bridge only '
-            f'{known} can be read'
-        ) from err
+        return check_image_file(np.frombuffer(message.data, np.uint8), max_pixels)
+    except ImageError as err:
+        raise ImageError(f'{_where(message)} of format {message.format!r} {err}') from err
+
+
+def _decode_file(message: Any, header: ImageHeader, reduce: int, bits: int) -> NDArray[np.uint8]:
+    plain = header.bits <= 8 and _shows_itself(message)
+    # The decoder's own reduction averages over a mosaic, and keeps of 16 bits the upper 8.
+    straight = reduce if plain and header.kind == 'jpeg' else 1
     try:
-        return CvBridge().imgmsg_to_cv2(message, 'bgr8')
-    except Exception as err:
-        raise ImageError(
-            f'{_where(message)} has encoding {message.encoding!r}, which cv_bridge cannot turn '
-            f'into BGR: {err}'
-        ) from err
+        image = decode_checked(
+            np.frombuffer(message.data, np.uint8),
+            header,
+            unchanged=header.bits > 8,
+            reduce=straight,
+        )
+    except ImageError as err:
+        raise ImageError(f'{_where(message)} of format {message.format!r} {err}') from err
+    if not plain:
+        if image.dtype == np.uint16:
+            encoding, _ = _format(message)
+            if encoding and not is_picture(encoding):
+                raise ImageError(f'{_where(message)} has encoding {encoding!r}: no picture')
+            image = eight_bits(image, bits, _where(message))
+        image = _picture(image, message)
+    return _shrink(image, reduce // straight)
+
+
+def _shows_itself(message: Any) -> bool:
+    """Whether a file's own picture, as any viewer shows it, is what the camera saw."""
+    encoding, compression = _format(message)
+    return not is_bayer(encoding) and 'compressed rgb' not in compression
+
+
+def _picture(image: NDArray[np.uint8], message: Any) -> NDArray[np.uint8]:
+    """Return what the camera saw, (H, W, 3) BGR, of what image_transport put into a file."""
+    encoding, compression = _format(message)
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    image = image[..., :3]
+    # Some publishers spread the mosaic over three channels; a picture in colour stays.
+    if is_bayer(encoding) and (image == image[..., :1]).all():
+        return demosaic(image[..., 0], encoding)
+    # The file's channels are in the order it names, while decoders take them for BGR.
+    return np.ascontiguousarray(image[..., ::-1] if 'compressed rgb' in compression else image)
+
+
+def _content(message: Any) -> bytes:
+    return np.frombuffer(message.data, np.uint8).tobytes()
+
+
+def _format(message: Any) -> tuple[str, str]:
+    """Return the camera's encoding and how it was compressed, by CompressedImage's convention.
+
+    `ENCODING; CODEC compressed ORDER`, or just a codec: then the encoding is empty.
+    """
+    encoding, separator, compression = message.format.lower().partition(';')
+    return (encoding.strip(), compression) if separator else ('', encoding)
 
 
 def _shrink(image: Any, reduce: int) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import types
 
 import cv2
@@ -191,8 +192,12 @@ PNG = cv2.imencode('.png', smooth_picture())[1].tobytes()
         (raw(BGR[:, :7, :2], 'yuyv'), 'even width'),
         (compressed(JPEG[: len(JPEG) // 2]), 'truncated'),
         (compressed(PNG[: len(PNG) // 2], 'png'), 'truncated'),
-        (compressed(JPEG[:20] + JPEG[-2:]), 'broken .jpg'),
-        (compressed(b'', 'jpeg'), 'neither JPEG nor PNG'),
+        (compressed(JPEG[:20] + JPEG[-2:]), 'truncated or broken'),
+        (compressed(b'', 'jpeg'), 'is empty'),
+        (raw(BGR, 'bgr8', width=10**5, height=10**5), '100000 x 100000 px, above the limit'),
+        (raw(BGR[..., :2], '8UC2'), "encoding '8UC2'; without cv_bridge"),
+        (raw(BGR[:5, :, 0], 'nv12'), 'even height, has 5'),
+        (raw(BGR[..., 0], 'nv12'), 'truncated: 48 of 72 bytes'),
         (compressed(b'\x00' * 40, 'h264'), "format 'h264'"),
     ],
 )
@@ -236,3 +241,160 @@ def test_compressed_message_round_trip():
     message = compressed_message(smooth_picture(), Header(frame_id='camera'), quality=95)
     assert message.format == 'bgr8; jpeg compressed bgr8'
     assert np.abs(decode_image(message).astype(int) - smooth_picture()).mean() < 3
+
+
+@pytest.mark.parametrize('kind', ['nv12', 'nv21'])
+@pytest.mark.parametrize('padding', [0, 10])
+def test_semi_planar_yuv(kind, padding):
+    # A strong red in BT.601 video range: y 81, u 90, v 240.
+    chroma = {'nv12': (90, 240), 'nv21': (240, 90)}[kind]
+    data = np.full((6, 8 + padding), 7, np.uint8)
+    data[:4, :8] = 81
+    data[4:, :8:2], data[4:, 1:8:2] = chroma
+    message = raw(data[:4, :8], kind, step=8 + padding, data=data.tobytes())
+    image = decode_image(message)
+    assert image.shape == (4, 8, 3)
+    assert np.abs(image.astype(int) - (0, 0, 255)).max() <= 3
+
+
+def test_encodings_are_known_in_any_writing():
+    np.testing.assert_array_equal(decode_image(raw(BGR, 'BGR8')), BGR)
+
+
+def mosaic(pattern: str, picture: np.ndarray) -> np.ndarray:
+    result = np.empty(picture.shape[:2], picture.dtype)
+    for index, letter in enumerate(pattern):
+        row, column = index // 2, index % 2
+        result[row::2, column::2] = picture[row::2, column::2, 'bgr'.index(letter)]
+    return result
+
+
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+@pytest.mark.parametrize(('suffix', 'codec'), [('.png', 'png'), ('.jpg', 'jpeg')])
+@pytest.mark.parametrize('spread', [False, True])
+def test_a_compressed_mosaic_is_a_picture_in_colour(pattern, suffix, codec, spread):
+    picture = np.full((32, 48, 3), (200, 120, 40), np.uint8)
+    pixels = mosaic(pattern, picture)
+    if spread:
+        pixels = np.dstack([pixels] * 3)
+    data = cv2.imencode(suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    message = compressed(data, f'bayer_{pattern}8; {codec} compressed ')
+    for reduce in (1, 2):
+        image = decode_image(message, reduce)
+        assert image.shape == (32 // reduce, 48 // reduce, 3)
+        assert np.abs(image.astype(int) - (200, 120, 40)).max() <= 4
+    stored, stored_suffix = encoded_image(message)
+    assert stored_suffix == '.png'
+    read = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(read, decode_image(message))
+
+
+def test_a_mosaic_that_was_made_a_picture_before_compression_stays():
+    data = cv2.imencode('.jpg', smooth_picture())[1].tobytes()
+    message = compressed(data, 'bayer_rggb8; jpeg compressed bgr8')
+    assert np.abs(decode_image(message).astype(int) - smooth_picture()).mean() < 3
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg'])
+def test_a_file_whose_channels_are_rgb_is_turned_and_stored_right(suffix):
+    data = cv2.imencode(suffix, smooth_picture()[..., ::-1])[1].tobytes()
+    message = compressed(data, f'rgb8; {suffix[1:]} compressed rgb8')
+    assert np.abs(decode_image(message).astype(int) - smooth_picture()).mean() < 3
+    stored, stored_suffix = encoded_image(message)
+    assert stored_suffix == '.png'
+    read = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(read, decode_image(message))
+
+
+@pytest.mark.parametrize('suffix', ['.webp', '.tiff', '.bmp'])
+def test_other_kinds_of_file_are_stored_as_png_of_the_same_pixels(suffix):
+    data = cv2.imencode(suffix, smooth_picture())[1].tobytes()
+    message = compressed(data, suffix[1:])
+    stored, stored_suffix = encoded_image(message)
+    assert stored_suffix == '.png'
+    read = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(read, decode_image(message))
+    assert np.abs(read.astype(int) - smooth_picture()).mean() < 3
+    assert decode_image(message, 2).shape == (32, 48, 3)
+
+
+@pytest.mark.parametrize('bits', [10, 12, 14])
+@pytest.mark.parametrize(
+    'encoding', ['mono16', 'rgb16', 'bayer_rggb16', 'mono16; png compressed ']
+)
+def test_fewer_bits_in_16_are_refused_until_they_are_said(bits, encoding):
+    picture = smooth_picture()
+    pixels = {'m': picture[..., 0], 'r': picture[..., ::-1], 'b': mosaic('rggb', picture)}
+    deep = np.ascontiguousarray(pixels[encoding[0]].astype('<u2') << (bits - 8))
+    deep[0, 0] = (1 << bits) - 1
+    if 'png' in encoding:
+        message = compressed(cv2.imencode('.png', deep)[1].tobytes(), encoding)
+    else:
+        message = raw(deep, encoding)
+    for function in (decode_image, encoded_image):
+        with pytest.raises(
+            ImageError, match=f'as of a sensor of {bits} bits; set image_bits={bits}'
+        ):
+            function(message)
+    shallow = raw(np.ascontiguousarray(pixels[encoding[0]]), f'{encoding[:-2]}8')
+    expected = picture[..., [0, 0, 0]] if encoding[0] == 'm' else decode_image(shallow)
+    image = decode_image(message, bits=bits)
+    np.testing.assert_array_equal(image[2:, 2:], expected[2:, 2:])
+    stored = encoded_image(message, bits=bits)[0]
+    read = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(read, image)
+    with pytest.raises(ImageError, match='above the 9 bits'):
+        decode_image(message, bits=9)
+
+
+def test_a_dark_image_of_a_sensor_of_16_bits_is_read_where_that_is_said():
+    dark = np.full((6, 8), 0x0300, '<u2')
+    assert (decode_image(raw(dark, 'mono16'), bits=16) == 3).all()
+
+
+@pytest.mark.parametrize('encoding', ['mono12', 'bayer_rggb12'])
+def test_an_encoding_may_say_its_bits(encoding):
+    assert (decode_image(raw(np.full((6, 8), 0x0ABC, '<u2'), encoding)) == 0xAB).all()
+    with pytest.raises(ImageError, match='above the 12 bits'):
+        decode_image(raw(np.full((6, 8), 0x1ABC, '<u2'), encoding))
+
+
+def test_a_png_of_16_bits_is_stored_as_received():
+    data = cv2.imencode('.png', smooth_picture().astype(np.uint16) * 257)[1].tobytes()
+    message = compressed(data, 'rgb16; png compressed bgr16')
+    np.testing.assert_array_equal(decode_image(message), smooth_picture())
+    assert encoded_image(message) == (data, '.png')
+
+
+def test_a_depth_image_is_no_picture():
+    data = cv2.imencode('.png', np.full((6, 8), 40_000, np.uint16))[1].tobytes()
+    with pytest.raises(ImageError, match="'16uc1': no picture"):
+        decode_image(compressed(data, '16UC1; png compressed '))
+
+
+def test_jpegs_of_one_and_of_four_channels():
+    grey = cv2.imencode('.jpg', smooth_picture()[..., 0])[1].tobytes()
+    message = compressed(grey, 'mono8; jpeg compressed ')
+    image = decode_image(message)
+    assert np.abs(image.astype(int) - smooth_picture()[..., [0, 0, 0]]).mean() < 3
+    assert encoded_image(message) == (grey, '.jpg')
+    pillow = pytest.importorskip('PIL.Image')
+    buffer = io.BytesIO()
+    pillow.fromarray(smooth_picture()[..., ::-1].copy()).convert('CMYK').save(buffer, 'JPEG')
+    image = decode_image(compressed(buffer.getvalue()))
+    assert np.abs(image.astype(int) - smooth_picture()).mean() < 4
+
+
+def test_padding_of_any_length_behind_a_jpeg_does_no_harm():
+    for padding in (1, len(JPEG), 10 * len(JPEG)):
+        assert decode_image(compressed(JPEG + bytes(padding))).shape == (64, 96, 3)
+    with pytest.raises(ImageError, match='truncated'):
+        decode_image(compressed(JPEG[:-2] + bytes(3 * len(JPEG))))
+
+
+def test_the_limit_of_pixels_holds_for_files_and_for_raw_images():
+    for message in (compressed(JPEG), raw(smooth_picture(), 'bgr8')):
+        for function in (decode_image, encoded_image):
+            with pytest.raises(ImageError, match='96 x 64 px, above the limit max_pixels 6143'):
+                function(message, max_pixels=6143)
+            function(message, max_pixels=6144)
