@@ -69,7 +69,8 @@ def _drawn(job: FrameJob, segmenter: Segmenter, output: Path) -> dict[str, Any]:
     setup: Setup = pickle.loads(job.setup)
     decode = default_type_store().deserialize_cdr
     image, info = decode(job.image, job.image_type), decode(job.info, CAMERA_INFO)
-    picture = decode_image(image)
+    params = setup.params
+    picture = decode_image(image, bits=params.image_bits, max_pixels=params.max_pixels)
     label, confidence = segmenter.segment(picture)
     shape = image_size(image) or picture.shape[:2]
     trajectory = Trajectory()

@@ -220,7 +220,13 @@ class SegmentationNode(ManagedNode):
             # Given up, and counted, by a deactivation that could not wait.
             return
         size = image_size(message)
-        pixels = decode_image(message, reduction(size, segmenter.input_size))
+        frame = self.parameters.frame
+        pixels = decode_image(
+            message,
+            reduction(size, segmenter.input_size),
+            bits=frame.image_bits,
+            max_pixels=frame.max_pixels,
+        )
         picture = _Picture(
             message.header, size or pixels.shape[:2], pixels, segmenter.fit(pixels), arrival_s
         )

@@ -10,10 +10,18 @@ from numba import njit
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import CloudError
+from drive_segment_ros.perception.point_times import (
+    PointTimes,
+    point_times,
+    split_time_fields,
+    time_fields,
+)
 
-# sensor_msgs/PointField datatype -> NumPy type character.
+# Twice 128 beams of 4096 columns with two returns.
+MAX_POINTS = 2_000_000
+# sensor_msgs/PointField datatype -> NumPy type character; 9 to 11 are of later definitions.
 _FIELD_TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 8: 'f8'}
-_TIME_FIELDS = ('t', 'time', 'timestamp', 'time_stamp', 'timeStamp', 'offset_time', 'time_offset')
+_FIELD_TYPES |= {9: 'i8', 10: 'u8', 11: 'u1'}
 _RING_FIELDS = ('ring', 'channel', 'line', 'row', 'laser_id')
 # More lasers than any sensor has; larger numbers in a `ring` field are something else.
 _MAX_RING = 1023
@@ -30,9 +38,13 @@ class PointCloud:
         x, y, z: (N,) float32 or float64, metres; views into the message, perhaps strided or
             unaligned. Points without return may be NaN or infinite.
         intensity: (N,) any real type, the sensor's own scale, or None.
-        time: (N,) float, seconds relative to `stamp_ns`, or None.
+        time: (N,) float, seconds relative to `stamp_ns`, or None. NaN where a point has none,
+            or a wild one; such a point is moved as the first one in view.
         ring: (N,) integer beam number, or None.
         height, width: the message's; height is 1 for an unorganised cloud.
+        time_field: where `time` is from, empty without.
+        clock_s: by how much the points' clock is ahead of the stamp's; see `PointTimes`.
+        timeless: points whose time is NaN.
     """
 
     stamp_ns: int
@@ -45,6 +57,9 @@ class PointCloud:
     ring: NDArray[np.integer] | None = None
     height: int = 1
     width: int = 0
+    time_field: str = ''
+    clock_s: float = 0.0
+    timeless: int = 0
 
     def __len__(self) -> int:
         return len(self.x)
@@ -79,43 +94,36 @@ def _gather(x, y, z, time):
     return gathered
 
 
-def structured_view(message: Any) -> NDArray[np.void]:
+def structured_view(message: Any, max_points: int = MAX_POINTS) -> NDArray[np.void]:
     """View the points of a sensor_msgs/PointCloud2 as a structured array, without copying.
 
     Args:
         message: rclpy's or rosbags' class, any field order, padding and byte order.
+        max_points: the most it may have.
 
     Returns:
         (N,) structured array over `message.data`; (height * width,) in row order. Where rows are
-        padded (`row_step` > `width * point_step`) the rows are joined, which copies.
+        padded (`row_step` > `width * point_step`) the rows are joined, which copies. Fields of an
+        unknown datatype, and such as do not lie inside a point, are left out.
 
     Raises:
-        CloudError: if the layout contradicts itself.
+        CloudError: if it has too many points or the layout contradicts itself.
     """
-    order = '>' if message.is_bigendian else '<'
-    names, formats, offsets = [], [], []
-    for field in message.fields:
-        if field.name in names or not field.name:
-            continue  # Padding, by drivers that name it all alike.
-        if field.datatype not in _FIELD_TYPES:
-            raise CloudError(f'point field {field.name!r} has unknown datatype {field.datatype}')
-        base = order + _FIELD_TYPES[field.datatype]
-        names.append(field.name)
-        formats.append(base if field.count <= 1 else f'({field.count},){base}')
-        offsets.append(field.offset)
     step = message.point_step
     if step == 0:
         raise CloudError('the point cloud has point_step 0; check the driver')
-    try:
-        dtype = np.dtype(
-            {'names': names, 'formats': formats, 'offsets': offsets, 'itemsize': step}
-        )
-    except ValueError as err:
-        raise CloudError(
-            f'point cloud fields do not fit into point_step {step}: {err}; check the driver'
-        ) from err
     height, width, row_step = message.height, message.width, message.row_step
+    if height * width > max_points:
+        raise CloudError(
+            f'point cloud in frame {message.header.frame_id!r} has {height} x {width} points, '
+            f'above the limit max_points {max_points}'
+        )
     data = np.frombuffer(message.data, np.uint8)
+    if height * width == 0 and len(data) >= step:
+        raise CloudError(
+            f'point cloud of {height} x {width} points has {len(data)} bytes of them; the driver '
+            'fills in the message wrongly'
+        )
     # Of a message that arrived as of one that was read: one compiled version serves both.
     data.flags.writeable = False
     padded = height > 1 and row_step > width * step
@@ -128,10 +136,29 @@ def structured_view(message: Any) -> NDArray[np.void]:
     if padded:
         rows = np.lib.stride_tricks.as_strided(data, (height, width * step), (row_step, 1))
         data = np.ascontiguousarray(rows).reshape(-1)
-    return data[: height * width * step].view(dtype)
+    return data[: height * width * step].view(_layout(message))
 
 
-def cloud_from_message(message: Any, time_field: str = 'auto') -> PointCloud:
+def unusable_fields(message: Any) -> dict[str, str]:
+    """Return the fields that `structured_view` leaves out, and why, one phrase each."""
+    found: dict[str, str] = {}
+    for field in message.fields:
+        # Padding has no name, or one of only underscores, by the Point Cloud Library.
+        if not field.name.strip('_') or field.name in found:
+            continue
+        if field.datatype not in _FIELD_TYPES:
+            found[field.name] = f'has unknown datatype {field.datatype}'
+        elif not _fits(field, message.point_step):
+            found[field.name] = f'does not fit into point_step {message.point_step}'
+    return found
+
+
+def cloud_from_message(
+    message: Any,
+    time_field: str = 'auto',
+    max_points: int = MAX_POINTS,
+    stamped: str = 'first',
+) -> PointCloud:
     """Read a sensor_msgs/PointCloud2.
 
     Args:
@@ -139,30 +166,31 @@ def cloud_from_message(message: Any, time_field: str = 'auto') -> PointCloud:
         time_field: the field with each point's time; `auto` finds the usual names and units
             (seconds, milliseconds, microseconds or nanoseconds, absolute or relative), an empty
             string ignores point times.
+        max_points: the most it may have; checked before anything is decoded.
+        stamped: `first` or `last`: the point measured at the stamp, where the points' clock is
+            another.
 
     Raises:
-        CloudError: if x, y or z is missing, or the layout contradicts itself.
+        CloudError: if it has too many points, x, y or z is missing or no number, or the layout
+            contradicts itself. No other field ever refuses a sweep.
     """
-    points = structured_view(message)
+    points = structured_view(message, max_points)
     fields = points.dtype.names or ()
-    missing = [name for name in 'xyz' if name not in fields]
-    if missing:
-        raise CloudError(
-            f'point cloud in frame {message.header.frame_id!r} has no field '
-            f'{", ".join(missing)}; it has {", ".join(fields) or "none"}'
-        )
     for name in 'xyz':
-        if points.dtype[name].kind != 'f':
-            raise CloudError(f'point field {name!r} is not a floating-point number')
+        _check_coordinate(name, points.dtype, message)
+    if time_field not in ('auto', '', *fields):
+        why = unusable_fields(message).get(time_field)
+        raise CloudError(
+            f'point field {time_field!r} {why}'
+            if why
+            else f'point cloud has no time field {time_field!r}; it has {", ".join(fields)}'
+        )
     stamp = message.header.stamp
     stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
-    time_names = _TIME_FIELDS if time_field == 'auto' else (time_field,) if time_field else ()
-    if time_field not in ('auto', '', *fields):
-        raise CloudError(f'point cloud has no time field {time_field!r}; it has {fields}')
-    # Of several the first that makes sense: drivers fill fields they have no values for by zeros.
-    times = (relative_time(_native(points[n]), stamp_ns) for n in time_names if n in fields)
-    rings = (_beam_numbers(_native(points[n])) for n in _RING_FIELDS if n in fields)
-    intensity_name = next((name for name in _INTENSITY_FIELDS if name in fields), None)
+    name, times = _times(points, time_field, stamp_ns, stamped)
+    scalars = [name for name in fields if not points.dtype[name].shape]
+    rings = (_beam_numbers(_native(points[n])) for n in _RING_FIELDS if n in scalars)
+    intensity_name = next((name for name in _INTENSITY_FIELDS if name in scalars), None)
     x, y, z = (_native(points[name]) for name in 'xyz')
     return PointCloud(
         stamp_ns=stamp_ns,
@@ -171,56 +199,81 @@ def cloud_from_message(message: Any, time_field: str = 'auto') -> PointCloud:
         y=y,
         z=z,
         intensity=None if intensity_name is None else _native(points[intensity_name]),
-        time=next((time for time in times if time is not None), None),
+        time=None if times is None else times.seconds,
         ring=next((ring for ring in rings if ring is not None), None),
         height=message.height,
         width=message.width,
+        time_field=name,
+        clock_s=0.0 if times is None else times.clock_s,
+        timeless=0 if times is None else times.missing,
     )
 
 
-def relative_time(values: NDArray[Any], stamp_ns: int) -> NDArray[np.floating] | None:
-    """Return point times in seconds relative to a sweep's stamp, whatever their unit and origin.
-
-    A sweep lasts 10 ms to 1 s, which tells seconds, milliseconds, microseconds and nanoseconds
-    apart; values near the stamp in one of these units are absolute. Beside absolute times zero is
-    none: drivers leave it where nothing returned.
-
-    Args:
-        values: (N,) as in the message.
-        stamp_ns: the sweep's header stamp.
-
-    Returns:
-        (N,) float32 or float64 seconds, NaN where there is none, a view where nothing had to be
-        converted; None where no unit makes sense of the values (all equal, for instance).
-    """
-    time = _relative_time(values, stamp_ns)
-    if time is None and (values == 0).any():
-        time = _relative_time(np.where(values == 0, np.nan, values), stamp_ns)
-    return time
-
-
-def _relative_time(values: NDArray[Any], stamp_ns: int) -> NDArray[np.floating] | None:
-    finite = values[np.isfinite(values)] if values.dtype.kind == 'f' else values
-    if len(finite) == 0:
-        return None
-    low, high = finite.min(), finite.max()
-    span = float(high) - float(low)
-    if span <= 0.0:
-        return None
-    for scale in (1.0, 1e-3, 1e-6, 1e-9):
-        if not 0.005 <= span * scale <= 1.5:
+def _layout(message: Any) -> np.dtype[np.void]:
+    order = '>' if message.is_bigendian else '<'
+    formats: dict[str, tuple[str, int]] = {}
+    for field in message.fields:
+        # Padding, by drivers that name it all alike or not at all.
+        if not field.name or field.name in formats or field.datatype not in _FIELD_TYPES:
             continue
-        # Of a clock that began with the drive, absolute times are small as well.
-        early, late = (abs(float(low) * scale - origin) for origin in (0.0, stamp_ns * 1e-9))
-        if early <= min(late, 2.0):
-            return values if scale == 1.0 else values * scale
-        if late < 10.0:
-            # Subtracted in integers where the message has them: float64 keeps only 240 ns.
-            if values.dtype.kind in 'iu':
-                ticks = round(1e-9 / scale * stamp_ns) if scale != 1e-9 else stamp_ns
-                return (values.astype(np.int64) - ticks) * scale
-            return values * scale - stamp_ns * 1e-9
-    return None
+        if _fits(field, message.point_step):
+            base = order + _FIELD_TYPES[field.datatype]
+            form = base if field.count <= 1 else f'({field.count},){base}'
+            formats[field.name] = form, field.offset
+    return np.dtype(
+        {
+            'names': list(formats),
+            'formats': [form for form, _ in formats.values()],
+            'offsets': [offset for _, offset in formats.values()],
+            'itemsize': message.point_step,
+        }
+    )
+
+
+def _fits(field: Any, step: int) -> bool:
+    size = int(_FIELD_TYPES[field.datatype][1]) * max(field.count, 1)
+    return 0 <= field.offset <= step - size
+
+
+def _check_coordinate(name: str, layout: np.dtype[np.void], message: Any) -> None:
+    fields = layout.names or ()
+    why = '' if name in fields else unusable_fields(message).get(name, 'is missing')
+    if why == 'is missing':
+        missing = ', '.join(n for n in 'xyz' if n not in fields)
+        raise CloudError(
+            f'point cloud in frame {message.header.frame_id!r} has no field {missing}; it has '
+            f'{", ".join(fields) or "none"}'
+        )
+    if not why and layout[name].shape:
+        why = f'has {layout[name].shape[0]} values a point'
+    if not why and layout[name].kind != 'f':
+        why = 'is not a floating-point number'
+    if why:
+        raise CloudError(f'point field {name!r} {why}; check the driver')
+
+
+def _times(
+    points: NDArray[np.void], time_field: str, stamp_ns: int, stamped: str
+) -> tuple[str, PointTimes | None]:
+    """Return the points' times and the name of the field they are from.
+
+    Of several the first that makes sense: drivers fill fields they have no values for by zeros.
+    """
+    names = [n for n in points.dtype.names or () if not points.dtype[n].shape]
+    split = split_time_fields(names) if time_field == 'auto' else None
+    if split is not None:
+        whole, part = (points[name].astype(np.int64) for name in split)
+        if len(part) and part.min() >= 0 and part.max() < 1_000_000_000:
+            times = point_times(whole * 1_000_000_000 + part, stamp_ns, stamped)
+            if times is not None:
+                return ' + '.join(split), times
+    wanted = time_fields(names) if time_field == 'auto' else [time_field] if time_field else []
+    for name in wanted:
+        if name in names:
+            times = point_times(_native(points[name]), stamp_ns, stamped)
+            if times is not None:
+                return name, times
+    return '', None
 
 
 def _native(values: NDArray[Any]) -> NDArray[Any]:

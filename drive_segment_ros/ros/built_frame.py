@@ -130,7 +130,7 @@ class BuiltFrame:
             ImageError: if it cannot be decoded.
             CalibrationError: if its shape is not camera_info's.
         """
-        return _working_image(self._source.image, self._source.full_camera, self.camera)
+        return _working_image(self._source, self.camera)
 
     @functools.cached_property
     def label_image(self) -> NDArray[np.int32]:
@@ -162,7 +162,10 @@ class BuiltFrame:
         number = np.zeros(self.sweep.count, np.uint16)
         number[labels] = np.arange(1, len(labels) + 1)
         points = np.bincount(self.label, minlength=self.sweep.count)
-        content, suffix = encoded_image(self._source.image)
+        params = self._source.params
+        content, suffix = encoded_image(
+            self._source.image, bits=params.image_bits, max_pixels=params.max_pixels
+        )
         geometry = describe_proposals(self.cloud, self.sweep, labels, self._R_level_lidar())
         return Frame(
             stamp_ns=self.stamp_ns,
@@ -272,11 +275,20 @@ def _cell_times(
     return times[cells]
 
 
-def _working_image(message: Any, full: CameraModel, camera: CameraModel) -> NDArray[np.uint8]:
+def _working_image(source: FrameSource, camera: CameraModel) -> NDArray[np.uint8]:
     """Decode an image to working resolution, by way of the nearest larger size a JPEG offers."""
-    picture = decode_image(message, reduction(image_size(message), (camera.height, camera.width)))
+    message, params = source.image, source.params
+    size = image_size(message)
+    if size is not None and size[0] * size[1] <= params.max_pixels:
+        # Before it is decoded, which costs by the size that its header claims.
+        check_shape(size[1], size[0], source.full_camera)
+    picture = decode_image(
+        message,
+        reduction(size, (camera.height, camera.width)),
+        bits=params.image_bits,
+        max_pixels=params.max_pixels,
+    )
     height, width = picture.shape[:2]
-    check_shape(width, height, full)
     if (width, height) == (camera.width, camera.height):
         return picture
     resized = cv2.resize(picture, (camera.width, camera.height), interpolation=cv2.INTER_AREA)

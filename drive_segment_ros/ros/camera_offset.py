@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from drive_segment_ros.errors import CloudError
 from drive_segment_ros.perception.cameras import CameraModel
-from drive_segment_ros.perception.clouds import cloud_from_message
 from drive_segment_ros.perception.projection import view_times
 from drive_segment_ros.perception.transforms import TransformTree
 
@@ -57,7 +56,7 @@ class CameraOffset:
         T_camera_lidar = self._transforms.lookup(frame_id, sweep.header.frame_id)
         self._seen += 1
         try:
-            cloud = cloud_from_message(sweep, self._parameters.time_field)
+            cloud = self._parameters.cloud(sweep)
             times = view_times(cloud, camera, T_camera_lidar)
         except CloudError:
             times = None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import CalibrationError, CloudError, MotionError
 from drive_segment_ros.perception.cameras import CameraModel
-from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
+from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.deskew import is_compensated
 from drive_segment_ros.perception.motion import SweepMotion, Trajectory
 from drive_segment_ros.perception.projection import (
@@ -61,7 +61,7 @@ class FrameGeometry:
         Raises:
             CloudError: if it cannot be interpreted.
         """
-        return cloud_from_message(message, self._params.time_field).packed()
+        return self._params.cloud(message).packed()
 
     def camera(self, camera_info: Any, image: Any) -> CameraModel:
         """Return the camera at its own resolution; the same object while nothing changes.

@@ -15,7 +15,7 @@ from drive_segment_ros.dataset.reader import Drive, FrameRecord
 from drive_segment_ros.errors import BagError, MotionError
 from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.perception.cameras import CameraModel
-from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
+from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.motion import SweepMotion, Trajectory
 from drive_segment_ros.perception.overlay import draw_points
 from drive_segment_ros.perception.projection import project_sweep, view_times, visible
@@ -119,4 +119,4 @@ def _sweeps(
     for message in reader.messages([topic]):
         if peek_stamp_ns(message.raw) in stamps:
             cloud = reader.deserialize(message.raw, recording.POINT_CLOUD)
-            yield cloud_from_message(cloud, params.time_field).packed()
+            yield params.cloud(cloud).packed()

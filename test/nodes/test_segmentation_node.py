@@ -201,7 +201,7 @@ def test_compressed_images_are_decoded_no_larger_than_needed(rig, monkeypatch):
     asked = []
     decode = segmentation_node.decode_image
     monkeypatch.setattr(
-        segmentation_node, 'decode_image', lambda m, r: asked.append(r) or decode(m, r)
+        segmentation_node, 'decode_image', lambda m, r, **_: asked.append(r) or decode(m, r)
     )
     labels = rig.watch()
     jpeg = cv2.imencode('.jpg', picture(2, 33, 48))[1].tobytes()
@@ -268,9 +268,9 @@ def test_the_newest_image_waits_and_older_ones_give_way(rig):
 def test_an_image_is_decoded_while_the_one_before_is_segmented(rig, monkeypatch):
     decoded, decode = [], segmentation_node.decode_image
 
-    def note(message, *options):
+    def note(message, *options, **limits):
         decoded.append(message.header.stamp.nanosec)
-        return decode(message, *options)
+        return decode(message, *options, **limits)
 
     monkeypatch.setattr(segmentation_node, 'decode_image', note)
     gate, entered = hold_segmenter(rig)
