@@ -6,14 +6,14 @@ unexport PYTHONPATH LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPL
 endif
 
 RUN := .venv/bin
-OUT ?= demo_output
 FRAME ?= 40
 BENCHMARKS ?= lidar superpixels extract io recorder node inference segments
 
 .PHONY: help demo test check lint docs bench soak picture clean
 
 help:
-	@echo 'make demo [BAG=path]  from a drive to live masks and a report; without BAG a simulated one'
+	@echo 'make demo [BAG=path] [OUT=path]  from a drive to live masks and a report, in a new folder:'
+	@echo '                      demo_output, demo_output_2, ...; without BAG a simulated drive
 	@echo 'make test [ARGS=...]  the whole test suite; ARGS go to pytest'
 	@echo 'make check            lint, types and the quick tests, in two minutes'
 	@echo 'make lint             ruff and mypy'
@@ -21,12 +21,12 @@ help:
 	@echo 'make bench            time the stages on this machine [BENCHMARKS="$(BENCHMARKS)"]'
 	@echo 'make soak             10,000 images through the segmentation node: does its memory grow?'
 	@echo 'make picture MODEL=path BAG=path [FRAME=n]  the masks of the README'
-	@echo 'make clean            remove .venv and everything built'
+	@echo 'make clean            remove .venv and everything built; results of demos stay'
 	@echo 'PYTHON=python3.12     chooses the interpreter for .venv (3.10 to 3.14)'
 
 demo:
 	@tools/setup.sh demo
-	@$(RUN)/drive-segment demo $(if $(BAG),--bag '$(BAG)') -o '$(OUT)'
+	@$(RUN)/drive-segment demo $(if $(BAG),--bag '$(BAG)') $(if $(OUT),-o '$(OUT)')
 
 # As many processes as cores, but no more than fit into 16 GB.
 test:
@@ -58,8 +58,8 @@ soak:
 
 picture:
 	@tools/setup.sh dev
-	@$(RUN)/drive-segment paint '$(MODEL)' '$(BAG)' -o docs/images/masks.jpg --frame $(FRAME)
+	@$(RUN)/drive-segment paint '$(MODEL)' '$(BAG)' -o docs/images/masks.jpg --frame $(FRAME) --overwrite
 
 clean:
-	rm -rf .venv build install log dist site demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build install log dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

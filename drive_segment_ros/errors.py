@@ -41,6 +41,10 @@ class DiskFullError(DatasetError):
     """A dataset may not grow further: its quota or the disk's free space is used up."""
 
 
+class OutputError(DriveSegmentError):
+    """A command would overwrite what is there."""
+
+
 class ModelError(DriveSegmentError):
     """A model directory is missing, incomplete, or unfit for the backend."""
 

@@ -31,7 +31,8 @@ def dataset_view(dataset: Path, folder: Path) -> Path:
             for entry in drive.path.iterdir():
                 if entry.name != _OWN:
                     link = mirrored / entry.name
-                    link.unlink(missing_ok=True)
+                    if link.is_symlink():
+                        link.unlink()
                     link.symlink_to(entry.resolve())
     except OSError as err:
         raise DatasetError(

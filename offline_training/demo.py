@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from drive_segment_ros.errors import BagError, DatasetError
+from drive_segment_ros.errors import BagError, OutputError
+from drive_segment_ros.outputs import free_name, is_taken
 from offline_training.demo_runner import DemoRunner, say
 from offline_training.report.sources import DEMO_FILE, HELD_OUT, LEARNED_FROM
 
+# Where results go if nobody says; another demo's are in `demo_output_2`, ...
+DEFAULT_OUTPUT = Path('demo_output')
 # The simulated towns and for how long each is driven through: many towns teach more than much of
 # one. Small images, so that all is done in minutes on two cores.
 LEARNED_TOWNS = {1: 4.0, 3: 2.0, 4: 2.0, 5: 2.0}
@@ -27,12 +29,14 @@ SETTLE_S = 2.0
 
 
 def demo(
-    output: Path, bag: Path | None = None, program: Sequence[str] = ('drive-segment',)
+    output: Path | None = None,
+    bag: Path | None = None,
+    program: Sequence[str] = ('drive-segment',),
 ) -> dict[str, Any]:
     """Go from a recording to live masks: extract, label, train, export, evaluate, live, report.
 
     Args:
-        output: folder for the results; that of an earlier demo is replaced.
+        output: new folder for the results; None takes `demo_output`, or the next that is free.
         bag: the drive; None simulates one, and another to score on. A bag has no truth, so
             nothing is named or scored then.
         program: how `drive-segment` is started.
@@ -43,13 +47,13 @@ def demo(
 
     Raises:
         BagError: if there is no such bag.
-        DatasetError: if `output` exists and is not a demo's, or holds the bag.
+        OutputError: if `output` holds anything already.
         DriveSegmentError: if a command fails; the message names it.
     """
     began = time.monotonic()
-    if bag is not None:
-        _check_bag(bag, output)
-    _make_folder(output)
+    if bag is not None and not bag.exists():
+        raise BagError(f'{bag}: no such bag')
+    output = _make_folder(output)
     run = DemoRunner(program, output / DEMO_FILE, _parts(bag))
     simulated = bag is None
     bags = _simulate(run, output) if bag is None else [bag]
@@ -84,13 +88,6 @@ def demo(
     say(f'\n{time.monotonic() - began:.0f} s; the report: {written["report"]}')
     say(result_line(result))
     return result
-
-
-def _check_bag(bag: Path, output: Path) -> None:
-    if not bag.exists():
-        raise BagError(f'{bag}: no such bag')
-    if bag.resolve().is_relative_to(output.resolve()):
-        raise DatasetError(f'{bag} lies in {output}, which is replaced; choose another folder')
 
 
 def result_line(result: dict[str, Any]) -> str:
@@ -218,9 +215,12 @@ def _topics(inspected: dict[str, Any], bag: Path) -> dict[str, str]:
     }
 
 
-def _make_folder(output: Path) -> None:
-    if output.exists() and any(output.iterdir()):
-        if not (output / DEMO_FILE).is_file():
-            raise DatasetError(f"{output} exists and is no demo's folder; give another with -o")
-        shutil.rmtree(output)
+def _make_folder(output: Path | None) -> Path:
+    if output is None:
+        output = free_name(DEFAULT_OUTPUT)
+        if output != DEFAULT_OUTPUT:
+            say(f'{DEFAULT_OUTPUT} is there already and kept: this demo goes to {output}')
+    elif is_taken(output):
+        raise OutputError(f'{output} is there already; choose a new folder with -o, or none')
     output.mkdir(parents=True, exist_ok=True)
+    return output

@@ -31,6 +31,8 @@ from offline_training.ground_truth import (
 from offline_training.image_sources import read_image
 from offline_training.prediction import Predictor, is_model, load_predictor
 
+# What `evaluate` writes to a folder.
+SCORE_FILES = ('scores.json', 'confusion.json', 'confusion.png')
 # Images and truths that were scaled differ by a rounded pixel.
 _ASPECT_TOLERANCE = 0.02
 

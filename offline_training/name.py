@@ -7,24 +7,30 @@ from pathlib import Path
 
 import numpy as np
 
-from drive_segment_ros.errors import ModelError
+from drive_segment_ros.errors import ModelError, OutputError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
 from offline_training.checkpoints import classes_file, classes_of_run, load_model
 from offline_training.classes import ClassName, default_classes, load_names, save_classes
 from offline_training.evaluate import count_confusion
 
 
-def name_by_hand(model: Path, names: Path) -> list[ClassName]:
+def name_by_hand(model: Path, names: Path, overwrite: bool = False) -> list[ClassName]:
     """Name pseudo-classes from a YAML file of lines such as `7: road`.
 
     Raises:
         ModelError: if a number is no pseudo-class, or a file cannot be read.
+        OutputError: if one has another name already, and `overwrite` is off.
     """
-    return _rename(model, load_names(names))
+    return _rename(model, load_names(names), overwrite)
 
 
 def name_from_labels(
-    model: Path, images: Path, truth: Path, layout: str = 'folder', frames: str = ''
+    model: Path,
+    images: Path,
+    truth: Path,
+    layout: str = 'folder',
+    frames: str = '',
+    overwrite: bool = False,
 ) -> list[ClassName]:
     """Name each pseudo-class after the class it shows most on labelled frames.
 
@@ -33,6 +39,11 @@ def name_from_labels(
     Args:
         model: a run.
         images, truth, layout, frames: as for `evaluate`.
+        overwrite: whether names that were given before may change.
+
+    Raises:
+        DatasetError, ModelError: as of `evaluate`.
+        OutputError: as of `name_by_hand`.
     """
     _check_is_run(model)
     confusion, labelled = count_confusion(model, images, truth, layout, frames)
@@ -41,7 +52,7 @@ def name_from_labels(
         int(number): labelled.classes[seen[number].argmax()]
         for number in np.flatnonzero(seen.any(axis=1))
     }
-    return _rename(model, names)
+    return _rename(model, names, overwrite)
 
 
 def renamed(classes: list[ClassName], names: Mapping[int, str]) -> list[ClassName]:
@@ -57,7 +68,7 @@ def renamed(classes: list[ClassName], names: Mapping[int, str]) -> list[ClassNam
     return result
 
 
-def _rename(model: Path, names: Mapping[int, str]) -> list[ClassName]:
+def _rename(model: Path, names: Mapping[int, str], overwrite: bool) -> list[ClassName]:
     _check_is_run(model)
     network, _ = load_model(model)
     classes = classes_of_run(model, network.configuration.classes)
@@ -66,6 +77,13 @@ def _rename(model: Path, names: Mapping[int, str]) -> list[ClassName]:
         raise ModelError(
             f'{model} has pseudo-classes 0 to {len(classes) - 1}; it has no {unknown[0]}'
         )
+    given = default_classes(len(classes))
+    for number, name in names.items():
+        if not overwrite and classes[number].name not in (given[number].name, name):
+            raise OutputError(
+                f'{classes_file(model)} calls pseudo-class {number} {classes[number].name}, not '
+                f'{name}; keep that name, or replace it by --overwrite'
+            )
     classes = renamed(classes, names)
     save_classes(classes_file(model), classes)
     return classes

@@ -6,7 +6,6 @@ Road, raised ground and sky are classes by themselves; k-means has objects only.
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,6 +86,9 @@ def label(
     Raises:
         DatasetError: if there is no segment to cluster.
     """
+    for path in label_folders(dataset):
+        if path.is_symlink():
+            raise DatasetError(f'{path} is a link, and labels are not written through links')
     drives = select_frames(Dataset(dataset))
     frames = [frame for drive in drives for frame in drive]
     features = choose_features(parameters.features)
@@ -101,7 +103,8 @@ def label(
     # Killed between old and new labels, the dataset must not pass for a labelled one.
     for name in (CLASSES_FILE, STATISTICS_FILE):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / 'gallery', ignore_errors=True)
+    for picture in (folder / 'gallery').glob('class_*.png'):
+        picture.unlink()
     labelled = write_pseudo_labels(frames, table, found.label, progress('labelling'))
     save_classes(folder / CLASSES_FILE, default_classes(parameters.classes))
     write_galleries(folder / 'gallery', frames, table, found.label, parameters.classes)
@@ -130,6 +133,13 @@ def label(
         {**report, 'parameters': to_flat(parameters), 'class_statistics': statistics},
     )
     return report
+
+
+def label_folders(dataset: Path) -> list[Path]:
+    """Return the folders of a dataset that `label` writes to."""
+    classes = dataset / PSEUDO_CLASSES_FOLDER
+    drives = [drive.path / 'pseudo_label' for drive in Dataset(dataset).drives]
+    return [classes, classes / 'gallery', *drives]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,6 +37,10 @@ class SegmentedImage:
     overlay: NDArray[np.uint8]
 
 
+# The folders that `segment` writes.
+PICTURES = tuple(field.name for field in dataclasses.fields(SegmentedImage))
+
+
 def segment(
     model: Path,
     inputs: Sequence[Path],
@@ -71,10 +75,9 @@ def segment(
     for source, folder in progress(list(zip(inputs, _folders(inputs), strict=True))):
         for name, image in _readable(source, skipped, output):
             pictures = draw(image, predictor.predict(image), colours)
-            for field in dataclasses.fields(pictures):
+            for kind in PICTURES:
                 # The suffix is added, not replaced: names may hold dots.
-                path = output / field.name / folder / f'{name}.png'
-                write_png(path, getattr(pictures, field.name))
+                write_png(output / kind / folder / f'{name}.png', getattr(pictures, kind))
             count += 1
     if count == 0:
         reason = skipped[0] if skipped else 'the inputs hold none'
@@ -93,7 +96,7 @@ def _readable(
     source: Path, skipped: list[str], output: Path
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield a source's images; one that is unfit as a whole is skipped, the others go on."""
-    written = [output / field.name for field in dataclasses.fields(SegmentedImage)]
+    written = [output / kind for kind in PICTURES]
     try:
         yield from images_in(source, skipped, written)
     except (BagError, ImageError) as err:

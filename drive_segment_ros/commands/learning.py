@@ -16,10 +16,12 @@ from drive_segment_ros.commands.options import (
     Frames,
     Layout,
     Model,
+    Overwrite,
     Params,
     Zoom,
     as_assignments,
 )
+from drive_segment_ros.outputs import refuse_existing
 
 
 @command(kept='the pseudo-labels of {dataset} may be of two runs; run it again')
@@ -38,14 +40,16 @@ def label(
     seed: Annotated[int | None, typer.Option(help='Of the clustering; default: 0.')] = None,
     params: Params = None,
     assignments: Assignments = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Group look-alike objects into pseudo-classes and write a pseudo-label for every frame."""
     from drive_segment_ros.parameter_files import read_parameters
     from offline_training.progress import bar
-    from offline_training.pseudo_classes import LabelParameters
+    from offline_training.pseudo_classes import LabelParameters, label_folders
     from offline_training.pseudo_classes import label as label_dataset
 
+    refuse_existing(*label_folders(dataset), overwrite=overwrite, instead='keep these labels')
     given = {'classes': classes, 'features': features, 'frames': frames, 'seed': seed}
     settings = as_assignments(given, assignments)
     report = label_dataset(dataset, read_parameters(LabelParameters, params, settings), bar)
@@ -101,13 +105,15 @@ def baseline(
     classes: Annotated[int, typer.Option(help='Number of clusters.')] = 30,
     frames: Frames = None,
     seed: Annotated[int, typer.Option(help='Of the clustering.')] = 0,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Cluster superpixels of the images alone: the figure to beat; score it by `evaluate`."""
     from drive_segment_ros.parameters import from_flat
-    from offline_training.baseline import BaselineParameters, make_baseline
+    from offline_training.baseline import BASELINE_FILE, BaselineParameters, make_baseline
     from offline_training.progress import bar
 
+    refuse_existing(output / BASELINE_FILE, overwrite=overwrite)
     values = {'classes': classes, 'frames': frames or '', 'seed': seed}
     make_baseline(dataset, output, from_flat(BaselineParameters, values), bar('reading'))
     if as_json:
@@ -130,13 +136,17 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option('--output', '-o', help='Folder for scores and pictures.')
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a model, or a folder of label images, against labelled images, in three ways."""
+    from offline_training.evaluate import SCORE_FILES
     from offline_training.evaluate import evaluate as evaluate_model
     from offline_training.evaluation import table
     from offline_training.progress import bar
 
+    if output is not None:
+        refuse_existing(*(output / file for file in SCORE_FILES), overwrite=overwrite)
     report = evaluate_model(
         model, images, ground_truth, layout, frames, match_frames, zoom, output, bar('scoring')
     )
@@ -219,6 +229,7 @@ def report(
     scores: Annotated[
         Path | None, typer.Option(help='What `evaluate -o` wrote; default: PATH/scores.')
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Write one HTML page: frames through all stages, classes, scores, training, timings."""
@@ -226,7 +237,9 @@ def report(
     from offline_training.report.sources import find_sources
 
     sources = find_sources(path, dataset, bag, ground_truth, scores)
-    written = write_report(sources, output or path / 'report.html')
+    file = output or path / 'report.html'
+    refuse_existing(file, overwrite=overwrite)
+    written = write_report(sources, file)
     if as_json:
         print_json(written)
         return

@@ -8,8 +8,17 @@ from typing import Annotated
 import typer
 
 from drive_segment_ros.commands.command import command, print_json, progress_bar
-from drive_segment_ros.commands.options import AsJson, Bag, Calibration, Layout, Model, Zoom
+from drive_segment_ros.commands.options import (
+    AsJson,
+    Bag,
+    Calibration,
+    Layout,
+    Model,
+    Overwrite,
+    Zoom,
+)
 from drive_segment_ros.errors import DriveSegmentError
+from drive_segment_ros.outputs import refuse_existing
 
 
 @command(kept='the pictures written are kept in {output}')
@@ -18,12 +27,15 @@ def segment(
     inputs: Annotated[list[Path], typer.Argument(help='Images, folders, videos, bags.')],
     output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the pictures.')],
     zoom: Zoom = 1,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Write labels, colours, overlays and confidence for images, folders, videos and bags."""
     from offline_training.progress import bar
+    from offline_training.segment import PICTURES
     from offline_training.segment import segment as segment_inputs
 
+    refuse_existing(*(output / name for name in PICTURES), overwrite=overwrite)
     report = segment_inputs(model, inputs, output, zoom, bar('segmenting'))
     if as_json:
         print_json(report)
@@ -42,12 +54,14 @@ def paint(
     camera: Annotated[str, typer.Option(help='Image topic or its namespace.')] = '',
     lidar: Annotated[str, typer.Option(help='Point cloud topic.')] = '',
     calibration: Calibration = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw what the segmentation node shows: the overlay, and the cloud in its colours."""
     from offline_training.extract import ExtractOptions
     from offline_training.paint import paint as draw
 
+    refuse_existing(output, overwrite=overwrite)
     options = ExtractOptions(camera=camera, lidar=lidar, calibration=calibration)
     report = draw(model, bag, output, frame, options)
     if as_json:
@@ -83,15 +97,18 @@ def name(
     ground_truth: Annotated[Path | None, typer.Option(help='Folder of their labels.')] = None,
     layout: Layout = 'folder',
     frames: Annotated[str, typer.Option(help='Labelled images to use, FIRST:LAST.')] = '',
+    overwrite: Annotated[
+        bool, typer.Option('--overwrite', help='Replace names that were given before.')
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Name pseudo-classes: by hand (--names), or from labelled images (--images)."""
     from offline_training.name import name_by_hand, name_from_labels
 
     if names is not None and images is None:
-        classes = name_by_hand(model, names)
+        classes = name_by_hand(model, names, overwrite)
     elif names is None and images is not None and ground_truth is not None:
-        classes = name_from_labels(model, images, ground_truth, layout, frames)
+        classes = name_from_labels(model, images, ground_truth, layout, frames, overwrite)
     else:
         raise DriveSegmentError('give either --names, or --images and --ground-truth')
     if as_json:
@@ -112,11 +129,14 @@ def export(
         int, typer.Option(help="Of the images it will be given, px; default: the network's.")
     ] = 0,
     width: Annotated[int, typer.Option(help='Of the images it will be given, px.')] = 0,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a trained network as one ONNX file, from the camera's image to the mask."""
+    from drive_segment_ros.inference.model import DESCRIPTION_FILE, ONNX_FILE
     from offline_training.export import export as export_run
 
+    refuse_existing(output / ONNX_FILE, output / DESCRIPTION_FILE, overwrite=overwrite)
     report = export_run(run, output, precision, height, width)
     if as_json:
         print_json(report)

@@ -22,6 +22,9 @@ Dataset = Annotated[Path, typer.Argument(help='Dataset folder, as `extract` writ
 Model = Annotated[
     Path, typer.Argument(help='A run folder, one of its stages, or an exported model.')
 ]
+Overwrite = Annotated[
+    bool, typer.Option('--overwrite', help='Replace results that are there already.')
+]
 Frames = Annotated[
     str | None,
     typer.Option(help='Frames of each drive to learn from, FIRST:LAST; default: all.'),

@@ -15,10 +15,12 @@ from drive_segment_ros.commands.options import (
     Bag,
     Calibration,
     Dataset,
+    Overwrite,
     Params,
     as_assignments,
 )
 from drive_segment_ros.errors import DriveSegmentError
+from drive_segment_ros.outputs import refuse_existing
 
 
 @command
@@ -27,12 +29,15 @@ def inspect(
     calibration: Annotated[
         Path | None, typer.Option(help='Write the calibration found to this file.')
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Show a bag's topics, rates, clocks and calibration; what is missing and how to mend it."""
     from offline_training.inspect import inspect as inspect_bag
     from offline_training.inspect_table import print_report
 
+    if calibration is not None:
+        refuse_existing(calibration, overwrite=overwrite)
     report = inspect_bag(bag, calibration)
     if as_json:
         print_json(dataclasses.asdict(report))

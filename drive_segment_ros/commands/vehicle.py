@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from drive_segment_ros.commands.command import INTERRUPTED, command, print_json
-from drive_segment_ros.commands.options import AsJson, Assignments, Calibration
+from drive_segment_ros.commands.options import AsJson, Assignments, Calibration, Overwrite
+from drive_segment_ros.outputs import refuse_existing
 
 
 @command(handles_signals=True)
@@ -63,11 +64,13 @@ def watch(
     duration: Annotated[
         float | None, typer.Option(help='Seconds to watch; default: until interrupted.')
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the images of a topic to files, without a ROS installation."""
     from drive_segment_ros.nodes.watcher import watch as watch_topic
 
+    refuse_existing(output, overwrite=overwrite)
     report = watch_topic(topic, output, duration)
     if as_json:
         print_json(dataclasses.asdict(report))
@@ -91,7 +94,12 @@ def doctor(as_json: AsJson = False) -> None:
 
 @command(kept='what is finished is kept in {output}')
 def demo(
-    output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the results.')],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            '--output', '-o', help='New folder for the results; default: demo_output, _2, ...'
+        ),
+    ] = None,
     bag: Annotated[Path | None, typer.Option(help='A bag; default: a simulated drive.')] = None,
     as_json: AsJson = False,
 ) -> None:

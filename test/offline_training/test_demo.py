@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drive_segment_ros.errors import BagError, DatasetError, DriveSegmentError
+from drive_segment_ros.errors import BagError, DriveSegmentError, OutputError
 from offline_training import demo as demo_module
 from offline_training.demo import demo, result_line
 from offline_training.report.sources import find_sources
@@ -151,31 +151,32 @@ def test_a_bag_that_lacks_a_sensor(
         demo(tmp_path / 'out', tmp_path / 'bag', [str(program)])
 
 
-def test_replaces_an_earlier_demo_and_nothing_else(program: Path, tmp_path: Path) -> None:
+def test_demo_after_demo_loses_nothing(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ('demo_output', 'demo_output_2', 'demo_output_3'):
+        assert demo(None, tmp_path / 'bag', [str(program)])['output'] == name
+        (tmp_path / name / 'model').mkdir()
+    assert 'this demo goes to demo_output_3' in capsys.readouterr().err
+    assert all((tmp_path / f'demo_output{n}' / 'model').exists() for n in ('', '_2', '_3'))
+
+
+def test_a_folder_that_holds_something_is_refused(program: Path, tmp_path: Path) -> None:
     output = tmp_path / 'out'
     demo(output, tmp_path / 'bag', [str(program)])
-    (output / 'left_over').touch()
-    demo(output, tmp_path / 'bag', [str(program)])
-    assert not (output / 'left_over').exists()
-
-    precious = tmp_path / 'precious'
-    precious.mkdir()
-    (precious / 'thesis.tex').touch()
-    with pytest.raises(DatasetError, match='another with -o'):
-        demo(precious, tmp_path / 'bag', [str(program)])
-    assert (precious / 'thesis.tex').exists()
+    before = sorted(output.rglob('*'))
+    with pytest.raises(OutputError, match='choose a new folder with -o'):
+        demo(output, tmp_path / 'bag', [str(program)])
+    assert sorted(output.rglob('*')) == before
 
 
-def test_an_earlier_demo_outlives_a_bag_that_cannot_be_used(program: Path, tmp_path: Path) -> None:
-    output = tmp_path / 'out'
-    demo(output, tmp_path / 'bag', [str(program)])
-    (output / 'town_1').mkdir()
-
+def test_a_bag_that_is_not_there_is_said_before_anything_is_made(
+    program: Path, tmp_path: Path
+) -> None:
     with pytest.raises(BagError, match='no such bag'):
-        demo(output, tmp_path / 'bga', [str(program)])
-    with pytest.raises(DatasetError, match='which is replaced'):
-        demo(output, output / 'town_1', [str(program)])
-    assert (output / 'town_1').exists()
+        demo(tmp_path / 'out', tmp_path / 'bga', [str(program)])
+    assert not (tmp_path / 'out').exists()
 
 
 def test_result_line_says_what_came_of_it() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from drive_segment_ros.errors import ModelError
+from drive_segment_ros.errors import ModelError, OutputError
 from offline_training.checkpoints import save_model
 from offline_training.classes import load_classes
 from offline_training.name import name_by_hand, name_from_labels
@@ -45,7 +45,10 @@ def test_names_by_hand_share_a_colour_and_unknown_numbers_are_refused(run, tmp_p
     assert names_of(classes) == ['car', 'pseudo_class_01', 'car', 'pseudo_class_03']
     assert classes[0].color == classes[2].color
     names.write_text('2: tree\n')
-    assert len({item.color for item in name_by_hand(run, names)}) == 4
+    with pytest.raises(OutputError, match='calls pseudo-class 2 car, not tree'):
+        name_by_hand(run, names)
+    assert load_classes(run / 'classes.yaml') == classes
+    assert len({item.color for item in name_by_hand(run, names, overwrite=True)}) == 4
     names.write_text('9: car\n')
     with pytest.raises(ModelError, match='it has no 9'):
         name_by_hand(run, names)

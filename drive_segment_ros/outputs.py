@@ -1,0 +1,39 @@
+"""The one rule for what commands write: nothing that is there is replaced unless asked for."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from drive_segment_ros.errors import OutputError
+
+
+def refuse_existing(*paths: Path, overwrite: bool, instead: str = 'choose another output') -> None:
+    """Make sure, before any work is done, that a command's results replace nothing.
+
+    Args:
+        paths: files and folders that the command is going to write.
+        overwrite: whether `--overwrite` was given.
+        instead: what else a person could do, for the message.
+
+    Raises:
+        OutputError: if a path is there, unless it is an empty folder, and `overwrite` is off.
+    """
+    for path in paths:
+        if not overwrite and is_taken(path):
+            raise OutputError(
+                f'{path} is there and is not overwritten; {instead}, or replace it by --overwrite'
+            )
+
+
+def is_taken(path: Path) -> bool:
+    """Tell whether a path is anything but an empty folder; a link to nothing is something."""
+    if path.is_dir():
+        return next(path.iterdir(), None) is not None
+    return path.exists() or path.is_symlink()
+
+
+def free_name(path: Path) -> Path:
+    """Return a path that is not taken: itself, or with `_2`, `_3`, ... added to its name."""
+    others = (path.with_name(f'{path.name}_{number}') for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], others) if not is_taken(one))
