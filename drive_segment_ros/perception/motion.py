@@ -41,10 +41,12 @@ class SweepMotion:
         T: (K, 3, 4) float64, maps a point measured at `times[k]` in the LiDAR's frame to the
             LiDAR's frame at the image's instant. Between knots it is interpolated, beyond them
             the nearest holds.
+        T_odom_base: (4, 4) float64, the vehicle's pose at the image's instant.
     """
 
     times: NDArray[np.float64]
     T: NDArray[np.float64]
+    T_odom_base: NDArray[np.float64]
 
 
 class VehicleFrame:
@@ -235,7 +237,7 @@ class Trajectory:
         T_odom_base = self.poses([image_stamp_ns, *stamps])
         T_odom_lidar = T_odom_base @ T_base_lidar
         T = inverse(T_odom_lidar[0]) @ T_odom_lidar[1:]
-        return SweepMotion(times=times, T=np.ascontiguousarray(T[:, :3]))
+        return SweepMotion(times, np.ascontiguousarray(T[:, :3]), T_odom_base[0])
 
     def _require(self, start_ns: int, end_ns: int) -> None:
         if not self._stamps:

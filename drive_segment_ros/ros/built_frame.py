@@ -185,9 +185,8 @@ class BuiltFrame:
     @functools.cached_property
     def T_odom_base(self) -> NDArray[np.float64] | None:
         """(4, 4) pose of the vehicle at the image's instant; None where `motion` is not known."""
-        if self._motion[0] is None or self._source.trajectory is None:
-            return None
-        return self._source.trajectory.pose(self.stamp_ns)
+        motion = self._motion[0]
+        return None if motion is None else motion.T_odom_base
 
     def calibration(self) -> dict[str, Any]:
         """Return the camera as it is calibrated and where sensors are, as `drive.json` has it."""

@@ -163,17 +163,26 @@ class FrameGeometry:
             return None, 'none'
         times = view_times(cloud, camera, self.from_lidar(camera, cloud))
         interval = _interval(cloud.stamp_ns, stamp_ns, times)
-        attempts = [('per_sweep', (0.0, 0.0))]
-        if times is not None and not self._compensated(cloud, T_base_lidar, interval, beams):
-            attempts.insert(0, ('per_point', (times[0], times[2])))
-        for kind, (start_s, end_s) in attempts:
+        # All poses are asked for first: while beams are sought, a bag that begins again may
+        # replace them by those of another time.
+        ends = self._poses(interval)
+        ranges = {'per_sweep': (0.0, 0.0)}
+        if times is not None:
             # Odometry that begins or ends within the sweep still tells how far it moved.
+            ranges = {'per_point': (times[0], times[2]), **ranges}
+        motions: dict[str, SweepMotion] = {}
+        for kind, (start_s, end_s) in ranges.items():
             with contextlib.suppress(MotionError):
-                motion = self._trajectory.sweep_motion(
+                motions[kind] = self._trajectory.sweep_motion(
                     cloud.stamp_ns, stamp_ns, T_base_lidar, start_s, end_s
                 )
-                return motion, kind
-        return None, 'none'
+        duration = (interval[1] - interval[0]) * _NS
+        if 'per_point' in motions and self._compensated(
+            cloud, T_base_lidar, ends, duration, beams
+        ):
+            del motions['per_point']
+        kind = next(iter(motions), 'none')
+        return motions.get(kind), kind
 
     def project(
         self, cloud: PointCloud, camera: CameraModel, motion: SweepMotion | None
@@ -192,28 +201,38 @@ class FrameGeometry:
             )
         return projected.where(visible(projected, camera))
 
+    def _poses(self, instants_ns: tuple[int, int]) -> NDArray[np.float64] | None:
+        try:
+            return None if self._trajectory is None else self._trajectory.poses([*instants_ns])
+        except MotionError:
+            return None
+
     def _compensated(
         self,
         cloud: PointCloud,
         T_base_lidar: NDArray[np.float64],
-        interval: tuple[int, int],
+        T_odom_base: NDArray[np.float64] | None,
+        duration: float,
         beams: Callable[[], Beams | None],
     ) -> bool:
+        """Tell whether the points have been moved to one instant already.
+
+        Args:
+            cloud: the sweep.
+            T_base_lidar: (4, 4) LiDAR in the base frame.
+            T_odom_base: (2, 4, 4) the vehicle at begin and end, None where that is not known.
+            duration: between the two, seconds.
+            beams: finds the sweep's.
+        """
         if self._params.point_motion != 'auto':
             return self._params.point_motion == 'compensated'
-        duration = (interval[1] - interval[0]) * _NS
-        if (
-            cloud.time is None
-            or self._trajectory is None
-            or duration <= 0.0
-            or not self._trajectory.covers(*interval)
-        ):
+        if cloud.time is None or T_odom_base is None or duration <= 0.0:
             return False
         found = beams()
         if found is None:
             return False
         ring, axis = found
-        poses = self._trajectory.poses(list(interval)) @ T_base_lidar
+        poses = T_odom_base @ T_base_lidar
         step = inverse(poses[0]) @ poses[1]
         turn = np.array(
             [step[2, 1] - step[1, 2], step[0, 2] - step[2, 0], step[1, 0] - step[0, 1]]

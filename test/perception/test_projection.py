@@ -67,7 +67,7 @@ def make_motion():
         transform_matrix([20 * (t + 0.05), 0, 0], [0, 0, np.sin(t + 0.05), np.cos(t + 0.05)])
         for t in times
     ]
-    return SweepMotion(times=times, T=np.array(T)[:, :3])
+    return SweepMotion(times, np.array(T)[:, :3], np.eye(4))
 
 
 def reference(cloud, camera, motion):
@@ -145,14 +145,14 @@ def test_points_without_time_are_taken_at_the_stamp():
 
 def test_beyond_the_knots_the_nearest_holds():
     cloud, camera, motion = make_cloud(), make_camera(), make_motion()
-    part = SweepMotion(times=motion.times[8:13], T=motion.T[8:13])
+    part = SweepMotion(motion.times[8:13], motion.T[8:13], np.eye(4))
     projected = project_sweep(cloud, camera, T_CAMERA_LIDAR, part)
     assert_same(projected, reference(cloud, camera, part))
 
 
 def test_one_knot_moves_all_points_alike():
     cloud, camera, motion = make_cloud(), make_camera(), make_motion()
-    one = SweepMotion(times=motion.times[:1], T=motion.T[:1])
+    one = SweepMotion(motion.times[:1], motion.T[:1], np.eye(4))
     projected = project_sweep(cloud, camera, T_CAMERA_LIDAR, one)
     assert_same(projected, reference(cloud, camera, one))
 

@@ -13,6 +13,7 @@ from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.proposals import GROUND, KINDS, OBJECT, SKY
 from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros import built_frame
 from drive_segment_ros.ros.bags import BagReader, header_stamp_ns
 from drive_segment_ros.ros.frame_builder import FrameBuilder
 from drive_segment_ros.ros.frame_parameters import FrameParameters
@@ -148,6 +149,23 @@ def test_motion_is_compensated_as_far_as_it_is_known(trajectory, tree, flat, exp
     made = built(trajectory, tree, stamped_later(0.01), **flat)
     assert made.motion == expected
     assert ('T_odom_base' in made.frame.record) is (expected != 'none')
+
+
+def test_odometry_that_begins_again_meanwhile_costs_no_frame(monkeypatch):
+    trajectory = drive(10.0)
+    find = built_frame.spinning_beams
+    undisturbed = built(drive(10.0)).frame.record
+
+    def find_late(*arguments):
+        # A bag that is played over and over; finding beams takes long enough for it.
+        trajectory.clear()
+        return find(*arguments)
+
+    monkeypatch.setattr(built_frame, 'spinning_beams', find_late)
+    made = FrameBuilder(FrameParameters(), transforms(), trajectory).build(*example_messages())
+    assert made.motion == 'per_point'
+    assert len(trajectory) == 0
+    assert made.frame.record == undisturbed
 
 
 def test_points_are_moved_to_the_images_instant():
