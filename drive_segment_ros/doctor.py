@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from drive_segment_ros.errors import DriveSegmentError
+from drive_segment_ros.kernel_cache import VARIABLE, cache_folder, is_temporary
 
 Status = Literal['ok', 'hint', 'problem']
 
@@ -82,6 +83,7 @@ def diagnose() -> list[Check]:
         check_gpu(),
         check_processor(Path('/proc/cpuinfo')),
         check_disk(Path.cwd()),
+        check_kernel_cache(),
         check_shared_memory(Path('/dev/shm')),
         check_receive_buffer(Path('/proc/sys/net/core/rmem_max')),
         check_clock(),
@@ -251,6 +253,18 @@ def check_disk(folder: Path) -> Check:
     if free < 20 * GIB:
         return Check('disk', 'hint', detail, 'little for long drives: every image is kept')
     return Check('disk', 'ok', detail)
+
+
+def check_kernel_cache() -> Check:
+    """Where compiled kernels are kept: without such a folder no LiDAR code runs."""
+    folder = cache_folder()
+    advice = f'export {VARIABLE}=FOLDER, one that stays and can be written'
+    if folder is None:
+        return Check('compiled kernels', 'problem', 'no folder can be written', advice)
+    if is_temporary(folder):
+        detail = f'{folder}, temporary: compiled again after a restart, a minute'
+        return Check('compiled kernels', 'hint', detail, advice)
+    return Check('compiled kernels', 'ok', str(folder))
 
 
 def check_shared_memory(folder: Path) -> Check:

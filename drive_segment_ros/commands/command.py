@@ -17,6 +17,7 @@ import typer
 
 from drive_segment_ros.commands.interruption import Interruption
 from drive_segment_ros.errors import DriveSegmentError
+from drive_segment_ros.kernel_cache import VARIABLE
 
 app = typer.Typer(
     name='drive-segment',
@@ -67,6 +68,10 @@ def command(
             # disk under a temporary file.
             where = f'{err.filename}: ' if err.filename else ''
             fail(f'{where}{err.strerror or err}')
+        except RuntimeError as err:
+            if 'no locator available' not in str(err):  # Numba's
+                raise
+            fail(f'no folder for compiled kernels can be written; set {VARIABLE} to one')
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
 
