@@ -35,6 +35,7 @@ from offline_training.checkpoints import (
 )
 from offline_training.class_mix import paste_rare_classes
 from offline_training.class_similarity import class_similarity
+from offline_training.muon import Muon
 from offline_training.networks.segmenter import Segmenter
 from offline_training.training_set import FrameTargets
 
@@ -369,9 +370,8 @@ def make_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices and AdamW for the rest, each group with its `peak` rate.
 
-    Muon (Jordan et al., 2024; scaled as in Liu et al., arXiv 2502.16982) makes every step an
-    orthogonal one. From scratch it learns in 500 steps what AdamW does in 1200. Matrices and
-    kernels decay, biases, norms and embeddings do not.
+    From scratch Muon learns in 500 steps what AdamW does in 1200. Matrices and kernels decay,
+    biases, norms and embeddings do not.
     """
     by_muon = parameters.matrix_learning_rate > 0.0
     tensors = list(network.parameters())
@@ -387,7 +387,7 @@ def make_optimizers(
     if matrices:
         peak = parameters.matrix_learning_rate
         group = {'params': matrices, 'peak': peak}
-        optimizers.append(torch.optim.Muon([group], peak, decay, adjust_lr_fn='match_rms_adamw'))
+        optimizers.append(Muon([group], peak, decay))
     return optimizers
 
 

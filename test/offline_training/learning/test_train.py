@@ -108,11 +108,11 @@ def test_a_run_killed_before_it_began_is_resumed(labelled, tmp_path, monkeypatch
         write_atomic(path, b'')
 
     run = tmp_path / 'run'
-    for writer in ('save_classes', 'write_json'):
-        monkeypatch.setattr(f'offline_training.train.{writer}', killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(labelled.dataset, run, parameters())
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        for writer in ('save_classes', 'write_json'):
+            patch.setattr(f'offline_training.train.{writer}', killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(labelled.dataset, run, parameters())
 
     train(labelled.dataset, run, parameters(**{'training.epochs': 1}), resume=True)
 
