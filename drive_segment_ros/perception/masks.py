@@ -6,6 +6,7 @@ Colours are BGR, as OpenCV has them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from drive_segment_ros.perception.projection import ProjectedPoints
 
 UNKNOWN = 255
+Value = TypeVar('Value', np.uint8, np.bool_)
 
 
 def colour_table(colours: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
@@ -68,6 +70,6 @@ def overlay(
     return np.asarray(painted, np.uint8)
 
 
-def at_points(mask: NDArray[np.uint8], points: ProjectedPoints) -> NDArray[np.uint8]:
+def at_points(mask: NDArray[Value], points: ProjectedPoints) -> NDArray[Value]:
     """Return a mask's values (M,) at points projected into it."""
     return mask[np.rint(points.v).astype(np.intp), np.rint(points.u).astype(np.intp)]

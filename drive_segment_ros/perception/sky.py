@@ -26,7 +26,10 @@ _MAX_ELEVATION_DEG = 60.0
 def find_sky(
     cloud: PointCloud, image: RangeImage, up: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return directions in which a sweep saw sky, as points far away.
+    """Return directions in which a sweep may have seen sky, as points far away.
+
+    Whether they are sky, the image has to say (`sky_appearance.looks_like_sky`): what is dark,
+    glass or far away returns nothing either, and drivers that drop points leave the same gaps.
 
     A beam counts if it points above the horizon, neither it nor its neighbours nor any beam above
     them returned, while the sensor did fire there: some beam of that azimuth returned.
@@ -50,6 +53,12 @@ def find_sky(
     if cloud.time is not None:
         time = _column_times(np.ascontiguousarray(cloud.time, np.float32), image.cell, width)
     return points[above].astype(np.float32), time[columns[above]]
+
+
+def sky_spacing(image: RangeImage) -> float:
+    """Return the angle between neighbouring points of `find_sky`, the wider one, rad."""
+    columns = _COLUMN_STEP * 2.0 * math.pi / image.range.shape[1]
+    return max(columns, math.radians(_ELEVATION_STEP_DEG))
 
 
 def highest_beam(image: RangeImage) -> NDArray[np.float32]:

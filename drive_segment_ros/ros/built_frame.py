@@ -16,6 +16,7 @@ from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.densify import Feet, densify, find_feet, support
 from drive_segment_ros.perception.geometry import describe_proposals
+from drive_segment_ros.perception.masks import at_points
 from drive_segment_ros.perception.motion import SweepMotion, Trajectory
 from drive_segment_ros.perception.projection import ProjectedPoints, project_sweep, visible
 from drive_segment_ros.perception.proposals import (
@@ -27,7 +28,8 @@ from drive_segment_ros.perception.proposals import (
     spinning_beams,
 )
 from drive_segment_ros.perception.range_image import RangeImage
-from drive_segment_ros.perception.sky import find_sky, highest_beam
+from drive_segment_ros.perception.sky import find_sky, highest_beam, sky_spacing
+from drive_segment_ros.perception.sky_appearance import looks_like_sky
 from drive_segment_ros.perception.transforms import level_rotation
 from drive_segment_ros.ros.frame_geometry import FrameGeometry, check_shape
 from drive_segment_ros.ros.frame_parameters import FrameParameters
@@ -142,11 +144,20 @@ class BuiltFrame:
         params = self._source.params
         feet = find_feet(self.sweep, params.densify)
         u, v, label = support(self.sweep, self.projected, feet, self._feet_in_image(feet))
-        sky = self._sky_in_image() if params.proposals.sky else None
-        if sky is not None:
-            u, v = np.concatenate([u, sky.u]), np.concatenate([v, sky.v])
-            label = np.concatenate([label, np.full(len(sky), SKY_LABEL, np.int32)])
-        return densify(self.image, u, v, label, params.densify, self._highest_row())
+        if not params.proposals.sky or self.sweep.image is None:
+            return densify(self.image, u, v, label, params.densify, self._highest_row())
+        clear = self._project(*find_sky(self.cloud, self.sweep.image, self.sweep.up))
+        objects = label > SKY_LABEL
+        spacing = float(self.camera.K[0, 0]) * sky_spacing(self.sweep.image)
+        like_sky = looks_like_sky(
+            self.image, (clear.u, clear.v), (u[objects], v[objects]), spacing
+        )
+        sky = clear.where(at_points(like_sky, clear))
+        u, v = np.concatenate([u, sky.u]), np.concatenate([v, sky.v])
+        label = np.concatenate([label, np.full(len(sky), SKY_LABEL, np.int32)])
+        segment = densify(self.image, u, v, label, params.densify, self._highest_row())
+        segment[(segment == SKY_LABEL) & ~like_sky] = 0
+        return segment
 
     @functools.cached_property
     def frame(self) -> Frame:
@@ -238,11 +249,6 @@ class BuiltFrame:
             columns = np.arange(self.camera.width)
             row = np.interp(columns, beam.u[order], beam.v[order]).astype(np.float32)
         return row
-
-    def _sky_in_image(self) -> ProjectedPoints | None:
-        if self.sweep.image is None:
-            return None
-        return self._project(*find_sky(self.cloud, self.sweep.image, self.sweep.up))
 
     def _project(
         self, xyz: NDArray[np.float32], time: NDArray[np.float32] | None

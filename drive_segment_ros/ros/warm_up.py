@@ -43,7 +43,9 @@ def example_vehicle(base_frame: str) -> tuple[TransformTree, Trajectory]:
 
 
 def _image() -> Any:
-    picture = np.random.default_rng(0).integers(0, 255, (_HEIGHT, _WIDTH, 3), np.uint8)
+    picture = np.random.default_rng(0).integers(0, 128, (_HEIGHT, _WIDTH, 3), np.uint8)
+    # The sky of `_cloud`.
+    picture[: _HEIGHT * 2 // 5, _WIDTH // 2 :] = 200
     return SimpleNamespace(
         header=SimpleNamespace(stamp=_STAMP, frame_id=_CAMERA),
         height=_HEIGHT,

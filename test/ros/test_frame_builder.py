@@ -103,8 +103,23 @@ def test_pixels_show_what_the_lidar_saw_there():
     assert (kind[70:100] == OBJECT).mean() > 0.9
     # To the right, where the upper beams saw nothing, is sky; to the left they saw the wall.
     assert (kind[:40, 170:] == SKY).mean() > 0.9
-    # (Above row 36, the highest beam's, the picture decides, and this one is noise.)
-    assert not (kind[40:, :150] == SKY).any()
+    assert not (kind[:, :150] == SKY).any()
+
+
+def test_gaps_are_no_sky_where_the_picture_shows_what_returns_elsewhere():
+    def walled(image, info, cloud):
+        noise = np.random.default_rng(1).integers(0, 128, (180, 320, 3), np.uint8)
+        image.data = noise.tobytes()
+
+    frame = built(change=walled).frame
+    assert not (frame.proposals['kind'] == SKY).any()
+    # Nor does anything else grow over all of it.
+    assert (frame.segment[:40, 170:] == 0).mean() > 0.5
+
+
+def test_without_sky_the_gaps_stay_unknown():
+    frame = built(None, **{'proposals.sky': False}).frame
+    assert not (frame.proposals['kind'] == SKY).any()
 
 
 def test_the_record_is_json_and_tells_what_was_done():
