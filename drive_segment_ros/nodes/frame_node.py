@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, PointCloud2
 
 from drive_segment_ros.dataset.frame import Frame
@@ -25,10 +26,15 @@ from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, RecentCounts, Status, summarise
 from drive_segment_ros.ros.frame_builder import FrameBuilder
 from drive_segment_ros.ros.frame_parameters import FrameParameters
+from drive_segment_ros.ros.missing_topics import MissingTopics
 from drive_segment_ros.ros.node_parameters import NodeParameters
 from drive_segment_ros.ros.qos import RELIABILITIES
 from drive_segment_ros.ros.transform_listener import MOTION_SOURCES, TransformListener
 
+# All that frames may be made of; which depends on what is published.
+INPUT_TOPICS = (
+    'image_raw', 'image_raw/compressed', 'camera_info', 'points', 'odom', '/tf', '/tf_static',
+)  # fmt: skip
 _EXPIRE_PERIOD_S = 0.1
 # Twenty periods of a 10 Hz sensor.
 _SILENT_S = 2.0
@@ -169,6 +175,14 @@ class FrameNode(ManagedNode):
                 **quality,
             )
         )
+        needed = {
+            'image': self._images.candidates,
+            'points': [('points', PointCloud2)],
+            'camera_info': [('camera_info', CameraInfo)],
+        }
+        if parameters.inputs.motion_source == 'odometry':
+            needed['odometry'] = [('odom', Odometry)]
+        self._missing = MissingTopics(self, needed)
         add_info, add_sweep = self._pipeline.add_camera_info, self._pipeline.add_sweep
         self._inputs = [
             self._images,
@@ -194,6 +208,10 @@ class FrameNode(ManagedNode):
         """Name what reports on /diagnostics."""
         return {'frames': self._frame_status, 'input': self._input_status}
 
+    def subscribed_topics(self) -> Sequence[str]:
+        """Name the sensors' topics."""
+        return INPUT_TOPICS
+
     def hardware_id(self) -> str:
         """Return the camera's topic, which tells nodes of several cameras apart."""
         return self.resolve_topic_name('image_raw')
@@ -204,6 +222,7 @@ class FrameNode(ManagedNode):
             self._images.look()
 
     def _on_frame(self, built: BuiltFrame) -> Callable[[], bool]:
+        self.get_logger().debug(f'image of {built.stamp_ns} ns, sweep {built.offset_s:+.4f} s')
         hand_on = self.consume(built)
 
         def hand_on_to_all() -> bool:
@@ -265,9 +284,10 @@ class FrameNode(ManagedNode):
         problems = {source.problem: ERROR for source in self._inputs}
         problems[self._pipeline.clock_steps.problem] = WARN
         problems[self._listener.problem] = WARN
-        missing = [name for name in ('image', 'points', 'camera_info') if not received.get(name)]
+        missing = self._missing.problems({**received, 'odometry': len(self._trajectory)})
+        problems |= missing
         if missing:
-            problems[f'waiting for {", ".join(missing)}; {report}'] = WARN
+            problems[report] = WARN
         else:
             problems |= self._why_no_pairs()
         if not missing and (unstamped or not matcher.pairs):

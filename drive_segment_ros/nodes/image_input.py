@@ -18,6 +18,7 @@ class ImageInput:
 
     Attributes:
         subscription: the one in use, None before one is chosen.
+        candidates: the topics that may be chosen, with their message types.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class ImageInput:
         self._options = options
         types = {'compressed': (CompressedImage, f'{topic}/compressed'), 'raw': (Image, topic)}
         self._candidates = list(types.values()) if transport == 'auto' else [types[transport]]
-        self.topics = [name for _, name in self._candidates]
+        self.candidates = [(name, kind) for kind, name in self._candidates]
         if transport == 'auto':
             self.look()
         else:

@@ -8,6 +8,7 @@ logged; neither ends the node.
 from __future__ import annotations
 
 import collections
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,11 +16,13 @@ from typing import Any
 import rclpy
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.parameters import parameter
-from drive_segment_ros.ros.diagnostics import ERROR, OK, Diagnostics, Status
+from drive_segment_ros.ros.diagnostics import ERROR, OK, TOPIC, Diagnostics, Status
 from drive_segment_ros.ros.qos import FollowingSubscription
+from drive_segment_ros.ros.qos_overrides import create_with_overrides, unused_overrides
 
 _REPEAT_LOG_S = 5.0
 # As long as a figure of the diagnostics looks back.
@@ -81,6 +84,10 @@ class ManagedNode(LifecycleNode):
         """Return which sensor the diagnostics are about; asked once."""
         return ''
 
+    def subscribed_topics(self) -> Sequence[str]:
+        """Return all topics that may be subscribed to, whose QoS a user may override."""
+        return ()
+
     # What a subclass uses.
 
     @property
@@ -89,9 +96,17 @@ class ManagedNode(LifecycleNode):
         label: str = self._state_machine.current_state[1]
         return label
 
-    def advertise(self, message_type: type, topic: str, qos: Any) -> Any:
-        """Create a publisher that publishes while active and goes with `cleanup`."""
-        publisher = self.create_lifecycle_publisher(message_type, topic, qos)
+    def advertise(self, message_type: type, topic: str, qos: QoSProfile) -> Any:
+        """Create a publisher that publishes while active and goes with `cleanup`.
+
+        Raises:
+            ParameterError: if the user gave the topic a QoS that is none.
+        """
+        # The profile is changed to what the user gave; those of other topics are not.
+        own = copy.copy(qos)
+        publisher = create_with_overrides(
+            self.create_lifecycle_publisher, self, message_type, topic, qos=own
+        )
         self._owned_publishers.append(publisher)
         return publisher
 
@@ -177,7 +192,9 @@ class ManagedNode(LifecycleNode):
         """Run `configure`; undo it if refused."""
         self.loading = True
         try:
-            return self._transition('configured', self.configure, self._free)
+            result = self._transition('configured', self.configure, self._free)
+            self._name_unused_overrides()
+            return result
         finally:
             self.loading = False
 
@@ -237,6 +254,14 @@ class ManagedNode(LifecycleNode):
         if self.failure:
             return Status(ERROR, self.failure)
         return Status(OK, self.state)
+
+    def _name_unused_overrides(self) -> None:
+        published = [TOPIC, *(publisher.topic_name for publisher in self._owned_publishers)]
+        unused = unused_overrides(self, published, self.subscribed_topics())
+        if unused and self._owned_publishers:
+            self.get_logger().warning(
+                f'no topic of this node with a QoS to override, ignored: {", ".join(unused)}'
+            )
 
     def _exits_on_failure(self) -> bool:
         name = 'exit_on_failure'

@@ -68,6 +68,7 @@ class MaskOutputs:
         self.table = colour_table([])
         self._classes: list[ModelClass] = []
         self._rectified = rectified
+        self._label_info_ns, self._threshold = 0, 0.0
         self._node = node
         self._publishers = {t: node.advertise(kind, t, _QOS) for t, kind in TOPICS.items()}
         self._label_info = node.advertise(label_info_type(), LABEL_INFO_TOPIC, transient_local())
@@ -79,8 +80,18 @@ class MaskOutputs:
 
     def publish_label_info(self, threshold: float) -> None:
         """Publish what labels mean, latched."""
-        stamp = self._node.get_clock().now().to_msg()
-        self._label_info.publish(label_info(self._classes, threshold, stamp))
+        now = self._node.get_clock().now()
+        self._label_info_ns, self._threshold = now.nanoseconds, threshold
+        self._label_info.publish(label_info(self._classes, threshold, now.to_msg()))
+
+    def keep_label_info_stamped(self) -> None:
+        """Publish it anew where its stamp is no past time; to be called often.
+
+        Simulated time is zero until /clock comes, and runs back where a bag begins again.
+        """
+        now_ns = self._node.get_clock().now().nanoseconds
+        if now_ns and not 0 < self._label_info_ns <= now_ns:
+            self.publish_label_info(self._threshold)
 
     def wanted(self) -> bool:
         """Whether anybody subscribes to anything that takes a mask."""

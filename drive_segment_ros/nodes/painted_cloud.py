@@ -25,6 +25,7 @@ from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.cloud_painter import CloudPainter, Mask, PaintedSweep
 from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, RecentCounts, Status, summarise
 from drive_segment_ros.ros.frame_parameters import GeometryParameters
+from drive_segment_ros.ros.missing_topics import MissingTopics
 from drive_segment_ros.ros.qos import FollowingSubscription
 from drive_segment_ros.ros.transform_listener import TransformListener
 
@@ -129,18 +130,18 @@ class PaintedCloud:
         summary = pipeline.summary()
         received = summary['received']
         report = pipeline.matcher.report()
+        missing = self._missing.problems(received)
         lost = self._recent_drops(summary['dropped'])
-        waiting = [name for name in ('image', 'points') if not received.get(name)]
-        names = {'image': 'masks', 'points': 'points'}
         problems = {
             sweeps.problem: ERROR,
             listener.problem: WARN,
             self._node.recent_errors().get(_SOURCE, ''): ERROR,
             f'lost: {lost}' if lost else '': WARN,
+            **missing,
         }
-        if waiting:
-            problems[f'waiting for {", ".join(names[name] for name in waiting)}; {report}'] = WARN
-        elif not pipeline.matcher.pairs:
+        if not received.get('image'):
+            problems['waiting for masks'] = WARN
+        if not pipeline.matcher.pairs:
             problems[report] = WARN
         return summarise(
             problems,
@@ -183,6 +184,7 @@ class PaintedCloud:
         self._pipeline = pipeline
         if self._camera_info is not None:
             pipeline.add_camera_info(self._camera_info)
+        self._missing = MissingTopics(self._node, {'points': [('points', PointCloud2)]})
         self._sweeps = FollowingSubscription(
             self._node,
             PointCloud2,

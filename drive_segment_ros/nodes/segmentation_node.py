@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from std_srvs.srv import SetBool
 
 from drive_segment_ros.errors import ImageError, ParameterError
 from drive_segment_ros.inference.segmenter import Segmenter, load
+from drive_segment_ros.nodes.frame_node import INPUT_TOPICS
 from drive_segment_ros.nodes.image_input import ImageInput
 from drive_segment_ros.nodes.lifecycle import ManagedNode
 from drive_segment_ros.nodes.mask_figures import MaskFigures
@@ -27,6 +28,7 @@ from drive_segment_ros.ros.cloud_painter import Mask
 from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, RecentCounts, Status, summarise
 from drive_segment_ros.ros.image_size import image_size, reduction
 from drive_segment_ros.ros.images import decode_image
+from drive_segment_ros.ros.missing_topics import MissingTopics
 from drive_segment_ros.ros.node_parameters import NodeParameters
 from drive_segment_ros.ros.synchronizer import stamp_ns
 from drive_segment_ros.ros.transform_listener import clock_hint
@@ -151,6 +153,10 @@ class SegmentationNode(ManagedNode):
             self._images,
             self.subscribe(CameraInfo, 'camera_info', self._on_camera_info, **quality),
         ]
+        self._missing = MissingTopics(
+            self,
+            {'image': self._images.candidates, 'camera_info': [('camera_info', CameraInfo)]},
+        )
         self.every(_LOOK_PERIOD_S, self._look)
 
     def deactivate(self) -> None:
@@ -193,6 +199,10 @@ class SegmentationNode(ManagedNode):
             'input': self._input_status,
             'painted cloud': self._cloud_status,
         }
+
+    def subscribed_topics(self) -> Sequence[str]:
+        """Name the sensors' topics."""
+        return INPUT_TOPICS
 
     def hardware_id(self) -> str:
         """Return the camera's topic, which tells nodes of several cameras apart."""
@@ -251,7 +261,9 @@ class SegmentationNode(ManagedNode):
         if self._camera_info is not None:
             calibrate = self.guarded(outputs.publish_camera_info, 'camera_info')
             calibrate(mask, picture.pixels.shape[:2], self._camera_info)
-        self._figures.finished(time.monotonic() - picture.arrival_s, inference_s)
+        latency_s = time.monotonic() - picture.arrival_s
+        self._figures.finished(latency_s, inference_s)
+        self.get_logger().debug(f'mask of {stamp_ns(mask)} ns after {latency_s * 1e3:.1f} ms')
         painted.add_mask(mask)
 
     def _on_drop(self, item: Any) -> None:
@@ -296,6 +308,8 @@ class SegmentationNode(ManagedNode):
     def _look(self) -> None:
         if self._images is not None:
             self._images.look()
+        if self._outputs is not None:
+            self._outputs.keep_label_info_stamped()
         if self._painted is not None:
             self._painted.look()
 
@@ -341,11 +355,9 @@ class SegmentationNode(ManagedNode):
         if self._worker is None or self._images is None:
             return Status(OK, 'not active')
         received = self._figures.received
-        missing = [name for name in ('image', 'camera_info') if not received.get(name)]
         problems = {source.problem: ERROR for source in self._inputs}
         problems[self._clock_hint] = WARN
-        if missing:
-            problems[f'waiting for {", ".join(missing)}'] = WARN
+        problems |= self._missing.problems(received)
         silent_s = self._figures.silent_s('image')
         if silent_s > _SILENT_S:
             problems[f'no image for {silent_s:.0f} s; is the camera still on?'] = ERROR

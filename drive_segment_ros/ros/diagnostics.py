@@ -13,6 +13,7 @@ from typing import Any
 
 # diagnostic_msgs/DiagnosticStatus levels.
 OK, WARN, ERROR, STALE = range(4)
+TOPIC = '/diagnostics'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,11 +148,16 @@ class Diagnostics:
         """
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.clock import Clock, ClockType
+        from rclpy.qos import QoSProfile
+
+        from drive_segment_ros.ros.qos_overrides import create_with_overrides
 
         self._node = node
         self._parts = dict(parts)
         self._hardware_id = hardware_id
-        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 1)
+        self._publisher = create_with_overrides(
+            node.create_publisher, node, DiagnosticArray, TOPIC, qos=QoSProfile(depth=1)
+        )
         # Diagnostics must go on while simulated time stands still.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(1.0, self.report, clock=clock)

@@ -16,6 +16,8 @@ from rclpy.qos import (
 )
 from rclpy.subscription import Subscription
 
+from drive_segment_ros.ros.qos_overrides import create_with_overrides
+
 RELIABILITIES = ('auto', 'reliable', 'best_effort')
 _POLICIES = {
     'reliable': ReliabilityPolicy.RELIABLE,
@@ -81,6 +83,9 @@ class FollowingSubscription:
             reliability: one of `RELIABILITIES`.
             depth: messages kept for a callback that is late.
             options: for `create_subscription`, such as `callback_group` or `raw`.
+
+        Raises:
+            ParameterError: if the user gave the topic a QoS that is none.
         """
         self.topic = topic
         self.publishers = 0
@@ -95,6 +100,7 @@ class FollowingSubscription:
         self._wanted = reliability
         self._depth = depth
         self._subscription: Any = None
+        self._advice = "set the reliability parameter to 'auto'"
         self.reliability = suitable_reliability(self._offered(), reliability)
         self._subscribe()
         # Sim time stands still between bags; looking must not.
@@ -109,17 +115,15 @@ class FollowingSubscription:
             suitable = suitable_reliability(self._offered(), self._wanted)
             if suitable != self.reliability:
                 self.reliability = suitable
-                self._node.get_logger().info(f'{self.topic}: now subscribed {suitable}')
                 self._subscribe()
-        own = _profile(self.reliability, self._depth)
+                self._node.get_logger().info(f'{self.topic}: now subscribed {self.reliability}')
         clashes = []
         for offer in offers:
-            fit, reason = qos_check_compatible(offer.qos_profile, own)
+            fit, reason = qos_check_compatible(offer.qos_profile, self._qos)
             if fit == QoSCompatibility.ERROR:
                 clashes.append(f'{offer.node_name} ({reason.strip().rstrip(";")})')
         self.problem = (
-            f'{self.topic}: QoS keeps out the messages of {", ".join(clashes)}; set the '
-            "reliability parameter to 'auto'"
+            f'{self.topic}: QoS keeps out the messages of {", ".join(clashes)}; {self._advice}'
             if clashes
             else ''
         )
@@ -149,7 +153,15 @@ class FollowingSubscription:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
         qos = _profile(self.reliability, self._depth)
-        self._subscription = self._node.create_subscription(*self._arguments, qos, **self._options)
+        self._subscription = create_with_overrides(
+            self._node.create_subscription, self._node, *self._arguments, qos=qos, **self._options
+        )
+        self._qos = qos
+        held = qos.reliability.name.lower()
+        if held != self.reliability:
+            # The user's word goes before what publishers offer.
+            self.reliability = self._wanted = held
+            self._advice = 'change or remove its qos_overrides'
 
 
 def _profile(

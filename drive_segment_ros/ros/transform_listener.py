@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.qos import QoSProfile
 
 from drive_segment_ros.errors import DriveSegmentError, ParameterError
 from drive_segment_ros.perception.calibration import load_calibration
 from drive_segment_ros.perception.motion import Trajectory, VehicleFrame
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.qos import FollowingSubscription, transient_local
+from drive_segment_ros.ros.qos_overrides import create_with_overrides
 from drive_segment_ros.ros.synchronizer import stamp_ns
 
 MOTION_SOURCES = ('auto', 'tf', 'odometry', 'none')
@@ -96,7 +98,7 @@ class TransformListener:
             self._subscribe(
                 tf_message, '/tf_static', self.on_transforms, transient_local(_TF_DEPTH)
             )
-            self._subscribe(tf_message, '/tf', self.on_transforms, _TF_DEPTH)
+            self._subscribe(tf_message, '/tf', self.on_transforms, QoSProfile(depth=_TF_DEPTH))
         if self.motion_source == 'odometry' or (self._auto and trajectory is not None):
             from nav_msgs.msg import Odometry
 
@@ -170,7 +172,10 @@ class TransformListener:
             self._tree.set(parent, child, T_parent_child)
 
     def _subscribe(self, kind: type, topic: str, callback: Any, qos: Any) -> None:
-        self._subscriptions.append(self._node.create_subscription(kind, topic, callback, qos))
+        node = self._node
+        self._subscriptions.append(
+            create_with_overrides(node.create_subscription, node, kind, topic, callback, qos=qos)
+        )
 
 
 def clock_hint(node: Any, topic: str, message_stamp_ns: int) -> str:

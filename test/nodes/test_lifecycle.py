@@ -7,6 +7,7 @@ import pytest
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
 
 from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from drive_segment_ros.errors import CalibrationError  # noqa: E402
@@ -21,9 +22,12 @@ class Echo(ManagedNode):
 
     refuse: tuple[str, ...] = ()
 
-    def __init__(self, context) -> None:
-        super().__init__('echo', context=context)
+    def __init__(self, context, **options) -> None:
+        super().__init__('echo', context=context, **options)
         self.calls: list[str] = []
+
+    def subscribed_topics(self) -> tuple[str, ...]:
+        return ('in',)
 
     def configure(self) -> None:
         self._note('configure')
@@ -101,6 +105,18 @@ def test_shutdown_frees_whatever_the_state(node):
     node.trigger_activate()
     assert node.trigger_shutdown() == SUCCESS
     assert node.entities() == (0, 0, 0)
+
+
+def test_what_overrides_the_qos_of_no_topic_is_named(ros_domain, capfd):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    names = [f'qos_overrides./{topic}.depth' for topic in ('in.subscription', 'no.subscription',
+             'out.publisher', 'diagnostics.publisher', 'in.publisher')]  # fmt: skip
+    node = Echo(context, parameter_overrides=[Parameter(name, value=3) for name in names])
+    assert node.trigger_configure() == SUCCESS
+    assert f'ignored: {names[1]}, {names[4]}\n' in capfd.readouterr().err
+    node.destroy_node()
+    rclpy.shutdown(context=context)
 
 
 def test_only_a_node_that_is_told_to_gives_up(node):

@@ -14,16 +14,18 @@ import pytest
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
 
 import cv2  # noqa: E402
+from builtin_interfaces.msg import Time  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
-from drive_segment_ros.nodes import painted_cloud, segmentation_node  # noqa: E402
+from drive_segment_ros.nodes import mask_outputs, painted_cloud, segmentation_node  # noqa: E402
 from drive_segment_ros.nodes.mask_outputs import LABEL_INFO_TOPIC, TOPICS  # noqa: E402
 from drive_segment_ros.nodes.segmentation_node import SegmentationNode  # noqa: E402
 from drive_segment_ros.ros.diagnostics import ERROR  # noqa: E402
@@ -547,3 +549,23 @@ def test_every_state_can_be_left_and_entered_again(rig):
         assert rig.wait(lambda: rig._publishers['image_raw'].get_subscription_count() == 1)
         publisher = next(p for p in rig.node.publishers if p.topic_name == f'/{LABEL}')
         assert rig.wait(publisher.get_subscription_count)
+
+
+def test_label_info_is_stamped_by_the_time_of_the_masks(make_rig, monkeypatch):
+    stamps: list[int] = []
+    make = mask_outputs.label_info
+
+    def remember(classes, threshold, stamp):
+        stamps.append(stamp.sec)
+        return make(classes, threshold, stamp)
+
+    monkeypatch.setattr(mask_outputs, 'label_info', remember)
+    rig = make_rig(use_sim_time=True).start()
+    # Before /clock has come there is no time.
+    assert stamps == [0]
+    for seconds in (1000, 1001, 500):
+        rig.send('/clock', Clock(clock=Time(sec=seconds)))
+        assert rig.wait(lambda now=seconds: rig.node.get_clock().now().nanoseconds == now * 10**9)
+        assert rig.wait(lambda now=seconds: stamps[-1] <= now and stamps[-1])
+    # Once when time begins, and once as the bag begins again.
+    assert stamps == [0, 1000, 500]

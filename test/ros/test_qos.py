@@ -7,10 +7,13 @@ import time
 import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 
+from drive_segment_ros.errors import ParameterError
 from drive_segment_ros.ros.qos import FollowingSubscription, suitable_reliability
+from drive_segment_ros.ros.qos_overrides import create_with_overrides, unused_overrides
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 
@@ -103,3 +106,72 @@ def test_clash_is_put_into_words(node):
     assert subscription.problem.startswith('topic: QoS keeps out the messages of listener (')
     assert "'auto'" in subscription.problem
     assert '\n' not in subscription.problem
+
+
+@pytest.fixture
+def make_node(ros_domain):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    nodes = []
+
+    def make(**overrides):
+        values = [
+            Parameter(f'qos_overrides./{name.replace("__", ".")}', value=value)
+            for name, value in overrides.items()
+        ]
+        nodes.append(rclpy.create_node('node', context=context, parameter_overrides=values))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_the_qos_a_user_gives_a_topic_goes_before_what_publishers_offer(make_node):
+    node = make_node(topic__subscription__reliability='best_effort',
+                     topic__subscription__depth=7, out__publisher__durability='transient_local',
+                     topik__subscription__depth=3)  # fmt: skip
+    publisher(node, RELIABLE)
+    subscription = FollowingSubscription(node, String, 'topic', lambda message: None)
+    (info,) = node.get_subscriptions_info_by_topic('topic')
+    assert info.qos_profile.reliability == BEST_EFFORT
+    assert subscription.reliability == 'best_effort'
+    assert node.get_parameter('qos_overrides./topic.subscription.depth').value == 7
+    subscription.look()
+    assert subscription.reliability == 'best_effort'
+    # Topics without overrides keep ours, which follow.
+    assert FollowingSubscription(node, String, 'other', print).reliability == 'reliable'
+    create_with_overrides(node.create_publisher, node, String, 'out', qos=QoSProfile(depth=1))
+    (info,) = node.get_publishers_info_by_topic('out')
+    assert info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert unused_overrides(node, ['out'], ['topic']) == [
+        'qos_overrides./topik.subscription.depth'
+    ]
+    subscription.destroy()
+
+
+def test_a_clash_with_the_users_own_qos_says_so(make_node):
+    node = make_node(topic__subscription__reliability='reliable')
+    publisher(node, BEST_EFFORT)
+    subscription = FollowingSubscription(node, String, 'topic', lambda message: None)
+    subscription.look()
+    assert 'change or remove its qos_overrides' in subscription.problem
+    subscription.destroy()
+
+
+@pytest.mark.parametrize(
+    ('override', 'value', 'words'),
+    [
+        ('reliability', 'sometimes', 'sometimes'),
+        ('depth', 'deep', 'depth'),
+        ('realiability', 'reliable', 'no QoS policy; there are .*depth'),
+        ('lifespan', 5, 'no QoS policy'),
+    ],
+)
+def test_a_qos_that_is_none_is_one_line(make_node, override, value, words):
+    node = make_node(**{f'topic__subscription__{override}': value})
+    with pytest.raises(ParameterError, match=words) as error:
+        FollowingSubscription(node, String, 'topic', lambda message: None)
+    assert 'qos_overrides./topic.subscription' in str(error.value)
+    assert '\n' not in str(error.value)

@@ -1,0 +1,80 @@
+"""What is said of a topic that never comes, with a graph that is made up."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
+
+from sensor_msgs.msg import CompressedImage, Image
+
+from drive_segment_ros.ros.diagnostics import ERROR, WARN
+from drive_segment_ros.ros.missing_topics import MissingTopics
+
+IMAGE, TEXT = 'sensor_msgs/msg/Image', 'std_msgs/msg/String'
+
+
+class Node:
+    """A node in /camera that remaps nothing; `graph` is (publisher, type) by topic."""
+
+    def __init__(self, graph: dict[str, tuple[str, str]]) -> None:
+        self.graph = graph
+        self.logged: list[str] = []
+
+    def get_logger(self):
+        return SimpleNamespace(error=self.logged.append)
+
+    def get_fully_qualified_name(self) -> str:
+        return '/camera/node'
+
+    def resolve_topic_name(self, topic: str) -> str:
+        return f'/camera/{topic}'
+
+    def get_topic_names_and_types(self):
+        return [(topic, [kind]) for topic, (_, kind) in self.graph.items()]
+
+    def get_publishers_info_by_topic(self, topic: str):
+        topic = topic if topic.startswith('/') else self.resolve_topic_name(topic)
+        if topic not in self.graph:
+            return []
+        namespace, _, name = self.graph[topic][0].rpartition('/')
+        return [SimpleNamespace(node_namespace=namespace or '/', node_name=name)]
+
+
+@pytest.mark.parametrize(
+    ('graph', 'words'),
+    [
+        ({}, 'nobody publishes it, nor anything of its type'),
+        # What the node itself publishes is no input.
+        ({'/camera/label': ('/camera/node', IMAGE)}, 'nor anything of its type'),
+        (
+            {'/cam/image': ('/driver', IMAGE), '/text': ('/talker', TEXT)},
+            'nobody publishes it; of its type there is /cam/image: remap it',
+        ),
+        ({'/camera/image_raw': ('/driver', IMAGE)}, '; /driver publishes it'),
+        (
+            {'/camera/image_raw': ('/driver', TEXT)},
+            f'/driver publishes it as {TEXT} instead of {IMAGE}',
+        ),
+    ],
+)
+def test_a_topic_that_never_comes_is_an_error_that_says_what_there_is(graph, words):
+    now = [100.0]
+    node = Node(graph)
+    topics = [('image_raw', Image), ('image_raw/compressed', CompressedImage)]
+    missing = MissingTopics(node, {'image': topics}, clock=lambda: now[0])
+    assert missing.problems({}) == {'waiting for image': WARN}
+    assert node.logged == []
+    now[0] += 11.0
+    ((text, level),) = missing.problems({}).items()
+    assert level == ERROR
+    expected = (
+        'image: nothing has ever come on /camera/image_raw or /camera/image_raw/compressed; '
+    )
+    assert text.startswith(expected)
+    assert text.endswith(words)
+    missing.problems({})
+    assert node.logged == [text]
+    assert missing.problems({'image': 1}) == {}
