@@ -148,12 +148,14 @@ def spin(name: str, arguments: list[str] | None = None) -> None:
         leave(0)
     node.destroy_node()
     rclpy.try_shutdown()
-    if node.gave_up:
-        raise SystemExit(1)
+    leave(1 if node.gave_up else 0)
 
 
 def leave(code: int) -> None:
-    """End the process at once, without the threads that are still at work in it."""
+    """End the process at once.
+
+    At its end the interpreter waits for threads in native code, or crashes with them.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

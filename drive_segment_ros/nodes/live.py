@@ -99,6 +99,8 @@ def live(
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
+    # Takes seconds, in which a signal ends the process as it always does.
+    node_class = _class(options.node)
     context = rclpy.Context()
     # ROS's own handlers would end the context before the node could be deactivated.
     arguments = options.ros_arguments()
@@ -111,7 +113,7 @@ def live(
     # A second signal does not cut short what is written at the end.
     with signals_set(ended, interrupted):
         try:
-            node = _create(options.node, context)
+            node = node_class(context=context)
             spun = SpunNode(node, context)
             try:
                 prepare(node)
@@ -128,10 +130,10 @@ def live(
     return summary
 
 
-def _create(name: str, context: Any) -> Any:
+def _class(name: str) -> Callable[..., Any]:
     if name not in NODES:
         raise ParameterError(f'unknown node {name!r}; there are: {", ".join(NODES)}')
-    return load(name)(context=context)
+    return load(name)
 
 
 def _change(
