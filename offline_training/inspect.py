@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.errors import BagError, CalibrationError, CloudError
+from drive_segment_ros.errors import BagError, CalibrationError
 from drive_segment_ros.perception.calibration import save_calibration
 from drive_segment_ros.perception.cameras import CameraModel
-from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message, structured_view
+from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.projection import view_times
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic, peek_stamp_ns
+from drive_segment_ros.ros.image_size import image_size
 from offline_training import recording
 from offline_training.extrinsics_check import ExtrinsicsReport
 from offline_training.inspect_pairs import inspect_extrinsics, pair_stamps
@@ -27,6 +29,12 @@ from offline_training.inspect_report import (
     PairReport,
     Problem,
     TopicReport,
+)
+from offline_training.inspect_sensors import (
+    field_problems,
+    first_image,
+    first_sweep,
+    time_problems,
 )
 from offline_training.job_stream import first_camera_info
 
@@ -107,11 +115,20 @@ class _Inspection:
         """Go through the bag once: all stamps, and the first message of each topic."""
         stamps: dict[str, list[tuple[int, int]]] = {name: [] for name in self.reader.topics}
         headed = {t.name for t in self.reader.topics.values() if self.reader.has_header(t.type)}
+        other_types: Counter[tuple[str, str]] = Counter()
         for message in self.reader.messages():
+            if message.msgtype != self.reader.topics[message.topic].type:
+                other_types[message.topic, message.msgtype] += 1
             self.first.setdefault(message.topic, message)
             whole = message.topic in headed and len(message.raw) >= 12
             header = peek_stamp_ns(message.raw) if whole else -1
             stamps[message.topic].append((header, message.bag_stamp_ns))
+        for (name, kind), count in other_types.items():
+            self.problem(
+                f'{name}: {count} messages are of another type, {kind}',
+                f'extract drops them and takes {self.reader.topics[name].type}; use one topic a '
+                'type',
+            )
         self.stamps = {
             name: np.array(values, np.int64).reshape(-1, 2) for name, values in stamps.items()
         }
@@ -155,23 +172,14 @@ class _Inspection:
             return None
 
     def camera(self, topic: Topic) -> CameraReport | None:
-        import cv2
-
-        message = self.example(topic.name, topic.type)
+        self.example(topic.name, topic.type)  # says if it is damaged
+        message, picture, problems = first_image(self.reader, topic)
+        self.problems += problems
         if message is None:
             return None
-        if topic.type == recording.IMAGE:
-            width, height, encoding = message.width, message.height, message.encoding
-        else:
-            data = np.asarray(message.data)
-            image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-            height, width = image.shape[:2] if image is not None else (0, 0)
-            encoding = message.format
-            if image is None:
-                self.problem(
-                    f'{topic.name}: the first image cannot be decoded ({encoding})',
-                    'record it with image_transport as jpeg or png',
-                )
+        size = (0, 0) if picture is None else picture.shape[:2]
+        height, width = size if size != (0, 0) else image_size(message) or size
+        encoding = message.encoding if topic.type == recording.IMAGE else message.format
         info_topic = recording.camera_info_topic(self.reader, topic.name)
         model = self.calibration(topic, info_topic)
         if model is not None and width and (model.width, model.height) != (width, height):
@@ -212,19 +220,18 @@ class _Inspection:
         return model
 
     def lidar(self, topic: Topic) -> LidarReport | None:
-        message = self.example(topic.name, topic.type)
+        self.example(topic.name, topic.type)  # says if it is damaged
+        message, cloud, problems = first_sweep(self.reader, topic)
+        self.problems += problems
         if message is None:
             return None
         frame = message.header.frame_id
-        fields: list[str] = []
+        fields = [field.name for field in message.fields if field.name]
         beams = first = last = None
         points = message.width * message.height
-        try:
-            fields = list(structured_view(message).dtype.names or ())
-            cloud = cloud_from_message(message)
-        except CloudError as err:
-            self.problem(f'{topic.name}: {err}', "record the driver's own points topic")
+        if cloud is None:
             return LidarReport(topic.name, frame, points, fields, beams, first, last)
+        self.problems += field_problems(topic.name, message)
         self.clouds[topic.name] = cloud
         finite = int(np.isfinite(cloud.x).sum())
         if finite == 0:
@@ -234,14 +241,16 @@ class _Inspection:
             )
         if cloud.ring is not None:
             beams = len(np.unique(cloud.ring))
-        if cloud.time is None:
-            self.problem(
-                f'{topic.name}: points carry no time',
-                'moving objects and turns smear; have the driver publish per-point time (t, time)',
-            )
-        elif finite:
+        self.problems += time_problems(topic.name, message, cloud, self.published_s(topic.name))
+        if cloud.time is not None and finite:
             first, last = float(np.nanmin(cloud.time)), float(np.nanmax(cloud.time))
         return LidarReport(topic.name, frame, points, fields, beams, first, last)
+
+    def published_s(self, topic: str) -> float | None:
+        """Return how long after its stamp a message was stored, seconds, None without stamps."""
+        header, bag = self.stamps[topic].T
+        late = (bag - header)[header > 0]
+        return float(np.median(late)) * 1e-9 if len(late) else None
 
     def pair(self, camera: CameraReport, lidar: LidarReport) -> PairReport:
         model, cloud = self.models.get(camera.topic), self.clouds.get(lidar.topic)

@@ -21,13 +21,19 @@ TRANSFORMS = 'tf2_msgs/msg/TFMessage'
 
 _STATIC = 'tf_static'
 _TRANSPORT = '/compressed'
+# Depths, by image_transport's naming; no pictures.
+_DEPTH = '/compressedDepth'
 
 
 def cameras(reader: BagReader) -> list[Topic]:
     """Return the image topics, one per camera: of a raw and a compressed copy the compressed."""
     images = of_type(reader, IMAGE, COMPRESSED_IMAGE)
     names = {topic.name for topic in images}
-    return [topic for topic in images if topic.name + _TRANSPORT not in names]
+    return [
+        topic
+        for topic in images
+        if topic.name + _TRANSPORT not in names and not topic.name.endswith(_DEPTH)
+    ]
 
 
 def lidars(reader: BagReader) -> list[Topic]:

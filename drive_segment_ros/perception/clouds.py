@@ -153,6 +153,11 @@ def unusable_fields(message: Any) -> dict[str, str]:
     return found
 
 
+def used_fields() -> tuple[str, ...]:
+    """Return the names under which coordinates, beams and intensities are looked for."""
+    return ('x', 'y', 'z', *_RING_FIELDS, *_INTENSITY_FIELDS)
+
+
 def cloud_from_message(
     message: Any,
     time_field: str = 'auto',

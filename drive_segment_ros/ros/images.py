@@ -76,7 +76,7 @@ def encoded_image(
         picture = _decode_raw(message, bits, max_pixels)
     else:
         header = _file_header(message, max_pixels)
-        as_received = header.kind in _STORED and _shows_itself(message)
+        as_received = header.kind in _STORED and shows_itself(message)
         if as_received and header.bits <= 8:
             return _content(message), _STORED[header.kind]
         picture = _decode_file(message, header, 1, bits)
@@ -85,6 +85,15 @@ def encoded_image(
     # Level 1 is three times faster than the default and hardly larger on camera images.
     _, png = cv2.imencode('.png', picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     return png.tobytes(), '.png'
+
+
+def shows_itself(message: Any) -> bool:
+    """Tell whether a CompressedImage's own picture, as any viewer shows it, is the camera's.
+
+    It is not where image_transport compressed a mosaic or channels in RGB order.
+    """
+    encoding, compression = _format(message)
+    return not is_bayer(encoding) and 'compressed rgb' not in compression
 
 
 def image_message(pixels: NDArray[Any], encoding: str, header: Any) -> Any:
@@ -152,7 +161,7 @@ def _file_header(message: Any, max_pixels: int) -> ImageHeader:
 
 
 def _decode_file(message: Any, header: ImageHeader, reduce: int, bits: int) -> NDArray[np.uint8]:
-    plain = header.bits <= 8 and _shows_itself(message)
+    plain = header.bits <= 8 and shows_itself(message)
     # The decoder's own reduction averages over a mosaic, and keeps of 16 bits the upper 8.
     straight = reduce if plain and header.kind == 'jpeg' else 1
     try:
@@ -172,12 +181,6 @@ def _decode_file(message: Any, header: ImageHeader, reduce: int, bits: int) -> N
             image = eight_bits(image, bits, _where(message))
         image = _picture(image, message)
     return _shrink(image, reduce // straight)
-
-
-def _shows_itself(message: Any) -> bool:
-    """Whether a file's own picture, as any viewer shows it, is what the camera saw."""
-    encoding, compression = _format(message)
-    return not is_bayer(encoding) and 'compressed rgb' not in compression
 
 
 def _picture(image: NDArray[np.uint8], message: Any) -> NDArray[np.uint8]:

@@ -72,6 +72,7 @@ for _bits in (8, 16, *_LOW_BITS):
         )
     if _low:
         _ENCODINGS[f'mono{_bits}'] = _Encoding(_size, 1, 'COLOR_GRAY2BGR', _low)
+_KNOWN = ', '.join(n for n in _ENCODINGS if not n.startswith('bayer')) + ' and 8 to 16 bit bayer_*'
 
 
 def decode_raw(message: Any, bits: int, where: str) -> NDArray[np.uint8]:
@@ -135,7 +136,7 @@ def eight_bits(values: NDArray[np.uint16], bits: int, where: str) -> NDArray[np.
         likely = next(b for b in _LOW_BITS if highest < 1 << b)
         raise ImageError(
             f'{where} has 16 bit values of at most {highest}, as of a sensor of {likely} bits; '
-            f'set image_bits={likely}, or image_bits=16 where images really are that dark'
+            f'--set image_bits={likely}, or 16 where images really are that dark'
         )
     bits = bits or 16
     if highest >> bits:
@@ -173,8 +174,8 @@ def _decode_with_cv_bridge(message: Any, where: str) -> NDArray[np.uint8]:
         from cv_bridge import CvBridge
     except ImportError as err:
         raise ImageError(
-            f'{where} has encoding {message.encoding!r}; without cv_bridge only '
-            f'{", ".join(_ENCODINGS)} can be read'
+            f'{where} has encoding {message.encoding!r}; without cv_bridge only {_KNOWN} can be '
+            'read'
         ) from err
     try:
         return CvBridge().imgmsg_to_cv2(message, 'bgr8')

@@ -333,7 +333,7 @@ def test_fewer_bits_in_16_are_refused_until_they_are_said(bits, encoding):
         message = raw(deep, encoding)
     for function in (decode_image, encoded_image):
         with pytest.raises(
-            ImageError, match=f'as of a sensor of {bits} bits; set image_bits={bits}'
+            ImageError, match=f'as of a sensor of {bits} bits; --set image_bits={bits}'
         ):
             function(message)
     shallow = raw(np.ascontiguousarray(pixels[encoding[0]]), f'{encoding[:-2]}8')

@@ -63,6 +63,8 @@ def write_bag(
     kept: int = 0,
     zeros_first: bool = False,
     odometry_frame: str = 'odom',
+    image: Callable[[Any, np.ndarray], None] = lambda message, pixels: None,
+    sweep: Callable[[Any, int], None] = lambda message, number: None,
 ) -> Path:
     """Write a drive of `count` images and sweeps at 10 Hz.
 
@@ -83,6 +85,8 @@ def write_bag(
         kept: bytes of that message that are left; 0 is half of them.
         zeros_first: the first camera_info holds no numbers yet.
         odometry_frame: parent of the vehicle's transforms.
+        image: changes an image message, told its picture.
+        sweep: changes a sweep's message, told its number.
     """
     types = STORE.types
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
@@ -141,7 +145,10 @@ def write_bag(
         for k in range(count):
             at = START + k * PERIOD
             for camera, publish in enumerate(images):
-                publish(at, _image(header(stamp(at), f'optical{camera}'), k, compressed))
+                pixels = picture(k)
+                message = _image(header(stamp(at), f'optical{camera}'), pixels, compressed)
+                image(message, pixels)
+                publish(at, message)
             for camera, publish in enumerate(infos):
                 frame = f'optical{camera}' if info_frame else ''
                 told = _camera_info(
@@ -161,7 +168,9 @@ def write_bag(
                         if trailer or child == 'base_link'
                     ]
                     poses(max(at, pose_at), types[TF](transforms=moved))
-            sweeps(sweep_at, _cloud(header(sweep_stamp(sweep_at), 'lidar'), points))
+            message = _cloud(header(sweep_stamp(sweep_at), 'lidar'), points)
+            sweep(message, k)
+            sweeps(sweep_at, message)
     return path
 
 
@@ -190,10 +199,15 @@ def room() -> np.ndarray:
     return points
 
 
-def _image(header: Any, k: int, compressed: bool) -> Any:
+def picture(k: int) -> np.ndarray:
+    """Return what the camera sees in image `k`, (H, W, 3) uint8 BGR."""
     pixels = np.full((HEIGHT, WIDTH, 3), (200, 160, 120), np.uint8)
     pixels[HEIGHT // 2 :] = (90, 90, 90)
     pixels[HEIGHT // 2 - 10 : HEIGHT // 2 + 20, 20 + k : 60 + k] = (40, 60, 180)
+    return pixels
+
+
+def _image(header: Any, pixels: np.ndarray, compressed: bool) -> Any:
     if compressed:
         data = cv2.imencode('.jpg', pixels)[1].reshape(-1)
         return STORE.types[COMPRESSED](header=header, format='jpeg', data=data)
@@ -230,7 +244,7 @@ def _camera_info(header: Any, calibrated: bool) -> Any:
 
 def _cloud(header: Any, points: np.ndarray) -> Any:
     field = STORE.types['sensor_msgs/msg/PointField']
-    codes = {'<f4': 7, '<u2': 4}
+    codes = {'<f4': 7, '<u2': 4, '<f8': 8, '<i4': 5, '<u8': 10}
     names = points.dtype.names or ()
     return STORE.types[CLOUD](
         header=header,

@@ -125,7 +125,7 @@ def test_a_message_cut_in_half_spoils_no_report(make_bag, topic, number):
 
 def test_an_image_without_data_is_said(make_bag, monkeypatch):
     monkeypatch.setattr(cv2, 'imencode', lambda *_: (True, np.zeros(0, np.uint8)))
-    assert 'first image cannot be decoded' in problems(inspect(make_bag()))
+    assert 'the first 4 images cannot be decoded' in problems(inspect(make_bag()))
 
 
 def test_truncated_bag_is_reported_as_far_as_it_goes(make_bag):
