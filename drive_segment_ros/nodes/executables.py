@@ -144,7 +144,9 @@ def spin(name: str, arguments: list[str] | None = None) -> None:
             # Up to the interpreter's end, where a handler would not be there any more.
             signal.signal(number, signal.SIG_IGN)
     if not spun.end():
-        node.get_logger().info('ended while loading; what was compiled is kept')
+        node.get_logger().info(
+            'ended while loading; what was compiled is kept, nothing was recorded'
+        )
         leave(0)
     node.destroy_node()
     rclpy.try_shutdown()

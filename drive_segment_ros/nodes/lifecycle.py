@@ -42,7 +42,8 @@ class ManagedNode(LifecycleNode):
     """A lifecycle node of which a subclass fills in `configure`, `activate` and their mirrors.
 
     Attributes:
-        loading: whether it is being configured, which may take minutes and cannot be interrupted.
+        loading: whether it is being configured or activated, which may take minutes, cannot be
+            interrupted and has nothing to save yet.
         gave_up: whether a transition was refused and the parameter `exit_on_failure` is set.
         failure: why the last transition was refused; empty when it was not.
         errors: number of messages or calls that failed, by topic or timer.
@@ -190,13 +191,9 @@ class ManagedNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `configure`; undo it if refused."""
-        self.loading = True
-        try:
-            result = self._transition('configured', self.configure, self._free)
-            self._name_unused_overrides()
-            return result
-        finally:
-            self.loading = False
+        result = self._transition('configured', self.configure, self._free)
+        self._name_unused_overrides()
+        return result
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Enable the publishers, run `activate`; undo both if refused."""
@@ -236,6 +233,7 @@ class ManagedNode(LifecycleNode):
     def _transition(
         self, done: str, action: Callable[[], None], undo: Callable[[], None] | None = None
     ) -> TransitionCallbackReturn:
+        self.loading = undo is not None
         try:
             action()
         except Exception as err:
@@ -246,6 +244,8 @@ class ManagedNode(LifecycleNode):
                 undo()
                 self.gave_up = self._exits_on_failure()
             return TransitionCallbackReturn.FAILURE
+        finally:
+            self.loading = False
         self.failure = ''
         self.get_logger().info(done)
         return TransitionCallbackReturn.SUCCESS

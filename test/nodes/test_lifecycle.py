@@ -25,6 +25,7 @@ class Echo(ManagedNode):
     def __init__(self, context, **options) -> None:
         super().__init__('echo', context=context, **options)
         self.calls: list[str] = []
+        self.loads: dict[str, bool] = {}
 
     def subscribed_topics(self) -> tuple[str, ...]:
         return ('in',)
@@ -46,6 +47,7 @@ class Echo(ManagedNode):
 
     def _note(self, name: str) -> None:
         self.calls.append(name)
+        self.loads[name] = self.loading
         if name in self.refuse:
             raise CalibrationError(f'cannot {name}')
 
@@ -78,6 +80,9 @@ def test_every_state_frees_what_it_made(node):
         assert node.trigger_cleanup() == SUCCESS
     assert node.entities() == (0, 0, 0)
     assert node.calls == ['configure', 'activate', 'deactivate', 'cleanup'] * 2
+    # What ends must not be left by a signal before it has saved what it has.
+    loads = {'configure': True, 'activate': True, 'deactivate': False, 'cleanup': False}
+    assert (node.loads, node.loading) == (loads, False)
 
 
 def test_refused_configure_says_why_and_can_be_tried_again(node):
