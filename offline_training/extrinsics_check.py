@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 from scipy.stats import binomtest
 
-from drive_segment_ros.perception.beams import find_beams
+from drive_segment_ros.perception.beam_sources import spinning_beams
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.lenses import Lens, pixel
-from drive_segment_ros.perception.range_image import RangeImage, range_image, spin_axis
+from drive_segment_ros.perception.range_image import RangeImage, range_image
 
 # Pixels of the working image are this wide, about the beams' own spacing.
 _PIXEL = np.radians(0.12)
@@ -274,14 +274,10 @@ def _summed(
 
 def _by_beam(sweep: PointCloud) -> RangeImage | None:
     """Return the sweep's range image, None for sensors without beams."""
-    ring = sweep.ring
-    if ring is None:
-        beams = find_beams([sweep])
-        if beams is None:
-            return None
-        ring = beams.ring(sweep)
-    axis = spin_axis(sweep, ring)
-    return None if axis is None else range_image(sweep, ring, axis=axis)
+    beams = spinning_beams(sweep)
+    if beams is None:
+        return None
+    return range_image(sweep, beams.ring, axis=beams.axis, descending=beams.descending)
 
 
 def _in_view(

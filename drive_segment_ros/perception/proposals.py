@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from drive_segment_ros.errors import CloudError
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception import ground
+from drive_segment_ros.perception.beam_sources import Beams, BeamSource, spinning_beams
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.clustering import cluster
 from drive_segment_ros.perception.density import density_clusters
-from drive_segment_ros.perception.range_image import RangeImage, range_image, spin_axis
+from drive_segment_ros.perception.range_image import RangeImage, range_image
 from drive_segment_ros.perception.roughness import rough_cells
 from drive_segment_ros.perception.transforms import level_rotation
 
@@ -26,8 +27,6 @@ OBJECT, GROUND, SKY = range(3)
 GROUND_LABEL, RAISED_LABEL, SKY_LABEL, FIRST_OBJECT_LABEL = 1, 2, 3, 4
 # A return behind another in the same cell belongs to it if it is this near.
 _SAME_CELL = 0.5
-# Beam of each point, (N,), and the spin axis: 0, 1 or 2.
-Beams = tuple[NDArray[np.integer], int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +123,7 @@ class SweepProposals:
         cell_label: (B, W) int32, the label of each cell; None without beams.
         cell_above: (B, W) float32, metres above ground, infinite where empty; None without beams.
         dropped: points that are not finite or lie at the sensor.
+        source: what its beams are known from, a key of `beam_sources.SEGMENTS_FROM`.
     """
 
     label: NDArray[np.int32]
@@ -134,6 +134,7 @@ class SweepProposals:
     cell_label: NDArray[np.int32] | None
     cell_above: NDArray[np.float32] | None
     dropped: int
+    source: BeamSource = 'none'
 
     def kind(self) -> NDArray[np.uint8]:
         """Return the kind of each label, (count,) uint8 indices into KINDS."""
@@ -169,8 +170,8 @@ def find_proposals(
     by_beams = params.method != 'dbscan'
     known = (spinning_beams(cloud) if beams is None else beams()) if by_beams else None
     if known is not None:
-        ring, axis = known
-        found = _by_beams(cloud, range_image(cloud, ring, axis=axis), params, up)
+        image = range_image(cloud, known.ring, axis=known.axis, descending=known.descending)
+        found = dataclasses.replace(_by_beams(cloud, image, params, up), source=known.source)
     elif params.method == 'range_image':
         raise CloudError(
             f'no beams found in the cloud in frame {cloud.frame_id!r}; '
@@ -184,19 +185,6 @@ def find_proposals(
             'sensor; check the driver'
         )
     return found
-
-
-def spinning_beams(cloud: PointCloud) -> Beams | None:
-    """Return each point's beam and the spin axis, None for a cloud without beams."""
-    if cloud.ring is not None:
-        axis = spin_axis(cloud, cloud.ring)
-        if axis is not None:
-            return cloud.ring, axis
-    # SciPy takes a third of the package's import time, and most clouds number their beams.
-    from drive_segment_ros.perception.beams import find_beams
-
-    table = find_beams([cloud])
-    return None if table is None else (table.ring(cloud), table.axis)
 
 
 def _by_beams(

@@ -105,7 +105,12 @@ def columns_per_turn(cloud: PointCloud, ring: NDArray[np.integer], axis: int = 2
 
 
 def range_image(
-    cloud: PointCloud, ring: NDArray[np.integer], *, columns: int = 0, axis: int | None = None
+    cloud: PointCloud,
+    ring: NDArray[np.integer],
+    *,
+    columns: int = 0,
+    axis: int | None = None,
+    descending: bool = False,
 ) -> RangeImage:
     """Arrange a sweep by beam and azimuth.
 
@@ -114,6 +119,8 @@ def range_image(
         ring: (N,) beam of each point, numbered in any order.
         columns: azimuth steps in a turn; 0 finds them from the cloud.
         axis: spin axis; None finds it, and takes the third if there is none.
+        descending: whether beams are known to be numbered from the highest to the lowest; their
+            mean elevations need not tell where lasers sit beside the cloud's origin.
     """
     beam = np.ascontiguousarray(ring, np.int32)
     beams = int(beam.max()) + 1 if len(beam) else 0
@@ -127,6 +134,8 @@ def range_image(
     ranges = np.zeros((beams, columns), np.float32)
     cell = np.empty(len(cloud), np.int32)
     dropped = _fill(a, b, c, beam, xyz, ranges, cell)
+    if descending:
+        return RangeImage(xyz, ranges, cell, _far_elevations(xyz, ranges), axis, dropped)
     elevation = _elevations(xyz, ranges)
     image = RangeImage(xyz, ranges, cell, elevation, axis, dropped)
     # Row 0 is the highest beam, whichever end the driver counts from; some count as lasers fire.
@@ -174,6 +183,14 @@ def _elevations(xyz: NDArray[np.float32], ranges: NDArray[np.float32]) -> NDArra
         step = (found[end] - found[inner]) / (end - inner)
         elevation[beyond] = found[end] + (rows[beyond] - end) * step
     return np.clip(elevation, -math.pi / 2, math.pi / 2).astype(np.float32)
+
+
+def _far_elevations(xyz: NDArray[np.float32], ranges: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return each beam's elevation as far returns have it, never above that of the one before."""
+    # Least squares of height over range: what lies beside the origin hardly counts far away.
+    weight = np.einsum('bw,bw->b', ranges, ranges, dtype=np.float64)
+    sine = np.einsum('bw,bw->b', xyz[2], ranges, dtype=np.float64) / np.maximum(weight, 1e-9)
+    return np.minimum.accumulate(np.arcsin(np.clip(sine, -1.0, 1.0))).astype(np.float32)
 
 
 @njit(cache=True, nogil=True)

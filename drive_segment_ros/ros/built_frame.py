@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.drive_calibration import DriveCalibration
 from drive_segment_ros.dataset.frame import Frame
+from drive_segment_ros.perception.beam_sources import Beams, spinning_beams
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.densify import Feet, densify, find_feet, support
@@ -22,10 +23,8 @@ from drive_segment_ros.perception.projection import ProjectedPoints, project_swe
 from drive_segment_ros.perception.proposals import (
     RAISED_LABEL,
     SKY_LABEL,
-    Beams,
     SweepProposals,
     find_proposals,
-    spinning_beams,
 )
 from drive_segment_ros.perception.range_image import RangeImage
 from drive_segment_ros.perception.sky import find_sky, highest_beam, sky_spacing

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.perception.beam_sources import spinning_beams
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.masks import at_points
 from drive_segment_ros.perception.motion import Trajectory
-from drive_segment_ros.perception.proposals import spinning_beams
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.frame_geometry import FrameGeometry, check_shape
 from drive_segment_ros.ros.frame_parameters import GeometryParameters

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import CalibrationError, CloudError, MotionError
+from drive_segment_ros.perception.beam_sources import Beams
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.deskew import is_compensated
@@ -25,7 +26,6 @@ from drive_segment_ros.perception.projection import (
     view_times,
     visible,
 )
-from drive_segment_ros.perception.proposals import Beams
 from drive_segment_ros.perception.transforms import TransformTree, inverse
 from drive_segment_ros.ros.frame_parameters import GeometryParameters
 from drive_segment_ros.ros.synchronizer import stamp_ns
@@ -231,13 +231,14 @@ class FrameGeometry:
         found = beams()
         if found is None:
             return False
-        ring, axis = found
         poses = T_odom_base @ T_base_lidar
         step = inverse(poses[0]) @ poses[1]
         turn = np.array(
             [step[2, 1] - step[1, 2], step[0, 2] - step[2, 0], step[1, 0] - step[0, 1]]
         )
-        return is_compensated(cloud, ring, axis, step[:3, 3] / duration, 0.5 * turn / duration)
+        return is_compensated(
+            cloud, found.ring, found.axis, step[:3, 3] / duration, 0.5 * turn / duration
+        )
 
 
 def check_shape(width: int, height: int, camera: CameraModel) -> None:

@@ -1,0 +1,325 @@
+"""The beams of a spinning LiDAR, told by the order in which a cloud lists its points.
+
+Two orders name the beams as surely as a `ring` field would. *Rows*: one beam's turn after the
+other, as KITTI's files have it, where each wrap of azimuth begins the next beam though points
+without return were left out. *Columns*: all beams of one firing, then those of the next, so that
+the index modulo the number of beams is the beam, as in nuScenes' files. Both are hypotheses until
+geometry bears them out: at one azimuth each beam must lie above the next. Unlike elevations, the
+order still tells where lasers sit beside the cloud's origin (an HDL-64's are 0.2 m apart: four
+degrees at 3 m) and where points were moved to one instant.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from drive_segment_ros.perception.clouds import PointCloud
+
+Order = Literal['rows', 'columns']
+
+_MIN_BEAMS, _MAX_BEAMS = 8, 160
+_MIN_POINTS = 400
+# Nearer returns are the vehicle's own, or what some drivers write where there is none.
+_MIN_RANGE = 1.0
+# Within a row azimuth may run back a little: by what motion compensation does to near returns (m)
+# and to all (rad). More than that begins a new row.
+_BACK_M, _BACK = 2.0, math.radians(4.0)
+# Elevations are compared by beam and sector of azimuth.
+_SECTORS = 360
+# Returns of neighbouring beams at one azimuth whose ranges differ by less than this part come from
+# one surface; that share of them must lie in the order of their beams, and of a beam's points in
+# the order of azimuth.
+_SAME_SURFACE, _MIN_SHARE = 0.2, 0.95
+# Rows begin where, from one firing to the next (turns) on a surface whose range goes on (part),
+# elevation steps by more than this (rad), and by more than a laser so far beside the origin (m)
+# makes of a change in range, in this share of turns. So many turns must tell.
+_NEXT, _GOES_ON, _STEP, _BESIDE = 0.004, 0.1, math.radians(0.07), 0.3
+_MIN_STEPS, _MIN_TURNS = 0.7, 0.15
+# Azimuths looked at in a turn; how many of them count as one place; and the share of turns with
+# returns below which a place is dark.
+_FINE, _NEAR, _DARK = 5760, 32, 0.05
+# What elevation does there: what tells most is the largest.
+_NOTHING, _LEVEL, _EDGE, _DOWN, _UP = range(5)
+# Points looked at to find how many beams a column has.
+_LAG_SAMPLE = 4096
+
+
+def beams_from_order(cloud: PointCloud) -> tuple[NDArray[np.int32], int, Order] | None:
+    """Return each point's beam if the order of points tells it.
+
+    Args:
+        cloud: the sweep; neither `ring` nor `time` is used.
+
+    Returns:
+        ring: (N,) int32, 0 for the highest beam, -1 for points not finite or at the origin.
+        axis: the spin axis: 0, 1 or 2.
+        order: how the points are listed.
+        None where the order tells nothing.
+    """
+    if len(cloud) < _MIN_POINTS:
+        return None
+    for axis in (2, 0, 1):
+        sight = _Sight(cloud, axis)
+        rows = _by_rows(sight)
+        if rows is not None:
+            return rows, axis, 'rows'
+        columns = _by_columns(sight)
+        if columns is not None:
+            return columns, axis, 'columns'
+    return None
+
+
+class _Sight:
+    """Azimuth, elevation (rad) and range (m) of a cloud's points about an axis."""
+
+    def __init__(self, cloud: PointCloud, axis: int) -> None:
+        turned = (cloud.x, cloud.y, cloud.z) * 2
+        a, b, c = (np.ascontiguousarray(v, np.float32) for v in turned[axis + 1 : axis + 4])
+        self.azimuth, self.elevation, self.range = _sight(a, b, c)
+
+
+def _by_rows(sight: _Sight) -> NDArray[np.int32] | None:
+    """Return the beams of a cloud that lists one turn after the other."""
+    azimuth, elevation, distance = sight.azimuth, sight.elevation, sight.range
+    forward = _direction(azimuth, distance)
+    if forward == 0.0:
+        return None
+    turn, points = _unrolled(azimuth, distance, forward)
+    turns = math.ceil(np.nanmax(turn) + 1.0)
+    if not _MIN_BEAMS <= turns <= _MAX_BEAMS + 1 or points < _MIN_POINTS:
+        return None
+    start = _row_start(turn, elevation, distance, turns)
+    if start is None:
+        return None
+    ring = _rows(turn, start)
+    return _descending(ring, sight, np.arange(turns + 1))
+
+
+def _by_columns(sight: _Sight) -> NDArray[np.int32] | None:
+    """Return the beams of a cloud that lists all beams of one firing after those of another."""
+    azimuth, elevation, distance = sight.azimuth, sight.elevation, sight.range
+    beams = _period(elevation, distance)
+    if beams is None:
+        return None
+    if _monotone_share(azimuth, distance, beams) < _MIN_SHARE:
+        return None
+    ring = (np.arange(len(azimuth)) % beams).astype(np.int32)
+    ring[distance == 0.0] = -1
+    return _descending(ring, sight, None)
+
+
+def _descending(
+    ring: NDArray[np.int32], sight: _Sight, order: NDArray[np.intp] | None
+) -> NDArray[np.int32] | None:
+    """Return beams numbered from the highest without gaps, None if geometry contradicts them.
+
+    Args:
+        ring: (N,) int32, -1 for points without a beam.
+        sight: the points.
+        order: beams from top to bottom or from bottom to top; None sorts them by elevation.
+    """
+    mean, far = _grid(ring, sight.azimuth, sight.elevation, sight.range, int(ring.max()) + 1)
+    seen = np.bincount(ring[ring >= 0], minlength=len(mean)) > 0
+    if order is None:
+        # Lasers may fire in any order.
+        middle = _medians(mean)
+        order = np.argsort(-np.where(np.isnan(middle), -np.inf, middle), kind='stable')
+    order = order[order < len(mean)]
+    order = order[seen[order]]
+    if not _MIN_BEAMS <= len(order) <= _MAX_BEAMS:
+        return None
+    below = _share_below(mean[order], far[order])
+    if max(below, 1.0 - below) < _MIN_SHARE:
+        return None
+    number = np.full(len(mean) + 1, -1, np.int32)  # the last, for -1, stays
+    number[order if below > 0.5 else order[::-1]] = np.arange(len(order), dtype=np.int32)
+    return number[ring]
+
+
+def _period(elevation: NDArray[np.float32], distance: NDArray[np.float32]) -> int | None:
+    """Return the lag at which elevations repeat, None if there is none."""
+    first = max(0, (len(elevation) - _LAG_SAMPLE) // 2)
+    window = slice(first, first + _LAG_SAMPLE)
+    e = np.where(distance[window] > _MIN_RANGE, elevation[window], np.float32(np.nan))
+    change = np.full(_MAX_BEAMS + 1, np.inf)
+    for lag in range(1, min(_MAX_BEAMS, len(e) // 4) + 1):
+        difference = np.abs(e[lag:] - e[:-lag])
+        known = difference[np.isfinite(difference)]
+        if len(known) >= 100:
+            change[lag] = np.median(known)
+    usual = np.median(change[np.isfinite(change)]) if np.isfinite(change).any() else 0.0
+    repeats = np.flatnonzero(change < 0.1 * usual)
+    return int(repeats[0]) if len(repeats) and repeats[0] >= _MIN_BEAMS else None
+
+
+def _monotone_share(
+    azimuth: NDArray[np.float32], distance: NDArray[np.float32], beams: int
+) -> float:
+    """Return in which share of steps a beam's azimuth runs the way it mostly does."""
+    step = azimuth[beams:] - azimuth[:-beams]
+    step = step[(distance[beams:] > _MIN_RANGE) & (distance[:-beams] > _MIN_RANGE)]
+    step = step[(np.abs(step) < math.pi) & (step != 0.0)]
+    if len(step) < _MIN_POINTS // 2:
+        return 0.0
+    share = float(np.mean(step > 0.0))
+    return max(share, 1.0 - share)
+
+
+def _direction(azimuth: NDArray[np.float32], distance: NDArray[np.float32]) -> float:
+    """Return 1 where azimuth grows from point to point, -1 where it falls, 0 where it wanders."""
+    seen = azimuth[distance > 0.0]
+    step = np.diff(seen[: 16 * _LAG_SAMPLE])
+    step = step[(np.abs(step) < math.pi) & (step != 0.0)]
+    if len(step) < _MIN_POINTS // 2:
+        return 0.0
+    share = float(np.mean(step > 0.0))
+    if share > _MIN_SHARE:
+        return 1.0
+    return -1.0 if share < 1.0 - _MIN_SHARE else 0.0
+
+
+def _row_start(
+    turn: NDArray[np.float64],
+    elevation: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    turns: int,
+) -> float | None:
+    """Return at which fraction of a turn the rows begin, None where nothing shows it.
+
+    There elevation steps by a beam from one point to the next though the surface goes on, in all
+    turns the same way. What a laser beside the origin or the seam of a motion-compensated sweep
+    adds is not the same for all. A sector that no turn has seen hides the step.
+    """
+    state = _steps(turn, elevation, distance, turns)
+    down, up = (state == _DOWN).sum(axis=0), (state == _UP).sum(axis=0)
+    whole = down + up + (state == _LEVEL).sum(axis=0)
+    share = np.where(whole >= _MIN_TURNS * turns, np.abs(down - up) / np.maximum(whole, 1), 0.0)
+    best = int(np.argmax(share))
+    if share[best] >= _MIN_STEPS:
+        equal = np.flatnonzero(share == share[best])
+        equal = (equal - best + _FINE // 2) % _FINE - _FINE // 2
+        return (best + float(equal[np.abs(equal) < _NEAR].mean())) / _FINE % 1.0
+    dark = np.flatnonzero((state > _NOTHING).sum(axis=0) <= _DARK * turns)
+    if len(dark) == 0:
+        return None
+    runs = np.split(dark, np.flatnonzero(np.diff(dark) > 1) + 1)
+    if len(runs) > 1 and runs[0][0] == 0 and runs[-1][-1] == _FINE - 1:
+        runs[0] = np.concatenate([runs.pop() - _FINE, runs[0]])
+    widest = max(runs, key=len)
+    return float(widest.mean() + 0.5) / _FINE % 1.0 if len(widest) > _NEAR else None
+
+
+def _medians(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median of each row's known values, NaN where there is none."""
+    ordered = np.sort(rows, axis=1)  # NaN last
+    count = np.isfinite(rows).sum(axis=1)
+    return np.where(
+        count > 0, ordered[np.arange(len(rows)), np.maximum(count - 1, 0) // 2], np.nan
+    )
+
+
+def _share_below(mean: NDArray[np.float64], far: NDArray[np.float64]) -> float:
+    """Return how often a beam lies below the one before it where both see one surface."""
+    step = np.diff(mean, axis=0)
+    nearer, farther = np.minimum(far[1:], far[:-1]), np.maximum(far[1:], far[:-1])
+    same = np.isfinite(step) & (farther - nearer < _SAME_SURFACE * nearer)
+    # As good as random where too little can be compared.
+    return float(np.mean(step[same] < 0.0)) if np.count_nonzero(same) >= _MIN_POINTS // 4 else 0.5
+
+
+@njit(cache=True, nogil=True)
+def _sight(a, b, c):
+    azimuth = np.zeros(len(a), np.float32)
+    elevation = np.zeros(len(a), np.float32)
+    distance = np.zeros(len(a), np.float32)
+    for i in range(len(a)):
+        level = math.sqrt(a[i] * a[i] + b[i] * b[i])
+        r = math.sqrt(level * level + c[i] * c[i])
+        # Not for NaN, infinity, or zero.
+        if np.float32(0.05) < r < np.float32(1e6):
+            azimuth[i] = math.atan2(b[i], a[i])
+            elevation[i] = math.atan2(c[i], level)
+            distance[i] = r
+    return azimuth, elevation, distance
+
+
+@njit(cache=True, nogil=True)
+def _unrolled(azimuth, distance, forward):
+    """Return turns since the first point's whole turn began, (N,), NaN without azimuth; count."""
+    turn = np.full(len(azimuth), np.nan)
+    whole = 2.0 * math.pi
+    now, last, last_range, n = 0.0, 0.0, 0.0, 0
+    for i in range(len(azimuth)):
+        if distance[i] == 0.0:
+            continue
+        here = forward * azimuth[i]
+        if n == 0:
+            now = (here / whole) % 1.0
+        else:
+            step = (here - last) % whole
+            back = _BACK + _BACK_M / min(distance[i], last_range)
+            if step > whole - min(back, 0.5):
+                step -= whole
+            now += step / whole
+        turn[i] = now
+        last, last_range = here, distance[i]
+        n += 1
+    return turn, n
+
+
+@njit(cache=True, nogil=True)
+def _steps(turn, elevation, distance, turns):
+    """Return what elevation does from one return to the next in each turn and azimuth, (T, F)."""
+    state = np.zeros((turns, _FINE), np.int8)
+    flat = state.reshape(-1)
+    last = -1
+    for i in range(len(turn)):
+        if distance[i] <= _MIN_RANGE:
+            continue
+        if last >= 0 and abs(turn[i] - turn[last]) < _NEXT:
+            nearer, farther = min(distance[i], distance[last]), max(distance[i], distance[last])
+            step = elevation[i] - elevation[last]
+            least = _STEP + _BESIDE * (1.0 / nearer - 1.0 / farther)
+            if farther - nearer > _GOES_ON * nearer:
+                found = _EDGE
+            elif abs(step) > least:
+                found = _DOWN if step < 0.0 else _UP
+            else:
+                found = _LEVEL
+            # What lies between the two, and nothing beside them.
+            first, end = min(turn[i], turn[last]) * _FINE, max(turn[i], turn[last]) * _FINE
+            for k in range(math.ceil(first), min(math.ceil(end), len(flat))):
+                flat[k] = max(flat[k], found)
+        last = i
+    return state
+
+
+@njit(cache=True, nogil=True)
+def _rows(turn, start):
+    """Return the row of each point, -1 without azimuth."""
+    ring = np.full(len(turn), np.int32(-1))
+    for i in range(len(turn)):
+        if not math.isnan(turn[i]):
+            ring[i] = np.int32(math.floor(turn[i] - start) + 1)
+    return ring
+
+
+@njit(cache=True, nogil=True)
+def _grid(ring, azimuth, elevation, distance, beams):
+    """Return mean elevation and range by beam and sector, (B, S) each, NaN where nothing is."""
+    total, far = np.zeros((beams, _SECTORS)), np.zeros((beams, _SECTORS))
+    count = np.zeros((beams, _SECTORS))
+    scale = _SECTORS / (2.0 * math.pi)
+    for i in range(len(ring)):
+        if ring[i] >= 0 and distance[i] > _MIN_RANGE:
+            k = int((azimuth[i] + math.pi) * scale) % _SECTORS
+            total[ring[i], k] += elevation[i]
+            far[ring[i], k] += distance[i]
+            count[ring[i], k] += 1.0
+    n = np.maximum(count, 1.0)
+    return np.where(count > 0.0, total / n, np.nan), np.where(count > 0.0, far / n, np.nan)
