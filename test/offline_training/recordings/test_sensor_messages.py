@@ -159,9 +159,9 @@ def test_a_bomb_costs_its_frame_only_and_nothing_is_decoded(make_bag, tmp_path, 
 def test_a_sweep_of_too_many_points_costs_its_frame_only(make_bag, tmp_path):
     def sweep(message, number) -> None:
         if number == 1:
-            message.height = 1000  # 23 million points, whose data is not even there
+            message.width, message.data = 2 * message.width, np.tile(message.data, 2)
 
-    report = run(make_bag(sweep=sweep), tmp_path / 'dataset')
+    report = run(make_bag(sweep=sweep), tmp_path / 'dataset', max_points=23_040)
     assert report.dropped == {'bad_cloud': 1}
     assert report.frames == 3
 
