@@ -110,8 +110,8 @@ def structured_view(message: Any, max_points: int = MAX_POINTS) -> NDArray[np.vo
         CloudError: if it has too many points or the layout contradicts itself.
     """
     step = message.point_step
-    if step == 0:
-        raise CloudError('the point cloud has point_step 0; check the driver')
+    if not 0 < step < 2**31:
+        raise CloudError(f'the point cloud has point_step {step}; check the driver')
     height, width, row_step = message.height, message.width, message.row_step
     if height * width > max_points:
         raise CloudError(

@@ -88,7 +88,7 @@ def point_times(values: NDArray[Any], stamp_ns: int, stamped: str = 'first') -> 
         clock_s += (start - first) * scale
     seconds: NDArray[np.floating]
     if clock_s is None:
-        seconds = values if scale == 1.0 and values.dtype.kind == 'f' else values * scale
+        seconds = values if scale == 1.0 and values.dtype.kind == 'f' else _scaled(values, scale)
     elif values.dtype.kind in 'iu':
         # In integers where the message has them: float64 keeps only 240 ns.
         unit_ns = round(scale * 1e9)
@@ -96,7 +96,7 @@ def point_times(values: NDArray[Any], stamp_ns: int, stamped: str = 'first') -> 
         seconds = (values.astype(np.int64) * unit_ns - origin_ns) * 1e-9
     else:
         origin = stamp_ns * 1e-9 + clock_s if _is_known(clock_s) else start * scale
-        seconds = values * scale - origin
+        seconds = _scaled(values, scale) - origin
     missing = 0
     if inside is not None:
         missing = len(values) - int(np.count_nonzero(inside))
@@ -180,6 +180,11 @@ def _inside(
         inside &= values != 0
     known = values[inside]
     return inside, known.min().item(), known.max().item()
+
+
+def _scaled(values: NDArray[Any], scale: float) -> NDArray[np.floating]:
+    with np.errstate(invalid='ignore', over='ignore'):  # of wild ones
+        return np.asarray(values * scale)
 
 
 def _clock_difference(first_s: float, stamp_s: float) -> float | None:

@@ -164,6 +164,7 @@ def wrong(change, dtype=XYZ):
         ),
         (wrong(lambda m: setattr(m.fields[1], 'name', 'x')), 'has no field y'),
         (wrong(lambda m: setattr(m, 'point_step', 0)), 'point_step 0'),
+        (wrong(lambda m: m.__dict__.update(point_step=2**31, width=0)), 'point_step 2147483648'),
         (wrong(lambda m: (m.fields.clear(), setattr(m, 'point_step', 0))), 'point_step 0'),
     ],
 )
