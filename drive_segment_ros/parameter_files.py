@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from drive_segment_ros.errors import ParameterError
 from drive_segment_ros.parameters import describe, from_flat
+from drive_segment_ros.text_files import parse_yaml, read_yaml
 
 T = TypeVar('T')
 
 _ROS_KEY = 'ros__parameters'
-_INTEGER = re.compile(r'[-+]?(0|[1-9][0-9]*)$')
-_FLOAT = re.compile(
-    r'[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$'
-)
 
 
 def read_parameters(
@@ -51,9 +46,11 @@ def read_parameters(
 
 def _read(path: Path, known: set[str], ros_prefix: str) -> dict[str, Any]:
     try:
-        content = _parse(path.read_text(encoding='utf-8'), str(path))
-    except (OSError, UnicodeDecodeError) as err:
-        raise ParameterError(f'cannot read parameters {path}: {err}') from err
+        content = read_yaml(path)
+    except OSError as err:
+        raise ParameterError(f'cannot read parameters {path}: {err.strerror}') from err
+    except ValueError as err:
+        raise ParameterError(f'{path}: not YAML that can be read: {err}') from err
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -81,32 +78,8 @@ def _flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     return flat
 
 
-@functools.cache
-def _loader() -> Any:
-    """Return YAML's safe loader with the numbers of YAML 1.2.
-
-    By YAML 1.1, as PyYAML reads it, the slice 10:45 is 645, and 1e-3 is text.
-    """
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    numbers = {'int': _INTEGER, 'float': _FLOAT}
-    tags = {f'tag:yaml.org,2002:{name}': pattern for name, pattern in numbers.items()}
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in known if tag not in tags]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    for tag, pattern in tags.items():
-        Loader.add_implicit_resolver(tag, pattern, list('-+.0123456789'))
-    return Loader
-
-
 def _parse(text: str, what: str) -> Any:
-    import yaml
-
     try:
-        return yaml.load(text, _loader())
-    except yaml.YAMLError as err:
-        raise ParameterError(f'{what}: not YAML: {" ".join(str(err).split())}') from err
+        return parse_yaml(text)
+    except ValueError as err:
+        raise ParameterError(f'{what}: not YAML: {err}') from err

@@ -17,12 +17,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from drive_segment_ros.errors import ModelError
+from drive_segment_ros.text_files import parse_json
 from offline_training.classes import CLASSES_FILE, ClassName, default_classes, load_classes
 from offline_training.files import write_atomic
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 
 MODEL_FILE = 'model.safetensors'
 CHECKPOINT_FILE = 'checkpoint.safetensors'
+# Of a network's measures and depth; far above what is trained.
+_LARGEST_MEASURE, _MOST_BLOCKS = 16384, 100
 
 
 @dataclasses.dataclass
@@ -62,7 +65,7 @@ def load_model(path: Path) -> tuple[Segmenter, dict[str, Any]]:
     """
     file = model_file(path)
     tensors, header = _load(file)
-    network = _build(file, header)
+    network = _build(file, header, tensors)
     # Models written before classes had a likeness answer with the most probable class, as ever.
     tensors.setdefault('class_similarity', network.class_similarity)
     try:
@@ -180,7 +183,9 @@ def _save(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> Non
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safetensors.safe_open(path, 'pt') as file:
-            header = json.loads(file.metadata()['configuration'])
+            header = parse_json(file.metadata()['configuration'])
+            if not isinstance(header, dict):
+                raise ValueError('its configuration is no object')
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
     except FileNotFoundError as err:
         raise ModelError(f'{path} does not exist; train a model first') from err
@@ -188,8 +193,20 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelError(f'{path} is damaged or no model of this package: {err}') from err
 
 
-def _build(path: Path, header: dict[str, Any]) -> Segmenter:
+def _build(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Segmenter:
     try:
-        return Segmenter(NetworkConfiguration(**header['network']))
-    except (KeyError, TypeError) as err:
+        values = header['network']
+        for name, value in values.items():
+            most = _MOST_BLOCKS if name == 'depth' else _LARGEST_MEASURE
+            if name != 'stem' and not (type(value) is int and 0 <= value <= most):
+                raise ValueError(f'its {name} makes no sense')
+        configuration = NetworkConfiguration(**values)
+        # A network without memory first: a file of others must not ask for more than it brings.
+        with torch.device('meta'):
+            shapes = {k: v.shape for k, v in Segmenter(configuration).state_dict().items()}
+        shapes.pop('class_similarity')
+        if any(name not in tensors or tensors[name].shape != shapes[name] for name in shapes):
+            raise ModelError(f'{path} does not fit its own configuration; train it again')
+        return Segmenter(configuration)
+    except (AttributeError, ArithmeticError, KeyError, TypeError, ValueError) as err:
         raise ModelError(f'{path} was written by another version: {err}; train it again') from err

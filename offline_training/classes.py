@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import ModelError
+from drive_segment_ros.inference.model import MOST_CLASSES, class_color, class_name
+from drive_segment_ros.text_files import dump_yaml, read_yaml
 from offline_training.files import write_atomic
 
 CLASSES_FILE = 'classes.yaml'
@@ -48,7 +50,7 @@ def save_classes(path: Path, classes: list[ClassName]) -> None:
     """Write the classes' YAML, a line each, atomically."""
     lines = ['# number: name and colour (red, green, blue) of each pseudo-class']
     for index, item in enumerate(classes):
-        entry = yaml.safe_dump(
+        entry = dump_yaml(
             {'name': item.name, 'color': list(item.color)}, default_flow_style=True, width=1000
         )
         lines.append(f'{index}: {entry.strip()}')
@@ -64,6 +66,8 @@ def load_classes(path: Path) -> list[ClassName]:
     content = _read_yaml(path)
     if set(content) != set(range(len(content))):
         raise ModelError(f'{path} must number its classes 0, 1, 2, ...')
+    if len(content) > MOST_CLASSES:
+        raise ModelError(f'{path} names {len(content)} classes; a label holds {MOST_CLASSES}')
     try:
         return [_class_name(content[index]) for index in range(len(content))]
     except (KeyError, TypeError, ValueError) as err:
@@ -80,7 +84,10 @@ def load_names(path: Path) -> dict[int, str]:
     # To YAML, yes and no are numbers as well.
     if not all(type(k) is int and isinstance(v, str) and v for k, v in content.items()):
         raise ModelError(f'{path} must hold lines such as "7: road"')
-    return content
+    try:
+        return {number: class_name(name) for number, name in content.items()}
+    except ValueError as err:
+        raise ModelError(f'{path}: {err}') from err
 
 
 def palette(classes: list[ClassName]) -> NDArray[np.uint8]:
@@ -90,20 +97,17 @@ def palette(classes: list[ClassName]) -> NDArray[np.uint8]:
     return colours
 
 
-def _class_name(entry: Mapping[str, object]) -> ClassName:
-    red, green, blue = (int(part) for part in entry['color'])  # type: ignore[attr-defined]
-    if not all(0 <= part <= 255 for part in (red, green, blue)):
-        raise ValueError(f'{[red, green, blue]} is no color')
-    return ClassName(str(entry['name']), (red, green, blue))
+def _class_name(entry: Mapping[str, Any]) -> ClassName:
+    return ClassName(class_name(entry['name']), class_color(entry['color']))
 
 
 def _read_yaml(path: Path) -> dict:
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        content = read_yaml(path)
     except OSError as err:
         raise ModelError(f'cannot read {path}: {err.strerror}') from err
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise ModelError(f'{path} is not YAML: {" ".join(str(err).split())}') from err
+    except ValueError as err:
+        raise ModelError(f'{path} is not YAML that can be read: {err}') from err
     if not isinstance(content, dict):
         raise ModelError(f'{path} must hold lines such as "7: ..."')
     return content

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros import text_files
 from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.dataset.frame import encode_png
 from drive_segment_ros.errors import DatasetError
@@ -56,7 +57,7 @@ def read_json(path: Path) -> dict[str, Any]:
         DatasetError: if it cannot be read, or is damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = text_files.read_json(path)
     except OSError as err:
         raise DatasetError(f'cannot read {path}: {err.strerror}') from err
     except ValueError as err:

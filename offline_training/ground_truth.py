@@ -7,16 +7,17 @@ experiment shows for comparison (`truth_bound`).
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.dataset.image_file import read_image_file
+from drive_segment_ros.errors import DatasetError, ImageError
+from drive_segment_ros.inference.model import class_name
+from drive_segment_ros.text_files import read_json
 from offline_training.files import files_below
 
 IGNORE_LABEL = 255
@@ -81,11 +82,11 @@ def read_label(path: Path) -> NDArray[np.uint8]:
     """
     try:
         data = np.fromfile(path, np.uint8)
-        label = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    except (OSError, cv2.error) as err:
-        raise DatasetError(f'{path} is no image that can be read: {err}') from err
-    if label is None:
-        raise DatasetError(f'{path} is no image that can be read')
+        label = read_image_file(data, unchanged=True)
+    except OSError as err:
+        raise DatasetError(f'cannot read {path}: {err.strerror}') from err
+    except ImageError as err:
+        raise DatasetError(f'{path} is no image that can be read: it {err}') from err
     # Ids of fewer bits would be stretched to 0..255.
     few_bits = data[:8].tobytes() == _PNG_SIGNATURE and data[_PNG_BIT_DEPTH] < 8
     if label.dtype != np.uint8 or label.ndim != 2 or few_bits:
@@ -129,25 +130,36 @@ def _folder(images: Path, truth: Path) -> GroundTruth:
             raise DatasetError(f'{label} is the label of both {image_of[label]} and {image}')
         image_of[label] = image
     pairs = [LabelledImage(image, label) for label, image in image_of.items()]
-    return GroundTruth(pairs, folder_classes(truth), np.arange(256).astype(np.uint8))
+    return GroundTruth(pairs, *folder_classes(truth))
 
 
-def folder_classes(truth: Path) -> list[str]:
-    """Return the names in a folder's `classes.json`; without one, numbers.
+def folder_classes(truth: Path) -> tuple[list[str], NDArray[np.uint8]]:
+    """Return the names in a folder's `classes.json`, without one numbers; and `number_of_id`.
+
+    `ignore` in it, an id or a list of ids beside 255, is unlabelled.
 
     Raises:
         DatasetError: if the file is of another form.
     """
+    number_of_id = np.arange(256).astype(np.uint8)
     file = truth / 'classes.json'
     if not file.is_file():
-        return [str(number) for number in range(IGNORE_LABEL)]
+        return [str(number) for number in range(IGNORE_LABEL)], number_of_id
     try:
-        names = json.loads(file.read_text())['classes']
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise DatasetError(f'{file} must hold {{"classes": [names]}}: {err}') from err
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DatasetError(f'{file} must hold {{"classes": [names]}}')
-    return names
+        content = read_json(file)
+        names, ignored = content['classes'], content.get('ignore', [])
+        if not isinstance(names, list) or len(names) > IGNORE_LABEL:
+            raise ValueError(f'"classes" is no list of up to {IGNORE_LABEL} names')
+        names = [class_name(name) for name in names]
+        for label_id in ignored if isinstance(ignored, list) else [ignored]:
+            if type(label_id) is not int or not 0 <= label_id <= IGNORE_LABEL:
+                raise ValueError(f'"ignore" {label_id!r} is no id of 0 to {IGNORE_LABEL}')
+            number_of_id[label_id] = IGNORE_LABEL
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+        raise DatasetError(
+            f'{file} must hold {{"classes": [names], "ignore": id}}: {err}'
+        ) from err
+    return names, number_of_id
 
 
 def _cityscapes(ids: tuple[int, ...]) -> Callable[[Path, Path], GroundTruth]:

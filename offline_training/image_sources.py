@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.dataset.image_file import MAX_PIXELS, read_image_file
 from drive_segment_ros.errors import DriveSegmentError, ImageError
 from offline_training.files import files_below
 from offline_training.ground_truth import IMAGE_SUFFIXES
@@ -27,18 +28,14 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     It is upright, turned as its EXIF says, as any viewer shows it.
 
     Raises:
-        ImageError: if it is missing or no image.
+        ImageError: if it is missing, no image, truncated, or too large.
     """
     try:
-        data = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+        return read_image_file(np.fromfile(path, np.uint8), upright=True)
     except OSError as err:
         raise ImageError(f'cannot read {path}: {err.strerror}') from err
-    except cv2.error as err:  # A header of more pixels than OpenCV takes.
-        raise ImageError(f'{path} cannot be decoded: {" ".join(str(err).split())}') from err
-    if image is None:
-        raise ImageError(f'{path} is no image that can be read')
-    return np.asarray(image, np.uint8)
+    except ImageError as err:
+        raise ImageError(f'{path} {err}') from err
 
 
 def images_in(
@@ -126,6 +123,7 @@ def _video(path: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uin
             raise ImageError(f'{path} is no video that can be read')
         # What the file says of itself, which is an estimate in some formats.
         frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        refuse_large_video(capture, path)
         number = 0
         while True:
             good, image = capture.read()
@@ -137,6 +135,15 @@ def _video(path: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uin
             number += 1
     finally:
         capture.release()
+
+
+def refuse_large_video(capture: cv2.VideoCapture, path: Path) -> None:
+    """Raise ImageError where an opened video's frames are larger than images may be."""
+    width, height = (capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f'{path} has frames of {width:.0f} x {height:.0f} px, above the limit {MAX_PIXELS}'
+        )
 
 
 def _bag(path: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:

@@ -93,8 +93,8 @@ def score_segments(drive: Drive, truth: Path, instances: Path | None = None) -> 
     """
     if not (truth / 'classes.json').is_file():
         raise DatasetError(f'{truth} has no classes.json')
-    classes = folder_classes(truth)
-    labels = GroundTruth([], classes, np.arange(256).astype(np.uint8))
+    classes, number_of_id = folder_classes(truth)
+    labels = GroundTruth([], classes, number_of_id)
     labelled, covered, pure, in_ground = np.zeros((4, len(classes)), np.int64)
     scores = SegmentScores(classes, labelled, covered, pure, in_ground)
     if instances is not None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import ImageError
 from offline_training.classes import ClassName, default_classes, palette
+from offline_training.image_sources import refuse_large_video
 from offline_training.prediction import Prediction, load_predictor
 from offline_training.segment import draw
 
@@ -91,12 +92,14 @@ class ModelTrial:
             Two videos: in the colours of pseudo-classes, and of names.
 
         Raises:
-            ImageError: if the video cannot be read, or the results cannot be written.
+            ImageError: if the video cannot be read, its frames are too large, or the results
+                cannot be written.
         """
         paths = folder / f'pseudo{VIDEO_SUFFIX}', folder / f'named{VIDEO_SUFFIX}'
         capture = cv2.VideoCapture(str(video))
         writers: list[cv2.VideoWriter] = []
         try:
+            refuse_large_video(capture, video)
             rate = capture.get(cv2.CAP_PROP_FPS) or _FALLBACK_RATE_HZ
             good, frame = capture.read()
             if not good:

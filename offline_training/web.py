@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from drive_segment_ros.errors import DependencyError, DriveSegmentError, ParameterError
+from drive_segment_ros.errors import DependencyError, DriveSegmentError, ImageError, ParameterError
+from offline_training.image_sources import read_image
 from offline_training.try_model import ClassShare, ModelTrial
 
 _UNNAMED = 'The pseudo-classes have no names yet: `drive-segment name` gives them some.'
+# Bytes of an image or a video; larger files belong to `drive-segment segment`.
+LARGEST_UPLOAD = 200_000_000
 # A model answers one question at a time.
 _ONE_AT_A_TIME = {'concurrency_id': 'model', 'concurrency_limit': 1}
 # Nothing but this machine is asked: no fonts, no scripts of others.
@@ -52,9 +54,9 @@ def serve(model: Path, host: str, port: int, open_browser: bool) -> None:
 
 
 def look() -> dict[str, Any]:
-    """Return how the page is shown, for `launch`."""
+    """Return how the page is shown and what it takes, for `launch`."""
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-    return {'head': policy, 'footer_links': []}
+    return {'head': policy, 'footer_links': [], 'max_file_size': LARGEST_UPLOAD}
 
 
 def make_page(trial: ModelTrial) -> Any:
@@ -62,10 +64,15 @@ def make_page(trial: ModelTrial) -> Any:
     gradio = _gradio()
     videos = tempfile.TemporaryDirectory(prefix='drive_segment_')
 
-    def segment_image(image: NDArray[np.uint8] | None) -> tuple[Any, Any, str]:
+    def segment_image(image: str | None) -> tuple[Any, Any, str]:
         if image is None:
             raise gradio.Error('choose an image first')
-        seen = trial.image(image)
+        try:
+            # By our own reader, which looks at the size before it decodes.
+            picture = read_image(Path(image))
+        except ImageError as err:
+            raise gradio.Error(str(err).replace(image, 'this file')) from err
+        seen = trial.image(np.ascontiguousarray(picture[..., ::-1]))
         return seen.pseudo, seen.named, legend(seen.classes)
 
     def segment_video(video: str | None) -> tuple[str, str]:
@@ -85,7 +92,9 @@ def make_page(trial: ModelTrial) -> Any:
             'the image only.' + ('' if trial.named else f' {_UNNAMED}')
         )
         with gradio.Tab('Image'):
-            image = gradio.Image(label='Image', sources=['upload', 'clipboard'], type='numpy')
+            image = gradio.Image(
+                label='Image', sources=['upload', 'clipboard'], type='filepath', image_mode=None
+            )
             button = gradio.Button('Segment', variant='primary')
             with gradio.Row():
                 # Without Gradio's own button, which shares on a server of its makers.

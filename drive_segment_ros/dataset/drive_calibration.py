@@ -12,6 +12,11 @@ from drive_segment_ros.dataset.reader import Drive
 from drive_segment_ros.errors import CalibrationError, DatasetError
 from drive_segment_ros.perception.cameras import CameraModel
 
+_SENSELESS = (
+    *(AttributeError, CalibrationError, KeyError),
+    *(OverflowError, TypeError, ValueError),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class DriveCalibration:
@@ -52,7 +57,7 @@ class DriveCalibration:
                 _transform(values['T_camera_lidar']),
                 None if base is None else _transform(base),
             )
-        except (AttributeError, CalibrationError, KeyError, TypeError, ValueError) as err:
+        except _SENSELESS as err:
             raise DatasetError(
                 f'{drive.path / "drive.json"}: the calibration makes no sense: {err}'
             ) from err

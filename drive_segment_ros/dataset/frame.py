@@ -16,7 +16,8 @@ from drive_segment_ros.errors import DatasetError
 # Where the files of every frame lie, and those a model adds; also the names of their paths.
 FOLDERS = ('image', 'segment', 'proposal')
 MODEL_FOLDERS = ('model_label', 'model_confidence')
-_REQUIRED = ('id', 'kind', 'points')
+# Of every proposal.
+REQUIRED = ('id', 'kind', 'points')
 # The oldest date a zip archive can hold: equal arrays must give equal bytes on any day.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -58,9 +59,9 @@ class Frame:
                 f'{self.segment.shape}, not uint16 of (height, width)'
             )
         lengths = {name: len(values) for name, values in self.proposals.items()}
-        if any(name not in lengths for name in _REQUIRED) or len(set(lengths.values())) != 1:
+        if any(name not in lengths for name in REQUIRED) or len(set(lengths.values())) != 1:
             raise DatasetError(
-                f'frame {self.stamp_ns}: proposals need {", ".join(_REQUIRED)} and arrays of one '
+                f'frame {self.stamp_ns}: proposals need {", ".join(REQUIRED)} and arrays of one '
                 f'length; got {lengths}'
             )
         paths = {

@@ -6,11 +6,17 @@ import dataclasses
 import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from drive_segment_ros.dataset.frame import FOLDERS, MODEL_FOLDERS
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.text_files import parse_json, shown
+
+# One has some 700 bytes.
+_LONGEST_LINE = 1_000_000
+_LATEST_NS = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +44,15 @@ def parse_index(data: bytes, name: str | Path) -> Index:
     position = 0
     lines = data.splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
-        record = _parse_line(line)
-        if record is None:
-            if number == len(lines):
+        try:
+            record = _parse_line(line)
+        except ValueError as err:
+            if number == len(lines) and not _is_object(line):
                 return Index(records, position, torn=True)
             raise DatasetError(
-                f'{name}: line {number} is not a frame; the file was edited or the disk is '
-                'damaged, remove the line'
-            )
+                f'{name}: line {number} is not a frame: {err}; the file was edited or the disk '
+                'is damaged, remove the line'
+            ) from None
         records.append(record)
         position += len(line)
     return Index(records, position, torn=False)
@@ -156,11 +163,62 @@ def _line(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, sort_keys=True, allow_nan=False).encode() + b'\n'
 
 
-def _parse_line(line: bytes) -> dict[str, Any] | None:
+def _is_object(line: bytes) -> bool:
+    """Tell whether a line was written to its end, be it by whomever."""
+    return line.rstrip().endswith(b'}') and line.endswith(b'\n')
+
+
+def _parse_line(line: bytes) -> dict[str, Any]:
+    """Return a frame's record.
+
+    Raises:
+        ValueError: if the line is none, or a value in it is not what its name says.
+    """
     if not line.endswith(b'\n'):
-        return None
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and 'stamp_ns' in record else None
+        raise ValueError('it has no end')
+    if len(line) > _LONGEST_LINE:
+        raise ValueError(f'it has {len(line)} bytes')
+    record = parse_json(line)
+    if not isinstance(record, dict) or 'stamp_ns' not in record:
+        raise ValueError('it is no object with a stamp_ns')
+    for name, value in record.items():
+        if name in (*FOLDERS, *MODEL_FOLDERS):
+            _check_path(name, value)
+        elif name in _CHECKS and not _CHECKS[name](value):
+            raise ValueError(f'its {name} makes no sense')
+    return record
+
+
+def _check_path(folder: str, value: Any) -> None:
+    """Refuse what is not a file's name in the folder of its kind."""
+    name = value.removeprefix(f'{folder}/') if isinstance(value, str) else ''
+    if not name or name == value or name in ('.', '..') or '/' in name or '\0' in name:
+        raise ValueError(f'its {folder} is {shown(value)}, not a file in {folder}/')
+
+
+def _is_stamp(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _LATEST_NS
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e18
+
+
+def _is_pose(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(isinstance(row, list) and len(row) == 4 for row in value)
+        and all(_is_number(part) for row in value for part in row)
+    )
+
+
+# What is read of a record beside its paths; others may stand there too.
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    'stamp_ns': _is_stamp,
+    'sweep_stamp_ns': _is_stamp,
+    'offset_s': lambda value: value is None or _is_number(value),
+    'motion': lambda value: isinstance(value, str) and value.isprintable(),
+    'points_dropped': lambda value: type(value) is int and abs(value) < 1e12,
+    'T_odom_base': lambda value: value is None or _is_pose(value),
+}

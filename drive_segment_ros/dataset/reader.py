@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import logging
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.dataset.frame import MODEL_FOLDERS
+from drive_segment_ros.dataset.frame import MODEL_FOLDERS, REQUIRED
+from drive_segment_ros.dataset.image_file import read_image_file
 from drive_segment_ros.dataset.index import parse_index
-from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.errors import DatasetError, ImageError
+from drive_segment_ros.text_files import read_json
 
 _log = logging.getLogger(__name__)
+# Some 100 kB are usual.
+_LARGEST_PROPOSALS = 100_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +48,8 @@ class FrameRecord:
 
     def image(self) -> NDArray[np.uint8]:
         """Return the image, (H, W, 3) uint8 BGR."""
-        import cv2
-
         # A turned image would no longer lie on its segments.
-        return _read_image(self.image_path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        return _read_image(self.image_path)
 
     def segment(self) -> NDArray[np.uint16]:
         """Return the proposal id of each pixel, (H, W) uint16, 0 = none."""
@@ -84,10 +86,11 @@ class FrameRecord:
     def proposals(self) -> dict[str, NDArray[Any]]:
         """Return the proposals' arrays by name, a row per proposal."""
         try:
-            with np.load(self.proposal_path, allow_pickle=False) as archive:
-                return dict(archive)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as err:
-            raise DatasetError(f'cannot read {self.proposal_path}: {err}') from err
+            return read_proposals(self.proposal_path)
+        except OSError as err:
+            raise DatasetError(f'cannot read {self.proposal_path}: {err.strerror}') from err
+        except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as err:
+            raise DatasetError(f'{self.proposal_path} holds no proposals: {err}') from err
 
 
 class Drive:
@@ -107,11 +110,11 @@ class Drive:
         self.path = Path(path)
         file = self.path / 'drive.json'
         try:
-            info = json.loads(file.read_bytes())
+            info = read_json(file)
         except OSError as err:
             raise DatasetError(f'{self.path} is no drive: {file.name}: {err.strerror}') from err
         except ValueError as err:
-            raise DatasetError(f'{file} is not JSON: {err}') from err
+            raise DatasetError(f'{file} is not JSON that can be read: {err}') from err
         if not isinstance(info, dict):
             raise DatasetError(f'{file} is not a JSON object')
         self.info: dict[str, Any] = info
@@ -176,23 +179,41 @@ class Dataset:
         self.drives = [Drive(folder) for folder in folders]
 
 
-def _read_image(path: Path, flags: int) -> NDArray[Any]:
-    import cv2
+def read_proposals(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a frame's proposals.
 
+    Raises:
+        OSError, ValueError, EOFError, MemoryError, BadZipFile, zlib.error: if they cannot be read,
+            are larger than any sweep's, or not one row a proposal.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > _LARGEST_PROPOSALS:
+            raise ValueError(f'{size} bytes of arrays')
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = dict(archive)
+    lacking = [name for name in REQUIRED if name not in arrays]
+    if lacking:
+        raise ValueError(f'{lacking[0]} is missing')
+    for name, values in arrays.items():
+        if values.ndim < 1 or len(values) != len(arrays['id']):
+            raise ValueError(f'{name} is not one row a proposal')
+        if values.dtype.kind not in ('iu' if name in REQUIRED else 'iufb'):
+            raise ValueError(f'{name} is of type {values.dtype}')
+    return arrays
+
+
+def _read_image(path: Path, *, unchanged: bool = False) -> NDArray[Any]:
     try:
-        data = np.fromfile(path, np.uint8)
+        return read_image_file(np.fromfile(path, np.uint8), unchanged=unchanged)
     except OSError as err:
         raise DatasetError(f'cannot read {path}: {err.strerror}') from err
-    image = cv2.imdecode(data, flags) if len(data) else None
-    if image is None:
-        raise DatasetError(f'{path} is not an image')
-    return image
+    except ImageError as err:
+        raise DatasetError(f'{path} {err}') from err
 
 
 def _read_labels(path: Path, dtype: type) -> NDArray[Any]:
-    import cv2
-
-    image = _read_image(path, cv2.IMREAD_UNCHANGED)
+    image = _read_image(path, unchanged=True)
     if image.dtype != dtype or image.ndim != 2:
         raise DatasetError(
             f'{path} holds {image.dtype} of shape {image.shape}, not one {np.dtype(dtype)} channel'

@@ -8,7 +8,6 @@ is named as a drive's own files are is ever touched, and no link is followed.
 from __future__ import annotations
 
 import dataclasses
-import json
 import stat
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from drive_segment_ros.dataset.own_files import (
     remove_own_files,
 )
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.text_files import read_json
 
 # A crash leaves the frame in hand; more whole frames that no line names mean a lost index.
 _FRAMES_IN_HAND = 3
@@ -179,8 +179,8 @@ def _refuse_lost_parts(
 
 def _check_description(file: Path) -> None:
     try:
-        json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as err:
+        read_json(file)
+    except ValueError as err:
         raise DatasetError(
             f'{file} is damaged: {err}; copy it from a drive of the same sensors'
         ) from err

@@ -18,6 +18,7 @@ from drive_segment_ros.dataset.frame import FOLDERS, MODEL_FOLDERS, EncodedFrame
 from drive_segment_ros.dataset.index import IndexWriter
 from drive_segment_ros.dataset.own_files import FRAME_FOLDERS, frame_files, refuse_links
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.text_files import read_json
 
 TEMPORARY = '.tmp'
 # What must not change within a drive, for its frames to belong together.
@@ -152,7 +153,9 @@ class DriveWriter:
                 raise
             return
         try:
-            existing = json.loads(path.read_bytes())
+            existing = read_json(path)
+            if not isinstance(existing, dict):
+                raise ValueError('it is no object')
         except ValueError as err:
             raise DatasetError(f'{path} is not JSON: {err}; choose another folder') from err
         wanted = json.loads(text)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.errors import ModelError
+from drive_segment_ros.text_files import read_json, shown
 
 DESCRIPTION_FILE = 'model.json'
 ONNX_FILE = 'model.onnx'
 # Raised when a reader of an older version would misread the folder.
 FORMAT = 1
+# Labels are 8 bits, 255 is unknown.
+MOST_CLASSES = 255
+_LONGEST_NAME = 200
+# What a graph may take and give, px; a network's input has some 1000.
+_LARGEST_SIDE = 16384
 INPUT_NAME, LABEL_NAME, CONFIDENCE_NAME = 'image', 'label', 'confidence'
 
 
@@ -97,7 +102,7 @@ def read_model(folder: Path) -> Model:
     """
     path = folder / DESCRIPTION_FILE
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = read_json(path)
     except FileNotFoundError as err:
         raise ModelError(
             f'{folder} is no exported model: it has no {DESCRIPTION_FILE}; make one by '
@@ -119,14 +124,18 @@ def _from_dict(path: Path, content: Any) -> Model:
                 f'{path} has format {content["format"]}, this version reads {FORMAT}; '
                 'export the model again'
             )
+        onnx, classes = content['onnx'], content['classes']
+        if not isinstance(classes, list) or not 1 <= len(classes) <= MOST_CLASSES:
+            raise ValueError(f'it must list 1 to {MOST_CLASSES} classes')
         return Model(
-            onnx_path=path.parent / Path(content['onnx']['file']).name,
-            sha256=str(content['onnx']['sha256']),
-            precision=str(content['onnx']['precision']),
-            opset=int(content['onnx']['opset']),
+            # In the same folder, whatever path it names.
+            onnx_path=path.parent / (Path(_text(onnx['file'])).name or ONNX_FILE),
+            sha256=_text(onnx['sha256']),
+            precision=_text(onnx['precision']),
+            opset=_whole(onnx['opset'], 1000),
             input_size=_size(content['input']),
             output_size=_size(content['output']),
-            classes=[_model_class(item) for item in content['classes']],
+            classes=[_model_class(item) for item in classes],
             provenance=dict(content['provenance']),
         )
     except KeyError as err:
@@ -136,17 +145,55 @@ def _from_dict(path: Path, content: Any) -> Model:
 
 
 def _size(entry: dict[str, Any]) -> tuple[int, int]:
-    return int(entry['height']), int(entry['width'])
+    return _whole(entry['height'], _LARGEST_SIDE), _whole(entry['width'], _LARGEST_SIDE)
+
+
+def class_name(value: Any) -> str:
+    """Return a class's name as a file of others has it.
+
+    Raises:
+        ValueError: if it is no short printable text: names go to terminals and web pages.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME:
+        raise ValueError(f'a name is a text of 1 to {_LONGEST_NAME} letters, not {shown(value)}')
+    if not value.isprintable():
+        raise ValueError(f'the name {shown(value)} is not printable')
+    return value
+
+
+def class_color(value: Any) -> tuple[int, int, int]:
+    """Return a class's colour, red, green, blue, as a file of others has it.
+
+    Raises:
+        ValueError: if it is no list of three whole numbers in 0..255.
+    """
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError('a color is a list [red, green, blue]')
+    if not all(type(part) is int and 0 <= part <= 255 for part in value):
+        raise ValueError('the parts of a color are whole numbers in 0..255')
+    red, green, blue = value
+    return red, green, blue
 
 
 def _model_class(entry: dict[str, Any]) -> ModelClass:
-    red, green, blue = (int(part) for part in entry['color'])
-    return ModelClass(str(entry['name']), (red, green, blue))
+    return ModelClass(class_name(entry['name']), class_color(entry['color']))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or '\0' in value:
+        raise ValueError(f'{shown(value)} is no text')
+    return value
+
+
+def _whole(value: Any, largest: int) -> int:
+    if type(value) is not int or not 1 <= value <= largest:
+        raise ValueError(f'{value!r} is no whole number of 1 to {largest}')
+    return value
 
 
 def _check_hash(model: Model) -> None:
     try:
-        digest = hashlib.sha256(model.onnx_path.read_bytes()).hexdigest()
+        digest = _sha256(model.onnx_path)
     except OSError as err:
         raise ModelError(
             f'cannot read {model.onnx_path}: {err.strerror}; export the model again'
@@ -156,3 +203,11 @@ def _check_hash(model: Model) -> None:
             f'{model.onnx_path} is not the file {DESCRIPTION_FILE} describes (sha256 '
             f'{digest[:12]} instead of {model.sha256[:12]}); copy both again or export again'
         )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

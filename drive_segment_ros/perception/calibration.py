@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import CalibrationError
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.transforms import TransformTree, transform_matrix
+from drive_segment_ros.text_files import dump_yaml, read_yaml
 
 
 def save_calibration(
@@ -49,7 +49,7 @@ def save_calibration(
         ],
         'cameras': {name: camera.to_dict() for name, camera in cameras.items()},
     }
-    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=100)
+    text = dump_yaml(content, sort_keys=False, default_flow_style=None, width=100)
     try:
         Path(path).write_text(text, encoding='utf-8')
     except OSError as err:
@@ -66,12 +66,11 @@ def load_calibration(path: str | Path) -> tuple[TransformTree, dict[str, CameraM
         CalibrationError: if the file is missing, is not YAML, or an entry makes no sense.
     """
     try:
-        content = yaml.safe_load(Path(path).expanduser().read_text(encoding='utf-8'))
+        content = read_yaml(Path(path).expanduser())
     except OSError as err:
         raise CalibrationError(f'cannot read calibration {path}: {err.strerror}') from err
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        reason = ' '.join(str(err).split())
-        raise CalibrationError(f'calibration {path} is not YAML: {reason}') from err
+    except ValueError as err:
+        raise CalibrationError(f'calibration {path} is not YAML that can be read: {err}') from err
     if not isinstance(content, dict) or not content.keys() & {'transforms', 'cameras'}:
         raise CalibrationError(
             f'calibration {path} has neither transforms nor cameras; '
@@ -86,7 +85,7 @@ def load_calibration(path: str | Path) -> tuple[TransformTree, dict[str, CameraM
             cameras[str(name)] = CameraModel.from_dict(values)
     except CalibrationError as err:
         raise CalibrationError(f'calibration {path}: {err}') from err
-    except (KeyError, TypeError, ValueError, AttributeError) as err:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as err:
         raise CalibrationError(
             f'calibration {path}: an entry is not as it should be ({err!r}); a transform has '
             'parent, child, translation [x, y, z] and rotation [qx, qy, qz, qw]'

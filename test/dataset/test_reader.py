@@ -62,9 +62,9 @@ def read_everything(path) -> None:
     ('damage', 'message'),
     [
         (lambda d: (d / 'segment/7.png').unlink(), 'No such file'),
-        (lambda d: (d / 'segment/7.png').write_bytes(b''), 'is not an image'),
+        (lambda d: (d / 'segment/7.png').write_bytes(b''), 'is empty'),
         (lambda d: cv2.imwrite(str(d / 'segment/7.png'), np.zeros((4, 5), np.uint8)), 'uint16'),
-        (lambda d: (d / 'proposal/7.npz').write_bytes(b'PK'), 'cannot read'),
+        (lambda d: (d / 'proposal/7.npz').write_bytes(b'PK'), 'holds no proposals'),
         (lambda d: (d / 'frames.jsonl').unlink(), 'cannot read'),
         (lambda d: (d / 'frames.jsonl').write_text('{"stamp_ns": 7}\n'), "lacks 'image'"),
         (lambda d: (d / 'drive.json').write_text('{'), 'is not JSON'),

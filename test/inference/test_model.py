@@ -56,3 +56,52 @@ def test_a_wrong_folder_is_one_line(model_folder, break_it, message):
 def test_a_missing_folder_says_how_to_make_one(tmp_path):
     with pytest.raises(ModelError, match='drive-segment export'):
         read_model(tmp_path / 'none')
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'classes': []}, '1 to 255 classes'),
+        ({'classes': [{'name': 'x', 'color': [1, 2, 3]}] * 300}, '1 to 255 classes'),
+        ({'classes': [{'name': ['x'] * 9, 'color': [1, 2, 3]}]}, 'a name is a text'),
+        ({'classes': [{'name': 'a\x1b[2J', 'color': [1, 2, 3]}]}, 'is not printable'),
+        ({'classes': [{'name': 'x', 'color': [1, 2, 300]}]}, 'whole numbers in 0..255'),
+        ({'classes': [{'name': 'x', 'color': '123'}]}, 'a color is a list'),
+        ({'input': {'height': 10**30, 'width': 8}}, 'no whole number'),
+        ({'output': {'height': 8, 'width': 1e30}}, 'no whole number'),
+        ({'onnx': {'file': 7, 'sha256': '', 'precision': '', 'opset': 18}}, 'is no text'),
+        ({'provenance': 7}, 'damaged'),
+        ({'deep': json.loads('[' * 60 + ']' * 60)}, 'nested too deeply'),
+    ],
+    ids=str,
+)
+def test_a_description_by_strangers_is_one_line(tmp_path, change, message):
+    described = {
+        'format': 1,
+        'onnx': {'file': 'model.onnx', 'sha256': '0', 'precision': 'fp32', 'opset': 18},
+        'input': {'height': 8, 'width': 8},
+        'output': {'height': 8, 'width': 8},
+        'classes': [{'name': 'road', 'color': [1, 2, 3]}],
+        'provenance': {},
+    }
+    (tmp_path / 'model.json').write_text(json.dumps({**described, **change}))
+    with pytest.raises(ModelError, match=message) as error:
+        read_model(tmp_path)
+    assert '\n' not in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+def test_the_graph_lies_beside_its_description(tmp_path):
+    (tmp_path / 'model').mkdir()
+    (tmp_path / 'outside.onnx').write_bytes(b'x')
+    described = {
+        'format': 1,
+        'onnx': {'file': '../outside.onnx', 'sha256': '0', 'precision': 'fp32', 'opset': 18},
+        'input': {'height': 8, 'width': 8},
+        'output': {'height': 8, 'width': 8},
+        'classes': [{'name': 'road', 'color': [1, 2, 3]}],
+        'provenance': {},
+    }
+    (tmp_path / 'model/model.json').write_text(json.dumps(described))
+    with pytest.raises(ModelError, match=r'model/outside\.onnx: No such file'):
+        read_model(tmp_path / 'model')

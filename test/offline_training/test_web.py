@@ -89,3 +89,21 @@ def test_both_buttons_wait_for_the_one_model(run_folder: Path) -> None:
     page = make_page(ModelTrial(run_folder))
     buttons = [fn for fn in page.fns.values() if fn.api_name in ('image', 'video')]
     assert [(fn.concurrency_id, fn.concurrency_limit) for fn in buttons] == 2 * [('model', 1)]
+
+
+@pytest.mark.filterwarnings('ignore::PIL.Image.DecompressionBombWarning')
+def test_uploads_are_limited_in_bytes_and_pixels(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gradio_client import Client, handle_file
+
+    client = Client(address, verbose=False, download_files=tmp_path)
+    bomb = tmp_path / 'bomb.png'
+    cv2.imwrite(str(bomb), np.zeros((10_100, 10_000), np.uint8))
+    with pytest.raises(Exception, match='10000 x 10100 px, above the limit'):
+        client.predict(handle_file(str(bomb)), api_name='/image')
+    large = tmp_path / 'large.png'
+    with large.open('wb') as file:
+        file.truncate(look()['max_file_size'] + 1)
+    with pytest.raises(Exception, match=r'(?i)size|413|large'):
+        client.predict(handle_file(str(large)), api_name='/image')

@@ -83,3 +83,23 @@ def test_a_failed_write_leaves_the_old_model(tmp_path, monkeypatch):
 
     assert load_model(path)[1]['data'] == 'old'
     assert [file.name for file in tmp_path.iterdir()] == ['model.safetensors']
+
+
+@pytest.mark.parametrize(
+    'change',
+    [{'embedding': 8000}, {'height': 16_000}, {'depth': 10**9}, {'classes': '3'}, {'patch': 0}],
+    ids=str,
+)
+def test_a_configuration_by_strangers_takes_no_more_memory_than_the_file_has(tmp_path, change):
+    import json
+
+    import safetensors.torch
+
+    path = tmp_path / 'model.safetensors'
+    network = {**CONFIGURATION.to_dict(), **change}
+    tensors = Segmenter(CONFIGURATION).state_dict()
+    header = {'configuration': json.dumps({'network': network})}
+    safetensors.torch.save_file(tensors, path, header)
+    with pytest.raises(ModelError, match=r'does not fit its own|by another version') as error:
+        load_model(path)
+    assert '\n' not in str(error.value)

@@ -1,9 +1,18 @@
+import json
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from drive_segment_ros.errors import DatasetError
-from offline_training.ground_truth import CITYSCAPES_19_IDS, LAYOUTS, load_ground_truth, read_label
+from offline_training.ground_truth import (
+    CITYSCAPES_19_IDS,
+    LAYOUTS,
+    folder_classes,
+    load_ground_truth,
+    read_label,
+)
 
 
 def put(path, value, shape=(2, 3)):
@@ -175,3 +184,38 @@ def test_a_coloured_truth_is_refused(tmp_path):
 
     with pytest.raises(DatasetError, match='no colours'):
         found.label(found.images[0])
+
+
+def test_ids_to_ignore_are_unlabelled(tmp_path: Path) -> None:
+    """`ignore` in classes.json, an id or several, counts as 255 does."""
+    for folder in ('image', 'truth'):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / '1.png'), np.array([[0, 1, 2, 255]], np.uint8))
+    file = tmp_path / 'truth/classes.json'
+    for ignored, seen in ((2, [0, 1, 255, 255]), ([0, 2], [255, 1, 255, 255]), (255, None)):
+        file.write_text(json.dumps({'classes': ['road', 'car'], 'ignore': ignored}))
+        truth = load_ground_truth('folder', tmp_path / 'image', tmp_path / 'truth')
+        if seen is None:
+            with pytest.raises(DatasetError, match='holds id 2, but there are 2 classes'):
+                truth.label(truth.images[0])
+        else:
+            assert truth.label(truth.images[0]).tolist() == [seen]
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        {'classes': ['a'] * 300},
+        {'classes': ['a\x1b[2J']},
+        {'classes': ['a'], 'ignore': 'b'},
+        {'classes': ['a'], 'ignore': [256]},
+        {'classes': {'a': 1}},
+        ['a'],
+    ],
+    ids=str,
+)
+def test_names_by_strangers_are_one_line(content: object, tmp_path: Path) -> None:
+    (tmp_path / 'classes.json').write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=r'classes\.json must hold') as error:
+        folder_classes(tmp_path)
+    assert '\n' not in str(error.value)
