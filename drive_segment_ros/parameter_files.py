@@ -40,7 +40,7 @@ def read_parameters(
     for name, value in values.items():
         # YAML takes 0.05 for a number, even where a text such as `auto` is as good.
         if types.get(name) is str and isinstance(value, int | float):
-            values[name] = str(value)
+            values[name] = str(value).lower()
     return from_flat(cls, values)
 
 

@@ -13,6 +13,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 import drive_segment_ros
 from drive_segment_ros.dataset.drive_calibration import DriveCalibration
 from drive_segment_ros.dataset.writer import DriveWriter
@@ -24,7 +27,8 @@ from drive_segment_ros.errors import (
 )
 from drive_segment_ros.parameters import parameter, to_flat
 from drive_segment_ros.perception.calibration import load_calibration
-from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.camera_doubts import doubts
+from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bag_files import storage_stem
@@ -57,6 +61,8 @@ class ExtractOptions:
     Attributes:
         camera: image topic or its namespace; empty where the bag has one camera.
         lidar: point cloud topic; empty where the bag has one.
+        odometry: topic of nav_msgs/Odometry or tf messages; empty takes the one whose frames fit
+            best, see `MotionSources`.
         calibration: calibration file that overrides the bag's; None takes the bag's.
         workers: processes, 0 = one per core.
         scheduler: address of a dask.distributed scheduler to work on instead; empty for none.
@@ -66,6 +72,7 @@ class ExtractOptions:
 
     camera: str = ''
     lidar: str = ''
+    odometry: str = ''
     calibration: Path | None = None
     workers: int = 0
     scheduler: str = ''
@@ -173,8 +180,10 @@ class _Extraction:
         self._params = params
         self._options = options
         try:
-            self._transforms = recording.static_transforms(reader)
-        except (BagError, CalibrationError) as err:
+            self._transforms, told = recording.static_transforms(reader)
+            for line in told:
+                _log.warning('%s: %s', reader.path.name, line)
+        except BagError as err:
             if options.calibration is None:
                 raise
             _log.warning('%s; those of %s are taken', err, options.calibration)
@@ -186,32 +195,69 @@ class _Extraction:
                 self._transforms.set(parent, child, T)
         camera = recording.choose_camera(reader, options.camera)
         lidar = recording.choose_lidar(reader, options.lidar)
+        frame_id = recording.first_whole(reader, camera).header.frame_id
+        self._lidar_frame = recording.first_whole(reader, lidar).header.frame_id
+        odometry = recording.choose_odometry(
+            reader, options.odometry, params.odometry_frame, params.base_frame
+        )
+        if odometry.warning:
+            _log.warning('%s: %s', reader.path.name, odometry.warning)
         self._sensors = Sensors(
             camera=camera.name,
             camera_type=camera.type,
             lidar=lidar.name,
             info=recording.camera_info_topic(reader, camera.name) or '',
             rectified=params.rectified,
-            odometry=tuple(recording.odometry_topics(reader)),
+            odometry=odometry.topics,
             odometry_frame=params.odometry_frame,
             base_frame=params.base_frame,
         )
-        frame_id = recording.first_whole(reader, camera).header.frame_id
         self._first_info = self._find_info(cameras, frame_id)
-        model = CameraModel.from_camera_info(
-            default_type_store().deserialize_cdr(self._first_info, recording.CAMERA_INFO),
-            rectified=params.rectified,
+        model = self._camera_model()
+        # The workers know camera_info but no topic.
+        self._params_found = dataclasses.replace(
+            params, rectified='true' if model.rectified else 'false'
         )
         self._model = dataclasses.replace(model, frame_id=frame_id or model.frame_id)
-        self._lidar_frame = recording.first_whole(reader, lidar).header.frame_id
+        for line in doubts(self._model):
+            _log.warning('%s: %s: %s', reader.path.name, camera.name, line)
+        self._join_frames()
         T_base_lidar = None
         with contextlib.suppress(CalibrationError):  # not all vehicles name a base frame
             T_base_lidar = self._transforms.lookup(params.base_frame, self._lidar_frame)
-        self._calibration = DriveCalibration(
-            self._model,
-            self._transforms.lookup(self._model.frame_id, self._lidar_frame),
-            T_base_lidar,
+        self._calibration = DriveCalibration(self._model, self._camera_from_lidar(), T_base_lidar)
+
+    def _camera_model(self) -> CameraModel:
+        info = default_type_store().deserialize_cdr(self._first_info, recording.CAMERA_INFO)
+        rectified = is_rectified(self._params.rectified, self._sensors.camera, info)
+        return CameraModel.from_camera_info(info, rectified)
+
+    def _join_frames(self) -> None:
+        """Take from /tf what of the extrinsics is nowhere else."""
+        pairs = [
+            (self._model.frame_id, self._lidar_frame),
+            (self._params.base_frame, self._lidar_frame),
+        ]
+        found = recording.complete_from_tf(
+            self._reader, self._transforms, pairs, self._params.odometry_frame
         )
+        if found.moving:
+            _log.warning(
+                '%s: transforms in /tf of %s change: each frame takes those of its time, '
+                'drive.json has the first',
+                self._reader.path.name,
+                ', '.join(sorted(found.moving)),
+            )
+            self._sensors = dataclasses.replace(
+                self._sensors, tf=tuple(recording.tf_topics(self._reader)), moving=found.moving
+            )
+
+    def _camera_from_lidar(self) -> NDArray[np.float64]:
+        try:
+            return self._transforms.camera_from_lidar(self._model.frame_id, self._lidar_frame)
+        except CalibrationError as err:
+            sensors = f'{self._sensors.camera} with {self._sensors.lidar}'
+            raise CalibrationError(f'{self._reader.path}: {sensors}: {err}') from err
 
     def run(
         self, executor: Executor, parallel: int, report: ExtractReport, on_progress: Progress
@@ -263,7 +309,7 @@ class _Extraction:
         """Return the bag's frame jobs."""
         matcher = Matcher(self._params.sync)
         matcher.set_offset(self._sensors.camera, self._camera_offset_s())
-        setup = pickle.dumps(Setup(self._params, self._transforms, self._options.preview))
+        setup = pickle.dumps(Setup(self._params_found, self._transforms, self._options.preview))
         return JobStream(self._reader, self._sensors, matcher, setup, self._first_info)
 
     def _find_info(self, cameras: Mapping[str, CameraModel], frame_id: str) -> bytes:
@@ -282,11 +328,13 @@ class _Extraction:
                 f'{self._reader.path} has no camera_info beside {self._sensors.camera}; record '
                 'it or give --calibration'
             )
-        return first_camera_info(self._reader, self._sensors.info, self._params.rectified)
+        return first_camera_info(
+            self._reader, self._sensors.info, self._params.rectified, self._sensors.camera
+        )
 
     def _camera_offset_s(self) -> float:
         """Return what to add to image stamps, found as the live nodes find it."""
-        params = self._params
+        params = self._params_found
         offset = CameraOffset(params.sync.fixed_offset_s, self._transforms, params)
         info = default_type_store().deserialize_cdr(self._first_info, recording.CAMERA_INFO)
         for message in self._reader.messages([self._sensors.lidar]):

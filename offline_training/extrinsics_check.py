@@ -23,6 +23,7 @@ from drive_segment_ros.perception.beam_sources import spinning_beams
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.lenses import Lens, pixel
+from drive_segment_ros.perception.motion import SweepMotion
 from drive_segment_ros.perception.range_image import RangeImage, range_image
 
 # Pixels of the working image are this wide, about the beams' own spacing.
@@ -79,10 +80,27 @@ class DepthEdges:
     Attributes:
         inner: (M, 3) float64, metres, LiDAR frame: the last point on the object.
         outer: (M, 3), the same turned halfway towards the next shot: the edge is expected there.
+        cell: (M,) int64, row * W + column of the last point in the range image.
     """
 
     inner: NDArray[np.float64]
     outer: NDArray[np.float64]
+    cell: NDArray[np.int64]
+
+    def moved(self, times: NDArray[np.floating], motion: SweepMotion) -> DepthEdges:
+        """Return the edges as the LiDAR would see them at the image's instant.
+
+        Args:
+            times: (H * W,) when each cell was measured, seconds relative to the sweep's stamp.
+            motion: of the LiDAR.
+        """
+        middle = (motion.times[:-1] + motion.times[1:]) / 2
+        T = motion.T[np.searchsorted(middle, times[self.cell])]
+        inner, outer = (
+            np.einsum('mij,mj->mi', T[:, :, :3], points) + T[:, :, 3]
+            for points in (self.inner, self.outer)
+        )
+        return DepthEdges(inner, outer, self.cell)
 
 
 def check_extrinsics(
@@ -90,14 +108,17 @@ def check_extrinsics(
     sweeps: Sequence[PointCloud],
     camera: CameraModel,
     T_camera_lidar: NDArray[np.float64],
+    motions: Sequence[SweepMotion | None] = (),
 ) -> ExtrinsicsReport | None:
-    """Compare depth edges with image edges; the vehicle's motion within a sweep is ignored.
+    """Compare depth edges with image edges.
 
     Args:
         images: each (H, W) uint8 grey, any resolution of the camera.
-        sweeps: one an image, measured while it was taken.
+        sweeps: one an image, measured about when it was taken.
         camera: the lens, any resolution.
         T_camera_lidar: (4, 4) as published.
+        motions: one a sweep: how its points get to the image's instant; None takes them as they
+            are. Of a side camera the vehicle's way between sweep and image looks like a turn.
 
     Returns:
         None if the sweeps have no beams (solid-state sensors), or fewer than two frames have
@@ -106,9 +127,14 @@ def check_extrinsics(
     scale = min(1.0, 1.0 / (camera.lens.fx * _PIXEL))
     camera = camera.scaled(round(camera.width * scale), round(camera.height * scale))
     frames = []
-    for image, sweep in zip(images, sweeps, strict=True):
+    for image, sweep, motion in zip(images, sweeps, motions or [None] * len(images), strict=True):
         ranges = _by_beam(sweep)
-        edges = None if ranges is None else _in_view(depth_edges(ranges), camera, T_camera_lidar)
+        if ranges is None:
+            continue
+        depth = depth_edges(ranges)
+        if motion is not None:
+            depth = depth.moved(_cell_times(sweep, ranges), motion)
+        edges = _in_view(depth, camera, T_camera_lidar)
         if edges is not None:
             picture = cv2.resize(
                 image, (camera.width, camera.height), interpolation=cv2.INTER_AREA
@@ -150,7 +176,7 @@ def depth_edges(image: RangeImage) -> DepthEdges:
     ranges = image.range
     inside = (ranges > _NEAREST) & (ranges < _FARTHEST)
     half_step = np.pi / ranges.shape[1]
-    inner, outer = [], []
+    inner, outer, flat = [], [], []
     for side in (-1, 1):
         # Shots do not fall into cells evenly; to be next to nothing (0) is no jump: dark surfaces
         # and glass lose returns anywhere.
@@ -159,15 +185,21 @@ def depth_edges(image: RangeImage) -> DepthEdges:
         cells = np.nonzero(inside & _jumps(ranges, beside))
         inner.append(image.xyz[:, cells[0], cells[1]].T.astype(np.float64))
         outer.append(_turned(inner[-1], side * half_step, np.zeros(len(cells[0]))))
+        flat.append(np.ravel_multi_index(cells, ranges.shape))
     gap = np.append(0.0, image.elevation[:-1] - image.elevation[1:])
     above = np.vstack([ranges[:1], ranges[:-1]])
     close = (gap > 0.0) & (gap < _MAX_ROW_GAP)
     cells = np.nonzero(inside & _jumps(ranges, above) & close[:, None])
     inner.append(image.xyz[:, cells[0], cells[1]].T.astype(np.float64))
     outer.append(_turned(inner[-1], 0.0, gap[cells[0]] / 2))
+    flat.append(np.ravel_multi_index(cells, ranges.shape))
     # The range image has the spin axis third.
     order = [(axis - image.axis - 1) % 3 for axis in range(3)]
-    return DepthEdges(np.concatenate(inner)[:, order], np.concatenate(outer)[:, order])
+    return DepthEdges(
+        np.concatenate(inner)[:, order],
+        np.concatenate(outer)[:, order],
+        np.concatenate(flat).astype(np.int64),
+    )
 
 
 def edge_strength(image: NDArray[np.uint8], blur: float) -> NDArray[np.float32]:
@@ -278,6 +310,17 @@ def _by_beam(sweep: PointCloud) -> RangeImage | None:
     if beams is None:
         return None
     return range_image(sweep, beams.ring, axis=beams.axis, descending=beams.descending)
+
+
+def _cell_times(sweep: PointCloud, image: RangeImage) -> NDArray[np.float32]:
+    """Return when each cell of a range image was measured, (H * W,) s; 0 where it is not known."""
+    times = np.zeros(image.range.size, np.float32)
+    if sweep.time is not None:
+        known = np.flatnonzero((image.cell >= 0) & np.isfinite(sweep.time))
+        far_first = np.argsort(-(sweep.x**2 + sweep.y**2 + sweep.z**2)[known], kind='stable')
+        known = known[far_first]
+        times[image.cell[known]] = sweep.time[known]
+    return times
 
 
 def _in_view(

@@ -8,6 +8,9 @@ import functools
 import pickle
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from drive_segment_ros.dataset.frame import EncodedFrame
 from drive_segment_ros.errors import (
     CalibrationError,
@@ -46,6 +49,8 @@ class Setup:
     preview: bool
 
 
+# Parent, child, T_parent_child (4, 4).
+Link = tuple[str, str, NDArray[np.float64]]
 Pose = tuple[int, tuple[float, float, float], tuple[float, float, float, float]]
 
 
@@ -59,6 +64,7 @@ class FrameJob:
         image_type: of the image message.
         offset_s: by how much the pair's stamps differ.
         poses: the odometry around them: stamp, translation, quaternion.
+        links: transforms of frames that move on the vehicle, at the image's instant.
     """
 
     setup: bytes
@@ -68,6 +74,7 @@ class FrameJob:
     cloud: bytes
     offset_s: float
     poses: list[Pose]
+    links: list[Link] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +111,8 @@ def _built(job: FrameJob) -> Outcome:
     for pose in job.poses:
         with contextlib.suppress(MotionError):  # one broken sample; its neighbours will do
             trajectory.add(*pose)
+    for link in job.links:
+        setup.transforms.set(*link)
     image = _decoded(job.image, job.image_type, ImageError)
     info = _decoded(job.info, CAMERA_INFO, CalibrationError)
     cloud = _decoded(job.cloud, POINT_CLOUD, CloudError)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
+import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,17 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, CalibrationError
 from drive_segment_ros.perception.calibration import save_calibration
-from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.camera_doubts import doubts
+from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.projection import view_times
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic, peek_stamp_ns
+from drive_segment_ros.ros.frame_parameters import GeometryParameters
 from drive_segment_ros.ros.image_size import image_size
 from offline_training import recording
 from offline_training.extrinsics_check import ExtrinsicsReport
-from offline_training.inspect_pairs import inspect_extrinsics, pair_stamps
+from offline_training.inspect_pairs import Vehicle, inspect_extrinsics, pair_stamps
 from offline_training.inspect_report import (
     BagReport,
     CameraReport,
@@ -42,33 +43,38 @@ from offline_training.job_stream import first_camera_info
 _CLOCK_SKEW_S = 0.5
 # A stamp at either end of the exposure, or a wide view, makes no more than this.
 _LARGE_DELAY_MS = 15.0
-# Frames whose transforms in /tf tell where the vehicle is; the first is what `extract` takes.
-_WORLD_FRAMES = ('odom', 'map', 'world')
-# Of a topic, to see which frames there are: ten seconds at 100 Hz.
-_TF_MESSAGES = 1000
+# What `extract` takes by default, and other frames whose transforms tell where the vehicle is.
+_DEFAULT = GeometryParameters()
+_ODOMETRY_FRAME = 'odom'
+_WORLD_FRAMES = ('map', 'world')
 
 
-def inspect(path: Path | str, calibration: Path | None = None) -> BagReport:
+def inspect(path: Path | str, calibration: Path | None = None, odometry: str = '') -> BagReport:
     """Report on a bag in one pass over it.
 
     Args:
         path: bag folder or file.
         calibration: where to write the calibration found, as a file that other commands and the
             nodes take; None writes nothing.
+        odometry: topic of the vehicle's motion; empty takes the one that `extract` takes.
 
     Raises:
         BagError: if the bag cannot be read at all.
         CalibrationError: if the calibration file cannot be written.
     """
     with BagReader(path) as reader:
-        return _Inspection(reader).report(calibration)
+        return _Inspection(reader, odometry).report(calibration)
 
 
 class _Inspection:
     """The state of one inspection."""
 
-    def __init__(self, reader: BagReader) -> None:
+    def __init__(self, reader: BagReader, odometry: str) -> None:
         self.reader = reader
+        self.wanted_odometry = odometry
+        self.motion = recording.Odometry()
+        self.odometry_frame = _ODOMETRY_FRAME
+        self.tf = recording.TfExtrinsics()
         self.problems: list[Problem] = []
         self.stamps: dict[str, NDArray[np.int64]] = {}  # (N, 2) header and bag stamp per topic
         self.first: dict[str, BagMessage] = {}
@@ -80,8 +86,10 @@ class _Inspection:
         reader = self.reader
         self.read()
         try:
-            self.tree = recording.static_transforms(reader)
-        except (BagError, CalibrationError) as err:
+            self.tree, told = recording.static_transforms(reader)
+            for line in told:
+                self.problem(line, 'harmless unless a sensor depends on that frame')
+        except BagError as err:
             self.problem(str(err), 'give a calibration file with --calibration')
         topics = [self.topic(topic) for topic in reader.topics.values()]
         cameras = [found for t in recording.cameras(reader) if (found := self.camera(t))]
@@ -90,8 +98,9 @@ class _Inspection:
             self.problem('no camera images', 'record sensor_msgs/Image or CompressedImage')
         if not recording.lidars(reader):
             self.problem('no LiDAR sweeps', 'record sensor_msgs/PointCloud2')
-        pairs = [self.pair(camera, lidar) for camera in cameras for lidar in lidars]
         odometry = self.odometry()
+        self.complete(cameras, lidars)
+        pairs = [self.pair(camera, lidar) for camera in cameras for lidar in lidars]
         if calibration is not None:
             save_calibration(calibration, self.tree, self.models)
         for line in reader.damage:
@@ -103,7 +112,10 @@ class _Inspection:
             cameras=cameras,
             lidars=lidars,
             pairs=pairs,
-            transforms=[f'{parent} -> {child}' for parent, child, _ in self.tree.links],
+            transforms=[
+                f'{parent} -> {child}' + (' (/tf)' if child in self.tf.still else '')
+                for parent, child, _ in self.tree.links
+            ],
             odometry=odometry,
             problems=self.problems,
         )
@@ -207,17 +219,36 @@ class _Inspection:
             return None
         if self.example(info_topic, recording.CAMERA_INFO) is None:
             return None
-        rectified = 'image_rect' in topic.name
+        setting = _DEFAULT.rectified
         try:
             # Drivers may send zeros at first.
-            raw = first_camera_info(self.reader, info_topic, rectified)
+            raw = first_camera_info(self.reader, info_topic, setting, topic.name)
             info = self.reader.deserialize(raw, recording.CAMERA_INFO)
-            model = CameraModel.from_camera_info(info, rectified=rectified)
+            rectified = is_rectified(setting, topic.name, info)
+            model = CameraModel.from_camera_info(info, rectified)
         except (BagError, CalibrationError) as err:
             self.problem(f'{info_topic}: {err}', 'or give a calibration file with --calibration')
             return None
+        for line in doubts(model):
+            self.problem(f'{info_topic}: {line}', 'or give a calibration file with --calibration')
         self.models[topic.name] = model
         return model
+
+    def complete(self, cameras: list[CameraReport], lidars: list[LidarReport]) -> None:
+        """Take from /tf what of the extrinsics is nowhere else."""
+        joined = [(self.frame(c), lidar.frame_id) for c in cameras for lidar in lidars]
+        joined += [(_DEFAULT.base_frame, lidar.frame_id) for lidar in lidars]
+        self.tf = recording.complete_from_tf(self.reader, self.tree, joined, _ODOMETRY_FRAME)
+        if self.tf.moving:
+            self.problem(
+                f'transforms in /tf of {", ".join(sorted(self.tf.moving))} change',
+                'each frame takes those of its time; a calibration file takes the first',
+            )
+
+    def frame(self, camera: CameraReport) -> str:
+        """Return the optical frame: that of the images, or of camera_info where they have none."""
+        model = self.models.get(camera.topic)
+        return camera.frame_id or ('' if model is None else model.frame_id)
 
     def lidar(self, topic: Topic) -> LidarReport | None:
         self.example(topic.name, topic.type)  # says if it is damaged
@@ -254,12 +285,14 @@ class _Inspection:
 
     def pair(self, camera: CameraReport, lidar: LidarReport) -> PairReport:
         model, cloud = self.models.get(camera.topic), self.clouds.get(lidar.topic)
-        frame = camera.frame_id if model is None else model.frame_id
         T_camera_lidar = view_time = extrinsics = delay_ms = None
         try:
-            T_camera_lidar = self.tree.lookup(frame, lidar.frame_id)
+            T_camera_lidar = self.tree.camera_from_lidar(self.frame(camera), lidar.frame_id)
         except CalibrationError as err:
-            self.problem(str(err), 'record /tf_static, or write a calibration file by hand')
+            self.problem(
+                f'{camera.topic} with {lidar.topic}: {err}',
+                'record /tf_static, or write a calibration file by hand',
+            )
         if model is not None and cloud is not None and T_camera_lidar is not None:
             times = view_times(cloud, model, T_camera_lidar)
             view_time = None if times is None else times[1]
@@ -277,8 +310,16 @@ class _Inspection:
             if model is not None and T_camera_lidar is not None:
                 topics = self.reader.topics[camera.topic], self.reader.topics[lidar.topic]
                 bag_stamps = images[stamps.images, 1], sweeps[stamps.sweeps, 1]
+                vehicle = Vehicle(
+                    self.tree, self.motion.topics, self.odometry_frame, _DEFAULT.base_frame
+                )
                 extrinsics = inspect_extrinsics(
-                    self.reader, topics, bag_stamps, model, T_camera_lidar
+                    self.reader,
+                    topics,
+                    bag_stamps,
+                    dataclasses.replace(model, frame_id=self.frame(camera)),
+                    vehicle,
+                    stamps.median_s - (view_time or 0.0),
                 )
                 self.judge_extrinsics(camera.topic, lidar.topic, extrinsics)
         return PairReport(
@@ -302,15 +343,6 @@ class _Inspection:
                 f'pair them right with --set sync.camera_offset={-offset_s:.3f}',
             )
 
-    def _links(self, name: str) -> list[tuple[str, str]]:
-        """Return parents and children in a tf topic's first messages."""
-        links: dict[tuple[str, str], None] = {}
-        for message in itertools.islice(self.reader.messages([name]), _TF_MESSAGES):
-            with contextlib.suppress(BagError):  # a damaged one; its neighbours will do
-                decoded = self.reader.deserialize(message.raw, recording.TRANSFORMS)
-                links.update(dict.fromkeys(recording.frames_of(decoded)))
-        return list(links)
-
     def judge_extrinsics(self, camera: str, lidar: str, found: ExtrinsicsReport | None) -> None:
         if found is not None and found.ok is False:
             self.problem(
@@ -322,19 +354,24 @@ class _Inspection:
             )
 
     def odometry(self) -> str | None:
+        """Find the vehicle's motion as `extract` does; return topic and frames."""
         for name in recording.odometry_topics(self.reader):
-            if self.reader.topics[name].type == recording.ODOMETRY:
-                return name
-            self.example(name, recording.TRANSFORMS)  # says if it is damaged
-            links = [link for link in self._links(name) if link[0] in _WORLD_FRAMES]
-            if links:
-                parent, child = min(links, key=lambda link: _WORLD_FRAMES.index(link[0]))
-                if parent != _WORLD_FRAMES[0]:
-                    self.problem(
-                        f'{name}: the vehicle moves in {parent}, not in {_WORLD_FRAMES[0]}',
-                        f'extract it with --set odometry_frame={parent}',
-                    )
-                return f'{name}: {parent} -> {child}'
+            self.example(name, self.reader.topics[name].type)  # says if it is damaged
+        for frame in (_ODOMETRY_FRAME, *_WORLD_FRAMES):
+            found = recording.choose_odometry(
+                self.reader, self.wanted_odometry, frame, _DEFAULT.base_frame
+            )
+            if not found.text:
+                continue
+            if frame != _ODOMETRY_FRAME:
+                self.problem(
+                    f'{found.topics[0]}: the vehicle moves in {frame}, not in {_ODOMETRY_FRAME}',
+                    f'extract it with --set odometry_frame={frame}',
+                )
+            self.motion, self.odometry_frame = found, frame
+            if found.warning:
+                self.problem(found.warning, 'those that are left aside do not matter')
+            return found.text
         self.problem(
             'no odometry',
             "sweeps cannot be moved to the image's instant; record nav_msgs/Odometry or /tf",

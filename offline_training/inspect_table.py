@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -50,12 +51,13 @@ def _sensors(report: BagReport) -> Table:
     table = Table(_folded('sensor'), _folded('frame'), 'data', 'calibration and timing')
     for camera in report.cameras:
         model = camera.calibration
-        focal = f', f {model["K"][0][0]:.0f} px' if model else ''
+        used = 'P' if model and model['rectified'] else 'K'
+        focal = f', f {model[used][0][0]:.0f} px' if model else ''
         table.add_row(
             camera.topic,
             camera.frame_id,
             f'{camera.width} x {camera.height}, {camera.encoding}',
-            f'{model["distortion_model"] or "no distortion"}{focal}' if model else 'missing',
+            f'{_lens(model)}{focal}' if model else 'missing',
         )
     for lidar in report.lidars:
         first, last = lidar.first_time_s, lidar.last_time_s
@@ -104,6 +106,13 @@ def _extrinsics(pair: PairReport) -> str:
     if found is None or found.ok is None:
         return 'extrinsics could not be compared with the image'
     return 'extrinsics agree with the image' if found.ok else '[yellow]extrinsics are off[/yellow]'
+
+
+def _lens(model: dict[str, Any]) -> str:
+    """Say which part of camera_info holds."""
+    if model['rectified']:
+        return 'rectified: P'
+    return f'raw: K and D, {model["distortion_model"] or "no distortion"}'
 
 
 def _folded(header: str) -> Column:

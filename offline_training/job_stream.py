@@ -9,12 +9,14 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from drive_segment_ros.errors import BagError, CalibrationError
-from drive_segment_ros.perception.cameras import CameraModel
-from drive_segment_ros.perception.motion import JUMP_BACK_NS, VehicleFrame
+from drive_segment_ros.perception.cameras import CameraModel, is_rectified
+from drive_segment_ros.perception.motion import JUMP_BACK_NS
+from drive_segment_ros.perception.motion_sources import MotionSources
 from drive_segment_ros.perception.synchronisation import Matcher, Pair
+from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagMessage, BagReader, header_stamp_ns, peek_stamp_ns
 from offline_training import recording
-from offline_training.frame_job import FrameJob, Pose
+from offline_training.frame_job import FrameJob, Link, Pose
 
 _NS = 1_000_000_000
 # How far around a pair's stamps its odometry may be needed: a sweep lasts up to half a second.
@@ -33,25 +35,29 @@ class Sensors:
         camera, lidar: image and point cloud topics.
         camera_type: of the image messages.
         info: the camera_info topic.
-        rectified: whether images are rectified: then P of camera_info counts, else K.
+        rectified: the parameter, see `is_rectified`.
         odometry: topics of nav_msgs/Odometry or tf messages with the vehicle's motion.
         odometry_frame: parent frame of the motion in tf messages.
-        base_frame: its child frame, see `VehicleFrame`.
+        base_frame: its child frame, see `MotionSources`.
+        tf: topics with the transforms of `moving`.
+        moving: frames whose place on the vehicle changes.
     """
 
     camera: str
     camera_type: str
     lidar: str
     info: str
-    rectified: bool
+    rectified: str
     odometry: tuple[str, ...]
     odometry_frame: str
     base_frame: str
+    tf: tuple[str, ...] = ()
+    moving: frozenset[str] = frozenset()
 
     @property
     def topics(self) -> set[str]:
         """All of them."""
-        return {self.camera, self.lidar, self.info, *self.odometry}
+        return {self.camera, self.lidar, self.info, *self.odometry, *self.tf}
 
 
 class JobStream:
@@ -86,7 +92,10 @@ class JobStream:
         self._info = first_info
         self.done: Collection[int] = ()
         self._poses: deque[Pose] = deque()
-        self._vehicle = VehicleFrame(sensors.base_frame, self._poses.clear)
+        self._sources = MotionSources(
+            sensors.odometry_frame, sensors.base_frame, self._poses.clear
+        )
+        self._links: deque[tuple[int, Link]] = deque()
         self._waiting: deque[tuple[Pair, int]] = deque()
 
     def __iter__(self) -> Iterator[FrameJob]:
@@ -104,7 +113,9 @@ class JobStream:
         if message.topic == self._sensors.lidar:
             return self.matcher.add_sweep(_stamp_ns(message.raw), message.raw)
         if message.topic == self._sensors.info:
-            if is_calibrated(self._reader, message.raw, self._sensors.rectified):
+            if is_calibrated(
+                self._reader, message.raw, self._sensors.rectified, self._sensors.camera
+            ):
                 self._info = message.raw
         else:
             self._add_poses(message)
@@ -134,6 +145,7 @@ class JobStream:
             cloud=pair.sweep,
             offset_s=pair.offset_s,
             poses=[pose for pose in self._poses if first <= pose[0] <= last],
+            links=self._links_at(pair.image_stamp_ns),
         )
 
     def _add_poses(self, message: BagMessage) -> None:
@@ -143,15 +155,36 @@ class JobStream:
             return  # one damaged sample; its neighbours will do
         if message.msgtype == recording.ODOMETRY:
             pose = decoded.pose.pose
-            self._remember(_pose(decoded, pose.position, pose.orientation))
+            if self._sources.takes('odometry', decoded.header.frame_id, decoded.child_frame_id):
+                self._remember(_pose(decoded, pose.position, pose.orientation))
         else:
             for item in decoded.transforms:
-                parent = item.header.frame_id.lstrip('/')
-                if parent == self._sensors.odometry_frame and self._vehicle.is_moved_by(item):
-                    moved = item.transform
-                    self._remember(_pose(item, moved.translation, moved.rotation))
+                self._add_transform(item, message.topic in self._sensors.odometry)
         while self._poses and self._poses[0][0] < self._poses[-1][0] - _MEMORY_NS:
             self._poses.popleft()
+
+    def _add_transform(self, item: Any, moves: bool) -> None:
+        """Take a TransformStamped: `moves` tells whether the vehicle's motion comes from tf."""
+        parent, child = item.header.frame_id.lstrip('/'), item.child_frame_id.lstrip('/')
+        if parent == self._sensors.odometry_frame.lstrip('/'):
+            if moves and self._sources.takes('tf', parent, child):
+                self._remember(_pose(item, item.transform.translation, item.transform.rotation))
+        elif child in self._sensors.moving:
+            tree = TransformTree()
+            tree.set_message(item)
+            stamp_ns = header_stamp_ns(item)
+            self._links.extend((stamp_ns, link) for link in tree.links)
+            while self._links and self._links[0][0] < stamp_ns - _MEMORY_NS:
+                self._links.popleft()
+
+    def _links_at(self, stamp_ns: int) -> list[Link]:
+        """Return of each moving frame the transform stamped nearest to an instant."""
+        nearest: dict[str, tuple[int, Link]] = {}
+        for at, link in self._links:
+            known = nearest.get(link[1])
+            if known is None or abs(at - stamp_ns) <= abs(known[0] - stamp_ns):
+                nearest[link[1]] = at, link
+        return [link for _, link in nearest.values()]
 
     def _remember(self, pose: Pose) -> None:
         if self._poses and pose[0] < self._poses[-1][0] - JUMP_BACK_NS:
@@ -167,17 +200,23 @@ def _stamp_ns(raw: bytes) -> int:
         return 0  # Damaged: dropped as one without a stamp.
 
 
-def is_calibrated(reader: BagReader, raw: bytes, rectified: bool) -> bool:
+def is_calibrated(reader: BagReader, raw: bytes, rectified: str, image_topic: str) -> bool:
     """Whether a camera_info message is whole and holds the matrix; drivers send zeros at first."""
     try:
         info = reader.deserialize(raw, recording.CAMERA_INFO)
     except BagError:
         return False
-    return bool((info.p if rectified else info.k).any())
+    return bool((info.p if is_rectified(rectified, image_topic, info) else info.k).any())
 
 
-def first_camera_info(reader: BagReader, topic: str, rectified: bool) -> bytes:
+def first_camera_info(reader: BagReader, topic: str, rectified: str, image_topic: str) -> bytes:
     """Return the first usable camera_info message.
+
+    Args:
+        reader: the open bag.
+        topic: of camera_info.
+        rectified: the parameter, see `is_rectified`.
+        image_topic: of the images that go with it.
 
     Raises:
         CalibrationError: if there is none; the message is that of the first one.
@@ -185,10 +224,10 @@ def first_camera_info(reader: BagReader, topic: str, rectified: bool) -> bytes:
     raw = b''
     for message in reader.messages([topic]):
         raw = raw or message.raw
-        if is_calibrated(reader, message.raw, rectified):
+        if is_calibrated(reader, message.raw, rectified, image_topic):
             return message.raw
     info = reader.deserialize(raw, recording.CAMERA_INFO)
-    CameraModel.from_camera_info(info, rectified)
+    CameraModel.from_camera_info(info, is_rectified(rectified, image_topic, info))
     raise CalibrationError(f'{reader.path}: {topic} holds no calibration; calibrate the camera')
 
 

@@ -77,10 +77,12 @@ def _drawn(job: FrameJob, segmenter: Segmenter, output: Path) -> dict[str, Any]:
     for pose in job.poses:
         with contextlib.suppress(MotionError):  # one broken sample; its neighbours will do
             trajectory.add(*pose)
+    for link in job.links:
+        setup.transforms.set(*link)
     painter = CloudPainter(setup.params, setup.transforms, trajectory)
     sweep = decode(job.cloud, POINT_CLOUD)
     painted = painter.build(Mask(image.header, label, confidence, shape), info, sweep)
-    camera = CameraModel.from_camera_info(info, rectified=setup.params.rectified)
+    camera = CameraModel.from_camera_info(info, rectified=setup.params.rectified == 'true')
     camera = dataclasses.replace(camera, frame_id=image.header.frame_id or camera.frame_id)
     T_camera_lidar = setup.transforms.lookup(camera.frame_id, painted.cloud.frame_id)
     table = colour_table([item.color for item in segmenter.classes])

@@ -155,7 +155,7 @@ def published() -> dict[str, dict[str, str]]:
         proposals.trigger_configure()
         # The segmentation node by its parts: by itself it would want a model first.
         segmentation = ManagedNode('segmentation_node', context=context)
-        MaskOutputs(segmentation, False)
+        MaskOutputs(segmentation, lambda info: False)
         recorder = PseudoLabelRecorderNode(context=context)
         found = {
             'proposals_node': _topics_of(proposals),

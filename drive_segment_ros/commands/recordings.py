@@ -22,6 +22,8 @@ from drive_segment_ros.commands.options import (
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.outputs import refuse_existing
 
+Odometry = Annotated[str, typer.Option(help='Odometry or tf topic, where there are several.')]
+
 
 @command
 def inspect(
@@ -29,6 +31,7 @@ def inspect(
     calibration: Annotated[
         Path | None, typer.Option(help='Write the calibration found to this file.')
     ] = None,
+    odometry: Odometry = '',
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -38,7 +41,7 @@ def inspect(
 
     if calibration is not None:
         refuse_existing(calibration, overwrite=overwrite)
-    report = inspect_bag(bag, calibration)
+    report = inspect_bag(bag, calibration, odometry)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
@@ -51,6 +54,7 @@ def extract(
     output: Annotated[Path, typer.Option('--output', '-o', help='The dataset to write to.')],
     camera: Annotated[str, typer.Option(help='Image topic, where there are several.')] = '',
     lidar: Annotated[str, typer.Option(help='PointCloud2 topic, where there are several.')] = '',
+    odometry: Odometry = '',
     max_offset: Annotated[
         float | None, typer.Option(help='Largest offset of image and sweep that pair, seconds.')
     ] = None,
@@ -76,7 +80,9 @@ def extract(
     if max_offset is not None:
         settings.append(f'sync.max_offset_s={max_offset}')
     parameters = read_parameters(ExtractParameters, params, settings, ros_prefix='frame.')
-    options = ExtractOptions(camera, lidar, calibration, workers, scheduler, preview, resume)
+    options = ExtractOptions(
+        camera, lidar, odometry, calibration, workers, scheduler, preview, resume
+    )
     with progress_bar() as on_progress:
         report = extract_bags(bags, output, parameters, options, on_progress)
     if as_json:

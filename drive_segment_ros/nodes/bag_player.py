@@ -19,7 +19,7 @@ from typing import Any
 
 from drive_segment_ros.errors import BagError, ParameterError
 from drive_segment_ros.parameters import parameter
-from drive_segment_ros.perception.motion import VehicleFrame
+from drive_segment_ros.perception.motion_sources import MotionSources
 from drive_segment_ros.ros.bags import BagReader
 
 _log = logging.getLogger(__name__)
@@ -224,7 +224,7 @@ class _BagPlayer:
             return
         publisher = self._create_publisher(odometry_type, topic, ())
         publish = self._counted(publisher.publish, topic)
-        vehicle = VehicleFrame('base_link')
+        vehicle = MotionSources(frame, 'base_link')
 
         def publish_odometry(raw: bytes) -> None:
             try:
@@ -233,8 +233,8 @@ class _BagPlayer:
                 _log.warning('left out: %s', err)
                 return
             for transform in transforms:
-                of_odometry = transform.header.frame_id.lstrip('/') == frame
-                if of_odometry and vehicle.is_moved_by(transform):
+                parent = transform.header.frame_id.lstrip('/')
+                if parent == frame and vehicle.takes('tf', parent, transform.child_frame_id):
                     publish(_odometry_message(odometry_type, transform))
 
         self._publish['/tf'] = publish_odometry

@@ -10,6 +10,7 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, PointCloud2
 
 from drive_segment_ros.dataset.frame import Frame
+from drive_segment_ros.nodes.camera_intake import CameraIntake
 from drive_segment_ros.nodes.frame_pipeline import (
     FramePipeline,
     LiveTrajectory,
@@ -133,7 +134,12 @@ class FrameNode(ManagedNode):
         """Make the frame builder and compile what it needs."""
         self._tree = TransformTree()
         self._trajectory = LiveTrajectory()
-        self._builder = FrameBuilder(self.parameters.frame, self._tree, self._trajectory)
+        self._camera = CameraIntake(
+            self, self.parameters.frame.rectified, lambda: self._images, 'image_raw'
+        )
+        self._builder = FrameBuilder(
+            self.parameters.frame, self._tree, self._trajectory, self._camera.image_topic
+        )
         self.get_logger().info('compiling; the first start takes a minute, later ones do not')
         self._builder.warm_up()
 
@@ -144,12 +150,17 @@ class FrameNode(ManagedNode):
             self._builder,
             Matcher(parameters.sync),
             self._trajectory,
-            CameraOffset(parameters.sync.fixed_offset_s, self._tree, parameters.frame),
+            CameraOffset(
+                parameters.sync.fixed_offset_s,
+                self._tree,
+                parameters.frame,
+                self._camera.image_topic,
+            ),
             parameters.pipeline,
             on_frame=self._on_frame,
             on_error=self.note_error,
             expects_motion=self._expects_motion,
-            rectified=parameters.frame.rectified,
+            check_info=self._camera.look,
         )
         self._listener = self.own(
             TransformListener(
@@ -284,6 +295,7 @@ class FrameNode(ManagedNode):
         problems = {source.problem: ERROR for source in self._inputs}
         problems[self._pipeline.clock_steps.problem] = WARN
         problems[self._listener.problem] = WARN
+        problems[self._camera.problem] = WARN
         missing = self._missing.problems({**received, 'odometry': len(self._trajectory)})
         problems |= missing
         if missing:

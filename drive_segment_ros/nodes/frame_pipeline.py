@@ -24,7 +24,6 @@ from drive_segment_ros.errors import (
 from drive_segment_ros.nodes.clock_steps import ClockSteps
 from drive_segment_ros.nodes.statistics import FlowStatistics
 from drive_segment_ros.parameters import parameter
-from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.motion import JUMP_BACK_NS, Trajectory
 from drive_segment_ros.perception.synchronisation import Matcher, Pair
 from drive_segment_ros.ros.camera_offset import CameraOffset
@@ -130,7 +129,7 @@ class FramePipeline:
         on_frame: Callable[[Any], Callable[[], bool]],
         on_error: Callable[[str, str], None],
         expects_motion: Callable[[], bool],
-        rectified: bool = False,
+        check_info: Callable[[Any], None],
     ) -> None:
         """Start the thread.
 
@@ -145,7 +144,7 @@ class FramePipeline:
                 frame, or not wanted; it is not called if the pipeline was closed meanwhile.
             on_error: told a source and a text where a pair is lost to an error.
             expects_motion: whether somebody publishes odometry, so that waiting makes sense.
-            rectified: whether the images are, which says what camera_info must hold.
+            check_info: raises CalibrationError where a camera_info makes no sense.
         """
         self.camera_info: Any = None
         self.matcher = matcher
@@ -168,7 +167,7 @@ class FramePipeline:
         self._on_frame = on_frame
         self._on_error = on_error
         self._expects_motion = expects_motion
-        self._rectified = rectified
+        self._check_info = check_info
         self._news = threading.Condition()
         self._news_count = 0
         self._closing = False
@@ -219,7 +218,7 @@ class FramePipeline:
             CalibrationError: if it makes none; drivers send zeros before they are calibrated.
         """
         self.statistics.received('camera_info')
-        CameraModel.from_camera_info(message, rectified=self._rectified)
+        self._check_info(message)
         self.camera_info = message
         self.notify()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,12 +59,12 @@ class MaskOutputs:
         table: (256, 3) uint8 BGR, the colour of each label.
     """
 
-    def __init__(self, node: ManagedNode, rectified: bool) -> None:
+    def __init__(self, node: ManagedNode, rectified: Callable[[Any], bool]) -> None:
         """Advertise.
 
         Args:
             node: whose publishers they are.
-            rectified: whether the camera's images are rectified.
+            rectified: tells by camera_info whether the camera's images are rectified.
         """
         self.table = colour_table([])
         self._classes: list[ModelClass] = []
@@ -135,7 +136,9 @@ class MaskOutputs:
             ('segmentation/overlay/camera_info', picture_shape),
         ):
             if self._has(topic):
-                message = mask_camera_info(info, mask.header, mask.shape, size, self._rectified)
+                message = mask_camera_info(
+                    info, mask.header, mask.shape, size, self._rectified(info)
+                )
                 self._publishers[topic].publish(message)
 
     def _has(self, topic: str) -> bool:

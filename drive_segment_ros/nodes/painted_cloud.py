@@ -9,6 +9,7 @@ from typing import Any
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import PointCloud2
 
+from drive_segment_ros.nodes.camera_intake import CameraIntake
 from drive_segment_ros.nodes.frame_node import InputParameters
 from drive_segment_ros.nodes.frame_pipeline import (
     FramePipeline,
@@ -53,7 +54,11 @@ class PaintedCloud:
     """Publishes `segmentation/points`; hears sweeps, tf and odometry only while it has to."""
 
     def __init__(
-        self, node: ManagedNode, parameters: PaintParameters, outputs: MaskOutputs
+        self,
+        node: ManagedNode,
+        parameters: PaintParameters,
+        outputs: MaskOutputs,
+        camera: CameraIntake,
     ) -> None:
         """Advertise and compile what painting needs.
 
@@ -61,6 +66,7 @@ class PaintedCloud:
             node: whose parts they are.
             parameters: how.
             outputs: knows the labels' colours.
+            camera: reads camera_info.
 
         Raises:
             CalibrationError: if the calibration file cannot be used.
@@ -71,6 +77,7 @@ class PaintedCloud:
         self._node = node
         self._parameters = parameters
         self._outputs = outputs
+        self._camera = camera
         self._publisher = node.advertise(PointCloud2, POINTS_TOPIC, _QOS)
         self._pipeline: FramePipeline | None = None
         self._listener: TransformListener | None = None
@@ -171,15 +178,20 @@ class PaintedCloud:
             calibration_file=parameters.calibration_file,
         )
         pipeline = FramePipeline(
-            CloudPainter(parameters.frame, tree, trajectory),
+            CloudPainter(parameters.frame, tree, trajectory, self._camera.image_topic),
             Matcher(parameters.sync),
             trajectory,
-            CameraOffset(parameters.sync.fixed_offset_s, tree, parameters.frame),
+            CameraOffset(
+                parameters.sync.fixed_offset_s,
+                tree,
+                parameters.frame,
+                self._camera.image_topic,
+            ),
             parameters.pipeline,
             on_frame=self._publish,
             on_error=lambda reason, text: self._node.note_error(_SOURCE, text),
             expects_motion=listener.expects_motion,
-            rectified=parameters.frame.rectified,
+            check_info=self._camera.look,
         )
         self._pipeline = pipeline
         if self._camera_info is not None:

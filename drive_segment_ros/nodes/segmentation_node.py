@@ -15,6 +15,7 @@ from std_srvs.srv import SetBool
 
 from drive_segment_ros.errors import ImageError, ParameterError
 from drive_segment_ros.inference.segmenter import Segmenter, load
+from drive_segment_ros.nodes.camera_intake import CameraIntake
 from drive_segment_ros.nodes.frame_node import INPUT_TOPICS
 from drive_segment_ros.nodes.image_input import ImageInput
 from drive_segment_ros.nodes.lifecycle import ManagedNode
@@ -22,7 +23,6 @@ from drive_segment_ros.nodes.mask_figures import MaskFigures
 from drive_segment_ros.nodes.mask_outputs import MaskOutputs
 from drive_segment_ros.nodes.painted_cloud import PaintedCloud
 from drive_segment_ros.nodes.segmentation_parameters import SegmentationParameters
-from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.masks import without_doubtful
 from drive_segment_ros.ros.cloud_painter import Mask
 from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, RecentCounts, Status, summarise
@@ -77,6 +77,7 @@ class SegmentationNode(ManagedNode):
         self._segmenter: Segmenter | None = None
         self._outputs: MaskOutputs | None = None
         self._painted: PaintedCloud | None = None
+        self._camera: CameraIntake | None = None
         self._decoder: Worker[tuple[Any, float]] | None = None
         self._worker: Worker[_Picture] | None = None
         self._images: ImageInput | None = None
@@ -109,7 +110,10 @@ class SegmentationNode(ManagedNode):
             CalibrationError: if the calibration file cannot be used.
         """
         parameters = self.parameters
-        outputs = MaskOutputs(self, parameters.frame.rectified)
+        camera = self._camera = CameraIntake(
+            self, parameters.frame.rectified, lambda: self._images, 'image_raw'
+        )
+        outputs = MaskOutputs(self, camera.rectified)
         self._outputs = outputs
         self._service = self.create_service(SetBool, '~/enable', self._enable)
         if not parameters.model:
@@ -129,7 +133,7 @@ class SegmentationNode(ManagedNode):
         self._described = {'backend': segmenter.backend, 'model_sha256': segmenter.model.sha256}
         self.get_logger().info(f'{folder} on {segmenter.backend}')
         outputs.set_classes(segmenter.classes)
-        self._painted = PaintedCloud(self, parameters, outputs)
+        self._painted = PaintedCloud(self, parameters, outputs, camera)
 
     def activate(self) -> None:
         """Start the workers, then subscribe."""
@@ -280,7 +284,9 @@ class SegmentationNode(ManagedNode):
     def _on_camera_info(self, message: Any) -> None:
         self._figures.count('camera_info')
         # Drivers send zeros before they are calibrated.
-        CameraModel.from_camera_info(message, self.parameters.frame.rectified)
+        if self._camera is None:
+            return
+        self._camera.look(message)
         self._camera_info = message
         if self._painted is not None:
             self._painted.add_camera_info(message)
@@ -357,6 +363,7 @@ class SegmentationNode(ManagedNode):
         received = self._figures.received
         problems = {source.problem: ERROR for source in self._inputs}
         problems[self._clock_hint] = WARN
+        problems[self._camera.problem if self._camera else ''] = WARN
         problems |= self._missing.problems(received)
         silent_s = self._figures.silent_s('image')
         if silent_s > _SILENT_S:

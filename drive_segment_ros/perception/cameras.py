@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -171,6 +172,23 @@ class CameraModel:
             frame_id=frame_id,
             rectified=bool(values['rectified']),
         )
+
+
+def is_rectified(setting: object, image_topic: str, camera_info: Any) -> bool:
+    """Return whether images are rectified, so that P of their camera_info holds, else K and D.
+
+    Args:
+        setting: the parameter `rectified`: `true`, `false`, or `auto` for what the topic's name
+            says: by image_proc's naming one in which a name or part of it between underscores is
+            `rect` or `rectified`, as in `image_rect_color`.
+        image_topic: the resolved name, with or without a transport.
+        camera_info: that goes with the images. Of cameras without distortion P may be empty; K
+            then is the same.
+    """
+    if str(setting).lower() != 'auto':
+        return str(setting).lower() == 'true'
+    named = re.search(r'(^|[/_])rect(ified)?($|[/_])', image_topic.lower()) is not None
+    return named and bool(np.any(camera_info.p) or np.any(camera_info.d))
 
 
 def _array(

@@ -7,7 +7,6 @@ import dataclasses
 import itertools
 import math
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from drive_segment_ros.errors import MotionError
 from drive_segment_ros.perception.transforms import (
     inverse,
+    numbers,
     quaternion_matrix,
     quaternion_of,
     translation_of,
@@ -47,39 +47,6 @@ class SweepMotion:
     times: NDArray[np.float64]
     T: NDArray[np.float64]
     T_odom_base: NDArray[np.float64]
-
-
-class VehicleFrame:
-    """Tells which child of the odometry frame is the vehicle, for a trailer may be another.
-
-    It is the base frame as soon as that is one, else the first child seen, such as a
-    `base_footprint` below the base.
-
-    Attributes:
-        name: of the frame; empty before the first child.
-    """
-
-    def __init__(self, base_frame: str, on_change: Callable[[], None] = lambda: None) -> None:
-        """Begin.
-
-        Args:
-            base_frame: the vehicle's.
-            on_change: called when the base frame takes the place of another child, whose poses
-                then are to be forgotten.
-        """
-        self.name = ''
-        self._base_frame = base_frame.lstrip('/')
-        self._on_change = on_change
-
-    def is_moved_by(self, message: Any) -> bool:
-        """Whether a TransformStamped from the odometry frame is the vehicle's; may set `name`."""
-        child = message.child_frame_id.lstrip('/')
-        if not self.name:
-            self.name = child
-        elif child == self._base_frame != self.name:
-            self.name = child
-            self._on_change()
-        return child == self.name
 
 
 class Trajectory:
@@ -123,8 +90,8 @@ class Trajectory:
         quaternion = unit_quaternion(quaternion_xyzw)
         if quaternion is None or not np.isfinite(position).all():
             raise MotionError(
-                f'odometry at {stamp_ns} ns is no pose: translation {position.tolist()}, '
-                f'quaternion {list(np.asarray(quaternion_xyzw))}; it is left out'
+                f'odometry at {stamp_ns} ns is no pose: translation {numbers(position)}, '
+                f'quaternion {numbers(quaternion_xyzw)}; it is left out'
             )
         with self._lock:
             if self._stamps and stamp_ns < self._stamps[-1] - self._max_age_ns:

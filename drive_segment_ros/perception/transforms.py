@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from drive_segment_ros.errors import CalibrationError
+
+# Files and messages round to a few digits; a quaternion further from length 1 is told.
+_UNIT_TOLERANCE = 0.01
 
 
 def quaternion_matrix(quaternion_xyzw: ArrayLike) -> NDArray[np.float64]:
@@ -43,8 +47,8 @@ def transform_matrix(translation: ArrayLike, quaternion_xyzw: ArrayLike) -> NDAr
     quaternion = unit_quaternion(quaternion_xyzw)
     if quaternion is None or not np.isfinite(translation).all():
         raise CalibrationError(
-            f'no rigid transform: translation {list(np.asarray(translation))}, '
-            f'quaternion {list(np.asarray(quaternion_xyzw))}; check the calibration'
+            f'no rigid transform: translation {numbers(translation)}, '
+            f'quaternion {numbers(quaternion_xyzw)}; check the calibration'
         )
     T = np.eye(4)
     T[:3, :3] = quaternion_matrix(quaternion)
@@ -70,6 +74,11 @@ def level_rotation(up: ArrayLike) -> NDArray[np.float64]:
     return np.stack([first, np.cross(third, first), third])
 
 
+def numbers(values: ArrayLike) -> str:
+    """Return numbers as a text for people, whatever types NumPy has for them."""
+    return f'({", ".join(f"{value:g}" for value in np.ravel(np.asarray(values)).tolist())})'
+
+
 def translation_of(message: Any) -> tuple[float, float, float]:
     """Return x, y, z of a geometry_msgs Vector3 or Point."""
     return (message.x, message.y, message.z)
@@ -89,6 +98,7 @@ class TransformTree:
 
     def __init__(self) -> None:
         self._parents: dict[str, tuple[str, NDArray[np.float64]]] = {}
+        self._refused: dict[str, str] = {}  # why, by the child that has no place for it
 
     def set(self, parent: str, child: str, T_parent_child: NDArray[np.float64]) -> None:
         """Place `child` in `parent`.
@@ -113,14 +123,56 @@ class TransformTree:
                 del self._parents[frame]
                 break
         self._parents[child] = (parent, np.array(T_parent_child, np.float64))
+        self._refused.pop(child, None)
 
-    def set_message(self, message: Any) -> None:
-        """Place what a geometry_msgs/TransformStamped says, of rclpy's or rosbags' class."""
-        transform = message.transform
-        T = transform_matrix(
-            translation_of(transform.translation), quaternion_of(transform.rotation)
-        )
-        self.set(message.header.frame_id, message.child_frame_id, T)
+    def set_message(self, message: Any) -> str:
+        """Place what a geometry_msgs/TransformStamped says, of rclpy's or rosbags' class.
+
+        One that is no rigid transform is left out, for the frames of other sensors do not matter;
+        `lookup` names it where it is needed.
+
+        Returns:
+            What is wrong with it, one line; empty if nothing is.
+        """
+        parent, child = _name(message.header.frame_id), _name(message.child_frame_id)
+        quaternion = quaternion_of(message.transform.rotation)
+        try:
+            T = transform_matrix(translation_of(message.transform.translation), quaternion)
+            self.set(parent, child, T)
+        except CalibrationError as err:
+            told = f'transform from {child!r} to {parent!r} is left out: {err}'
+            self._refused[child] = told
+            return told
+        length = float(np.linalg.norm(quaternion))
+        if abs(length - 1.0) > _UNIT_TOLERANCE:
+            return (
+                f'transform from {child!r} to {parent!r}: its quaternion {numbers(quaternion)} '
+                f'has length {length:.3g} and is normalised; have the publisher do so, tf2 '
+                'refuses it'
+            )
+        return ''
+
+    def set_messages(self, messages: Iterable[Any]) -> list[str]:
+        """Place several; see `set_message`. Returns what is wrong, a line each."""
+        return [told for message in messages if (told := self.set_message(message))]
+
+    def camera_from_lidar(self, camera_frame: str, lidar_frame: str) -> NDArray[np.float64]:
+        """Return T_camera_lidar (4, 4).
+
+        Args:
+            camera_frame: of the images, or of camera_info where images have none.
+            lidar_frame: of the clouds.
+
+        Raises:
+            CalibrationError: if a frame_id is empty, or no chain of transforms joins the two.
+        """
+        for frame, what in ((camera_frame, 'images and camera_info'), (lidar_frame, 'clouds')):
+            if not _name(frame):
+                raise CalibrationError(
+                    f'header.frame_id of the {what} is empty; set the frame in the parameters of '
+                    'the driver, to the name it has in /tf_static'
+                )
+        return self.lookup(camera_frame, lidar_frame)
 
     def lookup(self, target: str, source: str) -> NDArray[np.float64]:
         """Return T_target_source: (4, 4), maps coordinates in `source` to those in `target`.
@@ -139,9 +191,12 @@ class TransformTree:
             T_above_source = T @ T_above_source
             if above in T_target_above:
                 return T_target_above[above] @ T_above_source
-        known = ', '.join(self.frames) or 'none'
+        refused = self._refused.copy()
+        roots = {(self._chain(frame) or [('', frame)])[-1][1] for frame in (target, source)}
+        told = [refused[root] for root in sorted(roots) if root in refused]
+        known = f'known frames: {", ".join(self.frames) or "none"}'
         raise CalibrationError(
-            f'no transform from {source!r} to {target!r}; known frames: {known}; '
+            f'no transform from {source!r} to {target!r}; {"; ".join(told) or known}; '
             'publish /tf_static or give --calibration'
         )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from drive_segment_ros.errors import CloudError
-from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 from drive_segment_ros.perception.projection import view_times
 from drive_segment_ros.perception.transforms import TransformTree
 
@@ -25,7 +26,11 @@ class CameraOffset:
     """
 
     def __init__(
-        self, fixed_s: float | None, transforms: TransformTree, parameters: GeometryParameters
+        self,
+        fixed_s: float | None,
+        transforms: TransformTree,
+        parameters: GeometryParameters,
+        image_topic: Callable[[], str] = str,
     ) -> None:
         """Begin.
 
@@ -33,7 +38,9 @@ class CameraOffset:
             fixed_s: the offset where it is given; nothing is looked for then.
             transforms: extrinsics of both sensors.
             parameters: the frames'; how cameras and clouds are read.
+            image_topic: returns the resolved name of the camera's images, see `is_rectified`.
         """
+        self._image_topic = image_topic
         self.value_s = fixed_s
         self._transforms = transforms
         self._parameters = parameters
@@ -51,9 +58,10 @@ class CameraOffset:
             CalibrationError: if camera_info makes no sense or a transform is missing; the same
                 sweep may be looked at again.
         """
-        camera = CameraModel.from_camera_info(camera_info, rectified=self._parameters.rectified)
+        rectified = is_rectified(self._parameters.rectified, self._image_topic(), camera_info)
+        camera = CameraModel.from_camera_info(camera_info, rectified)
         frame_id = frame_id or camera.frame_id
-        T_camera_lidar = self._transforms.lookup(frame_id, sweep.header.frame_id)
+        T_camera_lidar = self._transforms.camera_from_lidar(frame_id, sweep.header.frame_id)
         self._seen += 1
         try:
             cloud = self._parameters.cloud(sweep)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -77,10 +78,11 @@ class CloudPainter:
         params: GeometryParameters,
         transforms: TransformTree,
         trajectory: Trajectory | None = None,
+        image_topic: Callable[[], str] = str,
     ) -> None:
         """See `FrameGeometry`."""
         self._params = params
-        self._geometry = FrameGeometry(params, transforms, trajectory)
+        self._geometry = FrameGeometry(params, transforms, trajectory, image_topic)
 
     def times_needed(self, mask: Mask, camera_info: Any, cloud: Any) -> tuple[int, int] | None:
         """Return the interval, ns, of odometry that `build` can use; see `FrameGeometry`."""

@@ -6,6 +6,7 @@ same frame extracted from a bag are the same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from drive_segment_ros.perception.motion import Trajectory
@@ -23,6 +24,7 @@ class FrameBuilder:
         params: FrameParameters,
         transforms: TransformTree,
         trajectory: Trajectory | None = None,
+        image_topic: Callable[[], str] = str,
     ) -> None:
         """Keep what all frames share.
 
@@ -30,9 +32,10 @@ class FrameBuilder:
             params: how.
             transforms: static extrinsics of camera, LiDAR and base.
             trajectory: the vehicle's poses, filled by the caller; None if there is no odometry.
+            image_topic: returns the resolved name, which may say that images are rectified.
         """
         self._params = params
-        self._geometry = FrameGeometry(params, transforms, trajectory)
+        self._geometry = FrameGeometry(params, transforms, trajectory, image_topic)
         self._trajectory = trajectory
 
     def times_needed(self, image: Any, camera_info: Any, cloud: Any) -> tuple[int, int] | None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import CalibrationError, CloudError, MotionError
 from drive_segment_ros.perception.beam_sources import Beams
-from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.deskew import is_compensated
 from drive_segment_ros.perception.motion import SweepMotion, Trajectory
@@ -41,6 +41,7 @@ class FrameGeometry:
         params: GeometryParameters,
         transforms: TransformTree,
         trajectory: Trajectory | None = None,
+        image_topic: Callable[[], str] = str,
     ) -> None:
         """Keep what all frames share.
 
@@ -48,8 +49,10 @@ class FrameGeometry:
             params: how.
             transforms: static extrinsics of camera, LiDAR and base.
             trajectory: the vehicle's poses, filled by the caller; None if there is no odometry.
+            image_topic: returns the resolved name, which may say that images are rectified.
         """
         self._params = params
+        self._image_topic = image_topic
         self._transforms = transforms
         self._trajectory = trajectory
         self._camera: tuple[bytes, CameraModel] | None = None
@@ -74,9 +77,11 @@ class FrameGeometry:
             CalibrationError: if the numbers make no sense.
         """
         frame_id = image.header.frame_id or camera_info.header.frame_id
+        rectified = is_rectified(self._params.rectified, self._image_topic(), camera_info)
         key = repr(
             (
                 frame_id,
+                rectified,
                 camera_info.width,
                 camera_info.height,
                 camera_info.distortion_model,
@@ -87,7 +92,7 @@ class FrameGeometry:
             )
         ).encode()
         if self._camera is None or self._camera[0] != key:
-            full = CameraModel.from_camera_info(camera_info, rectified=self._params.rectified)
+            full = CameraModel.from_camera_info(camera_info, rectified)
             self._camera = key, dataclasses.replace(full, frame_id=frame_id)
         return self._camera[1]
 
@@ -110,9 +115,9 @@ class FrameGeometry:
         """Return (4, 4) T_camera_lidar.
 
         Raises:
-            CalibrationError: if no transforms lead from one to the other.
+            CalibrationError: if a frame_id is empty or no transforms join the two.
         """
-        return self._transforms.lookup(camera.frame_id, cloud.frame_id)
+        return self._transforms.camera_from_lidar(camera.frame_id, cloud.frame_id)
 
     def base_from(self, cloud: PointCloud) -> NDArray[np.float64] | None:
         """Return (4, 4) T_base_lidar, None where it is not known."""

@@ -16,8 +16,11 @@ from drive_segment_ros.perception.proposals import ProposalParameters
 class GeometryParameters:
     """How cameras, clouds and motion are read."""
 
-    rectified: bool = parameter(
-        False, 'images are rectified, so camera_info.p applies and no distortion'
+    rectified: str = parameter(
+        'auto',
+        'images are rectified, so p of camera_info applies and no distortion, else k and d; auto '
+        'tells by the name of the image topic, such as image_rect_color',
+        choices=('auto', 'true', 'false'),
     )
     base_frame: str = parameter('base_link', 'the vehicle frame: z points up, odometry moves it')
     time_field: str = parameter(

@@ -196,8 +196,8 @@ def _declare(node: Any, info: ParameterInfo) -> None:
 
 def _plain(info: ParameterInfo, value: Any) -> Any:
     """Return a ROS parameter's value as the dataclass holds it."""
-    if info.type is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
+    if info.type is str and isinstance(value, int | float):
+        return str(value).lower()
     if info.type is not list or isinstance(value, str):
         return value
     # An empty list in YAML arrives as a parameter that is not set.

@@ -12,7 +12,8 @@ from rclpy.qos import QoSProfile
 
 from drive_segment_ros.errors import DriveSegmentError, ParameterError
 from drive_segment_ros.perception.calibration import load_calibration
-from drive_segment_ros.perception.motion import Trajectory, VehicleFrame
+from drive_segment_ros.perception.motion import Trajectory
+from drive_segment_ros.perception.motion_sources import MotionSources
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.qos import FollowingSubscription, transient_local
 from drive_segment_ros.ros.qos_overrides import create_with_overrides
@@ -32,7 +33,6 @@ class TransformListener:
 
     Attributes:
         motion_source: `tf`, `odometry` or `none`: what `auto` has come to.
-        problem: what is wrong, one line; empty if nothing is.
     """
 
     def __init__(
@@ -53,11 +53,10 @@ class TransformListener:
             node: rclpy node.
             tree: receives the extrinsics; those of the file replace those on the air.
             trajectory: receives the motion, or None if nobody asks for it.
-            motion_source: one of `MOTION_SOURCES`; `auto` is odometry from its first message on,
-                as in `extract`, and /tf before. Never both: two sources that drift apart would
-                make the vehicle jump to and fro.
+            motion_source: one of `MOTION_SOURCES`; `auto` takes of /tf and odometry the one whose
+                frames fit best, as `extract` does, see `MotionSources`.
             odom_frame: parent frame of the transform in /tf that is the vehicle's motion.
-            base_frame: its child frame, see `VehicleFrame`.
+            base_frame: the vehicle's frame, see `MotionSources`.
             odometry_topic: nav_msgs/Odometry.
             calibration_file: path of a YAML file, or empty. Of its content the transforms are
                 taken; intrinsics come from camera_info.
@@ -70,12 +69,13 @@ class TransformListener:
             raise ParameterError(
                 f'motion_source is {motion_source!r}; choose one of {", ".join(MOTION_SOURCES)}'
             )
-        self.problem = ''
+        self._problems: dict[str, str] = {}  # by what they are of
         self._node = node
         self._tree = tree
         self._trajectory = trajectory
         self._odom_frame = odom_frame
-        self._vehicle = VehicleFrame(base_frame, self._forget_motion)
+        self._sources = MotionSources(odom_frame, base_frame, self._forget_motion)
+        self._odometry_topic = odometry_topic
         self._motion_topics: list[str] = []
         self._file_links: list[tuple[str, str, NDArray[np.float64]]] = []
         self._subscriptions: list[Any] = []
@@ -126,36 +126,60 @@ class TransformListener:
             return True
         return any(map(self._node.get_publishers_info_by_topic, self._motion_topics))
 
+    @property
+    def problem(self) -> str:
+        """What is wrong, one line; empty if nothing is."""
+        return '; '.join(told for told in self._problems.values() if told)
+
     def on_transforms(self, message: Any) -> None:
         """Take a tf2_msgs/TFMessage: motion goes to the trajectory, the rest to the tree."""
+        trajectory = self._trajectory
         for transform in message.transforms:
-            if transform.header.frame_id.lstrip('/') != self._odom_frame.lstrip('/'):
-                self._add(self._place, transform)
-            elif self._trajectory is None or self.motion_source != 'tf':
-                continue
-            elif self._vehicle.is_moved_by(transform):
-                self._add(self._trajectory.add_transform, transform, '/tf')
+            parent, child = transform.header.frame_id, transform.child_frame_id
+            if parent.lstrip('/') != self._odom_frame.lstrip('/'):
+                self._place(transform)
+            elif trajectory is not None and self._takes('tf', parent, child):
+                self._add_pose(trajectory.add_transform, transform, '/tf')
         # A transform that turns a link of the file around has undone it.
         self._place_file_links()
 
     def on_odometry(self, message: Any) -> None:
         """Take a nav_msgs/Odometry."""
-        if self._trajectory is None:
-            return
-        if self._auto and self.motion_source == 'tf':
-            self.motion_source = 'odometry'
-            self._forget_motion()
-        self._add(self._trajectory.add_odometry, message, 'odometry')
+        parent, child = message.header.frame_id, message.child_frame_id
+        trajectory = self._trajectory
+        if trajectory is not None and self._takes('odometry', parent, child):
+            self._add_pose(trajectory.add_odometry, message, 'odometry')
 
-    def _add(self, add: Callable[[Any], None], message: Any, timed_topic: str = '') -> None:
-        """Hand a message on; note if it is bad or, on a timed topic, from another time."""
+    def _takes(self, kind: str, parent: str, child: str) -> bool:
+        """Whether a pose is the vehicle's; say so where others are left aside."""
+        if not self._auto and self.motion_source != kind:
+            return False
+        before = self._sources.taken, len(self._sources.others)
+        takes = self._sources.takes(kind, parent, child)
+        taken, others = self._sources.taken, self._sources.others
+        if taken is not None and (taken, len(others)) != before:
+            self.motion_source = taken.kind
+            # /tf that says what odometry says, or a trailer's frame beside it, is no problem.
+            odd = [other for other in others if other.kind == 'odometry']
+            told = (
+                f'several odometries: {taken} is taken, {", ".join(map(str, odd))} left aside; '
+                f'remap {self._odometry_topic}, or set odometry_frame and base_frame'
+                if odd
+                else ''
+            )
+            if told and told != self._problems.get('sources'):
+                self._node.get_logger().warning(told)
+            self._problems['sources'] = told
+        return takes
+
+    def _add_pose(self, add: Callable[[Any], None], message: Any, topic: str) -> None:
+        """Hand a pose on; note if it is bad or from another time."""
         try:
             add(message)
         except DriveSegmentError as err:
-            self.problem = str(err)
+            self._problems['motion'] = str(err)
             return
-        if timed_topic:
-            self.problem = clock_hint(self._node, timed_topic, stamp_ns(message))
+        self._problems['motion'] = clock_hint(self._node, topic, stamp_ns(message))
 
     def _forget_motion(self) -> None:
         if self._trajectory is not None:
@@ -165,7 +189,12 @@ class TransformListener:
         """Set a link of the tree, unless the file places the same frame, as `extract` does."""
         frame = transform.child_frame_id.lstrip('/')
         if all(child != frame for _, child, _ in self._file_links):
-            self._tree.set_message(transform)
+            told = self._tree.set_message(transform)
+            key = f'transform of {frame}'
+            if told and key not in self._problems:
+                self._node.get_logger().warning(told)
+            if told or key in self._problems:
+                self._problems[key] = told
 
     def _place_file_links(self) -> None:
         for parent, child, T_parent_child in self._file_links:

@@ -18,6 +18,7 @@ from drive_segment_ros.nodes.frame_pipeline import (
     LiveTrajectory,
     PipelineParameters,
 )
+from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.camera_offset import CameraOffset
@@ -105,7 +106,7 @@ class Rig:
             on_frame=self.take,
             on_error=lambda *error: self.errors.append(error),
             expects_motion=lambda: expects_motion,
-            rectified=rectified,
+            check_info=lambda info: CameraModel.from_camera_info(info, rectified),
         )
         self.pipeline.camera_info = object()
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 
 from drive_segment_ros.errors import MotionError
-from drive_segment_ros.perception.motion import Trajectory, VehicleFrame
+from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.transforms import inverse, transform_matrix
 
 START = 1_557_539_956_450_180_054
@@ -21,22 +21,6 @@ SECOND = 1_000_000_000
 STILL = (0.0, 0.0, 0.0, 1.0)
 
 quaternions = st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1)
-
-
-@pytest.mark.parametrize(
-    ('children', 'taken', 'changes'),
-    [
-        (['base_link', 'trailer', '/base_link'], [True, False, True], 0),
-        (['trailer', 'base_link', 'trailer'], [True, True, False], 1),
-        (['base_footprint', 'trailer', 'base_footprint'], [True, False, True], 0),
-    ],
-)
-def test_one_child_of_the_odometry_frame_is_the_vehicle(children, taken, changes):
-    told = []
-    vehicle = VehicleFrame('base_link', lambda: told.append(vehicle.name))
-    messages = [SimpleNamespace(child_frame_id=child) for child in children]
-    assert [vehicle.is_moved_by(message) for message in messages] == taken
-    assert told == ['base_link'] * changes
 
 
 def straight(count=11, speed=10.0, step_ns=SECOND // 10):

@@ -149,7 +149,7 @@ def test_a_calibration_file_stands_in_for_the_bag(make_bag, tmp_path):
 
 def test_of_rectified_images_camera_info_needs_no_k(make_bag, tmp_path):
     bag = make_bag(only_p=True)
-    parameters = dataclasses.replace(ExtractParameters(), rectified=True)
+    parameters = dataclasses.replace(ExtractParameters(), rectified='true')
     assert extract([bag], tmp_path / 'dataset', parameters).frames == 4
     with pytest.raises(CalibrationError, match='K is all zero'):
         run(bag, tmp_path / 'other')
@@ -272,7 +272,13 @@ def test_of_images_with_one_stamp_the_first_is_kept(make_bag, tmp_path):
 
 def test_after_a_step_of_the_clock_odometry_begins_anew(make_bag):
     with BagReader(make_bag()) as reader:
-        stream = JobStream(reader, types.SimpleNamespace(base_frame='base_link'), None, b'', b'')
+        stream = JobStream(
+            reader,
+            types.SimpleNamespace(base_frame='base_link', odometry_frame='odom'),
+            None,
+            b'',
+            b'',
+        )
         second, at = 1_000_000_000, (0.0, 0.0, 0.0)
         for stamp in (100 * second, 100 * second - second // 2, 102 * second, 100 * second):
             stream._remember((stamp, at, (0.0, 0.0, 0.0, 1.0)))

@@ -1,0 +1,74 @@
+"""A camera's calibration as a node hears it: which part of it holds, and what is odd about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from drive_segment_ros.nodes.image_input import ImageInput
+from drive_segment_ros.perception.camera_doubts import doubts
+from drive_segment_ros.perception.cameras import CameraModel, is_rectified
+
+
+class CameraIntake:
+    """Reads camera_info by the rule that `extract` has too, see `is_rectified`.
+
+    Attributes:
+        problem: what is odd about the last calibration, one line; empty if nothing is.
+    """
+
+    def __init__(
+        self, node: Any, setting: str, images: Callable[[], ImageInput | None], topic: str
+    ) -> None:
+        """Begin.
+
+        Args:
+            node: rclpy node, whose log is told once.
+            setting: the parameter `rectified`.
+            images: returns the images' subscription, None before there is one.
+            topic: of raw images, until a subscription tells which transport it is.
+        """
+        self.problem = ''
+        self._node = node
+        self._setting = setting
+        self._images = images
+        self._topic = topic
+        self._seen: tuple[Any, ...] = ()
+
+    def image_topic(self) -> str:
+        """Return the images' topic after remapping."""
+        images = self._images()
+        chosen = None if images is None else images.subscription
+        name = self._topic if chosen is None else chosen.topic
+        return str(self._node.resolve_topic_name(name))
+
+    def rectified(self, camera_info: Any) -> bool:
+        """Whether the images that go with a camera_info are rectified."""
+        return is_rectified(self._setting, self.image_topic(), camera_info)
+
+    def look(self, camera_info: Any) -> None:
+        """Check a camera_info; what is odd about it goes to `problem`, and once to the log.
+
+        Raises:
+            CalibrationError: if it makes no sense; drivers send zeros before they are calibrated.
+        """
+        rectified = self.rectified(camera_info)
+        camera = CameraModel.from_camera_info(camera_info, rectified)
+        values = (camera.K, camera.D, camera.R, camera.P)
+        seen = (
+            rectified,
+            camera.width,
+            camera.height,
+            camera.distortion_model,
+            *(np.asarray(v).tobytes() for v in values),
+        )
+        if seen == self._seen:
+            return
+        self._seen = seen
+        used = 'P: the images are rectified' if rectified else 'K and D'
+        self._node.get_logger().info(f'camera_info of {self.image_topic()}: taken is {used}')
+        self.problem = '; '.join(doubts(camera))
+        if self.problem:
+            self._node.get_logger().warning(self.problem)
