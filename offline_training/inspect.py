@@ -289,10 +289,10 @@ class _Inspection:
         try:
             T_camera_lidar = self.tree.camera_from_lidar(self.frame(camera), lidar.frame_id)
         except CalibrationError as err:
-            self.problem(
-                f'{camera.topic} with {lidar.topic}: {err}',
-                'record /tf_static, or write a calibration file by hand',
-            )
+            fix = 'record /tf_static, or write a calibration file by hand'
+            if not self.frame(camera):
+                fix = f'of this recording, a camera of {camera.topic} in --calibration names it'
+            self.problem(f'{camera.topic} with {lidar.topic}: {err}', fix)
         if model is not None and cloud is not None and T_camera_lidar is not None:
             times = view_times(cloud, model, T_camera_lidar)
             view_time = None if times is None else times[1]

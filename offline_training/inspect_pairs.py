@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, CloudError, ImageError, MotionError
+from drive_segment_ros.perception.beam_sources import spinning_beams
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
 from drive_segment_ros.perception.motion import SweepMotion, Trajectory
 from drive_segment_ros.perception.motion_sources import MotionSources
-from drive_segment_ros.perception.proposals import spinning_beams
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader, Topic, header_stamp_ns
 from drive_segment_ros.ros.frame_geometry import FrameGeometry
@@ -174,8 +174,8 @@ def _trajectory(reader: BagReader, vehicle: Vehicle, *bag_stamps: int) -> Trajec
     for raw in reader.messages(vehicle.odometry, first, last) if vehicle.odometry else ():
         # One broken sample; its neighbours will do.
         with contextlib.suppress(BagError, MotionError):
-            message = reader.deserialize(raw.raw, raw.connection.msgtype)
-            if raw.connection.msgtype == ODOMETRY:
+            message = reader.deserialize(raw.raw, raw.msgtype)
+            if raw.msgtype == ODOMETRY:
                 if sources.takes('odometry', message.header.frame_id, message.child_frame_id):
                     trajectory.add_odometry(message)
                 continue

@@ -192,7 +192,7 @@ class TransformTree:
             if above in T_target_above:
                 return T_target_above[above] @ T_above_source
         refused = self._refused.copy()
-        roots = {(self._chain(frame) or [('', frame)])[-1][1] for frame in (target, source)}
+        roots = {self._root(frame) for frame in (target, source)}
         told = [refused[root] for root in sorted(roots) if root in refused]
         known = f'known frames: {", ".join(self.frames) or "none"}'
         raise CalibrationError(
@@ -211,6 +211,10 @@ class TransformTree:
         """Every parent, child and T_parent_child, in the order they came in."""
         # dict.copy is one step for other threads, iterating is not.
         return [(parent, child, T) for child, (parent, T) in self._parents.copy().items()]
+
+    def _root(self, frame: str) -> str:
+        chain = self._chain(frame)
+        return chain[-1][1] if chain else frame
 
     def _chain(self, frame: str) -> list[tuple[str, str, NDArray[np.float64]]]:
         """Return (frame, its parent, T_parent_frame) from `frame` up to its root."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
+from drive_segment_ros.perception.motion import SweepMotion
 from drive_segment_ros.perception.range_image import range_image
 from offline_training.extrinsics_check import check_extrinsics, depth_edges
 
@@ -146,3 +149,24 @@ def test_depth_edges_lie_on_the_boards_rims() -> None:
     assert (side | top).all()
     assert min(np.count_nonzero(side & (azimuth > 0)), np.count_nonzero(side & (azimuth < 0))) > 10
     assert np.count_nonzero(top) > 30
+
+
+@pytest.mark.parametrize(('known', 'turn_deg'), [(True, 0.0), (False, 0.0), (True, 2.0)])
+def test_the_vehicles_way_between_sweep_and_image_is_no_turn(known: bool, turn_deg: float) -> None:
+    # The LiDAR goes sideways, as beside a camera that looks out of the side: in a tenth of a
+    # second by 1 m, which at 28 m is 2 degrees.
+    way = np.eye(4)[:3]
+    way[1, 3] = 1.0
+    motion = SweepMotion(times=np.zeros(1), T=way[None])
+    sweeps = []
+    for scene in SCENES:
+        sweep = scene.sweep()
+        sweeps.append(dataclasses.replace(sweep, y=sweep.y - 1.0))
+    motions = [motion if known else None] * len(SCENES)
+    images = [s.image() for s in SCENES]
+    published = turned((0.0, turn_deg, 0.0))
+    report = check_extrinsics(images, sweeps, CAMERA, published, motions)
+    assert report is not None
+    assert report.ok is (known and not turn_deg)
+    if known:
+        assert report.yaw_deg == pytest.approx(turn_deg, abs=0.3)

@@ -231,3 +231,50 @@ def test_clock_hints(stamp, now, simulated, words):
     text = explain_clock('points', stamp, now, simulated)
     assert '\n' not in text
     assert (words in text) if words else text == ''
+
+
+def test_a_bad_transform_of_another_frame_is_told_until_it_is_right(node):
+    tree = TransformTree()
+    listener = TransformListener(node, tree, None)
+    bad = transform('camera', 'imu', float('nan'))
+    links = [bad, transform('base_link', 'lidar', 1.0)]
+    for _ in range(2):
+        listener.on_transforms(types.SimpleNamespace(transforms=links))
+    assert tree.lookup('base_link', 'lidar')[0, 3] == 1.0
+    assert "'imu' to 'camera' is left out" in listener.problem
+    assert 'float64' not in listener.problem
+    with pytest.raises(CalibrationError, match="'imu' to 'camera' is left out"):
+        tree.lookup('lidar', 'imu')
+    right = transform('camera', 'imu', 2.0)
+    right.transform.rotation.w = 1.0
+    listener.on_transforms(types.SimpleNamespace(transforms=[right]))
+    assert listener.problem == ''
+
+
+def test_of_two_odometries_on_one_topic_the_vehicles_is_taken(node):
+    trajectory, now = Trajectory(), int(time.time())
+    listener = TransformListener(node, TransformTree(), trajectory, motion_source='odometry')
+    foreign = odometry(500.0, now)
+    foreign.header.frame_id, foreign.child_frame_id = 'camera_odom', 'camera_pose'
+    listener.on_odometry(foreign)
+    listener.on_odometry(odometry(1.0, now))
+    foreign.header.stamp.nanosec = S // 2
+    listener.on_odometry(foreign)
+    listener.on_odometry(odometry(2.0, now + 1))
+    assert len(trajectory) == 2
+    assert trajectory.pose(now * S + S // 2)[0, 3] == pytest.approx(1.5)
+    assert 'odometry odom -> base_link is taken, odometry camera_odom' in listener.problem
+
+
+def test_transforms_of_the_vehicle_go_before_a_foreign_odometry(node, monkeypatch):
+    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    trajectory, now = Trajectory(), int(time.time())
+    listener = TransformListener(node, TransformTree(), trajectory)
+    foreign = odometry(500.0, now)
+    foreign.header.frame_id = foreign.child_frame_id = 'camera_odom'
+    message = transform('odom', 'base_link', 3.0, now)
+    listener.on_odometry(foreign)
+    listener.on_transforms(types.SimpleNamespace(transforms=[message]))
+    listener.on_odometry(foreign)
+    assert listener.motion_source == 'tf'
+    assert trajectory.pose(now * S)[0, 3] == 3.0

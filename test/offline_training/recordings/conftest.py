@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,16 @@ STORE.register(get_types_from_msg('uint8[] data', 'my_msgs/msg/Own'))
 
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 INFO, CLOUD = 'sensor_msgs/msg/CameraInfo', 'sensor_msgs/msg/PointCloud2'
-TF = 'tf2_msgs/msg/TFMessage'
+TF, ODOMETRY = 'tf2_msgs/msg/TFMessage', 'nav_msgs/msg/Odometry'
+ODOMETRY_PARTS = [
+    'Point',
+    'Quaternion',
+    'Pose',
+    'PoseWithCovariance',
+    'Vector3',
+    'Twist',
+    'TwistWithCovariance',
+]
 POINT = np.dtype([(n, '<f4') for n in ('x', 'y', 'z', 'intensity', 't')] + [('ring', '<u2')])
 # Optical axes (z ahead, x right, y down) in a LiDAR whose x points ahead.
 OPTICAL = (-0.5, 0.5, -0.5, 0.5)
@@ -65,6 +74,9 @@ def write_bag(
     odometry_frame: str = 'odom',
     image: Callable[[Any, np.ndarray], None] = lambda message, pixels: None,
     sweep: Callable[[Any, int], None] = lambda message, number: None,
+    image_name: str = 'image_raw',
+    odometries: Sequence[tuple[str, str, str, float]] = (),
+    change: Callable[[str, Any], None] = lambda topic, message: None,
 ) -> Path:
     """Write a drive of `count` images and sweeps at 10 Hz.
 
@@ -87,6 +99,9 @@ def write_bag(
         odometry_frame: parent of the vehicle's transforms.
         image: changes an image message, told its picture.
         sweep: changes a sweep's message, told its number.
+        image_name: name of the image topics.
+        odometries: topics of nav_msgs/Odometry, with parent, child and speed, m/s.
+        change: given topic and message, may change it before it is written.
     """
     types = STORE.types
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
@@ -96,6 +111,7 @@ def write_bag(
             numbers = itertools.count()
 
             def publish(at: int, message: Any) -> None:
+                change(name, message)
                 data = STORE.serialize_cdr(message, kind)
                 whole = (name, next(numbers)) != cut
                 writer.write(connection, at, data if whole else data[: kept or len(data) // 2])
@@ -107,6 +123,23 @@ def write_bag(
                 sec=stamp_ns // SECOND, nanosec=stamp_ns % SECOND
             )
             return types['std_msgs/msg/Header'](stamp=time, frame_id=frame)
+
+        def odometry_message(stamp_ns: int, parent: str, child: str, x: float) -> Any:
+            still = {name: types[f'geometry_msgs/msg/{name}'] for name in ODOMETRY_PARTS}
+            zero = {'x': 0.0, 'y': 0.0, 'z': 0.0}
+            pose = still['Pose'](
+                position=still['Point'](**zero | {'x': x}),
+                orientation=still['Quaternion'](**zero, w=1.0),
+            )
+            twist = still['Twist'](
+                linear=still['Vector3'](**zero), angular=still['Vector3'](**zero)
+            )
+            return types[ODOMETRY](
+                header=header(stamp_ns, parent),
+                child_frame_id=child,
+                pose=still['PoseWithCovariance'](pose=pose, covariance=np.zeros(36)),
+                twist=still['TwistWithCovariance'](twist=twist, covariance=np.zeros(36)),
+            )
 
         def transform(stamp_ns: int, parent: str, child: str, xyz: Any, xyzw: Any) -> Any:
             return types['geometry_msgs/msg/TransformStamped'](
@@ -133,10 +166,11 @@ def write_bag(
             topic('/tf_static', TF)(START, types[TF](transforms=links))
         suffix = '/compressed' if compressed else ''
         kind = COMPRESSED if compressed else IMAGE
-        images = [topic(f'{camera}/image_raw{suffix}', kind) for camera in cameras]
+        images = [topic(f'{camera}/{image_name}{suffix}', kind) for camera in cameras]
         infos = [topic(f'{camera}/camera_info', INFO) for camera in cameras] if info else []
         sweeps = topic('/points', CLOUD)
         poses = topic('/tf', TF) if odometry else None
+        moving = [(topic(name, ODOMETRY), *frames) for name, *frames in odometries]
         if extra_type:
             topic('/own', 'my_msgs/msg/Own')(
                 START, types['my_msgs/msg/Own'](data=np.zeros(3, np.uint8))
@@ -157,6 +191,10 @@ def write_bag(
                 told.k[:] *= not only_p
                 publish(at, told)
             sweep_at = at + SWEEP_AFTER_IMAGE
+            for publish, parent, child, speed in moving:
+                for pose_at in (at - PERIOD, at, sweep_at):
+                    x = speed * (pose_at - START) / SECOND
+                    publish(max(at, pose_at), odometry_message(pose_at, parent, child, x))
             if poses is not None:
                 for pose_at in (at - PERIOD, at, sweep_at):
                     ahead = (pose_at - START) / SECOND
