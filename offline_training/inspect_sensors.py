@@ -114,7 +114,7 @@ def _failures(topic: Topic, what: str, failed: list[DriveSegmentError], fix: str
 
 
 def _without_times(topic: str, message: Any) -> Problem:
-    names = list(structured_view(message).dtype.names or ())
+    names = structured_view(message).dtype.names or ()
     tried = time_fields(names)
     others = [name for name in names if name not in tried and resembles_time(name)]
     what = f'{topic}: points carry no time'

@@ -264,7 +264,7 @@ def _times(
 
     Of several the first that makes sense: drivers fill fields they have no values for by zeros.
     """
-    names = [n for n in points.dtype.names or () if not points.dtype[n].shape]
+    names = tuple(n for n in points.dtype.names or () if not points.dtype[n].shape)
     split = split_time_fields(names) if time_field == 'auto' else None
     if split is not None:
         whole, part = (points[name].astype(np.int64) for name in split)

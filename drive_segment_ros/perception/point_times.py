@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,8 @@ def point_times(values: NDArray[Any], stamp_ns: int, stamped: str = 'first') -> 
     return PointTimes(seconds, clock_s or 0.0, missing)
 
 
-def time_fields(names: Sequence[str]) -> list[str]:
+@functools.lru_cache(maxsize=32)  # asked for every sweep
+def time_fields(names: tuple[str, ...]) -> list[str]:
     """Return the fields that hold times by their names, the most usual first.
 
     Taken are the usual names and every other that is made of words for time, in any writing and
@@ -114,7 +115,8 @@ def time_fields(names: Sequence[str]) -> list[str]:
     return usual + [name for name in names if name not in usual and _is_time(_words(name))]
 
 
-def split_time_fields(names: Sequence[str]) -> tuple[str, str] | None:
+@functools.lru_cache(maxsize=32)
+def split_time_fields(names: tuple[str, ...]) -> tuple[str, str] | None:
     """Return the fields with whole seconds and with nanoseconds, where times come in two."""
     words = {name: _words(name) for name in names}
     for name, parts in words.items():
