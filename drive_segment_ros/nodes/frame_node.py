@@ -108,6 +108,7 @@ class FrameNode(ManagedNode):
         self._listener: TransformListener | None = None
         self._images: ImageInput | None = None
         self._inputs: list[Any] = []
+        self._segments_from: tuple[str, bool] | None = None
         self._recent_drops, self._recent_unmoved = RecentCounts(), RecentCounts()
         super().__init__(name, **kwargs)
         self._settings: NodeParameters[Any] = NodeParameters(
@@ -237,14 +238,27 @@ class FrameNode(ManagedNode):
         hand_on = self.consume(built)
 
         def hand_on_to_all() -> bool:
-            if not hand_on():
-                return False
+            wanted = hand_on()
             # Superpixels are work: a frame is completed only if somebody takes it.
-            for sink in self.frame_sinks:
+            for sink in self.frame_sinks if wanted else ():
                 sink(built.frame)
-            return True
+            self._note_segments(built)
+            return wanted
 
         return hand_on_to_all
+
+    def _note_segments(self, built: BuiltFrame) -> None:
+        """Remember how segments are made, and log it where that changes."""
+        found = built.segments_from
+        if found is None or found == self._segments_from:
+            return
+        self._segments_from = found
+        text, without_beams = found
+        # rclpy takes one severity from a line of code.
+        if without_beams:
+            self.get_logger().warning(f'segments from {text}')
+        else:
+            self.get_logger().info(f'segments from {text}')
 
     def _expects_motion(self) -> bool:
         return self._listener is not None and self._listener.expects_motion()
@@ -257,15 +271,18 @@ class FrameNode(ManagedNode):
         statistics = self._pipeline.statistics
         unmoved = summary['frames'] - summary['frames_with_motion']
         lost = self._recent_drops(summary['dropped'])
+        segments, without_beams = self._segments_from or ('unknown yet', False)
         problems = {
             f'lost: {lost}' if lost else '': WARN,
             self._recent_unmoved({'frames without odometry': unmoved}): WARN,
+            f'segments from {segments}' if without_beams else '': WARN,
             **{f'{source}: {text}': ERROR for source, text in self.recent_errors().items()},
         }
         return summarise(
             problems,
             f'{summary["frames"]} frames',
             frames=summary['frames'],
+            **{'segments from': segments},
             **statistics.recent.values(),
             **{f'lost: {why}': count for why, count in summary['dropped'].items()},
         )

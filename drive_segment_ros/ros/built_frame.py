@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.drive_calibration import DriveCalibration
 from drive_segment_ros.dataset.frame import Frame
-from drive_segment_ros.perception.beam_sources import Beams, spinning_beams
+from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM, Beams, spinning_beams
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.densify import Feet, densify, find_feet, support
@@ -93,6 +93,18 @@ class BuiltFrame:
         T_base_lidar = self._source.geometry.base_from(self.cloud)
         up = None if T_base_lidar is None else T_base_lidar[2, :3].copy()
         return find_proposals(self.cloud, self._source.params.proposals, up, lambda: self._beams)
+
+    @property
+    def segments_from(self) -> tuple[str, bool] | None:
+        """How its segments were made, in words, and whether for want of beams.
+
+        None while nobody has asked for them.
+        """
+        if 'sweep' not in vars(self):
+            return None
+        if self._source.params.proposals.method == 'dbscan':
+            return 'density clustering, as proposals.method says', False
+        return SEGMENTS_FROM[self.sweep.source], self.sweep.source == 'none'
 
     @property
     def motion(self) -> str:

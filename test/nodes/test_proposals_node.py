@@ -18,7 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2  # noqa: E402
 from drive_segment_ros.nodes import lifecycle  # noqa: E402
 from drive_segment_ros.nodes.proposals_node import ProposalsNode  # noqa: E402
 from drive_segment_ros.ros import built_frame  # noqa: E402
-from drive_segment_ros.ros.diagnostics import ERROR, OK  # noqa: E402
+from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN  # noqa: E402
 
 START_NS = 1_700_000_000_000_000_000
 PERIOD_NS = 100_000_000
@@ -195,6 +195,23 @@ def test_says_which_sensor_it_waits_for_on_diagnostics(rig):
         return any('waiting for points' in s.message for array in statuses for s in array.status)
 
     assert rig.wait(said)
+
+
+def test_says_how_segments_are_made_and_warns_where_no_beams_are_found(rig, monkeypatch, capfd):
+    def said():
+        status = rig.node.diagnostic_parts()['frames']()
+        return status.values['segments from'], status.level, status.summary
+
+    assert said()[:2] == ('unknown yet', OK)
+    rig.drive(0, 2)
+    assert rig.wait(lambda: len(rig.frames) == 2)
+    assert rig.wait(lambda: said()[:2] == ('beams of the ring field', OK)), said()
+    monkeypatch.setattr(built_frame, 'spinning_beams', lambda cloud: None)
+    rig.drive(2, 4)
+    assert rig.wait(lambda: said()[1] == WARN), said()
+    assert 'segments from density clustering' in said()[2]
+    assert rig.wait(lambda: len(rig.frames) == 4)
+    assert capfd.readouterr().err.count('segments from density') == 1
 
 
 def test_takes_raw_images_where_only_those_are_published(make_rig):
