@@ -3,8 +3,8 @@
 A camera sees many pixels for each LiDAR return. They are filled in five steps, surest first:
 points are joined to lines where the LiDAR's geometry says what lies between them, superpixels
 take the proposal that dominates their points, pixels next to a point take the point's, what is
-still unknown takes that of ever coarser superpixels, and what lies above the highest beam is
-flooded from below.
+still unknown takes that of ever coarser superpixels, and what lies above the highest beam or in
+gaps that are no sky is flooded from around.
 """
 
 from __future__ import annotations
@@ -165,6 +165,7 @@ def densify(
     label: NDArray[np.int32],
     params: DensifyParameters,
     highest_row: NDArray[np.float32] | None = None,
+    gaps: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int32]:
     """Fill an image from labelled points in it.
 
@@ -175,6 +176,7 @@ def densify(
         params: how.
         highest_row: (W,) float32, px, the row in which the highest beam crosses each column;
             None where beams are not known.
+        gaps: (H, W), where nothing returned from what is no sky.
 
     Returns:
         (H, W) int32 labels, 0 where unknown.
@@ -191,7 +193,8 @@ def densify(
         winner = vote(superpixels, count, u, v, label, params.purity)
         _fill_unknown(segment, superpixels, winner, farthest)
     if highest_row is not None:
-        _flood_above(segment, image_bgr, highest_row)
+        unseen = np.arange(len(segment))[:, None] < highest_row
+        _flood(segment, image_bgr, unseen if gaps is None else unseen | gaps)
     return segment
 
 
@@ -206,14 +209,14 @@ def _topmost(
     return np.asarray(cv2.erode(top[None], np.ones((1, 9), np.uint8))[0], np.float32)
 
 
-def _flood_above(
-    segment: NDArray[np.int32], image_bgr: NDArray[np.uint8], highest_row: NDArray[np.float32]
+def _flood(
+    segment: NDArray[np.int32], image_bgr: NDArray[np.uint8], unseen: NDArray[np.bool_]
 ) -> None:
-    """Let objects and sky grow, as a watershed, into what the LiDAR cannot see above them.
+    """Let objects and sky grow, as a watershed, into what the LiDAR cannot see beside them.
 
     Meyer's flooding, "Color image segmentation", ICIP 1992; OpenCV's implementation.
     """
-    unseen = (np.arange(len(segment))[:, None] < highest_row) & (segment == 0)
+    unseen = unseen & (segment == 0)
     if not unseen.any():
         return
     # Everything else stands as it is, in one colour that is forgotten afterwards.

@@ -73,3 +73,11 @@ def overlay(
 def at_points(mask: NDArray[Value], points: ProjectedPoints) -> NDArray[Value]:
     """Return a mask's values (M,) at points projected into it."""
     return mask[np.rint(points.v).astype(np.intp), np.rint(points.u).astype(np.intp)]
+
+
+def around(points: ProjectedPoints, shape: tuple[int, ...], distance: float) -> NDArray[np.bool_]:
+    """Return the pixels (H, W) that lie within a distance, px, of a point in row and column."""
+    dots = np.zeros(shape, np.uint8)
+    dots[np.rint(points.v).astype(np.intp), np.rint(points.u).astype(np.intp)] = 1
+    side = 2 * round(distance) + 1
+    return np.asarray(cv2.dilate(dots, np.ones((side, side), np.uint8)) > 0, np.bool_)

@@ -17,7 +17,7 @@ from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.densify import Feet, densify, find_feet, support
 from drive_segment_ros.perception.geometry import describe_proposals
-from drive_segment_ros.perception.masks import at_points
+from drive_segment_ros.perception.masks import around, at_points
 from drive_segment_ros.perception.motion import SweepMotion, Trajectory
 from drive_segment_ros.perception.projection import ProjectedPoints, project_sweep, visible
 from drive_segment_ros.perception.proposals import (
@@ -37,6 +37,8 @@ from drive_segment_ros.ros.images import decode_image, encoded_image
 from drive_segment_ros.ros.synchronizer import stamp_ns
 
 _NS = 1e-9
+# From a point in a gap to the returns around it, in spacings of such points.
+_GAP_REACH = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,10 +165,12 @@ class BuiltFrame:
         like_sky = looks_like_sky(
             self.image, (clear.u, clear.v), (u[objects], v[objects]), spacing
         )
-        sky = clear.where(at_points(like_sky, clear))
+        agree = at_points(like_sky, clear)
+        sky, others = clear.where(agree), clear.where(~agree)
+        gaps = around(others, like_sky.shape, _GAP_REACH * spacing) & ~like_sky
         u, v = np.concatenate([u, sky.u]), np.concatenate([v, sky.v])
         label = np.concatenate([label, np.full(len(sky), SKY_LABEL, np.int32)])
-        segment = densify(self.image, u, v, label, params.densify, self._highest_row())
+        segment = densify(self.image, u, v, label, params.densify, self._highest_row(), gaps)
         segment[(segment == SKY_LABEL) & ~like_sky] = 0
         return segment
 

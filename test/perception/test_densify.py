@@ -293,3 +293,22 @@ def test_a_cloud_without_beams_gives_its_points_alone(scene):
     known = sweep.label[projected.index] > 0
     np.testing.assert_array_equal(u, projected.u[known])
     np.testing.assert_array_equal(label, sweep.label[projected.index][known])
+
+
+def test_objects_grow_into_gaps_and_not_elsewhere():
+    # Tiles, so that no superpixel spans much of it.
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 99, (18, 24, 3), np.uint8).repeat(5, 0).repeat(5, 1)
+    holes = np.zeros((90, 120), bool)
+    holes[20:50, 20:50] = holes[20:50, 70:100] = True
+    v, u = float32(*np.nonzero(~holes))
+    label = np.full(len(u), FIRST_OBJECT_LABEL, np.int32)
+    gaps = holes.copy()
+    gaps[:, 60:] = False
+    nowhere = np.zeros(120, np.float32)
+    params = dataclasses.replace(PARAMS, scale=1.0, min_size=1)
+    before = densify(picture, u, v, label, params, nowhere)
+    after = densify(picture, u, v, label, params, nowhere, gaps)
+    assert (before[gaps] == 0).mean() > 0.5
+    assert (after[gaps] == FIRST_OBJECT_LABEL).all()
+    np.testing.assert_array_equal(after[~gaps], before[~gaps])

@@ -4,6 +4,7 @@ import numpy as np
 
 from drive_segment_ros.perception.masks import (
     UNKNOWN,
+    around,
     at_points,
     colour_image,
     colour_table,
@@ -44,3 +45,13 @@ def test_points_take_the_nearest_pixel():
     zero = np.zeros(3, np.float32)
     points = ProjectedPoints(np.arange(3, dtype=np.int32), u, v, zero, zero, zero)
     assert at_points(mask, points).tolist() == [8, 5, 3]
+
+
+def test_around_points_is_within_a_distance_of_one():
+    u, v = np.array([2.4, 9.0], np.float32), np.array([0.0, 4.6], np.float32)
+    one = np.ones(2, np.float32)
+    points = ProjectedPoints(np.arange(2, dtype=np.int32), u, v, one, one, one)
+    expected = np.zeros((8, 12), bool)
+    expected[0:2, 1:4] = expected[4:7, 8:11] = True
+    np.testing.assert_array_equal(around(points, (8, 12), 1.2), expected)
+    assert not around(points.where(np.zeros(2, bool)), (8, 12), 9.0).any()

@@ -113,8 +113,6 @@ def test_gaps_are_no_sky_where_the_picture_shows_what_returns_elsewhere():
 
     frame = built(change=walled).frame
     assert not (frame.proposals['kind'] == SKY).any()
-    # Nor does anything else grow over all of it.
-    assert (frame.segment[:40, 170:] == 0).mean() > 0.5
 
 
 def test_without_sky_the_gaps_stay_unknown():
