@@ -226,11 +226,17 @@ class Rig:
             time.sleep(0.03)
         self.send('odom', make.odometry(START_NS + (last + 2) * PERIOD_NS))
 
+    def change(self, transition: str) -> TransitionCallbackReturn:
+        """Make a transition in the thread that waits for what it destroys."""
+        task = self._executor.create_task(getattr(self.node, f'trigger_{transition}'))
+        assert self.wait(task.done)
+        return task.result()
+
     def silence(self, publisher) -> None:
         """Destroy a publisher, in the thread that waits for its events."""
         self._executor.create_task(self.sensors.destroy_publisher, publisher)
 
-    def wait(self, condition, limit_s: float = 15.0) -> bool:
+    def wait(self, condition, limit_s: float = 60.0) -> bool:
         deadline = time.monotonic() + limit_s
         while not condition() and time.monotonic() < deadline:
             time.sleep(0.01)

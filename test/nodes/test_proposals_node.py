@@ -71,11 +71,11 @@ def test_every_image_becomes_a_frame_with_motion(rig):
 def test_deactivated_node_hears_nothing_and_an_active_one_again(rig):
     rig.drive(0, 2)
     assert rig.wait(lambda: len(rig.frames) == 2)
-    rig.node.trigger_deactivate()
+    rig.change('deactivate')
     rig.drive(2, 4)
     time.sleep(0.3)
     assert len(rig.frames) == 2
-    rig.node.trigger_activate()
+    rig.change('activate')
     publishers = rig._publishers.values()
     assert rig.wait(lambda: all(p.get_subscription_count() for p in publishers))
     rig.drive(4, 6)

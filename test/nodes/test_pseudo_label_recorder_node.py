@@ -370,7 +370,7 @@ def test_deactivated_recorder_lets_go_of_its_drive(record, tmp_path):
     rig = record()
     rig.drive(0, 2)
     assert settled(rig, 2)
-    assert rig.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert rig.change('deactivate') == TransitionCallbackReturn.SUCCESS
     assert repair(tmp_path / 'set').problems == []
     assert not ask(rig, 'start').success
     assert rig.node.summary()['recorded'] == 2

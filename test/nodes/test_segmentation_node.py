@@ -78,7 +78,13 @@ class Rig:
             assert self.wait(publisher.get_subscription_count), topic
         self._publishers[topic].publish(message)
 
-    def wait(self, condition, limit_s: float = 15.0) -> bool:
+    def change(self, transition: str):
+        """Make a transition in the thread that waits for what it destroys."""
+        task = self._executor.create_task(getattr(self.node, f'trigger_{transition}'))
+        assert self.wait(task.done)
+        return task.result()
+
+    def wait(self, condition, limit_s: float = 60.0) -> bool:
         deadline = time.monotonic() + limit_s
         while not condition() and time.monotonic() < deadline:
             time.sleep(0.002)
@@ -542,10 +548,10 @@ def test_every_state_can_be_left_and_entered_again(rig):
     for index in range(2):
         rig.send('image_raw', image(index))
         assert rig.wait(lambda n=index: len(labels) == n + 1)
-        assert rig.node.trigger_deactivate() == SUCCESS
-        assert rig.node.trigger_cleanup() == SUCCESS
-        assert rig.node.trigger_configure() == SUCCESS
-        assert rig.node.trigger_activate() == SUCCESS
+        assert rig.change('deactivate') == SUCCESS
+        assert rig.change('cleanup') == SUCCESS
+        assert rig.change('configure') == SUCCESS
+        assert rig.change('activate') == SUCCESS
         assert rig.wait(lambda: rig._publishers['image_raw'].get_subscription_count() == 1)
         publisher = next(p for p in rig.node.publishers if p.topic_name == f'/{LABEL}')
         assert rig.wait(publisher.get_subscription_count)

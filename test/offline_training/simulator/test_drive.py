@@ -43,8 +43,8 @@ def read(bag: Path) -> dict[str, list[tuple[int, Any]]]:
     """Return (arrival, message) of each topic."""
     messages: dict[str, list[tuple[int, Any]]] = {}
     with BagReader(bag) as reader:
-        for topic, stamp, raw, connection in reader.messages():
-            message = reader.deserialize(raw, connection.msgtype)
+        for topic, stamp, raw, kind in reader.messages():
+            message = reader.deserialize(raw, kind)
             messages.setdefault(topic, []).append((stamp, message))
     return messages
 

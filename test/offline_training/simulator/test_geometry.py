@@ -41,8 +41,8 @@ class Drive:
         self.first_mover = summary['first_moving_instance']
         self.messages: dict[str, list[Any]] = {}
         with BagReader(bag) as reader:
-            for topic, _, raw, connection in reader.messages():
-                message = reader.deserialize(raw, connection.msgtype)
+            for topic, _, raw, kind in reader.messages():
+                message = reader.deserialize(raw, kind)
                 self.messages.setdefault(topic, []).append(message)
         self.tree = TransformTree()
         for transform in self.messages['/tf_static'][0].transforms:
