@@ -34,14 +34,13 @@ def installed(tmp_path, monkeypatch) -> Path:
         folder.mkdir(parents=True)
     (index / PACKAGE).touch()
     (share / 'config').symlink_to(REPOSITORY / 'config')
-    for name, module in (
-        ('proposals_node', f'{PACKAGE}.nodes.proposals_node'),
-        ('pseudo_label_recorder_node', f'{PACKAGE}.nodes.pseudo_label_recorder_node'),
-        ('segmentation_node', f'{PACKAGE}.nodes.segmentation_node'),
-        ('drive-segment', f'{PACKAGE}.cli'),
-    ):
+    nodes = ('proposals_node', 'pseudo_label_recorder_node', 'segmentation_node')
+    entries = {name: (f'{PACKAGE}.nodes.executables', name) for name in nodes}
+    for name, (module, function) in {
+        **entries, 'drive-segment': (f'{PACKAGE}.cli', 'main'),
+    }.items():  # fmt: skip
         script = libexec / name
-        script.write_text(f'#!{sys.executable}\nfrom {module} import main\nmain()\n')
+        script.write_text(f'#!{sys.executable}\nfrom {module} import {function}\n{function}()\n')
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv('AMENT_PREFIX_PATH', str(prefix))
     monkeypatch.setenv('PYTHONPATH', f'{REPOSITORY}', prepend=':')
