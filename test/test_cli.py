@@ -149,6 +149,7 @@ def test_doctor_prints_one_object_and_fails_on_a_problem(monkeypatch):
 
     checks = [Check('Python', 'ok', '3.11')]
     monkeypatch.setattr('drive_segment_ros.doctor.diagnose', lambda: checks)
+    monkeypatch.setattr('drive_segment_ros.doctor_cameras.check_heard', list)
     result = run('doctor', '--json')
     assert json.loads(result.stdout)['checks'][0]['detail'] == '3.11'
     assert result.exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
@@ -79,11 +80,24 @@ def watch(
 
 
 @command
-def doctor(as_json: AsJson = False) -> None:
-    """Look at this machine: what is missing, what could be faster."""
+def doctor(
+    bag: Annotated[
+        Path | None, typer.Argument(help='Look at the cameras of this bag, not at those heard.')
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at this machine and its cameras: what is missing or odd, what could be faster."""
     from drive_segment_ros.doctor import diagnose
 
     checks = diagnose()
+    # A package that is missing has been named; it must not keep the rest from being told.
+    with contextlib.suppress(ImportError):
+        from drive_segment_ros import doctor_cameras
+
+        if bag is None:
+            checks = [*checks, *doctor_cameras.check_heard()]
+        else:
+            checks = [*checks, *doctor_cameras.check_bag(bag)]
     if as_json:
         print_json({'checks': [dataclasses.asdict(check) for check in checks]})
     else:
