@@ -30,7 +30,7 @@ setup(
     packages=find_packages(
         include=['drive_segment_ros', 'drive_segment_ros.*', 'offline_training*']
     ),
-    package_data={'offline_training.report': ['page.css', 'page.js']},
+    package_data={'offline_training.report': ['page.css', 'page.html.j2', 'page.js']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
@@ -51,6 +51,7 @@ setup(
     extras_require={
         # A vehicle needs none of these; ROS itself comes from its distribution there.
         'train': [
+            'jinja2>=3.0',
             'matplotlib>=3.7',
             'onnx>=1.16',
             'onnxscript>=0.3',

@@ -200,6 +200,8 @@ def read_proposals(path: Path) -> dict[str, NDArray[Any]]:
             raise ValueError(f'{name} is not one row a proposal')
         if values.dtype.kind not in ('iu' if name in REQUIRED else 'iufb'):
             raise ValueError(f'{name} is of type {values.dtype}')
+    if len(arrays['id']) and not 0 <= arrays['id'].min() <= arrays['id'].max() < 2**16:
+        raise ValueError('an id is beyond those of a segment image')
     return arrays
 
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 import os
 import platform
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 import drive_segment_ros
+from drive_segment_ros import text_files
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
 from offline_training.checkpoints import CHECKPOINT_FILE, MODEL_FILE
 from offline_training.classes import CLASSES_FILE, load_classes
+from offline_training.image_sources import read_image
 from offline_training.pseudo_classes import PSEUDO_CLASSES_FOLDER
 from offline_training.report.frames import data_uri
 from offline_training.report.sources import Sources
@@ -43,14 +43,14 @@ class GalleryEntry:
         number, name: of the class.
         color: red, green, blue.
         picture: of its segments, a data URI.
-        statistics: what `label` counted, empty if unknown.
+        amount: what `label` counted, empty if unknown.
     """
 
     number: int
     name: str
     color: tuple[int, int, int]
     picture: str
-    statistics: dict[str, Any]
+    amount: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,14 +87,16 @@ def gallery(sources: Sources) -> list[GalleryEntry]:
     }
     entries = []
     for number, item in enumerate(load_classes(named / CLASSES_FILE)):
-        picture = cv2.imread(str(folder / f'gallery/class_{number:02d}.png'))
-        if picture is None:
+        file = folder / f'gallery/class_{number:02d}.png'
+        if not file.is_file():
             continue
-        uri = data_uri(np.asarray(picture, np.uint8))
-        entries.append(
-            GalleryEntry(number, item.name, item.color, uri, statistics.get(number, {}))
+        counted = statistics.get(number)
+        amount = (
+            f'{counted["objects"]} objects in {counted["segments"]} segments' if counted else ''
         )
-    return sorted(entries, key=lambda entry: -entry.statistics.get('pixels', 0))
+        entry = GalleryEntry(number, item.name, item.color, data_uri(read_image(file)), amount)
+        entries.append((-(counted or {}).get('pixels', 0), entry))
+    return [entry for _, entry in sorted(entries, key=lambda item: item[0])]
 
 
 def losses(run: Path | None) -> dict[str, NDArray[np.float64]]:
@@ -175,7 +177,7 @@ def read_json(path: Path) -> Any:
         DatasetError: if it is damaged.
     """
     try:
-        return json.loads(path.read_text(encoding='utf-8'))
+        return text_files.read_json(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as err:

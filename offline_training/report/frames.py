@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.reader import Drive, FrameRecord
-from drive_segment_ros.errors import BagError, DatasetError, ModelError
+from drive_segment_ros.errors import DatasetError, DriveSegmentError, ModelError
 from drive_segment_ros.perception.overlay import draw_segments
 from drive_segment_ros.perception.overlay import palette as proposal_palette
 from offline_training.classes import (
@@ -169,7 +169,7 @@ def _lidar(
         return {}, 'the bag is not at hand; a dataset holds no points'
     try:
         return lidar_views(source.bag, drive, frames, WIDTH), 'red is near, blue is far'
-    except (BagError, KeyError) as err:
+    except (DriveSegmentError, KeyError, TypeError) as err:
         return {}, f'the bag does not give the sweeps: {err}'
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.text_files import inside, read_json
 from offline_training.train import RUN_FILE
 
 # What `drive-segment demo` leaves in its folder: its steps, and what lies where.
@@ -141,28 +141,26 @@ def _learned_from(dataset: Path, bag: Path | None, truth: Path | None) -> list[D
 
 
 def _is_from(drive: Drive, bag: Path | None) -> bool:
-    return bag is not None and drive.info.get('source', {}).get('bag') == bag.name
+    source = drive.info.get('source')
+    return bag is not None and isinstance(source, dict) and source.get('bag') == bag.name
 
 
 def _demo(path: Path) -> Sources:
     """Read what a demo noted; its paths are relative, so that the folder can be moved."""
     file = path / DEMO_FILE
     try:
-        content = json.loads(file.read_text(encoding='utf-8'))
-        steps = [Step(**step) for step in content.get('steps', [])]
-        folders = {name: path / folder for name, folder in content.get('folders', {}).items()}
+        content = read_json(file)
+        steps = [_step(values) for values in content.get('steps', [])]
+        folders = {
+            name: inside(path, folder, f'the folder {name}')
+            for name, folder in content.get('folders', {}).items()
+        }
         drives = [
-            DriveSource(
-                drive['role'],
-                path / drive['dataset'],
-                _present(path, drive['bag']),
-                _present(path, drive['truth']),
-                drive.get('name', ''),
-            )
+            _demo_drive(path, drive)
             for drive in content.get('drives', [])
-            if (path / drive['dataset']).is_dir()
+            if inside(path, drive['dataset'], 'the dataset').is_dir()
         ]
-    except (ValueError, TypeError, KeyError, AttributeError) as err:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as err:
         raise DatasetError(f'{file} is damaged ({err}); run the demo again') from err
     there = {name: folder for name, folder in folders.items() if folder.is_dir()}
     return Sources(
@@ -173,6 +171,30 @@ def _demo(path: Path) -> Sources:
     )
 
 
-def _present(path: Path, name: str | None) -> Path | None:
+def _step(values: dict[str, Any]) -> Step:
+    step = Step(**values)
+    texts = isinstance(step.title, str) and isinstance(step.command, str)
+    numbers = type(step.seconds) in (int, float) and isinstance(step.result, dict)
+    if not (texts and numbers and len(step.command.split()) > 1):
+        raise ValueError('a step makes no sense')
+    return step
+
+
+def _demo_drive(path: Path, drive: dict[str, Any]) -> DriveSource:
+    bag, truth, name = drive['bag'], drive['truth'], drive.get('name', '')
+    if not all(isinstance(text, str) for text in (drive['role'], name, bag or '')):
+        raise ValueError('a drive makes no sense')
+    # The bag that a person gave may lie anywhere; of it, points are drawn.
+    elsewhere = bag and Path(bag).is_absolute()
+    return DriveSource(
+        drive['role'],
+        inside(path, drive['dataset'], 'the dataset'),
+        _present(Path(bag) if elsewhere else bag and inside(path, bag, 'the bag')),
+        _present(truth and inside(path, truth, 'the truth')),
+        name,
+    )
+
+
+def _present(path: Path | None) -> Path | None:
     """Return the path of a part if it is there."""
-    return path / name if name and (path / name).exists() else None
+    return path if path and path.exists() else None

@@ -126,11 +126,12 @@ def npz(**arrays: np.ndarray) -> bytes:
         npz(**{**PROPOSALS, 'kind': np.ones(2, np.uint8)}),
         npz(**{**PROPOSALS, 'id': np.array(['a'])}),
         npz(**{**PROPOSALS, 'id': np.uint16(1)}),
+        npz(**{**PROPOSALS, 'id': np.array([10**12])}),
         npz(**PROPOSALS, what=np.array([{}], object)),
         b'PK\x03\x04',
         b'',
     ],
-    ids=range(8),
+    ids=range(9),
 )  # fmt: skip
 def test_proposals_that_are_none(drive, content) -> None:
     (drive / 'proposal/1.npz').write_bytes(content)

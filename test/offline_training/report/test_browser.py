@@ -105,3 +105,23 @@ def test_without_script_the_first_frame_is_shown(browser: Any, report: str) -> N
     page.goto(report)
     assert page.locator('.stages:visible').count() == 1
     context.close()
+
+
+def test_markup_that_slipped_through_would_still_not_run(
+    browser: Any, demo_folder: Path, tmp_path: Path
+) -> None:
+    """The policy by itself: it allows the page's own script and nothing else."""
+    output = tmp_path / 'report.html'
+    write_report(find_sources(demo_folder), output)
+    attack = '<img src="data:," onerror="document.title=1"><script>document.title=2</script>'
+    output.write_text(output.read_text().replace('<main>', f'<main>{attack}'))
+    page = browser.new_page()
+    refused: list[str] = []
+    page.on('console', lambda message: refused.append(message.text))
+    page.goto(output.as_uri())
+    page.wait_for_load_state('networkidle')
+    assert page.title() == 'drive_segment_ros: a demo'
+    assert len([text for text in refused if 'Content Security Policy' in text]) == 2
+    assert shown(page)[:2] == [True, False]
+    assert page.locator('#frame-title').inner_text() != ''
+    page.close()

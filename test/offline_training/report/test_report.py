@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import html.parser
 import json
 import re
@@ -201,3 +202,105 @@ def test_a_source_may_be_one_drive_of_its_dataset(demo_folder: Path) -> None:
 
     assert [drive.name for drive in named.drives] == ['street']
     assert other.drives == []
+
+
+ATTACK = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>'
+
+
+def poisoned(value: object) -> object:
+    """Return JSON with every text replaced, and every number of its leaves as well."""
+    if isinstance(value, dict):
+        return {f'{key}': poisoned(inner) for key, inner in value.items()}
+    return [poisoned(inner) for inner in value] if isinstance(value, list) else ATTACK
+
+
+@pytest.fixture
+def poisoned_folder(demo_folder: Path) -> Path:
+    """A demo's folder of a stranger: whatever a page shows of it is markup."""
+    file = demo_folder / 'demo.json'
+    content = json.loads(file.read_text())
+    for step in content['steps']:
+        step['title'] = ATTACK
+        step['command'] += ATTACK
+        step['result'] = poisoned(step['result'])
+    content['drives'][0]['role'] = content['drives'][1]['role'] = ATTACK
+    content['drives'][0]['role'] = 'learned from'
+    file.write_text(json.dumps(content))
+    for name in ('dataset/pseudo_classes/statistics.json', 'scores/scores.json'):
+        file = demo_folder / name
+        content = json.loads(file.read_text())
+        if 'class_statistics' in content:
+            for entry in content['class_statistics']:
+                entry['objects'] = entry['segments'] = ATTACK
+            content[ATTACK] = ATTACK
+        else:
+            content = {**poisoned(content), 'strict': {**content['strict'], 'miou': ATTACK}}
+            content['strict']['per_class'][ATTACK] = 12.0
+        file.write_text(json.dumps(content))
+    return demo_folder
+
+
+def test_whatever_a_stranger_wrote_is_text(poisoned_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / 'report.html'
+    page, _ = report_of(poisoned_folder, output)
+    text = output.read_text()
+    assert '<img src=x' not in text
+    assert text.count('<script') == 1
+    assert ATTACK in page.section('Pseudo-classes')
+    assert ATTACK in page.section('Steps')
+    assert 'makes no sense' in page.section('Recording')
+
+
+def test_no_script_may_run_but_the_pages_own(demo_folder: Path, tmp_path: Path) -> None:
+    report_of(demo_folder, tmp_path / 'report.html')
+    text = (tmp_path / 'report.html').read_text()
+    (policy,) = re.findall(r'Security-Policy" content="([^"]*)"', text)
+    (scripts,) = re.findall(r'script-src ([^;]*)', html.unescape(policy))
+    assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}='", scripts)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'folders': {'live': '/etc'}},
+        {'folders': {'live': '../..'}},
+        {'folders': {'run': 7}},
+        {'folders': []},
+        {'drives': [{'role': 'x', 'dataset': '/etc', 'bag': None, 'truth': None}]},
+        {'drives': [{'role': 'x', 'dataset': 'dataset', 'bag': None, 'truth': '../x'}]},
+        {'drives': [{'role': [], 'dataset': 'dataset', 'bag': None, 'truth': None}]},
+        {'steps': [{'title': 1, 'command': 'a b', 'seconds': 1, 'result': {}}]},
+        {'steps': [{'title': 'x', 'command': 'a', 'seconds': 1, 'result': {}}]},
+        {'steps': [{'title': 'x', 'command': 'a b', 'seconds': '1', 'result': {}}]},
+        {'steps': [{'title': 'x', 'command': 'a b', 'seconds': 1, 'result': []}]},
+        {'deep': json.loads('[' * 60 + ']' * 60)},
+    ],
+    ids=str,
+)
+def test_a_demo_that_makes_no_sense_or_leads_outside_is_one_line(
+    change: dict, demo_folder: Path
+) -> None:
+    file = demo_folder / 'demo.json'
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(DatasetError, match=r'demo\.json is damaged') as error:
+        find_sources(demo_folder)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'section'),
+    [
+        ('scores/scores.json', {'strict': 1}, 'Scores'),
+        ('scores/confusion.json', {'pixels': 'x'}, 'Confusion matrix'),
+        ('dataset/pseudo_classes/statistics.json', {'class_statistics': [1]}, 'Pseudo-classes'),
+        ('dataset/pseudo_classes/statistics.json', [1], 'Pseudo-classes'),
+    ],
+)
+def test_a_part_that_makes_no_sense_costs_its_section_only(
+    name: str, content: object, section: str, demo_folder: Path, tmp_path: Path
+) -> None:
+    (demo_folder / name).write_text(json.dumps(content))
+    page, written = report_of(demo_folder, tmp_path / 'report.html')
+    assert 'makes no sense' in page.section(section)
+    assert section in written['missing']
+    assert '41.7' in page.section('Live')
