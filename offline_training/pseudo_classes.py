@@ -6,6 +6,7 @@ Road, raised ground and sky are classes by themselves; k-means has objects only.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.parameters import parameter, to_flat
-from drive_segment_ros.perception.proposals import KINDS
 from offline_training.areas import NO_AREA
+from offline_training.class_statistics import class_statistics
 from offline_training.classes import CLASSES_FILE, default_classes, save_classes
 from offline_training.consensus import find_consensus
 from offline_training.consistency import consistency
@@ -27,10 +28,13 @@ from offline_training.files import write_json, write_png
 from offline_training.frame_selection import parse_slice, select_frames
 from offline_training.gallery import write_galleries
 from offline_training.kmeans import kmeans, nearest
+from offline_training.label_coverage import coverage_of_drives, coverage_warnings
 from offline_training.merging import merge_clusters
 from offline_training.segment_table import SegmentTable, collect
 from offline_training.sightings import mean_of_sights
 from offline_training.training_set import IGNORE_LABEL
+
+_log = logging.getLogger(__name__)
 
 PSEUDO_CLASSES_FOLDER = 'pseudo_classes'
 STATISTICS_FILE = 'statistics.json'
@@ -81,7 +85,8 @@ def label(
 
     Returns:
         `dataset`, `classes`, `features`, `frames`, `segments`, `labelled_fraction`, `inertia`,
-        `consistency` (see `consistency.consistency`).
+        `consistency` (see `consistency.consistency`), `coverage` of each drive (see
+        `label_coverage`) and `warnings` about it, which are logged too.
 
     Raises:
         DatasetError: if there is no segment to cluster.
@@ -109,13 +114,16 @@ def label(
     save_classes(folder / CLASSES_FILE, default_classes(parameters.classes))
     write_galleries(folder / 'gallery', frames, table, found.label, parameters.classes)
     objects = table.area == NO_AREA
-    report = {
+    coverage = coverage_of_drives(
+        drives, labelled, np.bincount(table.frame[objects], minlength=len(frames))
+    )
+    report: dict[str, Any] = {
         'dataset': str(dataset),
         'classes': parameters.classes,
         'features': features.name,
         'frames': len(frames),
         'segments': len(table.id),
-        'labelled_fraction': round(labelled, 4),
+        'labelled_fraction': round(float(labelled.mean()), 4),
         'inertia': round(found.inertia, 6),
         'consistency': round(
             consistency(
@@ -126,7 +134,11 @@ def label(
             ),
             4,
         ),
+        'coverage': [drive.summary() for drive in coverage],
+        'warnings': coverage_warnings(coverage),
     }
+    for warning in report['warnings']:
+        _log.warning('%s', warning)
     statistics = class_statistics(table, found.label, parameters.classes)
     write_json(
         folder / STATISTICS_FILE,
@@ -253,11 +265,11 @@ def write_pseudo_labels(
     table: SegmentTable,
     assigned: NDArray[np.intp],
     progress: Callable[[Iterable], Iterable] = iter,
-) -> float:
-    """Write each frame's pseudo-label; return the share of pixels that got a class."""
+) -> NDArray[np.float64]:
+    """Write each frame's pseudo-label; return the share of its pixels that got a class, (F,)."""
     order = np.argsort(table.frame, kind='stable')
     bounds = np.searchsorted(table.frame[order], np.arange(len(frames) + 1))
-    known = total = 0
+    labelled = np.zeros(len(frames))
     for index, frame in enumerate(progress(frames)):
         rows = order[bounds[index] : bounds[index + 1]]
         class_of_id = np.full(65536, IGNORE_LABEL, np.uint8)
@@ -265,9 +277,8 @@ def write_pseudo_labels(
         pseudo_label = class_of_id[frame.segment()]
         pseudo_label[between_classes(pseudo_label)] = IGNORE_LABEL
         write_png(frame.pseudo_label_path, pseudo_label)
-        known += int((pseudo_label != IGNORE_LABEL).sum())
-        total += pseudo_label.size
-    return known / max(total, 1)
+        labelled[index] = np.mean(pseudo_label != IGNORE_LABEL)
+    return labelled
 
 
 def between_classes(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -283,30 +294,6 @@ def between_classes(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
     lowest = cv2.erode(label, neighbours)
     highest = cv2.dilate(np.where(known, label, 0).astype(np.uint8), neighbours)
     return known & (lowest != highest)
-
-
-def class_statistics(
-    table: SegmentTable, assigned: NDArray[np.intp], classes: int
-) -> list[dict[str, Any]]:
-    """Describe each class in numbers: how much of it there is, its kinds, heights and sizes."""
-    statistics = []
-    for number in range(classes):
-        rows = assigned == number
-        entry: dict[str, Any] = {
-            'class': number,
-            'segments': int(rows.sum()),
-            'objects': len(np.unique(table.track[rows])),
-            'pixels': int(table.pixels[rows].sum()),
-            'kinds': {
-                kind: int((table.kind[rows] == index).sum()) for index, kind in enumerate(KINDS)
-            },
-        }
-        for name, column in table.described.items():
-            known = column[rows][np.isfinite(column[rows])]
-            if len(known):
-                entry[f'{name}_m'] = round(float(np.median(known)), 2)
-        statistics.append(entry)
-    return statistics
 
 
 def _in_slice(drives: Sequence[Sequence[FrameRecord]], chosen: slice) -> NDArray[np.bool_]:
