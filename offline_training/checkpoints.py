@@ -18,6 +18,7 @@ from torch import Tensor
 
 from drive_segment_ros.errors import ModelError
 from drive_segment_ros.text_files import parse_json
+from drive_segment_ros.what_is import not_wanted
 from offline_training.classes import CLASSES_FILE, ClassName, default_classes, load_classes
 from offline_training.files import write_atomic
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
@@ -81,12 +82,15 @@ def model_file(path: Path) -> Path:
     Raises:
         ModelError: if there is none.
     """
-    if path.is_file():
+    if path.is_file() and path.suffix == '.safetensors':
         return path
     stages = [*sorted(path.glob(f'student*/{MODEL_FILE}')), path / MODEL_FILE]
     present = [file for file in stages if file.is_file()]
     if not present:
-        raise ModelError(f'{path} holds no trained model ({MODEL_FILE}); train one first')
+        if (path / 'run.json').is_file():
+            raise ModelError(f'{path} has no trained model yet; go on by `train --resume`')
+        advice = 'give a run, as `drive-segment train DATASET -o RUN` writes it, or a stage of it'
+        raise ModelError(not_wanted(path, 'a trained model', advice))
     # A stage's own file comes before its siblings'; of a run's students the last round counts.
     return path / MODEL_FILE if (path / MODEL_FILE).is_file() else present[-1]
 

@@ -14,6 +14,7 @@ from drive_segment_ros.errors import ModelError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
 from drive_segment_ros.inference.segmenter import Segmenter as ExportedSegmenter
 from drive_segment_ros.inference.segmenter import load as load_exported
+from drive_segment_ros.what_is import not_wanted
 from offline_training.baseline import BASELINE_FILE, ColourClusters
 from offline_training.classes import ClassName, default_classes
 
@@ -59,10 +60,21 @@ def load_predictor(model: Path, zoom: int = 1) -> Predictor:
     if (model / BASELINE_FILE).is_file():
         baseline = ColourClusters.load(model / BASELINE_FILE)
         return BaselinePredictor(baseline, default_classes(len(baseline.centres)))
+    if not _holds_network(model):
+        advice = 'give a run of `train`, a stage of one, a model of `export`, or a baseline'
+        raise ModelError(not_wanted(model, 'a model', advice))
     # Needs PyTorch, which a vehicle does not have.
     from offline_training.network_prediction import NetworkPredictor
 
     return NetworkPredictor.load(model, zoom)
+
+
+def _holds_network(model: Path) -> bool:
+    """Tell whether a path is a run, begun or finished, a stage of one, or its weights."""
+    if model.suffix == '.safetensors' and model.is_file():
+        return True
+    names = ('run.json', '*.safetensors', 'student*/*.safetensors')
+    return any(next(model.glob(name), None) is not None for name in names)
 
 
 def is_model(path: Path) -> bool:

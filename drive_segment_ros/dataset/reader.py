@@ -18,6 +18,7 @@ from drive_segment_ros.dataset.image_file import read_image_file
 from drive_segment_ros.dataset.index import parse_index
 from drive_segment_ros.errors import DatasetError, ImageError
 from drive_segment_ros.text_files import read_json
+from drive_segment_ros.what_is import not_wanted
 
 _log = logging.getLogger(__name__)
 # Some 100 kB are usual.
@@ -169,13 +170,12 @@ class Dataset:
             DatasetError: if the folder is missing, is a drive itself, or holds none.
         """
         self.path = Path(path)
-        if not self.path.is_dir():
-            raise DatasetError(f'{self.path} is not a folder; extract a dataset first')
         if (self.path / 'drive.json').exists():
             raise DatasetError(f'{self.path} is one drive; give the folder above it')
         folders = sorted(file.parent for file in self.path.glob('*/drive.json'))
         if not folders:
-            raise DatasetError(f'{self.path} holds no drive (a folder with drive.json)')
+            advice = 'give a folder of drives, as `drive-segment extract BAG -o DATASET` writes it'
+            raise DatasetError(not_wanted(self.path, 'a dataset', advice))
         self.drives = [Drive(folder) for folder in folders]
 
 

@@ -25,6 +25,7 @@ from drive_segment_ros.dataset.own_files import (
 )
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.text_files import read_json
+from drive_segment_ros.what_is import not_wanted
 
 # A crash leaves the frame in hand; more whole frames that no line names mean a lost index.
 _FRAMES_IN_HAND = 3
@@ -59,15 +60,16 @@ def repair(dataset: Path) -> RepairReport:
         DatasetError: if there is no such folder, or no drive in it.
     """
     if not dataset.is_dir():
-        raise DatasetError(f'{dataset} is not a folder; give the folder of a dataset')
+        raise DatasetError(not_wanted(dataset, 'a dataset', 'give a folder of drives'))
     if (dataset / 'drive.json').exists():
         raise DatasetError(f'{dataset} is one drive; give the folder above it')
     folders = sorted(path for path in dataset.iterdir() if path.is_dir())
     drives = [folder for folder in folders if _is_drive(folder)]
     if not drives:
         raise DatasetError(
-            f'{dataset} holds no drive (a folder with drive.json or frames.jsonl); nothing was '
-            'touched, give the folder of a dataset'
+            not_wanted(
+                dataset, 'a dataset: it holds no drive', 'nothing was touched, give one that does'
+            )
         )
     report = RepairReport(str(dataset))
     for folder in folders:

@@ -9,6 +9,7 @@ from typing import Any
 
 from drive_segment_ros.errors import ModelError
 from drive_segment_ros.text_files import read_json, shown
+from drive_segment_ros.what_is import not_wanted
 
 DESCRIPTION_FILE = 'model.json'
 ONNX_FILE = 'model.onnx'
@@ -103,11 +104,9 @@ def read_model(folder: Path) -> Model:
     path = folder / DESCRIPTION_FILE
     try:
         content = read_json(path)
-    except FileNotFoundError as err:
-        raise ModelError(
-            f'{folder} is no exported model: it has no {DESCRIPTION_FILE}; make one by '
-            f'`drive-segment export RUN -o {folder}`'
-        ) from err
+    except (FileNotFoundError, NotADirectoryError) as err:
+        advice = 'give a folder that `drive-segment export RUN -o MODEL` wrote'
+        raise ModelError(not_wanted(folder, 'an exported model', advice)) from err
     except OSError as err:
         raise ModelError(f'cannot read {path}: {err.strerror}') from err
     except ValueError as err:

@@ -44,7 +44,9 @@ from drive_segment_ros.ros.bag_storage import (
     type_store,
 )
 from drive_segment_ros.ros.mcap_recovery import parsed_qos
+from drive_segment_ros.what_is import not_wanted, what_is
 
+_WANTED = 'give a bag folder, an .mcap or a .db3 file'
 _log = logging.getLogger(__name__)
 
 
@@ -109,11 +111,11 @@ class BagReader:
         self._parts: list[_Part] = []
         self._types: Any = None
         if not self.path.exists():
-            raise BagError(f'{self.path}: no such bag; give a bag folder, an .mcap or a .db3 file')
+            raise BagError(f'{self.path}: no such bag; {_WANTED}')
         if re.search(r'\.bag(\.active)?$', self.path.name, re.IGNORECASE):
             raise BagError(f'{self.path} is a ROS 1 bag; {ros_1_remedy(self.path)}')
         if self.path.is_file() and not is_storage(self.path):
-            raise BagError(f'{self.path} is neither a bag folder nor an .mcap or .db3 file')
+            raise BagError(not_wanted(self.path, 'a bag', _WANTED))
 
     def __enter__(self) -> BagReader:
         """Open the bag.
@@ -219,6 +221,8 @@ class BagReader:
             for file in files:
                 self._open_part(file, folder)
         if not self._parts:
+            if not self.damage and what_is(self.path) != 'a bag':
+                raise BagError(not_wanted(self.path, 'a bag', _WANTED))
             reason = '; '.join(self.damage) or 'it holds no .mcap or .db3 file'
             raise BagError(f'{self.path} cannot be read: {reason}')
         self._find_topics(metadata)

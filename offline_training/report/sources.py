@@ -9,6 +9,7 @@ from typing import Any
 from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.text_files import inside, read_json
+from drive_segment_ros.what_is import not_wanted
 from offline_training.train import RUN_FILE
 
 # What `drive-segment demo` leaves in its folder: its steps, and what lies where.
@@ -118,10 +119,8 @@ def find_sources(
             raise DatasetError(f'{path} is a demo and knows its parts; name them for a run only')
         return _demo(path)
     if not (path / RUN_FILE).is_file():
-        raise DatasetError(
-            f'{path} is neither a run ({RUN_FILE}) nor a demo ({DEMO_FILE}); give the folder that '
-            '`drive-segment train` or `drive-segment demo` wrote'
-        )
+        advice = 'give a folder that `drive-segment train` or `drive-segment demo` wrote'
+        raise DatasetError(not_wanted(path, "a run or a demo's folder", advice))
     drives = [] if dataset is None else _learned_from(dataset, bag, truth)
     own = path / SCORES_FOLDER
     return Sources(path.name, drives, path, scores=scores or (own if own.is_dir() else None))

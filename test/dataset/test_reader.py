@@ -80,10 +80,10 @@ def test_damage_is_one_line_that_names_the_file(dataset, damage, message):
 
 
 def test_what_is_no_dataset_is_said(dataset, tmp_path):
-    with pytest.raises(DatasetError, match='is not a folder'):
+    with pytest.raises(DatasetError, match='does not exist'):
         Dataset(tmp_path / 'none')
     with pytest.raises(DatasetError, match='is one drive; give the folder above'):
         Dataset(dataset / 'monday')
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(DatasetError, match='holds no drive'):
+    with pytest.raises(DatasetError, match='not a dataset'):
         Dataset(tmp_path / 'empty')

@@ -145,7 +145,7 @@ def test_removing_a_drive_never_leaves_part_of_it(drive, monkeypatch, call):
 def test_a_drive_or_nothing_is_no_dataset(drive):
     with pytest.raises(DatasetError, match='is one drive'):
         repair(drive)
-    with pytest.raises(DatasetError, match='is not a folder'):
+    with pytest.raises(DatasetError, match='does not exist'):
         repair(drive / 'nothing')
 
 

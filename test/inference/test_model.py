@@ -32,7 +32,7 @@ def test_a_folder_may_be_moved(model_folder, tmp_path):
 @pytest.mark.parametrize(
     ('break_it', 'message'),
     [
-        (lambda f: (f / 'model.json').unlink(), 'no exported model'),
+        (lambda f: (f / 'model.json').unlink(), 'without its model.json'),
         (lambda f: (f / 'model.onnx').unlink(), 'cannot read .*model.onnx'),
         (lambda f: (f / 'model.json').write_text('{"format": 1'), 'damaged'),
         (lambda f: (f / 'model.json').write_text('[]'), 'damaged'),

@@ -75,7 +75,7 @@ def test_names_in_the_legend_are_text() -> None:
 
 
 def test_no_model_and_a_port_in_use_are_named(run_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match='no trained model'):
+    with pytest.raises(ModelError, match='is an empty folder, not a model'):
         serve(tmp_path, '127.0.0.1', 7860, open_browser=False)
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', 0))

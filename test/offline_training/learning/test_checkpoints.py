@@ -48,7 +48,7 @@ def test_a_run_stands_for_its_last_student(tmp_path):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(ModelError, match='train one first'):
+    with pytest.raises(ModelError, match='is an empty folder, not a trained model'):
         load_model(tmp_path)
 
 

@@ -296,7 +296,7 @@ def test_segment_and_evaluate_take_a_model_folder(network, models, tmp_path):
 def test_wrong_options_are_one_line(run, tmp_path, arguments, message):
     with pytest.raises(ModelError, match=message):
         export(run, tmp_path / 'model', **arguments)
-    with pytest.raises(ModelError, match='no trained model'):
+    with pytest.raises(ModelError, match='not a trained model'):
         export(tmp_path, tmp_path / 'model')
 
 

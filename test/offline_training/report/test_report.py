@@ -128,7 +128,7 @@ def test_an_unfinished_demo_still_has_a_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('content', 'message'), [(None, 'neither a run'), ('{"steps": [1]}', 'damaged')]
+    ('content', 'message'), [(None, "not a run or a demo's folder"), ('{"steps": [1]}', 'damaged')]
 )
 def test_what_is_no_run_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
     if content:
