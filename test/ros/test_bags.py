@@ -243,9 +243,9 @@ def test_offered_qos_is_kept(tmp_path):
     ('make', 'message'),
     [
         (lambda p: None, 'no such bag'),
-        (lambda p: p.mkdir(), r'holds no \.mcap or \.db3'),
+        (lambda p: p.mkdir(), 'an empty folder, not a bag'),
         (lambda p: (p.mkdir(), (p / 'a.mcap').write_bytes(b'')), 'a.mcap is not an MCAP file'),
-        (lambda p: p.write_text('x'), 'neither a bag folder'),
+        (lambda p: p.write_text('x'), 'not a bag; give a bag folder'),
     ],
 )
 def test_what_is_no_bag_is_said_in_one_line(tmp_path, make, message):
