@@ -26,9 +26,11 @@ from drive_segment_ros.errors import (
     DriveSegmentError,
 )
 from drive_segment_ros.parameters import parameter, to_flat
+from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
 from drive_segment_ros.perception.calibration import load_calibration
 from drive_segment_ros.perception.camera_doubts import doubts
 from drive_segment_ros.perception.cameras import CameraModel, is_rectified
+from drive_segment_ros.perception.coverage import UsualCoverage
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bag_files import storage_stem
@@ -91,6 +93,8 @@ class ExtractReport:
         dropped: images that became no frame, by reason.
         frames_per_second: over all the time taken, starting the workers included.
         damage: what could not be read, a line each.
+        segments_from: frames by what their segments were made from, keys of `SEGMENTS_FROM`.
+        incomplete_sweeps: frames whose sweep lacks beams or a sector; labels leave that out.
     """
 
     dataset: str
@@ -100,6 +104,8 @@ class ExtractReport:
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     frames_per_second: float = 0.0
     damage: list[str] = dataclasses.field(default_factory=list)
+    segments_from: dict[str, int] = dataclasses.field(default_factory=dict)
+    incomplete_sweeps: int = 0
 
 
 Progress = Callable[[str, int, int], None]
@@ -272,6 +278,7 @@ class _Extraction:
         drops: Counter[str] = Counter()
         failures: dict[str, str] = {}
         written = 0
+        sweeps: dict[int, Mapping[str, Any]] = {}
         total = self._reader.topics[self._sensors.camera].count
         with DriveWriter(self._path, self._drive_info(), self._options.resume) as writer:
             resumed = len(writer.stamps)
@@ -288,6 +295,7 @@ class _Extraction:
                     else:
                         writer.add(outcome.frame)
                         written += 1
+                        sweeps[outcome.frame.stamp_ns] = outcome.frame.record
                         self._write_preview(outcome)
                     on_progress(self._path.name, resumed + written + drops.total(), total)
             finally:
@@ -299,11 +307,36 @@ class _Extraction:
                 report.damage += self._reader.damage
                 if not writer.stamps:
                     writer.remove()
+        self._judge_sweeps(sweeps, report)
         for reason, message in failures.items():
             _log.warning('%s: %d frames: %s', self._path.name, drops[reason], message)
         if not written and not resumed:
             reason = '; '.join(failures.values()) or matcher.report()
             raise BagError(f'{self._reader.path}: no frame could be extracted: {reason}')
+
+    def _judge_sweeps(
+        self, sweeps: Mapping[int, Mapping[str, Any]], report: ExtractReport
+    ) -> None:
+        """Say how segments were made, and which sweeps lack something; by the frames' records."""
+        made = Counter(record['segments_from'] for record in sweeps.values())
+        report.segments_from = dict(Counter(report.segments_from) + made)
+        if made['none']:
+            _log.warning(
+                '%s: %d frames by %s', self._path.name, made['none'], SEGMENTS_FROM['none']
+            )
+        usual = UsualCoverage(sweeps.values())
+        lacking = {stamp: usual.lacking(record) for stamp, record in sweeps.items()}
+        lacking = {stamp: text for stamp, text in lacking.items() if text}
+        report.incomplete_sweeps += len(lacking)
+        for stamp, text in list(lacking.items())[:1]:
+            _log.warning(
+                '%s: %d frames have an incomplete sweep, what it lacks stays unlabelled; the '
+                'first, of %d ns: %s',
+                self._path.name,
+                len(lacking),
+                stamp,
+                text,
+            )
 
     def jobs(self) -> JobStream:
         """Return the bag's frame jobs."""

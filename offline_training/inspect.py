@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, CalibrationError
+from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
 from drive_segment_ros.perception.calibration import save_calibration
 from drive_segment_ros.perception.camera_doubts import doubts
 from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 from drive_segment_ros.perception.clouds import PointCloud
+from drive_segment_ros.perception.coverage import sweep_facts
 from drive_segment_ros.perception.projection import view_times
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic, peek_stamp_ns
@@ -32,6 +34,7 @@ from offline_training.inspect_report import (
     TopicReport,
 )
 from offline_training.inspect_sensors import (
+    coverage_problems,
     field_problems,
     first_image,
     first_sweep,
@@ -78,6 +81,7 @@ class _Inspection:
         self.problems: list[Problem] = []
         self.stamps: dict[str, NDArray[np.int64]] = {}  # (N, 2) header and bag stamp per topic
         self.first: dict[str, BagMessage] = {}
+        self.sizes: dict[str, list[int]] = {}  # bytes of each message per topic
         self.models: dict[str, CameraModel] = {}
         self.clouds: dict[str, PointCloud] = {}
         self.tree = TransformTree()
@@ -132,6 +136,7 @@ class _Inspection:
             if message.msgtype != self.reader.topics[message.topic].type:
                 other_types[message.topic, message.msgtype] += 1
             self.first.setdefault(message.topic, message)
+            self.sizes.setdefault(message.topic, []).append(len(message.raw))
             whole = message.topic in headed and len(message.raw) >= 12
             header = peek_stamp_ns(message.raw) if whole else -1
             stamps[message.topic].append((header, message.bag_stamp_ns))
@@ -270,12 +275,13 @@ class _Inspection:
                 f'{topic.name}: the first sweep has {points} points, none of them finite',
                 'check that the sensor sees something and the driver is configured for its model',
             )
-        if cloud.ring is not None:
-            beams = len(np.unique(cloud.ring))
+        facts = sweep_facts(cloud)
+        beams, made = facts['beams'] or None, SEGMENTS_FROM[facts['segments_from']]
+        self.problems += coverage_problems(self.reader, topic, self.sizes[topic.name])
         self.problems += time_problems(topic.name, message, cloud, self.published_s(topic.name))
         if cloud.time is not None and finite:
             first, last = float(np.nanmin(cloud.time)), float(np.nanmax(cloud.time))
-        return LidarReport(topic.name, frame, points, fields, beams, first, last)
+        return LidarReport(topic.name, frame, points, fields, beams, first, last, made)
 
     def published_s(self, topic: str) -> float | None:
         """Return how long after its stamp a message was stored, seconds, None without stamps."""

@@ -60,7 +60,8 @@ class LidarReport:
 
     Attributes:
         topic, frame_id, points, fields: of the sweep.
-        beams: number of beams by the ring field, None without a usable one.
+        beams: how many beams returned something, None without beams.
+        segments_from: how segments are made of it, in words.
         first_time_s, last_time_s: point times relative to the stamp, None without a usable field.
     """
 
@@ -71,6 +72,7 @@ class LidarReport:
     beams: int | None
     first_time_s: float | None
     last_time_s: float | None
+    segments_from: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

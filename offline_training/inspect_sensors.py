@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from drive_segment_ros.perception.clouds import (
     unusable_fields,
     used_fields,
 )
+from drive_segment_ros.perception.coverage import UsualCoverage, sweep_facts
 from drive_segment_ros.perception.point_times import resembles_time, time_fields
 from drive_segment_ros.ros.bags import BagReader, Topic
 from drive_segment_ros.ros.images import decode_image, shows_itself
@@ -26,6 +28,8 @@ from offline_training.inspect_report import Problem
 _EXAMPLES = 10
 # Published sooner after its stamp than this part of a sweep, it was not stamped at its beginning.
 _TOO_SOON = 0.7
+# Sweeps looked at for what they lack: spread over the bag, and the smallest messages.
+_SWEEPS, _SMALLEST = 8, 2
 
 
 def first_image(
@@ -73,6 +77,34 @@ def field_problems(topic: str, message: Any) -> list[Problem]:
         Problem(f'{topic}: point field {name!r} {why}', 'it is ignored; have the driver fixed')
         for name, why in unusable_fields(message).items()
         if name in used_fields() or resembles_time(name)
+    ]
+
+
+def coverage_problems(reader: BagReader, topic: Topic, sizes: list[int]) -> list[Problem]:
+    """Return which of some sweeps lack beams or a sector: some of all, and the smallest.
+
+    Args:
+        reader: of the bag.
+        topic: of the LiDAR.
+        sizes: bytes of each of its messages.
+    """
+    some = np.linspace(0, len(sizes) - 1, min(len(sizes), _SWEEPS)).astype(int)
+    chosen = {*some.tolist(), *np.argsort(sizes, kind='stable')[:_SMALLEST].tolist()}
+    facts: dict[int, dict[str, Any]] = {}
+    for k, message in enumerate(reader.messages([topic.name])):
+        if k in chosen:
+            with contextlib.suppress(BagError, CloudError):  # said by others
+                sweep = cloud_from_message(reader.deserialize(message.raw, topic.type))
+                facts[sweep.stamp_ns] = sweep_facts(sweep)
+    usual = UsualCoverage(facts.values())
+    lacking = {stamp: text for stamp, sweep in facts.items() if (text := usual.lacking(sweep))}
+    return [
+        Problem(
+            f'{topic.name}: {len(lacking)} of {len(facts)} sweeps looked at are incomplete; that '
+            f'of {stamp} ns: {text}',
+            'what is not there stays unlabelled; look for lost packets or a file that was cut',
+        )
+        for stamp, text in list(lacking.items())[:1]
     ]
 
 

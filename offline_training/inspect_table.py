@@ -23,6 +23,9 @@ def print_report(report: BagReport) -> None:
         console.print(_pairs(report))
     for pair in report.pairs:
         console.print(f'{pair.camera} with {pair.lidar}: {_timing(pair)}; {_extrinsics(pair)}')
+    for lidar in report.lidars:
+        if lidar.segments_from:
+            console.print(f'{escape(lidar.topic)}: segments by {lidar.segments_from}')
     console.print(f'transforms: {", ".join(report.transforms) or "none"}')
     console.print(f'odometry: {report.odometry or "none"}')
     for problem in report.problems:
@@ -66,7 +69,7 @@ def _sensors(report: BagReport) -> Table:
             lidar.topic,
             lidar.frame_id,
             f'{lidar.points} points: {" ".join(lidar.fields)}',
-            f'{lidar.beams or "unknown number of"} beams, '
+            f'{lidar.beams or "no"} beams, '
             + (f'{_milliseconds(first)} to {_milliseconds(last)}' if timed else 'no point times'),
         )
     return table

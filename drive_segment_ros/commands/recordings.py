@@ -73,6 +73,7 @@ def extract(
 ) -> None:
     """Turn bags into a dataset: every image with its objects, found by the LiDAR."""
     from drive_segment_ros.parameter_files import read_parameters
+    from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
     from offline_training.extract import ExtractOptions, ExtractParameters
     from offline_training.extract import extract as extract_bags
 
@@ -94,6 +95,8 @@ def extract(
     )
     for reason, count in sorted(report.dropped.items()):
         typer.echo(f'  {count} images dropped: {reason}')
+    for source, count in report.segments_from.items():
+        typer.echo(f'  segments of {count} frames by {SEGMENTS_FROM[source]}')
 
 
 @command(kept='what was removed stays removed; run it again')

@@ -19,6 +19,7 @@ from drive_segment_ros.nodes.frame_pipeline import (
 from drive_segment_ros.nodes.image_input import TRANSPORTS, ImageInput
 from drive_segment_ros.nodes.lifecycle import ManagedNode, exit_on_failure
 from drive_segment_ros.nodes.statistics import FlowStatistics
+from drive_segment_ros.nodes.sweep_watch import SweepWatch
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.perception.transforms import TransformTree
@@ -147,6 +148,7 @@ class FrameNode(ManagedNode):
     def activate(self) -> None:
         """Start the pipeline, then subscribe."""
         parameters = self.parameters
+        self._sweeps = SweepWatch(self.get_logger().warning)
         self._pipeline = FramePipeline(
             self._builder,
             Matcher(parameters.sync),
@@ -243,6 +245,8 @@ class FrameNode(ManagedNode):
             for sink in self.frame_sinks if wanted else ():
                 sink(built.frame)
             self._note_segments(built)
+            if built.sweep_facts is not None:
+                self._sweeps.note(built.sweep_facts)
             return wanted
 
         return hand_on_to_all
@@ -276,6 +280,7 @@ class FrameNode(ManagedNode):
             f'lost: {lost}' if lost else '': WARN,
             self._recent_unmoved({'frames without odometry': unmoved}): WARN,
             f'segments from {segments}' if without_beams else '': WARN,
+            **self._sweeps.problems(),
             **{f'{source}: {text}': ERROR for source, text in self.recent_errors().items()},
         }
         return summarise(
@@ -283,6 +288,7 @@ class FrameNode(ManagedNode):
             f'{summary["frames"]} frames',
             frames=summary['frames'],
             **{'segments from': segments},
+            **self._sweeps.values(),
             **statistics.recent.values(),
             **{f'lost: {why}': count for why, count in summary['dropped'].items()},
         )

@@ -39,7 +39,7 @@ _SAME_SURFACE, _MIN_SHARE = 0.2, 0.95
 # elevation steps by more than this (rad), and by more than a laser so far beside the origin (m)
 # makes of a change in range, in this share of turns. So many turns must tell.
 _NEXT, _GOES_ON, _STEP, _BESIDE = 0.004, 0.1, math.radians(0.07), 0.3
-_MIN_STEPS, _MIN_TURNS = 0.7, 0.15
+_MIN_STEPS, _MIN_TURNS, _MIN_TURN_SHARE = 0.7, 4, 0.1
 # Azimuths looked at in a turn; how many of them count as one place; and the share of turns with
 # returns below which a place is dark.
 _FINE, _NEAR, _DARK = 5760, 32, 0.05
@@ -198,10 +198,12 @@ def _row_start(
     state = _steps(turn, elevation, distance, turns)
     down, up = (state == _DOWN).sum(axis=0), (state == _UP).sum(axis=0)
     whole = down + up + (state == _LEVEL).sum(axis=0)
-    share = np.where(whole >= _MIN_TURNS * turns, np.abs(down - up) / np.maximum(whole, 1), 0.0)
-    best = int(np.argmax(share))
-    if share[best] >= _MIN_STEPS:
-        equal = np.flatnonzero(share == share[best])
+    steps = np.abs(down - up)
+    least = max(_MIN_TURNS, _MIN_TURN_SHARE * turns)
+    steps[(whole < least) | (steps < _MIN_STEPS * whole)] = 0
+    best = int(np.argmax(steps))
+    if steps[best] > 0:
+        equal = np.flatnonzero(steps == steps[best])
         equal = (equal - best + _FINE // 2) % _FINE - _FINE // 2
         return (best + float(equal[np.abs(equal) < _NEAR].mean())) / _FINE % 1.0
     dark = np.flatnonzero((state > _NOTHING).sum(axis=0) <= _DARK * turns)

@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.range_image import spin_axis
 
-BeamSource = Literal['ring', 'rows', 'columns', 'elevation', 'none']
+BeamSource = Literal['ring', 'rows', 'columns', 'elevation', 'none', 'method']
 # How segments are made of a sweep, by what its beams are known from.
 SEGMENTS_FROM: dict[str, str] = {
     'ring': 'beams of the ring field',
-    'rows': 'beams by the order of points, one turn after the other (no usable ring field)',
-    'columns': 'beams by the order of points, index modulo their number (no usable ring field)',
-    'elevation': 'beams by elevation (no usable ring field, and the order of points tells none)',
-    'none': 'density clustering, slower and without sky or kerbs: neither a ring field, nor the '
+    'rows': 'beams that the order of points tells, one turn after the other; no usable ring field',
+    'columns': 'beams that the order of points tells, index modulo their number; no usable ring '
+    'field',
+    'elevation': 'beams that elevations tell; no usable ring field, nor does the order of points '
+    'tell them',
+    'method': 'density clustering, as proposals.method says',
+    'none': 'density clustering, slower and without sky or kerbs; neither a ring field, nor the '
     'order of points, nor elevations tell beams',
 }
 

@@ -77,6 +77,11 @@ def road_plane(points: LevelPoints, candidate: NDArray[np.bool_]) -> tuple[float
     return _start_plane(points.distance, points.height, points.sector, candidate, level)
 
 
+def level_plane(points: LevelPoints, candidate: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Return `road_plane` without slopes, which a sweep without its lower beams cannot tell."""
+    return float(_start_height(points.distance, points.height, candidate)), 0.0, 0.0
+
+
 def height_above_ground(
     points: LevelPoints, candidate: NDArray[np.bool_], plane: tuple[float, float, float]
 ) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -16,6 +17,7 @@ from drive_segment_ros.perception import ground
 from drive_segment_ros.perception.beam_sources import Beams, BeamSource, spinning_beams
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.clustering import cluster
+from drive_segment_ros.perception.coverage import Coverage, coverage_facts, find_coverage
 from drive_segment_ros.perception.density import density_clusters
 from drive_segment_ros.perception.range_image import RangeImage, range_image
 from drive_segment_ros.perception.roughness import rough_cells
@@ -124,6 +126,7 @@ class SweepProposals:
         cell_above: (B, W) float32, metres above ground, infinite where empty; None without beams.
         dropped: points that are not finite or lie at the sensor.
         source: what its beams are known from, a key of `beam_sources.SEGMENTS_FROM`.
+        coverage: what the sweep did not scan; None where it covers its turn, and without beams.
     """
 
     label: NDArray[np.int32]
@@ -135,6 +138,7 @@ class SweepProposals:
     cell_above: NDArray[np.float32] | None
     dropped: int
     source: BeamSource = 'none'
+    coverage: Coverage | None = None
 
     def kind(self) -> NDArray[np.uint8]:
         """Return the kind of each label, (count,) uint8 indices into KINDS."""
@@ -142,6 +146,10 @@ class SweepProposals:
         kind[GROUND_LABEL] = kind[RAISED_LABEL] = GROUND
         kind[SKY_LABEL] = SKY
         return kind
+
+    def facts(self) -> dict[str, Any]:
+        """Return how segments were made and what the sweep lacks, as `coverage_facts`."""
+        return coverage_facts(self.image, self.source, self.coverage)
 
 
 def find_proposals(
@@ -179,6 +187,7 @@ def find_proposals(
         )
     else:
         found = _by_density(cloud, params, up)
+        found = found if by_beams else dataclasses.replace(found, source='method')
     if found.dropped == len(cloud):
         raise CloudError(
             f'all {len(cloud)} points in frame {cloud.frame_id!r} are NaN, infinite or at the '
@@ -206,7 +215,10 @@ def _by_beams(
     column = np.arange(ranges.shape[1], dtype=np.int32)
     sector = np.broadcast_to(column * ground.SECTORS // len(column), ranges.shape)
     points = ground.LevelPoints(distance.reshape(-1), height.reshape(-1), sector.reshape(-1))
-    plane = ground.road_plane(points, flat.reshape(-1))
+    coverage = find_coverage(image)
+    cut = coverage is not None and coverage.cut
+    road = ground.level_plane if cut else ground.road_plane
+    plane = road(points, flat.reshape(-1))
     above = ground.height_above_ground(points, flat.reshape(-1), plane).reshape(ranges.shape)
     kind, excluded = _kinds(
         ranges, flat, above, np.float32(params.ground_height), np.float32(params.ground_margin)
@@ -226,7 +238,9 @@ def _by_beams(
     above_road = ground.height_above_road(points, (cell_label == GROUND_LABEL).reshape(-1), plane)
     _raise(cell_label, above_road.reshape(ranges.shape), np.float32(params.kerb))
     label, above_ground = _to_points(cloud, image, cell_label, above)
-    return SweepProposals(label, used, above_ground, up, image, cell_label, above, image.dropped)
+    return SweepProposals(
+        label, used, above_ground, up, image, cell_label, above, image.dropped, coverage=coverage
+    )
 
 
 def _by_density(

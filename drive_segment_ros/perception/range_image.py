@@ -143,6 +143,18 @@ def range_image(
     return image if (order == np.arange(beams)).all() else _reordered(image, order)
 
 
+def directions(
+    image: RangeImage, columns: NDArray[np.integer], elevations: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return unit vectors of given columns and elevations (rad), (S, 3), in cloud coordinates."""
+    azimuth = (columns + 0.5) * (2.0 * math.pi / image.range.shape[1])
+    rays = np.empty((len(columns), 3))
+    rays[:, (image.axis + 1) % 3] = np.cos(elevations) * np.cos(azimuth)
+    rays[:, (image.axis + 2) % 3] = np.cos(elevations) * np.sin(azimuth)
+    rays[:, image.axis] = np.sin(elevations)
+    return rays
+
+
 def _reordered(image: RangeImage, order: NDArray[np.intp]) -> RangeImage:
     """Return the image with row `order[k]` as row k."""
     columns = image.range.shape[1]

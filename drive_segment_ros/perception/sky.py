@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from drive_segment_ros.perception.clouds import PointCloud
-from drive_segment_ros.perception.range_image import RangeImage
+from drive_segment_ros.perception.range_image import RangeImage, directions
 
 # Where "nothing" is put: far enough for parallax and the vehicle's motion not to matter.
 _DISTANCE = 500.0
@@ -47,7 +47,7 @@ def find_sky(
     # Of a sensor that hangs upside down, row 0 has the lowest elevation.
     upward = math.copysign(1.0, up[image.axis])
     columns, elevations = _directions(image.range, upward * image.elevation.astype(np.float64))
-    points = _far_points(image, columns, upward * elevations)
+    points = directions(image, columns, upward * elevations) * _DISTANCE
     above = points @ up > _DISTANCE * math.sin(math.radians(_MIN_ELEVATION_DEG))
     time = np.zeros(width, np.float32)
     if cloud.time is not None:
@@ -69,19 +69,7 @@ def highest_beam(image: RangeImage) -> NDArray[np.float32]:
     """
     columns = np.arange(image.range.shape[1])
     elevations = np.full(len(columns), float(image.elevation[0]))
-    return _far_points(image, columns, elevations).astype(np.float32)
-
-
-def _far_points(
-    image: RangeImage, columns: NDArray[np.integer], elevations: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return points far away in given directions, (S, 3), metres, in the cloud's coordinates."""
-    azimuth = (columns + 0.5) * (2.0 * math.pi / image.range.shape[1])
-    points = np.empty((len(columns), 3))
-    points[:, (image.axis + 1) % 3] = np.cos(elevations) * np.cos(azimuth)
-    points[:, (image.axis + 2) % 3] = np.cos(elevations) * np.sin(azimuth)
-    points[:, image.axis] = np.sin(elevations)
-    return points * _DISTANCE
+    return (directions(image, columns, elevations) * _DISTANCE).astype(np.float32)
 
 
 def _directions(

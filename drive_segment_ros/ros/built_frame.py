@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import cv2
@@ -15,6 +16,7 @@ from drive_segment_ros.dataset.frame import Frame
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM, Beams, spinning_beams
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
+from drive_segment_ros.perception.coverage import UNSCANNED_SPACING, unscanned_points
 from drive_segment_ros.perception.densify import Feet, densify, find_feet, support
 from drive_segment_ros.perception.geometry import describe_proposals
 from drive_segment_ros.perception.masks import around, at_points
@@ -104,9 +106,13 @@ class BuiltFrame:
         """
         if 'sweep' not in vars(self):
             return None
-        if self._source.params.proposals.method == 'dbscan':
-            return 'density clustering, as proposals.method says', False
         return SEGMENTS_FROM[self.sweep.source], self.sweep.source == 'none'
+
+    @property
+    def sweep_facts(self) -> dict[str, Any] | None:
+        """What `coverage_facts` says of the sweep; None while nobody has asked for `sweep`."""
+        sweep = vars(self).get('sweep')
+        return None if sweep is None else sweep.facts()
 
     @property
     def motion(self) -> str:
@@ -154,6 +160,13 @@ class BuiltFrame:
         Raises:
             ImageError, CalibrationError, CloudError: as `image` and `projected`.
         """
+        segment = self._densified()
+        unscanned = self._unscanned()
+        if unscanned is not None:
+            segment[unscanned] = 0
+        return segment
+
+    def _densified(self) -> NDArray[np.int32]:
         params = self._source.params
         feet = find_feet(self.sweep, params.densify)
         u, v, label = support(self.sweep, self.projected, feet, self._feet_in_image(feet))
@@ -265,6 +278,22 @@ class BuiltFrame:
             row = np.interp(columns, beam.u[order], beam.v[order]).astype(np.float32)
         return row
 
+    def _unscanned(self) -> NDArray[np.bool_] | None:
+        """Return the pixels that the sweep did not scan, (H, W); None where it did all."""
+        image, coverage = self.sweep.image, self.sweep.coverage
+        if image is None or coverage is None:
+            return None
+        seen = self._project(unscanned_points(image, coverage), None)
+        mask = np.zeros((self.camera.height, self.camera.width), np.uint8)
+        row = np.clip(np.rint(seen.v).astype(int), 0, self.camera.height - 1)
+        column = np.clip(np.rint(seen.u).astype(int), 0, self.camera.width - 1)
+        mask[row, column] = 1
+        # Twice as wide, as angles are towards the edges of an image.
+        spacing = math.ceil(2.0 * float(self.camera.K[0, 0]) * UNSCANNED_SPACING) + 1
+        return cv2.morphologyEx(
+            mask, cv2.MORPH_CLOSE, np.ones((spacing, spacing), np.uint8)
+        ).astype(np.bool_)
+
     def _project(
         self, xyz: NDArray[np.float32], time: NDArray[np.float32] | None
     ) -> ProjectedPoints:
@@ -279,6 +308,7 @@ class BuiltFrame:
             'motion': self.motion,
             'points': len(self.projected),
             'points_dropped': self.sweep.dropped,
+            **self.sweep.facts(),
         }
         if self.T_odom_base is not None:
             record['T_odom_base'] = self.T_odom_base.tolist()

@@ -26,6 +26,7 @@ from drive_segment_ros.errors import (
     DatasetError,
     DriveSegmentError,
 )
+from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
 from drive_segment_ros.ros.bags import BagReader
 from offline_training.extract import ExtractOptions, ExtractParameters, extract
 from offline_training.inspect import inspect
@@ -425,3 +426,79 @@ def test_an_interrupted_extraction_goes_on_where_it_was(make_bag, tmp_path, work
     assert 0 < kept < 60
     result = CliRunner().invoke(cli.app, [*arguments, '--resume'])
     assert json.loads(result.stdout)['frames'] == 60 - kept
+
+
+def beams_listed(points: np.ndarray) -> np.ndarray:
+    """Without ring and times, beam by beam: of 32 beams, 60 % are kept."""
+    kept = points[: int(0.6 * len(points))]
+    return recfunctions.drop_fields(kept, ['ring', 't'])
+
+
+def test_a_truncated_sweep_is_told_and_what_it_lacks_stays_unlabelled(make_bag, tmp_path, caplog):
+    whole = run(make_bag('whole', count=1), tmp_path / 'whole_set')
+    assert (whole.segments_from, whole.incomplete_sweeps) == ({'ring': 1}, 0)
+    bag = make_bag('cut', count=1, cloud=beams_listed)
+    report = run(bag, tmp_path / 'cut_set')
+    assert (report.segments_from, report.incomplete_sweeps) == ({'rows': 1}, 1)
+    assert 'ends in the midst of beam 20' in caplog.text
+    before, after = (
+        Drive(tmp_path / name).frames[0] for name in ('whole_set/whole', 'cut_set/cut')
+    )
+    # The beam that was cut looks 11 degrees down, some 20 of 60 rows below the middle.
+    assert np.mean(before.segment()[85:] > 0) > 0.9
+    assert not after.segment()[85:].any()
+    assert np.mean(after.segment()[65:75] > 0) > 0.5
+    assert 'ends in the midst of beam 20' in '\n'.join(p.what for p in inspect(bag).problems)
+
+
+def without_left(message, number: int) -> None:
+    """Take the left half of the third sweep."""
+    if number == 2:
+        points = message.data.reshape(-1, message.point_step)
+        kept = points[points[:, 4:8].copy().view('<f4')[:, 0] <= 0.0]
+        message.data, message.width = kept.reshape(-1), len(kept)
+        message.row_step = message.data.size
+
+
+def test_a_sweep_without_the_sector_that_others_have_is_told(make_bag, tmp_path, caplog):
+    bag = make_bag(count=8, sweep=without_left)
+    report = run(bag, tmp_path / 'set')
+    assert report.incomplete_sweeps == 1
+    assert 'no return from azimuth' in caplog.text
+    segments = [frame.segment() for frame in Drive(tmp_path / 'set/drive').frames]
+    # Ahead and left is the left half of the image.
+    assert not segments[2][:, :70].any()
+    assert np.mean(segments[3][:, :70] > 0) > 0.5
+    assert 'no return from azimuth' in '\n'.join(p.what for p in inspect(bag).problems)
+
+
+def test_a_sensor_that_sees_a_part_of_the_turn_only_makes_no_alarm(make_bag, tmp_path, caplog):
+    bag = make_bag(count=5, cloud=lambda points: points[points['x'] > 4.0])
+    report = run(bag, tmp_path / 'set')
+    assert report.incomplete_sweeps == 0
+    assert 'incomplete' not in caplog.text
+    assert 'incomplete' not in '\n'.join(p.what for p in inspect(bag).problems)
+
+
+@pytest.mark.parametrize(
+    ('order', 'source'),
+    [
+        (lambda p: p, 'rows'),
+        (lambda p: p.reshape(32, -1).T.reshape(-1), 'columns'),
+        (lambda p: np.random.default_rng(0).permutation(p), 'elevation'),
+        (lambda p: np.random.default_rng(0).permutation(p)[:300], 'none'),
+    ],
+)
+def test_how_segments_are_made_is_said(make_bag, tmp_path, order, source):
+    bag = make_bag(
+        count=1, cloud=lambda points: order(recfunctions.drop_fields(points, ['ring', 't']))
+    )
+    answer = CliRunner().invoke(
+        cli.app, ['extract', str(bag), '-o', str(tmp_path / 'set'), '--workers', '1']
+    )
+    assert answer.exit_code == 0
+    told = ' '.join(answer.stdout.split())
+    assert f'segments of 1 frames by {SEGMENTS_FROM[source]}' in told
+    (lidar,) = inspect(bag).lidars
+    assert lidar.segments_from == SEGMENTS_FROM[source]
+    assert (lidar.beams is None) == (source == 'none')
