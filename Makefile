@@ -13,7 +13,7 @@ BENCHMARKS ?= lidar superpixels extract io recorder node inference segments
 
 help:
 	@echo 'make demo [BAG=path] [OUT=path]  from a drive to live masks and a report, in a new folder:'
-	@echo '                      demo_output, demo_output_2, ...; without BAG a simulated drive
+	@echo '                      demo_output, demo_output_2, ...; without BAG a simulated drive'
 	@echo 'make test [ARGS=...]  the whole test suite; ARGS go to pytest'
 	@echo 'make check            lint, types and the quick tests, in two minutes'
 	@echo 'make lint             ruff and mypy'

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.drive_calibration import DriveCalibration
 from drive_segment_ros.dataset.reader import Drive, FrameRecord
+from drive_segment_ros.errors import DatasetError
 from offline_training.areas import areas
 from offline_training.features import Features, stack
 from offline_training.sightings import SightingFinder
@@ -76,7 +77,12 @@ def collect(
         proposals = {name: array[seen] for name, array in proposals.items()}
         count = int(seen.sum())
         described.append(features(frame.image(), segment, proposals))
-        finder.add(np.arange(first, first + count), proposals, segment, _pose(frame))
+        try:
+            finder.add(np.arange(first, first + count), proposals, segment, _pose(frame))
+        except KeyError as err:
+            raise DatasetError(
+                f'{frame.proposal_path} lacks {err}; extract the drive again'
+            ) from err
         first += count
         row = {
             'frame': np.full(count, index),

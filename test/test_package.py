@@ -187,3 +187,12 @@ def test_commands_named_in_the_readme_exist() -> None:
     command = typer.main.get_command(app)
     assert named
     assert named <= set(command.commands)  # type: ignore[attr-defined]
+
+
+def test_make_says_its_targets_and_removes_no_results() -> None:
+    def made(*arguments: str) -> str:
+        command = ['make', '-C', str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert 'make demo' in made('help')
+    assert 'demo_output' not in made('-n', 'clean', 'demo')

@@ -196,7 +196,7 @@ def read_proposals(path: Path) -> dict[str, NDArray[Any]]:
     if lacking:
         raise ValueError(f'{lacking[0]} is missing')
     for name, values in arrays.items():
-        if values.ndim < 1 or len(values) != len(arrays['id']):
+        if values.ndim != 1 or len(values) != len(arrays['id']):
             raise ValueError(f'{name} is not one row a proposal')
         if values.dtype.kind not in ('iu' if name in REQUIRED else 'iufb'):
             raise ValueError(f'{name} is of type {values.dtype}')

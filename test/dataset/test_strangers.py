@@ -127,11 +127,12 @@ def npz(**arrays: np.ndarray) -> bytes:
         npz(**{**PROPOSALS, 'id': np.array(['a'])}),
         npz(**{**PROPOSALS, 'id': np.uint16(1)}),
         npz(**{**PROPOSALS, 'id': np.array([10**12])}),
+        npz(**PROPOSALS, extent=np.ones((1, 3), np.float32)),
         npz(**PROPOSALS, what=np.array([{}], object)),
         b'PK\x03\x04',
         b'',
     ],
-    ids=range(9),
+    ids=range(10),
 )  # fmt: skip
 def test_proposals_that_are_none(drive, content) -> None:
     (drive / 'proposal/1.npz').write_bytes(content)

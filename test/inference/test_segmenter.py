@@ -125,7 +125,7 @@ def test_without_any_backend_the_message_names_packages(model_folder, monkeypatc
 def test_unknown_backends_and_folders_are_one_line(model_folder, tmp_path):
     with pytest.raises(ModelError, match="unknown backend 'tpu'; choose from auto, tensorrt"):
         load(model_folder, 'tpu')
-    with pytest.raises(ModelError, match='no exported model'):
+    with pytest.raises(ModelError, match='not an exported model'):
         load(tmp_path)
 
 

@@ -81,7 +81,7 @@ def test_segmentation_node_takes_its_model_from_the_options(ros_domain, model_fo
     assert (summary['frames'], summary['dropped']) == (0, {})
     assert len(summary['model_sha256']) == 64
     assert status_line({**summary, 'received': {'image': 2}}) == 'image 2 · frames 0'
-    with pytest.raises(DriveSegmentError, match='no exported model'):
+    with pytest.raises(DriveSegmentError, match='not an exported model'):
         live(LiveOptions('segmentation', model=tmp_path), stop=stop)
 
 

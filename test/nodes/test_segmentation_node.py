@@ -472,7 +472,7 @@ def test_painting_that_cannot_begin_leaves_nothing_behind(rig, monkeypatch):
     ('parameters', 'words'),
     [
         ({'model': ''}, 'model is empty'),
-        ({'model': '/no/model'}, 'no exported model'),
+        ({'model': '/no/model'}, 'does not exist; give a folder'),
         ({'backend': 'tensorrt'}, 'pip install'),
         ({'calibration_file': '/no/file.yaml'}, '/no/file.yaml'),
     ],

@@ -253,7 +253,7 @@ def test_the_engine_command_without_a_model_is_one_line(tmp_path):
     result = CliRunner().invoke(cli.app, ['build-engine', str(tmp_path)])
 
     assert result.exit_code == 1
-    assert 'no exported model' in result.stderr
+    assert 'not an exported model' in result.stderr
 
 
 @pytest.mark.parametrize('size', [(HEIGHT * 3, WIDTH * 3), (150, 200), (HEIGHT, WIDTH * 2)])
