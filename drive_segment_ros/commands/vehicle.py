@@ -106,7 +106,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-@command(kept='what is finished is kept in {output}')
+@command(kept='what is finished is kept in its folder, see above')
 def demo(
     output: Annotated[
         Path | None,
