@@ -103,7 +103,10 @@ def assert_like_extract(bag: Path, tmp_path: Path, start, at_least: int) -> None
     assert report.frames >= at_least
     # Slower than recorded: what the player still has to deliver then spans seconds.
     _, summary = record(start, bag, 0.5, tmp_path)
-    assert (summary['recorded'], summary['dropped']) == (report.frames, dict(report.dropped))
+    # The reason may differ: after the last sweep an image waits in vain, in a bag there is none.
+    lost = sum(summary['dropped'].values())
+    assert (summary['recorded'], lost) == (report.frames, report.dropped.total())
+    assert summary['dropped'].keys() <= {'no_sweep', 'waited_too_long'}
     (drive,) = Dataset(tmp_path / 'set').drives
     extracted = Dataset(tmp_path / 'extracted').drives[0]
     assert files(drive.path) == files(extracted.path)
