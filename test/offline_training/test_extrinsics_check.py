@@ -157,7 +157,7 @@ def test_the_vehicles_way_between_sweep_and_image_is_no_turn(known: bool, turn_d
     # second by 1 m, which at 28 m is 2 degrees.
     way = np.eye(4)[:3]
     way[1, 3] = 1.0
-    motion = SweepMotion(times=np.zeros(1), T=way[None])
+    motion = SweepMotion(times=np.zeros(1), T=way[None], T_odom_base=np.eye(4))
     sweeps = []
     for scene in SCENES:
         sweep = scene.sweep()
