@@ -105,7 +105,7 @@ def assert_like_extract(bag: Path, tmp_path: Path, start, at_least: int) -> None
     _, summary = record(start, bag, 0.5, tmp_path)
     # The reason may differ: after the last sweep an image waits in vain, in a bag there is none.
     lost = sum(summary['dropped'].values())
-    assert (summary['recorded'], lost) == (report.frames, report.dropped.total())
+    assert (summary['recorded'], lost) == (report.frames, sum(report.dropped.values()))
     assert summary['dropped'].keys() <= {'no_sweep', 'waited_too_long'}
     (drive,) = Dataset(tmp_path / 'set').drives
     extracted = Dataset(tmp_path / 'extracted').drives[0]
