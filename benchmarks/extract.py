@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from drives import some_bag
 
-from offline_training.extract import ExtractOptions, ExtractParameters, extract
+from offline_training.bags.extract import ExtractOptions, ExtractParameters, extract
 
 
 def run(quick: bool = False) -> dict[str, Any]:

@@ -19,9 +19,9 @@ import torch
 
 from drive_segment_ros.errors import DependencyError, ModelError
 from drive_segment_ros.inference.segmenter import BACKENDS, load
-from offline_training.checkpoints import save_model
-from offline_training.export import DeployedSegmenter, export
+from offline_training.deploy.export import DeployedSegmenter, export
 from offline_training.networks.segmenter import Segmenter, configuration
+from offline_training.training.checkpoints import save_model
 
 HEIGHT, WIDTH, CLASSES = 288, 512, 30
 # Several threads that wait for each other would time the machine's other work instead.

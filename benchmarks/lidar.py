@@ -22,7 +22,8 @@ from drive_segment_ros.perception import clustering, ground, range_image, roughn
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
 from drive_segment_ros.perception.densify import DensifyParameters, densify
-from drive_segment_ros.perception.projection import project_sweep, visible
+from drive_segment_ros.perception.occlusion import visible
+from drive_segment_ros.perception.projection import project_sweep
 from drive_segment_ros.perception.proposals import (
     FIRST_OBJECT_LABEL,
     ProposalParameters,

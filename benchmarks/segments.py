@@ -15,8 +15,8 @@ from drives import real_drive
 
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.parameters import from_flat
-from offline_training.extract import ExtractOptions, ExtractParameters, extract
-from offline_training.segment_scores import score_segments
+from offline_training.bags.extract import ExtractOptions, ExtractParameters, extract
+from offline_training.evaluation.segment_scores import score_segments
 from offline_training.simulator import SimulatorParameters, simulate, truth_folder
 
 SENSORS = ('pandar64', 'hdl64', 'vlp32', 'vlp16', 'solid_state')

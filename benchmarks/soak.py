@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from processes import own_domain
 
-from offline_training.checkpoints import save_model
-from offline_training.export import export
+from offline_training.deploy.export import export
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
+from offline_training.training.checkpoints import save_model
 
 HEIGHT, WIDTH = 64, 112
 IMAGES, SETTLED, QUICK = 10_000, 1_000, 1_500

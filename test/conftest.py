@@ -79,8 +79,13 @@ def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 # Tests by their folder; what a marker means is in pyproject.toml.
+_NUMERIC_STAGES = ('common', 'deploy', 'evaluation', 'networks', 'pseudo_labels', 'training')
 _MARKED = {
-    'numeric': ('perception', 'inference', 'offline_training/learning'),
+    'numeric': (
+        'perception',
+        'inference',
+        *(f'offline_training/{stage}' for stage in _NUMERIC_STAGES),
+    ),
     'unit': ('dataset', 'inference', 'perception', 'ros'),
 }
 

@@ -100,7 +100,7 @@ BUSY = {
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_command_and_says_what_is_kept(busy, number):
     code = (
-        'import hashlib, sys, time, offline_training.extract as extraction\n'
+        'import hashlib, sys, time, offline_training.bags.extract as extraction\n'
         'from drive_segment_ros.cli import main\n'
         f'def extract(*_):\n    print("busy", flush=True)\n    {BUSY[busy]}\n'
         'extraction.extract = extract\n'

@@ -45,7 +45,7 @@ def test_a_figure_changed_by_hand_is_not_what_was_measured(
     make_docs: ModuleType, tmp_path: Path
 ) -> None:
     from drive_segment_ros.parameters import to_flat
-    from offline_training.ablation import AblationParameters
+    from offline_training.evaluation.ablation import AblationParameters
 
     def figures(miou: float) -> dict[str, Any]:
         score = {kind: {'miou': miou, 'accuracy': 70.0} for kind in ('strict', 'many_to_one')}

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from offline_training.demo import HELD_OUT_TOWN
+from offline_training.demo.demo import HELD_OUT_TOWN
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / 'notebooks/try_a_model.ipynb'
 LIMIT_S = 120
@@ -17,9 +17,9 @@ LIMIT_S = 120
 
 def small_run(run: Path) -> Path:
     """A run whose network never learned: its answers do not matter here."""
-    from offline_training.checkpoints import MODEL_FILE, save_model
-    from offline_training.classes import ClassName, save_classes
+    from offline_training.common.classes import ClassName, save_classes
     from offline_training.networks.segmenter import Segmenter, configuration
+    from offline_training.training.checkpoints import MODEL_FILE, save_model
 
     save_model(run / 'student' / MODEL_FILE, Segmenter(configuration('tiny', 2, 48, 64)), {})
     save_classes(run / 'classes.yaml', [ClassName('road', (9, 9, 9)), ClassName('car', (1, 2, 3))])

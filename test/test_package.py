@@ -84,7 +84,8 @@ def test_importing_the_vehicle_side_loads_neither_torch_nor_the_workstation_side
 def test_what_uses_an_exported_model_needs_no_pytorch() -> None:
     program = (
         "import sys; sys.modules['torch'] = None\n"
-        'import offline_training.evaluate, offline_training.progress, offline_training.segment'
+        'import offline_training.evaluation.evaluate\n'
+        'import offline_training.common.progress, offline_training.deploy.segment\n'
     )
     run = subprocess.run(
         [sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True, check=False

@@ -40,14 +40,18 @@ PARAMETERS = (
     (
         'extract',
         '`--params FILE`, `--set NAME=VALUE`',
-        'offline_training.extract.ExtractParameters',
+        'offline_training.bags.extract.ExtractParameters',
     ),
     (
         'label',
         '`--params FILE`, `--set NAME=VALUE`',
-        'offline_training.pseudo_classes.LabelParameters',
+        'offline_training.pseudo_labels.pseudo_classes.LabelParameters',
     ),
-    ('train', '`--params FILE`, `--set NAME=VALUE`', 'offline_training.train.TrainParameters'),
+    (
+        'train',
+        '`--params FILE`, `--set NAME=VALUE`',
+        'offline_training.training.train.TrainParameters',
+    ),
     (
         'simulate',
         '`--params FILE`, `--set NAME=VALUE`',
@@ -192,7 +196,7 @@ def results_page(docs: Path = DOCS) -> str:
     `<!-- ablate NAME -->` to `<!-- end -->` shows docs/results/NAME.json, which is the
     `results.json` of an experiment.
     """
-    from offline_training.ablation_tables import markdown
+    from offline_training.evaluation.ablation_tables import markdown
 
     def tables(block: re.Match[str]) -> str:
         measured = json.loads((docs / 'results' / f'{block[2]}.json').read_text(encoding='utf-8'))

@@ -45,9 +45,9 @@ def label(
 ) -> None:
     """Group look-alike objects into pseudo-classes and write a pseudo-label for every frame."""
     from drive_segment_ros.parameter_files import read_parameters
-    from offline_training.progress import bar
-    from offline_training.pseudo_classes import LabelParameters, label_folders
-    from offline_training.pseudo_classes import label as label_dataset
+    from offline_training.common.progress import bar
+    from offline_training.pseudo_labels.pseudo_classes import LabelParameters, label_folders
+    from offline_training.pseudo_labels.pseudo_classes import label as label_dataset
 
     refuse_existing(*label_folders(dataset), overwrite=overwrite, instead='keep these labels')
     given = {'classes': classes, 'features': features, 'frames': frames, 'seed': seed}
@@ -80,8 +80,8 @@ def train(
 ) -> None:
     """Train a teacher, then a student that needs only the image; distributed under torchrun."""
     from drive_segment_ros.parameter_files import read_parameters
-    from offline_training.train import TrainParameters
-    from offline_training.train import train as train_networks
+    from offline_training.training.train import TrainParameters
+    from offline_training.training.train import train as train_networks
 
     given = {'training.epochs': epochs, 'size': size, 'frames': frames, 'training.seed': seed}
     settings = as_assignments(given, assignments)
@@ -110,8 +110,12 @@ def baseline(
 ) -> None:
     """Cluster superpixels of the images alone: the figure to beat; score it by `evaluate`."""
     from drive_segment_ros.parameters import from_flat
-    from offline_training.baseline import BASELINE_FILE, BaselineParameters, make_baseline
-    from offline_training.progress import bar
+    from offline_training.common.progress import bar
+    from offline_training.evaluation.baseline import (
+        BASELINE_FILE,
+        BaselineParameters,
+        make_baseline,
+    )
 
     refuse_existing(output / BASELINE_FILE, overwrite=overwrite)
     values = {'classes': classes, 'frames': frames or '', 'seed': seed}
@@ -140,10 +144,10 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model, or a folder of label images, against labelled images, in three ways."""
-    from offline_training.evaluate import SCORE_FILES
-    from offline_training.evaluate import evaluate as evaluate_model
-    from offline_training.evaluation import table
-    from offline_training.progress import bar
+    from offline_training.common.progress import bar
+    from offline_training.evaluation.evaluate import SCORE_FILES
+    from offline_training.evaluation.evaluate import evaluate as evaluate_model
+    from offline_training.evaluation.evaluation import table
 
     if output is not None:
         refuse_existing(*(output / file for file in SCORE_FILES), overwrite=overwrite)
@@ -190,10 +194,10 @@ def ablate(
     Parameters are those of `label` and `train`, as label.classes or train.training.epochs.
     """
     from drive_segment_ros.parameter_files import read_parameters
-    from offline_training.ablation import AblationParameters
-    from offline_training.ablation import ablate as run_experiment
-    from offline_training.ablation_tables import markdown
-    from offline_training.progress import bar
+    from offline_training.common.progress import bar
+    from offline_training.evaluation.ablation import AblationParameters
+    from offline_training.evaluation.ablation import ablate as run_experiment
+    from offline_training.evaluation.ablation_tables import markdown
 
     given = {
         'frames': frames,

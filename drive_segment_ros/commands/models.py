@@ -31,9 +31,9 @@ def segment(
     as_json: AsJson = False,
 ) -> None:
     """Write labels, colours, overlays and confidence for images, folders, videos and bags."""
-    from offline_training.progress import bar
-    from offline_training.segment import PICTURES
-    from offline_training.segment import segment as segment_inputs
+    from offline_training.common.progress import bar
+    from offline_training.deploy.segment import PICTURES
+    from offline_training.deploy.segment import segment as segment_inputs
 
     refuse_existing(*(output / name for name in PICTURES), overwrite=overwrite)
     report = segment_inputs(model, inputs, output, zoom, bar('segmenting'))
@@ -58,8 +58,8 @@ def paint(
     as_json: AsJson = False,
 ) -> None:
     """Draw what the segmentation node shows: the overlay, and the cloud in its colours."""
-    from offline_training.extract import ExtractOptions
-    from offline_training.paint import paint as draw
+    from offline_training.bags.extract import ExtractOptions
+    from offline_training.deploy.paint import paint as draw
 
     refuse_existing(output, overwrite=overwrite)
     options = ExtractOptions(camera=camera, lidar=lidar, calibration=calibration)
@@ -82,7 +82,7 @@ def web(
     ] = False,
 ) -> None:
     """Serve a page on which a model can be tried on images and videos."""
-    from offline_training.web import serve
+    from offline_training.deploy.web import serve
 
     serve(model, host, port, open_browser)
 
@@ -103,7 +103,7 @@ def name(
     as_json: AsJson = False,
 ) -> None:
     """Name pseudo-classes: by hand (--names), or from labelled images (--images)."""
-    from offline_training.name import name_by_hand, name_from_labels
+    from offline_training.evaluation.name import name_by_hand, name_from_labels
 
     if names is not None and images is None:
         classes = name_by_hand(model, names, overwrite)
@@ -134,7 +134,7 @@ def export(
 ) -> None:
     """Write a trained network as one ONNX file, from the camera's image to the mask."""
     from drive_segment_ros.inference.model import DESCRIPTION_FILE, ONNX_FILE
-    from offline_training.export import export as export_run
+    from offline_training.deploy.export import export as export_run
 
     refuse_existing(output / ONNX_FILE, output / DESCRIPTION_FILE, overwrite=overwrite)
     report = export_run(run, output, precision, height, width)

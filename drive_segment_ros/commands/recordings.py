@@ -36,8 +36,8 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show a bag's topics, rates, clocks and calibration; what is missing and how to mend it."""
-    from offline_training.inspect import inspect as inspect_bag
-    from offline_training.inspect_table import print_report
+    from offline_training.bags.inspect import inspect as inspect_bag
+    from offline_training.bags.inspect_table import print_report
 
     if calibration is not None:
         refuse_existing(calibration, overwrite=overwrite)
@@ -74,8 +74,8 @@ def extract(
     """Turn bags into a dataset: every image with its objects, found by the LiDAR."""
     from drive_segment_ros.parameter_files import read_parameters
     from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
-    from offline_training.extract import ExtractOptions, ExtractParameters
-    from offline_training.extract import extract as extract_bags
+    from offline_training.bags.extract import ExtractOptions, ExtractParameters
+    from offline_training.bags.extract import extract as extract_bags
 
     settings = list(assignments or [])
     if max_offset is not None:

@@ -118,7 +118,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Go through everything once: from a drive to a network, its masks live, and a report."""
-    from offline_training.demo import demo as run_demo
+    from offline_training.demo.demo import demo as run_demo
 
     report = run_demo(output, bag)
     if as_json:

@@ -28,7 +28,7 @@ from drive_segment_ros.perception.motion import JUMP_BACK_NS, Trajectory
 from drive_segment_ros.perception.synchronisation import Matcher, Pair
 from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.synchronizer import stamp_ns
-from drive_segment_ros.ros.worker import Worker
+from drive_segment_ros.worker import Worker
 
 
 class Builder(Protocol):

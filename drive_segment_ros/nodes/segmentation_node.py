@@ -32,7 +32,7 @@ from drive_segment_ros.ros.missing_topics import MissingTopics
 from drive_segment_ros.ros.node_parameters import NodeParameters
 from drive_segment_ros.ros.synchronizer import stamp_ns
 from drive_segment_ros.ros.transform_listener import clock_hint
-from drive_segment_ros.ros.worker import Worker
+from drive_segment_ros.worker import Worker
 
 _LOOK_PERIOD_S = 0.1
 _PROGRESS_PERIOD_S = 1.0

@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from drive_segment_ros.parameters import parameter
-from drive_segment_ros.perception.projection import ProjectedPoints
+from drive_segment_ros.perception.projected_points import ProjectedPoints
 from drive_segment_ros.perception.proposals import FIRST_OBJECT_LABEL, RAISED_LABEL, SweepProposals
 from drive_segment_ros.perception.superpixels import felzenszwalb
 

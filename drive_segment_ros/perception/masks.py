@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.perception.projection import ProjectedPoints
+from drive_segment_ros.label_ids import IGNORE_LABEL
+from drive_segment_ros.perception.projected_points import ProjectedPoints
 
-UNKNOWN = 255
 Value = TypeVar('Value', np.uint8, np.bool_)
 
 
@@ -26,17 +26,17 @@ def colour_table(colours: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
     """
     table = np.zeros((256, 3), np.uint8)
     table[: len(colours)] = np.asarray(colours, np.uint8).reshape(-1, 3)[:, ::-1]
-    table[UNKNOWN] = 0
+    table[IGNORE_LABEL] = 0
     return table
 
 
 def without_doubtful(
     label: NDArray[np.uint8], confidence: NDArray[np.uint8], threshold: float
 ) -> NDArray[np.uint8]:
-    """Return labels with `UNKNOWN` where the network is less certain than `threshold`, 0 to 1."""
+    """Return labels, `IGNORE_LABEL` where the network is less certain than `threshold`, 0 to 1."""
     if threshold <= 0.0:
         return label
-    return np.where(confidence < np.uint8(round(255 * threshold)), np.uint8(UNKNOWN), label)
+    return np.where(confidence < np.uint8(round(255 * threshold)), np.uint8(IGNORE_LABEL), label)
 
 
 def colour_image(label: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -65,7 +65,7 @@ def overlay(
         label = np.asarray(resized, np.uint8)
     paint = colour_image(label, table)
     painted = cv2.addWeighted(picture, 1.0 - opacity, paint, opacity, 0.0)
-    unknown = (label == UNKNOWN).astype(np.uint8)
+    unknown = (label == IGNORE_LABEL).astype(np.uint8)
     cv2.copyTo(picture, unknown, painted)
     return np.asarray(painted, np.uint8)
 

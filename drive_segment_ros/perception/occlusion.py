@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from drive_segment_ros.perception.cameras import CameraModel
-
-if TYPE_CHECKING:
-    from drive_segment_ros.perception.projection import ProjectedPoints
+from drive_segment_ros.perception.projected_points import ProjectedPoints
 
 # A surface hides a point if it is nearer by this part of the point's depth and by this distance.
 # Less would let the noise of a surface's own points, or its slope, hide others of it.

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import Protocol
 
 from drive_segment_ros.perception.stamp_stream import Stream
-
-if TYPE_CHECKING:
-    from drive_segment_ros.perception.synchronisation import Matcher
 
 # Stamps further apart than this come from different clocks; transport is never that slow.
 _DIFFERENT_CLOCKS_S = 5.0
 
 
-def pairing_report(matcher: Matcher, cameras: dict[str, Stream], sweeps: Stream) -> str:
+class Counters(Protocol):
+    """What a matcher has counted, see `Matcher`."""
+
+    pairs: int
+    jumps: int
+    drops: Counter[str]
+    sweep_drops: Counter[str]
+
+
+def pairing_report(
+    matcher: Counters, cameras: dict[str, Stream], sweeps: Stream, max_offset_s: float
+) -> str:
     """Say in one line what a matcher has paired and, where that is nothing, why.
 
     Args:
         matcher: its counters.
         cameras: its image streams by name.
         sweeps: its sweep stream.
+        max_offset_s: of a pair.
     """
     parts = []
     images = sum(stream.received for stream in cameras.values())
@@ -35,7 +45,7 @@ def pairing_report(matcher: Matcher, cameras: dict[str, Stream], sweeps: Stream)
         parts.append(f'{images} images but no sweep; check the point cloud topic name and its QoS')
     else:
         parts.append(f'none of {images} images paired with {sweeps.received} sweeps')
-        parts += stamp_differences(cameras, sweeps, matcher.params.max_offset_s)
+        parts += stamp_differences(cameras, sweeps, max_offset_s)
     if matcher.pairs:
         silent = [name for name, stream in cameras.items() if not stream.received]
         if silent:

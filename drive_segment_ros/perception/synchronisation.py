@@ -239,7 +239,7 @@ class Matcher:
     def report(self) -> str:
         """Say in one line what was paired and, where nothing is, why."""
         with self._lock:
-            return pairing_report(self, self._cameras, self._sweeps)
+            return pairing_report(self, self._cameras, self._sweeps, self.params.max_offset_s)
 
     def apart(self) -> str:
         """Say in one line how far the newest stamps of images and sweeps are apart."""

@@ -24,7 +24,7 @@ from drive_segment_ros.errors import DatasetError, DiskFullError
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.motion import JUMP_BACK_NS
 from drive_segment_ros.recording.disk import GB, DatasetDisk, DiskParameters
-from drive_segment_ros.ros.worker import Worker
+from drive_segment_ros.worker import Worker
 
 # What a frame that the disk refused is counted under.
 _REASONS = {

@@ -21,7 +21,9 @@ from drive_segment_ros.perception.densify import Feet, densify, find_feet, suppo
 from drive_segment_ros.perception.geometry import describe_proposals
 from drive_segment_ros.perception.masks import around, at_points
 from drive_segment_ros.perception.motion import SweepMotion, Trajectory
-from drive_segment_ros.perception.projection import ProjectedPoints, project_sweep, visible
+from drive_segment_ros.perception.occlusion import visible
+from drive_segment_ros.perception.projected_points import ProjectedPoints
+from drive_segment_ros.perception.projection import project_sweep
 from drive_segment_ros.perception.proposals import (
     RAISED_LABEL,
     SKY_LABEL,

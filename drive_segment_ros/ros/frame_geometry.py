@@ -20,12 +20,9 @@ from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.deskew import is_compensated
 from drive_segment_ros.perception.motion import SweepMotion, Trajectory
-from drive_segment_ros.perception.projection import (
-    ProjectedPoints,
-    project_sweep,
-    view_times,
-    visible,
-)
+from drive_segment_ros.perception.occlusion import visible
+from drive_segment_ros.perception.projected_points import ProjectedPoints
+from drive_segment_ros.perception.projection import project_sweep, view_times
 from drive_segment_ros.perception.transforms import TransformTree, inverse
 from drive_segment_ros.ros.frame_parameters import GeometryParameters
 from drive_segment_ros.ros.synchronizer import stamp_ns

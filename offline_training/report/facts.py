@@ -19,13 +19,13 @@ import drive_segment_ros
 from drive_segment_ros import text_files
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
-from offline_training.checkpoints import CHECKPOINT_FILE, MODEL_FILE
-from offline_training.classes import CLASSES_FILE, load_classes
-from offline_training.image_sources import read_image
-from offline_training.pseudo_classes import PSEUDO_CLASSES_FOLDER
+from offline_training.common.classes import CLASSES_FILE, load_classes
+from offline_training.evaluation.image_sources import read_image
+from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER
 from offline_training.report.frames import data_uri
 from offline_training.report.sources import Sources
-from offline_training.train import RUN_FILE
+from offline_training.training.checkpoints import CHECKPOINT_FILE, MODEL_FILE
+from offline_training.training.train import RUN_FILE
 
 # Whose versions decide what comes out; those not installed are left out.
 _DISTRIBUTIONS = (

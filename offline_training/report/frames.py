@@ -15,21 +15,22 @@ from drive_segment_ros.dataset.reader import Drive, FrameRecord
 from drive_segment_ros.errors import DatasetError, DriveSegmentError, ModelError
 from drive_segment_ros.perception.overlay import draw_segments
 from drive_segment_ros.perception.overlay import palette as proposal_palette
-from offline_training.classes import (
+from offline_training.common.classes import (
     CLASSES_FILE,
     ClassName,
     default_classes,
     load_classes,
     palette,
 )
-from offline_training.ground_truth import load_ground_truth
-from offline_training.image_sources import read_image
-from offline_training.prediction import Prediction, Predictor, load_predictor
-from offline_training.pseudo_classes import PSEUDO_CLASSES_FOLDER
+from offline_training.common.resizing import resize_image, resize_labels
+from offline_training.deploy.segment import draw
+from offline_training.evaluation.ground_truth import load_ground_truth
+from offline_training.evaluation.image_sources import read_image
+from offline_training.evaluation.prediction import Prediction, Predictor
+from offline_training.evaluation.predictors import load_predictor
+from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER
 from offline_training.report.lidar_view import lidar_views
 from offline_training.report.sources import DriveSource, Sources
-from offline_training.resizing import resize_image, resize_labels
-from offline_training.segment import draw
 
 WIDTH = 640
 FRAMES_PER_DRIVE = 6

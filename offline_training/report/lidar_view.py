@@ -17,12 +17,13 @@ from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.motion import SweepMotion, Trajectory
+from drive_segment_ros.perception.occlusion import visible
 from drive_segment_ros.perception.overlay import draw_points
-from drive_segment_ros.perception.projection import project_sweep, view_times, visible
+from drive_segment_ros.perception.projection import project_sweep, view_times
 from drive_segment_ros.ros.bags import BagReader, peek_stamp_ns
-from offline_training import recording
-from offline_training.extract import ExtractParameters
-from offline_training.resizing import resize_image
+from offline_training.bags import sensors
+from offline_training.bags.extract import ExtractParameters
+from offline_training.common.resizing import resize_image
 
 # Red is near and blue is far, evenly by the logarithm of the distance.
 NEAREST_M, FARTHEST_M = 3.0, 80.0
@@ -118,5 +119,5 @@ def _sweeps(
         raise BagError(f'{reader.path} has no topic {topic}; name the bag of this dataset')
     for message in reader.messages([topic]):
         if peek_stamp_ns(message.raw) in stamps:
-            cloud = reader.deserialize(message.raw, recording.POINT_CLOUD)
+            cloud = reader.deserialize(message.raw, sensors.POINT_CLOUD)
             yield params.cloud(cloud).packed()

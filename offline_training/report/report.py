@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from offline_training.files import write_atomic
+from offline_training.common.files import write_atomic
 from offline_training.report import facts
 from offline_training.report.chart import line_chart
 from offline_training.report.figures import confusion_table, figure, score_tables, table

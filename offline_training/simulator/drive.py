@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from drive_segment_ros.errors import BagError, ParameterError
 from drive_segment_ros.parameters import to_flat
 from drive_segment_ros.perception.transforms import inverse
+from offline_training.common.worker_pool import begin_to_import, in_order, worker_pool
 from offline_training.simulator.cameras import Camera
 from offline_training.simulator.ego import matrix_of, quaternion_of
 from offline_training.simulator.faults import Clock, Fate, misaligned
@@ -26,7 +27,6 @@ from offline_training.simulator.parameters import CAMERA_YAW_DEG, SimulatorParam
 from offline_training.simulator.recording import Recording
 from offline_training.simulator.traffic import STEP_S
 from offline_training.simulator.truth import TruthFiles, TruthWriter
-from offline_training.worker_pool import begin_to_import, in_order, worker_pool
 
 START_NS = 1_700_000_000_000_000_000
 LIDAR_TOPIC = '/lidar/points'

@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from drive_segment_ros.label_ids import IGNORE_LABEL
 from offline_training.simulator.ego import ego_poses
-from offline_training.simulator.materials import IGNORE_LABEL
 from offline_training.simulator.parameters import LidarParameters
 from offline_training.simulator.rays import rays_from
 from offline_training.simulator.rendering import reflectance

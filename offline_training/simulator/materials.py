@@ -25,7 +25,6 @@ CLASSES = (
     'other_static',
     'sky',
 )
-IGNORE_LABEL = 255
 SKY = CLASSES.index('sky')
 
 Colour = tuple[float, float, float]

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.label_ids import IGNORE_LABEL
 from offline_training.simulator.cameras import Shot
 from offline_training.simulator.lidars import Sweep
-from offline_training.simulator.materials import CLASSES, IGNORE_LABEL
+from offline_training.simulator.materials import CLASSES
 
 # Red, green, blue; near those of Cityscapes, which many know by heart.
 _COLOURS = {

@@ -23,9 +23,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from drive_segment_ros.label_ids import IGNORE_LABEL
 from offline_training.simulator.cameras import Shot
 from offline_training.simulator.lidars import Sweep
-from offline_training.simulator.materials import CLASSES, IGNORE_LABEL
+from offline_training.simulator.materials import CLASSES
 
 DISTANCE_SCALE = 256.0
 _LIMIT_M = 65535 / DISTANCE_SCALE

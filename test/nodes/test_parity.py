@@ -14,12 +14,12 @@ pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]
 
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.nodes.live import LiveOptions, live
-from offline_training.extract import (
+from offline_training.bags.extract import (
     ExtractOptions,
     ExtractParameters,
     extract,
 )
-from offline_training.inspect import inspect
+from offline_training.bags.inspect import inspect
 
 CAMERA = '/camera/front'
 

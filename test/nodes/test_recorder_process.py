@@ -18,8 +18,8 @@ pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.dataset.repair import repair
 from drive_segment_ros.perception.synchronisation import SyncParameters
-from offline_training.extract import ExtractOptions, ExtractParameters, extract
-from offline_training.inspect import inspect
+from offline_training.bags.extract import ExtractOptions, ExtractParameters, extract
+from offline_training.bags.inspect import inspect
 
 # A machine that stalls for some seconds loses nothing.
 PATIENT = ('disk.min_free_gb=0.0', 'inputs.depth=100', 'pipeline.queue=100',

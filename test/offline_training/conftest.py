@@ -1,16 +1,150 @@
-"""Shared by what shows runs to people: a run whose networks never learned, and a browser."""
+"""Shared by the workstation's tests: a painted drive, a run that never learned, a browser."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-HEIGHT, WIDTH = 48, 64
+from drive_segment_ros.dataset.frame import Frame, encode_png
+from drive_segment_ros.dataset.writer import DriveWriter
+
+# Folders whose tests train networks in miniature.
+LEARNING = ('common', 'deploy', 'evaluation', 'networks', 'pseudo_labels', 'training')
+# Of the run's images.
+RUN_HEIGHT, RUN_WIDTH = 48, 64
+REPOSITORY = Path(__file__).resolve().parents[2]
+THINGS = ('road', 'sky', 'car', 'tree')
+COLOURS = {
+    'road': (90, 90, 90),
+    'sky': (220, 180, 120),
+    'car': (40, 40, 200),
+    'tree': (40, 130, 50),
+}
+KINDS = {'road': 1, 'sky': 2, 'car': 0, 'tree': 0}
+HEIGHTS_M = {'road': 0.1, 'sky': np.nan, 'car': 1.5, 'tree': 6.0}
+HEIGHT, WIDTH = 64, 112
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learn on the CPU, where the same seed gives the same bits; tests named *gpu* use a GPU."""
+    if request.path.parent.name in LEARNING and 'gpu' not in request.node.name:
+        monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+
+
+@dataclasses.dataclass(frozen=True)
+class PaintedDrive:
+    """A dataset of one drive, and the thing each pixel shows (outside the dataset)."""
+
+    dataset: Path
+    truth: dict[int, np.ndarray]  # stamp -> (H, W) uint8 index into THINGS
+
+
+def paint(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[str, int]]]:
+    """Return image, truth, segment ids and (thing, track) of each segment of one frame."""
+    random = np.random.default_rng(index)
+    truth = np.zeros((HEIGHT, WIDTH), np.uint8)
+    truth[: HEIGHT // 2] = 1
+    segment = np.where(truth == 1, 2, 1).astype(np.uint16)
+    things = [('road', 0), ('sky', 1)]
+    for number, thing in enumerate(('car', 'tree', 'car', 'tree')):
+        left = (5 + 27 * number + index) % (WIDTH - 16)
+        top = HEIGHT // 2 - (6 if thing == 'car' else 26)
+        box = (slice(top, HEIGHT // 2 + 8), slice(left, left + 14))
+        things.append((thing, 2 + number))
+        segment[box] = len(things)
+        truth[box] = THINGS.index(thing)
+    colours = np.array([COLOURS[thing] for thing in THINGS], np.float32)
+    image = colours[truth] + random.normal(0, 12, (HEIGHT, WIDTH, 1))
+    # A stripe that no LiDAR saw.
+    segment[:, WIDTH // 2 : WIDTH // 2 + 6] = 0
+    return np.clip(image, 0, 255).astype(np.uint8), truth, segment, things
+
+
+def write_drive(dataset: Path, frames: int) -> PaintedDrive:
+    """Write a painted drive as `extract` would."""
+    truths = {}
+    with DriveWriter(dataset / 'painted', {'sensors': {}}) as writer:
+        for index in range(frames):
+            image, truth, segment, things = paint(index)
+            stamp = 1_000_000_000 + index * 100_000_000
+            truths[stamp] = truth
+            heights = np.array([HEIGHTS_M[thing] for thing, _ in things], np.float32)
+            proposals = {
+                'id': np.arange(1, len(things) + 1, dtype=np.uint16),
+                'kind': np.array([KINDS[thing] for thing, _ in things], np.uint8),
+                'points': np.full(len(things), 50, np.int32),
+                'height_max': heights,
+                'extent_long': heights * 2,
+                'track': np.array([track for _, track in things], np.int32),
+            }
+            writer.add(Frame(stamp, encode_png(image), '.png', segment, proposals, {}))
+    return PaintedDrive(dataset, truths)
+
+
+@pytest.fixture
+def painted_drive(tmp_path: Path) -> PaintedDrive:
+    """Six frames in `tmp_path/dataset`."""
+    return write_drive(tmp_path / 'dataset', 6)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let networks in miniature keep to one thread.
+
+    Others wait for each other longer than they work, seconds a step where the machine is busy.
+    """
+    if request.path.parent.name not in LEARNING:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `tiny` smaller still: what is around the network is tested, not what it can learn."""
+    from offline_training.networks.segmenter import SIZES
+
+    monkeypatch.setitem(SIZES, 'tiny', {'embedding': 64, 'depth': 2, 'heads': 2})
+
+
+@pytest.fixture
+def in_two_processes() -> Callable[..., str]:
+    """Return a function that runs a script, or `-m module`, by torchrun; it returns its output."""
+
+    def run(*program: str) -> str:
+        torchrun = (sys.executable, '-m', 'torch.distributed.run', '--standalone')
+        done = subprocess.run(
+            [*torchrun, '--local-addr', '127.0.0.1', '--nproc-per-node', '2', *program],
+            env={
+                **os.environ,
+                'PYTHONPATH': str(REPOSITORY),
+                'OMP_NUM_THREADS': '1',
+                'GLOO_SOCKET_IFNAME': 'lo',  # Not by the host's name, which need not resolve.
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=300,
+        )
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope='session')
@@ -18,13 +152,13 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with teacher and student, never trained; its cache holds two images."""
     import safetensors.numpy
 
-    from offline_training.checkpoints import CHECKPOINT_FILE, MODEL_FILE, save_model
-    from offline_training.classes import ClassName, save_classes
-    from offline_training.files import write_json
+    from offline_training.common.classes import ClassName, save_classes
+    from offline_training.common.files import write_json
     from offline_training.networks.segmenter import Segmenter, configuration
+    from offline_training.training.checkpoints import CHECKPOINT_FILE, MODEL_FILE, save_model
 
     run = tmp_path_factory.mktemp('runs') / 'run'
-    network = Segmenter(configuration('tiny', 2, HEIGHT, WIDTH))
+    network = Segmenter(configuration('tiny', 2, RUN_HEIGHT, RUN_WIDTH))
     for stage in ('teacher', 'student'):
         save_model(run / stage / MODEL_FILE, network, {'stage': stage})
         losses = np.linspace(3.0, 1.0, 500)
@@ -33,7 +167,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     classes = [ClassName('road', (128, 64, 128)), ClassName('car <b>', (0, 0, 142))]
     save_classes(run / 'classes.yaml', classes)
     (run / 'cache/images').mkdir(parents=True)
-    np.save(run / 'cache/images/images.npy', np.zeros((2, HEIGHT, WIDTH, 3), np.uint8))
+    np.save(run / 'cache/images/images.npy', np.zeros((2, RUN_HEIGHT, RUN_WIDTH, 3), np.uint8))
     return run
 
 

@@ -16,7 +16,8 @@ from drive_segment_ros.perception.densify import (
     support,
     vote,
 )
-from drive_segment_ros.perception.projection import ProjectedPoints, project_sweep
+from drive_segment_ros.perception.projected_points import ProjectedPoints
+from drive_segment_ros.perception.projection import project_sweep
 from drive_segment_ros.perception.proposals import (
     FIRST_OBJECT_LABEL,
     GROUND_LABEL,

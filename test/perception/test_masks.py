@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.perception.masks import (
-    UNKNOWN,
     around,
     at_points,
     colour_image,
@@ -11,27 +11,27 @@ from drive_segment_ros.perception.masks import (
     overlay,
     without_doubtful,
 )
-from drive_segment_ros.perception.projection import ProjectedPoints
+from drive_segment_ros.perception.projected_points import ProjectedPoints
 
 TABLE = colour_table([(1, 2, 3), (10, 20, 30)])
 
 
 def test_colours_are_bgr_and_black_beyond_the_classes():
-    label = np.array([[0, 1], [2, UNKNOWN]], np.uint8)
+    label = np.array([[0, 1], [2, IGNORE_LABEL]], np.uint8)
     expected = [[[3, 2, 1], [30, 20, 10]], [[0, 0, 0], [0, 0, 0]]]
     assert colour_image(label, TABLE).tolist() == expected
-    assert not colour_table([(9, 9, 9)] * 256)[UNKNOWN].any()
+    assert not colour_table([(9, 9, 9)] * 256)[IGNORE_LABEL].any()
 
 
 def test_doubtful_pixels_become_unknown():
     label, confidence = np.array([[4, 5, 6]], np.uint8), np.array([[127, 128, 255]], np.uint8)
-    assert without_doubtful(label, confidence, 0.5).tolist() == [[UNKNOWN, 5, 6]]
+    assert without_doubtful(label, confidence, 0.5).tolist() == [[IGNORE_LABEL, 5, 6]]
     assert without_doubtful(label, confidence, 0.0).tolist() == [[4, 5, 6]]
 
 
 def test_an_overlay_mixes_and_leaves_the_unknown():
     picture = np.full((4, 6, 3), 100, np.uint8)
-    label = np.array([[0, UNKNOWN, 1]], np.uint8)
+    label = np.array([[0, IGNORE_LABEL, 1]], np.uint8)
     painted = overlay(picture, label, TABLE, 0.5)
     assert painted.shape == picture.shape
     assert (painted[:, 2:4] == 100).all()

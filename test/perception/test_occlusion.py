@@ -7,7 +7,8 @@ import pytest
 
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
-from drive_segment_ros.perception.projection import project_sweep, visible
+from drive_segment_ros.perception.occlusion import visible
+from drive_segment_ros.perception.projection import project_sweep
 
 # Optical axes along the LiDAR's x (forward); z is up in the LiDAR, y down in the camera.
 TURN = np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0.0]])

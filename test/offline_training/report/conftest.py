@@ -10,8 +10,8 @@ import pytest
 
 from drive_segment_ros.dataset.frame import Frame, encode_png
 from drive_segment_ros.dataset.writer import DriveWriter
-from offline_training.classes import ClassName, save_classes
-from offline_training.files import write_json, write_png
+from offline_training.common.classes import ClassName, save_classes
+from offline_training.common.files import write_json, write_png
 from offline_training.report.sources import HELD_OUT, LEARNED_FROM
 
 HEIGHT, WIDTH = 48, 64

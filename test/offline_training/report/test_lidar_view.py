@@ -9,7 +9,7 @@ import numpy as np
 
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.parameters import from_flat
-from offline_training.extract import ExtractOptions, ExtractParameters, extract
+from offline_training.bags.extract import ExtractOptions, ExtractParameters, extract
 from offline_training.report.lidar_view import distance_colours, lidar_views
 from offline_training.simulator import SimulatorParameters, simulate
 

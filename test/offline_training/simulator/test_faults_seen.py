@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from drive_segment_ros.parameters import from_flat
-from offline_training.inspect import inspect
-from offline_training.inspect_report import PairReport
+from offline_training.bags.inspect import inspect
+from offline_training.bags.inspect_report import PairReport
 from offline_training.simulator import SimulatorParameters, simulate
 
 

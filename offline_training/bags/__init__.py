@@ -1,0 +1,4 @@
+"""Recorded bags to datasets: inspect, extract.
+
+Nothing that learns.
+"""

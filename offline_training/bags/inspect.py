@@ -1,0 +1,385 @@
+"""Look into a bag before using it: what is there, what is missing, and how to mend that."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import BagError, CalibrationError
+from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
+from drive_segment_ros.perception.calibration import save_calibration
+from drive_segment_ros.perception.camera_doubts import doubts
+from drive_segment_ros.perception.cameras import CameraModel, is_rectified
+from drive_segment_ros.perception.clouds import PointCloud
+from drive_segment_ros.perception.coverage import sweep_facts
+from drive_segment_ros.perception.projection import view_times
+from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic, peek_stamp_ns
+from drive_segment_ros.ros.frame_parameters import GeometryParameters
+from drive_segment_ros.ros.image_size import image_size
+from offline_training.bags import sensors
+from offline_training.bags.extrinsics_check import ExtrinsicsReport
+from offline_training.bags.inspect_pairs import Vehicle, inspect_extrinsics, pair_stamps
+from offline_training.bags.inspect_report import (
+    BagReport,
+    CameraReport,
+    LidarReport,
+    PairReport,
+    Problem,
+    TopicReport,
+)
+from offline_training.bags.inspect_sensors import (
+    coverage_problems,
+    field_problems,
+    first_image,
+    first_sweep,
+    time_problems,
+)
+from offline_training.bags.job_stream import first_camera_info
+
+# A message is stored within a fraction of a second of its stamp, unless clocks differ.
+_CLOCK_SKEW_S = 0.5
+# A stamp at either end of the exposure, or a wide view, makes no more than this.
+_LARGE_DELAY_MS = 15.0
+# What `extract` takes by default, and other frames whose transforms tell where the vehicle is.
+_DEFAULT = GeometryParameters()
+_ODOMETRY_FRAME = 'odom'
+_WORLD_FRAMES = ('map', 'world')
+
+
+def inspect(path: Path | str, calibration: Path | None = None, odometry: str = '') -> BagReport:
+    """Report on a bag in one pass over it.
+
+    Args:
+        path: bag folder or file.
+        calibration: where to write the calibration found, as a file that other commands and the
+            nodes take; None writes nothing.
+        odometry: topic of the vehicle's motion; empty takes the one that `extract` takes.
+
+    Raises:
+        BagError: if the bag cannot be read at all.
+        CalibrationError: if the calibration file cannot be written.
+    """
+    with BagReader(path) as reader:
+        return _Inspection(reader, odometry).report(calibration)
+
+
+class _Inspection:
+    """The state of one inspection."""
+
+    def __init__(self, reader: BagReader, odometry: str) -> None:
+        self.reader = reader
+        self.wanted_odometry = odometry
+        self.motion = sensors.Odometry()
+        self.odometry_frame = _ODOMETRY_FRAME
+        self.tf = sensors.TfExtrinsics()
+        self.problems: list[Problem] = []
+        self.stamps: dict[str, NDArray[np.int64]] = {}  # (N, 2) header and bag stamp per topic
+        self.first: dict[str, BagMessage] = {}
+        self.sizes: dict[str, list[int]] = {}  # bytes of each message per topic
+        self.models: dict[str, CameraModel] = {}
+        self.clouds: dict[str, PointCloud] = {}
+        self.tree = TransformTree()
+
+    def report(self, calibration: Path | None) -> BagReport:
+        reader = self.reader
+        self.read()
+        try:
+            self.tree, told = sensors.static_transforms(reader)
+            for line in told:
+                self.problem(line, 'harmless unless a sensor depends on that frame')
+        except BagError as err:
+            self.problem(str(err), 'give a calibration file with --calibration')
+        topics = [self.topic(topic) for topic in reader.topics.values()]
+        cameras = [found for t in sensors.cameras(reader) if (found := self.camera(t))]
+        lidars = [seen for t in sensors.lidars(reader) if (seen := self.lidar(t))]
+        if not sensors.cameras(reader):
+            self.problem('no camera images', 'record sensor_msgs/Image or CompressedImage')
+        if not sensors.lidars(reader):
+            self.problem('no LiDAR sweeps', 'record sensor_msgs/PointCloud2')
+        odometry = self.odometry()
+        self.complete(cameras, lidars)
+        pairs = [self.pair(camera, lidar) for camera in cameras for lidar in lidars]
+        if calibration is not None:
+            save_calibration(calibration, self.tree, self.models)
+        for line in reader.damage:
+            self.problem(line, 'what is whole can be extracted')
+        return BagReport(
+            bag=str(reader.path),
+            duration_s=(reader.end_ns - reader.start_ns) * 1e-9,
+            topics=topics,
+            cameras=cameras,
+            lidars=lidars,
+            pairs=pairs,
+            transforms=[
+                f'{parent} -> {child}' + (' (/tf)' if child in self.tf.still else '')
+                for parent, child, _ in self.tree.links
+            ],
+            odometry=odometry,
+            problems=self.problems,
+        )
+
+    def problem(self, what: str, fix: str) -> None:
+        self.problems.append(Problem(what, fix))
+
+    def read(self) -> None:
+        """Go through the bag once: all stamps, and the first message of each topic."""
+        stamps: dict[str, list[tuple[int, int]]] = {name: [] for name in self.reader.topics}
+        headed = {t.name for t in self.reader.topics.values() if self.reader.has_header(t.type)}
+        other_types: Counter[tuple[str, str]] = Counter()
+        for message in self.reader.messages():
+            if message.msgtype != self.reader.topics[message.topic].type:
+                other_types[message.topic, message.msgtype] += 1
+            self.first.setdefault(message.topic, message)
+            self.sizes.setdefault(message.topic, []).append(len(message.raw))
+            whole = message.topic in headed and len(message.raw) >= 12
+            header = peek_stamp_ns(message.raw) if whole else -1
+            stamps[message.topic].append((header, message.bag_stamp_ns))
+        for (name, kind), count in other_types.items():
+            self.problem(
+                f'{name}: {count} messages are of another type, {kind}',
+                f'extract drops them and takes {self.reader.topics[name].type}; use one topic a '
+                'type',
+            )
+        self.stamps = {
+            name: np.array(values, np.int64).reshape(-1, 2) for name, values in stamps.items()
+        }
+
+    def topic(self, topic: Topic) -> TopicReport:
+        header, bag = self.stamps[topic.name].T
+        if not topic.readable:
+            self.problem(
+                f'{topic.name}: message type {topic.type} is unknown',
+                'ignored; the other topics can be used',
+            )
+        rate = offset = None
+        if len(bag) > 1 and bag[-1] > bag[0]:
+            rate = (len(bag) - 1) / ((bag[-1] - bag[0]) * 1e-9)
+        zero = int((header == 0).sum())
+        stamped = header > 0
+        if zero:
+            self.problem(
+                f'{topic.name}: {zero} of {len(bag)} messages have no stamp',
+                'have the driver fill header.stamp; unstamped messages cannot be paired',
+            )
+        if stamped.any():
+            offset = float(np.median((bag - header)[stamped])) * 1e-9
+            if abs(offset) > _CLOCK_SKEW_S and not topic.name.endswith('tf_static'):
+                self.problem(
+                    f'{topic.name}: stored {offset:+.3f} s after its stamps',
+                    'harmless if all sensors share one clock (pairs go by header stamps); '
+                    'else synchronise them with PTP or chrony',
+                )
+        return TopicReport(topic.name, topic.type, len(bag), rate, offset, zero)
+
+    def example(self, name: str, msgtype: str) -> Any:
+        """Return the first message of a topic, or None where that cannot be read."""
+        if name not in self.first:
+            self.problem(f'{name}: no message can be read', 'record it again')
+            return None
+        try:
+            return self.reader.deserialize(self.first[name].raw, msgtype)
+        except BagError as err:
+            self.problem(f'{name}: the first message: {err}', 'extract passes over such messages')
+            return None
+
+    def camera(self, topic: Topic) -> CameraReport | None:
+        self.example(topic.name, topic.type)  # says if it is damaged
+        message, picture, problems = first_image(self.reader, topic)
+        self.problems += problems
+        if message is None:
+            return None
+        size = (0, 0) if picture is None else picture.shape[:2]
+        height, width = size if size != (0, 0) else image_size(message) or size
+        encoding = message.encoding if topic.type == sensors.IMAGE else message.format
+        info_topic = sensors.camera_info_topic(self.reader, topic.name)
+        model = self.calibration(topic, info_topic)
+        if model is not None and width and (model.width, model.height) != (width, height):
+            self.problem(
+                f'{topic.name}: images are {width} x {height}, calibrated for '
+                f'{model.width} x {model.height}',
+                'fine if the image was resized as a whole; if it was cropped, calibrate it again',
+            )
+        return CameraReport(
+            topic=topic.name,
+            frame_id=message.header.frame_id,
+            encoding=encoding,
+            width=int(width),
+            height=int(height),
+            info_topic=info_topic,
+            calibration=None if model is None else model.to_dict(),
+        )
+
+    def calibration(self, topic: Topic, info_topic: str | None) -> CameraModel | None:
+        if info_topic is None:
+            self.problem(
+                f'{topic.name}: no camera_info beside it',
+                'record it, or give a calibration file with --calibration',
+            )
+            return None
+        if self.example(info_topic, sensors.CAMERA_INFO) is None:
+            return None
+        setting = _DEFAULT.rectified
+        try:
+            # Drivers may send zeros at first.
+            raw = first_camera_info(self.reader, info_topic, setting, topic.name)
+            info = self.reader.deserialize(raw, sensors.CAMERA_INFO)
+            rectified = is_rectified(setting, topic.name, info)
+            model = CameraModel.from_camera_info(info, rectified)
+        except (BagError, CalibrationError) as err:
+            self.problem(f'{info_topic}: {err}', 'or give a calibration file with --calibration')
+            return None
+        for line in doubts(model):
+            self.problem(f'{info_topic}: {line}', 'or give a calibration file with --calibration')
+        self.models[topic.name] = model
+        return model
+
+    def complete(self, cameras: list[CameraReport], lidars: list[LidarReport]) -> None:
+        """Take from /tf what of the extrinsics is nowhere else."""
+        joined = [(self.frame(c), lidar.frame_id) for c in cameras for lidar in lidars]
+        joined += [(_DEFAULT.base_frame, lidar.frame_id) for lidar in lidars]
+        self.tf = sensors.complete_from_tf(self.reader, self.tree, joined, _ODOMETRY_FRAME)
+        if self.tf.moving:
+            self.problem(
+                f'transforms in /tf of {", ".join(sorted(self.tf.moving))} change',
+                'each frame takes those of its time; a calibration file takes the first',
+            )
+
+    def frame(self, camera: CameraReport) -> str:
+        """Return the optical frame: that of the images, or of camera_info where they have none."""
+        model = self.models.get(camera.topic)
+        return camera.frame_id or ('' if model is None else model.frame_id)
+
+    def lidar(self, topic: Topic) -> LidarReport | None:
+        self.example(topic.name, topic.type)  # says if it is damaged
+        message, cloud, problems = first_sweep(self.reader, topic)
+        self.problems += problems
+        if message is None:
+            return None
+        frame = message.header.frame_id
+        fields = [field.name for field in message.fields if field.name]
+        beams = first = last = None
+        points = message.width * message.height
+        if cloud is None:
+            return LidarReport(topic.name, frame, points, fields, beams, first, last)
+        self.problems += field_problems(topic.name, message)
+        self.clouds[topic.name] = cloud
+        finite = int(np.isfinite(cloud.x).sum())
+        if finite == 0:
+            self.problem(
+                f'{topic.name}: the first sweep has {points} points, none of them finite',
+                'check that the sensor sees something and the driver is configured for its model',
+            )
+        facts = sweep_facts(cloud)
+        beams, made = facts['beams'] or None, SEGMENTS_FROM[facts['segments_from']]
+        self.problems += coverage_problems(self.reader, topic, self.sizes[topic.name])
+        self.problems += time_problems(topic.name, message, cloud, self.published_s(topic.name))
+        if cloud.time is not None and finite:
+            first, last = float(np.nanmin(cloud.time)), float(np.nanmax(cloud.time))
+        return LidarReport(topic.name, frame, points, fields, beams, first, last, made)
+
+    def published_s(self, topic: str) -> float | None:
+        """Return how long after its stamp a message was stored, seconds, None without stamps."""
+        header, bag = self.stamps[topic].T
+        late = (bag - header)[header > 0]
+        return float(np.median(late)) * 1e-9 if len(late) else None
+
+    def pair(self, camera: CameraReport, lidar: LidarReport) -> PairReport:
+        model, cloud = self.models.get(camera.topic), self.clouds.get(lidar.topic)
+        T_camera_lidar = view_time = extrinsics = delay_ms = None
+        try:
+            T_camera_lidar = self.tree.camera_from_lidar(self.frame(camera), lidar.frame_id)
+        except CalibrationError as err:
+            fix = 'record /tf_static, or write a calibration file by hand'
+            if not self.frame(camera):
+                fix = f'of this recording, a camera of {camera.topic} in --calibration names it'
+            self.problem(f'{camera.topic} with {lidar.topic}: {err}', fix)
+        if model is not None and cloud is not None and T_camera_lidar is not None:
+            times = view_times(cloud, model, T_camera_lidar)
+            view_time = None if times is None else times[1]
+        images, sweeps = self.stamps[camera.topic], self.stamps[lidar.topic]
+        stamps = pair_stamps(images[:, 0], sweeps[:, 0], view_time or 0.0)
+        if stamps is not None and abs(stamps.median_s) > _CLOCK_SKEW_S:
+            self.problem(
+                f'{camera.topic} and {lidar.topic}: stamps are {abs(stamps.median_s):.3f} s apart',
+                "no pair will be found; synchronise the sensors' clocks",
+            )
+        elif stamps is not None:
+            if view_time is not None and stamps.steady:
+                delay_ms = (stamps.median_s - view_time) * 1e3
+                self.judge_delay(camera.topic, delay_ms, stamps.median_s)
+            if model is not None and T_camera_lidar is not None:
+                topics = self.reader.topics[camera.topic], self.reader.topics[lidar.topic]
+                bag_stamps = images[stamps.images, 1], sweeps[stamps.sweeps, 1]
+                vehicle = Vehicle(
+                    self.tree, self.motion.topics, self.odometry_frame, _DEFAULT.base_frame
+                )
+                extrinsics = inspect_extrinsics(
+                    self.reader,
+                    topics,
+                    bag_stamps,
+                    dataclasses.replace(model, frame_id=self.frame(camera)),
+                    vehicle,
+                    stamps.median_s - (view_time or 0.0),
+                )
+                self.judge_extrinsics(camera.topic, lidar.topic, extrinsics)
+        return PairReport(
+            camera=camera.topic,
+            lidar=lidar.topic,
+            offset_s=None if stamps is None else stamps.median_s,
+            spread_s=None if stamps is None else stamps.spread_s,
+            view_time_s=view_time,
+            camera_lidar_offset_ms=delay_ms,
+            transform=T_camera_lidar is not None,
+            extrinsics=extrinsics,
+        )
+
+    def judge_delay(self, camera: str, delay_ms: float, offset_s: float) -> None:
+        if abs(delay_ms) > _LARGE_DELAY_MS:
+            late, after = ('late', 'after') if delay_ms > 0 else ('early', 'before')
+            self.problem(
+                f'{camera}: images are stamped {abs(delay_ms):.0f} ms {after} the LiDAR passes '
+                f'their view; if it triggers the camera, the stamps are that much {late}',
+                'stamp images with the middle of their exposure, by the same clock; until then '
+                f'pair them right with --set sync.camera_offset={-offset_s:.3f}',
+            )
+
+    def judge_extrinsics(self, camera: str, lidar: str, found: ExtrinsicsReport | None) -> None:
+        if found is not None and found.ok is False:
+            self.problem(
+                f'{camera}: turned by {found.angle_deg:.1f} degrees against {lidar}, by the edges '
+                f'that both see: yaw {found.yaw_deg:+.1f}, pitch {found.pitch_deg:+.1f}, '
+                f'roll {found.roll_deg:+.1f} would mend it',
+                'calibrate the extrinsics again; the proposals of `extract --preview` show how '
+                'far they are off',
+            )
+
+    def odometry(self) -> str | None:
+        """Find the vehicle's motion as `extract` does; return topic and frames."""
+        for name in sensors.odometry_topics(self.reader):
+            self.example(name, self.reader.topics[name].type)  # says if it is damaged
+        for frame in (_ODOMETRY_FRAME, *_WORLD_FRAMES):
+            found = sensors.choose_odometry(
+                self.reader, self.wanted_odometry, frame, _DEFAULT.base_frame
+            )
+            if not found.text:
+                continue
+            if frame != _ODOMETRY_FRAME:
+                self.problem(
+                    f'{found.topics[0]}: the vehicle moves in {frame}, not in {_ODOMETRY_FRAME}',
+                    f'extract it with --set odometry_frame={frame}',
+                )
+            self.motion, self.odometry_frame = found, frame
+            if found.warning:
+                self.problem(found.warning, 'those that are left aside do not matter')
+            return found.text
+        self.problem(
+            'no odometry',
+            "sweeps cannot be moved to the image's instant; record nav_msgs/Odometry or /tf",
+        )
+        return None

@@ -1,0 +1,207 @@
+"""How a camera and a LiDAR go together: their stamps, and whether their extrinsics fit."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import BagError, CloudError, ImageError, MotionError
+from drive_segment_ros.perception.beam_sources import spinning_beams
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
+from drive_segment_ros.perception.motion import SweepMotion, Trajectory
+from drive_segment_ros.perception.motion_sources import MotionSources
+from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros.bags import BagReader, Topic, header_stamp_ns
+from drive_segment_ros.ros.frame_geometry import FrameGeometry
+from drive_segment_ros.ros.frame_parameters import GeometryParameters
+from drive_segment_ros.ros.images import decode_image
+from offline_training.bags.extrinsics_check import ExtrinsicsReport, check_extrinsics
+from offline_training.bags.sensors import ODOMETRY
+
+# Enough for the sign test to allow one frame to disagree.
+_FRAMES = 8
+# Odometry around a pair; in bag time, which may differ from the stamps.
+_AROUND_NS = 1_500_000_000
+# At 15 m/s this is a shift by 0.9 degrees beside, 10 m away.
+_AT_ONCE_S = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class StampPairs:
+    """Images with the sweeps that were measured nearest to them.
+
+    Attributes:
+        images, sweeps: (P,) int64 rows of the two topics' messages.
+        offset_s: (P,) float64 image stamp minus the stamp of its sweep.
+        period_s: usual gap between two messages of the topic that has them closer.
+    """
+
+    images: NDArray[np.int64]
+    sweeps: NDArray[np.int64]
+    offset_s: NDArray[np.float64]
+    period_s: float
+
+    @property
+    def median_s(self) -> float:
+        """Median of the offsets, seconds."""
+        return float(np.median(self.offset_s))
+
+    @property
+    def spread_s(self) -> float:
+        """Half of the 90 % range of the offsets, seconds."""
+        low, high = np.percentile(self.offset_s, [5, 95])
+        return float(high - low) / 2
+
+    @property
+    def steady(self) -> bool:
+        """Whether one of the sensors triggers the other.
+
+        Of two that run free, offsets fill the period evenly and half of them half of it. Lost
+        messages, which pair with the wrong ones, leave the middle half of offsets alone.
+        """
+        low, high = np.percentile(self.offset_s, [25, 75])
+        return bool(high - low < 0.3 * self.period_s)
+
+
+def pair_stamps(
+    images: NDArray[np.int64], sweeps: NDArray[np.int64], view_time_s: float
+) -> StampPairs | None:
+    """Pair by header stamps: each message of the rarer topic with the nearest of the other.
+
+    Args:
+        images, sweeps: (N,) header stamps, ns, in any order; 0 where a message has none.
+        view_time_s: when, after its stamp, a sweep passes the camera's view.
+
+    Returns:
+        None if either has no stamps.
+    """
+    image_rows, sweep_rows = (np.flatnonzero(stamps > 0) for stamps in (images, sweeps))
+    if len(image_rows) == 0 or len(sweep_rows) == 0:
+        return None
+    gaps = [np.diff(np.sort(stamps[stamps > 0])) for stamps in (images, sweeps)]
+    period_s = min(float(np.median(gap)) * 1e-9 if len(gap) else np.inf for gap in gaps)
+    seen = sweeps[sweep_rows] + round(view_time_s * 1e9)
+    if len(image_rows) <= len(sweep_rows):
+        sweep_rows = sweep_rows[_nearest(images[image_rows], seen)]
+    else:
+        image_rows = image_rows[_nearest(seen, images[image_rows])]
+    offset = np.asarray((images[image_rows] - sweeps[sweep_rows]) * 1e-9, np.float64)
+    return StampPairs(image_rows, sweep_rows, offset, period_s)
+
+
+@dataclasses.dataclass(frozen=True)
+class Vehicle:
+    """What the bag knows of the vehicle.
+
+    Attributes:
+        tree: extrinsics.
+        odometry: topics of the vehicle's motion, empty if there are none.
+        odometry_frame, base_frame: its frames.
+    """
+
+    tree: TransformTree
+    odometry: tuple[str, ...]
+    odometry_frame: str
+    base_frame: str
+
+
+def inspect_extrinsics(
+    reader: BagReader,
+    topics: tuple[Topic, Topic],
+    bag_stamps: tuple[NDArray[np.int64], NDArray[np.int64]],
+    camera: CameraModel,
+    vehicle: Vehicle,
+    late_s: float,
+) -> ExtrinsicsReport | None:
+    """Check extrinsics by pairs of images and sweeps spread over the bag.
+
+    Points are moved to the image's instant as `extract` does. Where there is no odometry for that
+    and images are taken at another time than the LiDAR passes, nothing is called wrong.
+
+    Args:
+        reader: the open bag.
+        topics: the camera's images and the LiDAR's sweeps.
+        bag_stamps: (P,) ns each, of the messages that pair.
+        camera: of the images.
+        vehicle: extrinsics as published, and odometry.
+        late_s: how much later than the LiDAR passes their view images are taken.
+
+    Returns:
+        None where it cannot be told, see `check_extrinsics`.
+    """
+    count = len(bag_stamps[0])
+    # The middles of equal parts of the drive.
+    chosen = ((np.arange(_FRAMES) + 0.5) / _FRAMES * count).astype(int)
+    images, sweeps = [], []
+    motions: list[SweepMotion | None] = []
+    for k in np.unique(chosen):
+        image, sweep = (
+            next(reader.messages([topic.name], int(stamps[k]), int(stamps[k]) + 1), None)
+            for topic, stamps in zip(topics, bag_stamps, strict=True)
+        )
+        if image is None or sweep is None:
+            continue
+        try:
+            message = reader.deserialize(image.raw, topics[0].type)
+            picture = decode_image(message)
+            cloud = cloud_from_message(reader.deserialize(sweep.raw, topics[1].type))
+        except (BagError, ImageError, CloudError):
+            continue
+        images.append(np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8))
+        sweeps.append(cloud)
+        trajectory = _trajectory(reader, vehicle, image.bag_stamp_ns, sweep.bag_stamp_ns)
+        motions.append(_motion(cloud, camera, header_stamp_ns(message), vehicle, trajectory))
+    T_camera_lidar = vehicle.tree.lookup(camera.frame_id, sweeps[0].frame_id) if sweeps else None
+    if T_camera_lidar is None:
+        return None
+    report = check_extrinsics(images, sweeps, camera, T_camera_lidar, motions)
+    unmoved = None in motions and abs(late_s) > _AT_ONCE_S
+    if report is not None and report.ok is False and unmoved:
+        return dataclasses.replace(report, ok=None)
+    return report
+
+
+def _trajectory(reader: BagReader, vehicle: Vehicle, *bag_stamps: int) -> Trajectory:
+    """Return the vehicle's poses around some messages."""
+    trajectory = Trajectory()
+    sources = MotionSources(vehicle.odometry_frame, vehicle.base_frame, trajectory.clear)
+    first, last = min(bag_stamps) - _AROUND_NS, max(bag_stamps) + _AROUND_NS
+    for raw in reader.messages(vehicle.odometry, first, last) if vehicle.odometry else ():
+        # One broken sample; its neighbours will do.
+        with contextlib.suppress(BagError, MotionError):
+            message = reader.deserialize(raw.raw, raw.msgtype)
+            if raw.msgtype == ODOMETRY:
+                if sources.takes('odometry', message.header.frame_id, message.child_frame_id):
+                    trajectory.add_odometry(message)
+                continue
+            for item in message.transforms:
+                parent = item.header.frame_id.lstrip('/')
+                if parent == vehicle.odometry_frame and sources.takes(
+                    'tf', parent, item.child_frame_id
+                ):
+                    trajectory.add_transform(item)
+    return trajectory
+
+
+def _motion(
+    cloud: PointCloud, camera: CameraModel, stamp_ns: int, vehicle: Vehicle, poses: Trajectory
+) -> SweepMotion | None:
+    """Return how a sweep's points get to an image's instant, None where it is not known."""
+    params = GeometryParameters(base_frame=vehicle.base_frame)
+    geometry = FrameGeometry(params, vehicle.tree, poses)
+    return geometry.motion(cloud, camera, stamp_ns, lambda: spinning_beams(cloud))[0]
+
+
+def _nearest(stamps: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each of (N,) stamps the index of the nearest of (M,) others."""
+    order = np.argsort(among, kind='stable')
+    ranked = among[order]
+    after = np.clip(np.searchsorted(ranked, stamps), 0, len(ranked) - 1)
+    before = np.maximum(after - 1, 0)
+    earlier = np.abs(stamps - ranked[before]) <= np.abs(ranked[after] - stamps)
+    return order[np.where(earlier, before, after)]

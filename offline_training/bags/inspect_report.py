@@ -1,0 +1,120 @@
+"""What `inspect` reports of a bag."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from offline_training.bags.extrinsics_check import ExtrinsicsReport
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One thing that is missing or odd, and how to mend it."""
+
+    what: str
+    fix: str
+
+
+@dataclasses.dataclass(frozen=True)
+class TopicReport:
+    """One topic.
+
+    Attributes:
+        name, type, count: as in the bag.
+        rate_hz: messages a second over the topic's own span; None for fewer than two.
+        clock_offset_s: median of bag stamp minus header stamp; None without header.
+        zero_stamps: messages whose header stamp is zero.
+    """
+
+    name: str
+    type: str
+    count: int
+    rate_hz: float | None
+    clock_offset_s: float | None
+    zero_stamps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CameraReport:
+    """One camera.
+
+    Attributes:
+        topic, frame_id, encoding, width, height: of its images; encoding or format as named.
+        info_topic: its camera_info, None if not recorded.
+        calibration: the model as `CameraModel.to_dict` gives it, None if there is none usable.
+    """
+
+    topic: str
+    frame_id: str
+    encoding: str
+    width: int
+    height: int
+    info_topic: str | None
+    calibration: dict[str, Any] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class LidarReport:
+    """One LiDAR, judged by its first sweep.
+
+    Attributes:
+        topic, frame_id, points, fields: of the sweep.
+        beams: how many beams returned something, None without beams.
+        segments_from: how segments are made of it, in words.
+        first_time_s, last_time_s: point times relative to the stamp, None without a usable field.
+    """
+
+    topic: str
+    frame_id: str
+    points: int
+    fields: list[str]
+    beams: int | None
+    first_time_s: float | None
+    last_time_s: float | None
+    segments_from: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class PairReport:
+    """One camera with one LiDAR.
+
+    Attributes:
+        camera, lidar: topics.
+        offset_s: median of image stamp minus stamp of the sweep that passes the view nearest to
+            it; None without stamps.
+        spread_s: half of the 90 % range of that.
+        view_time_s: when, after its stamp, the sweep passes the middle of the camera's view; None
+            where it cannot be told.
+        camera_lidar_offset_ms: `offset_s` less `view_time_s`: how much later the images are
+            stamped than the LiDAR passes their view, negative for earlier. If the LiDAR triggers
+            the camera, as on most rigs, that is the error of its stamps, and 0 where all is well.
+            Found but for multiples of the shorter period. None where it cannot be told, as of a
+            camera that runs free.
+        transform: whether the transform between the two is known.
+        extrinsics: whether it fits the images; None where it cannot be told.
+    """
+
+    camera: str
+    lidar: str
+    offset_s: float | None
+    spread_s: float | None
+    view_time_s: float | None
+    camera_lidar_offset_ms: float | None
+    transform: bool
+    extrinsics: ExtrinsicsReport | None
+
+
+@dataclasses.dataclass(frozen=True)
+class BagReport:
+    """Everything `inspect` found; `problems` is empty for a bag that can be extracted as it is."""
+
+    bag: str
+    duration_s: float
+    topics: list[TopicReport]
+    cameras: list[CameraReport]
+    lidars: list[LidarReport]
+    pairs: list[PairReport]
+    transforms: list[str]
+    odometry: str | None
+    problems: list[Problem]

@@ -1,0 +1,207 @@
+"""What `inspect` says of a sensor's messages, by the decoders that `extract` uses."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import BagError, CloudError, DriveSegmentError, ImageError
+from drive_segment_ros.perception.clouds import (
+    PointCloud,
+    cloud_from_message,
+    structured_view,
+    unusable_fields,
+    used_fields,
+)
+from drive_segment_ros.perception.coverage import UsualCoverage, sweep_facts
+from drive_segment_ros.perception.point_times import resembles_time, time_fields
+from drive_segment_ros.ros.bags import BagReader, Topic
+from drive_segment_ros.ros.images import decode_image, shows_itself
+from offline_training.bags.inspect_report import Problem
+
+# A driver may need some sweeps and images to begin.
+_EXAMPLES = 10
+# Published sooner after its stamp than this part of a sweep, it was not stamped at its beginning.
+_TOO_SOON = 0.7
+# Sweeps looked at for what they lack: spread over the bag, and the smallest messages.
+_SWEEPS, _SMALLEST = 8, 2
+
+
+def first_image(
+    reader: BagReader, topic: Topic
+) -> tuple[Any, NDArray[np.uint8] | None, list[Problem]]:
+    """Return the first message of a camera whose picture `extract` can take, and the picture.
+
+    Returns:
+        Message and (H, W, 3) picture, which is None where none of the first images can be
+        decoded; message None where none can be read. And what is wrong with them.
+    """
+    message, picture, failed = _first(reader, topic, decode_image, lambda _: True)
+    problems = _failures(topic, 'image', failed, 'extract drops such images as bad_image')
+    if picture is not None and hasattr(message, 'format') and not shows_itself(message):
+        problems.append(
+            Problem(
+                f'{topic.name}: files of format {message.format!r} do not show the right colours',
+                'extract puts them right and stores PNG; to record less, have the driver publish '
+                'colour images and compress those',
+            )
+        )
+    return message, picture, problems
+
+
+def first_sweep(reader: BagReader, topic: Topic) -> tuple[Any, PointCloud | None, list[Problem]]:
+    """Return the first message of a LiDAR that has points, and its sweep.
+
+    Returns:
+        Message and sweep: of the first that can be interpreted where none has a finite point, and
+        None where none can be interpreted; message None where none can be read. And what is wrong
+        with them.
+    """
+
+    def has_points(cloud: PointCloud) -> bool:
+        return bool(np.isfinite(cloud.x).any())
+
+    message, cloud, failed = _first(reader, topic, cloud_from_message, has_points)
+    fix = "extract drops such sweeps as bad_cloud; record the driver's own points topic"
+    return message, cloud, _failures(topic, 'sweep', failed, fix)
+
+
+def field_problems(topic: str, message: Any) -> list[Problem]:
+    """Return the fields that would be used and cannot be read."""
+    return [
+        Problem(f'{topic}: point field {name!r} {why}', 'it is ignored; have the driver fixed')
+        for name, why in unusable_fields(message).items()
+        if name in used_fields() or resembles_time(name)
+    ]
+
+
+def coverage_problems(reader: BagReader, topic: Topic, sizes: list[int]) -> list[Problem]:
+    """Return which of some sweeps lack beams or a sector: some of all, and the smallest.
+
+    Args:
+        reader: of the bag.
+        topic: of the LiDAR.
+        sizes: bytes of each of its messages.
+    """
+    some = np.linspace(0, len(sizes) - 1, min(len(sizes), _SWEEPS)).astype(int)
+    chosen = {*some.tolist(), *np.argsort(sizes, kind='stable')[:_SMALLEST].tolist()}
+    facts: dict[int, dict[str, Any]] = {}
+    for k, message in enumerate(reader.messages([topic.name])):
+        if k in chosen:
+            with contextlib.suppress(BagError, CloudError):  # said by others
+                sweep = cloud_from_message(reader.deserialize(message.raw, topic.type))
+                facts[sweep.stamp_ns] = sweep_facts(sweep)
+    usual = UsualCoverage(facts.values())
+    lacking = {stamp: text for stamp, sweep in facts.items() if (text := usual.lacking(sweep))}
+    return [
+        Problem(
+            f'{topic.name}: {len(lacking)} of {len(facts)} sweeps looked at are incomplete; that '
+            f'of {stamp} ns: {text}',
+            'what is not there stays unlabelled; look for lost packets or a file that was cut',
+        )
+        for stamp, text in list(lacking.items())[:1]
+    ]
+
+
+def time_problems(
+    topic: str, message: Any, cloud: PointCloud, published_s: float | None
+) -> list[Problem]:
+    """Return what is odd about a sweep's point times.
+
+    Args:
+        topic: of the sweep.
+        message: of the sweep.
+        cloud: the sweep.
+        published_s: median of how long after their stamps sweeps were stored; None if not known.
+    """
+    if cloud.time is None:
+        return [_without_times(topic, message)]
+    problems = []
+    if cloud.clock_s:
+        problems.append(_another_clock(topic, cloud, published_s))
+    distance = np.abs(cloud.x) + np.abs(cloud.y)
+    returned = np.isfinite(distance) & (distance > 0)
+    wild = int(np.count_nonzero(returned & np.isnan(cloud.time)))
+    if wild:
+        problems.append(
+            Problem(
+                f'{topic}: {wild} of {len(cloud)} points have no time, or an impossible one, in '
+                f'{cloud.time_field}',
+                'they are moved as the first point in view; have the driver fixed if that is many',
+            )
+        )
+    return problems
+
+
+def _failures(topic: Topic, what: str, failed: list[DriveSegmentError], fix: str) -> list[Problem]:
+    if not failed:
+        return []
+    which = f'the first {what}' if len(failed) == 1 else f'the first {len(failed)} {what}s'
+    return [Problem(f'{topic.name}: {which} cannot be decoded: {failed[0]}', fix)]
+
+
+def _without_times(topic: str, message: Any) -> Problem:
+    names = structured_view(message).dtype.names or ()
+    tried = time_fields(names)
+    others = [name for name in names if name not in tried and resembles_time(name)]
+    what = f'{topic}: points carry no time'
+    if tried:
+        what += f'; the values of {", ".join(tried)} are none of a sweep'
+    fix = 'moving objects and turns smear; have the driver publish per-point time (t, time)'
+    if others:
+        fix += f', or extract with --set time_field={others[0]} if that is what it holds'
+    return Problem(what, fix)
+
+
+def _another_clock(topic: str, cloud: PointCloud, published_s: float | None) -> Problem:
+    what = (
+        f'{topic}: point times ({cloud.time_field}) are of another clock, {cloud.clock_s:+.3f} s '
+        'against the stamps'
+    )
+    if cloud.clock_s == round(cloud.clock_s):
+        # Exactly as it was taken out.
+        return Problem(what, 'this is GPS or atomic time: the difference is taken out')
+    times = cloud.time[np.isfinite(cloud.time)] if cloud.time is not None else np.zeros(1)
+    duration_s = float(times.max() - times.min())
+    fix = (
+        "the sweep's first point is taken to be at its stamp; where it is the last, extract with "
+        '--set stamped_point=last'
+    )
+    if published_s is not None and 0.0 < published_s < _TOO_SOON * duration_s:
+        fix += (
+            f' (likely: sweeps of {duration_s:.3f} s are stored {published_s:.3f} s after their '
+            'stamps)'
+        )
+    return Problem(what, fix)
+
+
+def _first(
+    reader: BagReader, topic: Topic, decode: Callable[[Any], Any], wanted: Callable[[Any], bool]
+) -> tuple[Any, Any, list[DriveSegmentError]]:
+    """Return the first wanted message of a topic, else the first decoded, else the first read."""
+    failed: list[DriveSegmentError] = []
+    read = decoded = None
+    for message in _examples(reader, topic):
+        read = message if read is None else read
+        try:
+            found = decode(message)
+        except (ImageError, CloudError) as err:
+            failed.append(err)
+            continue
+        if wanted(found):
+            return message, found, failed
+        decoded = (message, found) if decoded is None else decoded
+    return (*decoded, failed) if decoded else (read, None, failed)
+
+
+def _examples(reader: BagReader, topic: Topic) -> Iterator[Any]:
+    for message in itertools.islice(reader.messages([topic.name]), _EXAMPLES):
+        try:
+            yield reader.deserialize(message.raw, topic.type)
+        except BagError:  # a damaged one; `inspect` says so of the first
+            continue

@@ -1,0 +1,4 @@
+"""What several stages share.
+
+Nothing that knows a stage.
+"""

@@ -1,0 +1,113 @@
+"""Names and colours of pseudo-classes: a small YAML file that travels with dataset and model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import ModelError
+from drive_segment_ros.inference.model import MOST_CLASSES, class_color, class_name
+from drive_segment_ros.text_files import dump_yaml, read_yaml
+from offline_training.common.files import write_atomic
+
+CLASSES_FILE = 'classes.yaml'
+# Steps of the golden ratio keep the hues of neighbouring numbers far apart.
+_GOLDEN_RATIO = 0.6180339887498949
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassName:
+    """One pseudo-class as a person sees it; several may share a name.
+
+    Attributes:
+        name: free text.
+        color: red, green, blue, 0..255.
+    """
+
+    name: str
+    color: tuple[int, int, int]
+
+
+def default_classes(count: int) -> list[ClassName]:
+    """Return numbered names and well separated colours."""
+    import colorsys
+
+    classes = []
+    for index in range(count):
+        hue, value = index * _GOLDEN_RATIO % 1.0, 1.0 - 0.2 * (index % 3)
+        rgb = colorsys.hsv_to_rgb(hue, 0.85 - 0.35 * (index % 2), value)
+        red, green, blue = (round(255 * part) for part in rgb)
+        classes.append(ClassName(f'pseudo_class_{index:02d}', (red, green, blue)))
+    return classes
+
+
+def save_classes(path: Path, classes: list[ClassName]) -> None:
+    """Write the classes' YAML, a line each, atomically."""
+    lines = ['# number: name and colour (red, green, blue) of each pseudo-class']
+    for index, item in enumerate(classes):
+        entry = dump_yaml(
+            {'name': item.name, 'color': list(item.color)}, default_flow_style=True, width=1000
+        )
+        lines.append(f'{index}: {entry.strip()}')
+    write_atomic(path, ('\n'.join(lines) + '\n').encode())
+
+
+def load_classes(path: Path) -> list[ClassName]:
+    """Read the classes' YAML.
+
+    Raises:
+        ModelError: if it is missing, no YAML, or its numbers are not 0, 1, 2, ...
+    """
+    content = _read_yaml(path)
+    if set(content) != set(range(len(content))):
+        raise ModelError(f'{path} must number its classes 0, 1, 2, ...')
+    if len(content) > MOST_CLASSES:
+        raise ModelError(f'{path} names {len(content)} classes; a label holds {MOST_CLASSES}')
+    try:
+        return [_class_name(content[index]) for index in range(len(content))]
+    except (KeyError, TypeError, ValueError) as err:
+        raise ModelError(f'{path}: each class needs a name and a color [r, g, b]: {err}') from err
+
+
+def load_names(path: Path) -> dict[int, str]:
+    """Read `number: name` lines, as a person writes them.
+
+    Raises:
+        ModelError: if it is missing or of another form.
+    """
+    content = _read_yaml(path)
+    # To YAML, yes and no are numbers as well.
+    if not all(type(k) is int and isinstance(v, str) and v for k, v in content.items()):
+        raise ModelError(f'{path} must hold lines such as "7: road"')
+    try:
+        return {number: class_name(name) for number, name in content.items()}
+    except ValueError as err:
+        raise ModelError(f'{path}: {err}') from err
+
+
+def palette(classes: list[ClassName]) -> NDArray[np.uint8]:
+    """Return a colour for every label, (256, 3) uint8 RGB, black beyond the classes."""
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(classes)] = [item.color for item in classes]
+    return colours
+
+
+def _class_name(entry: Mapping[str, Any]) -> ClassName:
+    return ClassName(class_name(entry['name']), class_color(entry['color']))
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        content = read_yaml(path)
+    except OSError as err:
+        raise ModelError(f'cannot read {path}: {err.strerror}') from err
+    except ValueError as err:
+        raise ModelError(f'{path} is not YAML that can be read: {err}') from err
+    if not isinstance(content, dict):
+        raise ModelError(f'{path} must hold lines such as "7: ..."')
+    return content

@@ -1,0 +1,226 @@
+"""`drive-segment demo`: the whole loop, by the commands a person would type."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.errors import BagError, OutputError
+from drive_segment_ros.outputs import free_name, is_taken
+from offline_training.demo.demo_runner import DemoRunner, say
+from offline_training.report.sources import DEMO_FILE, HELD_OUT, LEARNED_FROM
+
+# Where results go if nobody says; another demo's are in `demo_output_2`, ...
+DEFAULT_OUTPUT = Path('demo_output')
+# The simulated towns and for how long each is driven through: many towns teach more than much of
+# one. Small images, so that all is done in minutes on two cores.
+LEARNED_TOWNS = {1: 4.0, 3: 2.0, 4: 2.0, 5: 2.0}
+HELD_OUT_TOWN, HELD_OUT_S = 2, 2.5
+IMAGE_SIZE = '640x360'
+# Images each network sees while it trains, and their width: 3 minutes on two cores.
+TRAINED_IMAGES = 1000
+NETWORK_WIDTH = 320
+# Longest the player waits for the node, which loads its model first, and for its watcher.
+WAIT_FOR_NODE_S = 30.0
+# What the node may still have in hand when the player's last message is acknowledged.
+SETTLE_S = 2.0
+
+
+def demo(
+    output: Path | None = None,
+    bag: Path | None = None,
+    program: Sequence[str] = ('drive-segment',),
+) -> dict[str, Any]:
+    """Go from a recording to live masks: extract, label, train, export, evaluate, live, report.
+
+    Args:
+        output: new folder for the results; None takes `demo_output`, or the next that is free.
+        bag: the drive; None simulates one, and another to score on. A bag has no truth, so
+            nothing is named or scored then.
+        program: how `drive-segment` is started.
+
+    Returns:
+        `output`, `report` (paths), `extract`, `evaluate`, `watch` and `live` (what these commands
+        report; `evaluate` is None for a bag).
+
+    Raises:
+        BagError: if there is no such bag.
+        OutputError: if `output` holds anything already.
+        DriveSegmentError: if a command fails; the message names it.
+    """
+    began = time.monotonic()
+    if bag is not None and not bag.exists():
+        raise BagError(f'{bag}: no such bag')
+    output = _make_folder(output)
+    run = DemoRunner(program, output / DEMO_FILE, _parts(bag))
+    simulated = bag is None
+    bags = _simulate(run, output) if bag is None else [bag]
+    bag = bags[0]
+    calibration = output / 'calibration.yaml'
+    found = run('Look into the bag', 'inspect', bag, '--calibration', calibration, '--json')
+    topics = _topics(found, bag)
+    sensors = ('--camera', topics['camera'], '--lidar', topics['lidar'], '--json')
+    extracted = run(
+        'Find objects in each sweep and carry them into the images',
+        *('extract', *bags, '-o', output / 'dataset', *sensors),
+    )
+    _learn(run, output, extracted['frames'])
+    evaluated = None
+    if simulated:
+        _name(run, output, bag.name)
+    run('One ONNX file', 'export', output / 'run', '-o', output / 'model', '--json')
+    if simulated:
+        evaluated = _evaluate(run, output, sensors)
+    live, watched = _run_live(run, output, bag, calibration, topics)
+    written = run(
+        'All of it on one page', 'report', output, '-o', output / 'report.html', '--json'
+    )
+    result = {
+        'output': str(output),
+        'report': written['report'],
+        'extract': extracted,
+        'evaluate': evaluated,
+        'live': live,
+        'watch': watched,
+    }
+    say(f'\n{time.monotonic() - began:.0f} s; the report: {written["report"]}')
+    say(result_line(result))
+    return result
+
+
+def result_line(result: dict[str, Any]) -> str:
+    """Return the demo's outcome in one line."""
+    extracted, live, scores = result['extract'], result['live'], result['evaluate']
+    parts = [f'{extracted["frames"]} of {extracted["images"]} images extracted']
+    if scores is not None:
+        parts.append(
+            f'held-out drive: {scores["strict"]["miou"]:.1f} mIoU strict, '
+            f'{scores["many_to_one"]["miou"]:.1f} many-to-one, '
+            f'{scores["strict"]["accuracy"]:.1f} % of pixels right'
+        )
+    parts.append(f'live {live["frames"]} masks')
+    if live['frames'] == 0:
+        parts.append(f'dropped {live["dropped"]}')
+    else:
+        parts.append(
+            f'{live["latency_median_ms"]:.0f} ms median and {live["latency_p95_ms"]:.0f} ms p95 '
+            'from arrival to publication'
+        )
+    return '; '.join(parts)
+
+
+def _parts(bag: Path | None) -> dict[str, Any]:
+    """Return what lies where, relative to the demo's folder, for the report."""
+    names = ('run', 'model', 'scores', 'live')
+    if bag is None:
+        drives = [_drive(LEARNED_FROM, 'dataset', _town(seed)) for seed in LEARNED_TOWNS]
+        drives.append(_drive(HELD_OUT, 'held_out_dataset', _town(HELD_OUT_TOWN)))
+    else:
+        whole = {'dataset': 'dataset', 'bag': str(bag.resolve()), 'truth': None}
+        drives = [{'role': LEARNED_FROM, **whole}]
+    return {'folders': {name: name for name in names}, 'drives': drives}
+
+
+def _drive(role: str, dataset: str, name: str) -> dict[str, Any]:
+    truth = f'{name}_truth/front/semantic'
+    return {'role': role, 'dataset': dataset, 'name': name, 'bag': name, 'truth': truth}
+
+
+def _town(seed: int) -> str:
+    return f'town_{seed}'
+
+
+def _simulate(run: DemoRunner, output: Path) -> list[Path]:
+    """Simulate all drives; return the bags of those to learn from."""
+    drives = [('A drive to learn from', *town) for town in LEARNED_TOWNS.items()]
+    drives.append(('Another town, to score on', HELD_OUT_TOWN, HELD_OUT_S))
+    for title, seed, seconds in drives:
+        run(
+            title,
+            *('simulate', '-o', output / _town(seed), '--seed', seed),
+            *('--duration', seconds, '--size', IMAGE_SIZE, '--json'),
+        )
+    return [output / _town(seed) for seed in LEARNED_TOWNS]
+
+
+def _learn(run: DemoRunner, output: Path, frames: int) -> None:
+    dataset = output / 'dataset'
+    run('Group look-alike objects into pseudo-classes', 'label', dataset, '--json')
+    run(
+        'Teach a network to see them in the image alone',
+        *('train', dataset, '-o', output / 'run', '--epochs', max(TRAINED_IMAGES // frames, 1)),
+        *('--set', f'width={NETWORK_WIDTH}', '--json'),
+    )
+
+
+def _name(run: DemoRunner, output: Path, drive: str) -> None:
+    run(
+        'Name the pseudo-classes after the labels of one town',
+        *('name', output / 'run', '--images', output / 'dataset' / drive / 'image'),
+        *('--ground-truth', output / f'{drive}_truth/front/semantic', '--json'),
+    )
+
+
+def _evaluate(run: DemoRunner, output: Path, sensors: Sequence[str]) -> dict[str, Any]:
+    held_out, dataset = output / _town(HELD_OUT_TOWN), output / 'held_out_dataset'
+    run('Extract the held-out drive', 'extract', held_out, '-o', dataset, *sensors)
+    return run(
+        'Score on the held-out drive, in three ways',
+        *('evaluate', output / 'model', dataset / held_out.name / 'image'),
+        *('--ground-truth', output / f'{held_out.name}_truth/front/semantic'),
+        *('-o', output / 'scores', '--json'),
+    )
+
+
+def _run_live(
+    run: DemoRunner, output: Path, bag: Path, calibration: Path, topics: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Play the bag to a node in another process; return the node's and the watcher's summary."""
+    node = run.beside(
+        'The model live, on topics: a node ...',
+        *('live', '--node', 'segmentation', '--model', output / 'model'),
+        *('--calibration', calibration, '--camera', topics['namespace'], '--json'),
+    )
+    overlay = f'{topics["namespace"]}/segmentation/overlay/image_raw/compressed'
+    watcher = run.beside(
+        '... somebody who looks at its masks ...',
+        *('watch', overlay, '-o', output / 'live', '--json'),
+    )
+    with node as live, watcher as watched:
+        run(
+            '... and the bag on the air',
+            *('play', bag, '--wait', WAIT_FOR_NODE_S, '--wait-for', overlay, '--json'),
+            *('--topic', topics['camera'], '--topic', topics['camera_info']),
+        )
+        time.sleep(SETTLE_S)
+    return live.answer, watched.answer
+
+
+def _topics(inspected: dict[str, Any], bag: Path) -> dict[str, str]:
+    """Choose the first camera and LiDAR that `inspect` found with a transform between them."""
+    pairs = sorted(inspected['pairs'], key=lambda pair: not pair['transform'])
+    if not pairs:
+        raise BagError(f'{bag}: the demo needs a camera and a LiDAR; see `drive-segment inspect`')
+    camera = pairs[0]['camera']
+    info = {item['topic']: item['info_topic'] for item in inspected['cameras']}[camera]
+    if info is None:
+        raise BagError(f'{bag}: the demo needs the camera_info of {camera}; record it')
+    return {
+        'camera': camera,
+        'camera_info': info,
+        'lidar': pairs[0]['lidar'],
+        'namespace': camera.removesuffix('/compressed').rpartition('/')[0],
+    }
+
+
+def _make_folder(output: Path | None) -> Path:
+    if output is None:
+        output = free_name(DEFAULT_OUTPUT)
+        if output != DEFAULT_OUTPUT:
+            say(f'{DEFAULT_OUTPUT} is there already and kept: this demo goes to {output}')
+    elif is_taken(output):
+        raise OutputError(f'{output} is there already; choose a new folder with -o, or none')
+    output.mkdir(parents=True, exist_ok=True)
+    return output

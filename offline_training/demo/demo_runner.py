@@ -1,0 +1,129 @@
+"""The commands of a demo: each shown as one would type it, timed, and noted with its result."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.errors import DriveSegmentError
+from offline_training.common.files import write_json
+
+
+@dataclasses.dataclass
+class Started:
+    """A command that runs beside others; its answer is there once it has been stopped."""
+
+    answer: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class DemoRunner:
+    """Runs `drive-segment` commands and keeps `demo.json` in step with them."""
+
+    def __init__(self, program: Sequence[str], file: Path, record: dict[str, Any]) -> None:
+        """Write `demo.json` for the first time.
+
+        Args:
+            program: how `drive-segment` is started.
+            file: the `demo.json`.
+            record: what it holds beside `steps`.
+        """
+        self._record = {**record, 'steps': []}
+        self._file = file
+        self._program = list(program)
+        # Beside other ROS systems on this machine and network, unseen and undisturbed.
+        self._environment = {
+            'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
+            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+            'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA',
+            **os.environ,
+            # The commands of this very installation first, wherever it is.
+            'PATH': os.pathsep.join((str(Path(sys.executable).parent), os.environ['PATH'])),
+        }
+        self._began = time.monotonic()
+        write_json(file, self._record)
+
+    def __call__(self, title: str, *arguments: object) -> dict[str, Any]:
+        """Run a command to its end and return its JSON, empty if it has none.
+
+        Raises:
+            DriveSegmentError: if it fails; its own line is already on the terminal.
+        """
+        words = self._show(title, arguments)
+        began = time.monotonic()
+        with tempfile.TemporaryFile('w+') as output:
+            with self._start(words, output) as process:
+                try:
+                    status = process.wait()
+                except KeyboardInterrupt:  # which the command itself need not have got
+                    process.send_signal(signal.SIGINT)
+                    raise
+            answer = _answer(words, status, output)
+        self._note(title, words, time.monotonic() - began, answer)
+        return answer
+
+    @contextlib.contextmanager
+    def beside(self, title: str, *arguments: object) -> Iterator[Started]:
+        """Run a command while the `with` block lasts, then interrupt it as Ctrl-C would."""
+        words = self._show(title, arguments)
+        began = time.monotonic()
+        started = Started()
+        with tempfile.TemporaryFile('w+') as output:
+            process = self._start(words, output)
+            try:
+                yield started
+            finally:
+                # One that has ended by itself has failed; its status says so.
+                process.send_signal(signal.SIGINT)
+                status = process.wait()
+            started.answer = _answer(words, status, output)
+        self._note(title, words, time.monotonic() - began, started.answer)
+
+    def _show(self, title: str, arguments: Sequence[object]) -> list[str]:
+        words = [str(argument) for argument in arguments]
+        elapsed = time.monotonic() - self._began
+        say(f'\n# {title} (at {elapsed:.0f} s)\n$ {_typed(words)}')
+        return words
+
+    def _start(self, words: Sequence[str], output: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self._program, *words], stdout=output, text=True, env=self._environment
+        )
+
+    def _note(
+        self, title: str, words: Sequence[str], seconds: float, answer: dict[str, Any]
+    ) -> None:
+        step = {'title': title, 'command': _typed(words), 'seconds': round(seconds, 1)}
+        self._record['steps'].append({**step, 'result': answer})
+        write_json(self._file, self._record)
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal; standard output belongs to `--json`."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _typed(words: Sequence[str]) -> str:
+    return shlex.join(['drive-segment', *words])
+
+
+def _answer(words: Sequence[str], status: int, output: Any) -> dict[str, Any]:
+    if status != 0:
+        raise DriveSegmentError(f'demo: `drive-segment {words[0]}` failed, see above')
+    output.seek(0)
+    text = output.read()
+    if '--json' in words:
+        return json.loads(text)
+    if text.strip():
+        say(text.rstrip())
+    return {}

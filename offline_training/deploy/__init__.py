@@ -1,0 +1,4 @@
+"""Trained networks to exported models, and models applied to pictures.
+
+No learning.
+"""

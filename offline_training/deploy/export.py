@@ -1,0 +1,187 @@
+"""A trained network as one ONNX file that takes the camera's image and gives the mask."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import drive_segment_ros
+from drive_segment_ros.errors import ModelError
+from drive_segment_ros.inference.model import (
+    CONFIDENCE_NAME,
+    DESCRIPTION_FILE,
+    INPUT_NAME,
+    LABEL_NAME,
+    ONNX_FILE,
+    Model,
+    ModelClass,
+)
+from offline_training.common.files import write_atomic, write_json
+from offline_training.deploy.half_precision import to_half
+from offline_training.networks.segmenter import Segmenter
+from offline_training.training.checkpoints import classes_of_run, load_model, model_file
+
+PRECISIONS = ('fp32', 'fp16')
+# TensorRT 10.0 reads opsets 9 to 20; in 18 the exporter has an operator for everything here.
+OPSET = 18
+
+
+class DeployedSegmenter(nn.Module):
+    """A network between a camera's image and a mask, in operators that TensorRT has.
+
+    TensorRT has uint8 at a graph's inputs and outputs only, where it is cast to or from float.
+    """
+
+    channel_order: Tensor
+
+    def __init__(self, network: Segmenter) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer('channel_order', torch.tensor([2, 1, 0]))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Segment.
+
+        Args:
+            image: (1, H, W, 3) uint8 BGR.
+
+        Returns:
+            Pseudo-class and confidence (255 is certain), each (1, h, w) uint8 at the network's
+            own size.
+        """
+        configuration = self.network.configuration
+        pixels = image.float().permute(0, 3, 1, 2).index_select(1, self.channel_order) / 255.0
+        pixels = average_resize(pixels, configuration.height, configuration.width)
+        # TopK gives class and confidence in one pass.
+        confidence, label = self.network.expected_similarity(pixels).topk(1, dim=1)
+        return label[:, 0].float().to(torch.uint8), (255.0 * confidence[:, 0]).round().to(
+            torch.uint8
+        )
+
+
+def average_resize(images: Tensor, height: int, width: int) -> Tensor:
+    """Resize (B, C, H, W), averaging where it shrinks: to the next multiple, then its mean.
+
+    The training images were shrunk by area averaging, for which there is no operator.
+    """
+    rows, columns = -(-images.shape[2] // height), -(-images.shape[3] // width)
+    multiple = height * rows, width * columns
+    if images.shape[2:] != multiple:
+        images = functional.interpolate(
+            images, size=multiple, mode='bilinear', align_corners=False
+        )
+    if (rows, columns) != (1, 1):
+        images = functional.avg_pool2d(images, (rows, columns))
+    return images
+
+
+def export(
+    run: Path, folder: Path, precision: str = 'fp32', height: int = 0, width: int = 0
+) -> dict[str, Any]:
+    """Write a model folder: `model.onnx` and `model.json`.
+
+    Args:
+        run: a run, one of its stages, or a model file.
+        folder: to write; a model in it is replaced.
+        precision: of weights and activations, `fp32` or `fp16`.
+        height, width: of the images it will be given, px; 0 is the network's own input size, and
+            whoever gives it images resizes them, which costs less than in the graph.
+
+    Returns:
+        `model` (folder), `sha256`, `bytes`, `precision`, `input` and `output` [height, width].
+
+    Raises:
+        ModelError: if there is no trained model or the precision is unknown.
+        DatasetError: if the folder cannot be written.
+    """
+    if precision not in PRECISIONS:
+        raise ModelError(f'unknown precision {precision!r}; choose from {", ".join(PRECISIONS)}')
+    if height < 0 or width < 0 or (height > 0) != (width > 0):
+        raise ModelError(f'input size {height}x{width} makes no sense; give height and width')
+    network, header = load_model(run)
+    classes = classes_of_run(run, network.configuration.classes)
+    own_size = network.configuration.height, network.configuration.width
+    input_size = (height, width) if height else own_size
+    graph = onnx_model(network, *input_size)
+    if precision == 'fp16':
+        graph = to_half(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    data = graph.SerializeToString()
+    model = Model(
+        onnx_path=folder / ONNX_FILE,
+        sha256=hashlib.sha256(data).hexdigest(),
+        precision=precision,
+        opset=OPSET,
+        input_size=input_size,
+        output_size=own_size,
+        classes=[ModelClass(item.name, item.color) for item in classes],
+        provenance={
+            'run': '/'.join(model_file(run).resolve().parent.parts[-2:]),
+            'exported_by': f'drive_segment_ros {drive_segment_ros.__version__}',
+            'training': header,
+        },
+    )
+    # In this order a reader never sees a description without its graph; a hash tells mixtures.
+    write_atomic(model.onnx_path, data)
+    write_json(folder / DESCRIPTION_FILE, model.to_dict())
+    return {
+        'model': str(folder),
+        'sha256': model.sha256,
+        'bytes': len(data),
+        'precision': precision,
+        'input': list(input_size),
+        'output': list(own_size),
+    }
+
+
+def onnx_model(network: Segmenter, height: int, width: int) -> onnx.ModelProto:
+    """Return a network as an ONNX graph for images of one size."""
+    image = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+    with _quiet():
+        program = torch.onnx.export(
+            DeployedSegmenter(network).eval(),
+            (image,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT_NAME],
+            output_names=[LABEL_NAME, CONFIDENCE_NAME],
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    return _without_paths(program.model_proto)
+
+
+def _without_paths(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop what the exporter notes on each node: source lines of the machine it ran on."""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.ClearField('doc_string')
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter from telling users about its own insides."""
+    logger = logging.getLogger('torch.onnx')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,136 @@
+"""A picture of what the segmentation node publishes: the overlay, and the painted cloud."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import pickle
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import BagError, DatasetError, MotionError
+from drive_segment_ros.inference.segmenter import Segmenter, load
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.masks import colour_table, overlay
+from drive_segment_ros.perception.motion import Trajectory
+from drive_segment_ros.perception.overlay import draw_points
+from drive_segment_ros.ros.bag_storage import default_type_store
+from drive_segment_ros.ros.bags import BagReader
+from drive_segment_ros.ros.cloud_painter import CloudPainter, Mask, PaintedSweep
+from drive_segment_ros.ros.image_size import image_size
+from drive_segment_ros.ros.images import decode_image
+from offline_training.bags.extract import ExtractOptions, frame_jobs
+from offline_training.bags.frame_job import FrameJob, Setup
+from offline_training.bags.sensors import CAMERA_INFO, POINT_CLOUD
+from offline_training.common.files import write_atomic
+from offline_training.common.resizing import resize_image
+
+_HEIGHT, _WIDTH = 540, 960
+# Where the cloud is seen from: metres behind and above the camera, and how far down it looks.
+_BEHIND, _ABOVE, _DOWN_DEG = 9.0, 5.0, 17.0
+_FOCAL = 0.9 * _WIDTH
+_BACKGROUND, _UNSEEN, _UNKNOWN_POINT = 24, (72, 72, 72), (130, 130, 130)
+
+
+def paint(
+    model: Path, bag: Path, output: Path, frame: int, options: ExtractOptions
+) -> dict[str, Any]:
+    """Draw an image with its mask, and beside it the sweep as the node paints it.
+
+    Args:
+        model: an exported model.
+        bag: with a camera and a LiDAR.
+        output: a .png or .jpg file to write.
+        frame: which of the bag's pairs of image and sweep, from 0.
+        options: topics and calibration.
+
+    Returns:
+        `picture` (path), `stamp_ns` of the image, `points` painted, `motion` (its kind).
+
+    Raises:
+        DriveSegmentError: if the model, the bag or the pair cannot be used.
+    """
+    if output.suffix not in ('.png', '.jpg'):
+        raise DatasetError(f'{output}: a picture ends in .png or .jpg')
+    segmenter = load(model)
+    with BagReader(bag) as reader:
+        job = next(itertools.islice(frame_jobs(reader, options), frame, None), None)
+    if job is None:
+        raise BagError(f'{bag} has fewer than {frame + 1} pairs of image and sweep')
+    return _drawn(job, segmenter, output)
+
+
+def _drawn(job: FrameJob, segmenter: Segmenter, output: Path) -> dict[str, Any]:
+    setup: Setup = pickle.loads(job.setup)
+    decode = default_type_store().deserialize_cdr
+    image, info = decode(job.image, job.image_type), decode(job.info, CAMERA_INFO)
+    params = setup.params
+    picture = decode_image(image, bits=params.image_bits, max_pixels=params.max_pixels)
+    label, confidence = segmenter.segment(picture)
+    shape = image_size(image) or picture.shape[:2]
+    trajectory = Trajectory()
+    for pose in job.poses:
+        with contextlib.suppress(MotionError):  # one broken sample; its neighbours will do
+            trajectory.add(*pose)
+    for link in job.links:
+        setup.transforms.set(*link)
+    painter = CloudPainter(setup.params, setup.transforms, trajectory)
+    sweep = decode(job.cloud, POINT_CLOUD)
+    painted = painter.build(Mask(image.header, label, confidence, shape), info, sweep)
+    camera = CameraModel.from_camera_info(info, rectified=setup.params.rectified == 'true')
+    camera = dataclasses.replace(camera, frame_id=image.header.frame_id or camera.frame_id)
+    T_camera_lidar = setup.transforms.lookup(camera.frame_id, painted.cloud.frame_id)
+    table = colour_table([item.color for item in segmenter.classes])
+    left = resize_image(overlay(picture, label, table, 0.5), _HEIGHT, _WIDTH)
+    right = draw_cloud(painted, T_camera_lidar, table)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 88] if output.suffix == '.jpg' else []
+    _, data = cv2.imencode(output.suffix, np.concatenate([left, right], axis=1), quality)
+    write_atomic(output, data.tobytes())
+    stamp = image.header.stamp
+    return {
+        'picture': str(output),
+        'stamp_ns': stamp.sec * 1_000_000_000 + stamp.nanosec,
+        'points': len(painted.index),
+        'motion': painted.motion,
+    }
+
+
+def draw_cloud(
+    painted: PaintedSweep, T_camera_lidar: NDArray[np.float64], table: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Draw a painted sweep as seen from behind and above the camera.
+
+    What the camera does not see is dark grey, what it does not know is light grey.
+
+    Args:
+        painted: the sweep.
+        T_camera_lidar: (4, 4).
+        table: (256, 3) uint8 BGR, a colour for each label.
+    """
+    cloud = painted.cloud
+    colours = np.full((len(cloud), 3), _UNSEEN, np.uint8)
+    known = table.copy()
+    known[255] = _UNKNOWN_POINT
+    colours[painted.index] = known[painted.label]
+    xyz = np.stack([cloud.x, cloud.y, cloud.z], axis=1).astype(np.float64)
+    x, y, z = (xyz @ T_camera_lidar[:3, :3].T + T_camera_lidar[:3, 3]).T
+    # Optical axes: x right, y down, z forward. The eye looks down by a turn about x.
+    y, z = y + _ABOVE, z + _BEHIND
+    c, s = np.cos(np.radians(_DOWN_DEG)), np.sin(np.radians(_DOWN_DEG))
+    y, z = c * y - s * z, s * y + c * z
+    ahead = np.flatnonzero(np.isfinite(z) & (z > 1.0))
+    # The painted over the grey, and of each the near over the far.
+    seen = np.zeros(len(cloud), np.bool_)
+    seen[painted.index] = True
+    order = ahead[np.lexsort((-z[ahead], seen[ahead]))]
+    u = _FOCAL * x[order] / z[order] + _WIDTH / 2
+    v = _FOCAL * y[order] / z[order] + _HEIGHT / 2
+    inside = (u > -1) & (u < _WIDTH) & (v > -1) & (v < _HEIGHT)
+    canvas = np.full((_HEIGHT, _WIDTH, 3), _BACKGROUND, np.uint8)
+    draw_points(canvas, u[inside], v[inside], colours[order[inside]])
+    return canvas

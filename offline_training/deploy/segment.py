@@ -1,0 +1,122 @@
+"""Segment images, folders, videos and bags with a trained model; leave files to look at."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import BagError, ImageError
+from offline_training.common.classes import palette
+from offline_training.common.files import write_png
+from offline_training.common.resizing import resize_image, resize_labels
+from offline_training.evaluation.image_sources import images_in, unique
+from offline_training.evaluation.prediction import Prediction
+from offline_training.evaluation.predictors import load_predictor
+
+_OVERLAY_OPACITY = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentedImage:
+    """The pictures of one segmented image, all at its own size.
+
+    Attributes:
+        label: (H, W) uint8 pseudo-class.
+        confidence: (H, W) uint8, 255 is certain.
+        color, overlay: (H, W, 3) uint8 BGR.
+    """
+
+    label: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+    color: NDArray[np.uint8]
+    overlay: NDArray[np.uint8]
+
+
+# The folders that `segment` writes.
+PICTURES = tuple(field.name for field in dataclasses.fields(SegmentedImage))
+
+
+def segment(
+    model: Path,
+    inputs: Sequence[Path],
+    output: Path,
+    zoom: int = 1,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> dict[str, Any]:
+    """Write `label/`, `color/`, `overlay/` and `confidence/` PNGs for every image of the inputs.
+
+    Args:
+        model: what `load_predictor` takes.
+        inputs: images, folders, videos or bags; of several, each gets a folder of its name. What
+            lies in the folders to write is not an input.
+        output: folder.
+        zoom: see `NetworkPredictor`.
+        progress: shows how far the inputs have come.
+
+    Returns:
+        `images`, `skipped` (a line for each unreadable one), `output`.
+
+    Raises:
+        ImageError: if an input does not exist, or not a single image could be read.
+        ModelError: if the model cannot be loaded.
+    """
+    for source in inputs:
+        if not source.exists():
+            raise ImageError(f'{source} does not exist')
+    predictor = load_predictor(model, zoom)
+    colours = palette(predictor.classes)
+    skipped: list[str] = []
+    count = 0
+    for source, folder in progress(list(zip(inputs, _folders(inputs), strict=True))):
+        for name, image in _readable(source, skipped, output):
+            pictures = draw(image, predictor.predict(image), colours)
+            for kind in PICTURES:
+                # The suffix is added, not replaced: names may hold dots.
+                write_png(output / kind / folder / f'{name}.png', getattr(pictures, kind))
+            count += 1
+    if count == 0:
+        reason = skipped[0] if skipped else 'the inputs hold none'
+        raise ImageError(f'no image could be segmented: {reason}')
+    return {'images': count, 'skipped': skipped, 'output': str(output)}
+
+
+def _folders(inputs: Sequence[Path]) -> list[Path]:
+    """Return where each input's pictures go, below the output."""
+    if len(inputs) == 1:
+        return [Path()]
+    return [Path(name) for name in unique(source.resolve().name for source in inputs)]
+
+
+def _readable(
+    source: Path, skipped: list[str], output: Path
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield a source's images; one that is unfit as a whole is skipped, the others go on."""
+    written = [output / kind for kind in PICTURES]
+    try:
+        yield from images_in(source, skipped, written)
+    except (BagError, ImageError) as err:
+        skipped.append(str(err))
+
+
+def draw(
+    image: NDArray[np.uint8], prediction: Prediction, colours: NDArray[np.uint8]
+) -> SegmentedImage:
+    """Bring a prediction to its image's size and colour it.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        prediction: at any size.
+        colours: (256, 3) uint8 RGB by pseudo-class.
+    """
+    height, width = image.shape[:2]
+    label = resize_labels(prediction.label, height, width)
+    confidence = resize_image(prediction.confidence, height, width)
+    color = np.ascontiguousarray(colours[label][..., ::-1])
+    overlay = cv2.addWeighted(image, 1.0 - _OVERLAY_OPACITY, color, _OVERLAY_OPACITY, 0.0)
+    return SegmentedImage(label, confidence, color, np.asarray(overlay, np.uint8))

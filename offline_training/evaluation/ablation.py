@@ -1,0 +1,286 @@
+"""What each part of the method is worth: one experiment over several seeds, on held-out frames.
+
+Pseudo-classes, teacher and students learn from the frames to learn from alone. Beside them stand
+clusters of the image alone, and as the bound the same network trained on the truth, which nothing
+else here learns from. What exists is not made again: an interrupted experiment goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import drive_segment_ros
+from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.errors import ModelError, ParameterError
+from drive_segment_ros.parameters import from_flat, parameter, to_flat
+from offline_training.common.files import read_json, write_atomic, write_json
+from offline_training.evaluation.ablation_tables import markdown
+from offline_training.evaluation.baseline import BaselineParameters, make_baseline
+from offline_training.evaluation.dataset_view import dataset_view
+from offline_training.evaluation.evaluate import count_labelled
+from offline_training.evaluation.evaluation import Matching, match, report, score
+from offline_training.evaluation.held_out import HeldOut, fingerprint_of_segments
+from offline_training.evaluation.truth_bound import train_on_truth
+from offline_training.pseudo_labels.pseudo_classes import (
+    PSEUDO_CLASSES_FOLDER,
+    LabelParameters,
+    label,
+)
+from offline_training.training.checkpoints import MODEL_FILE, load_model, save_model
+from offline_training.training.train import TrainParameters, train
+
+EXPERIMENT_FILE = 'experiment.json'
+RESULTS = ('pseudo_labels', 'image_only', 'teacher', 'student', 'truth_bound')
+_NO_SUPERPIXELS = {'distillation.pool_superpixels': False}
+_NO_SEGMENTS = {'distillation.pool_segments': False}
+# Students that learn from the same teacher, with something left out.
+TAUGHT_WITHOUT: dict[str, dict[str, Any]] = {
+    'without_superpixels': _NO_SUPERPIXELS,
+    'without_segments': _NO_SEGMENTS,
+    'without_either': {**_NO_SUPERPIXELS, **_NO_SEGMENTS},
+    'without_pasting': {'training.augmentation.paste': 0.0},
+}
+# And the student itself, whose answer is the most probable class.
+WITHOUT = (*TAUGHT_WITHOUT, 'without_likeness')
+# The experiment sets these for each seed.
+_OWN = ('label.frames', 'label.seed', 'train.frames', 'train.training.seed')
+Progress = Callable[[str], Callable[[Iterable], Iterable]]
+
+
+@dataclasses.dataclass(frozen=True)
+class AblationParameters:
+    """What is compared, and how everything in it is made."""
+
+    frames: str = parameter('', 'Frames of each drive to learn from, FIRST:LAST.')
+    score_frames: str = parameter('', 'Frames of the scored drive to score on, FIRST:LAST.')
+    seeds: int = parameter(3, 'Of clustering and training: 0, 1, ...', minimum=1)
+    results_only: bool = parameter(False, 'Leave out the students that lack a part.')
+    label: LabelParameters = dataclasses.field(default_factory=LabelParameters)
+    train: TrainParameters = dataclasses.field(default_factory=TrainParameters)
+
+    def label_of(self, seed: int) -> LabelParameters:
+        """Return how a seed's pseudo-labels are made."""
+        return dataclasses.replace(self.label, frames=self.frames, seed=seed)
+
+    def train_of(self, seed: int, changes: Mapping[str, Any] | None = None) -> TrainParameters:
+        """Return how a seed's networks are trained, some parameters changed."""
+        own = {'frames': self.frames, 'training.seed': seed}
+        return from_flat(TrainParameters, {**to_flat(self.train), **own, **(changes or {})})
+
+    def baseline_of(self, seed: int) -> BaselineParameters:
+        """Return how a seed's image-only clusters are made: as many, at the network's width."""
+        return BaselineParameters(self.label.classes, self.frames, self.train.width, seed)
+
+
+def ablate(
+    dataset: Path,
+    folder: Path,
+    truth: Path,
+    parameters: AblationParameters,
+    progress: Progress,
+    drive: str = '',
+) -> dict[str, Any]:
+    """Run the experiment, or what is left of it.
+
+    Args:
+        dataset: folder of drives; it stays as it is, the experiment has pseudo-labels of its own.
+        folder: of the experiment; `results.json` and `results.md` are written there last.
+        truth: folder of labels of the scored drive, named after its images.
+        parameters: what and how.
+        progress: makes a function that shows how far an iteration has come, from its name.
+        drive: the scored drive; may be left out where there is one only.
+
+    Returns:
+        What `results.json` holds: `experiment`, `parameters`, and `scores` by part, each with
+        `seeds` and `mean`; in these `scored_frames` and `training_frames`, after what the matching
+        was learned on, with `miou` and `accuracy` of `strict` and `many_to_one`.
+
+    Raises:
+        ParameterError: if a parameter is set that the experiment sets.
+        DatasetError: if data is missing, or a scored frame is among those learned from.
+        ModelError: if `folder` holds something else, or training diverges.
+    """
+    experiment = Experiment(dataset, folder, truth, parameters, progress, drive)
+    parts = [*RESULTS, *(() if parameters.results_only else WITHOUT)]
+    seeds = range(parameters.seeds)
+    scores = {part: [experiment.score(part, seed) for seed in seeds] for part in parts}
+    results = {
+        'experiment': experiment.describe(scores),
+        'parameters': to_flat(parameters),
+        'scores': {part: _with_mean(values) for part, values in scores.items()},
+    }
+    write_json(folder / 'results.json', results)
+    write_atomic(folder / 'results.md', markdown(results).encode())
+    return results
+
+
+class Experiment:
+    """A folder: `experiment.json`, and for each seed its dataset, networks and scores."""
+
+    def __init__(
+        self,
+        dataset: Path,
+        folder: Path,
+        truth: Path,
+        parameters: AblationParameters,
+        progress: Progress,
+        drive: str,
+    ) -> None:
+        """Begin an experiment, or take one up; see `ablate`."""
+        self.dataset = Dataset(dataset)
+        self.folder = folder
+        self.parameters = parameters
+        self.progress = progress
+        self.held_out = HeldOut.find(
+            self.dataset, drive, truth, parameters.frames, parameters.score_frames
+        )
+        self._claim()
+
+    def score(self, part: str, seed: int) -> dict[str, Any]:
+        """Return the scores of one part, made first if it is not there yet."""
+        file = self._folder(seed) / 'scores' / f'{part}.json'
+        if file.exists():
+            return read_json(file)
+        model = self._make(part, seed)
+        show = self.progress(f'scoring {part}, seed {seed}')
+        scored, learned = (
+            count_labelled(model, labelled, progress=show)
+            for labelled in (self.held_out.scored, self.held_out.learned)
+        )
+        if part == 'truth_bound':
+            # Its outputs are the true classes: there is nothing to match.
+            same = np.arange(len(self.held_out.scored.classes))
+            matchings = {name: Matching(same, same) for name in ('scored', 'training')}
+        else:
+            matchings = {'scored': match(scored), 'training': match(learned)}
+        result = {
+            f'{name}_frames': report(
+                score(scored, matching), self.held_out.scored.classes, len(scored) - 1
+            )
+            for name, matching in matchings.items()
+        }
+        write_json(file, result)
+        return result
+
+    def describe(self, scores: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+        """Return what a reader of the scores needs to know."""
+        statistics = self._folder(0) / 'dataset' / PSEUDO_CLASSES_FOLDER / 'statistics.json'
+        return {
+            'drive': self.held_out.drive,
+            'images_scored': len(self.held_out.scored.images),
+            'classes_present': scores['student'][0]['scored_frames']['classes_present'],
+            'features': read_json(statistics)['features'],
+            'version': drive_segment_ros.__version__,
+        }
+
+    def _make(self, part: str, seed: int) -> Path:
+        """Make what is scored and return it: a model, or a folder of label images."""
+        folder = self._folder(seed)
+        run = folder / 'run'
+        if part == 'image_only':
+            make_baseline(
+                self.dataset.path,
+                folder / part,
+                self.parameters.baseline_of(seed),
+                self.progress('reading'),
+            )
+            return folder / part
+        if part == 'truth_bound':
+            train_on_truth(
+                self.held_out.frames,
+                self.held_out.learned,
+                folder / part,
+                self.parameters.train_of(seed),
+            )
+            return folder / part
+        dataset = self._labelled_dataset(seed)
+        if part == 'pseudo_labels':
+            return dataset / self.held_out.drive / 'pseudo_label'
+        if part in TAUGHT_WITHOUT:
+            how = self.parameters.train_of(seed, TAUGHT_WITHOUT[part])
+            made = train(dataset, folder / part, how, resume=True, teacher=run / 'teacher')
+        else:
+            made = train(dataset, run, self.parameters.train_of(seed), resume=True)
+        if part == 'without_likeness':
+            return _most_probable(Path(made['student']), folder / part)
+        return Path(made['teacher' if part == 'teacher' else 'student'])
+
+    def _labelled_dataset(self, seed: int) -> Path:
+        view = self._folder(seed) / 'dataset'
+        # `label` writes its statistics last.
+        if not (view / PSEUDO_CLASSES_FOLDER / 'statistics.json').exists():
+            label(
+                dataset_view(self.dataset.path, view),
+                self.parameters.label_of(seed),
+                self.progress,
+            )
+        return view
+
+    def _folder(self, seed: int) -> Path:
+        return self.folder / f'seed_{seed}'
+
+    def _claim(self) -> None:
+        """Refuse a folder of something else, and parameters that would be overwritten."""
+        values, defaults = to_flat(self.parameters), to_flat(AblationParameters())
+        for name in _OWN:
+            if values[name] != defaults[name]:
+                raise ParameterError(f'{name} follows from frames and seeds; leave it out')
+        # More seeds or parts may be asked of the same experiment.
+        del values['seeds'], values['results_only']
+        mine = {
+            'parameters': values,
+            'drive': self.held_out.drive,
+            'data': fingerprint_of_segments(
+                self.dataset, [self.held_out.learned, self.held_out.scored]
+            ),
+            'version': drive_segment_ros.__version__,
+        }
+        file = self.folder / EXPERIMENT_FILE
+        if file.exists():
+            before = read_json(file)
+            changed = [key for key, value in mine.items() if before.get(key) != value]
+            if changed:
+                raise ModelError(
+                    f'{self.folder} holds an experiment with other {", ".join(changed)}; choose '
+                    'another folder'
+                )
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise ModelError(f'{self.folder} is not empty; choose another folder')
+        write_json(file, mine)
+
+
+def _most_probable(model: Path, folder: Path) -> Path:
+    """Write a copy of a model that answers with the most probable class."""
+    network, header = load_model(model)
+    del header['network']
+    network.class_similarity.copy_(torch.eye(len(network.class_similarity)))
+    save_model(folder / MODEL_FILE, network, header)
+    return folder
+
+
+def _with_mean(seeds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the seeds' mIoU and accuracy, and their means."""
+    short = [
+        {
+            matching: {
+                kind: {figure: scores[kind][figure] for figure in ('miou', 'accuracy')}
+                for kind in ('strict', 'many_to_one')
+            }
+            for matching, scores in seed.items()
+        }
+        for seed in seeds
+    ]
+    return {'seeds': short, 'mean': _mean(short)}
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """Return the mean of numbers, or of dicts of one shape, number by number."""
+    if isinstance(values[0], dict):
+        return {key: _mean([value[key] for value in values]) for key in values[0]}
+    return round(float(np.mean(values)), 3)

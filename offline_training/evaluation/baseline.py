@@ -1,0 +1,131 @@
+"""The figure to beat: k-means on superpixels of the image alone, no LiDAR and no network.
+
+A superpixel is described by its mean colour, gradient and position; k-means on all frames' gives
+the classes, and a new image's superpixels go to the nearest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.errors import ModelError
+from drive_segment_ros.parameters import parameter
+from drive_segment_ros.perception.superpixels import felzenszwalb
+from offline_training.common.files import write_atomic
+from offline_training.common.frame_selection import select_frames
+from offline_training.common.pooling import pool
+from offline_training.common.resizing import resize_image
+from offline_training.pseudo_labels.kmeans import kmeans, nearest
+
+BASELINE_FILE = 'baseline.npz'
+_SCALE, _SIGMA, _MIN_SIZE = 100.0, 0.5, 60
+
+
+@dataclasses.dataclass(frozen=True)
+class BaselineParameters:
+    """How the baseline is made."""
+
+    classes: int = parameter(30, 'Number of clusters.', minimum=2, maximum=254)
+    frames: str = parameter('', 'Frames of each drive to learn from, FIRST:LAST; empty is all.')
+    width: int = parameter(512, 'Width images are looked at.', unit='px', minimum=16)
+    seed: int = parameter(0, 'Of k-means.', minimum=0, maximum=2**31 - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ColourClusters:
+    """Clusters of superpixels.
+
+    Attributes:
+        mean, std: (D,) of each feature over the superpixels learned from.
+        centres: (K, D) in units of `std`.
+        width: px images are looked at.
+    """
+
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    centres: NDArray[np.float32]
+    width: int
+
+    @staticmethod
+    def learn(
+        images: Iterable[NDArray[np.uint8]], parameters: BaselineParameters
+    ) -> ColourClusters:
+        """Cluster the superpixels of BGR images."""
+        rows = [superpixel_features(image, parameters.width)[0] for image in images]
+        values = np.vstack(rows)
+        mean, std = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-6)
+        clusters = kmeans((values - mean) / std, parameters.classes, parameters.seed)
+        return ColourClusters(mean, std, clusters.centres, parameters.width)
+
+    def predict(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the cluster of each pixel of a BGR image, (h, w) uint8 at the looked-at size."""
+        values, labels = superpixel_features(image, self.width)
+        assigned, _ = nearest((values - self.mean) / self.std, self.centres)
+        return assigned.astype(np.uint8)[labels]
+
+    def save(self, path: Path) -> None:
+        """Write the clusters, atomically."""
+        buffer = io.BytesIO()
+        np.savez(
+            buffer, mean=self.mean, std=self.std, centres=self.centres, width=np.int64(self.width)
+        )
+        write_atomic(path, buffer.getvalue())
+
+    @staticmethod
+    def load(path: Path) -> ColourClusters:
+        """Read what `save` wrote.
+
+        Raises:
+            ModelError: if the file is damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+            width = int(arrays.pop('width'))
+            return ColourClusters(width=width, **arrays)
+        except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as err:
+            raise ModelError(f'{path} is no baseline: {err}') from err
+
+
+def superpixel_features(
+    image: NDArray[np.uint8], width: int
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Describe the superpixels of a BGR image.
+
+    Returns:
+        (R, 6) float32: CIE Lab, gradient (log), row and column, and the superpixel of each pixel
+        (h, w) int32.
+    """
+    height = max(round(width * image.shape[0] / image.shape[1]), 1)
+    small = resize_image(image, height, width)
+    ((labels, _),) = felzenszwalb(small, [_SCALE], _SIGMA, _MIN_SIZE)
+    lab = np.asarray(cv2.cvtColor(small.astype(np.float32) / 255.0, cv2.COLOR_BGR2LAB))
+    across = cv2.Sobel(lab[..., 0], cv2.CV_32F, 1, 0)
+    along = cv2.Sobel(lab[..., 0], cv2.CV_32F, 0, 1)
+    gradient = np.log1p(np.hypot(across, along))
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    layers = np.dstack([lab, gradient, rows / height, columns / width])
+    means, _ = pool(layers.reshape(-1, layers.shape[-1]).astype(np.float32), labels)
+    return means, labels
+
+
+def make_baseline(
+    dataset: Path,
+    folder: Path,
+    parameters: BaselineParameters,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> None:
+    """Learn the baseline from a dataset's images and write it to `folder`."""
+    drives = select_frames(Dataset(dataset), parameters.frames)
+    frames = [frame for drive in drives for frame in drive]
+    images = (frame.image() for frame in progress(frames))
+    ColourClusters.learn(images, parameters).save(folder / BASELINE_FILE)

@@ -1,0 +1,97 @@
+"""A labelled drive in two parts: frames that may be learned from, and others to score on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from drive_segment_ros.dataset.reader import Dataset, Drive, FrameRecord
+from drive_segment_ros.errors import DatasetError
+from offline_training.common.frame_selection import parse_slice
+from offline_training.evaluation.ground_truth import GroundTruth, load_ground_truth
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Two parts of a drive that have no frame in common.
+
+    Attributes:
+        drive: its name.
+        frames: that may be learned from.
+        learned: truth of these, where there is one.
+        scored: truth of the frames to score on.
+    """
+
+    drive: str
+    frames: list[FrameRecord]
+    learned: GroundTruth
+    scored: GroundTruth
+
+    @staticmethod
+    def find(dataset: Dataset, drive: str, truth: Path, frames: str, score_frames: str) -> HeldOut:
+        """Divide a drive.
+
+        Args:
+            dataset: that holds it.
+            drive: its name; may be empty where the dataset holds one only.
+            truth: folder of labels named after its images.
+            frames, score_frames: of the drive, FIRST:LAST, to learn from and to score on.
+
+        Raises:
+            ParameterError: if a slice is none.
+            DatasetError: if there is no such drive, a frame is in both parts, or a part has no
+                truth.
+        """
+        chosen = _drive(dataset, drive)
+        learned = chosen.frames[parse_slice(frames)]
+        scored = chosen.frames[parse_slice(score_frames)]
+        both = {frame.stamp_ns for frame in learned} & {frame.stamp_ns for frame in scored}
+        if both:
+            raise DatasetError(
+                f'{len(both)} frames would be learned from and scored on; give other frames to '
+                'score on'
+            )
+        labelled = load_ground_truth('folder', chosen.path / 'image', truth)
+        return HeldOut(
+            chosen.name,
+            learned,
+            _truth_of(labelled, learned, frames),
+            _truth_of(labelled, scored, score_frames),
+        )
+
+
+def fingerprint_of_segments(dataset: Dataset, truth: list[GroundTruth]) -> str:
+    """Return a hash of all frames' segments and of some truth: what labels and scores follow from.
+
+    Pseudo-labels do not count, unlike in `frame_selection.fingerprint`.
+    """
+    digest = hashlib.sha256()
+    for drive in dataset.drives:
+        for frame in drive.frames:
+            digest.update(f'{drive.name}/{frame.stamp_ns}\n'.encode())
+            digest.update(frame.segment_path.read_bytes())
+    for labelled in truth:
+        for item in labelled.images:
+            digest.update(f'{item.label_path.name}\n'.encode())
+            digest.update(item.label_path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _drive(dataset: Dataset, name: str) -> Drive:
+    drives = {drive.name: drive for drive in dataset.drives}
+    if not name and len(drives) == 1:
+        return dataset.drives[0]
+    if name not in drives:
+        raise DatasetError(
+            f'{dataset.path}: choose the drive to score on with --drive: {", ".join(drives)}'
+        )
+    return drives[name]
+
+
+def _truth_of(labelled: GroundTruth, frames: list[FrameRecord], asked: str) -> GroundTruth:
+    stems = {frame.image_path.stem for frame in frames}
+    images = [item for item in labelled.images if item.image_path.stem in stems]
+    if not images:
+        raise DatasetError(f'none of the frames {asked or ":"} has ground truth')
+    return dataclasses.replace(labelled, images=images)

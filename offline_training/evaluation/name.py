@@ -1,0 +1,94 @@
+"""Give pseudo-classes names: by hand, or from a few labelled frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from drive_segment_ros.errors import ModelError, OutputError
+from drive_segment_ros.inference.model import DESCRIPTION_FILE
+from offline_training.common.classes import ClassName, default_classes, load_names, save_classes
+from offline_training.evaluation.evaluate import count_confusion
+from offline_training.training.checkpoints import classes_file, classes_of_run, load_model
+
+
+def name_by_hand(model: Path, names: Path, overwrite: bool = False) -> list[ClassName]:
+    """Name pseudo-classes from a YAML file of lines such as `7: road`.
+
+    Raises:
+        ModelError: if a number is no pseudo-class, or a file cannot be read.
+        OutputError: if one has another name already, and `overwrite` is off.
+    """
+    return _rename(model, load_names(names), overwrite)
+
+
+def name_from_labels(
+    model: Path,
+    images: Path,
+    truth: Path,
+    layout: str = 'folder',
+    frames: str = '',
+    overwrite: bool = False,
+) -> list[ClassName]:
+    """Name each pseudo-class after the class it shows most on labelled frames.
+
+    A pseudo-class that does not occur there keeps its name.
+
+    Args:
+        model: a run.
+        images, truth, layout, frames: as for `evaluate`.
+        overwrite: whether names that were given before may change.
+
+    Raises:
+        DatasetError, ModelError: as of `evaluate`.
+        OutputError: as of `name_by_hand`.
+    """
+    _check_is_run(model)
+    confusion, labelled = count_confusion(model, images, truth, layout, frames)
+    seen = confusion[:-1]
+    names = {
+        int(number): labelled.classes[seen[number].argmax()]
+        for number in np.flatnonzero(seen.any(axis=1))
+    }
+    return _rename(model, names, overwrite)
+
+
+def renamed(classes: list[ClassName], names: Mapping[int, str]) -> list[ClassName]:
+    """Return classes under new names; those of one name share a colour, others have their own."""
+    colour_of_name: dict[str, tuple[int, int, int]] = {}
+    result = []
+    own = default_classes(len(classes))
+    for number, item in enumerate(classes):
+        name = names.get(number, item.name)
+        taken = item.color in colour_of_name.values()
+        colour = own[number].color if taken else item.color
+        result.append(ClassName(name, colour_of_name.setdefault(name, colour)))
+    return result
+
+
+def _rename(model: Path, names: Mapping[int, str], overwrite: bool) -> list[ClassName]:
+    _check_is_run(model)
+    network, _ = load_model(model)
+    classes = classes_of_run(model, network.configuration.classes)
+    unknown = [number for number in names if not 0 <= number < len(classes)]
+    if unknown:
+        raise ModelError(
+            f'{model} has pseudo-classes 0 to {len(classes) - 1}; it has no {unknown[0]}'
+        )
+    given = default_classes(len(classes))
+    for number, name in names.items():
+        if not overwrite and classes[number].name not in (given[number].name, name):
+            raise OutputError(
+                f'{classes_file(model)} calls pseudo-class {number} {classes[number].name}, not '
+                f'{name}; keep that name, or replace it by --overwrite'
+            )
+    classes = renamed(classes, names)
+    save_classes(classes_file(model), classes)
+    return classes
+
+
+def _check_is_run(model: Path) -> None:
+    if (model / DESCRIPTION_FILE).is_file():
+        raise ModelError(f'{model} is exported; name the run it was made from and export that')

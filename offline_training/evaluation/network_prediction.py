@@ -1,0 +1,79 @@
+"""A trained network's answer for an image, by PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from offline_training.common.classes import ClassName
+from offline_training.common.resizing import resize_image
+from offline_training.evaluation.prediction import Prediction
+from offline_training.networks.segmenter import Segmenter
+from offline_training.training.checkpoints import classes_of_run, load_model
+from offline_training.training.training import training_device
+
+
+class NetworkPredictor:
+    """A Segmenter on this machine's best device, in full precision on each of them."""
+
+    def __init__(self, network: Segmenter, classes: list[ClassName], zoom: int = 1) -> None:
+        """Take a network.
+
+        Args:
+            network: trained.
+            classes: names and colours.
+            zoom: 1 looks at the whole image at once; n looks at it n times larger, through
+                overlapping windows of the network's input size.
+        """
+        self.classes = classes
+        self._device = training_device()
+        self._network = network.eval().to(self._device)
+        self._zoom = zoom
+
+    @staticmethod
+    def load(model: Path, zoom: int = 1) -> NetworkPredictor:
+        """Load a run, one of its stages or a model file, see `load_model`."""
+        network, _ = load_model(model)
+        classes = classes_of_run(model, network.configuration.classes)
+        return NetworkPredictor(network, classes, zoom)
+
+    def predict(self, image: NDArray[np.uint8]) -> Prediction:
+        """Segment an image, see `Predictor`."""
+        configuration = self._network.configuration
+        size = configuration.height * self._zoom, configuration.width * self._zoom
+        probability = self._probability(resize_image(image, *size))
+        confidence, label = probability.max(dim=0)
+        return Prediction(
+            label.to(torch.uint8).cpu().numpy(),
+            (confidence * 255.0).round().to(torch.uint8).cpu().numpy(),
+        )
+
+    @torch.inference_mode()
+    def _probability(self, image: NDArray[np.uint8]) -> torch.Tensor:
+        """Return (K, H, W) probabilities: the mean of all windows that see a pixel."""
+        configuration = self._network.configuration
+        height, width = configuration.height, configuration.width
+        rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).to(self._device)
+        pixels = rgb.permute(2, 0, 1)[None].float() / 255.0
+        total = torch.zeros(configuration.classes, *image.shape[:2], device=self._device)
+        views = torch.zeros(image.shape[:2], device=self._device)
+        # TF32 would make a GPU's answer differ from a CPU's.
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            for top in window_starts(image.shape[0], height):
+                for left in window_starts(image.shape[1], width):
+                    window = (slice(top, top + height), slice(left, left + width))
+                    seen = pixels[:, :, window[0], window[1]]
+                    total[:, window[0], window[1]] += self._network.expected_similarity(seen)[0]
+                    views[window] += 1.0
+        return total / views
+
+
+def window_starts(length: int, window: int) -> list[int]:
+    """Return where windows begin that overlap by half and cover `length` (>= `window`) exactly."""
+    steps = -(-2 * (length - window) // window)
+    if steps == 0:
+        return [0]
+    return [round(step * (length - window) / steps) for step in range(steps + 1)]

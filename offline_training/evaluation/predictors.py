@@ -1,0 +1,89 @@
+"""Models of every kind, ready to answer."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import ModelError
+from drive_segment_ros.inference.model import DESCRIPTION_FILE
+from drive_segment_ros.inference.segmenter import Segmenter as ExportedSegmenter
+from drive_segment_ros.inference.segmenter import load as load_exported
+from drive_segment_ros.what_is import not_wanted
+from offline_training.common.classes import ClassName, default_classes
+from offline_training.evaluation.baseline import BASELINE_FILE, ColourClusters
+from offline_training.evaluation.prediction import Prediction, Predictor
+
+
+def load_predictor(model: Path, zoom: int = 1) -> Predictor:
+    """Load a run, one of its stages, a model file, an exported model, or a baseline.
+
+    Raises:
+        ModelError: if `model` is none of them, or is exported and `zoom` is not 1.
+        DependencyError: if `model` is exported and no backend is installed.
+    """
+    if (model / DESCRIPTION_FILE).is_file():
+        if zoom != 1:
+            raise ModelError(
+                f'{model} is exported and looks at whole images only; leave out --zoom, or give '
+                'the run it was made from'
+            )
+        return ExportedPredictor(load_exported(model))
+    if (model / BASELINE_FILE).is_file():
+        baseline = ColourClusters.load(model / BASELINE_FILE)
+        return BaselinePredictor(baseline, default_classes(len(baseline.centres)))
+    if not _holds_network(model):
+        advice = 'give a run of `train`, a stage of one, a model of `export`, or a baseline'
+        raise ModelError(not_wanted(model, 'a model', advice))
+    # Needs PyTorch, which a vehicle does not have.
+    from offline_training.evaluation.network_prediction import NetworkPredictor
+
+    return NetworkPredictor.load(model, zoom)
+
+
+def _holds_network(model: Path) -> bool:
+    """Tell whether a path is a run, begun or finished, a stage of one, or its weights."""
+    if model.suffix == '.safetensors' and model.is_file():
+        return True
+    names = ('run.json', '*.safetensors', 'student*/*.safetensors')
+    return any(next(model.glob(name), None) is not None for name in names)
+
+
+def is_model(path: Path) -> bool:
+    """Whether `load_predictor` would find a model in a path."""
+    if any((path / name).is_file() for name in (BASELINE_FILE, DESCRIPTION_FILE)):
+        return True
+    from offline_training.training.checkpoints import model_file
+
+    with contextlib.suppress(ModelError):
+        return model_file(path).is_file()
+    return False
+
+
+class ExportedPredictor:
+    """An exported model on this machine's fastest backend, as a vehicle would run it."""
+
+    def __init__(self, segmenter: ExportedSegmenter) -> None:
+        self.classes = [ClassName(item.name, item.color) for item in segmenter.classes]
+        self._segmenter = segmenter
+
+    def predict(self, image: NDArray[np.uint8]) -> Prediction:
+        """Segment an image, see `Predictor`."""
+        return Prediction(*self._segmenter.segment(image))
+
+
+@dataclasses.dataclass(frozen=True)
+class BaselinePredictor:
+    """The image-only baseline as a predictor; it has no opinion on its confidence."""
+
+    clusters: ColourClusters
+    classes: list[ClassName]
+
+    def predict(self, image: NDArray[np.uint8]) -> Prediction:
+        """Segment an image, see `Predictor`."""
+        label = self.clusters.predict(image)
+        return Prediction(label, np.full(label.shape, 255, np.uint8))

@@ -1,0 +1,73 @@
+"""The bound: the same network, trained on the truth instead of on pseudo-labels.
+
+Nothing that learns reads the truth, with this one exception. It is no part of the method: it says
+what the network, the frames and the schedule allow, so that a student's score can be read against
+it. Only `ablate` comes here; `train` cannot, and no run, model or pseudo-label is made from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import drive_segment_ros
+from drive_segment_ros.dataset.reader import FrameRecord
+from drive_segment_ros.parameters import to_flat
+from offline_training.common.progress import bar
+from offline_training.evaluation.ground_truth import GroundTruth
+from offline_training.training.train import TrainParameters, input_size, new_network
+from offline_training.training.training import fit
+from offline_training.training.training_log import TrainingLog
+from offline_training.training.training_set import FrameImages, FrameTargets, pseudo_label_targets
+
+
+def train_on_truth(
+    frames: Sequence[FrameRecord], truth: GroundTruth, folder: Path, parameters: TrainParameters
+) -> None:
+    """Train a network on the labelled ones of some frames, or go on with it.
+
+    Args:
+        frames: to learn from; those without truth are left out.
+        truth: labels of their images, found by the images' names.
+        folder: where the network goes; its outputs are the true classes, in their order.
+        parameters: network, schedule and seed, as a teacher's.
+
+    Raises:
+        DatasetError: if a label cannot be read.
+        ModelError: if `folder` holds another training, or training diverges.
+    """
+    label_of = {item.image_path.stem: item for item in truth.images}
+    frames = [frame for frame in frames if frame.image_path.stem in label_of]
+    height, width = input_size(frames[0], parameters)
+    classes = len(truth.classes)
+    images = FrameImages.create(
+        folder / 'cache/images', frames, height, width, bar('reading')
+    ).array
+    targets = FrameTargets.create(
+        folder / 'cache/truth',
+        len(frames),
+        (
+            pseudo_label_targets(
+                truth.label(label_of[frame.image_path.stem]), classes, height, width
+            )
+            for frame in frames
+        ),
+        parameters.training.class_balance,
+    )
+    # True classes are things: none stands in for another. The truth may be single points, which
+    # cannot be cut out.
+    how = dataclasses.replace(parameters.training.without_pasting(), answer='most_probable')
+    provenance = {
+        'parameters': to_flat(parameters),
+        'input': [height, width],
+        'version': drive_segment_ros.__version__,
+        'stage': 'trained on the truth',
+    }
+    torch.manual_seed(parameters.training.seed * 1000)
+    network = new_network(parameters, classes, height, width)
+    with TrainingLog(folder, 'bound', enabled=True) as log:
+        result = fit(network, images, targets, how, folder, provenance, log.show)
+        log.draw(result.losses)

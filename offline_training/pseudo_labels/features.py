@@ -1,0 +1,333 @@
+"""What a segment looks like: numbers in which segments of one kind of thing lie close together.
+
+Two sources, none of which has seen a label: an embedded descriptor (colour, texture, LiDAR
+geometry), and a self-supervised backbone's dense features averaged inside each segment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from scipy import sparse
+
+from drive_segment_ros.errors import DependencyError, ModelError
+from offline_training.common.resizing import resize_image
+
+_log = logging.getLogger(__name__)
+
+# Weight of each group of features, whatever its number of columns. Height and size tell most;
+# shape and intensity vary with range; colour separates what has one shape; position is a weak
+# hint, so that a class is no place.
+GROUP_WEIGHTS = {
+    'size': 1.0,
+    'shape': 0.4,
+    'intensity': 0.4,
+    'colour': 0.5,
+    'texture': 0.3,
+    'position': 0.2,
+    'backbone': 1.0,
+}
+# Proposal arrays by group; with a number c they are taken as log(c + x): they differ by factors.
+GEOMETRY: dict[str, dict[str, float | None]] = {
+    'size': {
+        'height_min': None,
+        'height_max': 1.0,
+        'extent_long': 0.3,
+        'extent_short': 0.3,
+        'extent_vertical': 0.3,
+    },
+    'shape': {
+        'planarity': None,
+        'linearity': None,
+        'scattering': None,
+        'normal_vertical': None,
+        'roughness': 0.02,
+    },
+    'intensity': {'intensity_mean': 3.0, 'intensity_std': 3.0},
+}
+# Tried in this order by `auto`, if their weights are on this machine already.
+BACKBONES = (
+    'facebook/dinov3-vits16-pretrain-lvd1689m',
+    'facebook/dinov2-small',
+    'facebook/dino-vits16',
+)
+
+
+class Features(Protocol):
+    """A source of segment features."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for reports."""
+
+    def __call__(
+        self,
+        image: NDArray[np.uint8],
+        segment: NDArray[np.uint16],
+        proposals: Mapping[str, NDArray[Any]],
+    ) -> dict[str, NDArray[np.float32]]:
+        """Describe a frame's P proposals.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            segment: (h, w) uint16 proposal ids, 0 = none.
+            proposals: arrays of P rows; `id` names them.
+
+        Returns:
+            Columns by group of `GROUP_WEIGHTS`, each (P, D_group) float32; NaN is unknown.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Descriptor:
+    """The embedded descriptor: no weights, nothing to download."""
+
+    name: str = 'descriptor'
+
+    def __call__(
+        self,
+        image: NDArray[np.uint8],
+        segment: NDArray[np.uint16],
+        proposals: Mapping[str, NDArray[Any]],
+    ) -> dict[str, NDArray[np.float32]]:
+        """Describe a frame's proposals, see `Features`."""
+        height, width = segment.shape
+        small = resize_image(image, height, width)
+        lab = cv2.cvtColor(small.astype(np.float32) / 255.0, cv2.COLOR_BGR2LAB)
+        rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+        position = np.stack([rows / height, columns / width], axis=-1)
+        layers = np.concatenate([lab, lab**2, texture(lab[..., 0]), position], axis=-1)
+        means = segment_means(layers.reshape(-1, layers.shape[-1]), segment, proposals['id'])
+        mean, square = means[:, 0:3], means[:, 3:6]
+        return {
+            **geometry(proposals),
+            'colour': np.hstack([mean, np.sqrt(np.maximum(square - mean**2, 0.0))]),
+            'texture': np.log1p(means[:, 6:-2]),
+            'position': means[:, -2:],
+        }
+
+
+def texture(lightness: NDArray[Any]) -> NDArray[np.float32]:
+    """Return texture layers (H, W, 6): gradients across and along, fine detail, at two scales."""
+    layers = []
+    for _ in range(2):
+        across = np.abs(cv2.Sobel(lightness, cv2.CV_32F, 1, 0))
+        along = np.abs(cv2.Sobel(lightness, cv2.CV_32F, 0, 1))
+        layers += [across, along, np.abs(cv2.Laplacian(lightness, cv2.CV_32F))]
+        lightness = cv2.GaussianBlur(lightness, (0, 0), 2.0)
+    return np.stack(layers, axis=-1)
+
+
+def geometry(proposals: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    """Return the proposals' geometry by group, each (P, D), NaN where a frame lacks an array."""
+    unknown = np.full(len(proposals['id']), np.nan, np.float32)
+    groups = {}
+    for group, names in GEOMETRY.items():
+        columns = []
+        for name, offset in names.items():
+            column = proposals.get(name, unknown).astype(np.float32)
+            if offset is not None:
+                column = np.log(offset + np.maximum(column, 0.0))
+            columns.append(column)
+        groups[group] = np.stack(columns, axis=1)
+    return groups
+
+
+def segment_means(
+    values: NDArray[np.float32], segment: NDArray[np.uint16], ids: NDArray[np.integer]
+) -> NDArray[np.float32]:
+    """Average values over the cells of each segment.
+
+    Args:
+        values: (N, D) float32, a row per pixel of `segment`, in its order.
+        segment: N ids, any shape.
+        ids: (P,) the segments asked for.
+
+    Returns:
+        (P, D) float32; NaN for a segment without pixels.
+    """
+    membership, pixels = _membership(segment, np.arange(segment.size), segment.size, ids)
+    with np.errstate(invalid='ignore'):
+        return (membership @ values) / pixels[:, None]
+
+
+def _membership(
+    segment: NDArray[np.uint16],
+    cells: NDArray[np.integer],
+    cell_count: int,
+    ids: NDArray[np.integer],
+) -> tuple[sparse.csr_matrix, NDArray[np.float32]]:
+    """Return how many pixels each segment has in each cell, (P, cells), and in all, (P,)."""
+    row_of_id = np.full(65536, -1, np.int64)
+    row_of_id[ids] = np.arange(len(ids))
+    rows = row_of_id[segment.ravel()]
+    inside = rows >= 0
+    counts = sparse.csr_matrix(
+        (np.ones(int(inside.sum()), np.float32), (rows[inside], cells.ravel()[inside])),
+        shape=(len(ids), cell_count),
+    )
+    return counts, np.bincount(rows[inside], minlength=len(ids)).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A vision transformer that gives a feature for every patch of an image.
+
+    Attributes:
+        name: checkpoint name or folder.
+        model: the transformers model, in evaluation mode.
+        mean, std: colour statistics it expects, RGB 0..1.
+    """
+
+    name: str
+    model: Any
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(
+        self,
+        image: NDArray[np.uint8],
+        segment: NDArray[np.uint16],
+        proposals: Mapping[str, NDArray[Any]],
+    ) -> dict[str, NDArray[np.float32]]:
+        """Average the backbone's patches inside each proposal, see `Features`."""
+        height, width = segment.shape
+        dense = self.dense(image, height, width)
+        rows, columns, _ = dense.shape
+        patch_row = np.arange(height) * rows // height
+        patch_column = np.arange(width) * columns // width
+        cells = patch_row[:, None] * columns + patch_column
+        counts, pixels = _membership(segment, cells, rows * columns, proposals['id'])
+        with np.errstate(invalid='ignore'):
+            means = (counts @ dense.reshape(rows * columns, -1)) / pixels[:, None]
+            means /= np.linalg.norm(means, axis=1, keepdims=True)
+        return {'backbone': means}
+
+    def dense(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
+        """Return patch features (rows, columns, D) of a BGR image seen at about height x width."""
+        import torch
+
+        patch = self.model.config.patch_size
+        rows, columns = max(round(height / patch), 1), max(round(width / patch), 1)
+        resized = resize_image(image, rows * patch, columns * patch)
+        rgb = torch.from_numpy(resized[..., ::-1].astype(np.float32) / 255.0)
+        pixels = (rgb - torch.tensor(self.mean)) / torch.tensor(self.std)
+        # ViT resizes its position embedding only when asked; the others always do, or need none.
+        options = (
+            {'interpolate_pos_encoding': True} if self.model.config.model_type == 'vit' else {}
+        )
+        try:
+            with torch.no_grad():
+                answer = self.model(pixels.permute(2, 0, 1)[None].float(), **options)
+            tokens = answer.last_hidden_state
+        except (AttributeError, TypeError, ValueError) as err:
+            raise ModelError(f'{self.name} gives no patch features: {err}') from err
+        # Class and register tokens come first.
+        if tokens.shape[1] < rows * columns:
+            raise ModelError(f'{self.name} is no vision transformer with one token a patch')
+        return tokens[0, -rows * columns :].reshape(rows, columns, -1).float().numpy()
+
+
+def load_backbone(name: str, local_only: bool = False) -> Backbone:
+    """Load a backbone through transformers.
+
+    Args:
+        name: checkpoint name or local folder: ViT-DINO, DINOv2, DINOv3, or another ViT.
+        local_only: whether to use only weights that are on this machine.
+
+    Raises:
+        DependencyError: if transformers is not installed.
+        ModelError: if the checkpoint cannot be loaded.
+    """
+    try:
+        from transformers import AutoModel
+        from transformers.image_processing_base import ImageProcessingMixin
+    except ImportError as err:
+        raise DependencyError('backbones need transformers; pip install transformers') from err
+    from offline_training.networks.segmenter import IMAGE_MEAN, IMAGE_STD
+
+    try:
+        model = AutoModel.from_pretrained(name, local_files_only=local_only).eval()
+    except (OSError, ValueError, RuntimeError, SafetensorError) as err:
+        reason = ' '.join(str(err).split())
+        raise ModelError(f'cannot load backbone {name!r}: {reason}') from err
+    if not hasattr(model.config, 'patch_size'):
+        raise ModelError(f'{name} is no vision transformer: its configuration has no patch_size')
+    try:
+        settings, _ = ImageProcessingMixin.get_image_processor_dict(
+            name, local_files_only=local_only
+        )
+    except OSError:
+        settings = {}
+    mean = tuple(settings.get('image_mean', IMAGE_MEAN))
+    return Backbone(name, model, mean, tuple(settings.get('image_std', IMAGE_STD)))
+
+
+def choose_features(choice: str) -> Features:
+    """Return the features a user asked for.
+
+    Args:
+        choice: `descriptor`, a checkpoint name or folder, or `auto`: the first of `BACKBONES`
+            whose weights are on this machine, else the descriptor; the log says which.
+    """
+    if choice == 'descriptor':
+        return Descriptor()
+    if choice != 'auto':
+        return load_backbone(choice)
+    for name in BACKBONES:
+        try:
+            backbone = load_backbone(name, local_only=True)
+        except (DependencyError, ModelError):
+            continue
+        _log.info('features: backbone %s, found on this machine', name)
+        return backbone
+    _log.info('features: the embedded descriptor; no backbone weights on this machine')
+    return Descriptor()
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """Brings columns of unlike units to one scale: robustly standardised, weighted by group.
+
+    Attributes:
+        centre, scale: (D,) median and spread of each column.
+        weight: (D,) of each column.
+    """
+
+    centre: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+    @staticmethod
+    def learn(groups: Mapping[str, NDArray[np.float32]]) -> Scaling:
+        """Take median and spread from all segments' columns."""
+        values = np.hstack(list(groups.values()))
+        values[:, np.isnan(values).all(axis=0)] = 0.0
+        centre = np.nanmedian(values, axis=0)
+        # The mean deviation rather than a quantile: it is not zero for what is mostly the same.
+        scale = np.nanmean(np.abs(values - centre), axis=0) * 1.25
+        scale[scale < 1e-6] = 1.0
+        weight = np.concatenate(
+            [
+                np.full(part.shape[1], GROUP_WEIGHTS[name] / part.shape[1] ** 0.5, np.float32)
+                for name, part in groups.items()
+            ]
+        )
+        return Scaling(centre.astype(np.float32), scale.astype(np.float32), weight)
+
+    def apply(self, groups: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return (P, D) float32 without NaN: what is unknown counts as usual."""
+        values = (np.hstack(list(groups.values())) - self.centre) / self.scale
+        return np.clip(np.nan_to_num(values, nan=0.0), -3.0, 3.0) * self.weight
+
+
+def stack(frames: Sequence[Mapping[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
+    """Put the segments of all frames into one table a group."""
+    return {name: np.vstack([frame[name] for frame in frames]) for name in frames[0]}

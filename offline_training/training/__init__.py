@@ -1,0 +1,4 @@
+"""Teacher and student learn from pseudo-labels.
+
+No truth is read here.
+"""

@@ -1,0 +1,63 @@
+"""The picture of what the segmentation node shows."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from drive_segment_ros import cli
+from drive_segment_ros.perception.clouds import PointCloud
+from drive_segment_ros.perception.masks import colour_table
+from drive_segment_ros.ros.cloud_painter import PaintedSweep
+from offline_training.deploy.paint import draw_cloud
+
+
+def test_the_command_draws_overlay_and_cloud(real_bag, model_folder, tmp_path):
+    file = tmp_path / 'masks.png'
+    arguments = ['paint', model_folder, real_bag, '-o', file, '--frame', 3, '--json']
+    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    report = json.loads(result.stdout)
+    picture = cv2.imread(str(file))
+    assert picture.shape == (540, 1920, 3)
+    assert report['points'] > 5000
+    # The model knows blue, green and red; the cloud has these colours and greys alone.
+    colours = {tuple(colour) for colour in picture[:, 960:].reshape(-1, 3)[::7].tolist()}
+    assert colours & {(255, 0, 0), (0, 255, 0), (0, 0, 255)}
+    assert {c for c in colours if len(set(c)) > 1} <= {(255, 0, 0), (0, 255, 0), (0, 0, 255)}
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['-o', 'x.gif'], 'ends in .png or .jpg'),
+        (['-o', 'x.png', '--frame', '900'], 'fewer than 901 pairs'),
+    ],
+)
+def test_mistakes_are_one_line(real_bag, model_folder, tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli.app, ['paint', str(model_folder), str(real_bag), *options])
+    assert result.exit_code == 1
+    assert words in result.stderr
+
+
+def test_near_points_cover_far_ones_and_painted_ones_grey_ones():
+    # Along one ray of the eye, which is 9 m behind the camera and 5 m above it.
+    steps = np.float32([6.0, 3.0, 1.0])
+    eye = np.float32([0.0, -5.0, -9.0])
+    x, y, z = (eye + steps[:, None] * (np.float32([0.0, 2.0, 6.0]))).T.copy()
+    cloud = PointCloud(0, 'lidar', x, y, z)
+    painted = PaintedSweep(
+        cloud,
+        np.int32([0, 1]),
+        np.uint8([0, 1]),
+        np.uint8([255, 255]),
+        'none',
+    )
+    picture = draw_cloud(painted, np.eye(4), colour_table([(255, 0, 0), (0, 255, 0)]))
+    drawn = picture[(picture != 24).any(axis=2)]
+    assert len(drawn)
+    assert (drawn == (0, 255, 0)).all()

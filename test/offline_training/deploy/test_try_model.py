@@ -1,0 +1,80 @@
+"""A model tried on images and videos: two ways of colouring, and what is in the image."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from drive_segment_ros.errors import ImageError
+from offline_training.common.classes import ClassName
+from offline_training.deploy.try_model import ModelTrial, _shares
+from offline_training.evaluation.prediction import Prediction
+
+
+def test_an_image_comes_back_in_both_colourings(run_folder: Path) -> None:
+    trial = ModelTrial(run_folder)
+    image = np.random.default_rng(0).integers(0, 255, (90, 120, 3)).astype(np.uint8)
+    seen = trial.image(image)
+    assert trial.named
+    assert seen.pseudo.shape == seen.named.shape == image.shape
+    # The same pixels are painted, in other colours.
+    assert (seen.pseudo != seen.named).any()
+    assert sum(item.share for item in seen.classes) == pytest.approx(1.0)
+    assert {item.name for item in seen.classes} <= {'road', 'car <b>'}
+
+
+def test_pseudo_classes_of_one_name_are_counted_together() -> None:
+    names = [ClassName('car', (1, 2, 3)), ClassName('sky', (4, 5, 6)), ClassName('car', (1, 2, 3))]
+    label = np.array([[0, 2, 2, 1]], np.uint8)
+    car, sky = _shares(Prediction(label, label), names)
+    assert (car.name, car.share, car.numbers) == ('car', 0.75, [0, 2])
+    assert (sky.name, sky.share, sky.numbers) == ('sky', 0.25, [1])
+
+
+def test_a_video_comes_back_with_as_many_frames_at_its_rate(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / 'drive.avi'
+    writer = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*'MJPG'), 5.0, (64, 48))
+    for value in range(4):
+        writer.write(np.full((48, 64, 3), 60 * value, np.uint8))
+    writer.release()
+    for path in ModelTrial(run_folder).video(source, tmp_path):
+        video = cv2.VideoCapture(str(path))
+        frames = [image.shape for good, image in (video.read() for _ in range(9)) if good]
+        assert frames == 4 * [(48, 64, 3)]
+        assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(5.0)
+
+
+def test_what_is_no_video_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / 'notes.mp4').write_text('no video')
+    with pytest.raises(ImageError, match=r'notes\.mp4 is no video'):
+        ModelTrial(run_folder).video(tmp_path / 'notes.mp4', tmp_path)
+
+
+def test_an_exported_model_needs_nothing_that_learning_needs(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip('openvino', reason='openvino is not installed')
+    cv2.imwrite(str(tmp_path / 'one.png'), np.zeros((8, 12, 3), np.uint8))
+    code = (
+        'import sys\n'
+        'from pathlib import Path\n'
+        "for name in ('torch', 'onnx', 'safetensors', 'transformers', 'sklearn'):\n"
+        '    sys.modules[name] = None\n'
+        'from offline_training.deploy.segment import segment\n'
+        'from offline_training.deploy.try_model import ModelTrial\n'
+        'model, images, output = map(Path, sys.argv[1:])\n'
+        'ModelTrial(model)\n'
+        "print(segment(model, [images], output)['images'])\n"
+    )
+    arguments = [str(model_folder), str(tmp_path / 'one.png'), str(tmp_path / 'out')]
+    done = subprocess.run(
+        [sys.executable, '-c', code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == '1\n', done.stderr

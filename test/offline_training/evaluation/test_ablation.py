@@ -1,0 +1,194 @@
+"""One experiment in miniature: what it compares, what it leaves alone, and that it goes on."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from drive_segment_ros.cli import app
+from offline_training.evaluation.ablation import (
+    RESULTS,
+    TAUGHT_WITHOUT,
+    WITHOUT,
+    AblationParameters,
+)
+from offline_training.evaluation.evaluate import evaluate
+from offline_training.evaluation.evaluation import ablation
+from offline_training.training.checkpoints import load_model
+
+pytestmark = pytest.mark.usefixtures('small_network')
+
+SMALL = (
+    'label.classes=4',
+    'label.features=descriptor',
+    'label.restarts=1',
+    'train.width=64',
+    'train.training.epochs=1',
+)
+
+
+def run_ablate(drive, truth, folder, *more, frames=':4', score_frames='4:', seeds=2):
+    arguments = ['ablate', drive.dataset, '-o', folder, '--ground-truth', truth]
+    arguments += ['--frames', frames, '--score-frames', score_frames, '--seeds', seeds, '--json']
+    for assignment in SMALL:
+        arguments += ['--set', assignment]
+    return CliRunner().invoke(app, [str(argument) for argument in (*arguments, *more)])
+
+
+@pytest.fixture
+def truth(painted_drive, tmp_path):
+    folder = tmp_path / 'truth'
+    folder.mkdir()
+    for stamp, label in painted_drive.truth.items():
+        cv2.imwrite(str(folder / f'{stamp}.png'), label)
+    (folder / 'classes.json').write_text('{"classes": ["road", "sky", "car", "tree"]}')
+    return folder
+
+
+def weights(stage):
+    return (stage / 'model.safetensors').read_bytes()
+
+
+def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
+    painted_drive, truth, tmp_path, monkeypatch
+):
+    folder = tmp_path / 'experiment'
+    images = painted_drive.dataset / 'painted/image'
+
+    first = run_ablate(painted_drive, truth, folder, seeds=1)
+    assert first.exit_code == 0, first.output
+    # Then another seed: the first is not made again, nor is anything but what was asked for.
+    made = []
+    make = ablation.Experiment._make
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            ablation.Experiment, '_make', lambda *args: made.append(args[1:]) or make(*args)
+        )
+        second = run_ablate(painted_drive, truth, folder)
+    results = json.loads(second.stdout)
+
+    assert made == [(part, 1) for part in (*RESULTS, *WITHOUT)]
+    assert list(results['scores']) == [*RESULTS, *WITHOUT]
+    assert results == json.loads((folder / 'results.json').read_text())
+    for part, entry in results['scores'].items():
+        assert len(entry['seeds']) == 2, part
+        figures = [seed['training_frames']['many_to_one']['miou'] for seed in entry['seeds']]
+        mean = entry['mean']['training_frames']['many_to_one']['miou']
+        assert mean == pytest.approx(sum(figures) / 2, abs=1e-3)
+    once = json.loads(first.stdout)['scores']['student']['seeds'][0]
+    assert once == results['scores']['student']['seeds'][0]
+    # The scores are those of `evaluate`.
+    scores = evaluate(folder / 'seed_0/run/student', images, truth, frames='4:')
+    assert once['scored_frames']['strict']['accuracy'] == scores['strict']['accuracy']
+    # One teacher a seed, and students that differ by what they were taught.
+    seed = folder / 'seed_1'
+    assert not any((seed / part / 'teacher').exists() for part in WITHOUT)
+    students = {weights(seed / part / 'student') for part in (*TAUGHT_WITHOUT, 'run')}
+    assert len(students) == 5
+    # And the same student by its most probable class.
+    student, _ = load_model(seed / 'run/student')
+    answering, _ = load_model(seed / 'without_likeness')
+    assert torch.equal(answering.class_similarity, torch.eye(4))
+    assert not torch.equal(student.class_similarity, torch.eye(4))
+    image = torch.rand(1, 3, 32, 64)
+    assert torch.equal(answering(image), student(image))
+    # The bound's rare classes count more, as the student's do.
+    counted = np.load(seed / 'truth_bound/cache/truth/weight.npy')
+    assert counted.max() > 1.1 * counted[counted > 0].min()
+    # The dataset is as it was.
+    assert not (painted_drive.dataset / 'pseudo_classes').exists()
+    assert not (painted_drive.dataset / 'painted/pseudo_label').exists()
+    page = (folder / 'results.md').read_text()
+    assert '| student | 0 |' in page
+    assert '| student | no | yes | yes | yes |' in page
+    assert '| student | yes | yes | no | yes |' in page
+
+
+def test_each_matching_is_learned_on_its_own_frames(painted_drive, truth, tmp_path, monkeypatch):
+    # Right in all frames, but that another number stands for each class in those scored.
+    answers = tmp_path / 'answers'
+    answers.mkdir()
+    for index, (stamp, label) in enumerate(painted_drive.truth.items()):
+        cv2.imwrite(str(answers / f'{stamp}.png'), label if index < 4 else (label + 1) % 4)
+    monkeypatch.setattr(ablation.Experiment, '_make', lambda *_: answers)
+    parameters = AblationParameters(frames=':4', score_frames='4:')
+    experiment = ablation.Experiment(
+        painted_drive.dataset, tmp_path / 'experiment', truth, parameters, lambda _: iter, ''
+    )
+
+    student, bound = experiment.score('student', 0), experiment.score('truth_bound', 0)
+
+    assert student['scored_frames']['strict']['accuracy'] == 100.0
+    assert student['training_frames']['strict']['accuracy'] == 0.0
+    # The bound is asked for the classes themselves.
+    assert bound['scored_frames']['strict']['accuracy'] == 0.0
+
+
+def test_the_bound_learns_the_truth_and_the_others_do_not_see_it(painted_drive, truth, tmp_path):
+    long = ('--results-only', '--set', 'train.training.epochs=40')
+    told = run_ablate(painted_drive, truth, tmp_path / 'told', *long, seeds=1)
+    for file in truth.glob('*.png'):
+        cv2.imwrite(str(file), cv2.imread(str(file), cv2.IMREAD_UNCHANGED)[:, ::-1])
+    mirrored = run_ablate(painted_drive, truth, tmp_path / 'mirrored', *long, seeds=1)
+
+    assert told.exit_code == mirrored.exit_code == 0
+    bound = json.loads(told.stdout)['scores']['truth_bound']['mean']['scored_frames']
+    assert bound['strict']['miou'] > 60.0
+    network, _ = load_model(tmp_path / 'told/seed_0/truth_bound')
+    assert torch.equal(network.class_similarity, torch.eye(4))
+    # Of a mirrored truth only the bound takes notice.
+    runs = [tmp_path / name / 'seed_0' for name in ('told', 'mirrored')]
+    for stage in ('run/teacher', 'run/student'):
+        assert weights(runs[0] / stage) == weights(runs[1] / stage)
+    assert weights(runs[0] / 'truth_bound') != weights(runs[1] / 'truth_bound')
+
+
+def test_what_learns_cannot_reach_the_truth_or_the_bound():
+    code = (
+        'import sys\n'
+        'from offline_training import extract, pseudo_classes, train\n'
+        'modules = ("ground_truth", "truth_bound", "evaluate", "ablation")\n'
+        'print([name for name in modules if f"offline_training.{name}" in sys.modules])'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout == '[]\n'
+
+
+@pytest.mark.parametrize(
+    ('options', 'frames', 'message'),
+    [
+        ((), ':5', '1 frames would be learned from and scored on'),
+        (('--set', 'label.seed=3'), ':4', 'label.seed follows from frames and seeds'),
+        (('--drive', 'other'), ':4', 'choose the drive to score on with --drive: painted'),
+    ],
+)
+def test_an_experiment_that_would_mislead_is_refused(
+    painted_drive, truth, tmp_path, options, frames, message
+):
+    result = run_ablate(painted_drive, truth, tmp_path / 'experiment', *options, frames=frames)
+
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert result.stderr.count('\n') == 1
+    assert not (tmp_path / 'experiment').exists()
+
+
+def test_another_experiments_folder_is_refused(painted_drive, truth, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation.Experiment, '_make', lambda *_: painted_drive.dataset)
+    folder = tmp_path / 'experiment'
+    run_ablate(painted_drive, truth, folder)  # ends early; its folder is claimed
+
+    other = run_ablate(painted_drive, truth, folder, '--set', 'train.size=small')
+    assert 'holds an experiment with other parameters' in other.stderr
+    segment = next((painted_drive.dataset / 'painted/segment').iterdir())
+    segment.write_bytes(segment.read_bytes() + b'\0')
+    assert 'with other data' in run_ablate(painted_drive, truth, folder).stderr
+    shutil.rmtree(folder)
+    (folder / 'holiday').mkdir(parents=True)
+    assert 'not empty' in run_ablate(painted_drive, truth, folder).stderr

@@ -1,0 +1,94 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from drive_segment_ros.errors import DatasetError, ParameterError
+from offline_training.evaluation.evaluate import evaluate
+
+
+def put(path, values, shape=(40, 60)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.broadcast_to(np.array(values, np.uint8), shape))
+
+
+@pytest.fixture
+def set_of(tmp_path):
+    """Return a function that writes images, their truths and label images, a value each."""
+
+    def write(names, truths, labels):
+        for name, truth, label in zip(names, truths, labels, strict=True):
+            put(tmp_path / f'image/{name}.png', 9, (40, 60, 3))
+            put(tmp_path / f'truth/{name}.png', truth)
+            put(tmp_path / f'label/{name}.png', label)
+        (tmp_path / 'truth/classes.json').write_text('{"classes": ["road", "car"]}')
+        return tmp_path / 'label', tmp_path / 'image', tmp_path / 'truth'
+
+    return write
+
+
+def test_the_matching_learned_on_other_images_is_the_one_applied(set_of, tmp_path):
+    # Pseudo-class 0 is road on the first two images and car on the last.
+    folders = set_of('abc', [0, 0, 1], [0, 0, 0])
+
+    own = evaluate(*folders, frames='2:')
+    other = evaluate(*folders, frames='2:', match_frames=':2', output=tmp_path / 'scores')
+
+    assert own['strict']['accuracy'] == 100.0
+    assert own['matching_learned_on'] == 'scored images'
+    assert other['strict']['accuracy'] == 0.0
+    assert other['images'] == 1
+    assert other['matching_learned_on'] == ':2'
+    kept = json.loads((tmp_path / 'scores/confusion.json').read_text())
+    assert kept['one_to_one'] == ['road']
+    assert evaluate(*folders, match_frames='')['matching_learned_on'] == 'all labelled images'
+
+
+def test_label_images_are_found_in_folders_as_the_images_are(set_of):
+    folders = set_of(['x/0', 'y/0', 'a.b'], [0, 1, 1], [0, 1, 1])
+
+    scores = evaluate(*folders)
+
+    assert scores['images'] == 3
+    assert scores['strict']['accuracy'] == 100.0
+
+
+def test_one_label_image_is_not_taken_for_two_images(set_of, tmp_path):
+    folders = set_of(['x/0', 'y/0'], [0, 1], [0, 1])
+    (tmp_path / 'label/x/0.png').rename(tmp_path / 'label/0.png')
+    (tmp_path / 'label/y/0.png').unlink()
+
+    with pytest.raises(
+        DatasetError, match=r'label/0\.png would be the label of .*x/0.* and .*y/0'
+    ):
+        evaluate(*folders)
+
+
+def test_a_label_image_of_another_folder_is_not_taken(set_of, tmp_path):
+    folders = set_of(['x/0', 'y/0'], [0, 1], [0, 1])
+    (tmp_path / 'label/y/0.png').unlink()
+
+    with pytest.raises(DatasetError, match=r'holds no label image for 0\.png'):
+        evaluate(*folders)
+
+
+def test_a_truth_of_another_shape_is_refused_and_of_another_size_is_not(set_of, tmp_path):
+    folders = set_of('a', [0], [0])
+    put(tmp_path / 'truth/a.png', 0, (20, 30))
+    assert evaluate(*folders)['strict']['accuracy'] == 100.0
+
+    put(tmp_path / 'truth/a.png', 0, (60, 40))
+
+    with pytest.raises(DatasetError, match=r'is 40x60, not of the shape of .* 60x40'):
+        evaluate(*folders)
+
+
+def test_a_truth_without_a_label_is_no_score_of_zero(set_of):
+    with pytest.raises(DatasetError, match='no pixel of the 1 labelled images has a label'):
+        evaluate(*set_of('a', [255], [0]))
+
+
+def test_label_images_cannot_be_looked_at_closer(set_of):
+    with pytest.raises(ParameterError, match='leave out --zoom'):
+        evaluate(*set_of('a', [0], [0]), zoom=2)

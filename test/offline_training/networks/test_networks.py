@@ -1,0 +1,130 @@
+import pytest
+import torch
+
+from drive_segment_ros.errors import ModelError
+from offline_training.networks.encoder import resized_position
+from offline_training.networks.initial_weights import network_from_backbone
+from offline_training.networks.segmenter import (
+    SIZES,
+    NetworkConfiguration,
+    Segmenter,
+    configuration,
+)
+from offline_training.pseudo_labels.features import load_backbone
+from offline_training.training.train import TrainParameters, new_network
+
+
+@pytest.mark.parametrize('stem', ['conv', 'patch'])
+def test_any_multiple_of_the_patch_is_scored_at_its_own_size(stem):
+    network = Segmenter(NetworkConfiguration(5, 32, 48, 32, depth=1, heads=2, stem=stem))
+
+    for height, width in ((32, 48), (64, 32), (16, 16)):
+        assert network.probability(torch.rand(2, 3, height, width)).shape == (2, 5, height, width)
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_sizes_are_what_their_names_say(size):
+    parameters = sum(p.numel() for p in Segmenter(configuration(size, 30, 288, 512)).parameters())
+
+    low, high = {'tiny': (4e6, 6e6), 'small': (22e6, 27e6), 'base': (88e6, 100e6)}[size]
+    assert low < parameters < high
+
+
+def test_an_input_that_is_no_multiple_of_the_patch_is_refused():
+    with pytest.raises(ModelError, match='multiple of its patch'):
+        configuration('tiny', 30, 290, 512)
+
+
+def test_an_unknown_size_is_refused():
+    with pytest.raises(ModelError, match='tiny, small, base'):
+        configuration('huge', 30, 288, 512)
+
+
+def test_an_image_scores_alike_alone_and_in_a_batch():
+    network = Segmenter(NetworkConfiguration(5, 32, 48, 32, depth=1, heads=2)).eval()
+    images = torch.rand(3, 3, 32, 48)
+
+    with torch.no_grad():
+        together, alone = network(images)[1:2], network(images[1:2])
+
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_resizing_a_position_embedding_to_its_own_grid_changes_nothing():
+    position = torch.rand(1, 12, 8)
+
+    assert torch.allclose(resized_position(position, (3, 4), (3, 4)), position, atol=1e-6)
+    assert resized_position(position, (3, 4), (6, 8)).shape == (1, 48, 8)
+
+
+def save_backbone(folder, kind, **changes):
+    import transformers
+
+    shape = {'hidden_size': 32, 'num_hidden_layers': 2, 'num_attention_heads': 2}
+    shape |= {'image_size': 32, 'patch_size': 8}
+    torch.manual_seed(0)
+    if kind == 'vit':
+        config = transformers.ViTConfig(**{'intermediate_size': 128, **shape, **changes})
+        model = transformers.ViTModel(config, add_pooling_layer=False)
+    elif kind == 'dinov2':
+        model = transformers.Dinov2Model(transformers.Dinov2Config(layerscale_value=0.7, **shape))
+    elif kind == 'dinov2_with_registers':
+        config = transformers.Dinov2WithRegistersConfig(num_register_tokens=3, **shape)
+        model = transformers.Dinov2WithRegistersModel(config)
+    else:
+        config = transformers.DINOv3ViTConfig(intermediate_size=64, num_register_tokens=2, **shape)
+        model = transformers.DINOv3ViTModel(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+
+
+@pytest.mark.parametrize('kind', ['vit', 'dinov2', 'dinov2_with_registers'])
+def test_an_encoder_with_a_backbones_weights_computes_what_the_backbone_computes(tmp_path, kind):
+    save_backbone(tmp_path, kind)
+    backbone = load_backbone(str(tmp_path)).model
+    network = network_from_backbone(backbone, 5, 32, 32).eval()
+    image = torch.randn(1, 3, 32, 32)
+
+    with torch.no_grad():
+        ours, _ = network.encoder(image)
+        theirs = backbone(image).last_hidden_state[:, -16:]
+
+    assert torch.allclose(ours.flatten(2).transpose(1, 2), theirs, atol=1e-4)
+
+
+def test_a_backbone_starts_a_network_of_another_input_size(tmp_path):
+    save_backbone(tmp_path, 'vit')
+
+    network = network_from_backbone(load_backbone(str(tmp_path)).model, 5, 24, 40)
+
+    assert network.probability(torch.rand(1, 3, 24, 40)).shape == (1, 5, 24, 40)
+
+
+def test_a_backbone_of_another_kind_is_refused(tmp_path):
+    save_backbone(tmp_path, 'dinov3')
+
+    with pytest.raises(ModelError, match='dinov3_vit'):
+        network_from_backbone(load_backbone(str(tmp_path)).model, 5, 32, 32)
+
+
+@pytest.mark.parametrize('changes', [{'intermediate_size': 64}, {'qkv_bias': False}])
+def test_a_backbone_of_another_shape_is_refused(tmp_path, changes):
+    save_backbone(tmp_path, 'vit', **changes)
+
+    with pytest.raises(ModelError, match='of this shape are not supported') as error:
+        network_from_backbone(load_backbone(str(tmp_path)).model, 5, 32, 32)
+    assert '\n' not in str(error.value)
+
+
+def test_a_network_brings_colours_to_what_its_backbone_expects(tmp_path):
+    save_backbone(tmp_path, 'vit')
+    settings = '{"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.1, 0.3]}'
+    (tmp_path / 'preprocessor_config.json').write_text(settings)
+
+    network = new_network(TrainParameters(initial_weights=str(tmp_path)), 5, 32, 32)
+    kept = network.state_dict()
+
+    assert kept['image_mean'].flatten().tolist() == pytest.approx([0.5, 0.4, 0.3])
+    assert kept['image_std'].flatten().tolist() == pytest.approx([0.2, 0.1, 0.3])
