@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from drive_segment_ros.errors import BagError, DriveSegmentError, OutputError
+from offline_training.demo import demo as demo_module
 from offline_training.demo.demo import demo, result_line
-from offline_training.demo.demo import demo as demo_module
 from offline_training.report.sources import find_sources
 
 # Stands in for `drive-segment`: answers as it does, and notes what it was asked.

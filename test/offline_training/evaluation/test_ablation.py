@@ -12,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from drive_segment_ros.cli import app
+from offline_training.evaluation import ablation
 from offline_training.evaluation.ablation import (
     RESULTS,
     TAUGHT_WITHOUT,
@@ -19,7 +20,6 @@ from offline_training.evaluation.ablation import (
     AblationParameters,
 )
 from offline_training.evaluation.evaluate import evaluate
-from offline_training.evaluation.evaluation import ablation
 from offline_training.training.checkpoints import load_model
 
 pytestmark = pytest.mark.usefixtures('small_network')

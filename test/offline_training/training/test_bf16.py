@@ -3,7 +3,8 @@ import types
 import pytest
 import torch
 
-from offline_training.training.training import TrainingParameters, _use_bf16, bf16
+from offline_training.training import bf16
+from offline_training.training.training import TrainingParameters, _use_bf16
 
 
 @pytest.mark.parametrize(
