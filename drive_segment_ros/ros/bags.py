@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drive_segment_ros.errors import BagError
 from drive_segment_ros.ros.bag_files import (
@@ -45,6 +45,9 @@ from drive_segment_ros.ros.bag_storage import (
 )
 from drive_segment_ros.ros.mcap_recovery import parsed_qos
 from drive_segment_ros.what_is import not_wanted, what_is
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _WANTED = 'give a bag folder, an .mcap or a .db3 file'
 _log = logging.getLogger(__name__)
@@ -94,8 +97,6 @@ class BagReader:
         path: as given.
         topics: by name.
         start_ns, end_ns: bag stamps of the first and last message, both 0 in an empty bag.
-        damage: one line for each part that cannot be read, empty for a sound bag. Reading a
-            damaged bag yields what is whole.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -107,7 +108,7 @@ class BagReader:
         self.path = Path(path)
         self.topics: dict[str, Topic] = {}
         self.start_ns = self.end_ns = 0
-        self.damage: list[str] = []
+        self._damage: list[str] = []
         self._parts: list[_Part] = []
         self._types: Any = None
         if not self.path.exists():
@@ -117,7 +118,19 @@ class BagReader:
         if self.path.is_file() and not is_storage(self.path):
             raise BagError(not_wanted(self.path, 'a bag', _WANTED))
 
-    def __enter__(self) -> BagReader:
+    def __str__(self) -> str:
+        """Return what to call it in messages."""
+        return str(self.path)
+
+    @property
+    def damage(self) -> list[str]:
+        """A line for each part that cannot be read, empty for a sound bag.
+
+        Reading a damaged bag yields what is whole.
+        """
+        return self._damage
+
+    def __enter__(self) -> Self:
         """Open the bag.
 
         Raises:
@@ -176,6 +189,17 @@ class BagReader:
         _, fields = self._types.fielddefs.get(msgtype, ((), ()))
         return bool(fields) and fields[0][1][1] == 'std_msgs/msg/Header'
 
+    def layout(self, msgtype: str) -> dict[str, Any]:
+        """Return the fields of a type and of those within it, empty where it is unknown."""
+        found: dict[str, Any] = {}
+        wanted = [msgtype] if _is_known(self._types, msgtype) else []
+        while wanted:
+            name = wanted.pop()
+            if name not in found:
+                found[name] = self._types.fielddefs[name][1]
+                wanted += _types_within(found[name])
+        return dict(sorted(found.items()))
+
     def _read(
         self, part: _Part, topics: Collection[str] | None, start: int | None, stop: int | None
     ) -> Iterator[BagMessage]:
@@ -207,8 +231,8 @@ class BagReader:
                 )
 
     def _note(self, line: str) -> None:
-        if line not in self.damage:
-            self.damage.append(line)
+        if line not in self._damage:
+            self._damage.append(line)
             _log.warning('%s', line)
 
     def _open(self) -> None:
@@ -221,14 +245,14 @@ class BagReader:
             for file in files:
                 self._open_part(file, folder)
         if not self._parts:
-            if not self.damage and what_is(self.path) != 'a bag':
+            if not self._damage and what_is(self.path) != 'a bag':
                 raise BagError(not_wanted(self.path, 'a bag', _WANTED))
-            reason = '; '.join(self.damage) or 'it holds no .mcap or .db3 file'
+            reason = '; '.join(self._damage) or 'it holds no .mcap or .db3 file'
             raise BagError(f'{self.path} cannot be read: {reason}')
         self._find_topics(metadata)
-        if not self.damage:  # else it is known why messages are missing
+        if not self._damage:  # else it is known why messages are missing
             counts = {topic.name: topic.count for topic in self.topics.values()}
-            self.damage += shortfalls(metadata, counts)
+            self._damage += shortfalls(metadata, counts)
         spans = [
             (m.start_time, m.end_time)
             for m in (part.reader.metadata for part in self._parts)
@@ -254,7 +278,7 @@ class BagReader:
         files, notes = find_files(self.path, metadata.files)
         if reason and files:
             notes.insert(0, f'{self.path} {reason}; its files are read directly')
-        self.damage += notes
+        self._damage += notes
         return metadata, files
 
     def _open_part(self, file: Path, folder: Path) -> None:
@@ -263,17 +287,17 @@ class BagReader:
         try:
             if needs_unpacking(file):
                 file, damage = unpack(file, folder)
-                self.damage += [damage] if damage else []
+                self._damage += [damage] if damage else []
             reader = open_database(file) if is_database(file) else open_mcap(file)
         except NoRoomError:
             raise
         except BagError as err:
-            self.damage.append(str(err))
+            self._damage.append(str(err))
         except OSError as err:
-            self.damage.append(f'{name}: {err.strerror or one_line(err)}')
+            self._damage.append(f'{name}: {err.strerror or one_line(err)}')
         else:
             self._parts.append(_Part(name, reader))
-            self.damage += [reader.damage] if getattr(reader, 'damage', '') else []
+            self._damage += [reader.damage] if getattr(reader, 'damage', '') else []
 
     def _find_topics(self, metadata: Metadata) -> None:
         connections = [c for part in self._parts for c in part.reader.connections]
@@ -333,3 +357,12 @@ def _temporary_folder(bag: Path) -> tempfile.TemporaryDirectory[str]:
 
 def _is_known(store: Any, msgtype: str) -> bool:
     return msgtype in store.fielddefs
+
+
+def _types_within(fields: Any) -> list[str]:
+    """Return the message types in rosbags' definition of some fields."""
+    if isinstance(fields, str):
+        return [fields] if '/' in fields else []
+    if not isinstance(fields, (tuple, list)):
+        return []
+    return [name for part in fields for name in _types_within(part)]

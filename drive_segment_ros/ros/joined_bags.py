@@ -1,0 +1,193 @@
+"""Several bags that are one drive, its sensors recorded apart: read as if they were one bag."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.errors import BagError
+from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic
+
+_log = logging.getLogger(__name__)
+
+
+def drives(bags: Sequence[Path], join: bool) -> list[list[Path]]:
+    """Return the bags of each drive: all of them where they are joined, else one each."""
+    return [list(bags)] if join else [[bag] for bag in bags]
+
+
+def open_drive(bags: Sequence[Path | str]) -> BagReader:
+    """Return a reader of a drive, to be entered: of one bag, or of several that are its parts.
+
+    Raises:
+        BagError: if there is none, one is missing or no ROS 2 bag, or one is given twice.
+    """
+    return BagReader(bags[0]) if len(bags) == 1 else JoinedBags(bags)
+
+
+def single_drive(bags: Sequence[Path], join: bool) -> BagReader:
+    """Return a reader, to be entered, of the one drive that a command takes.
+
+    Raises:
+        BagError: if several bags are given that are not to be joined, and as `open_drive`.
+    """
+    if len(bags) > 1 and not join:
+        raise BagError(
+            f'{len(bags)} bags are given, one is wanted; --join makes them parts of one drive'
+        )
+    return open_drive(bags)
+
+
+class JoinedBags(BagReader):
+    """The parts of one drive, open for reading; a context manager.
+
+    Messages of a topic that is in several parts are merged; of a message that is in two of them,
+    with the same bag stamp and bytes, one is given.
+
+    Attributes:
+        path: the first part's, after which the drive is named.
+        paths: of all parts.
+    """
+
+    def __init__(self, paths: Sequence[Path | str]) -> None:
+        """Name the parts; nothing is opened yet.
+
+        Raises:
+            BagError: if there is none, one is missing or no ROS 2 bag, or one is given twice.
+        """
+        if not paths:
+            raise BagError('no bag is given')
+        super().__init__(paths[0])
+        self._bags = [BagReader(path) for path in paths]
+        self.paths = [bag.path for bag in self._bags]
+        for path, count in Counter(path.resolve() for path in self.paths).items():
+            if count > 1:
+                raise BagError(f'{path} is given twice; give each part of the drive once')
+        self._shared: frozenset[str] = frozenset()
+        self._readers: dict[str, BagReader] = {}
+
+    def __str__(self) -> str:
+        """Return what to call the drive in messages."""
+        return ' + '.join(map(str, self.paths))
+
+    @property
+    def damage(self) -> list[str]:
+        """A line for each part that cannot be read, with its bag's name."""
+        return [f'{bag}: {line}' for bag in self._bags for line in bag.damage]
+
+    def messages(
+        self,
+        topics: Collection[str] | None = None,
+        start_ns: int | None = None,
+        stop_ns: int | None = None,
+    ) -> Iterator[BagMessage]:
+        """Yield messages in the order of their bag stamps, see `BagReader.messages`."""
+        streams = [bag.messages(topics, start_ns, stop_ns) for bag in self._bags]
+        now: set[tuple[str, bytes]] = set()  # messages that may have a copy
+        now_ns = 0
+        for message in heapq.merge(*streams, key=lambda message: message.bag_stamp_ns):
+            if message.topic in self._shared:
+                if message.bag_stamp_ns != now_ns:
+                    now, now_ns = set(), message.bag_stamp_ns
+                content = message.topic, bytes(message.raw)
+                if content in now:
+                    continue
+                now.add(content)
+            yield message
+
+    def deserialize(self, raw: bytes, msgtype: str) -> Any:
+        """Return a message as an object with ROS's attribute names.
+
+        Raises:
+            BagError: if its type is unknown or defined differently in two parts, or the bytes do
+                not fit it.
+        """
+        if msgtype not in self._readers:
+            self._readers[msgtype] = self._reader_of(msgtype)
+        return self._readers[msgtype].deserialize(raw, msgtype)
+
+    def has_header(self, msgtype: str) -> bool:
+        """Whether a type is known and starts with a std_msgs/Header, so that it can be peeked."""
+        return any(bag.has_header(msgtype) for bag in self._using(msgtype))
+
+    def _using(self, msgtype: str) -> list[BagReader]:
+        """Return the parts with topics of a type; all, where none has."""
+        using = [b for b in self._bags if any(t.type == msgtype for t in b.topics.values())]
+        return using or self._bags
+
+    def _reader_of(self, msgtype: str) -> BagReader:
+        """Return the part whose definition of a type holds."""
+        layouts = {repr(layout): b for b in self._using(msgtype) if (layout := b.layout(msgtype))}
+        if not layouts:
+            raise BagError(f'{self}: message type {msgtype} is unknown')
+        if len(layouts) > 1:
+            first, second, *_ = layouts.values()
+            raise BagError(
+                f'message type {msgtype} is defined differently in {first} and {second}; '
+                'convert one of them, or leave it out'
+            )
+        return next(iter(layouts.values()))
+
+    def _open(self) -> None:
+        for bag in self._bags:
+            bag._open()
+        count = Counter(name for bag in self._bags for name in bag.topics)
+        self.topics = {name: self._topic(name) for name in sorted(count)}
+        self._shared = frozenset(name for name, parts in count.items() if parts > 1)
+        spans = [(bag.start_ns, bag.end_ns) for bag in self._bags if bag.end_ns]
+        if spans:
+            self.start_ns = min(start for start, _ in spans)
+            self.end_ns = max(end for _, end in spans)
+        self._doubt()
+
+    def _topic(self, name: str) -> Topic:
+        """Return a topic's messages in all parts together."""
+        parts = {bag: bag.topics[name] for bag in self._bags if name in bag.topics}
+        first = next(iter(parts))
+        for bag, topic in parts.items():
+            if topic.type != parts[first].type:
+                raise BagError(
+                    f'{name} is {parts[first].type} in {first} and {topic.type} in {bag}; '
+                    'extract them as two drives, or rename one of the topics'
+                )
+        try:
+            readable = self._reader_of(parts[first].type) is not None
+        except BagError:
+            readable = False
+        return dataclasses.replace(
+            parts[first],
+            count=sum(topic.count for topic in parts.values()),
+            readable=readable,
+            qos=tuple(offer for topic in parts.values() for offer in topic.qos),
+        )
+
+    def _doubt(self) -> None:
+        """Warn of parts that were not recorded at the same time as any other."""
+        # The vehicle's build may be recorded once for all drives.
+        timed = [
+            bag
+            for bag in self._bags
+            if any(t.count and not t.name.endswith('tf_static') for t in bag.topics.values())
+        ]
+        for bag in timed:
+            others = [b for b in timed if b is not bag]
+            if others and not any(
+                bag.start_ns <= b.end_ns and b.start_ns <= bag.end_ns for b in others
+            ):
+                apart_s = 1e-9 * min(
+                    max(bag.start_ns - b.end_ns, b.start_ns - bag.end_ns) for b in others
+                )
+                _log.warning(
+                    '%s was recorded %.1f s apart from the others; are they one drive?',
+                    bag,
+                    apart_s,
+                )
+
+    def _close(self) -> None:
+        for bag in self._bags:
+            bag._close()
