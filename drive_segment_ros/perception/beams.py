@@ -56,7 +56,7 @@ class BeamTable:
         Returns:
             (N,) int32, 0 for the highest beam, -1 for points at the origin or not finite.
         """
-        a, b, c = (np.ascontiguousarray(v, np.float32) for v in _about_axis(cloud, self.axis))
+        a, b, c = cloud.about_axis(self.axis)
         # Halfway in elevation, compared as sines: no arc function a point.
         halfway = np.sin((self.elevation[1:] + self.elevation[:-1]) * 0.5).astype(np.float32)
         cells = np.linspace(-1.0, 1.0, 4097, dtype=np.float32)
@@ -103,12 +103,6 @@ def _table(
     if len(beams) > _MAX_BEAMS or _share(beams, elevation) < min_share:
         return None
     return BeamTable(_recentred(beams, elevation)[::-1].copy(), axis)
-
-
-def _about_axis(cloud: PointCloud, axis: int) -> tuple[NDArray, NDArray, NDArray]:
-    """Return the coordinates cyclically permuted so that the spin axis comes third."""
-    coordinates = (cloud.x, cloud.y, cloud.z)
-    return coordinates[(axis + 1) % 3], coordinates[(axis + 2) % 3], coordinates[axis]
 
 
 def _sample(cloud: PointCloud) -> SweepSample:

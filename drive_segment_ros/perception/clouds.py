@@ -64,6 +64,14 @@ class PointCloud:
     def __len__(self) -> int:
         return len(self.x)
 
+    def about_axis(self, axis: int) -> tuple[NDArray[np.float32], ...]:
+        """Return the coordinates, each contiguous, cyclically permuted: the axis comes third."""
+        coordinates = (self.x, self.y, self.z)
+        # One layout means one compiled version, and packed fields read once.
+        return tuple(
+            np.ascontiguousarray(coordinates[(axis + k) % 3], np.float32) for k in (1, 2, 3)
+        )
+
     def packed(self) -> PointCloud:
         """Return the cloud with coordinates and times as contiguous float32, copied if need be.
 

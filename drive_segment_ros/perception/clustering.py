@@ -15,6 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from drive_segment_ros.perception.union_find import find_root
+
 
 def cluster(
     xyz: NDArray[np.float32],
@@ -180,17 +182,9 @@ def _strengthen(along, up, straight_along, straight_up):
 
 
 @njit(cache=True, nogil=True, inline='always')
-def _find(parent, i):
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@njit(cache=True, nogil=True, inline='always')
 def _union(parent, i, j):
     """Join two components and return their root, the smaller of the two."""
-    a, b = _find(parent, i), _find(parent, j)
+    a, b = find_root(parent, i), find_root(parent, j)
     root = min(a, b)
     parent[a] = root
     parent[b] = root
@@ -301,7 +295,7 @@ def _numbered(label, parent, used):
     count = 0
     for k in range(1, used + 1):
         # A root is the smallest label of its component, so it is numbered before the others.
-        root = _find(parent, k)
+        root = find_root(parent, k)
         if root == k:
             count += 1
             number[k] = count

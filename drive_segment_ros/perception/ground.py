@@ -16,6 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from drive_segment_ros.perception.arctangent import octant_angle
+
 # The polar grid: 2 degrees by 1 m reach 100 m, beyond which a car's LiDAR sees hardly any road.
 SECTORS, BINS, BIN_LENGTH = 180, 100, 1.0
 # Savitzky & Golay's smoothing: a quadratic over five beams, as in the publication.
@@ -140,18 +142,8 @@ def _height_above(
 
 @njit(cache=True, nogil=True, inline='always')
 def _angle(rise, run):
-    """Return atan(rise / run) of two non-negative numbers to 1e-5 rad."""
-    t = min(rise, run) / max(max(rise, run), np.float32(1e-9))
-    s = t * t
-    angle = t * (
-        np.float32(0.9998660)
-        + s
-        * (
-            np.float32(-0.3302995)
-            + s
-            * (np.float32(0.1801410) + s * (np.float32(-0.0851330) + s * np.float32(0.0208351)))
-        )
-    )
+    """Return atan(rise / run) of two non-negative float32 to 1e-5 rad."""
+    angle = octant_angle(min(rise, run) / max(max(rise, run), np.float32(1e-9)))
     return angle if rise <= run else np.float32(1.5707964) - angle
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from drive_segment_ros.perception.arctangent import octant_angle
 from drive_segment_ros.perception.clouds import PointCloud
 
 # Cells narrower than this gain nothing and cost time; wider ones join neighbouring objects.
@@ -91,7 +92,7 @@ def columns_per_turn(cloud: PointCloud, ring: NDArray[np.integer], axis: int = 2
         ring: (N,) beam of each point.
         axis: the spin axis.
     """
-    a, b, _ = (_plain(values) for values in _about_axis(cloud, axis))
+    a, b, _ = cloud.about_axis(axis)
     steps = []
     for azimuth in _azimuths(a, b, np.ascontiguousarray(ring, np.int32), _BEAMS_TIMED):
         gaps = np.diff(np.sort(azimuth[np.isfinite(azimuth)]))
@@ -129,7 +130,7 @@ def range_image(
         axis = 2 if found is None else found
     if columns == 0:
         columns = columns_per_turn(cloud, beam, axis)
-    a, b, c = (_plain(values) for values in _about_axis(cloud, axis))
+    a, b, c = cloud.about_axis(axis)
     xyz = np.zeros((3, beams, columns), np.float32)
     ranges = np.zeros((beams, columns), np.float32)
     cell = np.empty(len(cloud), np.int32)
@@ -168,17 +169,6 @@ def _reordered(image: RangeImage, order: NDArray[np.intp]) -> RangeImage:
         image.axis,
         image.dropped,
     )
-
-
-def _about_axis(cloud: PointCloud, axis: int) -> tuple[NDArray, NDArray, NDArray]:
-    """Return the coordinates cyclically permuted so that the spin axis comes third."""
-    coordinates = (cloud.x, cloud.y, cloud.z)
-    return coordinates[(axis + 1) % 3], coordinates[(axis + 2) % 3], coordinates[axis]
-
-
-def _plain(values: NDArray[np.floating]) -> NDArray[np.float32]:
-    # One contiguous float32 layout means one compiled version, and packed fields read once.
-    return np.ascontiguousarray(values, np.float32)
 
 
 def _elevations(xyz: NDArray[np.float32], ranges: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -250,30 +240,10 @@ def _azimuths(x, y, ring, timed):
 
 @njit(cache=True, nogil=True, inline='always')
 def _turn_fraction(x: np.float32, y: np.float32) -> np.float32:
-    """Return atan2(y, x) as a fraction of a turn in [0, 1], to 2e-6 of a turn.
-
-    Polynomial of Abramowitz & Stegun, 4.4.49, on the octant; a library atan2 takes 3 times longer.
-    """
+    """Return atan2(y, x) as a fraction of a turn in [0, 1], to 2e-6 of a turn."""
     ax, ay = abs(x), abs(y)
-    # Without branches, so that loops over it are worked through many points at once.
-    t = min(ax, ay) / max(max(ax, ay), np.float32(1e-30))
-    s = t * t
-    angle = (
-        t
-        * (
-            np.float32(0.9998660)
-            + s
-            * (
-                np.float32(-0.3302995)
-                + s
-                * (
-                    np.float32(0.1801410)
-                    + s * (np.float32(-0.0851330) + s * np.float32(0.0208351))
-                )
-            )
-        )
-        * np.float32(0.15915494309189535)
-    )
+    tangent = min(ax, ay) / max(max(ax, ay), np.float32(1e-30))
+    angle = octant_angle(tangent) * np.float32(0.15915494309189535)
     angle = np.float32(0.25) - angle if ay > ax else angle
     angle = np.float32(0.5) - angle if x < np.float32(0.0) else angle
     return np.float32(1.0) - angle if y < np.float32(0.0) else angle

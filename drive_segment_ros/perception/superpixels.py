@@ -23,6 +23,7 @@ import numpy as np
 from numba import njit
 
 from drive_segment_ros.errors import ImageError, ParameterError
+from drive_segment_ros.perception.union_find import find_root
 
 # Weights are multiples of 1/32768 grey level: coarser ones tie so often that the partition
 # changes. The largest, 255 sqrt(3), takes 24 bits: two passes of a 12-bit counting sort.
@@ -225,17 +226,6 @@ def _sort_edges(weights: np.ndarray, by_low_digit: np.ndarray, edges: np.ndarray
         edges[position, 2] = weight
 
 
-@njit(cache=True, nogil=True, inline='always')
-def _find(parent: np.ndarray, node: int) -> int:
-    """Return the root of a node's tree, and shorten the way there (path halving)."""
-    above = parent[node]
-    while above != node:
-        parent[node] = parent[above]
-        node = parent[node]
-        above = parent[node]
-    return node
-
-
 @njit(cache=True, nogil=True, error_model='numpy')
 def _merge(
     edges: np.ndarray, sizes: np.ndarray, inner: np.ndarray, threshold: int, stop_at_refusal: bool
@@ -282,8 +272,8 @@ def _merge(
             ahead[kept, 2] = edges[edge, 2]
             kept += above_a != above_b
         for edge in range(kept):
-            a = _find(parent, ahead[edge, 0])
-            b = _find(parent, ahead[edge, 1])
+            a = find_root(parent, ahead[edge, 0])
+            b = find_root(parent, ahead[edge, 1])
             if a == b:
                 continue
             a, b = min(a, b), max(a, b)
@@ -338,8 +328,8 @@ def _absorb_small(
 ) -> None:
     """Merge components under `min_size` px along their lightest refused edges, in place."""
     for edge in range(len(refused)):
-        a = _find(parent, refused[edge, 0])
-        b = _find(parent, refused[edge, 1])
+        a = find_root(parent, refused[edge, 0])
+        b = find_root(parent, refused[edge, 1])
         if a != b and (sizes[a] < min_size or sizes[b] < min_size):
             a, b = min(a, b), max(a, b)
             sizes[a] += sizes[b]
