@@ -6,17 +6,16 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DependencyError, ImageError, ModelError
-from drive_segment_ros.inference.area import shrink
 from drive_segment_ros.inference.backend import Backend
 from drive_segment_ros.inference.model import Model, ModelClass, read_model
 from drive_segment_ros.inference.onnxruntime_backend import OnnxRuntimeBackend, has_gpu_provider
 from drive_segment_ros.inference.openvino_backend import OpenVinoBackend
 from drive_segment_ros.inference.tensorrt_backend import Progress, TensorRtBackend
+from drive_segment_ros.perception.resizing import resize_image
 
 BACKENDS = ('tensorrt', 'openvino', 'onnxruntime')
 AUTO = 'auto'
@@ -71,7 +70,7 @@ class Segmenter:
                 f'cannot segment an image of shape {image.shape} and type {image.dtype}; '
                 'it must be (height, width, 3) uint8 BGR'
             )
-        return np.ascontiguousarray(_resized(image, *self.input_size))
+        return np.ascontiguousarray(resize_image(image, *self.input_size))
 
     def segment(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Segment an image.
@@ -148,15 +147,3 @@ def _by_speed() -> list[str]:
     if has_gpu_provider():
         return ['tensorrt', 'onnxruntime', 'openvino']
     return ['tensorrt', 'openvino', 'onnxruntime']
-
-
-def _resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize as training did: averaging where the image shrinks."""
-    if image.shape[:2] == (height, width):
-        return image
-    shrinks = image.shape[0] >= height and image.shape[1] >= width
-    if shrinks and (image.shape[0] % height or image.shape[1] % width):
-        return shrink(image, height, width)
-    # By whole numbers OpenCV shrinks fastest.
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), np.uint8)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.perception.projected_points import ProjectedPoints
+from drive_segment_ros.perception.resizing import resize_labels
 
 Value = TypeVar('Value', np.uint8, np.bool_)
 
@@ -60,9 +61,7 @@ def overlay(
         opacity: of the labels, 0 to 1.
     """
     height, width = picture.shape[:2]
-    if label.shape != (height, width):
-        resized = cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-        label = np.asarray(resized, np.uint8)
+    label = resize_labels(label, height, width)
     paint = colour_image(label, table)
     painted = cv2.addWeighted(picture, 1.0 - opacity, paint, opacity, 0.0)
     unknown = (label == IGNORE_LABEL).astype(np.uint8)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.perception.proposals import KINDS
+from drive_segment_ros.perception.resizing import resize_image
 
 # Ground and sky have fixed colours, those of road and sky in the Cityscapes palette.
 _KIND_COLOURS = {'ground': (128, 64, 128), 'sky': (180, 130, 70)}
@@ -61,9 +62,7 @@ def draw_segments(
         (h, w, 3) uint8 BGR, a new image.
     """
     height, width = segment.shape
-    scaled: Any = image
-    if image.shape[:2] != (height, width):
-        scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    scaled = resize_image(image, height, width)
     paint = np.take(colours, segment, axis=0)
     painted: Any = cv2.addWeighted(scaled, 1.0 - opacity, paint, opacity, 0.0)
     unknown = (segment == 0).astype(np.uint8)

@@ -19,6 +19,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from drive_segment_ros.perception.resizing import resize_image
+
 # Looks: brightness, blue against red, and local contrast (in octaves from 4 grey levels).
 _BRIGHTNESS, _CHROMA, _CONTRAST = 32, 16, 5
 _STEP = 3  # bits: 8 grey levels a bin
@@ -54,8 +56,7 @@ def looks_like_sky(
     """
     height, width = image_bgr.shape[:2]
     # At half the size: noise averages out, and it takes a quarter of the time.
-    size = (max(width // 2, 1), max(height // 2, 1))
-    small = np.asarray(cv2.resize(image_bgr, size, interpolation=cv2.INTER_AREA), np.uint8)
+    small = resize_image(image_bgr, max(height // 2, 1), max(width // 2, 1))
     grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
     contrast = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     gain = _gain(grey)

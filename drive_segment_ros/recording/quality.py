@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.perception.resizing import resize_labels
+
 # Grey values of noise around black, and of a saturated sensor after JPEG.
 _BLACK, _WHITE = 8, 247
 
@@ -33,12 +35,7 @@ def disagreement(segment: NDArray[np.integer], label: NDArray[np.uint8]) -> floa
         segment: (H, W) the LiDAR's segment of each pixel, 0 = none.
         label: (h, w) a model's label, of any size.
     """
-    import cv2
-
-    height, width = label.shape
-    small = cv2.resize(
-        segment.astype(np.int32).view(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
-    ).view(np.int32)
+    small = resize_labels(segment, *label.shape)
     known = small > 0
     if not known.any():
         return 0.0

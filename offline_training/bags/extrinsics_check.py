@@ -25,6 +25,7 @@ from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.lenses import Lens, pixel
 from drive_segment_ros.perception.motion import SweepMotion
 from drive_segment_ros.perception.range_image import RangeImage, range_image
+from drive_segment_ros.perception.resizing import resize_image
 
 # Pixels of the working image are this wide, about the beams' own spacing.
 _PIXEL = np.radians(0.12)
@@ -137,10 +138,7 @@ def check_extrinsics(
             depth = depth.moved(_cell_times(sweep, ranges), motion)
         edges = _in_view(depth, camera, T_camera_lidar)
         if edges is not None:
-            picture = cv2.resize(
-                image, (camera.width, camera.height), interpolation=cv2.INTER_AREA
-            )
-            frames.append((np.asarray(picture, np.uint8), *edges))
+            frames.append((resize_image(image, camera.height, camera.width), *edges))
     if len(frames) < 2:
         return None
     pictures, points, weights = zip(*frames, strict=True)

@@ -11,8 +11,8 @@ from drive_segment_ros.perception.overlay import (
     draw_segments,
     palette,
 )
+from drive_segment_ros.perception.resizing import resize_labels
 from drive_segment_ros.ros.built_frame import BuiltFrame
-from offline_training.common.resizing import resize_labels
 
 # Segments let the image shine through; points are drawn in a brighter tone of their segment.
 _OPACITY = 0.5

@@ -19,6 +19,7 @@ from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.masks import colour_table, overlay
 from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.overlay import draw_points
+from drive_segment_ros.perception.resizing import resize_image
 from drive_segment_ros.ros.bag_storage import default_type_store
 from drive_segment_ros.ros.bags import BagReader
 from drive_segment_ros.ros.cloud_painter import CloudPainter, Mask, PaintedSweep
@@ -28,7 +29,6 @@ from offline_training.bags.extract import ExtractOptions, frame_jobs
 from offline_training.bags.frame_job import FrameJob, Setup
 from offline_training.bags.sensors import CAMERA_INFO, POINT_CLOUD
 from offline_training.common.files import write_atomic
-from offline_training.common.resizing import resize_image
 
 _HEIGHT, _WIDTH = 540, 960
 # Where the cloud is seen from: metres behind and above the camera, and how far down it looks.

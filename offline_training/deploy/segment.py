@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, ImageError
+from drive_segment_ros.perception.resizing import resize_image, resize_labels
 from offline_training.common.classes import palette
 from offline_training.common.files import write_png
-from offline_training.common.resizing import resize_image, resize_labels
 from offline_training.evaluation.image_sources import images_in, unique
 from offline_training.evaluation.prediction import Prediction
 from offline_training.evaluation.predictors import load_predictor

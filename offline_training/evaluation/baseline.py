@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import ModelError
 from drive_segment_ros.parameters import parameter
+from drive_segment_ros.perception.resizing import resize_image
 from drive_segment_ros.perception.superpixels import felzenszwalb
 from offline_training.common.files import write_atomic
 from offline_training.common.frame_selection import select_frames
 from offline_training.common.pooling import pool
-from offline_training.common.resizing import resize_image
 from offline_training.pseudo_labels.kmeans import kmeans, nearest
 
 BASELINE_FILE = 'baseline.npz'

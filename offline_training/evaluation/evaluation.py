@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from drive_segment_ros.label_ids import IGNORE_LABEL
-from offline_training.common.resizing import resize_labels
+from drive_segment_ros.perception.resizing import resize_labels
 
 UNMATCHED = -1
 

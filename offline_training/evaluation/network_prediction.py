@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from drive_segment_ros.perception.resizing import resize_image
 from offline_training.common.classes import ClassName
-from offline_training.common.resizing import resize_image
 from offline_training.evaluation.prediction import Prediction
 from offline_training.networks.segmenter import Segmenter
 from offline_training.training.checkpoints import classes_of_run, load_model

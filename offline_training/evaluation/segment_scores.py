@@ -19,7 +19,7 @@ from drive_segment_ros.dataset.reader import Drive, FrameRecord
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.perception.proposals import GROUND
-from offline_training.common.resizing import resize_labels
+from drive_segment_ros.perception.resizing import resize_labels
 from offline_training.evaluation.ground_truth import (
     GroundTruth,
     LabelledImage,

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from scipy import sparse
 
 from drive_segment_ros.errors import DependencyError, ModelError
-from offline_training.common.resizing import resize_image
+from drive_segment_ros.perception.resizing import resize_image
 
 _log = logging.getLogger(__name__)
 

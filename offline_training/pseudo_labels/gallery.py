@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.reader import FrameRecord
+from drive_segment_ros.perception.resizing import resize_image
 from offline_training.common.files import write_png
-from offline_training.common.resizing import resize_image
 from offline_training.pseudo_labels.segment_table import SegmentTable
 
 TILE_HEIGHT, TILE_WIDTH = 150, 200

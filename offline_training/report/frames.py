@@ -15,6 +15,7 @@ from drive_segment_ros.dataset.reader import Drive, FrameRecord
 from drive_segment_ros.errors import DatasetError, DriveSegmentError, ModelError
 from drive_segment_ros.perception.overlay import draw_segments
 from drive_segment_ros.perception.overlay import palette as proposal_palette
+from drive_segment_ros.perception.resizing import resize_image, resize_labels
 from offline_training.common.classes import (
     CLASSES_FILE,
     ClassName,
@@ -22,7 +23,6 @@ from offline_training.common.classes import (
     load_classes,
     palette,
 )
-from offline_training.common.resizing import resize_image, resize_labels
 from offline_training.deploy.segment import draw
 from offline_training.evaluation.ground_truth import load_ground_truth
 from offline_training.evaluation.image_sources import read_image

@@ -20,10 +20,10 @@ from drive_segment_ros.perception.motion import SweepMotion, Trajectory
 from drive_segment_ros.perception.occlusion import visible
 from drive_segment_ros.perception.overlay import draw_points
 from drive_segment_ros.perception.projection import project_sweep, view_times
+from drive_segment_ros.perception.resizing import resize_image
 from drive_segment_ros.ros.bags import BagReader, peek_stamp_ns
 from offline_training.bags import sensors
 from offline_training.bags.extract import ExtractParameters
-from offline_training.common.resizing import resize_image
 
 # Red is near and blue is far, evenly by the logarithm of the distance.
 NEAREST_M, FARTHEST_M = 3.0, 80.0

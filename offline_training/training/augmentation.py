@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.parameters import parameter
-from offline_training.common.resizing import resize_image, resize_labels
+from drive_segment_ros.perception.resizing import resize_image, resize_labels
 
 # The loss is taken on every TARGET_STRIDE-th pixel: neighbours say the same.
 TARGET_STRIDE = 4

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.parameters import parameter
+from drive_segment_ros.perception.resizing import resize_labels
 from offline_training.common.pooling import pool
-from offline_training.common.resizing import resize_labels
 from offline_training.networks.segmenter import Segmenter
 from offline_training.training.training_set import RegionTargets
 

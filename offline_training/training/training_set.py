@@ -20,7 +20,7 @@ from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.dataset.reader import FrameRecord
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.label_ids import IGNORE_LABEL
-from offline_training.common.resizing import resize_image, resize_labels
+from drive_segment_ros.perception.resizing import resize_image, resize_labels
 
 
 @dataclasses.dataclass(frozen=True)

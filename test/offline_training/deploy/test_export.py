@@ -17,10 +17,10 @@ from drive_segment_ros import cli
 from drive_segment_ros.errors import ModelError
 from drive_segment_ros.inference.model import read_model
 from drive_segment_ros.inference.segmenter import load
+from drive_segment_ros.perception.resizing import resize_image
 from drive_segment_ros.ros.bags import BagReader
 from drive_segment_ros.ros.images import decode_image
 from offline_training.common.classes import ClassName, save_classes
-from offline_training.common.resizing import resize_image
 from offline_training.deploy.export import DeployedSegmenter, average_resize, export
 from offline_training.deploy.segment import segment
 from offline_training.evaluation.evaluate import evaluate

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from drive_segment_ros.dataset.reader import Dataset
-from offline_training.common.resizing import resize_labels
+from drive_segment_ros.perception.resizing import resize_labels
 from offline_training.evaluation.predictors import load_predictor
 from offline_training.pseudo_labels.pseudo_classes import LabelParameters, label
 from offline_training.training.train import TrainParameters, train
