@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from drive_segment_ros.ros.qos import FollowingSubscription
+from drive_segment_ros.ros.subscriber import SimpleFilter
 
 TRANSPORTS = ('auto', 'raw', 'compressed')
 
 
-class ImageInput:
-    """Subscribes to `TOPIC` or `TOPIC/compressed`, by image_transport's naming.
+class ImageInput(SimpleFilter):
+    """A message filter of `TOPIC` or `TOPIC/compressed`, by image_transport's naming.
 
     On `auto` it takes the compressed images where both are published: they are what a frame
     keeps, and cost the middleware a tenth. As long as nothing is published, nothing is chosen.
@@ -25,8 +26,8 @@ class ImageInput:
         self,
         node: Any,
         topic: str,
-        callback: Callable[[Any], None],
-        transport: str,
+        callback: Callable[[Any], None] | None = None,
+        transport: str = 'auto',
         **options: Any,
     ) -> None:
         """Choose at once if a transport is given, else with `look`.
@@ -34,15 +35,18 @@ class ImageInput:
         Args:
             node: rclpy node.
             topic: the raw image's name; remapping either transport's topic works.
-            callback: called with each Image or CompressedImage.
+            callback: called with each Image or CompressedImage; more may follow by
+                `registerCallback`.
             transport: one of `TRANSPORTS`.
             options: for `FollowingSubscription`.
         """
         from sensor_msgs.msg import CompressedImage, Image
 
+        super().__init__()
+        if callback is not None:
+            self.registerCallback(callback)
         self.subscription: FollowingSubscription | None = None
         self._node = node
-        self._callback = callback
         self._options = options
         types = {'compressed': (CompressedImage, f'{topic}/compressed'), 'raw': (Image, topic)}
         self._candidates = list(types.values()) if transport == 'auto' else [types[transport]]
@@ -77,7 +81,7 @@ class ImageInput:
             return
         self.destroy()
         self.subscription = FollowingSubscription(
-            self._node, message_type, topic, self._callback, **self._options
+            self._node, message_type, topic, self.signalMessage, **self._options
         )
 
     def _is_published(self, topic: str) -> bool:

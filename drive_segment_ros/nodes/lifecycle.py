@@ -22,7 +22,7 @@ from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.ros.diagnostics import ERROR, OK, TOPIC, Diagnostics, Status
 from drive_segment_ros.ros.qos import FollowingSubscription
-from drive_segment_ros.ros.qos_overrides import create_with_overrides, unused_overrides
+from drive_segment_ros.ros.qos_overrides import PUBLISHER, create_with_overrides, unused_overrides
 
 _REPEAT_LOG_S = 5.0
 # As long as a figure of the diagnostics looks back.
@@ -106,7 +106,7 @@ class ManagedNode(LifecycleNode):
         # The profile is changed to what the user gave; those of other topics are not.
         own = copy.copy(qos)
         publisher = create_with_overrides(
-            self.create_lifecycle_publisher, self, message_type, topic, qos=own
+            self.create_lifecycle_publisher, self, message_type, topic, PUBLISHER, own
         )
         self._owned_publishers.append(publisher)
         return publisher

@@ -150,13 +150,13 @@ class Diagnostics:
         from rclpy.clock import Clock, ClockType
         from rclpy.qos import QoSProfile
 
-        from drive_segment_ros.ros.qos_overrides import create_with_overrides
+        from drive_segment_ros.ros.qos_overrides import PUBLISHER, create_with_overrides
 
         self._node = node
         self._parts = dict(parts)
         self._hardware_id = hardware_id
         self._publisher = create_with_overrides(
-            node.create_publisher, node, DiagnosticArray, TOPIC, qos=QoSProfile(depth=1)
+            node.create_publisher, node, DiagnosticArray, TOPIC, PUBLISHER, QoSProfile(depth=1)
         )
         # Diagnostics must go on while simulated time stands still.
         clock = Clock(clock_type=ClockType.STEADY_TIME)

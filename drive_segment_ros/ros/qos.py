@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -16,7 +17,8 @@ from rclpy.qos import (
 )
 from rclpy.subscription import Subscription
 
-from drive_segment_ros.ros.qos_overrides import create_with_overrides
+from drive_segment_ros.ros.qos_overrides import SUBSCRIPTION, create_with_overrides
+from drive_segment_ros.ros.subscriber import SimpleFilter, Subscriber
 
 RELIABILITIES = ('auto', 'reliable', 'best_effort')
 _POLICIES = {
@@ -49,9 +51,22 @@ def suitable_reliability(offered: Sequence[ReliabilityPolicy], wanted: str = 'au
     return 'best_effort' if lesser else 'reliable'
 
 
-class FollowingSubscription:
-    """A subscription that is made anew when its topic's publishers change their offer.
+class _NumberedSubscriber(Subscriber):
+    """A subscriber that notes the number its publisher gave each message, None without."""
 
+    def __init__(self, note: Callable[[int | None], None], *args: Any, **options: Any) -> None:
+        self._note = note
+        super().__init__(*args, **options)
+
+    def callback(self, message: Any, info: Any) -> None:
+        self._note(info.get('publication_sequence_number'))
+        super().callback(message)
+
+
+class FollowingSubscription(SimpleFilter):
+    """A message filter whose subscription is made anew when publishers change their offer.
+
+    Its subscriptions are `message_filters.Subscriber` where that is installed.
     Publishers are looked at twice a second through the ROS graph, which every middleware has;
     events of incompatible QoS some lack.
 
@@ -68,7 +83,7 @@ class FollowingSubscription:
         node: Any,
         message_type: type,
         topic: str,
-        callback: Callable[[Any], None],
+        callback: Callable[[Any], None] | None = None,
         reliability: str = 'auto',
         depth: int = 5,
         **options: Any,
@@ -79,7 +94,7 @@ class FollowingSubscription:
             node: rclpy node.
             message_type: message class.
             topic: relative or absolute name.
-            callback: called with each message.
+            callback: called with each message; more may follow by `registerCallback`.
             reliability: one of `RELIABILITIES`.
             depth: messages kept for a callback that is late.
             options: for `create_subscription`, such as `callback_group` or `raw`.
@@ -87,19 +102,20 @@ class FollowingSubscription:
         Raises:
             ParameterError: if the user gave the topic a QoS that is none.
         """
+        super().__init__()
+        if callback is not None:
+            self.registerCallback(callback)
         self.topic = topic
         self.publishers = 0
         self.lost = 0
         self._last_number: int | None = None
-        self._callback = callback
         self.problem = ''
         self._node = node
-        hear = self._hear if _HAS_INFO else lambda message: self._hear(message, {})
-        self._arguments = (message_type, topic, hear)
+        self._message_type = message_type
         self._options = options
         self._wanted = reliability
         self._depth = depth
-        self._subscription: Any = None
+        self._subscriber: Any = None
         self._advice = "set the reliability parameter to 'auto'"
         self.reliability = suitable_reliability(self._offered(), reliability)
         self._subscribe()
@@ -131,11 +147,10 @@ class FollowingSubscription:
     def destroy(self) -> None:
         """End the subscription."""
         self._node.destroy_timer(self._timer)
-        self._node.destroy_subscription(self._subscription)
+        self._node.destroy_subscription(self._subscriber.sub)
 
-    def _hear(self, message: Any, info: Any) -> None:
-        """Hand a message on, and see by its number whether others were lost before it."""
-        number = info.get('publication_sequence_number')
+    def _count_lost(self, number: int | None) -> None:
+        """See by a message's number whether others were lost before it."""
         # Several publishers number each for itself; not every middleware numbers at all.
         if number is not None and self.publishers <= 1:
             if self._last_number is not None and number > self._last_number:
@@ -143,19 +158,26 @@ class FollowingSubscription:
             self._last_number = number
         else:
             self._last_number = None
-        self._callback(message)
 
     def _offered(self) -> list[ReliabilityPolicy]:
         offers = self._node.get_publishers_info_by_topic(self.topic)
         return [offer.qos_profile.reliability for offer in offers]
 
     def _subscribe(self) -> None:
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
+        if self._subscriber is not None:
+            self._node.destroy_subscription(self._subscriber.sub)
         qos = _profile(self.reliability, self._depth)
-        self._subscription = create_with_overrides(
-            self._node.create_subscription, self._node, *self._arguments, qos=qos, **self._options
+        kind = partial(_NumberedSubscriber, self._count_lost) if _HAS_INFO else Subscriber
+        self._subscriber = create_with_overrides(
+            partial(kind, self._node),
+            self._node,
+            self._message_type,
+            self.topic,
+            SUBSCRIPTION,
+            qos,
+            **self._options,
         )
+        self._subscriber.registerCallback(self.signalMessage)
         self._qos = qos
         held = qos.reliability.name.lower()
         if held != self.reliability:

@@ -20,7 +20,7 @@ def create_with_overrides(
     node: Any,
     message_type: type,
     topic: str,
-    *arguments: Any,
+    entity: str,
     qos: QoSProfile,
     **options: Any,
 ) -> Any:
@@ -30,27 +30,25 @@ def create_with_overrides(
     publishers.
 
     Args:
-        create: a method of the node; without `arguments` (a callback) it makes a publisher.
+        create: makes it of message type, topic and the keywords `qos_profile` and
+            `qos_overriding_options`, such as `node.create_publisher`.
         node: rclpy node.
         message_type: message class.
         topic: relative or absolute name.
-        arguments: what goes between topic and QoS.
+        entity: `PUBLISHER` or `SUBSCRIPTION`.
         qos: without overrides; changed to what holds.
         options: further ones of `create`.
 
     Raises:
         ParameterError: if a policy or its value is none.
     """
-    prefix = f'{_PREFIX}{node.resolve_topic_name(topic)}.' + (
-        SUBSCRIPTION if arguments else PUBLISHER
-    )
+    prefix = f'{_PREFIX}{node.resolve_topic_name(topic)}.{entity}'
     kinds = [_policy(name) for name in _given(node) if name.rpartition('.')[0] == prefix]
     try:
         return create(
             message_type,
             topic,
-            *arguments,
-            qos,
+            qos_profile=qos,
             qos_overriding_options=QoSOverridingOptions(kinds),
             **options,
         )

@@ -13,7 +13,7 @@ from std_msgs.msg import String
 
 from drive_segment_ros.errors import ParameterError
 from drive_segment_ros.ros.qos import FollowingSubscription, suitable_reliability
-from drive_segment_ros.ros.qos_overrides import create_with_overrides, unused_overrides
+from drive_segment_ros.ros.qos_overrides import PUBLISHER, create_with_overrides, unused_overrides
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 
@@ -83,8 +83,8 @@ def test_an_rclpy_that_hands_on_the_message_alone_will_do(node, monkeypatch):
     monkeypatch.setattr('drive_segment_ros.ros.qos._HAS_INFO', False)
     heard: list[str] = []
     subscription = FollowingSubscription(node, String, 'topic', lambda m: heard.append(m.data))
-    callback_type = type(subscription._subscription).CallbackType
-    assert subscription._subscription._callback_type == callback_type.MessageOnly
+    held = subscription._subscriber.sub
+    assert held._callback_type == type(held).CallbackType.MessageOnly
     talker = publisher(node, RELIABLE)
 
     def heard_it():
@@ -142,7 +142,9 @@ def test_the_qos_a_user_gives_a_topic_goes_before_what_publishers_offer(make_nod
     assert subscription.reliability == 'best_effort'
     # Topics without overrides keep ours, which follow.
     assert FollowingSubscription(node, String, 'other', print).reliability == 'reliable'
-    create_with_overrides(node.create_publisher, node, String, 'out', qos=QoSProfile(depth=1))
+    create_with_overrides(
+        node.create_publisher, node, String, 'out', PUBLISHER, QoSProfile(depth=1)
+    )
     (info,) = node.get_publishers_info_by_topic('out')
     assert info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
     assert unused_overrides(node, ['out'], ['topic']) == [
