@@ -8,21 +8,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rclpy.qos import QoSProfile
 
 from drive_segment_ros.errors import DriveSegmentError, ParameterError
 from drive_segment_ros.perception.calibration import load_calibration
 from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.motion_sources import MotionSources
 from drive_segment_ros.perception.transforms import TransformTree
-from drive_segment_ros.ros.qos import FollowingSubscription, transient_local
-from drive_segment_ros.ros.qos_overrides import create_with_overrides
+from drive_segment_ros.ros import transform_topics
+from drive_segment_ros.ros.qos import FollowingSubscription
 from drive_segment_ros.ros.synchronizer import stamp_ns
 
 MOTION_SOURCES = ('auto', 'tf', 'odometry', 'none')
 # No transport is that slow, and no clock of a vehicle at work that wrong.
 _FAR_S = 5.0
-_TF_DEPTH = 100
+_DEPTH = 100
 
 
 class TransformListener:
@@ -78,45 +77,38 @@ class TransformListener:
         self._odometry_topic = odometry_topic
         self._motion_topics: list[str] = []
         self._file_links: list[tuple[str, str, NDArray[np.float64]]] = []
-        self._subscriptions: list[Any] = []
-        self._following: list[FollowingSubscription] = []
+        self._transforms: Any = None
+        self._odometry: FollowingSubscription | None = None
         if calibration_file:
             self._file_links = load_calibration(calibration_file)[0].links
             self._place_file_links()
-        tf_message = _tf_message_type()
-        if motion_source == 'tf' and tf_message is None:
+        has_tf = transform_topics.message_type() is not None
+        if motion_source == 'tf' and not has_tf:
             raise ParameterError(
                 'motion_source is tf, but the package tf2_msgs is not installed; use odometry'
             )
         self._auto = motion_source == 'auto'
         if self._auto:
-            motion_source = 'tf' if tf_message is not None else 'odometry'
+            motion_source = 'tf' if has_tf else 'odometry'
         self.motion_source = 'none' if trajectory is None else motion_source
         if self.motion_source == 'tf':
             self._motion_topics.append('/tf')
-        if tf_message is not None:
-            self._subscribe(
-                tf_message, '/tf_static', self.on_transforms, transient_local(_TF_DEPTH)
-            )
-            self._subscribe(tf_message, '/tf', self.on_transforms, QoSProfile(depth=_TF_DEPTH))
+        if has_tf:
+            self._transforms = transform_topics.listen(node, self)
         if self.motion_source == 'odometry' or (self._auto and trajectory is not None):
             from nav_msgs.msg import Odometry
 
             self._motion_topics.append(odometry_topic)
-            self._following.append(
-                FollowingSubscription(
-                    node, Odometry, odometry_topic, self.on_odometry, depth=_TF_DEPTH
-                )
-            )
+            self._odometry = FollowingSubscription(node, Odometry, odometry_topic, depth=_DEPTH)
+            self._odometry.registerCallback(self.on_odometry)
 
     def destroy(self) -> None:
         """End the subscriptions."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        for following in self._following:
-            following.destroy()
-        self._subscriptions.clear()
-        self._following.clear()
+        if self._transforms is not None:
+            self._transforms.unregister()
+        if self._odometry is not None:
+            self._odometry.destroy()
+        self._transforms = self._odometry = None
 
     def expects_motion(self) -> bool:
         """Tell whether odometry comes or has come; its publisher may be gone before its last."""
@@ -129,19 +121,21 @@ class TransformListener:
     @property
     def problem(self) -> str:
         """What is wrong, one line; empty if nothing is."""
-        return '; '.join(told for told in self._problems.values() if told)
+        unheard = '' if self._odometry is None else self._odometry.problem
+        return '; '.join(told for told in (unheard, *self._problems.values()) if told)
 
-    def on_transforms(self, message: Any) -> None:
-        """Take a tf2_msgs/TFMessage: motion goes to the trajectory, the rest to the tree."""
+    def set_transform(self, transform: Any, authority: str = '') -> None:
+        """Take a geometry_msgs/TransformStamped: motion to the trajectory, else to the tree."""
         trajectory = self._trajectory
-        for transform in message.transforms:
-            parent, child = transform.header.frame_id, transform.child_frame_id
-            if parent.lstrip('/') != self._odom_frame.lstrip('/'):
-                self._place(transform)
-            elif trajectory is not None and self._takes('tf', parent, child):
-                self._add_pose(trajectory.add_transform, transform, '/tf')
-        # A transform that turns a link of the file around has undone it.
-        self._place_file_links()
+        parent, child = transform.header.frame_id, transform.child_frame_id
+        if parent.lstrip('/') != self._odom_frame.lstrip('/'):
+            self._place(transform)
+            # A transform that turns a link of the file around has undone it.
+            self._place_file_links()
+        elif trajectory is not None and self._takes('tf', parent, child):
+            self._add_pose(trajectory.add_transform, transform, '/tf')
+
+    set_transform_static = set_transform
 
     def on_odometry(self, message: Any) -> None:
         """Take a nav_msgs/Odometry."""
@@ -200,12 +194,6 @@ class TransformListener:
         for parent, child, T_parent_child in self._file_links:
             self._tree.set(parent, child, T_parent_child)
 
-    def _subscribe(self, kind: type, topic: str, callback: Any, qos: Any) -> None:
-        node = self._node
-        self._subscriptions.append(
-            create_with_overrides(node.create_subscription, node, kind, topic, callback, qos=qos)
-        )
-
 
 def clock_hint(node: Any, topic: str, message_stamp_ns: int) -> str:
     """Say what to do if a topic's stamps are far from the node's time; empty if they are not."""
@@ -244,11 +232,3 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * length:
             return f'{seconds / length:.0f} {unit}'
     return f'{seconds:.1f} s'
-
-
-def _tf_message_type() -> type | None:
-    try:
-        from tf2_msgs.msg import TFMessage
-    except ImportError:
-        return None
-    return TFMessage

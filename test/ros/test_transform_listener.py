@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import types
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,14 @@ import rclpy
 from geometry_msgs.msg import TransformStamped
 from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from drive_segment_ros.errors import CalibrationError, ParameterError
 from drive_segment_ros.perception.calibration import save_calibration
 from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.transforms import TransformTree
-from drive_segment_ros.ros import transform_listener
+from drive_segment_ros.ros import transform_listener, transform_topics
 from drive_segment_ros.ros.transform_listener import TransformListener, explain_clock
 
 S = 1_000_000_000
@@ -39,6 +40,11 @@ def transform(parent: str, child: str, x: float, now: float | None = None) -> Tr
     message.header.stamp.sec = int(time.time() if now is None else now)
     message.transform.translation.x = x
     return message
+
+
+def hear(listener: TransformListener, *transforms: TransformStamped) -> None:
+    for message in transforms:
+        listener.set_transform(message)
 
 
 def odometry(x: float, sec: int) -> Odometry:
@@ -73,7 +79,7 @@ def test_odometry_over_dds_becomes_motion(node, monkeypatch):
 
 def test_tf_is_split_into_motion_and_extrinsics(node, monkeypatch):
     # Any message class does for subscribing; what it holds comes from the test.
-    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    monkeypatch.setattr(transform_topics, 'message_type', lambda: TransformStamped)
     tree, trajectory = TransformTree(), Trajectory()
     listener = TransformListener(node, tree, trajectory)
     assert listener.motion_source == 'tf'
@@ -81,14 +87,11 @@ def test_tf_is_split_into_motion_and_extrinsics(node, monkeypatch):
     (info,) = node.get_subscriptions_info_by_topic('/tf_static')
     assert info.qos_profile.durability.name == 'TRANSIENT_LOCAL'
     now = int(time.time())
-    listener.on_transforms(
-        types.SimpleNamespace(
-            transforms=[
-                transform('odom', 'base_link', 3.0, now),
-                transform('base_link', 'lidar', 1.0),
-                transform('odom', 'base_link', 4.0, now + 1),
-            ]
-        )
+    hear(
+        listener,
+        transform('odom', 'base_link', 3.0, now),
+        transform('base_link', 'lidar', 1.0),
+        transform('odom', 'base_link', 4.0, now + 1),
     )
     assert len(trajectory) == 2
     assert tree.lookup('base_link', 'lidar')[0, 3] == 1.0
@@ -96,7 +99,7 @@ def test_tf_is_split_into_motion_and_extrinsics(node, monkeypatch):
 
 
 def test_a_trailer_does_not_move_the_vehicle(node, monkeypatch):
-    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    monkeypatch.setattr(transform_topics, 'message_type', lambda: TransformStamped)
     trajectory, now = Trajectory(), int(time.time())
     listener = TransformListener(node, TransformTree(), trajectory)
     for second, child, x in (
@@ -106,13 +109,13 @@ def test_a_trailer_does_not_move_the_vehicle(node, monkeypatch):
         (2, 'base_link', 5.0),
     ):
         message = transform('odom', child, x, now + second)
-        listener.on_transforms(types.SimpleNamespace(transforms=[message]))
+        listener.set_transform(message)
     assert len(trajectory) == 2
     assert trajectory.pose((now + 1) * S + S // 2)[0, 3] == 4.0
 
 
 def test_auto_takes_odometry_as_soon_as_there_is_one(node, monkeypatch):
-    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    monkeypatch.setattr(transform_topics, 'message_type', lambda: TransformStamped)
     trajectory, now = Trajectory(), int(time.time())
     listener = TransformListener(node, TransformTree(), trajectory)
     assert not listener.expects_motion()
@@ -124,7 +127,7 @@ def test_auto_takes_odometry_as_soon_as_there_is_one(node, monkeypatch):
 
     def hear(x: float, second: int) -> None:
         message = transform('odom', 'base_link', x, now + second)
-        listener.on_transforms(types.SimpleNamespace(transforms=[message]))
+        listener.set_transform(message)
 
     hear(3.0, 0)
     assert (listener.motion_source, len(trajectory)) == ('tf', 1)
@@ -141,23 +144,23 @@ def test_auto_takes_odometry_as_soon_as_there_is_one(node, monkeypatch):
 
 @pytest.mark.parametrize('source', ['tf', 'none'])
 def test_what_is_not_auto_does_not_hear_odometry(node, monkeypatch, source):
-    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    monkeypatch.setattr(transform_topics, 'message_type', lambda: TransformStamped)
     TransformListener(node, TransformTree(), Trajectory(), motion_source=source)
     TransformListener(node, TransformTree(), None)
     assert node.count_subscribers('odom') == 0
 
 
 def test_motion_has_one_source(node, monkeypatch):
-    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    monkeypatch.setattr(transform_topics, 'message_type', lambda: TransformStamped)
     trajectory = Trajectory()
     listener = TransformListener(node, TransformTree(), trajectory, motion_source='odometry')
     message = transform('odom', 'base_link', 3.0)
-    listener.on_transforms(types.SimpleNamespace(transforms=[message]))
+    listener.set_transform(message)
     assert len(trajectory) == 0
 
 
 def test_without_tf2_msgs_auto_takes_odometry_and_tf_is_refused(node, monkeypatch):
-    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: None)
+    monkeypatch.setattr(transform_topics, 'message_type', lambda: None)
     assert TransformListener(node, TransformTree(), Trajectory()).motion_source == 'odometry'
     with pytest.raises(ParameterError, match='tf2_msgs is not installed'):
         TransformListener(node, TransformTree(), Trajectory(), motion_source='tf')
@@ -183,7 +186,7 @@ def test_what_the_file_places_is_not_moved_by_what_is_heard(node, calibration_fi
     tree = TransformTree()
     listener = TransformListener(node, tree, None, calibration_file=calibration_file)
     messages = [transform(*heard, 9.0), transform('lidar', 'camera', 0.5)]
-    listener.on_transforms(types.SimpleNamespace(transforms=messages))
+    hear(listener, *messages)
     assert tree.lookup('base_link', 'lidar')[0, 3] == 1.5
     assert tree.lookup('base_link', 'camera')[0, 3] == 2.0
 
@@ -204,6 +207,21 @@ def test_bad_pose_is_a_problem_not_an_exception(node):
     assert 'no pose' in listener.problem
     listener.on_odometry(odometry(0.0, int(time.time())))
     assert listener.problem == ''
+
+
+def test_odometry_that_cannot_be_heard_is_a_problem(node):
+    parameter = Parameter('qos_overrides./odom.subscription.reliability', value='reliable')
+    node._parameter_overrides[parameter.name] = parameter
+    listener = TransformListener(node, TransformTree(), Trajectory(), motion_source='odometry')
+    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    node.create_publisher(Odometry, 'odom', qos)
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    end = time.monotonic() + 10
+    while not listener.problem and time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.1)
+    assert listener.problem.startswith('odom: QoS keeps out the messages of node')
+    executor.shutdown()
 
 
 def test_recorded_stamps_without_sim_time_give_the_hint(node):
@@ -239,7 +257,7 @@ def test_a_bad_transform_of_another_frame_is_told_until_it_is_right(node):
     bad = transform('camera', 'imu', float('nan'))
     links = [bad, transform('base_link', 'lidar', 1.0)]
     for _ in range(2):
-        listener.on_transforms(types.SimpleNamespace(transforms=links))
+        hear(listener, *links)
     assert tree.lookup('base_link', 'lidar')[0, 3] == 1.0
     assert "'imu' to 'camera' is left out" in listener.problem
     assert 'float64' not in listener.problem
@@ -247,7 +265,7 @@ def test_a_bad_transform_of_another_frame_is_told_until_it_is_right(node):
         tree.lookup('lidar', 'imu')
     right = transform('camera', 'imu', 2.0)
     right.transform.rotation.w = 1.0
-    listener.on_transforms(types.SimpleNamespace(transforms=[right]))
+    listener.set_transform(right)
     assert listener.problem == ''
 
 
@@ -267,14 +285,14 @@ def test_of_two_odometries_on_one_topic_the_vehicles_is_taken(node):
 
 
 def test_transforms_of_the_vehicle_go_before_a_foreign_odometry(node, monkeypatch):
-    monkeypatch.setattr(transform_listener, '_tf_message_type', lambda: TransformStamped)
+    monkeypatch.setattr(transform_topics, 'message_type', lambda: TransformStamped)
     trajectory, now = Trajectory(), int(time.time())
     listener = TransformListener(node, TransformTree(), trajectory)
     foreign = odometry(500.0, now)
     foreign.header.frame_id = foreign.child_frame_id = 'camera_odom'
     message = transform('odom', 'base_link', 3.0, now)
     listener.on_odometry(foreign)
-    listener.on_transforms(types.SimpleNamespace(transforms=[message]))
+    listener.set_transform(message)
     listener.on_odometry(foreign)
     assert listener.motion_source == 'tf'
     assert trajectory.pose(now * S)[0, 3] == 3.0
