@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, CalibrationError
+from drive_segment_ros.frame.rig import camera_names
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.motion_sources import MotionSource, MotionSources
 from drive_segment_ros.perception.transforms import TransformTree
@@ -56,20 +57,66 @@ def of_type(reader: BagReader, *types: str) -> list[Topic]:
     return [topic for topic in reader.topics.values() if topic.type in types and topic.count]
 
 
+def choose_cameras(reader: BagReader, wanted: Sequence[str] = ()) -> list[Topic]:
+    """Return the image topics of the cameras asked for, or of all, in the order of their names.
+
+    Args:
+        reader: the open bag.
+        wanted: image topics, namespaces they are in, or names of cameras, see `camera_names`;
+            empty for all cameras.
+
+    Raises:
+        BagError: if there is none, or not one that is wanted.
+    """
+    found = cameras(reader)
+    if not found:
+        topics = ', '.join(reader.topics) or 'none'
+        raise BagError(
+            f'{reader} has no camera images (sensor_msgs Image or CompressedImage); '
+            f'it has {topics}'
+        )
+    if not wanted:
+        return found
+    names = camera_names(topic.name for topic in found)
+    everything = of_type(reader, IMAGE, COMPRESSED_IMAGE)
+    chosen: dict[str, Topic] = {}  # one a camera, whatever its transport
+    for text in wanted:
+        meant = _named(text, everything, found, names)
+        if not meant:
+            known = ', '.join(f'{name} ({topic})' for topic, name in names.items())
+            raise BagError(f'{reader} has no camera {text}; it has {known}')
+        for topic in meant:
+            chosen.setdefault(topic.name.removesuffix(_TRANSPORT), topic)
+    return [chosen[name] for name in sorted(chosen)]
+
+
+def _named(
+    text: str, everything: Sequence[Topic], found: Sequence[Topic], names: Mapping[str, str]
+) -> list[Topic]:
+    """Return the topics that a text means: that topic, else a namespace's, else a camera's."""
+    path = '/' + text.strip('/')
+    return (
+        [topic for topic in everything if topic.name == text]
+        or [topic for topic in found if topic.name == path or topic.name.startswith(path + '/')]
+        or [topic for topic in found if names[topic.name] == text]
+    )
+
+
 def choose_camera(reader: BagReader, wanted: str = '') -> Topic:
     """Return the camera asked for, or the only one.
 
     Args:
         reader: the open bag.
-        wanted: an image topic or the namespace it is in; empty if there is but one.
+        wanted: see `choose_cameras`; empty if there is but one.
 
     Raises:
         BagError: if there is none, several to choose from, or not the one wanted.
     """
-    what = 'camera images (sensor_msgs Image or CompressedImage)'
-    everything = of_type(reader, IMAGE, COMPRESSED_IMAGE)
-    exact = [topic for topic in everything if topic.name == wanted]
-    return exact[0] if exact else _choose(reader, cameras(reader), wanted, what, '--camera')
+    chosen = choose_cameras(reader, [wanted] if wanted else [])
+    if len(chosen) > 1:
+        names = ', '.join(camera_names(topic.name for topic in chosen).values())
+        raise BagError(f'{reader} has {len(chosen)} cameras: {names}; choose one with --camera')
+    return chosen[0]
 
 
 def choose_lidar(reader: BagReader, wanted: str = '') -> Topic:
@@ -123,7 +170,7 @@ def first_whole(reader: BagReader, topic: Topic) -> Any:
     for message in reader.messages([topic.name]):
         with contextlib.suppress(BagError):
             return reader.deserialize(message.raw, topic.type)
-    raise BagError(f'{reader.path}: no message of {topic.name} can be read')
+    raise BagError(f'{reader}: no message of {topic.name} can be read')
 
 
 def static_transforms(reader: BagReader) -> tuple[TransformTree, list[str]]:
@@ -166,7 +213,7 @@ def complete_from_tf(
     """
     pairs = list(pairs)
     names = tf_topics(reader)
-    if not names or _joins(tree, pairs):
+    if not names or len(_joined(tree, pairs)) == len(pairs):
         return TfExtrinsics()
     placed = {child for _, child, _ in tree.links}
     first: dict[str, tuple[str, NDArray[np.float64]]] = {}
@@ -185,10 +232,15 @@ def complete_from_tf(
     still = tuple(child for child in first if child not in moving)
     for child in still:
         tree.set(first[child][0], child, first[child][1])
-    if _joins(tree, pairs):
+    # A pair that nothing joins must not bring in what the others do not need.
+    with_moving = TransformTree()
+    links = [*tree.links, *((first[child][0], child, first[child][1]) for child in moving)]
+    for link in links:
+        with_moving.set(*link)
+    if _joined(with_moving, pairs) <= _joined(tree, pairs):
         return TfExtrinsics(still)
-    for child in moving:
-        tree.set(first[child][0], child, first[child][1])
+    for link in links:
+        tree.set(*link)
     return TfExtrinsics(still, frozenset(moving))
 
 
@@ -234,7 +286,7 @@ def choose_odometry(
     if wanted:
         if wanted not in (*topics, *tf_topics(reader)):
             raise BagError(
-                f'{reader.path} has no odometry {wanted}; of nav_msgs/Odometry it has '
+                f'{reader} has no odometry {wanted}; of nav_msgs/Odometry it has '
                 f'{", ".join(topics) or "none"}, of tf {", ".join(tf_topics(reader)) or "none"}'
             )
         topics = [wanted]
@@ -277,13 +329,14 @@ def _frames(reader: BagReader, topic: Topic) -> list[tuple[str, str]]:
     return list(links)
 
 
-def _joins(tree: TransformTree, pairs: Iterable[tuple[str, str]]) -> bool:
-    try:
-        for target, source in pairs:
+def _joined(tree: TransformTree, pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return the pairs of frames that a chain of transforms joins."""
+    joined = set()
+    for target, source in pairs:
+        with contextlib.suppress(CalibrationError):
             tree.lookup(target, source)
-    except CalibrationError:
-        return False
-    return True
+            joined.add((target, source))
+    return joined
 
 
 def frames_of(message: Any) -> Iterator[tuple[str, str]]:
@@ -297,16 +350,16 @@ def _choose(
 ) -> Topic:
     names = [topic.name for topic in topics]
     if not topics:
-        raise BagError(f'{reader.path} has no {what}; it has {", ".join(reader.topics) or "none"}')
+        raise BagError(f'{reader} has no {what}; it has {", ".join(reader.topics) or "none"}')
     if wanted:
         prefix = wanted.rstrip('/')
         topics = [t for t in topics if t.name == prefix or t.name.startswith(prefix + '/')]
         if not topics:
-            raise BagError(f'{reader.path} has no {wanted}; of {what} it has {", ".join(names)}')
+            raise BagError(f'{reader} has no {wanted}; of {what} it has {", ".join(names)}')
     if len(topics) > 1:
         names = [topic.name for topic in topics]
         raise BagError(
-            f'{reader.path} has {len(topics)} topics of {what}: {", ".join(names)}; '
+            f'{reader} has {len(topics)} topics of {what}: {", ".join(names)}; '
             f'choose one with {option}'
         )
     return topics[0]
