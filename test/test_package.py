@@ -85,7 +85,7 @@ def test_what_uses_an_exported_model_needs_no_pytorch() -> None:
     program = (
         "import sys; sys.modules['torch'] = None\n"
         'import offline_training.evaluation.evaluate\n'
-        'import offline_training.common.progress, offline_training.deploy.segment\n'
+        'import drive_segment_ros.progress, offline_training.deploy.segment\n'
     )
     run = subprocess.run(
         [sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True, check=False

@@ -45,7 +45,7 @@ def label(
 ) -> None:
     """Group look-alike objects into pseudo-classes and write a pseudo-label for every frame."""
     from drive_segment_ros.parameter_files import read_parameters
-    from offline_training.common.progress import bar
+    from drive_segment_ros.progress import bar
     from offline_training.pseudo_labels.pseudo_classes import LabelParameters, label_folders
     from offline_training.pseudo_labels.pseudo_classes import label as label_dataset
 
@@ -110,7 +110,7 @@ def baseline(
 ) -> None:
     """Cluster superpixels of the images alone: the figure to beat; score it by `evaluate`."""
     from drive_segment_ros.parameters import from_flat
-    from offline_training.common.progress import bar
+    from drive_segment_ros.progress import bar
     from offline_training.evaluation.baseline import (
         BASELINE_FILE,
         BaselineParameters,
@@ -144,7 +144,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model, or a folder of label images, against labelled images, in three ways."""
-    from offline_training.common.progress import bar
+    from drive_segment_ros.progress import bar
     from offline_training.evaluation.evaluate import SCORE_FILES
     from offline_training.evaluation.evaluate import evaluate as evaluate_model
     from offline_training.evaluation.evaluation import table
@@ -194,7 +194,7 @@ def ablate(
     Parameters are those of `label` and `train`, as label.classes or train.training.epochs.
     """
     from drive_segment_ros.parameter_files import read_parameters
-    from offline_training.common.progress import bar
+    from drive_segment_ros.progress import bar
     from offline_training.evaluation.ablation import AblationParameters
     from offline_training.evaluation.ablation import ablate as run_experiment
     from offline_training.evaluation.ablation_tables import markdown

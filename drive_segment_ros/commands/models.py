@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from drive_segment_ros.commands.command import command, print_json, progress_bar
+from drive_segment_ros.commands.command import command, print_json
 from drive_segment_ros.commands.options import (
     AsJson,
     Bag,
@@ -19,6 +19,7 @@ from drive_segment_ros.commands.options import (
 )
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.outputs import refuse_existing
+from drive_segment_ros.progress import progress_bar
 
 
 @command(kept='the pictures written are kept in {output}')
@@ -31,7 +32,7 @@ def segment(
     as_json: AsJson = False,
 ) -> None:
     """Write labels, colours, overlays and confidence for images, folders, videos and bags."""
-    from offline_training.common.progress import bar
+    from drive_segment_ros.progress import bar
     from offline_training.deploy.segment import PICTURES
     from offline_training.deploy.segment import segment as segment_inputs
 

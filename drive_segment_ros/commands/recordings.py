@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from drive_segment_ros.commands.command import INTERRUPTED, command, print_json, progress_bar
+from drive_segment_ros.commands.command import INTERRUPTED, command, print_json
 from drive_segment_ros.commands.options import (
     AsJson,
     Assignments,
@@ -21,6 +21,7 @@ from drive_segment_ros.commands.options import (
 )
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.outputs import refuse_existing
+from drive_segment_ros.progress import progress_bar
 
 Odometry = Annotated[str, typer.Option(help='Odometry or tf topic, where there are several.')]
 

@@ -6,18 +6,17 @@ by path alone it brings a node down on the next upgrade (autoware_universe issue
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from drive_segment_ros.errors import ModelError
+from drive_segment_ros.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 T = TypeVar('T')
@@ -78,7 +77,7 @@ def cached_engine(
     log.info('building %s; this takes minutes, once', path)
     plan = build()
     try:
-        _write(path, plan)
+        write_whole(path, plan)
     except OSError as err:
         log.warning('cannot keep the engine in %s: %s; the next start builds again', path, err)
     engine = load(plan)
@@ -92,19 +91,3 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
-
-
-def _write(path: Path, plan: bytes) -> None:
-    """Write under a temporary name and rename: readers see a whole engine or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
-    try:
-        with os.fdopen(file, 'wb') as stream:
-            stream.write(plan)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

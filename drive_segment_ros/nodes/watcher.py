@@ -12,6 +12,7 @@ from drive_segment_ros.errors import DatasetError, ImageError
 from drive_segment_ros.nodes.image_input import ImageInput
 from drive_segment_ros.nodes.signals import signals_set
 from drive_segment_ros.ros.images import encoded_image
+from drive_segment_ros.whole_files import write_whole
 
 _COMPRESSED = '/compressed'
 _LOOK_PERIOD_S = 0.1
@@ -93,11 +94,8 @@ class _Files:
             return
         path = self._folder / f'{name}{suffix}'
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
             # Whoever looks into the folder finds whole images.
-            part = path.with_name(f'.{path.name}')
-            part.write_bytes(content)
-            part.replace(path)
+            write_whole(path, content, synced=False)
         except OSError as err:
             raise DatasetError(f'cannot write {path}: {err.strerror}') from err
         self.written += 1

@@ -1,11 +1,9 @@
-"""Files that are either whole or not there."""
+"""Files of the workstation's half: whole or not there, with errors that say what to do."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +14,19 @@ from drive_segment_ros import text_files
 from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.dataset.frame import encode_png
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.whole_files import write_whole
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, sync it and rename it; its folder is made if missing.
+    """Write a file that is whole or not there, see `write_whole`.
 
     Raises:
         DatasetError: if it cannot be written; nothing of it stays then.
     """
-    temporary = ''
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
-        with os.fdopen(file, 'wb') as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp's files are private; these are as readable as any other.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = ''
+        write_whole(path, data)
     except OSError as err:
         raise DatasetError(f'cannot write {path}: {err.strerror}; {disk_advice(err)}') from err
-    finally:
-        # After an interrupt as well.
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -50,18 +34,27 @@ def write_json(path: Path, content: Any) -> None:
     write_atomic(path, (json.dumps(content, indent=2, allow_nan=False) + '\n').encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote of a dict.
+def read_json(path: Path) -> Any:
+    """Read what `write_json` wrote.
 
     Raises:
         DatasetError: if it cannot be read, or is damaged.
     """
     try:
-        content = text_files.read_json(path)
+        return text_files.read_json(path)
     except OSError as err:
         raise DatasetError(f'cannot read {path}: {err.strerror}') from err
     except ValueError as err:
         raise DatasetError(f'{path} is damaged: {err}') from err
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote of a dict.
+
+    Raises:
+        DatasetError: as `read_json`, and if it is no object.
+    """
+    content = read_json(path)
     if not isinstance(content, dict):
         raise DatasetError(f'{path} is damaged: it holds no object')
     return content

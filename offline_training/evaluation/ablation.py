@@ -19,7 +19,7 @@ import drive_segment_ros
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import ModelError, ParameterError
 from drive_segment_ros.parameters import from_flat, parameter, to_flat
-from offline_training.common.files import read_json, write_atomic, write_json
+from offline_training.common.files import read_object, write_atomic, write_json
 from offline_training.evaluation.ablation_tables import markdown
 from offline_training.evaluation.baseline import BaselineParameters, make_baseline
 from offline_training.evaluation.dataset_view import dataset_view
@@ -146,7 +146,7 @@ class Experiment:
         """Return the scores of one part, made first if it is not there yet."""
         file = self._folder(seed) / 'scores' / f'{part}.json'
         if file.exists():
-            return read_json(file)
+            return read_object(file)
         model = self._make(part, seed)
         show = self.progress(f'scoring {part}, seed {seed}')
         scored, learned = (
@@ -175,7 +175,7 @@ class Experiment:
             'drive': self.held_out.drive,
             'images_scored': len(self.held_out.scored.images),
             'classes_present': scores['student'][0]['scored_frames']['classes_present'],
-            'features': read_json(statistics)['features'],
+            'features': read_object(statistics)['features'],
             'version': drive_segment_ros.__version__,
         }
 
@@ -243,7 +243,7 @@ class Experiment:
         }
         file = self.folder / EXPERIMENT_FILE
         if file.exists():
-            before = read_json(file)
+            before = read_object(file)
             changed = [key for key, value in mine.items() if before.get(key) != value]
             if changed:
                 raise ModelError(

@@ -16,7 +16,7 @@ import torch
 import drive_segment_ros
 from drive_segment_ros.dataset.reader import FrameRecord
 from drive_segment_ros.parameters import to_flat
-from offline_training.common.progress import bar
+from drive_segment_ros.progress import bar
 from offline_training.evaluation.ground_truth import GroundTruth
 from offline_training.training.train import TrainParameters, input_size, new_network
 from offline_training.training.training import fit

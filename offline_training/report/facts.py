@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 import drive_segment_ros
-from drive_segment_ros import text_files
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
 from offline_training.common.classes import CLASSES_FILE, load_classes
+from offline_training.common.files import read_json
 from offline_training.evaluation.image_sources import read_image
 from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER
 from offline_training.report.frames import data_uri
@@ -83,7 +83,7 @@ def gallery(sources: Sources) -> list[GalleryEntry]:
         return []
     statistics = {
         entry['class']: entry
-        for entry in (read_json(folder / 'statistics.json') or {}).get('class_statistics', [])
+        for entry in (read_if_there(folder / 'statistics.json') or {}).get('class_statistics', [])
     }
     entries = []
     for number, item in enumerate(load_classes(named / CLASSES_FILE)):
@@ -139,13 +139,13 @@ def configurations(sources: Sources) -> dict[str, dict[str, Any]]:
     for source in sources.drives:
         for drive in source.drives:
             found[f'extract: {drive.name}'] = drive.info
-        statistics = read_json(source.dataset / PSEUDO_CLASSES_FOLDER / 'statistics.json')
+        statistics = read_if_there(source.dataset / PSEUDO_CLASSES_FOLDER / 'statistics.json')
         if statistics:
             found['label'] = {k: v for k, v in statistics.items() if k != 'class_statistics'}
     if sources.run:
-        found['train'] = read_json(sources.run / RUN_FILE) or {}
+        found['train'] = read_if_there(sources.run / RUN_FILE) or {}
     if sources.model:
-        found['export'] = read_json(sources.model / DESCRIPTION_FILE) or {}
+        found['export'] = read_if_there(sources.model / DESCRIPTION_FILE) or {}
     return found
 
 
@@ -170,18 +170,13 @@ def networks_present(run: Path | None) -> list[str]:
     return sorted(file.parent.name for file in run.glob(f'*/{MODEL_FILE}')) if run else []
 
 
-def read_json(path: Path) -> Any:
+def read_if_there(path: Path) -> Any:
     """Return a JSON file's content, None if there is none.
 
     Raises:
-        DatasetError: if it is damaged.
+        DatasetError: if it cannot be read, or is damaged.
     """
-    try:
-        return text_files.read_json(path)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as err:
-        raise DatasetError(f'{path} cannot be read: {err}') from err
+    return read_json(path) if os.path.exists(path) else None
 
 
 def _processor() -> str:

@@ -52,7 +52,7 @@ def write_report(sources: Sources, output: Path) -> dict[str, Any]:
     """
     frames = sample_frames(sources)
     scores, confusion = (
-        facts.read_json(sources.scores / name) if sources.scores else None
+        facts.read_if_there(sources.scores / name) if sources.scores else None
         for name in ('scores.json', 'confusion.json')
     )
     sections = [

@@ -19,10 +19,10 @@ import drive_segment_ros
 from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError, ModelError
 from drive_segment_ros.parameters import parameter, to_flat
+from drive_segment_ros.progress import bar
 from offline_training.common.classes import CLASSES_FILE, load_classes, save_classes
-from offline_training.common.files import read_json, write_json
+from offline_training.common.files import read_object, write_json
 from offline_training.common.frame_selection import fingerprint, select_frames
-from offline_training.common.progress import bar
 from offline_training.networks.initial_weights import network_from_backbone
 from offline_training.networks.segmenter import Segmenter, configuration
 from offline_training.pseudo_labels.features import load_backbone
@@ -225,7 +225,7 @@ class TrainingRun:
             raise ModelError(f'{self.folder} is not empty; resume it or choose another folder')
         if (self.folder / RUN_FILE).exists():
             # All that lies in the folder was made for that run; its classes may have names now.
-            check_same_run(read_json(self.folder / RUN_FILE), self.provenance, self.folder)
+            check_same_run(read_object(self.folder / RUN_FILE), self.provenance, self.folder)
             for leftover in self.folder.glob('*/.*.safetensors.*'):
                 leftover.unlink()  # Of one that was killed while it wrote.
             return

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from drive_segment_ros.progress import bars_with_state
 from offline_training.common.files import write_atomic
-from offline_training.common.progress import bar_with_state
 from offline_training.training.training import Progress
 
 
@@ -76,7 +76,7 @@ class TrainingLog:
 @contextlib.contextmanager
 def _training_bar(description: str) -> Iterator[Callable[[Progress], None]]:
     """Show a training: loss, rate, images a second, share of time waiting, time left."""
-    with bar_with_state('{task.fields[state]}') as shown:
+    with bars_with_state('{task.fields[state]}') as shown:
         task = shown.add_task(description, total=None, state='')
 
         def show(progress: Progress) -> None:

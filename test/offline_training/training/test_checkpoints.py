@@ -77,7 +77,7 @@ def test_a_failed_write_leaves_the_old_model(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr('offline_training.common.files.os.fsync', full)
+    monkeypatch.setattr('drive_segment_ros.whole_files.os.fsync', full)
     with pytest.raises(Exception, match='No space left'):
         save_model(path, Segmenter(CONFIGURATION), {'data': 'new'})
 
