@@ -47,7 +47,9 @@ MESSAGES = (
     'rosgraph_msgs',
 )
 # Used where a distribution brings them; the package has its own small counterparts.
-OPTIONAL_ROS = ('tf2_ros', 'tf2_msgs', 'message_filters', 'cv_bridge', 'launch_ros')
+OPTIONAL_ROS = (
+    'tf2_ros', 'tf2_msgs', 'message_filters', 'cv_bridge', 'sensor_msgs_py', 'launch_ros'
+)  # fmt: skip
 
 MIB = 2**20
 GIB = 2**30

@@ -22,7 +22,7 @@ MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 ROSDEP_KEYS = {
     *('ament_index_python', 'diagnostic_msgs', 'geometry_msgs', 'launch', 'launch_ros'),
     *('lifecycle_msgs', 'message_filters', 'nav_msgs', 'rcl_interfaces', 'rclpy', 'rosgraph_msgs'),
-    'sensor_msgs',
+    *('sensor_msgs', 'sensor_msgs_py'),
     *('std_msgs', 'std_srvs', 'tf2_msgs', 'tf2_ros', 'vision_msgs', 'cv_bridge'),
     *('python3-numba', 'python3-numpy', 'python3-open3d-pip', 'python3-opencv', 'python3-pytest'),
     *('python3-rosbags-pip', 'python3-scipy', 'python3-yaml'),
@@ -132,6 +132,12 @@ def test_manifest_declares_every_ros_package_that_is_imported() -> None:
     assert of_ros <= declared
     # With an exported model the vehicle's install runs, whatever else is installed.
     assert 'python3-onnxruntime-pip' in declared
+
+
+def test_every_ros_package_that_is_declared_is_imported() -> None:
+    used: set[str] = set().union(*map(imports, files(VEHICLE)))
+    declared = {str(node.text) for node in MANIFEST if node.tag == 'exec_depend'}
+    assert {name for name in declared if not name.startswith('python3-')} - used == set()
 
 
 def test_every_dependency_is_pinned() -> None:

@@ -1,4 +1,8 @@
-"""Structured arrays as PointCloud2 messages that RViz, Foxglove and sensor_msgs_py read."""
+"""Structured arrays as PointCloud2 messages: by sensor_msgs_py where that is installed.
+
+Messages are read by `perception.clouds` everywhere: sensor_msgs_py takes rclpy's class alone, and
+reads other numbers where rows are padded or the byte order is not this machine's.
+"""
 
 from __future__ import annotations
 
@@ -25,23 +29,42 @@ def point_cloud2(points: NDArray[np.void], header: Any) -> Any:
     Raises:
         CloudError: if a field has a type that messages do not know.
     """
-    from sensor_msgs.msg import PointCloud2, PointField
+    from sensor_msgs.msg import PointField
 
     # Messages are little-endian here whatever the machine.
     points = np.ascontiguousarray(points, points.dtype.newbyteorder('<'))
-    message = PointCloud2(header=header, is_bigendian=False, is_dense=True)
-    message.height, message.width = points.shape if points.ndim == 2 else (1, len(points))
-    message.point_step = points.dtype.itemsize
-    message.row_step = message.point_step * message.width
+    fields = []
     for name, (kind, offset, *_) in (points.dtype.fields or {}).items():
         base, shape = kind.subdtype or (kind, ())
         datatype = _DATATYPES.get(base.str[1:])
         if datatype is None:
             raise CloudError(f'point field {name!r}: a PointCloud2 cannot hold {base}')
         count = int(np.prod(shape, dtype=int))
-        message.fields.append(PointField(name=name, offset=offset, datatype=datatype, count=count))
-    if 'x' in (points.dtype.names or ()):
-        message.is_dense = bool(np.isfinite(points['x']).all())
+        fields.append(PointField(name=name, offset=offset, datatype=datatype, count=count))
+    try:
+        from sensor_msgs_py.point_cloud2 import create_cloud, dtype_from_fields
+    except ImportError:
+        message = _create_cloud(header, fields, points.ravel())
+    else:
+        # It names the elements of a vector one by one, and swaps height and width.
+        layout = dtype_from_fields(fields, points.dtype.itemsize)
+        message = create_cloud(header, fields, points.ravel().view(layout), layout.itemsize)
+    message.height, message.width = points.shape if points.ndim == 2 else (1, len(points))
+    message.row_step = message.point_step * message.width
+    message.is_dense = 'x' not in (points.dtype.names or ()) or bool(
+        np.isfinite(points['x']).all()
+    )
+    return message
+
+
+def _create_cloud(header: Any, fields: list[Any], points: NDArray[np.void]) -> Any:
+    """Return an unorganised PointCloud2; as `sensor_msgs_py.point_cloud2.create_cloud`."""
+    from sensor_msgs.msg import PointCloud2
+
+    message = PointCloud2(header=header, height=1, width=len(points), is_bigendian=False)
+    message.fields = fields
+    message.point_step = points.dtype.itemsize
+    message.row_step = message.point_step * message.width
     message.data = message_bytes(points)
     return message
 

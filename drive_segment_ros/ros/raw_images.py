@@ -182,5 +182,5 @@ def _decode_with_cv_bridge(message: Any, where: str) -> NDArray[np.uint8]:
     except Exception as err:
         raise ImageError(
             f'{where} has encoding {message.encoding!r}, which cv_bridge cannot turn '
-            f'into BGR: {err}'
+            f'into BGR: {" ".join(str(err).split())}'
         ) from err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import types
 
 import cv2
@@ -188,14 +189,14 @@ PNG = cv2.imencode('.png', smooth_picture())[1].tobytes()
         (raw(BGR, 'bgr8', data=BGR.tobytes()[:-1]), 'truncated: 143 of 144 bytes'),
         (raw(BGR, 'bgr8', step=23), 'need 24 bytes, step is 23'),
         (raw(BGR, 'bgr8', step=0), 'step is 0'),
-        (raw(BGR, '32SC1'), "encoding '32SC1'; without cv_bridge"),
+        (raw(BGR, '32SC1'), "encoding '32SC1'"),
         (raw(BGR[:, :7, :2], 'yuyv'), 'even width'),
         (compressed(JPEG[: len(JPEG) // 2]), 'truncated'),
         (compressed(PNG[: len(PNG) // 2], 'png'), 'truncated'),
         (compressed(JPEG[:20] + JPEG[-2:]), 'truncated or broken'),
         (compressed(b'', 'jpeg'), 'is empty'),
         (raw(BGR, 'bgr8', width=10**5, height=10**5), '100000 x 100000 px, above the limit'),
-        (raw(BGR[..., :2], '8UC2'), "encoding '8UC2'; without cv_bridge"),
+        (raw(BGR[..., :2], '8UC2'), "encoding '8UC2'"),
         (raw(BGR[:5, :, 0], 'nv12'), 'even height, has 5'),
         (raw(BGR[..., 0], 'nv12'), 'truncated: 48 of 72 bytes'),
         (compressed(b'\x00' * 40, 'h264'), "format 'h264'"),
@@ -208,6 +209,48 @@ def test_broken_images_are_named_in_one_line(message, words):
     assert words in text
     assert text.startswith('image 1.000000005 of camera')
     assert '\n' not in text
+
+
+# By channels; what cv_bridge, too, makes a picture of: its table ends here.
+CV_BRIDGE_ENCODINGS = {
+    1: ('mono8', 'mono16', 'bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8', 'bayer_grbg8',
+        'bayer_rggb16', 'bayer_bggr16', 'bayer_gbrg16', 'bayer_grbg16'),
+    2: ('yuv422', 'yuv422_yuy2'),
+    3: ('bgr8', 'rgb8', 'bgr16', 'rgb16'),
+    4: ('bgra8', 'rgba8', 'bgra16', 'rgba16'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('channels', 'encoding'), [(n, e) for n, all_of in CV_BRIDGE_ENCODINGS.items() for e in all_of]
+)
+def test_cv_bridge_makes_the_same_picture(channels, encoding):
+    cv_bridge = pytest.importorskip('cv_bridge', reason='cv_bridge is part of a ROS installation')
+    pixels = np.random.default_rng(1).integers(0, 256, (6, 8, channels), dtype=np.uint8)
+    if encoding.endswith('16'):
+        pixels = pixels.astype('<u2') * 257
+    message = raw(pixels, encoding)
+    theirs = cv_bridge.CvBridge().imgmsg_to_cv2(message, 'bgr8')
+    # It interpolates a mosaic of 16 bits before it makes them 8.
+    allowed = 1 if encoding.startswith('bayer') and encoding.endswith('16') else 0
+    assert np.abs(decode_image(message).astype(int) - theirs).max() <= allowed
+
+
+def test_what_we_do_not_know_is_left_to_cv_bridge(monkeypatch):
+    class Bridge:
+        def imgmsg_to_cv2(self, message, encoding):
+            if message.encoding == 'new':
+                assert encoding == 'bgr8'
+                return BGR
+            raise TypeError(f'[{message.encoding}] is not a color format.\nNo.')
+
+    monkeypatch.setitem(sys.modules, 'cv_bridge', types.SimpleNamespace(CvBridge=Bridge))
+    np.testing.assert_array_equal(decode_image(raw(BGR, 'new')), BGR)
+    with pytest.raises(ImageError, match=r'which cv_bridge cannot turn into BGR: .*\. No\.$'):
+        decode_image(raw(BGR, 'old'))
+    monkeypatch.setitem(sys.modules, 'cv_bridge', None)
+    with pytest.raises(ImageError, match=r"encoding 'new'; without cv_bridge only bgr8, .* read$"):
+        decode_image(raw(BGR, 'new'))
 
 
 def test_reduce_by_three_is_refused():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from std_msgs.msg import Header
@@ -76,10 +78,35 @@ def test_integers_of_64_bits_are_refused():
         point_cloud2(np.zeros(2, [('id', 'i8')]), Header())
 
 
-def test_sensor_msgs_py_reads_it(points):
-    pytest.importorskip('sensor_msgs_py', reason='sensor_msgs_py is part of a ROS installation')
-    from sensor_msgs_py import point_cloud2 as reference
+@pytest.fixture
+def reference():
+    """sensor_msgs_py.point_cloud2."""
+    reason = 'sensor_msgs_py is part of a ROS installation'
+    return pytest.importorskip('sensor_msgs_py.point_cloud2', reason=reason)
 
-    read = reference.read_points(point_cloud2(points, Header()))
-    for name in points.dtype.names:
-        np.testing.assert_array_equal(read[name], points[name])
+
+PADDED = np.dtype(
+    {
+        'names': ['x', 'v', 'ring'],
+        'formats': ['f4', ('f4', 3), 'u2'],
+        'offsets': [0, 8, 20],
+        'itemsize': 32,
+    }
+)
+
+
+@pytest.mark.parametrize('shape', [(0,), (7,), (3, 5)])
+@pytest.mark.parametrize('dtype', [PADDED, np.dtype([('x', '>f4'), ('id', 'u1'), ('t', 'f8')])])
+def test_sensor_msgs_py_makes_the_same_message(reference, monkeypatch, dtype, shape):
+    points = np.zeros(shape, dtype)
+    points['x'] = np.arange(points.size).reshape(shape)
+    theirs = point_cloud2(points, Header(frame_id='lidar'))
+    monkeypatch.setitem(sys.modules, 'sensor_msgs_py.point_cloud2', None)
+    assert point_cloud2(points, Header(frame_id='lidar')) == theirs
+
+
+def test_sensor_msgs_py_reads_what_we_read(points, reference):
+    message = point_cloud2(points, Header())
+    read, ours = reference.read_points(message), structured_view(message)
+    assert read.dtype == ours.dtype
+    np.testing.assert_array_equal(read, ours)
