@@ -14,6 +14,7 @@ from drive_segment_ros.commands.options import (
     Assignments,
     Dataset,
     Frames,
+    Join,
     Layout,
     Model,
     Overwrite,
@@ -224,9 +225,12 @@ def report(
         Path | None, typer.Option(help='What the run was learned from: its frames are shown.')
     ] = None,
     bag: Annotated[
-        Path | None,
-        typer.Option(help='What the dataset was extracted from: its sweeps are shown.'),
+        list[Path] | None,
+        typer.Option(
+            help='What the dataset was extracted from: its sweeps are shown; may be repeated.'
+        ),
     ] = None,
+    join: Join = False,
     ground_truth: Annotated[
         Path | None, typer.Option(help="Folder of labels of the dataset's images.")
     ] = None,
@@ -240,7 +244,7 @@ def report(
     from offline_training.report.report import write_report
     from offline_training.report.sources import find_sources
 
-    sources = find_sources(path, dataset, bag, ground_truth, scores)
+    sources = find_sources(path, dataset, bag or (), ground_truth, scores, join)
     file = output or path / 'report.html'
     refuse_existing(file, overwrite=overwrite)
     written = write_report(sources, file)

@@ -10,8 +10,9 @@ import typer
 from drive_segment_ros.commands.command import command, print_json
 from drive_segment_ros.commands.options import (
     AsJson,
-    Bag,
+    Bags,
     Calibration,
+    Join,
     Layout,
     Model,
     Overwrite,
@@ -27,6 +28,7 @@ def segment(
     model: Model,
     inputs: Annotated[list[Path], typer.Argument(help='Images, folders, videos, bags.')],
     output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the pictures.')],
+    join: Join = False,
     zoom: Zoom = 1,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -37,7 +39,7 @@ def segment(
     from offline_training.deploy.segment import segment as segment_inputs
 
     refuse_existing(*(output / name for name in PICTURES), overwrite=overwrite)
-    report = segment_inputs(model, inputs, output, zoom, bar('segmenting'))
+    report = segment_inputs(model, inputs, output, zoom, bar('segmenting'), join)
     if as_json:
         print_json(report)
         return
@@ -49,22 +51,26 @@ def segment(
 @command
 def paint(
     model: Annotated[Path, typer.Argument(help='A model folder, as `export` writes it.')],
-    bag: Bag,
+    bags: Bags,
     output: Annotated[Path, typer.Option('--output', '-o', help='The .png or .jpg to write.')],
     frame: Annotated[int, typer.Option(help='Which pair of image and sweep.', min=0)] = 0,
-    camera: Annotated[str, typer.Option(help='Image topic or its namespace.')] = '',
+    join: Join = False,
+    camera: Annotated[
+        str, typer.Option(help='Name, namespace or image topic, where there are several.')
+    ] = '',
     lidar: Annotated[str, typer.Option(help='Point cloud topic.')] = '',
     calibration: Calibration = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Draw what the segmentation node shows: the overlay, and the cloud in its colours."""
+    from drive_segment_ros.ros.joined_bags import one_drive
     from offline_training.bags.extract import ExtractOptions
     from offline_training.deploy.paint import paint as draw
 
     refuse_existing(output, overwrite=overwrite)
     options = ExtractOptions(camera=camera, lidar=lidar, calibration=calibration)
-    report = draw(model, bag, output, frame, options)
+    report = draw(model, one_drive(bags, join), output, frame, options)
     if as_json:
         print_json(report)
     else:

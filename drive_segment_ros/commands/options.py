@@ -10,7 +10,12 @@ from typing import Annotated, Any
 import typer
 
 AsJson = Annotated[bool, typer.Option('--json', help='Print one JSON object and nothing else.')]
-Bag = Annotated[Path, typer.Argument(help='Bag folder, .mcap or .db3 file.')]
+Bags = Annotated[
+    list[Path], typer.Argument(help='Bag folder, .mcap or .db3 file; several with --join.')
+]
+Join = Annotated[
+    bool, typer.Option('--join', help='All bags given are parts of one drive, recorded apart.')
+]
 Params = Annotated[
     Path | None, typer.Option('--params', help='Parameters, YAML with dotted or nested names.')
 ]

@@ -12,9 +12,10 @@ from drive_segment_ros.commands.command import INTERRUPTED, command, print_json
 from drive_segment_ros.commands.options import (
     AsJson,
     Assignments,
-    Bag,
+    Bags,
     Calibration,
     Dataset,
+    Join,
     Overwrite,
     Params,
     as_assignments,
@@ -28,7 +29,8 @@ Odometry = Annotated[str, typer.Option(help='Odometry or tf topic, where there a
 
 @command
 def inspect(
-    bag: Bag,
+    bags: Bags,
+    join: Join = False,
     calibration: Annotated[
         Path | None, typer.Option(help='Write the calibration found to this file.')
     ] = None,
@@ -37,12 +39,13 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show a bag's topics, rates, clocks and calibration; what is missing and how to mend it."""
+    from drive_segment_ros.ros.joined_bags import one_drive
     from offline_training.bags.inspect import inspect as inspect_bag
     from offline_training.bags.inspect_table import print_report
 
     if calibration is not None:
         refuse_existing(calibration, overwrite=overwrite)
-    report = inspect_bag(bag, calibration, odometry)
+    report = inspect_bag(one_drive(bags, join), calibration, odometry)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
@@ -120,7 +123,8 @@ def repair(dataset: Dataset, as_json: AsJson = False) -> None:
 
 @command
 def play(
-    bag: Bag,
+    bags: Bags,
+    join: Join = False,
     rate: Annotated[float, typer.Option(help='Speed relative to the recording.')] = 1.0,
     loop: Annotated[bool, typer.Option('--loop', help='Start again at the end.')] = False,
     clock: Annotated[bool, typer.Option('--clock', help='Publish /clock.')] = False,
@@ -142,6 +146,7 @@ def play(
     from drive_segment_ros.nodes.bag_player import PlayParameters
     from drive_segment_ros.nodes.bag_player import play as play_bag
     from drive_segment_ros.parameters import from_flat
+    from drive_segment_ros.ros.joined_bags import one_drive
 
     values = {
         'rate': rate,
@@ -152,7 +157,7 @@ def play(
     }
     if wait is not None:
         values['wait_for_subscribers'] = wait
-    report = play_bag(bag, from_flat(PlayParameters, values))
+    report = play_bag(one_drive(bags, join), from_flat(PlayParameters, values))
     if as_json:
         print_json(dataclasses.asdict(report))
     else:

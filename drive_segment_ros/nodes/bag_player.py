@@ -14,13 +14,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.errors import BagError, ParameterError
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.motion_sources import MotionSources
 from drive_segment_ros.ros.bags import BagReader
+from drive_segment_ros.ros.joined_bags import Bags, open_drive
 
 _log = logging.getLogger(__name__)
 
@@ -90,8 +90,8 @@ class PlayReport:
     interrupted: bool
 
 
-def play(bag: Path, parameters: PlayParameters) -> PlayReport:
-    """Publish a bag over DDS and return when its last message is acknowledged.
+def play(bags: Bags, parameters: PlayParameters) -> PlayReport:
+    """Publish a bag, or a drive's, over DDS and return when its last message is acknowledged.
 
     An interrupt (SIGINT) ends playing early and still returns the report.
 
@@ -112,7 +112,7 @@ def play(bag: Path, parameters: PlayParameters) -> PlayReport:
         'bag_player', context=context, start_parameter_services=False, enable_rosout=False
     )
     try:
-        with BagReader(bag) as reader:
+        with open_drive(bags) as reader:
             return _BagPlayer(node, reader, parameters).play()
     finally:
         node.destroy_node()
@@ -135,7 +135,7 @@ class _BagPlayer:
             self._advertise(topic)
         if not self._publish:
             reasons = '; '.join(f'{topic}: {why}' for topic, why in self._skipped.items())
-            raise BagError(f'{reader.path}: no topic can be played ({reasons or "empty bag"})')
+            raise BagError(f'{reader}: no topic can be played ({reasons or "empty bag"})')
         self._clock = self._clock_publisher() if parameters.clock else None
 
     def play(self) -> PlayReport:
@@ -194,9 +194,7 @@ class _BagPlayer:
         known = self._reader.topics
         for topic in self._parameters.topics:
             if topic not in known:
-                raise BagError(
-                    f'{self._reader.path} has no topic {topic}; it has {", ".join(known)}'
-                )
+                raise BagError(f'{self._reader} has no topic {topic}; it has {", ".join(known)}')
         return self._parameters.topics or list(known)
 
     def _advertise(self, topic: str) -> None:

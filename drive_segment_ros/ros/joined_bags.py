@@ -15,32 +15,37 @@ from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic
 
 _log = logging.getLogger(__name__)
 
+# A bag, or the parts of a drive.
+Bags = Path | str | Sequence[Path | str]
+
 
 def drives(bags: Sequence[Path], join: bool) -> list[list[Path]]:
     """Return the bags of each drive: all of them where they are joined, else one each."""
     return [list(bags)] if join else [[bag] for bag in bags]
 
 
-def open_drive(bags: Sequence[Path | str]) -> BagReader:
-    """Return a reader of a drive, to be entered: of one bag, or of several that are its parts.
+def one_drive(bags: Sequence[Path], join: bool) -> list[Path]:
+    """Return the bags of the one drive that a command takes.
 
     Raises:
-        BagError: if there is none, one is missing or no ROS 2 bag, or one is given twice.
-    """
-    return BagReader(bags[0]) if len(bags) == 1 else JoinedBags(bags)
-
-
-def single_drive(bags: Sequence[Path], join: bool) -> BagReader:
-    """Return a reader, to be entered, of the one drive that a command takes.
-
-    Raises:
-        BagError: if several bags are given that are not to be joined, and as `open_drive`.
+        BagError: if several bags are given that are not to be joined.
     """
     if len(bags) > 1 and not join:
         raise BagError(
             f'{len(bags)} bags are given, one is wanted; --join makes them parts of one drive'
         )
-    return open_drive(bags)
+    return list(bags)
+
+
+def open_drive(bags: Bags) -> BagReader:
+    """Return a reader of a drive, to be entered: of one bag, or of several that are its parts.
+
+    Raises:
+        BagError: if there is none, one is missing or no ROS 2 bag, or one is given twice.
+    """
+    if isinstance(bags, (Path, str)):
+        return BagReader(bags)
+    return BagReader(bags[0]) if len(bags) == 1 else JoinedBags(bags)
 
 
 class JoinedBags(BagReader):

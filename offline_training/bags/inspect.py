@@ -22,6 +22,7 @@ from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic, peek_stamp_ns
 from drive_segment_ros.ros.frame_parameters import GeometryParameters
 from drive_segment_ros.ros.image_size import image_size
+from drive_segment_ros.ros.joined_bags import Bags, open_drive
 from offline_training.bags import sensors
 from offline_training.bags.extrinsics_check import ExtrinsicsReport
 from offline_training.bags.inspect_pairs import Vehicle, inspect_extrinsics, pair_stamps
@@ -52,11 +53,11 @@ _ODOMETRY_FRAME = 'odom'
 _WORLD_FRAMES = ('map', 'world')
 
 
-def inspect(path: Path | str, calibration: Path | None = None, odometry: str = '') -> BagReport:
+def inspect(bags: Bags, calibration: Path | None = None, odometry: str = '') -> BagReport:
     """Report on a bag in one pass over it.
 
     Args:
-        path: bag folder or file.
+        bags: bag folder or file, or several that are parts of one drive.
         calibration: where to write the calibration found, as a file that other commands and the
             nodes take; None writes nothing.
         odometry: topic of the vehicle's motion; empty takes the one that `extract` takes.
@@ -65,7 +66,7 @@ def inspect(path: Path | str, calibration: Path | None = None, odometry: str = '
         BagError: if the bag cannot be read at all.
         CalibrationError: if the calibration file cannot be written.
     """
-    with BagReader(path) as reader:
+    with open_drive(bags) as reader:
         return _Inspection(reader, odometry).report(calibration)
 
 
@@ -110,7 +111,7 @@ class _Inspection:
         for line in reader.damage:
             self.problem(line, 'what is whole can be extracted')
         return BagReport(
-            bag=str(reader.path),
+            bag=str(reader),
             duration_s=(reader.end_ns - reader.start_ns) * 1e-9,
             topics=topics,
             cameras=cameras,

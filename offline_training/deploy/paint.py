@@ -21,10 +21,10 @@ from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.overlay import draw_points
 from drive_segment_ros.perception.resizing import resize_image
 from drive_segment_ros.ros.bag_storage import default_type_store
-from drive_segment_ros.ros.bags import BagReader
 from drive_segment_ros.ros.cloud_painter import CloudPainter, Mask, PaintedSweep
 from drive_segment_ros.ros.image_size import image_size
 from drive_segment_ros.ros.images import decode_image
+from drive_segment_ros.ros.joined_bags import Bags, open_drive
 from offline_training.bags.extract import ExtractOptions, frame_jobs
 from offline_training.bags.frame_job import FrameJob, Setup
 from offline_training.bags.sensors import CAMERA_INFO, POINT_CLOUD
@@ -38,13 +38,13 @@ _BACKGROUND, _UNSEEN, _UNKNOWN_POINT = 24, (72, 72, 72), (130, 130, 130)
 
 
 def paint(
-    model: Path, bag: Path, output: Path, frame: int, options: ExtractOptions
+    model: Path, bags: Bags, output: Path, frame: int, options: ExtractOptions
 ) -> dict[str, Any]:
     """Draw an image with its mask, and beside it the sweep as the node paints it.
 
     Args:
         model: an exported model.
-        bag: with a camera and a LiDAR.
+        bags: with a camera and a LiDAR; of several, all are parts of one drive.
         output: a .png or .jpg file to write.
         frame: which of the bag's pairs of image and sweep, from 0.
         options: topics and calibration.
@@ -58,10 +58,10 @@ def paint(
     if output.suffix not in ('.png', '.jpg'):
         raise DatasetError(f'{output}: a picture ends in .png or .jpg')
     segmenter = load(model)
-    with BagReader(bag) as reader:
+    with open_drive(bags) as reader:
         job = next(itertools.islice(frame_jobs(reader, options), frame, None), None)
     if job is None:
-        raise BagError(f'{bag} has fewer than {frame + 1} pairs of image and sweep')
+        raise BagError(f'{reader} has fewer than {frame + 1} pairs of image and sweep')
     return _drawn(job, segmenter, output)
 
 

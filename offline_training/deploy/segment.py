@@ -15,7 +15,7 @@ from drive_segment_ros.errors import BagError, ImageError
 from drive_segment_ros.perception.resizing import resize_image, resize_labels
 from offline_training.common.classes import palette
 from offline_training.common.files import write_png
-from offline_training.evaluation.image_sources import images_in, unique
+from offline_training.evaluation.image_sources import images_in, images_of_bags, is_bag, unique
 from offline_training.evaluation.prediction import Prediction
 from offline_training.evaluation.predictors import load_predictor
 
@@ -48,6 +48,7 @@ def segment(
     output: Path,
     zoom: int = 1,
     progress: Callable[[Iterable], Iterable] = iter,
+    join: bool = False,
 ) -> dict[str, Any]:
     """Write `label/`, `color/`, `overlay/` and `confidence/` PNGs for every image of the inputs.
 
@@ -58,6 +59,8 @@ def segment(
         output: folder.
         zoom: see `NetworkPredictor`.
         progress: shows how far the inputs have come.
+        join: whether all bags among the inputs are parts of one drive; it has the place and the
+            name of the first.
 
     Returns:
         `images`, `skipped` (a line for each unreadable one), `output`.
@@ -69,12 +72,15 @@ def segment(
     for source in inputs:
         if not source.exists():
             raise ImageError(f'{source} does not exist')
+    parts = [source for source in inputs if join and is_bag(source)]
+    sources = [source for source in inputs if source not in parts[1:]]
     predictor = load_predictor(model, zoom)
     colours = palette(predictor.classes)
     skipped: list[str] = []
     count = 0
-    for source, folder in progress(list(zip(inputs, _folders(inputs), strict=True))):
-        for name, image in _readable(source, skipped, output):
+    for source, folder in progress(list(zip(sources, _folders(sources), strict=True))):
+        bags = parts if source in parts else []
+        for name, image in _readable(source, bags, skipped, output):
             pictures = draw(image, predictor.predict(image), colours)
             for kind in PICTURES:
                 # The suffix is added, not replaced: names may hold dots.
@@ -94,12 +100,15 @@ def _folders(inputs: Sequence[Path]) -> list[Path]:
 
 
 def _readable(
-    source: Path, skipped: list[str], output: Path
+    source: Path, bags: Sequence[Path], skipped: list[str], output: Path
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield a source's images; one that is unfit as a whole is skipped, the others go on."""
+    """Yield the images of a source, or of the bags that it is joined of.
+
+    One that is unfit as a whole is skipped, the others go on.
+    """
     written = [output / kind for kind in PICTURES]
     try:
-        yield from images_in(source, skipped, written)
+        yield from images_of_bags(bags, skipped) if bags else images_in(source, skipped, written)
     except (BagError, ImageError) as err:
         skipped.append(str(err))
 

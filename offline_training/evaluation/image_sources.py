@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.image_file import MAX_PIXELS, read_image_file
 from drive_segment_ros.errors import DriveSegmentError, ImageError
+from drive_segment_ros.ros.joined_bags import Bags, open_drive
 from offline_training.common.files import files_below
 from offline_training.evaluation.ground_truth import IMAGE_SUFFIXES
 
@@ -57,7 +58,7 @@ def images_in(
     if not source.exists():
         raise ImageError(f'{source} does not exist')
     if is_bag(source):
-        yield from _bag(source, skipped)
+        yield from images_of_bags(source, skipped)
     elif source.is_dir():
         others = [Path(os.path.abspath(folder)) for folder in without]
         files = [
@@ -146,14 +147,15 @@ def refuse_large_video(capture: cv2.VideoCapture, path: Path) -> None:
         )
 
 
-def _bag(path: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    from drive_segment_ros.ros.bags import BagReader, header_stamp_ns
+def images_of_bags(bags: Bags, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield the images of a bag, or of all parts of a drive; see `images_in`."""
+    from drive_segment_ros.ros.bags import header_stamp_ns
     from drive_segment_ros.ros.images import decode_image
 
-    with BagReader(path) as bag:
+    with open_drive(bags) as bag:
         topics = [topic.name for topic in bag.topics.values() if topic.type in _IMAGE_TYPES]
         if not topics:
-            raise ImageError(f'{path} holds no image topic; it has {", ".join(bag.topics)}')
+            raise ImageError(f'{bag} holds no image topic; it has {", ".join(bag.topics)}')
         used: Counter[str] = Counter()
         for message in bag.messages(topics):
             try:

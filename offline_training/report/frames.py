@@ -166,10 +166,10 @@ def _of_cache(run: Path | None, networks: _Networks) -> Iterator[SampleFrame]:
 def _lidar(
     source: DriveSource, drive: Drive, frames: list[FrameRecord]
 ) -> tuple[dict[int, NDArray[np.uint8]], str]:
-    if source.bag is None:
+    if not source.bags:
         return {}, 'the bag is not at hand; a dataset holds no points'
     try:
-        return lidar_views(source.bag, drive, frames, WIDTH), 'red is near, blue is far'
+        return lidar_views(source.bags, drive, frames, WIDTH), 'red is near, blue is far'
     except (DriveSegmentError, KeyError, TypeError) as err:
         return {}, f'the bag does not give the sweeps: {err}'
 

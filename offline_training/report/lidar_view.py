@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,6 +21,7 @@ from drive_segment_ros.perception.overlay import draw_points
 from drive_segment_ros.perception.projection import project_sweep, view_times
 from drive_segment_ros.perception.resizing import resize_image
 from drive_segment_ros.ros.bags import BagReader, peek_stamp_ns
+from drive_segment_ros.ros.joined_bags import Bags, open_drive
 from offline_training.bags import sensors
 from offline_training.bags.extract import ExtractParameters
 
@@ -30,12 +30,12 @@ NEAREST_M, FARTHEST_M = 3.0, 80.0
 
 
 def lidar_views(
-    bag: Path, drive: Drive, frames: Sequence[FrameRecord], width: int
+    bags: Bags, drive: Drive, frames: Sequence[FrameRecord], width: int
 ) -> dict[int, NDArray[np.uint8]]:
     """Draw each frame's sweep into its image, moved to the image's instant as `extract` did.
 
     Args:
-        bag: what the drive was extracted from.
+        bags: what the drive was extracted from, of several all parts of it.
         drive: the dataset's.
         frames: of this drive.
         width: of the pictures, px.
@@ -52,7 +52,7 @@ def lidar_views(
     camera = camera.scaled(width, round(camera.height * width / camera.width))
     by_sweep = {frame.record['sweep_stamp_ns']: frame for frame in frames}
     pictures = {}
-    with BagReader(bag) as reader:
+    with open_drive(bags) as reader:
         mover = _Mover(drive, calibration.T_base_lidar)
         for cloud in _sweeps(reader, drive.info['sensors']['lidar'], set(by_sweep), params):
             frame = by_sweep[cloud.stamp_ns]
@@ -116,7 +116,7 @@ def _sweeps(
 ) -> Iterator[PointCloud]:
     """Yield the sweeps of the given stamps."""
     if topic not in reader.topics:
-        raise BagError(f'{reader.path} has no topic {topic}; name the bag of this dataset')
+        raise BagError(f'{reader} has no topic {topic}; name the bag of this dataset')
     for message in reader.messages([topic]):
         if peek_stamp_ns(message.raw) in stamps:
             cloud = reader.deserialize(message.raw, sensors.POINT_CLOUD)

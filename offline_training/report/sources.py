@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.ros.joined_bags import drives, one_drive
 from drive_segment_ros.text_files import inside, read_json
 from drive_segment_ros.what_is import not_wanted
 from offline_training.training.train import RUN_FILE
@@ -25,14 +27,14 @@ class DriveSource:
     Attributes:
         role: `LEARNED_FROM` or `HELD_OUT`.
         dataset: as `extract` wrote it.
-        bag: what it was extracted from, None if it is not at hand.
+        bags: what it was extracted from, all parts of one drive; empty if not at hand.
         truth: folder of labels named like the images, None without.
         name: of the drive; empty means all.
     """
 
     role: str
     dataset: Path
-    bag: Path | None = None
+    bags: tuple[Path, ...] = ()
     truth: Path | None = None
     name: str = ''
 
@@ -95,53 +97,60 @@ class Sources:
 def find_sources(
     path: Path,
     dataset: Path | None = None,
-    bag: Path | None = None,
+    bags: Sequence[Path] = (),
     truth: Path | None = None,
     scores: Path | None = None,
+    join: bool = False,
 ) -> Sources:
     """Find what there is to report of.
 
     Args:
         path: a demo's folder, or a run's.
         dataset: what a run was learned from; a run does not know.
-        bag: what the dataset was extracted from, for the LiDAR's points.
+        bags: what the dataset was extracted from, for the LiDAR's points.
         truth: folder of labels of the dataset's images.
         scores: folder that `evaluate --output` wrote; default: `scores` in the run.
+        join: whether all bags are parts of one drive.
 
     Raises:
+        BagError: if the dataset is one drive, of several bags that are not to be joined.
         DatasetError: if the path is neither, or a folder named is not there.
     """
-    for named in (dataset, bag, truth, scores):
+    for named in (dataset, *bags, truth, scores):
         if named is not None and not named.exists():
             raise DatasetError(f'{named} does not exist; leave it out or name another')
     if (path / DEMO_FILE).is_file():
-        if dataset or bag or truth or scores:
+        if dataset or bags or truth or scores:
             raise DatasetError(f'{path} is a demo and knows its parts; name them for a run only')
         return _demo(path)
     if not (path / RUN_FILE).is_file():
         advice = 'give a folder that `drive-segment train` or `drive-segment demo` wrote'
         raise DatasetError(not_wanted(path, "a run or a demo's folder", advice))
-    drives = [] if dataset is None else _learned_from(dataset, bag, truth)
+    drives = [] if dataset is None else _learned_from(dataset, bags, truth, join)
     own = path / SCORES_FOLDER
     return Sources(path.name, drives, path, scores=scores or (own if own.is_dir() else None))
 
 
-def _learned_from(dataset: Path, bag: Path | None, truth: Path | None) -> list[DriveSource]:
+def _learned_from(
+    dataset: Path, bags: Sequence[Path], truth: Path | None, join: bool
+) -> list[DriveSource]:
     """Return a dataset's drives, each with what is its own: stamps may be the same in several."""
-    drives = Dataset(dataset).drives
-    if len(drives) < 2:
-        return [DriveSource(LEARNED_FROM, dataset, bag, truth)]
+    found = Dataset(dataset).drives
+    if len(found) < 2:
+        return [DriveSource(LEARNED_FROM, dataset, tuple(one_drive(bags, join)), truth)]
     if truth is not None:
-        raise DatasetError(f'{dataset} holds {len(drives)} drives; labels are shown of one only')
+        raise DatasetError(f'{dataset} holds {len(found)} drives; labels are shown of one only')
+    parts = {drive_bags[0].name: tuple(drive_bags) for drive_bags in drives(bags, join)}
     return [
-        DriveSource(LEARNED_FROM, dataset, bag if _is_from(drive, bag) else None, name=drive.name)
-        for drive in drives
+        DriveSource(LEARNED_FROM, dataset, parts.get(_bag_of(drive), ()), name=drive.name)
+        for drive in found
     ]
 
 
-def _is_from(drive: Drive, bag: Path | None) -> bool:
+def _bag_of(drive: Drive) -> str:
+    """Return the name of the bag that a drive was extracted from."""
     source = drive.info.get('source')
-    return bag is not None and isinstance(source, dict) and source.get('bag') == bag.name
+    return str(source.get('bag')) if isinstance(source, dict) else ''
 
 
 def _demo(path: Path) -> Sources:
@@ -185,10 +194,11 @@ def _demo_drive(path: Path, drive: dict[str, Any]) -> DriveSource:
         raise ValueError('a drive makes no sense')
     # The bag that a person gave may lie anywhere; of it, points are drawn.
     elsewhere = bag and Path(bag).is_absolute()
+    there = _present(Path(bag) if elsewhere else bag and inside(path, bag, 'the bag'))
     return DriveSource(
         drive['role'],
         inside(path, drive['dataset'], 'the dataset'),
-        _present(Path(bag) if elsewhere else bag and inside(path, bag, 'the bag')),
+        (there,) if there else (),
         _present(truth and inside(path, truth, 'the truth')),
         name,
     )

@@ -297,6 +297,17 @@ def test_static_transforms_are_skipped_with_the_way_out(bag):
         play(bag, PlayParameters(topics=['/tf_static']))
 
 
+def test_parts_of_a_drive_are_played_together(bag, tmp_path):
+    path = tmp_path / 'side'
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection('/side/points', CLOUD, typestore=TYPES)
+        for stamp in (START_NS + 50_000_000, START_NS + 250_000_000):
+            writer.write(connection, stamp, TYPES.serialize_cdr(cloud(stamp), CLOUD))
+    topics = ['/points', '/side/points']
+    report = play([bag, path], PlayParameters(topics=topics, wait_for_subscribers=0.0))
+    assert report.sent == {'/points': 5, '/side/points': 2}
+
+
 def test_unknown_topic_is_named_with_those_there_are(bag):
     with pytest.raises(BagError, match=r'no topic /image; it has .*/points'):
         play(bag, PlayParameters(topics=['/image']))

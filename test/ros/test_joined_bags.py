@@ -10,7 +10,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from drive_segment_ros.errors import BagError
-from drive_segment_ros.ros.joined_bags import JoinedBags, drives, open_drive, single_drive
+from drive_segment_ros.ros.joined_bags import JoinedBags, drives, one_drive, open_drive
 
 OWN = 'my_msgs/msg/Own'
 SECOND = 1_000_000_000
@@ -117,9 +117,11 @@ def test_which_bags_are_a_drive(tmp_path):
     assert drives([first, second], join=False) == [[first], [second]]
     assert drives([first, second], join=True) == [[first, second]]
     assert str(open_drive([first])) == str(first)
-    assert str(single_drive([first, second], join=True)) == f'{first} + {second}'
+    assert str(open_drive(first)) == str(first)
+    assert one_drive([first, second], join=True) == [first, second]
+    assert str(open_drive([first, second])) == f'{first} + {second}'
     with pytest.raises(BagError, match='2 bags are given, one is wanted; --join makes them'):
-        single_drive([first, second], join=False)
+        one_drive([first, second], join=False)
     with pytest.raises(BagError, match='first is given twice'):
         open_drive([first, tmp_path / 'second/../first'])
     with pytest.raises(BagError, match='third: no such bag'):

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 import pytest
 from numpy.lib import recfunctions
+from typer.testing import CliRunner
 
+from drive_segment_ros import cli
 from drive_segment_ros.perception.calibration import load_calibration
 from offline_training.bags.inspect import inspect
 from offline_training.bags.inspect_pairs import pair_stamps
@@ -150,6 +152,20 @@ def test_table_names_every_topic_in_full(make_bag, capsys):
     assert '/camera/front/image_raw/compressed' in out
     assert 'no odometry' in out
     assert re.search(r'time offset [-+]0\.\d ms \(positive: images stamped late\)', out)
+
+
+def test_parts_of_a_drive_are_looked_at_as_one(make_bag, tmp_path):
+    front = make_bag('front', cameras=('/camera/front',), count=12)
+    back = make_bag('back', cameras=('/camera/back',), count=12)
+    arguments = ['inspect', str(front), str(back)]
+    refused = CliRunner().invoke(cli.app, arguments)
+    assert refused.exit_code == 1
+    assert '2 bags are given, one is wanted; --join' in refused.stderr
+    result = CliRunner().invoke(cli.app, [*arguments, '--join', '--json'])
+    report = json.loads(result.stdout)
+    assert report['bag'] == f'{front} + {back}'
+    assert [camera['topic'].split('/')[2] for camera in report['cameras']] == ['back', 'front']
+    assert report['problems'] == []
 
 
 def test_real_drive(real_bag):

@@ -101,17 +101,23 @@ def test_inputs_of_one_name_do_not_overwrite_each_other(run, tmp_path):
     ]
 
 
-def test_a_bag_that_was_not_finished_is_one_and_stamps_may_repeat(tmp_path):
+def write_bag(path, *topics, bag_stamps=(10, 20)):
     types, kind = get_typestore(Stores.ROS2_JAZZY), 'sensor_msgs/msg/CompressedImage'
     header = types.types['std_msgs/msg/Header'](
         types.types['builtin_interfaces/msg/Time'](sec=0, nanosec=7), 'camera'
     )
     data = cv2.imencode('.png', np.zeros((8, 12, 3), np.uint8))[1].reshape(-1)
     image = types.serialize_cdr(types.types[kind](header, 'png', data), kind)
-    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        topic = writer.add_connection('/camera/front/image_raw/compressed', kind, typestore=types)
-        for stamp_ns in (10, 20, 30):
-            writer.write(topic, stamp_ns, image)
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for name in topics:
+            topic = writer.add_connection(name, kind, typestore=types)
+            for stamp_ns in bag_stamps:
+                writer.write(topic, stamp_ns, image)
+    return path
+
+
+def test_a_bag_that_was_not_finished_is_one_and_stamps_may_repeat(tmp_path):
+    write_bag(tmp_path / 'bag', '/camera/front/image_raw/compressed', bag_stamps=(10, 20, 30))
     (tmp_path / 'bag/metadata.yaml').unlink()
 
     names = [name for name, _ in images_in(tmp_path / 'bag', [])]
@@ -129,6 +135,26 @@ def test_a_bag(run, tmp_path, real_bag):
     assert name == 'camera/front/image_raw/compressed/1557539956450180054'
     assert image.shape == (1080, 1920, 3)
     assert skipped == []
+
+
+def test_bags_joined_have_one_folder(run, tmp_path):
+    write_image(tmp_path / 'one.png')
+    front = write_bag(tmp_path / 'front', '/front/image')
+    sides = write_bag(tmp_path / 'sides', '/left/image', '/right/image')
+
+    report = segment(run, [tmp_path / 'one.png', front, sides], tmp_path / 'out', join=True)
+
+    assert report['images'] == 7
+    pictures = [path for path in (tmp_path / 'out/label').rglob('*.png') if path.is_file()]
+    files = {str(path.relative_to(tmp_path)) for path in pictures}
+    assert files == {
+        'out/label/one.png/one.png',
+        *(
+            f'out/label/front/{c}/image/7{n}.png'
+            for c in ('front', 'left', 'right')
+            for n in ('', '_1')
+        ),
+    }
 
 
 def test_nothing_readable_is_an_error(run, tmp_path):

@@ -157,12 +157,13 @@ def test_of_several_drives_only_the_bags_own_shows_its_points(demo_folder, run_f
         file = dataset / name / 'drive.json'
         content = json.loads(file.read_text())
         file.write_text(json.dumps({**content, 'source': {'bag': name}}))
-    bag = tmp_path / 'street'
+    bag, sides = tmp_path / 'street', tmp_path / 'sides'
     bag.mkdir()
+    sides.mkdir()
 
-    sources = find_sources(run_folder, dataset, bag)
-
-    assert {d.name: d.bag for d in sources.drives} == {'other': None, 'street': bag}
+    for bags, join in (((bag,), False), ((bag, sides), True)):
+        sources = find_sources(run_folder, dataset, bags, join=join)
+        assert {d.name: d.bags for d in sources.drives} == {'other': (), 'street': bags}
     with pytest.raises(DatasetError, match='2 drives; labels are shown of one only'):
         find_sources(run_folder, dataset, truth=tmp_path)
 
