@@ -169,7 +169,7 @@ def test_a_launch_that_must_not_fail_ends_with_an_error(
     model = tmp_path / 'none' if broken == 'model' else model_folder
     if broken == 'executable':
         (installed / f'lib/{PACKAGE}/segmentation_node').write_text('#!/bin/sh\nexit 3\n')
-    arguments = {'model': str(model), 'exit_on_failure': 'true'}
+    arguments = {'model': str(model), 'required': 'true'}
     # Ends by itself: nothing is waited for that could come.
     _, code = launched([included('segment.launch.py', arguments)], {('none', 'none')})
     assert code == 1

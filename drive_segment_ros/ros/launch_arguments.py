@@ -55,7 +55,7 @@ def sensor_arguments(
         ),
         flag('autostart', 'Configure and activate the node.', default='true'),
         flag(
-            'exit_on_failure',
+            'required',
             'End the launch with exit code 1 when a node is refused or dies; else the others go '
             'on, and a node that was refused can be set right and configured again.',
         ),

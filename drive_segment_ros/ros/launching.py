@@ -28,13 +28,13 @@ def camera_nodes(
     arguments = context.launch_configurations
     params_file = existing_file(arguments['params_file'], 'params_file')
     nodes = [_camera_node(arguments, name, camera, params_file, parameters) for camera in cameras]
-    start, strict = (arguments.get(k) == 'true' for k in ('autostart', 'exit_on_failure'))
+    start, required = (arguments.get(k) == 'true' for k in ('autostart', 'required'))
     actions = [
         action
         for node in nodes
         for action in (
             node,
-            *(_failure_handlers(node) if strict else ()),
+            *(_failure_handlers(node) if required else ()),
             *(_autostart(node) if start else ()),
         )
     ]
