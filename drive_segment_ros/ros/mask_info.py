@@ -16,6 +16,9 @@ def mask_camera_info(
 ) -> Any:
     """Return the rclpy sensor_msgs/CameraInfo of a mask: its image's, brought to its size.
 
+    That of rectified images has the camera matrix of their P as K, and no distortion: K and D of
+    the raw image would not be this one's.
+
     Args:
         camera_info: of the image; region of interest and binning are applied.
         header: of the image.
@@ -33,10 +36,15 @@ def mask_camera_info(
     height, width = mask
     camera = camera.scaled(width, height)
     message = CameraInfo(header=header, height=height, width=width)
-    message.distortion_model = camera.distortion_model
-    message.d = camera.D.tolist()
-    message.k, message.r = camera.K.ravel(), camera.R.ravel()
-    message.p = camera.P.ravel()
+    message.r, message.p = camera.R.ravel(), camera.P.ravel()
+    if rectified:
+        message.distortion_model = 'plumb_bob'
+        message.d = [0.0] * 5
+        message.k = camera.P[:, :3].ravel()
+    else:
+        message.distortion_model = camera.distortion_model
+        message.d = camera.D.tolist()
+        message.k = camera.K.ravel()
     return message
 
 
