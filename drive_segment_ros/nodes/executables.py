@@ -129,7 +129,10 @@ def spin(name: str, arguments: list[str] | None = None) -> None:
     for number in SIGNALS:
         signal.signal(number, lambda *_: stop.set())
     # ROS's own handlers would end the context, and with it the log, before the node has ended.
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as err:  # rcl's own error class is not public
+        raise SystemExit(f'error: {" ".join(str(err).split())}') from None
     try:
         node = node_class()
     except DriveSegmentError as err:

@@ -15,12 +15,14 @@ from typing import Any
 
 import rclpy
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import LoggingSeverity
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.ros.diagnostics import ERROR, OK, TOPIC, Diagnostics, Status
+from drive_segment_ros.ros.library_log import LibraryLog
 from drive_segment_ros.ros.qos import FollowingSubscription
 from drive_segment_ros.ros.qos_overrides import PUBLISHER, create_with_overrides, unused_overrides
 
@@ -52,6 +54,8 @@ class ManagedNode(LifecycleNode):
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
+        self._take_level_of_bare_name()
+        self._library_log = LibraryLog(self.get_logger())
         self.loading = self.gave_up = False
         self.failure = ''
         self.errors: collections.Counter[str] = collections.Counter()
@@ -187,6 +191,11 @@ class ManagedNode(LifecycleNode):
         present = self.get_parameter(parameter.name)
         return bool(present.type_ == parameter.type_ and present.value == parameter.value)
 
+    def destroy_node(self) -> None:
+        """End the node."""
+        self._library_log.close()
+        super().destroy_node()
+
     # rclpy's side of the transitions.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -262,6 +271,12 @@ class ManagedNode(LifecycleNode):
             self.get_logger().warning(
                 f'no topic of this node with a QoS to override, ignored: {", ".join(unused)}'
             )
+
+    def _take_level_of_bare_name(self) -> None:
+        """Have `--log-level NODE:=debug` hold in a namespace, with which ROS names loggers."""
+        level = rclpy.logging.get_logger_level(self.get_name())
+        if self.get_logger().name != self.get_name() and level != LoggingSeverity.UNSET:
+            self.get_logger().set_level(level)
 
     def _exits_on_failure(self) -> bool:
         name = 'exit_on_failure'

@@ -126,3 +126,48 @@ def test_a_refused_node_waits_to_be_configured_again(start):
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 0
+
+
+SPEAKING = """
+import logging
+from drive_segment_ros.errors import CalibrationError
+from drive_segment_ros.nodes import executables
+from drive_segment_ros.nodes.proposals_node import ProposalsNode
+
+def configure(self):
+    self.get_logger().debug('of the node')
+    logging.getLogger('drive_segment_ros.inference.cuda').debug('of the library')
+    raise CalibrationError('K is zero')
+
+ProposalsNode.configure = configure
+"""
+
+
+@pytest.mark.parametrize(
+    ('level', 'is_said'),
+    [
+        ('proposals_node:=debug', True),
+        ('front.proposals_node:=debug', True),
+        ('recorder_node:=debug', False),
+        ('info', False),
+    ],
+)
+def test_a_log_level_holds_for_the_node_and_the_library(start, level, is_said):
+    asked = ('-p', 'exit_on_failure:=true', '-r', '__ns:=/front', '--log-level', level)
+    process = start(SPEAKING + EXECUTABLE, '--ros-args', *asked)
+    output, errors = process.communicate(timeout=60)
+    said = output + errors
+    assert ('[front.proposals_node]: of the node' in said) == is_said
+    assert ('[front.proposals_node]: cuda: of the library' in said) == is_said
+
+
+@pytest.mark.parametrize('wrong', [('--log-level', 'proposals_node:=loud'), ('-p', 'nothing')])
+def test_ros_arguments_that_are_none_are_told_in_one_line(start, wrong):
+    process = start(SPEAKING + EXECUTABLE, '--ros-args', *wrong)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    # rcl itself logs one before it.
+    line = errors.splitlines()[-1]
+    assert line.startswith('error: ')
+    assert wrong[1] in line
+    assert 'Traceback' not in output + errors
