@@ -58,6 +58,7 @@ setup(
             'safetensors>=0.4',
             'scikit-learn>=1.3',
             'tensorboard>=2.14',
+            'threadpoolctl>=3.0',
             # Older ones lack options of the ONNX exporter that `export` needs.
             'torch>=2.9',
             'transformers>=4.45',

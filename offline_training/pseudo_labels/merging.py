@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 # More rows than this are sampled: links are shares, which some thousand rows tell well enough.
 _MOST_ROWS = 20_000
-_BLOCK = 1_000
 # A pair's links are compared with its clusters' sizes to this power. Sizes multiplied, power 1,
 # would merge the small ones first and keep all alike; power 1/2 lets large ones swallow the rest.
 _SIZE_POWER = 0.75
@@ -110,11 +109,7 @@ def links(
 
 def nearest_rows(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     """Return each row's nearest other rows, (N, count)."""
-    square = (values**2).sum(axis=1)
-    near = np.empty((len(values), count), np.intp)
-    for start in range(0, len(values), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(values)))
-        distance = square - 2.0 * (values[rows] @ values.T)
-        distance[np.arange(len(rows)), rows] = np.inf
-        near[rows] = np.argpartition(distance, max(count - 1, 0), axis=1)[:, :count]
-    return near
+    from sklearn.neighbors import NearestNeighbors
+
+    found = NearestNeighbors(n_neighbors=count, algorithm='brute').fit(values)
+    return found.kneighbors(return_distance=False)
