@@ -11,21 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, CalibrationError
+from drive_segment_ros.frame.rig import camera_names
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
 from drive_segment_ros.perception.calibration import save_calibration
 from drive_segment_ros.perception.camera_doubts import doubts
 from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.coverage import sweep_facts
-from drive_segment_ros.perception.projection import view_times
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic, peek_stamp_ns
 from drive_segment_ros.ros.frame_parameters import GeometryParameters
 from drive_segment_ros.ros.image_size import image_size
 from drive_segment_ros.ros.joined_bags import Bags, open_drive
 from offline_training.bags import sensors
+from offline_training.bags.calibrated_cameras import first_camera_info
 from offline_training.bags.extrinsics_check import ExtrinsicsReport
-from offline_training.bags.inspect_pairs import Vehicle, inspect_extrinsics, pair_stamps
+from offline_training.bags.inspect_pairs import (
+    Vehicle,
+    inspect_extrinsics,
+    pair_stamps,
+    view_of,
+)
 from offline_training.bags.inspect_report import (
     BagReport,
     CameraReport,
@@ -41,7 +47,6 @@ from offline_training.bags.inspect_sensors import (
     first_sweep,
     time_problems,
 )
-from offline_training.bags.job_stream import first_camera_info
 
 # A message is stored within a fraction of a second of its stamp, unless clocks differ.
 _CLOCK_SKEW_S = 0.5
@@ -86,6 +91,7 @@ class _Inspection:
         self.models: dict[str, CameraModel] = {}
         self.clouds: dict[str, PointCloud] = {}
         self.tree = TransformTree()
+        self.names = camera_names(topic.name for topic in sensors.cameras(reader))
 
     def report(self, calibration: Path | None) -> BagReport:
         reader = self.reader
@@ -207,6 +213,7 @@ class _Inspection:
                 'fine if the image was resized as a whole; if it was cropped, calibrate it again',
             )
         return CameraReport(
+            name=self.names[topic.name],
             topic=topic.name,
             frame_id=message.header.frame_id,
             encoding=encoding,
@@ -228,8 +235,7 @@ class _Inspection:
         setting = _DEFAULT.rectified
         try:
             # Drivers may send zeros at first.
-            raw = first_camera_info(self.reader, info_topic, setting, topic.name)
-            info = self.reader.deserialize(raw, sensors.CAMERA_INFO)
+            info = first_camera_info(self.reader, info_topic, setting, topic.name)
             rectified = is_rectified(setting, topic.name, info)
             model = CameraModel.from_camera_info(info, rectified)
         except (BagError, CalibrationError) as err:
@@ -292,7 +298,7 @@ class _Inspection:
 
     def pair(self, camera: CameraReport, lidar: LidarReport) -> PairReport:
         model, cloud = self.models.get(camera.topic), self.clouds.get(lidar.topic)
-        T_camera_lidar = view_time = extrinsics = delay_ms = None
+        T_camera_lidar = view = extrinsics = delay_ms = None
         try:
             T_camera_lidar = self.tree.camera_from_lidar(self.frame(camera), lidar.frame_id)
         except CalibrationError as err:
@@ -301,8 +307,8 @@ class _Inspection:
                 fix = f'of this recording, a camera of {camera.topic} in --calibration names it'
             self.problem(f'{camera.topic} with {lidar.topic}: {err}', fix)
         if model is not None and cloud is not None and T_camera_lidar is not None:
-            times = view_times(cloud, model, T_camera_lidar)
-            view_time = None if times is None else times[1]
+            view = view_of(cloud, model, T_camera_lidar)
+        view_time = None if view is None else view.middle_s
         images, sweeps = self.stamps[camera.topic], self.stamps[lidar.topic]
         stamps = pair_stamps(images[:, 0], sweeps[:, 0], view_time or 0.0)
         if stamps is not None and abs(stamps.median_s) > _CLOCK_SKEW_S:
@@ -316,6 +322,9 @@ class _Inspection:
                 self.judge_delay(camera.topic, delay_ms, stamps.median_s)
             if model is not None and T_camera_lidar is not None:
                 topics = self.reader.topics[camera.topic], self.reader.topics[lidar.topic]
+                apart_s = abs(stamps.median_s - (view_time or 0.0))
+                if view is not None and view.span_s > stamps.period_s / 2:
+                    apart_s = view.span_s  # of a sweep that begins in view, half is as far
                 bag_stamps = images[stamps.images, 1], sweeps[stamps.sweeps, 1]
                 vehicle = Vehicle(
                     self.tree, self.motion.topics, self.odometry_frame, _DEFAULT.base_frame
@@ -326,7 +335,7 @@ class _Inspection:
                     bag_stamps,
                     dataclasses.replace(model, frame_id=self.frame(camera)),
                     vehicle,
-                    stamps.median_s - (view_time or 0.0),
+                    apart_s,
                 )
                 self.judge_extrinsics(camera.topic, lidar.topic, extrinsics)
         return PairReport(

@@ -15,6 +15,7 @@ from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
 from drive_segment_ros.perception.motion import SweepMotion, Trajectory
 from drive_segment_ros.perception.motion_sources import MotionSources
+from drive_segment_ros.perception.projection import view_times
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader, Topic, header_stamp_ns
 from drive_segment_ros.ros.frame_geometry import FrameGeometry
@@ -95,6 +96,45 @@ def pair_stamps(
 
 
 @dataclasses.dataclass(frozen=True)
+class View:
+    """When a sweep passes a camera's view, seconds after its stamp.
+
+    Attributes:
+        middle_s: when it passes the middle.
+        span_s: from the first point in view to the last.
+    """
+
+    middle_s: float
+    span_s: float
+
+
+def view_of(
+    cloud: PointCloud, camera: CameraModel, T_camera_lidar: NDArray[np.float64]
+) -> View | None:
+    """Return when a sweep passes a camera's view, None where it cannot be told.
+
+    A sweep may begin in the view, as behind the vehicle: half of it is seen at the sweep's
+    beginning and half at its end, and the median of their times is neither.
+    """
+    times = view_times(cloud, camera, T_camera_lidar)
+    if times is None:
+        return None
+    middle = view_times(cloud, _middle_of(camera), T_camera_lidar) or times
+    span_s = times[2] - times[0]
+    begins_there = middle[2] - middle[0] > span_s / 2
+    return View(middle[0] if begins_there else middle[1], span_s)
+
+
+def _middle_of(camera: CameraModel) -> CameraModel:
+    """Return a camera that sees the middle of another's view, upright and a tenth as wide."""
+    left = round(0.45 * camera.width)
+    K, P = camera.K.copy(), camera.P.copy()
+    K[0, 2] -= left
+    P[0, 2] -= left
+    return dataclasses.replace(camera, width=max(camera.width - 2 * left, 1), K=K, P=P)
+
+
+@dataclasses.dataclass(frozen=True)
 class Vehicle:
     """What the bag knows of the vehicle.
 
@@ -116,7 +156,7 @@ def inspect_extrinsics(
     bag_stamps: tuple[NDArray[np.int64], NDArray[np.int64]],
     camera: CameraModel,
     vehicle: Vehicle,
-    late_s: float,
+    apart_s: float,
 ) -> ExtrinsicsReport | None:
     """Check extrinsics by pairs of images and sweeps spread over the bag.
 
@@ -129,7 +169,7 @@ def inspect_extrinsics(
         bag_stamps: (P,) ns each, of the messages that pair.
         camera: of the images.
         vehicle: extrinsics as published, and odometry.
-        late_s: how much later than the LiDAR passes their view images are taken.
+        apart_s: how far in time images are from where the LiDAR sees what they show.
 
     Returns:
         None where it cannot be told, see `check_extrinsics`.
@@ -160,7 +200,7 @@ def inspect_extrinsics(
     if T_camera_lidar is None:
         return None
     report = check_extrinsics(images, sweeps, camera, T_camera_lidar, motions)
-    unmoved = None in motions and abs(late_s) > _AT_ONCE_S
+    unmoved = None in motions and apart_s > _AT_ONCE_S
     if report is not None and report.ok is False and unmoved:
         return dataclasses.replace(report, ok=None)
     return report

@@ -40,11 +40,13 @@ class CameraReport:
     """One camera.
 
     Attributes:
+        name: as the folder of a drive and `--camera` have it, see `camera_names`.
         topic, frame_id, encoding, width, height: of its images; encoding or format as named.
         info_topic: its camera_info, None if not recorded.
         calibration: the model as `CameraModel.to_dict` gives it, None if there is none usable.
     """
 
+    name: str
     topic: str
     frame_id: str
     encoding: str
@@ -85,7 +87,7 @@ class PairReport:
             it; None without stamps.
         spread_s: half of the 90 % range of that.
         view_time_s: when, after its stamp, the sweep passes the middle of the camera's view; None
-            where it cannot be told.
+            where it cannot be told. Where sweeps begin in that view, at its beginning or end.
         camera_lidar_offset_ms: `offset_s` less `view_time_s`: how much later the images are
             stamped than the LiDAR passes their view, negative for earlier. If the LiDAR triggers
             the camera, as on most rigs, that is the error of its stamps, and 0 where all is well.

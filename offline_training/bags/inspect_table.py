@@ -21,8 +21,6 @@ def print_report(report: BagReport) -> None:
     console.print(_sensors(report))
     if report.pairs:
         console.print(_pairs(report))
-    for pair in report.pairs:
-        console.print(f'{pair.camera} with {pair.lidar}: {_timing(pair)}; {_extrinsics(pair)}')
     for lidar in report.lidars:
         if lidar.segments_from:
             console.print(f'{escape(lidar.topic)}: segments by {lidar.segments_from}')
@@ -57,7 +55,7 @@ def _sensors(report: BagReport) -> Table:
         used = 'P' if model and model['rectified'] else 'K'
         focal = f', f {model[used][0][0]:.0f} px' if model else ''
         table.add_row(
-            camera.topic,
+            f'{camera.name}: {camera.topic}',
             camera.frame_id,
             f'{camera.width} x {camera.height}, {camera.encoding}',
             f'{_lens(model)}{focal}' if model else 'missing',
@@ -76,39 +74,38 @@ def _sensors(report: BagReport) -> Table:
 
 
 def _pairs(report: BagReport) -> Table:
+    names = {camera.topic: camera.name for camera in report.cameras}
     table = Table(
         _folded('camera'),
         _folded('LiDAR'),
         'image after sweep',
         'view passed after stamp',
-        'transform',
+        'images stamped late by',
+        'extrinsics against the image',
     )
     for pair in report.pairs:
-        offset = 'unknown'
+        offset, delay = 'unknown', pair.camera_lidar_offset_ms
         if pair.offset_s is not None and pair.spread_s is not None:
             offset = f'{_milliseconds(pair.offset_s)} ± {pair.spread_s * 1e3:.1f}'
         table.add_row(
-            pair.camera,
+            names[pair.camera],
             pair.lidar,
             offset,
             'unknown' if pair.view_time_s is None else _milliseconds(pair.view_time_s),
-            'known' if pair.transform else '[yellow]missing[/yellow]',
+            'unknown' if delay is None else f'{delay:+.1f} ms',
+            _extrinsics(pair),
         )
     return table
 
 
-def _timing(pair: PairReport) -> str:
-    delay = pair.camera_lidar_offset_ms
-    if delay is None:
-        return 'camera-LiDAR time offset unknown'
-    return f'camera-LiDAR time offset {delay:+.1f} ms (positive: images stamped late)'
-
-
 def _extrinsics(pair: PairReport) -> str:
     found = pair.extrinsics
+    if not pair.transform:
+        return '[yellow]missing[/yellow]'
     if found is None or found.ok is None:
-        return 'extrinsics could not be compared with the image'
-    return 'extrinsics agree with the image' if found.ok else '[yellow]extrinsics are off[/yellow]'
+        return 'known; could not be compared'
+    angle = f'{found.angle_deg:.1f} degrees'
+    return f'agree within {angle}' if found.ok else f'[yellow]off by {angle}[/yellow]'
 
 
 def _lens(model: dict[str, Any]) -> str:

@@ -151,7 +151,7 @@ def test_table_names_every_topic_in_full(make_bag, capsys):
     out = capsys.readouterr().out
     assert '/camera/front/image_raw/compressed' in out
     assert 'no odometry' in out
-    assert re.search(r'time offset [-+]0\.\d ms \(positive: images stamped late\)', out)
+    assert re.search(r'front +│ /points +│ -50\.0 ms ± 0\.0 +│.*│ [-+]0\.\d ms ', out)
 
 
 def test_parts_of_a_drive_are_looked_at_as_one(make_bag, tmp_path):
@@ -166,6 +166,62 @@ def test_parts_of_a_drive_are_looked_at_as_one(make_bag, tmp_path):
     assert report['bag'] == f'{front} + {back}'
     assert [camera['topic'].split('/')[2] for camera in report['cameras']] == ['back', 'front']
     assert report['problems'] == []
+
+
+def test_each_camera_has_its_row_and_its_place_in_the_calibration(make_bag, tmp_path, capsys):
+    cameras = ('/camera/left', '/camera/right', '/rear')
+
+    def change(topic, message):
+        if topic == '/rear/camera_info':
+            message.k[:] = 0
+
+    report = inspect(make_bag(cameras=cameras, count=12, change=change), tmp_path / 'file.yaml')
+    assert [camera.name for camera in report.cameras] == ['left', 'right', 'rear']
+    assert [pair.transform for pair in report.pairs] == [True, True, True]
+    (problem,) = report.problems
+    assert problem.what.startswith('/rear/camera_info: ')
+    tree, models = load_calibration(tmp_path / 'file.yaml')
+    assert [name.split('/')[-3] for name in models] == ['left', 'right']
+    assert set(tree.frames) == {'base_link', 'lidar', 'optical0', 'optical1', 'optical2'}
+    print_report(report)
+    out = capsys.readouterr().out
+    for name in ('left', 'right', 'rear'):
+        assert re.search(rf'│ {name} +│ /points +│ [-+]50\.0 ms', out)
+
+
+def test_a_camera_where_sweeps_begin_is_not_called_late(make_bag):
+    """It exposes as the beam passes its middle, which is the sweep's first and last instant."""
+
+    def half_a_turn_later(points):
+        points = points.copy()
+        points['t'] = np.where(points['t'] < -0.05, points['t'] + 0.05, points['t'] - 0.05)
+        return points
+
+    for shift in (0, 10_000_000):
+        report = inspect(
+            make_bag(
+                f'drive{shift}',
+                count=20,
+                cloud=half_a_turn_later,
+                stamp=lambda stamp, shift=shift: stamp + SECOND // 20 + shift,
+            )
+        )
+        (pair,) = report.pairs
+        assert pair.camera_lidar_offset_ms == pytest.approx(shift * 1e-6, abs=2.0)
+        assert problems(report) == ''
+
+
+def test_real_drive_joined(real_drive):
+    parts = [real_drive / 'bag', real_drive.with_name('pandaset_002_sides') / 'bag']
+    if not parts[1].is_dir():
+        pytest.skip(f'no {parts[1]}')
+    report = inspect(parts)
+    assert problems(report) == ''
+    assert [camera.name for camera in report.cameras] == ['back', 'front', 'front_left']
+    for pair in report.pairs:
+        assert pair.camera_lidar_offset_ms == pytest.approx(0.0, abs=6.0)
+        assert pair.extrinsics is not None
+        assert pair.extrinsics.ok
 
 
 def test_real_drive(real_bag):
