@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
-from offline_training.simulator.ego import rotations
 from offline_training.simulator.parameters import FaultParameters
 
 
@@ -67,8 +67,7 @@ def misaligned(
 ) -> NDArray[np.float64]:
     """Return a camera's pose turned by an angle about an axis drawn at random, (4, 4)."""
     axis = rng.normal(size=3)
-    half = np.radians(error_deg) / 2
-    quaternion = np.append(axis / np.linalg.norm(axis) * np.sin(half), np.cos(half))
+    turn = Rotation.from_rotvec(axis / np.linalg.norm(axis) * error_deg, degrees=True)
     wrong = T_base_camera.copy()
-    wrong[:3, :3] = T_base_camera[:3, :3] @ rotations(quaternion[None])[0]
+    wrong[:3, :3] = T_base_camera[:3, :3] @ turn.as_matrix()
     return wrong
