@@ -182,6 +182,9 @@ def simulate(
     lidar: Annotated[
         str | None, typer.Option(help='pandar64, hdl64, vlp32, vlp16 or solid_state.')
     ] = None,
+    rig: Annotated[
+        str | None, typer.Option(help='Cameras on the car: front, three or six.')
+    ] = None,
     camera: Annotated[str | None, typer.Option(help='pinhole, plumb_bob or equidistant.')] = None,
     size: Annotated[str | None, typer.Option(metavar='WxH', help='Of the images.')] = None,
     fault: Annotated[
@@ -201,7 +204,13 @@ def simulate(
     from offline_training.simulator import SimulatorParameters
     from offline_training.simulator import simulate as simulate_drive
 
-    given = {'seed': seed, 'duration_s': duration, 'lidar.model': lidar, 'camera.model': camera}
+    given = {
+        'seed': seed,
+        'duration_s': duration,
+        'lidar.model': lidar,
+        'rig': rig,
+        'camera.model': camera,
+    }
     if size is not None:
         width, _, height = size.partition('x')
         if not (width.isdigit() and height.isdigit()):

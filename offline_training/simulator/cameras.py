@@ -52,6 +52,7 @@ class Camera:
 
     Attributes:
         name: `front` and so on.
+        yaw: where it looks, radians to the left of ahead.
         K: (3, 3) camera matrix.
         D: distortion coefficients, in the order of sensor_msgs/CameraInfo.
         distortion_model: its name there.
@@ -73,7 +74,8 @@ class Camera:
             [[focal, 0, width / 2 - 3.2], [0, focal * 1.001, height / 2 + 2.1], [0, 0, 1.0]]
         )
         self.D = np.array(_DISTORTION[parameters.model])
-        self.T_base_camera = _mount(np.radians(CAMERA_YAW_DEG[name]))
+        self.yaw = float(np.radians(CAMERA_YAW_DEG[name]))
+        self.T_base_camera = _mount(self.yaw)
         self.directions = self._look()
         self._pixel_angle = float(1.0 / focal)
         x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))

@@ -23,7 +23,7 @@ from offline_training.simulator.ego import matrix_of, quaternion_of
 from offline_training.simulator.faults import Clock, Fate, misaligned
 from offline_training.simulator.frames import Frame, FrameTask, Stage, enter, leave, make_frame
 from offline_training.simulator.materials import CLASSES
-from offline_training.simulator.parameters import CAMERA_YAW_DEG, SimulatorParameters
+from offline_training.simulator.parameters import RIGS, SimulatorParameters
 from offline_training.simulator.recording import Recording
 from offline_training.simulator.traffic import STEP_S
 from offline_training.simulator.truth import TruthFiles, TruthWriter
@@ -77,8 +77,8 @@ def simulate(
 
     Raises:
         BagError: if the bag or its truth exists already.
-        ParameterError: if a camera is unknown, named twice, or there is none, if the drive is
-            shorter than a sweep, or if its clock jumps onto stamps it has given before.
+        ParameterError: if the drive is shorter than a sweep, or if its clock jumps onto stamps
+            it has given before.
         CalibrationError: if a lens cannot be.
         DriveSegmentError: if a worker process dies.
     """
@@ -86,13 +86,6 @@ def simulate(
     for path in (output, truth_folder(output)):
         if path.exists():
             raise BagError(f'{path} exists already; choose another name or remove it')
-    names = parameters.camera.names
-    unknown = [name for name in names if name not in CAMERA_YAW_DEG]
-    if unknown or not names or len(set(names)) < len(names):
-        raise ParameterError(
-            f'camera.names is {", ".join(names) or "empty"}; '
-            f'choose among {", ".join(CAMERA_YAW_DEG)}, each once'
-        )
     _check_times(parameters)
     began = time.monotonic()
     workers = workers or _enough_workers(parameters)
@@ -103,7 +96,10 @@ def simulate(
     drive = _Drive(parameters, stage)
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with TruthWriter(truth_path, names) as truth, Recording(output) as recording:
+        with (
+            TruthWriter(truth_path, RIGS[parameters.rig]) as truth,
+            Recording(output) as recording,
+        ):
             drive.record(recording, truth, progress, workers)
     finally:
         leave()
@@ -113,7 +109,7 @@ def simulate(
 
 def _enough_workers(parameters: SimulatorParameters) -> int:
     """Return one a core, but no more than earn the time that building their towns takes."""
-    periods = _sweeps(parameters) * len(parameters.camera.names)
+    periods = _sweeps(parameters) * len(RIGS[parameters.rig])
     return max(min(len(os.sched_getaffinity(0)), periods // _PERIODS_A_WORKER), 1)
 
 
@@ -188,9 +184,9 @@ class _Drive:
         """Draw and note the fate of each camera's image and of the sweep of a period."""
         rate = self._parameters.rate_hz
         start, end = number / rate, (number + 1) / rate
-        exposed = (start + end) / 2
         images = []
-        for camera in self._cameras:
+        for index, camera in enumerate(self._cameras):
+            exposed = self._stage.exposed_s(index, number)
             fate = self._clock.fate(exposed, exposed + _IMAGE_DELAY_S, is_image=True)
             self._note(truth, camera.name, number, exposed, fate, 'images')
             images.append(fate)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from offline_training.simulator.cameras import Camera
 from offline_training.simulator.ego import ego_poses
 from offline_training.simulator.lidars import Lidar, Sweep
-from offline_training.simulator.parameters import SimulatorParameters
+from offline_training.simulator.parameters import RIGS, SimulatorParameters
 from offline_training.simulator.preview import preview_picture
 from offline_training.simulator.rendering import Look
 from offline_training.simulator.traffic import STEP_S, step_after
@@ -69,7 +69,7 @@ class Stage:
 
     def __init__(self, parameters: SimulatorParameters, truth: TruthFiles, preview: bool) -> None:
         self._parameters, self._truth, self._preview = parameters, truth, preview
-        self.cameras = [Camera(name, parameters.camera) for name in parameters.camera.names]
+        self.cameras = [Camera(name, parameters.camera) for name in RIGS[parameters.rig]]
         self.lidar = Lidar(parameters.lidar, parameters.rate_hz, parameters.seed)
         self.world = World(parameters.seed)
         self._look = Look(self.world.sun, np.random.default_rng([parameters.seed, 3]))
@@ -91,6 +91,11 @@ class Stage:
         points = None if sweep is None or task.sweep_stamp_ns is None else sweep.points
         return Frame(first_step, poses[:, 0], images, points)
 
+    def exposed_s(self, camera: int, number: int) -> float:
+        """Return when a camera exposes in a period, seconds of the drive."""
+        share = self.lidar.passes(self.cameras[camera].yaw)
+        return (number + share) / self._parameters.rate_hz
+
     def _sweep(self, task: FrameTask) -> Sweep:
         faults = self._parameters.fault
         rng = np.random.default_rng([self._parameters.seed, 5, task.number])
@@ -102,8 +107,8 @@ class Stage:
     def _image(
         self, task: FrameTask, index: int, stamp_ns: int, sweep: Sweep | None, shown: bool
     ) -> NDArray[np.uint8]:
-        """Return an image as its message holds it; it is exposed in the middle of the period."""
-        time_s = (task.number + 0.5) / self._parameters.rate_hz
+        """Return an image as its message holds it, exposed as the LiDAR passes its camera."""
+        time_s = self.exposed_s(index, task.number)
         T_world_base = ego_poses(self.world.traffic, np.array([time_s]))[0]
         camera = self.cameras[index]
         exposure = camera.expose(self.world, T_world_base, time_s)

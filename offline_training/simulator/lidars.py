@@ -142,6 +142,17 @@ class Lidar:
             instance = np.where(broken, np.uint16(0), instance)
         return Sweep(points, semantic, instance)
 
+    def passes(self, yaw: float) -> float:
+        """Return after which share of a sweep the beams look along a direction of the car.
+
+        Args:
+            yaw: radians to the left of ahead.
+
+        Returns:
+            0 to 1; half for a sensor that does not turn.
+        """
+        return (0.5 - yaw / (2 * np.pi)) % 1.0 if self.has_rings else 0.5
+
     def _pattern(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Return (F, B, 3) directions in the LiDAR's frame and (F,) seconds into the sweep."""
         return self._spin if self.has_rings else self._solid_state_pattern(number)

@@ -6,24 +6,26 @@ import dataclasses
 
 from drive_segment_ros.parameters import parameter
 
+# Where the cameras look, to the left of ahead.
 CAMERA_YAW_DEG = {
     'front': 0.0,
     'front_left': 55.0,
     'front_right': -55.0,
-    'left': 110.0,
-    'right': -110.0,
-    'rear': 180.0,
+    'back_left': 110.0,
+    'back': 180.0,
+    'back_right': -110.0,
+}
+RIGS = {
+    'front': ('front',),
+    'three': ('front', 'front_left', 'front_right'),
+    'six': tuple(CAMERA_YAW_DEG),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class CameraParameters:
-    """The cameras; all on one car are alike and look where their names say."""
+    """The cameras of the rig; all are alike and look where their names say."""
 
-    names: list[str] = parameter(  # noqa: RUF009 - a factory is made of it
-        ['front'],
-        'cameras on the car, one topic each: front, front_left, front_right, left, right, rear',
-    )
     model: str = parameter(
         'pinhole',
         'lens; the images are as the lens bends them, never rectified',
@@ -104,6 +106,12 @@ class SimulatorParameters:
     duration_s: float = parameter(10.0, 'length of the drive', unit='s', minimum=0.2)
     rate_hz: float = parameter(
         10.0, 'sweeps and images a second', unit='Hz', minimum=2.0, maximum=20.0
+    )
+    rig: str = parameter(
+        'front',
+        'cameras on the car: front alone, three (front, front_left, front_right) or six (and '
+        'back_left, back, back_right), each with its own topics, exposed as the LiDAR passes it',
+        choices=tuple(RIGS),
     )
     camera: CameraParameters = dataclasses.field(default_factory=CameraParameters)
     lidar: LidarParameters = dataclasses.field(default_factory=LidarParameters)

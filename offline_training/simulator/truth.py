@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class TruthWriter:
         files: of single images and sweeps.
     """
 
-    def __init__(self, path: Path, cameras: list[str]) -> None:
+    def __init__(self, path: Path, cameras: Sequence[str]) -> None:
         self.files = TruthFiles(path)
         path.mkdir(parents=True)
         (path / 'point_labels').mkdir()

@@ -70,7 +70,7 @@ def test_plain_image_is_cast_with_less_than_half_its_rays(
 def test_town_is_seen_as_if_every_pixel_were_cast(world: World, lens: str) -> None:
     everywhere: dict[str, list[NDArray[Any]]] = {'sparse': [], 'every': []}
     T_world_base = ego_poses(world.traffic, np.array([0.5]))[0]
-    for name in ('front', 'left', 'rear'):
+    for name in ('front', 'back_left', 'back'):
         camera = Camera(name, CameraParameters(model=lens))
         pose = T_world_base @ camera.T_base_camera
         rays = rays_from(camera.directions[None], pose[None])

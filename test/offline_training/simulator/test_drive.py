@@ -20,6 +20,7 @@ from offline_training.simulator import (
     simulate,
     truth_folder,
 )
+from offline_training.simulator.parameters import CAMERA_YAW_DEG
 
 SMALL = {'duration_s': 0.6, 'camera.width': 64, 'camera.height': 48, 'lidar.model': 'vlp16'}
 FAULTS = {
@@ -69,7 +70,7 @@ def digest(folder: Path) -> str:
 @pytest.fixture(scope='module')
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bag = tmp_path_factory.mktemp('sound') / 'drive'
-    make(bag, **{'camera.names': ['front', 'left'], 'camera.encoding': 'raw'})
+    make(bag, **{'rig': 'three', 'camera.encoding': 'raw'})
     return bag
 
 
@@ -82,7 +83,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_same_seed_same_bytes(sound: Path, tmp_path: Path) -> None:
     bag = tmp_path / 'drive'
-    make(bag, **{'camera.names': ['front', 'left'], 'camera.encoding': 'raw'})
+    make(bag, **{'rig': 'three', 'camera.encoding': 'raw'})
     assert digest(bag) == digest(sound)
     assert digest(truth_folder(bag)) == digest(truth_folder(sound))
 
@@ -110,7 +111,7 @@ def test_dead_worker_is_told_and_what_was_recorded_can_be_read(tmp_path: Path) -
 
 def test_bag_holds_every_sensor_and_truth_every_message(sound: Path) -> None:
     messages = read(sound)
-    for camera in ('front', 'left'):
+    for camera in ('front', 'front_left', 'front_right'):
         images = [message for _, message in messages[f'/camera/{camera}/image_raw']]
         assert len(images) == len(messages[f'/camera/{camera}/camera_info']) == 6
         for image in images:
@@ -249,7 +250,54 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
             make(tmp_path / name)
 
 
-@pytest.mark.parametrize('names', [[], ['front', 'front'], ['roof']])
-def test_cameras_must_be_known_and_single(tmp_path: Path, names: list[str]) -> None:
-    with pytest.raises(ParameterError, match='choose among'):
-        make(tmp_path / 'drive', **{'camera.names': names})
+def test_rigs_must_be_known(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match='front, three, six'):
+        make(tmp_path / 'drive', rig='two')
+
+
+def test_more_cameras_leave_the_front_ones_images_as_they_are(sound: Path, tmp_path: Path) -> None:
+    bag = tmp_path / 'drive'
+    make(bag, **{'camera.encoding': 'raw'})
+    alone, one_of_three = read(bag), read(sound)
+    assert '/camera/front_left/image_raw' not in alone
+    for topic in ('/camera/front/image_raw', '/lidar/points'):
+        pairs = zip(alone[topic], one_of_three[topic], strict=True)
+        for (arrival, message), (other_arrival, other) in pairs:
+            assert arrival == other_arrival
+            assert stamp_ns(message) == stamp_ns(other)
+            assert bytes(message.data) == bytes(other.data)
+    for kind in ('semantic', 'instance', 'distance'):
+        one, other = (truth_folder(path) / 'front' / kind for path in (bag, sound))
+        assert digest(one) == digest(other)
+
+
+def test_cameras_expose_as_the_lidar_passes_them(tmp_path: Path) -> None:
+    bag = tmp_path / 'drive'
+    make(bag, rig='six')
+    messages = read(bag)
+    first = {
+        topic.split('/')[2]: stamp_ns(values[0][1])
+        for topic, values in messages.items()
+        if topic.endswith('camera_info')
+    }
+    assert sorted(first, key=first.__getitem__) == [
+        'back',
+        'back_left',
+        'front_left',
+        'front',
+        'front_right',
+        'back_right',
+    ]
+    cloud = cloud_from_message(messages['/lidar/points'][0][1])
+    assert cloud.time is not None
+    for name, stamp in first.items():
+        yaw = np.radians(CAMERA_YAW_DEG[name])
+        at = cloud.time[np.cos(np.arctan2(cloud.y, cloud.x) - yaw) > 0.9998]
+        taken = (stamp - cloud.stamp_ns) * 1e-9
+        # Behind, sweeps begin and end.
+        apart = np.abs((at - taken + 0.05) % 0.1 - 0.05)
+        assert apart.max() < 0.007, name
+    assert {path.name for path in truth_folder(bag).iterdir() if path.is_dir()} == {
+        *first,
+        'point_labels',
+    }

@@ -21,7 +21,7 @@ def exposed(world: World, name: str, time_s: float) -> tuple[NDArray, NDArray, N
 
 def test_movers_are_found_as_if_every_ray_asked_every_one(world: World) -> None:
     seen = set()
-    for name in ('front', 'left', 'right', 'rear'):
+    for name in ('front', 'back_left', 'back_right', 'back'):
         rays, instance, distance = exposed(world, name, 0.5)
         nearest = world._town.cast(rays, (PARAMETERS.height, PARAMETERS.width))
         start, poses = world.traffic.window(0.5, 0.5)
@@ -45,7 +45,7 @@ def test_movers_are_found_as_if_every_ray_asked_every_one(world: World) -> None:
 
 def test_town_shows_its_classes(world: World) -> None:
     counts = np.zeros(256, int)
-    for name in ('front', 'left', 'right', 'rear'):
+    for name in ('front', 'back_left', 'back_right', 'back'):
         counts += np.bincount(world.class_of[exposed(world, name, 0.5)[1]], minlength=256)
     for name in ('road', 'sidewalk', 'building', 'vegetation', 'car', 'sky'):
         assert counts[CLASSES.index(name)] > 100, name
