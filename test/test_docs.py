@@ -53,7 +53,7 @@ def test_a_figure_changed_by_hand_is_not_what_was_measured(
 
     parts = ('pseudo_labels', 'image_only', 'teacher', 'student', 'truth_bound')
     parts += ('without_superpixels', 'without_segments', 'without_either')
-    parts += ('without_pasting', 'without_likeness')
+    parts += ('without_pasting', 'without_class_similarity')
     measured = {
         'experiment': {
             'drive': 'street',

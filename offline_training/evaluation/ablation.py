@@ -47,7 +47,7 @@ TAUGHT_WITHOUT: dict[str, dict[str, Any]] = {
     'without_pasting': {'training.augmentation.paste': 0.0},
 }
 # And the student itself, whose answer is the most probable class.
-WITHOUT = (*TAUGHT_WITHOUT, 'without_likeness')
+WITHOUT = (*TAUGHT_WITHOUT, 'without_class_similarity')
 # The experiment sets these for each seed.
 _OWN = ('label.frames', 'label.seed', 'train.frames', 'train.training.seed')
 Progress = Callable[[str], Callable[[Iterable], Iterable]]
@@ -207,7 +207,7 @@ class Experiment:
             made = train(dataset, folder / part, how, resume=True, teacher=run / 'teacher')
         else:
             made = train(dataset, run, self.parameters.train_of(seed), resume=True)
-        if part == 'without_likeness':
+        if part == 'without_class_similarity':
             return _most_probable(Path(made['student']), folder / part)
         return Path(made['teacher' if part == 'teacher' else 'student'])
 

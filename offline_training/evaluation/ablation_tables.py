@@ -81,7 +81,7 @@ def _has(part: str, parameters: Mapping[str, Any]) -> list[str]:
         ('without_superpixels', 'without_either'): parameters[distillation + 'pool_superpixels'],
         ('without_segments', 'without_either'): parameters[distillation + 'pool_segments'],
         ('without_pasting',): parameters[training + 'augmentation.paste'] > 0.0,
-        ('without_likeness',): parameters[training + 'answer'] == 'least_risk',
+        ('without_class_similarity',): parameters[training + 'answer'] == 'minimum_bayes_risk',
     }
     cells = ['yes' if on and part not in left_out else 'no' for left_out, on in columns.items()]
     # The first three are about how students are taught.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Frames an object must be seen in: the view must have had time to change.
-_LEAST_SIGHTS = 5
+_LEAST_VIEWS = 5
 
 
 def consistency(
@@ -20,11 +20,11 @@ def consistency(
     frame: NDArray[np.integer],
     weight: NDArray[np.floating],
 ) -> float:
-    """Return what an object's class at first sight tells of its class at last sight.
+    """Return what an object's class when first seen tells of its class when last seen.
 
     Args:
         label: (S,) class each segment would get by itself, whatever its track.
-        track: (S,) object each segment is a sight of.
+        track: (S,) object each segment is a view of.
         frame: (S,) when.
         weight: (S,) how much a segment counts.
 
@@ -35,7 +35,7 @@ def consistency(
     order = np.lexsort((frame, track))
     first = np.flatnonzero(np.diff(track[order], prepend=np.min(track, initial=0) - 1))
     last = np.append(first[1:], len(order)) - 1
-    long = last - first + 1 >= _LEAST_SIGHTS
+    long = last - first + 1 >= _LEAST_VIEWS
     before, after = order[first[long]], order[last[long]]
     if len(before) == 0:
         return 0.0

@@ -1,4 +1,4 @@
-"""The same thing seen in other frames: a segment's centre, looked up in the images around.
+"""Cross-frame matches: the same thing in other frames, where a segment's centre is looked up.
 
 A track follows an object by place and size, and loses it when more or less of it comes into view:
 a car that was a roof behind others is another object once it stands free. Here the centre of a
@@ -77,16 +77,16 @@ class _Rig:
         return _Rig(calibration.camera, T_camera_base, T_base_lidar[:3, 3])
 
 
-class SightingFinder:
-    """Finds the sightings in drives, whose frames are added in order of time."""
+class CrossFrameMatcher:
+    """Matches objects with those of other frames; a drive's are added in order of time."""
 
     def __init__(self) -> None:
         self._rig: _Rig | None = None
         self._past: deque[_View] = deque(maxlen=_WINDOW)
-        self._pairs: list[NDArray[np.int64]] = []
+        self._matches: list[NDArray[np.int64]] = []
 
     def begin(self, calibration: DriveCalibration | None) -> None:
-        """Begin a drive; without calibration it has no sightings."""
+        """Begin a drive; without calibration it has no matches."""
         self._rig = None if calibration is None else _Rig.of(calibration)
         self._past.clear()
 
@@ -125,16 +125,16 @@ class SightingFinder:
             np.minimum(0.5 * length + _SLACK_M, _MOST_M),
         )
         for other in self._past:
-            self._pairs += [_look_up(rig, view, other), _look_up(rig, other, view)]
+            self._matches += [_look_up(rig, view, other), _look_up(rig, other, view)]
         self._past.append(view)
 
-    def pairs(self) -> NDArray[np.int64]:
+    def matches(self) -> NDArray[np.int64]:
         """Return (L, 2) rows: a segment, and one that lies in another frame where it is."""
-        return np.concatenate([np.empty((0, 2), np.int64), *self._pairs])
+        return np.concatenate([np.empty((0, 2), np.int64), *self._matches])
 
 
 def _look_up(rig: _Rig, view: _View, other: _View) -> NDArray[np.int64]:
-    """Return the pairs of a view's objects and what another view has in their place."""
+    """Return the matches of a view's objects with what another view has in their place."""
     T = other.T_odom_base
     base = (view.centre - T[:3, 3]) @ T[:3, :3]
     optical = base @ rig.T_camera_base[:3, :3].T + rig.T_camera_base[:3, 3]
@@ -148,21 +148,21 @@ def _look_up(rig: _Rig, view: _View, other: _View) -> NDArray[np.int64]:
     return np.stack([view.row[seen[same]], other.row[found[same]]], axis=1)
 
 
-def mean_of_sights(
-    pairs: NDArray[np.int64], weight: NDArray[np.floating], counted: NDArray[np.bool_]
+def mean_over_matches(
+    matches: NDArray[np.int64], weight: NDArray[np.floating], counted: NDArray[np.bool_]
 ) -> sparse.csr_matrix:
-    """Return what averages values over all sights of a thing: itself and its pairs.
+    """Return what averages values over all views of a thing: itself and its matches.
 
     Args:
-        pairs: (L, 2) rows, see `SightingFinder.pairs`.
-        weight: (S,) how much a sight counts.
-        counted: (S,) what is learned from; it takes no sight that is not.
+        matches: (L, 2) rows, see `CrossFrameMatcher.matches`.
+        weight: (S,) how much a view counts.
+        counted: (S,) what is learned from; it takes nothing that is not.
 
     Returns:
         (S, S), rows sum to 1; multiplied with (S, D) values it gives their means.
     """
-    one, other = pairs[counted[pairs[:, 1]] | ~counted[pairs[:, 0]]].T
+    one, other = matches[counted[matches[:, 1]] | ~counted[matches[:, 0]]].T
     count = len(weight)
-    sights = sparse.csr_matrix((weight[other], (one, other)), (count, count))
-    sights = sights + sparse.diags(weight)
-    return sparse.diags(1.0 / np.asarray(sights.sum(axis=1)).ravel()) @ sights
+    views = sparse.csr_matrix((weight[other], (one, other)), (count, count))
+    views = views + sparse.diags(weight)
+    return sparse.diags(1.0 / np.asarray(views.sum(axis=1)).ravel()) @ views

@@ -25,14 +25,14 @@ from offline_training.common.frame_selection import parse_slice, select_frames
 from offline_training.pseudo_labels.class_statistics import class_statistics
 from offline_training.pseudo_labels.consensus import find_consensus
 from offline_training.pseudo_labels.consistency import consistency
-from offline_training.pseudo_labels.cross_frame_matches import mean_of_sights
+from offline_training.pseudo_labels.cross_frame_matches import mean_over_matches
 from offline_training.pseudo_labels.features import Scaling, choose_features
 from offline_training.pseudo_labels.gallery import write_galleries
 from offline_training.pseudo_labels.kmeans import kmeans, nearest
 from offline_training.pseudo_labels.label_coverage import coverage_of_drives, coverage_warnings
 from offline_training.pseudo_labels.merging import merge_clusters
 from offline_training.pseudo_labels.segment_table import SegmentTable, collect
-from offline_training.pseudo_labels.stuff_classes import NO_AREA
+from offline_training.pseudo_labels.stuff_classes import NO_STUFF
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class LabelParameters:
     follow_tracks: bool = parameter(
         True,
         'One class for an object through time: classes are made of the mean features of its '
-        'segments, and a segment takes its class from all sights of what it shows.',
+        'segments, and a segment takes its class from all views of what it shows.',
     )
     fine_clusters: int = parameter(
         200, 'Clusters k-means makes of objects, merged into the classes; 0 merges none.',
@@ -113,7 +113,7 @@ def label(
     labelled = write_pseudo_labels(frames, table, found.label, progress('labelling'))
     save_classes(folder / CLASSES_FILE, default_classes(parameters.classes))
     write_galleries(folder / 'gallery', frames, table, found.label, parameters.classes)
-    objects = table.area == NO_AREA
+    objects = table.stuff == NO_STUFF
     coverage = coverage_of_drives(
         drives, labelled, np.bincount(table.frame[objects], minlength=len(frames))
     )
@@ -159,7 +159,7 @@ class Assignment:
     """The pseudo-class of every segment.
 
     Attributes:
-        label: (S,) pseudo-class; areas come first.
+        label: (S,) pseudo-class; stuff classes come first.
         label_alone: (S,) the one it would get by its own features, whatever its track.
         inertia: of the objects learned from, in the fine clusters; mean of all starts.
     """
@@ -179,10 +179,10 @@ def cluster(
         learned: (S,) which of them the classes are learned from.
         parameters: how.
     """
-    present = np.setdiff1d(table.area[learned], [NO_AREA])
-    # An area that what is learned from does not show is treated as objects are.
-    objects = ~np.isin(table.area, present)
-    assigned = np.searchsorted(present, table.area)
+    present = np.setdiff1d(table.stuff[learned], [NO_STUFF])
+    # A stuff class that what is learned from does not show is treated as objects are.
+    objects = ~np.isin(table.stuff, present)
+    assigned = np.searchsorted(present, table.stuff)
     first = len(present)
     if not (objects & learned).any():
         assigned[objects] = first
@@ -214,15 +214,15 @@ def cluster(
     consensus = find_consensus(votes(known), weight, count, parameters.seed)
     assigned_alone = assigned.copy()
     assigned_alone[objects] = first + consensus.label(votes(alone))
-    pairs = (np.cumsum(objects) - 1)[table.sightings]
-    sights = mean_of_sights(
-        pairs if parameters.follow_tracks else pairs[:0], np.sqrt(pixels), inside
+    matches = (np.cumsum(objects) - 1)[table.matches]
+    views = mean_over_matches(
+        matches if parameters.follow_tracks else matches[:0], np.sqrt(pixels), inside
     )
     # What was found in no other frame looks as its track does.
-    found = np.diff(sights.indptr) > 1
+    found = np.diff(views.indptr) > 1
     looks = np.where(found[:, None], alone, of_track)
-    share = consensus.share(votes((sights @ (sights @ looks)).astype(np.float32)))
-    assigned[objects] = first + (sights @ (sights @ share)).argmax(axis=1)
+    share = consensus.share(votes((views @ (views @ looks)).astype(np.float32)))
+    assigned[objects] = first + (views @ (views @ share)).argmax(axis=1)
     inertia = float(np.mean([inertia for _, _, inertia in groupings]))
     return Assignment(assigned, assigned_alone, inertia)
 

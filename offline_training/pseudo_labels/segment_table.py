@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from drive_segment_ros.dataset.drive_calibration import DriveCalibration
 from drive_segment_ros.dataset.reader import Drive, FrameRecord
 from drive_segment_ros.errors import DatasetError
-from offline_training.pseudo_labels.cross_frame_matches import SightingFinder
+from offline_training.pseudo_labels.cross_frame_matches import CrossFrameMatcher
 from offline_training.pseudo_labels.features import Features, stack
-from offline_training.pseudo_labels.stuff_classes import areas
+from offline_training.pseudo_labels.stuff_classes import stuff_classes
 from offline_training.pseudo_labels.tracks import follow
 
 # Statistics a person names a class by: medians of these proposal arrays.
@@ -26,7 +26,7 @@ _DESCRIBED = (
     'extent_vertical',
     'range',
 )
-_COUNTED = ('frame', 'id', 'kind', 'area', 'pixels', 'drive', 'track')
+_COUNTED = ('frame', 'id', 'kind', 'stuff', 'pixels', 'drive', 'track')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +37,10 @@ class SegmentTable:
         frame: (S,) index of its frame.
         id: (S,) its id in that frame.
         kind: (S,) index into `KINDS`.
-        area: (S,) the area it is, see `areas`; `NO_AREA` for objects.
+        stuff: (S,) the stuff class it is, see `stuff_classes`; `NO_STUFF` for objects.
         pixels: (S,) pixels it covers.
         track: (S,) a number for each object followed through time; alone where not followed.
-        sightings: (L, 2) rows: an object, and what lies in its place in another frame.
+        matches: (L, 2) rows: an object, and what lies in its place in another frame.
         features: columns by group, each (S, D_group).
         described: columns for the statistics, each (S,), NaN where unknown.
     """
@@ -48,10 +48,10 @@ class SegmentTable:
     frame: NDArray[np.int64]
     id: NDArray[np.int64]
     kind: NDArray[np.uint8]
-    area: NDArray[np.int64]
+    stuff: NDArray[np.int64]
     pixels: NDArray[np.int64]
     track: NDArray[np.int64]
-    sightings: NDArray[np.int64]
+    matches: NDArray[np.int64]
     features: dict[str, NDArray[np.float32]]
     described: dict[str, NDArray[np.float32]]
 
@@ -66,11 +66,11 @@ def collect(
     tracks = [track for drive in drives for track in drive_tracks(drive)]
     columns: dict[str, list[NDArray[Any]]] = {name: [] for name in (*_COUNTED, *_DESCRIBED)}
     described: list[dict[str, NDArray[np.float32]]] = []
-    finder = SightingFinder()
+    matcher = CrossFrameMatcher()
     first = 0
     for index, (drive, frame) in enumerate(progress(owner)):
         if frame is drives[drive][0]:
-            finder.begin(_calibration(frame))
+            matcher.begin(_calibration(frame))
         segment, proposals = frame.segment(), frame.proposals()
         pixels = np.bincount(segment.ravel(), minlength=65536)[proposals['id']]
         seen = pixels > 0
@@ -78,7 +78,7 @@ def collect(
         count = int(seen.sum())
         described.append(features(frame.image(), segment, proposals))
         try:
-            finder.add(np.arange(first, first + count), proposals, segment, _pose(frame))
+            matcher.add(np.arange(first, first + count), proposals, segment, _pose(frame))
         except KeyError as err:
             raise DatasetError(
                 f'{frame.proposal_path} lacks {err}; extract the drive again'
@@ -87,7 +87,7 @@ def collect(
         row = {
             'frame': np.full(count, index),
             'drive': np.full(count, drive),
-            'area': areas(proposals),
+            'stuff': stuff_classes(proposals),
             'pixels': pixels[seen],
             'track': tracks[index][seen],
             **{name: proposals[name] for name in ('id', 'kind')},
@@ -100,10 +100,10 @@ def collect(
         frame=whole['frame'].astype(np.int64),
         id=whole['id'].astype(np.int64),
         kind=whole['kind'].astype(np.uint8),
-        area=whole['area'].astype(np.int64),
+        stuff=whole['stuff'].astype(np.int64),
         pixels=whole['pixels'].astype(np.int64),
         track=unique_tracks(whole['drive'], whole['track']),
-        sightings=finder.pairs(),
+        matches=matcher.matches(),
         features=stack(described),
         described={name: whole[name].astype(np.float32) for name in _DESCRIBED},
     )

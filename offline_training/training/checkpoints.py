@@ -67,8 +67,6 @@ def load_model(path: Path) -> tuple[Segmenter, dict[str, Any]]:
     file = model_file(path)
     tensors, header = _load(file)
     network = _build(file, header, tensors)
-    # Models written before classes had a likeness answer with the most probable class, as ever.
-    tensors.setdefault('class_similarity', network.class_similarity)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as err:

@@ -80,10 +80,10 @@ class TrainingParameters:
         choices=('auto', 'bf16', 'fp32'),
     )
     answer: str = parameter(
-        'least_risk',
+        'minimum_bayes_risk',
         'The class a network answers with: the one most like all that may be true, or the most '
         'probable.',
-        choices=('least_risk', 'most_probable'),
+        choices=('minimum_bayes_risk', 'most_probable'),
     )
     checkpoint_s: float = parameter(60.0, 'Time between checkpoints.', unit='s', minimum=0.0)
     seed: int = parameter(
@@ -221,7 +221,7 @@ def fit(
             if now - saved >= parameters.checkpoint_s:
                 save_checkpoint(checkpoint, state, provenance)
                 saved = time.monotonic()
-    if parameters.answer == 'least_risk':
+    if parameters.answer == 'minimum_bayes_risk':
         state.average.class_similarity.copy_(class_similarity(state.average, images))
     if rank == 0:
         save_checkpoint(checkpoint, state, provenance)

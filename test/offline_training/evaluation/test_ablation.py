@@ -93,7 +93,7 @@ def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
     assert len(students) == 5
     # And the same student by its most probable class.
     student, _ = load_model(seed / 'run/student')
-    answering, _ = load_model(seed / 'without_likeness')
+    answering, _ = load_model(seed / 'without_class_similarity')
     assert torch.equal(answering.class_similarity, torch.eye(4))
     assert not torch.equal(student.class_similarity, torch.eye(4))
     image = torch.rand(1, 3, 32, 64)

@@ -10,7 +10,7 @@ from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.perception.cameras import CameraModel
-from offline_training.pseudo_labels.cross_frame_matches import SightingFinder, mean_of_sights
+from offline_training.pseudo_labels.cross_frame_matches import CrossFrameMatcher, mean_over_matches
 from offline_training.pseudo_labels.features import Descriptor
 from offline_training.pseudo_labels.segment_table import collect
 
@@ -84,20 +84,20 @@ def seen_from(T_odom_base, boxes):
     return segment, proposals
 
 
-def add(finder, first, T_odom_base, boxes):
+def add(matcher, first, T_odom_base, boxes):
     segment, proposals = seen_from(T_odom_base, boxes)
-    finder.add(first + np.arange(len(boxes)), proposals, segment, T_odom_base)
+    matcher.add(first + np.arange(len(boxes)), proposals, segment, T_odom_base)
 
 
 def pairs(*frames, calibration=CALIBRATION):
     """Return the pairs of rows found in frames (pose, boxes), whose rows are numbered through."""
-    finder = SightingFinder()
-    finder.begin(calibration)
+    matcher = CrossFrameMatcher()
+    matcher.begin(calibration)
     first = 0
     for T, boxes in frames:
-        add(finder, first, T, boxes)
+        add(matcher, first, T, boxes)
         first += len(boxes)
-    return {(int(a), int(b)) for a, b in finder.pairs()}
+    return {(int(a), int(b)) for a, b in matcher.matches()}
 
 
 def test_a_standing_thing_is_found_where_it_is_from_wherever_it_is_seen():
@@ -123,7 +123,7 @@ def test_what_stands_before_or_behind_it_is_another_thing():
     assert pairs((pose(), [far]), (pose(), [Box(19.0, 0.0)])) == {(0, 1), (1, 0)}
 
 
-def test_areas_are_no_sights_and_have_none():
+def test_stuff_matches_nothing():
     box = Box(20.0, 0.0)
 
     assert pairs((pose(), [box]), (pose(), [dataclasses.replace(box, kind=1)])) == set()
@@ -145,29 +145,29 @@ def test_only_frames_nearby_are_looked_at():
     assert (1, 11) in found
 
 
-def test_without_pose_or_calibration_there_are_no_sightings():
+def test_without_pose_or_calibration_there_are_no_matches():
     box = Box(20.0, 0.0)
-    finder = SightingFinder()
-    finder.begin(CALIBRATION)
-    add(finder, 0, pose(), [box])
-    finder.add(np.array([1]), {'id': np.array([1])}, np.ones((4, 4), np.uint16), None)
+    matcher = CrossFrameMatcher()
+    matcher.begin(CALIBRATION)
+    add(matcher, 0, pose(), [box])
+    matcher.add(np.array([1]), {'id': np.array([1])}, np.ones((4, 4), np.uint16), None)
 
-    assert len(finder.pairs()) == 0
+    assert len(matcher.matches()) == 0
     without_base = dataclasses.replace(CALIBRATION, T_base_lidar=None)
     for calibration in (None, without_base):
         assert pairs((pose(), [box]), (pose(), [box]), calibration=calibration) == set()
 
 
 def test_a_new_drive_knows_nothing_of_the_one_before():
-    finder = SightingFinder()
+    matcher = CrossFrameMatcher()
     for first in (0, 1):
-        finder.begin(CALIBRATION)
-        add(finder, first, pose(), [Box(20.0, 0.0)])
+        matcher.begin(CALIBRATION)
+        add(matcher, first, pose(), [Box(20.0, 0.0)])
 
-    assert len(finder.pairs()) == 0
+    assert len(matcher.matches()) == 0
 
 
-def test_the_table_of_a_dataset_holds_the_sightings_of_each_drive(tmp_path):
+def test_the_table_of_a_dataset_holds_the_matches_of_each_drive(tmp_path):
     boxes = [Box(20.0, 4.0), Box(25.0, -3.0)]
     for name in 'ab':
         with DriveWriter(tmp_path / name, {'calibration': CALIBRATION.to_dict()}) as writer:
@@ -182,25 +182,25 @@ def test_the_table_of_a_dataset_holds_the_sightings_of_each_drive(tmp_path):
     table = collect([drive.frames for drive in Dataset(tmp_path).drives], Descriptor())
 
     assert table.frame.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    found = {(int(a), int(b)) for a, b in table.sightings}
+    found = {(int(a), int(b)) for a, b in table.matches}
     assert found == {(0, 2), (2, 0), (1, 3), (3, 1), (4, 6), (6, 4), (5, 7), (7, 5)}
 
 
-def test_means_are_over_all_sights_by_weight():
-    sights = mean_of_sights(
+def test_means_are_over_all_views_by_weight():
+    views = mean_over_matches(
         np.array([[0, 1], [0, 2], [2, 0]]), np.array([1.0, 2.0, 1.0]), np.ones(3, bool)
     )
 
-    assert sights @ np.array([4.0, 8.0, 0.0]) == pytest.approx([5.0, 8.0, 2.0])
+    assert views @ np.array([4.0, 8.0, 0.0]) == pytest.approx([5.0, 8.0, 2.0])
 
 
-def test_what_is_learned_from_takes_no_sight_of_what_is_not():
+def test_what_is_learned_from_takes_nothing_from_what_is_not():
     values = np.array([1.0, 3.0])
     both = np.array([[0, 1], [1, 0]])
 
-    sights = mean_of_sights(both, np.ones(2), np.array([True, False]))
+    views = mean_over_matches(both, np.ones(2), np.array([True, False]))
 
-    assert sights @ values == pytest.approx([1.0, 2.0])
+    assert views @ values == pytest.approx([1.0, 2.0])
 
 
 def write_info(folder, **calibration):

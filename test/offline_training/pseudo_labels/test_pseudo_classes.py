@@ -19,7 +19,7 @@ from offline_training.pseudo_labels.pseudo_classes import (
     track_means,
 )
 from offline_training.pseudo_labels.segment_table import SegmentTable, collect, unique_tracks
-from offline_training.pseudo_labels.stuff_classes import NO_AREA, SKY
+from offline_training.pseudo_labels.stuff_classes import NO_STUFF, SKY
 
 FOUR = LabelParameters(classes=4, features='descriptor', restarts=3)
 
@@ -64,7 +64,7 @@ def test_label_is_repeatable_and_follows_its_seed(painted_drive):
 
 def test_an_area_that_is_not_learned_from_has_no_class_of_its_own(painted_drive):
     table = collect([Dataset(painted_drive.dataset).drives[0].frames], Descriptor())
-    learned = table.area != SKY
+    learned = table.stuff != SKY
 
     found = cluster(table, learned, FOUR)
 
@@ -123,7 +123,7 @@ def test_a_track_keeps_its_class_through_time(painted_drive):
         )
 
 
-def of_others(sightings, looks, pixels, track, follow_tracks=True):
+def of_others(matches, looks, pixels, track, follow_tracks=True):
     """Return which kind each further segment is given: 0 or 1.
 
     Nine segments, five that look like 0 and four that look like 1, make two classes. The further
@@ -135,10 +135,10 @@ def of_others(sightings, looks, pixels, track, follow_tracks=True):
         frame=np.arange(count),
         id=np.ones(count, np.int64),
         kind=np.zeros(count, np.uint8),
-        area=np.full(count, NO_AREA),
+        stuff=np.full(count, NO_STUFF),
         pixels=np.array([100] * 9 + pixels),
         track=np.array([*range(9), *track]),
-        sightings=np.array(sightings, np.int64).reshape(-1, 2),
+        matches=np.array(matches, np.int64).reshape(-1, 2),
         features={'size': look[:, None] + np.linspace(0, 0.01, count, dtype=np.float32)[:, None]},
         described={},
     )
@@ -150,7 +150,7 @@ def of_others(sightings, looks, pixels, track, follow_tracks=True):
     return [int(label == found[5]) for label in found[9:]]
 
 
-def test_a_segment_takes_its_class_from_all_sights_of_what_it_shows():
+def test_a_segment_takes_its_class_from_all_views_of_what_it_shows():
     unsure = {'looks': [0.45], 'pixels': [100], 'track': [9]}
     three = [(9, 5), (9, 6), (9, 7)]
 
@@ -159,7 +159,7 @@ def test_a_segment_takes_its_class_from_all_sights_of_what_it_shows():
     assert of_others(three, **unsure, follow_tracks=False) == [0]
 
 
-def test_sights_vote_too_for_a_look_far_off_counts_once():
+def test_views_vote_too_for_a_look_far_off_counts_once():
     strange = {'looks': [-3.0], 'pixels': [900], 'track': [9]}
 
     assert of_others([(9, 5), (9, 6), (9, 7)], **strange) == [1]

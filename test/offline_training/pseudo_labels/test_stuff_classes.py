@@ -1,6 +1,6 @@
 import numpy as np
 
-from offline_training.pseudo_labels.stuff_classes import NO_AREA, RAISED, ROAD, SKY, areas
+from offline_training.pseudo_labels.stuff_classes import NO_STUFF, RAISED, ROAD, SKY, stuff_classes
 
 OBJECT, GROUND, HEAVEN = range(3)
 
@@ -14,19 +14,19 @@ def proposals(kinds, ids=None):
 
 
 def test_the_lower_number_is_the_road():
-    found = areas(proposals([OBJECT, GROUND, HEAVEN, GROUND], ids=[9, 4, 3, 2]))
+    found = stuff_classes(proposals([OBJECT, GROUND, HEAVEN, GROUND], ids=[9, 4, 3, 2]))
 
-    assert found.tolist() == [NO_AREA, RAISED, SKY, ROAD]
+    assert found.tolist() == [NO_STUFF, RAISED, SKY, ROAD]
 
 
 def test_of_raised_ground_alone_none_is_road():
-    found = areas({**proposals([GROUND, OBJECT]), 'raised': np.array([True, False])})
+    found = stuff_classes({**proposals([GROUND, OBJECT]), 'raised': np.array([True, False])})
 
-    assert found.tolist() == [RAISED, NO_AREA]
-    both = areas({**proposals([GROUND, GROUND]), 'raised': np.array([False, True])})
+    assert found.tolist() == [RAISED, NO_STUFF]
+    both = stuff_classes({**proposals([GROUND, GROUND]), 'raised': np.array([False, True])})
     assert both.tolist() == [ROAD, RAISED]
 
 
 def test_ground_of_one_level_is_road():
-    assert areas(proposals([GROUND, OBJECT])).tolist() == [ROAD, NO_AREA]
-    assert areas(proposals([OBJECT])).tolist() == [NO_AREA]
+    assert stuff_classes(proposals([GROUND, OBJECT])).tolist() == [ROAD, NO_STUFF]
+    assert stuff_classes(proposals([OBJECT])).tolist() == [NO_STUFF]

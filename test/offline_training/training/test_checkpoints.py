@@ -21,24 +21,6 @@ def test_a_model_comes_back_with_its_configuration_and_provenance(tmp_path):
     assert not loaded.training
 
 
-def test_a_model_of_before_classes_had_a_likeness_gives_the_most_probable(tmp_path):
-    import safetensors.torch
-
-    path = tmp_path / 'model.safetensors'
-    network = Segmenter(CONFIGURATION)
-    network.class_similarity.fill_(0.5)
-    save_model(path, network, {})
-    with safetensors.safe_open(path, 'pt') as file:
-        header = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    del tensors['class_similarity']
-    safetensors.torch.save_file(tensors, path, header)
-
-    loaded, _ = load_model(path)
-
-    assert torch.equal(loaded.class_similarity, torch.eye(3))
-
-
 def test_a_run_stands_for_its_last_student(tmp_path):
     for stage in ('teacher', 'student', 'student_2'):
         save_model(tmp_path / stage / 'model.safetensors', Segmenter(CONFIGURATION), {})

@@ -61,7 +61,7 @@ def test_training_learns_and_the_saved_model_is_what_was_learned(tmp_path):
     assert (answer[:, 30:] == 1).all()
 
 
-@pytest.mark.parametrize('answer', ['least_risk', 'most_probable'])
+@pytest.mark.parametrize('answer', ['minimum_bayes_risk', 'most_probable'])
 def test_the_saved_model_answers_as_asked(tmp_path, answer):
     images, targets = two_halves(tmp_path)
 
