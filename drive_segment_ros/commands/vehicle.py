@@ -56,6 +56,8 @@ def live(
     else:
         for name, value in summary.items():
             typer.echo(f'{name}: {value}')
+    # All is written; taking down what is loaded would take the interpreter another second.
+    leave(0)
 
 
 @command(handles_signals=True)

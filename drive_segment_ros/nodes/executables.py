@@ -88,7 +88,8 @@ class SpunNode:
             leaves nothing unfinished but itself, so that the process may end without it.
         """
         self._ending = True
-        self._executor.wake()
+        # Waking it alone would have it wait again, for up to a second: until a timer is due.
+        self._executor.create_task(lambda: None)
         deadline = time.monotonic() + _PATIENCE_S
         while self._thread.is_alive():
             if self._node.loading and time.monotonic() > deadline:

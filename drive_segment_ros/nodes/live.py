@@ -13,7 +13,7 @@ from typing import Any
 from drive_segment_ros.errors import DriveSegmentError, ParameterError
 from drive_segment_ros.memory import keep_freed_memory
 from drive_segment_ros.nodes.executables import NODES, SpunNode, load
-from drive_segment_ros.nodes.signals import signals_set
+from drive_segment_ros.nodes.signals import signals_leave, signals_set
 
 _STATUS_PERIOD_S = 1.0
 _POLL_S = 0.02
@@ -96,11 +96,11 @@ def live(
     """
     # Clouds and images are megabytes; chosen before the middleware starts.
     os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
+    with signals_leave():
+        import rclpy
+        from rclpy.signals import SignalHandlerOptions
 
-    # Takes seconds, in which a signal ends the process as it always does.
-    node_class = _class(options.node)
+        node_class = _class(options.node)
     context = rclpy.Context()
     # ROS's own handlers would end the context before the node could be deactivated.
     arguments = options.ros_arguments()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ _LOOK_PERIOD_S = 0.1
 _PROGRESS_PERIOD_S = 1.0
 # Twenty periods of a 10 Hz camera.
 _SILENT_S = 2.0
+# What takes longer is given up, for a signal must end the node within a second.
+_CLOSE_S = 0.2
 # Images that are not segmented on purpose are no loss.
 _ON_PURPOSE = _DISABLED, _UNWATCHED = 'disabled', 'nobody_subscribes'
 
@@ -80,6 +83,7 @@ class SegmentationNode(ManagedNode):
         self._camera: CameraIntake | None = None
         self._decoder: Worker[tuple[Any, float]] | None = None
         self._worker: Worker[_Picture] | None = None
+        self._at_work: Worker[_Picture] | None = None
         self._images: ImageInput | None = None
         self._inputs: list[Any] = []
         self._service: Any = None
@@ -167,9 +171,10 @@ class SegmentationNode(ManagedNode):
         """Stop the workers; their figures stay."""
         self._stopping = True
         # The decoder goes first, for it hands over to the other.
-        for worker in (self._decoder, self._worker):
-            if worker is not None:
-                worker.close()
+        if self._decoder is not None:
+            self._decoder.close(_CLOSE_S)
+        if self._worker is not None and not self._worker.close(_CLOSE_S):
+            self._at_work = self._worker
         self._decoder = self._worker = None
         if self._painted is not None:
             self._painted.close()
@@ -182,7 +187,13 @@ class SegmentationNode(ManagedNode):
         if self._service is not None:
             self.destroy_service(self._service)
         if self._segmenter is not None:
-            self._segmenter.close()
+            if self._at_work is None:
+                self._segmenter.close()
+            else:
+                # In use as long as the image in hand takes.
+                ending = (self._at_work, self._segmenter)
+                threading.Thread(target=_close_after, args=ending, daemon=True).start()
+        self._at_work = None
         self._segmenter = self._outputs = self._painted = self._service = None
 
     def summary(self) -> dict[str, Any]:
@@ -378,3 +389,10 @@ class SegmentationNode(ManagedNode):
 
     def _cloud_status(self) -> Status:
         return Status(OK, 'not active') if self._painted is None else self._painted.status()
+
+
+def _close_after(worker: Worker[_Picture], segmenter: Segmenter) -> None:
+    """Free a model once the image that a closed worker has in hand is done."""
+    while not worker.close():
+        pass
+    segmenter.close()

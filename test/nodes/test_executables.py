@@ -5,10 +5,16 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
+
+import rclpy
+
+from drive_segment_ros.nodes import executables
 
 # Configuring that nothing interrupts, as the build of an engine; begun by the node itself.
 LOADING = """
@@ -108,6 +114,46 @@ executables.proposals_node()
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30) == ('', '')
     assert process.returncode == 0
+
+
+def test_a_signal_while_live_imports_the_node_ends_it_in_one_line(start):
+    script = """
+import time
+from drive_segment_ros.nodes import live
+
+def load(name):
+    try:
+        print('importing', flush=True)
+        time.sleep(600)
+    except BaseException as err:
+        raise ImportError('no such symbol') from err
+
+live.load = load
+"""
+    process = start(script + LIVE, 'live', '--node', 'proposals')
+    assert process.stdout.readline() == 'importing\n'
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == ('', 'interrupted; nothing was begun\n')
+    assert process.returncode == 130
+
+
+def test_a_node_that_waits_for_nothing_ends_at_once(ros_domain):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node('idle', context=context)
+    node.loading = False
+    spun = executables.SpunNode(node, context)
+    asked = spun.call(lambda: None)
+    while not asked.done():
+        time.sleep(0.01)
+    # Long enough for the executor to wait again; it has no timer that would wake it.
+    time.sleep(0.2)
+    ending = threading.Thread(target=spun.end, daemon=True)
+    ending.start()
+    ending.join(20.0)
+    assert not ending.is_alive()
+    node.destroy_node()
+    rclpy.shutdown(context=context)
 
 
 def test_a_refused_node_ends_by_exit_code_1_where_that_is_asked_for(start):

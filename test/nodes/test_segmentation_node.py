@@ -557,6 +557,25 @@ def test_every_state_can_be_left_and_entered_again(rig):
         assert rig.wait(publisher.get_subscription_count)
 
 
+def test_an_image_that_takes_long_does_not_keep_the_node_from_its_end(rig):
+    gate, entered = hold_segmenter(rig)
+    closed, segmenter = threading.Event(), rig.node._segmenter
+    close = segmenter.close
+    segmenter.close = lambda: (close(), closed.set())
+    rig.watch()
+    rig.send('image_raw', image())
+    assert rig.wait(entered.is_set)
+    began_s = time.monotonic()
+    assert rig.change('deactivate') == SUCCESS
+    assert rig.change('cleanup') == SUCCESS
+    assert time.monotonic() - began_s < 4.0
+    assert rig.dropped == {'stopped': 1}
+    # The model is in use until the image is done.
+    assert not closed.is_set()
+    gate.set()
+    assert rig.wait(closed.is_set)
+
+
 def test_label_info_is_stamped_by_the_time_of_the_masks(make_rig, monkeypatch):
     stamps: list[int] = []
     make = mask_outputs.label_info
