@@ -61,20 +61,20 @@ def live(
 
 
 @command(handles_signals=True)
-def watch(
+def save_topic(
     topic: Annotated[str, typer.Argument(help='Such as segmentation/overlay/image_raw.')],
     output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the images.')],
     duration: Annotated[
-        float | None, typer.Option(help='Seconds to watch; default: until interrupted.')
+        float | None, typer.Option(help='Seconds to save; default: until interrupted.')
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the images of a topic to files, without a ROS installation."""
-    from drive_segment_ros.nodes.watcher import watch as watch_topic
+    """Save the images of a topic to files, without a ROS installation."""
+    from drive_segment_ros.nodes.topic_saver import save_topic as save
 
     refuse_existing(output, overwrite=overwrite)
-    report = watch_topic(topic, output, duration)
+    report = save(topic, output, duration)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:

@@ -243,7 +243,7 @@ class DatasetDisk:
         with contextlib.suppress(OSError):
             length = os.stat(drive / 'frames.jsonl').st_size
         if known is None or length < known.index_bytes:
-            # New, or mended; measured in full, which takes seconds for a long drive.
+            # New, or fixed; measured in full, which takes seconds for a long drive.
             self._drives[drive] = _Counted(_size(drive), length)
         elif length > known.index_bytes:
             self.wrote(drive)

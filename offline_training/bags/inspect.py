@@ -1,4 +1,4 @@
-"""Look into a bag before using it: what is there, what is missing, and how to mend that."""
+"""Look into a bag before using it: what is there, what is missing, and how to fix that."""
 
 from __future__ import annotations
 
@@ -364,7 +364,7 @@ class _Inspection:
             self.problem(
                 f'{camera}: turned by {found.angle_deg:.1f} degrees against {lidar}, by the edges '
                 f'that both see: yaw {found.yaw_deg:+.1f}, pitch {found.pitch_deg:+.1f}, '
-                f'roll {found.roll_deg:+.1f} would mend it',
+                f'roll {found.roll_deg:+.1f} would fix it',
                 'calibrate the extrinsics again; the proposals of `extract --preview` show how '
                 'far they are off',
             )

@@ -1,4 +1,4 @@
-"""`inspect` finds what a bag has, and says how to mend what it lacks."""
+"""`inspect` finds what a bag has, and says how to fix what it lacks."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _LOOK_PERIOD_S = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class WatchReport:
+class SaveReport:
     """What came.
 
     Attributes:
@@ -35,12 +35,12 @@ class WatchReport:
     folder: str
 
 
-def watch(
+def save_topic(
     topic: str,
     folder: Path,
     duration_s: float | None = None,
     stop: threading.Event | None = None,
-) -> WatchReport:
+) -> SaveReport:
     """Write every image of a topic to a file, until interrupted (SIGINT, SIGTERM).
 
     Args:
@@ -62,7 +62,7 @@ def watch(
     with signals_set(ended):
         rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
         try:
-            node = rclpy.create_node('watcher', context=context)
+            node = rclpy.create_node('topic_saver', context=context)
             files = _Files(folder)
             transport = 'compressed' if topic.endswith(_COMPRESSED) else 'raw'
             images = ImageInput(node, topic.removesuffix(_COMPRESSED), files.add, transport)
@@ -74,7 +74,7 @@ def watch(
             node.destroy_node()
         finally:
             rclpy.shutdown(context=context)
-    return WatchReport(topic, files.written, files.unreadable, str(folder))
+    return SaveReport(topic, files.written, files.unreadable, str(folder))
 
 
 class _Files:
