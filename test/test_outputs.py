@@ -59,7 +59,7 @@ def test_every_command_that_writes_keeps_the_rule() -> None:
     for registered in cli.app.registered_commands:
         assert registered.callback is not None
         options = inspect.signature(registered.callback).parameters
-        name = registered.callback.__name__
+        name = registered.callback.__name__.replace('_', '-')
         if 'output' in options and name not in refuse_always:
             assert 'overwrite' in options, name
             assert name.replace('_', '-') in COMMANDS
