@@ -19,6 +19,7 @@ from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.clustering import cluster
 from drive_segment_ros.perception.coverage import Coverage, coverage_facts, find_coverage
 from drive_segment_ros.perception.density import density_clusters
+from drive_segment_ros.perception.label_limit import limit_labels
 from drive_segment_ros.perception.range_image import RangeImage, range_image
 from drive_segment_ros.perception.roughness import rough_cells
 from drive_segment_ros.perception.transforms import level_rotation
@@ -127,6 +128,7 @@ class SweepProposals:
         dropped: points that are not finite or lie at the sensor.
         source: what its beams are known from, a key of `beam_sources.SEGMENTS_FROM`.
         coverage: what the sweep did not scan; None where it covers its turn, and without beams.
+        crowded_out: objects given up, as a segment image cannot number more; see `limit_labels`.
     """
 
     label: NDArray[np.int32]
@@ -139,6 +141,7 @@ class SweepProposals:
     dropped: int
     source: BeamSource = 'none'
     coverage: Coverage | None = None
+    crowded_out: int = 0
 
     def kind(self) -> NDArray[np.uint8]:
         """Return the kind of each label, (count,) uint8 indices into KINDS."""
@@ -148,8 +151,12 @@ class SweepProposals:
         return kind
 
     def facts(self) -> dict[str, Any]:
-        """Return how segments were made and what the sweep lacks, as `coverage_facts`."""
-        return coverage_facts(self.image, self.source, self.coverage)
+        """Return how segments were made and what the sweep lacks, as `coverage_facts`.
+
+        With `proposals_dropped` where there were more objects than can be numbered.
+        """
+        facts = coverage_facts(self.image, self.source, self.coverage)
+        return {**facts, 'proposals_dropped': self.crowded_out} if self.crowded_out else facts
 
 
 def find_proposals(
@@ -164,7 +171,7 @@ def find_proposals(
 
     Args:
         cloud: the sweep.
-        params: thresholds of ground, clusters and beams.
+        params: how.
         up: (3,) unit vector against gravity in the cloud's coordinates; None takes the spin axis,
             pointed so that the ground lies below.
         beams: asked for what `spinning_beams` says of the cloud; None asks that.
@@ -193,7 +200,13 @@ def find_proposals(
             f'all {len(cloud)} points in frame {cloud.frame_id!r} are NaN, infinite or at the '
             'sensor; check the driver'
         )
-    return found
+    label, cells, count = limit_labels(
+        found.label, found.cell_label, found.count, FIRST_OBJECT_LABEL
+    )
+    if count == found.count:
+        return found
+    lost = found.count - count
+    return dataclasses.replace(found, label=label, cell_label=cells, count=count, crowded_out=lost)
 
 
 def _by_beams(
@@ -296,13 +309,7 @@ def _upward(ranges: NDArray[np.float32], elevation: NDArray[np.float32]) -> floa
 
 @njit(cache=True, nogil=True)
 def _split(x, y, z, ranges, up):
-    """Return height and horizontal distance of every cell, (B, W) float32, metres.
-
-    Args:
-        x, y, z: (B, W) float32, metres.
-        ranges: (B, W) float32, metres, 0 where empty.
-        up: (3,) float32, unit vector against gravity, in the image's coordinates.
-    """
+    """Return height and horizontal distance of every cell, (B, W) float32, metres."""
     beams, columns = ranges.shape
     height = np.empty((beams, columns), np.float32)
     distance = np.empty((beams, columns), np.float32)
@@ -319,14 +326,7 @@ def _split(x, y, z, ranges, up):
 
 @njit(cache=True, nogil=True)
 def _kinds(ranges, flat, above, ground_height, margin):
-    """Return which cells may be objects (uint8 0 or 1), and which not (bool), (B, W) each.
-
-    Args:
-        ranges: (B, W) float32, metres, 0 where empty.
-        flat: (B, W) bool, nearly level surface.
-        above: (B, W) float32, metres above ground.
-        ground_height, margin: float32, metres, up to which level and other returns are ground.
-    """
+    """Return which cells may be objects (uint8 0 or 1), and which not (bool)."""
     beams, columns = ranges.shape
     kind = np.empty((beams, columns), np.uint8)
     excluded = np.empty((beams, columns), np.bool_)
@@ -342,19 +342,7 @@ def _kinds(ranges, flat, above, ground_height, margin):
 
 @njit(cache=True, nogil=True)
 def _compact(labels, count, excluded, above, min_points):
-    """Return final labels of cells, and their end: ground, and objects of enough points.
-
-    Args:
-        labels: (B, W) int32, clusters from 1, 0 for none.
-        count: how many clusters.
-        excluded: (B, W) bool, ground and what lies below it.
-        above: (B, W) float32, metres above ground.
-        min_points: an object has at least.
-
-    Returns:
-        (B, W) int32, `GROUND_LABEL`, objects from `FIRST_OBJECT_LABEL`, 0 for none; and the first
-        label that is free.
-    """
+    """Return final labels of cells: ground 1, objects of enough points from 3; and their end."""
     sizes = np.zeros(count + 1, np.int32)
     flat = labels.reshape(-1)
     for i in range(len(flat)):
@@ -379,13 +367,7 @@ def _compact(labels, count, excluded, above, min_points):
 
 @njit(cache=True, nogil=True)
 def _raise(cell_label, above_road, kerb):
-    """Relabel ground above the road's level, by the majority of its neighbours in the row.
-
-    Args:
-        cell_label: (B, W) int32, changed in place.
-        above_road: (B, W) float32, metres.
-        kerb: float32, metres, from which on ground is raised.
-    """
+    """Relabel ground above the road's level, by the majority of its neighbours in the row."""
     beams, columns = cell_label.shape
     half = 4
     line = np.zeros(columns + 2 * half, np.float32)
@@ -420,18 +402,6 @@ def _to_points(
 
 @njit(cache=True, nogil=True)
 def _points(x, y, z, cell, ranges, cell_label, above):
-    """Return label and height above ground of each point, those of its cell.
-
-    Args:
-        x, y, z: (N,) float32, metres.
-        cell: (N,) int32, into the range image, -1 for none.
-        ranges: (B, W) float32, metres, 0 where empty.
-        cell_label: (B, W) int32.
-        above: (B, W) float32, metres above ground.
-
-    Returns:
-        (N,) int32, 0 for none; (N,) float32 metres, infinite where unknown.
-    """
     n = len(cell)
     label = np.zeros(n, np.int32)
     height = np.full(n, np.float32(np.inf), np.float32)

@@ -44,16 +44,7 @@ def rough_cells(
 
 @njit(cache=True, nogil=True)
 def _deviation(ranges, excluded, largest):
-    """Return the deviation of each cell, at most `largest`, and 1 where it is known.
-
-    Args:
-        ranges: (B, W) float32, metres, 0 where empty; columns wrap.
-        excluded: (B, W) bool.
-        largest: float32, metres.
-
-    Returns:
-        Two (B, W) float32, metres, and 0 or 1.
-    """
+    """Return the deviation of each cell, at most `largest`, and 1 where it is known."""
     beams, columns = ranges.shape
     deviation = np.zeros((beams, columns), np.float32)
     weight = np.zeros((beams, columns), np.float32)
@@ -75,12 +66,7 @@ def _deviation(ranges, excluded, largest):
 
 @njit(cache=True, nogil=True)
 def _box(values, half_width, half_height):
-    """Return sums over boxes, (B, W) float32; columns wrap, rows end.
-
-    Args:
-        values: (B, W) float32.
-        half_width, half_height: columns and rows to each side.
-    """
+    """Return sums over boxes; columns wrap, rows end."""
     beams, columns = values.shape
     wide = np.zeros((beams, columns), np.float32)
     line = np.empty(columns + 2 * half_width, np.float32)
