@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
 
-from drive_segment_ros.dataset.frame import EncodedFrame, Frame
+from drive_segment_ros.dataset.frame import EncodedFrame, Frame, SweepRecord
 
 START_NS, PERIOD_NS = 1_700_000_000_000_000_000, 100_000_000
+CAMERA = 'front'
+# Of the drive they belong to.
+DRIVE: dict[str, Any] = {'cameras': {CAMERA: {}}}
 
 
 def made_up_frames(count: int, width: int, height: int) -> Iterator[EncodedFrame]:
@@ -34,4 +38,5 @@ def made_up_frames(count: int, width: int, height: int) -> Iterator[EncodedFrame
     }
     for k in range(count):
         stamp_ns = START_NS + k * PERIOD_NS
-        yield Frame(stamp_ns, jpeg, '.jpg', segment, proposals, {'offset_s': 0.0}).encoded()
+        sweep = SweepRecord(stamp_ns, proposals)
+        yield Frame(CAMERA, stamp_ns, jpeg, '.jpg', segment, sweep, {'offset_s': 0.0}).encoded()

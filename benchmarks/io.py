@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from frames import made_up_frames
+from frames import DRIVE, made_up_frames
 
 from drive_segment_ros.dataset.frame import EncodedFrame
 from drive_segment_ros.dataset.reader import Drive
@@ -29,7 +29,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     # Beside the sources, as a temporary folder may lie in memory.
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix='.bench_io_') as name:
         folder = Path(name)
-        with DriveWriter(folder / 'drive', {}) as writer:
+        with DriveWriter(folder / 'drive', DRIVE) as writer:
             atomic = _times(writer.add, frames)
         plain = _times(_PlainWriter(folder / 'plain').add, frames)
         records = Drive(folder / 'drive').frames

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from frames import made_up_frames
+from frames import DRIVE, made_up_frames
 
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.recording.recorder import Recorder, RecorderParameters
@@ -32,7 +32,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         for k, frame in enumerate(made_up_frames(count, WIDTH, HEIGHT), start=1):
             while recorder.status()['waiting'] >= parameters.queue // 2:
                 time.sleep(0.0005)
-            recorder.submit(frame, {})
+            recorder.submit(frame, DRIVE)
             if k % (count // PARTS) == 0:
                 now, cpu_now = time.perf_counter(), time.process_time()
                 seconds.append((now - began) / (count // PARTS))

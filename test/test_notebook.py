@@ -44,7 +44,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         cwd=str(tmp_path)
     )
     source = str([cell['source'] for cell in notebook.cells])
-    assert f'held_out_dataset/town_{HELD_OUT_TOWN}/image' in source, 'where a demo leaves it'
+    assert f'held_out_dataset/town_{HELD_OUT_TOWN}/front/image' in source, 'where a demo leaves it'
     said = str([cell.get('outputs') for cell in notebook.cells])
     assert "'named'" in said
     assert 'image/png' in said

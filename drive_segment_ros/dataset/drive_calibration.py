@@ -1,4 +1,4 @@
-"""A drive's calibration as `drive.json` has it: the camera, and where the sensors are."""
+"""Calibration as `drive.json` has it: a camera of a drive, and where the sensors are."""
 
 from __future__ import annotations
 
@@ -20,47 +20,61 @@ _SENSELESS = (
 
 @dataclasses.dataclass(frozen=True)
 class DriveCalibration:
-    """What holds for all frames of a drive.
+    """What holds for all frames of a camera in a drive.
 
     Attributes:
         camera: at its own resolution.
         T_camera_lidar: (4, 4), maps LiDAR coordinates to the camera's optical frame.
-        T_base_lidar: (4, 4), to the vehicle's; None where its base frame is not known, and in
-            drives of earlier versions.
+        T_base_lidar: (4, 4), to the vehicle's; None where its base frame is not known.
     """
 
     camera: CameraModel
     T_camera_lidar: NDArray[np.float64]
     T_base_lidar: NDArray[np.float64] | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers, lists and strings; `of` gives the same back."""
-        base = self.T_base_lidar
-        return {
-            'camera': self.camera.to_dict(),
-            'T_camera_lidar': self.T_camera_lidar.tolist(),
-            'T_base_lidar': None if base is None else base.tolist(),
-        }
-
     @staticmethod
-    def of(drive: Drive) -> DriveCalibration:
-        """Read a drive's.
+    def of(drive: Drive, camera: str) -> DriveCalibration:
+        """Read a camera's.
 
         Raises:
             DatasetError: if something is missing or makes no sense.
         """
         try:
-            values = drive.info['calibration']
-            base = values.get('T_base_lidar')
+            values = drive.info['cameras'][camera]
+            base = drive.info['lidar'].get('T_base_lidar')
             return DriveCalibration(
-                CameraModel.from_dict(values['camera']),
+                CameraModel.from_dict(values['model']),
                 _transform(values['T_camera_lidar']),
                 None if base is None else _transform(base),
             )
         except _SENSELESS as err:
             raise DatasetError(
-                f'{drive.path / "drive.json"}: the calibration makes no sense: {err}'
+                f'{drive.path / "drive.json"}: the calibration of {camera} makes no sense: {err}'
             ) from err
+
+    def camera_entry(self, topic: str, offset_s: float) -> dict[str, Any]:
+        """Return what `drive.json` says of the camera, as plain numbers, lists and strings.
+
+        Args:
+            topic: of its images.
+            offset_s: what is added to its stamps before they are paired, seconds.
+        """
+        return {
+            'topic': topic,
+            'frame': self.camera.frame_id,
+            'model': self.camera.to_dict(),
+            'T_camera_lidar': self.T_camera_lidar.tolist(),
+            'offset_s': offset_s,
+        }
+
+    def lidar_entry(self, topic: str, frame_id: str) -> dict[str, Any]:
+        """Return what `drive.json` says of the LiDAR; `of` gives all the same back."""
+        base = self.T_base_lidar
+        return {
+            'topic': topic,
+            'frame': frame_id,
+            'T_base_lidar': None if base is None else base.tolist(),
+        }
 
 
 def _transform(rows: Any) -> NDArray[np.float64]:

@@ -1,8 +1,9 @@
-"""One frame of a dataset: an image, its segments and their proposals; and its files."""
+"""One frame of a dataset: an image, its segments and its sweep's proposals; and its files."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import zipfile
 from collections.abc import Mapping
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DatasetError
 
-# Where the files of every frame lie, and those a model adds; also the names of their paths.
-FOLDERS = ('image', 'segment', 'proposal')
+# Where a sweep's proposals lie in a drive; an image's files lie in folders of its camera.
+PROPOSAL_FOLDER = 'proposal'
+# Folders of a camera: of every frame, and those a model adds; also the names of their paths.
+FOLDERS = ('image', 'segment')
 MODEL_FOLDERS = ('model_label', 'model_confidence')
 # Of every proposal.
 REQUIRED = ('id', 'kind', 'points')
@@ -23,26 +26,69 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclasses.dataclass(frozen=True)
+class SweepRecord:
+    """What one sweep yielded, the same for every camera that sees it.
+
+    Attributes:
+        stamp_ns: the sweep's header stamp, nanoseconds; names the file.
+        proposals: arrays of one length, a row per proposal: `id` uint16 (the sweep's label: 1
+            ground, 2 raised ground, 3 sky, 4.. objects), `kind` uint8, `points` int32 (the
+            sweep's points in it), and any further geometry.
+    """
+
+    stamp_ns: int
+    proposals: Mapping[str, NDArray[Any]]
+
+    @property
+    def path(self) -> str:
+        """Its file, relative to the drive."""
+        return proposal_path(self.stamp_ns)
+
+    @functools.cached_property
+    def encoded(self) -> bytes:
+        """The content of its file; equal proposals give equal bytes.
+
+        Raises:
+            DatasetError: if the arrays are not what the format asks for.
+        """
+        lengths = {name: len(values) for name, values in self.proposals.items()}
+        if any(name not in lengths for name in REQUIRED) or len(set(lengths.values())) != 1:
+            raise DatasetError(
+                f'sweep {self.stamp_ns}: proposals need {", ".join(REQUIRED)} and arrays of one '
+                f'length; got {lengths}'
+            )
+        ids = self.proposals['id']
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < 2**16:
+            raise DatasetError(
+                f'sweep {self.stamp_ns}: a proposal has id {int(ids.max())}, and a segment image '
+                'holds ids up to 65535; raise proposals.min_points'
+            )
+        return encode_npz(self.proposals)
+
+
+@dataclasses.dataclass(frozen=True)
 class Frame:
     """What one image and its sweep yielded, still as arrays.
 
     Attributes:
+        camera: its name, that of its folder in the drive.
         stamp_ns: the image's header stamp, nanoseconds; names the frame's files.
         image: the encoded image, as received where it came compressed.
         image_suffix: `.jpg` or `.png`, what `image` is encoded as.
-        segment: (H, W) uint16 proposal id per pixel at the working resolution, 0 = none.
-        proposals: arrays of one length, a row per proposal: `id` uint16, `kind` uint8,
-            `points` int32, and any further geometry.
-        record: what else is known (sweep stamp, offset, motion, ...), ready for JSON.
+        segment: (H, W) uint16 the sweep's proposal id per pixel at the working resolution, 0 =
+            none.
+        sweep: the sweep's proposals.
+        record: what else is known (offset, motion, ...), ready for JSON.
         model_label: (h, w) uint8, what a trained model saw at its own resolution; None without.
         model_confidence: (h, w) uint8, how sure it was, 255 is certain; there if `model_label` is.
     """
 
+    camera: str
     stamp_ns: int
     image: bytes
     image_suffix: str
     segment: NDArray[np.uint16]
-    proposals: Mapping[str, NDArray[Any]]
+    sweep: SweepRecord
     record: Mapping[str, Any]
     model_label: NDArray[np.uint8] | None = None
     model_confidence: NDArray[np.uint8] | None = None
@@ -55,32 +101,29 @@ class Frame:
         """
         if self.segment.dtype != np.uint16 or self.segment.ndim != 2:
             raise DatasetError(
-                f'frame {self.stamp_ns}: segment image is {self.segment.dtype} of shape '
-                f'{self.segment.shape}, not uint16 of (height, width)'
-            )
-        lengths = {name: len(values) for name, values in self.proposals.items()}
-        if any(name not in lengths for name in REQUIRED) or len(set(lengths.values())) != 1:
-            raise DatasetError(
-                f'frame {self.stamp_ns}: proposals need {", ".join(REQUIRED)} and arrays of one '
-                f'length; got {lengths}'
+                f'frame {self.stamp_ns} of {self.camera}: segment image is {self.segment.dtype} '
+                f'of shape {self.segment.shape}, not uint16 of (height, width)'
             )
         paths = {
             'image': f'image/{self.stamp_ns}{self.image_suffix}',
             'segment': f'segment/{self.stamp_ns}.png',
-            'proposal': f'proposal/{self.stamp_ns}.npz',
         }
-        files = {
-            paths['image']: self.image,
-            paths['segment']: encode_png(self.segment),
-            paths['proposal']: encode_npz(self.proposals),
-        }
+        files = {'image': self.image, 'segment': encode_png(self.segment)}
         for name in MODEL_FOLDERS:
             answer = getattr(self, name)
             if answer is not None:
                 paths[name] = f'{name}/{self.stamp_ns}.png'
-                files[paths[name]] = encode_png(answer)
+                files[name] = encode_png(answer)
+        stamps = {'stamp_ns': self.stamp_ns, 'sweep_stamp_ns': self.sweep.stamp_ns}
         return EncodedFrame(
-            self.stamp_ns, files, {**self.record, 'stamp_ns': self.stamp_ns, **paths}
+            self.camera,
+            self.stamp_ns,
+            self.sweep.stamp_ns,
+            {
+                **{f'{self.camera}/{paths[name]}': data for name, data in files.items()},
+                self.sweep.path: self.sweep.encoded,
+            },
+            {**self.record, **stamps, **paths},
         )
 
 
@@ -89,14 +132,24 @@ class EncodedFrame:
     """A frame as it will lie on disk: small, and cheap to hand from one process to another.
 
     Attributes:
+        camera: its name.
         stamp_ns: the image's header stamp, nanoseconds.
-        files: path relative to the drive -> content.
-        record: the frame's line in `frames.jsonl`; holds the paths.
+        sweep_stamp_ns: the sweep's.
+        files: path relative to the drive -> content; with its sweep's proposals.
+        record: the frame's line in the camera's `frames.jsonl`; its paths are relative to the
+            camera's folder.
     """
 
+    camera: str
     stamp_ns: int
+    sweep_stamp_ns: int
     files: Mapping[str, bytes]
     record: Mapping[str, Any]
+
+
+def proposal_path(sweep_stamp_ns: int) -> str:
+    """Return the path of a sweep's proposals, relative to the drive."""
+    return f'{PROPOSAL_FOLDER}/{sweep_stamp_ns}.npz'
 
 
 def encode_png(image: NDArray[Any]) -> bytes:

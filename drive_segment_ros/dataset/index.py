@@ -1,4 +1,4 @@
-"""The index of a drive, `frames.jsonl`: a frame exists when its line does."""
+"""The index of a camera in a drive, `frames.jsonl`: a frame exists when its line does."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class IndexWriter:
         except BlockingIOError:
             os.close(self._file)
             raise DatasetError(
-                f'{path.parent}: another process is writing this drive; stop it or choose '
+                f'{path.parent.parent}: another process is writing this drive; stop it or choose '
                 'another folder'
             ) from None
         except BaseException:

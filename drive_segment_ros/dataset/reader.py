@@ -5,24 +5,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.dataset.frame import MODEL_FOLDERS, REQUIRED
+from drive_segment_ros.dataset.frame import MODEL_FOLDERS, proposal_path
 from drive_segment_ros.dataset.image_file import read_image_file
 from drive_segment_ros.dataset.index import parse_index
+from drive_segment_ros.dataset.own_files import DRIVE_FILE, INDEX_FILE, check_camera_name
+from drive_segment_ros.dataset.proposal_file import UNREADABLE, read_proposals
 from drive_segment_ros.errors import DatasetError, ImageError
 from drive_segment_ros.text_files import read_json
 from drive_segment_ros.what_is import not_wanted
 
 _log = logging.getLogger(__name__)
-# Some 100 kB are usual.
-_LARGEST_PROPOSALS = 100_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,15 +28,22 @@ class FrameRecord:
     """One frame on disk; its files are read when asked for.
 
     Attributes:
+        drive: folder of its drive.
+        camera: name of its camera.
         stamp_ns: the image's header stamp, nanoseconds.
+        sweep_stamp_ns: its sweep's; frames of one sweep share its proposals and their ids.
         record: its line in `frames.jsonl`.
-        image_path, segment_path, proposal_path: its files.
+        image_path, segment_path: its files.
+        proposal_path: its sweep's.
         pseudo_label_path: where its pseudo-label lies once `label` has made one.
         model_label_path, model_confidence_path: what a model saw while it was recorded; None where
             none ran.
     """
 
+    drive: Path
+    camera: str
     stamp_ns: int
+    sweep_stamp_ns: int
     record: dict[str, Any]
     image_path: Path
     segment_path: Path
@@ -79,18 +84,21 @@ class FrameRecord:
     def _of_model(self, path: Path | None) -> Path:
         if path is None:
             raise DatasetError(
-                f'frame {self.stamp_ns} of {self.image_path.parents[1]} was recorded without a '
+                f'frame {self.stamp_ns} of {self.drive / self.camera} was recorded without a '
                 'model; set the recorder parameter model'
             )
         return path
 
     def proposals(self) -> dict[str, NDArray[Any]]:
-        """Return the proposals' arrays by name, a row per proposal."""
+        """Return the arrays of its sweep's proposals by name, a row per proposal.
+
+        Those outside the image are among them.
+        """
         try:
             return read_proposals(self.proposal_path)
         except OSError as err:
             raise DatasetError(f'cannot read {self.proposal_path}: {err.strerror}') from err
-        except (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as err:
+        except UNREADABLE as err:
             raise DatasetError(f'{self.proposal_path} holds no proposals: {err}') from err
 
 
@@ -99,25 +107,32 @@ class Drive:
 
     Attributes:
         path: its folder.
-        info: `drive.json`: sensors, calibration, parameters, software version, source.
+        info: `drive.json`: cameras, LiDAR, odometry, parameters, software version, source.
     """
 
     def __init__(self, path: Path | str) -> None:
         """Read `drive.json`.
 
         Raises:
-            DatasetError: if there is none or it is not a JSON object.
+            DatasetError: if there is none, or it is not a JSON object that names cameras.
         """
         self.path = Path(path)
-        file = self.path / 'drive.json'
+        file = self.path / DRIVE_FILE
         try:
             info = read_json(file)
         except OSError as err:
             raise DatasetError(f'{self.path} is no drive: {file.name}: {err.strerror}') from err
         except ValueError as err:
             raise DatasetError(f'{file} is not JSON that can be read: {err}') from err
-        if not isinstance(info, dict):
-            raise DatasetError(f'{file} is not a JSON object')
+        if not isinstance(info, dict) or not isinstance(info.get('cameras'), dict):
+            raise DatasetError(
+                f'{file} is not a JSON object with cameras; a drive of another version, extract '
+                'it again'
+            )
+        for name, entry in info['cameras'].items():
+            check_camera_name(name, file)
+            if not isinstance(entry, dict):
+                raise DatasetError(f'{file}: camera {name} is not a JSON object')
         self.info: dict[str, Any] = info
 
     @property
@@ -126,83 +141,103 @@ class Drive:
         return self.path.name
 
     @functools.cached_property
-    def frames(self) -> list[FrameRecord]:
-        """The frames by stamp; a torn last line, left by a crash, is skipped with a warning.
+    def cameras(self) -> dict[str, list[FrameRecord]]:
+        """Each camera's frames by stamp; a torn last line, left by a crash, is skipped.
+
+        A camera whose index is missing or damaged is left out with a warning.
 
         Raises:
-            DatasetError: if the index is missing or damaged.
+            DatasetError: if that is so of all of them.
         """
-        path = self.path / 'frames.jsonl'
+        cameras, damage = {}, []
+        for name in self.info['cameras']:
+            try:
+                cameras[name] = self._camera(name)
+            except DatasetError as err:
+                damage.append(err)
+        if damage and not cameras:
+            raise damage[0]
+        for problem in damage:
+            _log.warning('%s; this camera is left out', problem)
+        return cameras
+
+    @property
+    def frames(self) -> list[FrameRecord]:
+        """All frames, camera by camera, each by stamp.
+
+        Raises:
+            DatasetError: as `cameras`.
+        """
+        return [frame for frames in self.cameras.values() for frame in frames]
+
+    def _camera(self, name: str) -> list[FrameRecord]:
+        path = self.path / name / INDEX_FILE
         try:
             index = parse_index(path.read_bytes(), path)
         except OSError as err:
             raise DatasetError(f'cannot read {path}: {err.strerror}') from err
         if index.torn:
             _log.warning('%s: last line is incomplete, as a crash leaves it; ignored', path)
-        frames = [self._frame(record, path) for record in index.records]
+        frames = [self._frame(record, name, path) for record in index.records]
         return sorted(frames, key=lambda frame: frame.stamp_ns)
 
-    def _frame(self, record: dict[str, Any], index: Path) -> FrameRecord:
+    def _frame(self, record: dict[str, Any], camera: str, index: Path) -> FrameRecord:
+        folder = index.parent
         try:
-            stamp_ns = int(record['stamp_ns'])
-            image, segment, proposal = (
-                self.path / record[name] for name in ('image', 'segment', 'proposal')
-            )
+            stamp_ns, sweep_stamp_ns = (int(record[f'{n}stamp_ns']) for n in ('', 'sweep_'))
+            image, segment = (folder / record[name] for name in ('image', 'segment'))
         except (KeyError, TypeError, ValueError) as err:
             raise DatasetError(f'{index}: a line lacks {err}; it is of another format') from err
-        label = self.path / 'pseudo_label' / f'{stamp_ns}.png'
-        answers = [self.path / record[name] if name in record else None for name in MODEL_FOLDERS]
-        return FrameRecord(stamp_ns, record, image, segment, proposal, label, *answers)
+        return FrameRecord(
+            self.path,
+            camera,
+            stamp_ns,
+            sweep_stamp_ns,
+            record,
+            image,
+            segment,
+            self.path / proposal_path(sweep_stamp_ns),
+            folder / 'pseudo_label' / f'{stamp_ns}.png',
+            *(folder / record[name] if name in record else None for name in MODEL_FOLDERS),
+        )
 
 
 class Dataset:
-    """A folder of drives.
+    """Folders of drives, one or several.
 
     Attributes:
-        path: the folder.
-        drives: by name.
+        paths: the folders.
+        drives: by name, folder by folder.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, *paths: Path | str) -> None:
         """Find the drives.
 
         Raises:
-            DatasetError: if the folder is missing, is a drive itself, or holds none.
+            DatasetError: if a folder is missing, is a drive itself, holds none, or is given twice.
         """
-        self.path = Path(path)
-        if (self.path / 'drive.json').exists():
-            raise DatasetError(f'{self.path} is one drive; give the folder above it')
-        folders = sorted(file.parent for file in self.path.glob('*/drive.json'))
-        if not folders:
-            advice = 'give a folder of drives, as `drive-segment extract BAG -o DATASET` writes it'
-            raise DatasetError(not_wanted(self.path, 'a dataset', advice))
-        self.drives = [Drive(folder) for folder in folders]
+        self.paths = [Path(path) for path in paths]
+        if len({path.resolve() for path in self.paths}) < len(self.paths):
+            raise DatasetError(f'{_last_twice(self.paths)} is given twice; give each dataset once')
+        self.drives = [Drive(folder) for path in self.paths for folder in _drive_folders(path)]
+
+    def __str__(self) -> str:
+        return ', '.join(map(str, self.paths))
 
 
-def read_proposals(path: Path) -> dict[str, NDArray[Any]]:
-    """Read the arrays of a frame's proposals.
+def _last_twice(paths: list[Path]) -> Path:
+    resolved = [path.resolve() for path in paths]
+    return next(p for k, p in enumerate(paths) if p.resolve() in resolved[:k])
 
-    Raises:
-        OSError, ValueError, EOFError, MemoryError, BadZipFile, zlib.error: if they cannot be read,
-            are larger than any sweep's, or not one row a proposal.
-    """
-    with zipfile.ZipFile(path) as archive:
-        size = sum(member.file_size for member in archive.infolist())
-        if size > _LARGEST_PROPOSALS:
-            raise ValueError(f'{size} bytes of arrays')
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = dict(archive)
-    lacking = [name for name in REQUIRED if name not in arrays]
-    if lacking:
-        raise ValueError(f'{lacking[0]} is missing')
-    for name, values in arrays.items():
-        if values.ndim != 1 or len(values) != len(arrays['id']):
-            raise ValueError(f'{name} is not one row a proposal')
-        if values.dtype.kind not in ('iu' if name in REQUIRED else 'iufb'):
-            raise ValueError(f'{name} is of type {values.dtype}')
-    if len(arrays['id']) and not 0 <= arrays['id'].min() <= arrays['id'].max() < 2**16:
-        raise ValueError('an id is beyond those of a segment image')
-    return arrays
+
+def _drive_folders(dataset: Path) -> list[Path]:
+    if (dataset / DRIVE_FILE).exists():
+        raise DatasetError(f'{dataset} is one drive; give the folder above it')
+    folders = sorted(file.parent for file in dataset.glob(f'*/{DRIVE_FILE}'))
+    if not folders:
+        advice = 'give a folder of drives, as `drive-segment extract BAG -o DATASET` writes it'
+        raise DatasetError(not_wanted(dataset, 'a dataset', advice))
+    return folders
 
 
 def _read_image(path: Path, *, unchanged: bool = False) -> NDArray[Any]:

@@ -153,7 +153,8 @@ class PseudoLabelRecorderNode(FrameNode):
             refusal = self._gates.refusal(candidate) if self._recording else _PAUSED
         if refusal:
             return functools.partial(self._keep_out, refusal)
-        encoded, drive = candidate.encoded(), self._drive_info(candidate)
+        encoded = candidate.encoded()
+        drive = self._drive_info(candidate, encoded.camera, pipeline.camera_offset_s)
 
         def record() -> bool:
             recorder.submit(encoded, drive)
@@ -193,20 +194,20 @@ class PseudoLabelRecorderNode(FrameNode):
         self._gated[gate] += 1
         return False
 
-    def _drive_info(self, candidate: RecorderCandidate) -> dict[str, Any]:
+    def _drive_info(
+        self, candidate: RecorderCandidate, camera: str, offset_s: float
+    ) -> dict[str, Any]:
         """Return the content of the frame's `drive.json`, as `extract` writes it."""
-        known = candidate.drive_info()
+        calibration = candidate.calibration()
         images = None if self._images is None else self._images.subscription
+        topic = self.resolve_topic_name('image_raw' if images is None else images.topic)
         parameters = self.parameters
         info: dict[str, Any] = {
-            'sensors': {
-                'camera': self.resolve_topic_name('image_raw' if images is None else images.topic),
-                'camera_frame': known['camera_frame'],
-                'lidar': self.resolve_topic_name('points'),
-                'lidar_frame': known['lidar_frame'],
-                'odometry': [self.resolve_topic_name('odom')],
-            },
-            'calibration': known['calibration'],
+            'cameras': {camera: calibration.camera_entry(topic, offset_s)},
+            'lidar': calibration.lidar_entry(
+                self.resolve_topic_name('points'), candidate.lidar_frame
+            ),
+            'odometry': [self.resolve_topic_name('odom')],
             'parameters': {
                 **to_flat(parameters.frame),
                 'odometry_frame': parameters.inputs.odometry_frame,

@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 import functools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.dataset.drive_calibration import DriveCalibration
 from drive_segment_ros.dataset.frame import EncodedFrame
 from drive_segment_ros.errors import MotionError
 from drive_segment_ros.perception.motion import Trajectory
@@ -89,13 +90,14 @@ class RecorderCandidate:
             frame = dataclasses.replace(frame, model_label=label, model_confidence=confidence)
         return frame.encoded()
 
-    def drive_info(self) -> dict[str, Any]:
-        """Return what the frame itself says for its `drive.json`: frames and calibration."""
-        return {
-            'camera_frame': self._built.camera.frame_id,
-            'lidar_frame': self._built.cloud.frame_id,
-            'calibration': self._built.calibration(),
-        }
+    def calibration(self) -> DriveCalibration:
+        """Return what the frame's messages say of its camera and of where sensors are."""
+        return self._built.calibration()
+
+    @property
+    def lidar_frame(self) -> str:
+        """Frame id of the sweep."""
+        return self._built.cloud.frame_id
 
     @functools.cached_property
     def _answer(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:

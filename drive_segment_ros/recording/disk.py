@@ -13,9 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from drive_segment_ros.dataset.disk_errors import disk_advice
-from drive_segment_ros.dataset.frame import FOLDERS, MODEL_FOLDERS
+from drive_segment_ros.dataset.frame import proposal_path
 from drive_segment_ros.dataset.index import parse_index
-from drive_segment_ros.dataset.own_files import PROTECTED, REMOVING, holds_drive
+from drive_segment_ros.dataset.own_files import (
+    DRIVE_FILE,
+    FRAME_FOLDERS,
+    INDEX_FILE,
+    PROTECTED,
+    REMOVING,
+    holds_drive,
+)
 from drive_segment_ros.dataset.repair import remove_drive
 from drive_segment_ros.errors import DatasetError, DiskFullError
 from drive_segment_ros.parameters import parameter
@@ -55,10 +62,12 @@ class DiskParameters:
 
 @dataclasses.dataclass
 class _Counted:
-    """A drive's size as far as it was counted: its files up to a place in its index."""
+    """A drive's size as far as it was counted: its files up to a place in each camera's index."""
 
     size: int
-    index_bytes: int
+    index_bytes: dict[str, int]
+    # The sweeps counted last: several cameras' frames share the file of one.
+    sweeps: deque[int] = dataclasses.field(default_factory=lambda: deque(maxlen=100))
 
 
 class DatasetDisk:
@@ -199,21 +208,13 @@ class DatasetDisk:
                 self.check()
 
     def wrote(self, drive: Path) -> None:
-        """Count what was added to a drive: what the frames take that its index has gained."""
-        known = self._drives.setdefault(drive, _Counted(0, 0))
-        try:
-            with (drive / 'frames.jsonl').open('rb') as file:
-                file.seek(known.index_bytes)
-                new = parse_index(file.read(), file.name)
-        except (OSError, DatasetError):
-            # Gone or damaged; the next look at the drives, or whoever reads it, will tell.
-            return
-        known.index_bytes += new.complete_bytes
-        gained = new.complete_bytes
-        for record in new.records:
-            for name in (*FOLDERS, *MODEL_FOLDERS):
-                if name in record:
-                    gained += _blocks(drive / record[name])
+        """Count what was added to a drive: what the frames take that its indexes have gained."""
+        known = self._drives.setdefault(drive, _Counted(0, {}))
+        gained = sum(
+            _gained(drive / camera, known)
+            for camera, length in _index_bytes(drive).items()
+            if length > known.index_bytes.get(camera, 0)
+        )
         known.size += gained
         self._note_rate(gained)
 
@@ -239,13 +240,13 @@ class DatasetDisk:
 
     def _look_at(self, drive: Path) -> None:
         known = self._drives.get(drive)
-        length = 0
-        with contextlib.suppress(OSError):
-            length = os.stat(drive / 'frames.jsonl').st_size
-        if known is None or length < known.index_bytes:
-            # New, or fixed; measured in full, which takes seconds for a long drive.
-            self._drives[drive] = _Counted(_size(drive), length)
-        elif length > known.index_bytes:
+        lengths = _index_bytes(drive)
+        if known is None or any(
+            lengths.get(camera, 0) < length for camera, length in known.index_bytes.items()
+        ):
+            # New, or repaired; measured in full, which takes seconds for a long drive.
+            self._drives[drive] = _Counted(_size(drive), lengths)
+        elif lengths != known.index_bytes:
             self.wrote(drive)
 
     def _remove_oldest(self, current: Path) -> bool:
@@ -259,7 +260,7 @@ class DatasetDisk:
                     candidates.append((0, path))
             elif path != current and not (path / PROTECTED).exists():
                 with contextlib.suppress(OSError):  # no drive, or gone already
-                    candidates.append(((path / 'drive.json').stat().st_mtime_ns, path))
+                    candidates.append(((path / DRIVE_FILE).stat().st_mtime_ns, path))
         for _, path in sorted(candidates):
             # One that another process writes stays; so does one that cannot be removed.
             with contextlib.suppress(DatasetError, OSError):
@@ -303,6 +304,38 @@ def _size(folder: Path) -> int:
     return sum(
         _blocks(os.path.join(where, name)) for where, _, names in os.walk(folder) for name in names
     )
+
+
+def _index_bytes(drive: Path) -> dict[str, int]:
+    """Return the length of each camera's index in a drive, bytes."""
+    lengths = {}
+    with contextlib.suppress(OSError):  # gone meanwhile, or no drive
+        for folder in os.scandir(drive):
+            with contextlib.suppress(OSError):
+                if folder.is_dir(follow_symlinks=False):
+                    lengths[folder.name] = os.stat(f'{folder.path}/{INDEX_FILE}').st_size
+    return lengths
+
+
+def _gained(camera: Path, known: _Counted) -> int:
+    """Return what a camera's frames take that were not counted yet, bytes; note them counted."""
+    counted = known.index_bytes.get(camera.name, 0)
+    try:
+        with (camera / INDEX_FILE).open('rb') as file:
+            file.seek(counted)
+            new = parse_index(file.read(), file.name)
+    except (OSError, DatasetError):
+        # Gone or damaged; the next look at the drives, or whoever reads it, will tell.
+        return 0
+    known.index_bytes[camera.name] = counted + new.complete_bytes
+    gained = new.complete_bytes
+    for record in new.records:
+        gained += sum(_blocks(camera / record[name]) for name in FRAME_FOLDERS if name in record)
+        sweep = record.get('sweep_stamp_ns')
+        if sweep is not None and sweep not in known.sweeps:
+            known.sweeps.append(sweep)
+            gained += _blocks(camera.parent / proposal_path(sweep))
+    return gained
 
 
 def _blocks(path: Path | str) -> int:

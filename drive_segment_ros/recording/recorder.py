@@ -13,12 +13,13 @@ import errno
 import os
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.dataset.disk_errors import disk_advice
-from drive_segment_ros.dataset.frame import FOLDERS, EncodedFrame
+from drive_segment_ros.dataset.frame import FOLDERS, PROPOSAL_FOLDER, EncodedFrame
+from drive_segment_ros.dataset.own_files import INDEX_FILE
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError, DiskFullError
 from drive_segment_ros.parameters import parameter
@@ -72,8 +73,9 @@ class Recorder:
     Each frame submitted ends as recorded or dropped under a reason. Frames whose drive somebody
     removed or moved while it was written are `removed`, not recorded.
 
-    A drive is named after the UTC time of its first stamp. A new one begins where stamps jump
-    back, where sensors, calibration or parameters change, and after some time.
+    A drive is named after the UTC time of its first stamp, and holds all cameras. A new one begins
+    where stamps jump back, where sensors, calibration or parameters change, and after some time.
+    A camera that the drive in hand does not know yet is added to it.
     """
 
     def __init__(self, dataset: Path, parameters: RecorderParameters, name: str = '') -> None:
@@ -82,7 +84,7 @@ class Recorder:
         Args:
             dataset: folder of drives; that above it must exist.
             parameters: the parameters.
-            name: what the drives' names end with, as the camera's.
+            name: what the drives' names end with, as the vehicle's.
 
         Raises:
             DatasetError: if the dataset cannot be made or written.
@@ -91,13 +93,15 @@ class Recorder:
         self._name = name
         self._writer: DriveWriter | None = None
         self._path: Path | None = None
+        # Content of `drive.json` of the drive in hand: without its cameras, and these by name.
         self._drive: Mapping[str, Any] = {}
+        self._cameras: dict[str, Any] = {}
         self._first_ns = self._newest_ns = 0
         self._longest_ns = round(parameters.drive_minutes * 60e9)
         self._lock = threading.Lock()
         self._cause = self._problem = self._removal = ''
         self._recorded = 0
-        # Frames of this recorder by drive, to tell how many are lost with one.
+        # Frames of this recorder by camera's folder, to tell how many are lost with one.
         self._frames_of: Counter[Path] = Counter()
         self._device = 0
         self._closing = False
@@ -112,7 +116,8 @@ class Recorder:
 
         Args:
             frame: the frame.
-            drive: content of its `drive.json`.
+            drive: content of its `drive.json`; its cameras are those known so far, the frame's
+                among them.
         """
         self._worker.submit(_Item(frame, drive))
 
@@ -167,7 +172,7 @@ class Recorder:
                         self._recorded += 1
                 self._cause = self._problem = ''
         except Exception as err:
-            # A defect must not end the thread; it is named, so that it can be fixed.
+            # A defect must not end the thread; it is named, so that it can be mended.
             known = isinstance(err, DatasetError)
             self._problem = str(err) if known else f'unexpected {type(err).__name__}: {err}'
             self._cause = _reason(err)
@@ -189,27 +194,37 @@ class Recorder:
 
     def _see_whether_removed(self) -> None:
         """Notice that the drive was removed or moved; frames go to a new one from then on."""
-        path, writer = self._path, self._writer
+        path = self._path
         if path is None or os.stat(self._disk.dataset).st_dev != self._device:
             # Another disk is mounted there: what was written is on the first.
             return
-        whole = all((path / name).exists() for name in ('frames.jsonl', *FOLDERS))
-        if whole and (writer is None or writer.is_current()):
+        broken = {path / name for name in self._cameras if not self._is_whole(name)}
+        if not broken:
             return
         self._close_writer()
         self._path = None
         # With the dataset's folder, drives that were finished may be gone as well.
-        gone = [d for d in self._frames_of if d == path or not (d / 'frames.jsonl').exists()]
-        lost = sum(self._frames_of.pop(d) for d in gone if d.name not in self._disk.removed)
+        gone = [f for f in self._frames_of if f in broken or not (f / INDEX_FILE).exists()]
+        lost = sum(self._frames_of.pop(f) for f in gone if f.parent.name not in self._disk.removed)
         if not lost:
             return
+        what = path if len(broken) == len(self._cameras) else min(broken)
         with self._lock:
             self._recorded -= lost
             self._drops['removed'] += lost
             self._removal = (
-                f'{path} was removed or moved while it was recorded: {self._drops["removed"]} '
+                f'{what} was removed or moved while it was recorded: {self._drops["removed"]} '
                 'frames are not in the dataset any more; those that come go to a new drive'
             )
+
+    def _is_whole(self, camera: str) -> bool:
+        """Tell whether a camera's part of the drive in hand is where it was written."""
+        assert self._path is not None
+        folder = self._path / camera
+        parts = (folder.parent / PROPOSAL_FOLDER, *(folder / n for n in (INDEX_FILE, *FOLDERS)))
+        if not all(part.exists() for part in parts):
+            return False
+        return self._writer is None or self._writer.is_current(camera)
 
     def _write(self, item: _Item) -> None:
         frame = item.frame
@@ -221,16 +236,19 @@ class Recorder:
         if self._writer is not None and not self._writer.is_current():
             self._close_writer()
         writer = self._writer or self._open(item)
-        if frame.stamp_ns in writer.stamps:
-            raise _DuplicateError(f'{writer.path}: a second frame of stamp {frame.stamp_ns}')
+        if frame.stamp_ns in writer.stamps.get(frame.camera, ()):
+            raise _DuplicateError(
+                f'{writer.path / frame.camera}: a second frame of stamp {frame.stamp_ns}'
+            )
         try:
+            self._add_cameras(writer, item.drive)
             writer.add(frame)
         except DatasetError:
             # Opened anew, it is sure to stand on the disk as it is then.
             self._close_writer()
             raise
         self._newest_ns = max(self._newest_ns, frame.stamp_ns)
-        self._frames_of[writer.path] += 1
+        self._frames_of[writer.path / frame.camera] += 1
         self._disk.wrote(writer.path)
 
     def _is_another_drive(self, item: _Item) -> bool:
@@ -238,18 +256,28 @@ class Recorder:
         return (
             stamp_ns < self._newest_ns - JUMP_BACK_NS
             or stamp_ns > self._first_ns + self._longest_ns
-            or item.drive != self._drive
+            or {**item.drive, 'cameras': {}} != self._drive
+            or any(self._cameras.get(n, entry) != entry for n, entry in _cameras(item.drive))
         )
+
+    def _add_cameras(self, writer: DriveWriter, drive: Mapping[str, Any]) -> None:
+        """Add what cameras the drive in hand does not have yet."""
+        new = {name: entry for name, entry in _cameras(drive) if name not in self._cameras}
+        if new:
+            writer.add_cameras(new)
+            self._cameras.update(new)
 
     def _open(self, item: _Item) -> DriveWriter:
         """Open the drive of a frame: the one begun, or a new one of a name nobody else has."""
         if self._path is None or not self._path.is_dir():
             self._path = self._new_folder(item.frame.stamp_ns)
-            self._drive = item.drive
+            self._drive = {**item.drive, 'cameras': {}}
+            self._cameras = dict(_cameras(item.drive))
             self._first_ns = self._newest_ns = item.frame.stamp_ns
         # The folder is ours, as nobody else made it; the lock in it says so to others.
         try:
-            self._writer = DriveWriter(self._path, item.drive, resume=True)
+            drive = {**self._drive, 'cameras': self._cameras}
+            self._writer = DriveWriter(self._path, drive, resume=True)
         except DatasetError as err:
             if not isinstance(err.__cause__, OSError):
                 # Damaged by others: it is left as it is.
@@ -296,8 +324,12 @@ class Recorder:
         }
 
 
+def _cameras(drive: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    return drive.get('cameras', {}).items()
+
+
 class _DuplicateError(DatasetError):
-    """The drive has a frame of this stamp already."""
+    """The camera has a frame of this stamp in the drive already."""
 
 
 def _reason(error: Exception) -> str:

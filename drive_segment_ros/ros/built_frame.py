@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.drive_calibration import DriveCalibration
-from drive_segment_ros.dataset.frame import Frame
+from drive_segment_ros.dataset.frame import Frame, SweepRecord
+from drive_segment_ros.frame.rig import camera_names
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM, Beams, spinning_beams
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
@@ -52,6 +53,7 @@ class FrameSource:
     """What a frame is made of: its messages, and what all frames of a camera share."""
 
     image: Any
+    image_topic: str
     cloud: Any
     full_camera: CameraModel
     params: FrameParameters
@@ -193,37 +195,41 @@ class BuiltFrame:
 
     @functools.cached_property
     def frame(self) -> Frame:
-        """The frame as it goes to disk, its proposals numbered from 1.
+        """The frame as it goes to disk, of the camera that its image's topic names.
 
         Raises:
             ImageError, CalibrationError, CloudError: as `image` and `projected`.
         """
-        used = np.zeros(self.sweep.count, np.bool_)
-        used[self.label_image.reshape(-1)] = True
-        used[0] = False
-        labels = np.flatnonzero(used).astype(np.int32)
-        number = np.zeros(self.sweep.count, np.uint16)
-        number[labels] = np.arange(1, len(labels) + 1)
-        points = np.bincount(self.label, minlength=self.sweep.count)
-        params = self._source.params
+        params, topic = self._source.params, self._source.image_topic
         content, suffix = encoded_image(
             self._source.image, bits=params.image_bits, max_pixels=params.max_pixels
         )
-        geometry = describe_proposals(self.cloud, self.sweep, labels, self._R_level_lidar())
         return Frame(
+            camera=camera_names([topic])[topic],
             stamp_ns=self.stamp_ns,
             image=content,
             image_suffix=suffix,
-            segment=number[self.label_image],
-            proposals={
-                'id': number[labels],
-                'kind': self.sweep.kind()[labels],
-                'raised': labels == RAISED_LABEL,
-                'points': points[labels].astype(np.int32),
-                **geometry,
-            },
+            segment=self.label_image.astype(np.uint16),
+            sweep=SweepRecord(self.cloud.stamp_ns, self._proposals()),
             record=self._record(),
         )
+
+    def _proposals(self) -> dict[str, NDArray[Any]]:
+        """Return all proposals of the sweep, whether or not this camera sees them."""
+        points = np.bincount(self.sweep.label, minlength=self.sweep.count)
+        there = points > 0
+        # Sky has no points, and which images show it is not the sweep's to say.
+        there[SKY_LABEL] = self._source.params.proposals.sky and self.sweep.image is not None
+        there[0] = False
+        labels = np.flatnonzero(there).astype(np.int32)
+        geometry = describe_proposals(self.cloud, self.sweep, labels, self._R_level_lidar())
+        return {
+            'id': labels.astype(np.uint16),
+            'kind': self.sweep.kind()[labels],
+            'raised': labels == RAISED_LABEL,
+            'points': points[labels].astype(np.int32),
+            **geometry,
+        }
 
     @functools.cached_property
     def T_odom_base(self) -> NDArray[np.float64] | None:
@@ -231,11 +237,9 @@ class BuiltFrame:
         motion = self._motion[0]
         return None if motion is None else motion.T_odom_base
 
-    def calibration(self) -> dict[str, Any]:
-        """Return the camera as it is calibrated and where sensors are, as `drive.json` has it."""
-        return DriveCalibration(
-            self._source.full_camera, self._T_camera_lidar, self._T_base_lidar
-        ).to_dict()
+    def calibration(self) -> DriveCalibration:
+        """Return the camera as it is calibrated and where sensors are."""
+        return DriveCalibration(self._source.full_camera, self._T_camera_lidar, self._T_base_lidar)
 
     @property
     def _T_camera_lidar(self) -> NDArray[np.float64]:
@@ -307,7 +311,6 @@ class BuiltFrame:
 
     def _record(self) -> dict[str, Any]:
         record: dict[str, Any] = {
-            'sweep_stamp_ns': self.cloud.stamp_ns,
             'offset_s': self.offset_s,
             'motion': self.motion,
             'points': len(self.projected),

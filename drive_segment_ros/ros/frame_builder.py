@@ -32,9 +32,11 @@ class FrameBuilder:
             params: how.
             transforms: static extrinsics of camera, LiDAR and base.
             trajectory: the vehicle's poses, filled by the caller; None if there is no odometry.
-            image_topic: returns the resolved name, which may say that images are rectified.
+            image_topic: returns the resolved name, which names the camera and may say that images
+                are rectified.
         """
         self._params = params
+        self._image_topic = image_topic
         self._geometry = FrameGeometry(params, transforms, trajectory, image_topic)
         self._trajectory = trajectory
 
@@ -54,9 +56,16 @@ class FrameBuilder:
             CalibrationError: if intrinsics make no sense.
         """
         camera = self._geometry.camera(camera_info, image)
-        return BuiltFrame(
-            FrameSource(image, cloud, camera, self._params, self._geometry, self._trajectory)
+        source = FrameSource(
+            image,
+            self._image_topic(),
+            cloud,
+            camera,
+            self._params,
+            self._geometry,
+            self._trajectory,
         )
+        return BuiltFrame(source)
 
     def warm_up(self) -> None:
         """Compile or load every compiled function, so that the first frame is not late."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import pickle
 import time
@@ -25,6 +26,7 @@ from drive_segment_ros.errors import (
     DatasetError,
     DriveSegmentError,
 )
+from drive_segment_ros.frame.rig import camera_names
 from drive_segment_ros.parameters import parameter, to_flat
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
 from drive_segment_ros.perception.calibration import load_calibration
@@ -68,7 +70,7 @@ class ExtractOptions:
         calibration: calibration file that overrides the bag's; None takes the bag's.
         workers: processes, 0 = one per core.
         scheduler: address of a dask.distributed scheduler to work on instead; empty for none.
-        preview: whether to draw each frame, under `DATASET/<drive>/preview`.
+        preview: whether to draw each frame, under `DATASET/<drive>/<camera>/preview`.
         resume: whether to go on with drives that were begun.
     """
 
@@ -281,15 +283,16 @@ class _Extraction:
         sweeps: dict[int, Mapping[str, Any]] = {}
         total = self._reader.topics[self._sensors.camera].count
         with DriveWriter(self._path, self._drive_info(), self._options.resume) as writer:
-            resumed = len(writer.stamps)
-            jobs.done = set(writer.stamps)
+            stamps = writer.stamps[self._camera]
+            resumed = len(stamps)
+            jobs.done = set(stamps)
             try:
                 # Two jobs a worker: one at work, one waiting.
                 for outcome in in_order(executor, frame_job.run, jobs, 2 * parallel):
                     if outcome.frame is None:
                         drops[outcome.reason] += 1
                         failures.setdefault(outcome.reason, outcome.message)
-                    elif outcome.frame.stamp_ns in writer.stamps:
+                    elif outcome.frame.stamp_ns in stamps:
                         # A clock that was set back, or a recording of a bag that was looped.
                         drops['duplicate'] += 1
                     else:
@@ -305,8 +308,7 @@ class _Extraction:
                 # No Counter: `dataclasses.asdict` turns its keys into tuples.
                 report.dropped = dict(Counter(report.dropped) + matcher.drops + drops)
                 report.damage += self._reader.damage
-                if not writer.stamps:
-                    writer.remove()
+                writer.remove()
         self._judge_sweeps(sweeps, report)
         for reason, message in failures.items():
             _log.warning('%s: %d frames: %s', self._path.name, drops[reason], message)
@@ -341,8 +343,15 @@ class _Extraction:
     def jobs(self) -> JobStream:
         """Return the bag's frame jobs."""
         matcher = Matcher(self._params.sync)
-        matcher.set_offset(self._sensors.camera, self._camera_offset_s())
-        setup = pickle.dumps(Setup(self._params_found, self._transforms, self._options.preview))
+        matcher.set_offset(self._sensors.camera, self._offset_s)
+        setup = pickle.dumps(
+            Setup(
+                self._params_found,
+                self._transforms,
+                self._options.preview,
+                self._sensors.camera,
+            )
+        )
         return JobStream(self._reader, self._sensors, matcher, setup, self._first_info)
 
     def _find_info(self, cameras: Mapping[str, CameraModel], frame_id: str) -> bytes:
@@ -365,8 +374,14 @@ class _Extraction:
             self._reader, self._sensors.info, self._params.rectified, self._sensors.camera
         )
 
-    def _camera_offset_s(self) -> float:
-        """Return what to add to image stamps, found as the live nodes find it."""
+    @property
+    def _camera(self) -> str:
+        """The camera's name."""
+        return camera_names([self._sensors.camera])[self._sensors.camera]
+
+    @functools.cached_property
+    def _offset_s(self) -> float:
+        """What to add to image stamps, found as the live nodes find it."""
         params = self._params_found
         offset = CameraOffset(params.sync.fixed_offset_s, self._transforms, params)
         info = default_type_store().deserialize_cdr(self._first_info, sensors.CAMERA_INFO)
@@ -381,14 +396,11 @@ class _Extraction:
     def _drive_info(self) -> dict[str, Any]:
         """Return the content of `drive.json`."""
         return {
-            'sensors': {
-                'camera': self._sensors.camera,
-                'camera_frame': self._model.frame_id,
-                'lidar': self._sensors.lidar,
-                'lidar_frame': self._lidar_frame,
-                'odometry': list(self._sensors.odometry),
+            'cameras': {
+                self._camera: self._calibration.camera_entry(self._sensors.camera, self._offset_s)
             },
-            'calibration': self._calibration.to_dict(),
+            'lidar': self._calibration.lidar_entry(self._sensors.lidar, self._lidar_frame),
+            'odometry': list(self._sensors.odometry),
             'parameters': to_flat(self._params),
             'software': f'drive_segment_ros {drive_segment_ros.__version__}',
             'source': {'bag': self._reader.path.name, 'damage': self._reader.damage},
@@ -397,7 +409,7 @@ class _Extraction:
     def _write_preview(self, outcome: Outcome) -> None:
         if outcome.frame is None or outcome.preview is None:
             return
-        path = self._path / 'preview' / f'{outcome.frame.stamp_ns}.png'
+        path = self._path / self._camera / 'preview' / f'{outcome.frame.stamp_ns}.png'
         try:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(outcome.preview)

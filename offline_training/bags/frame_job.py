@@ -42,11 +42,13 @@ class Setup:
         params: the builder's parameters.
         transforms: static extrinsics.
         preview: whether a picture of each frame is wanted.
+        image_topic: of the camera, which names it.
     """
 
     params: Any
     transforms: TransformTree
     preview: bool
+    image_topic: str
 
 
 # Parent, child, T_parent_child (4, 4).
@@ -135,4 +137,5 @@ def _prepared(setup_bytes: bytes) -> tuple[Setup, Any, Trajectory]:
 
     setup: Setup = pickle.loads(setup_bytes)
     trajectory = Trajectory()
-    return setup, FrameBuilder(setup.params, setup.transforms, trajectory), trajectory
+    builder = FrameBuilder(setup.params, setup.transforms, trajectory, lambda: setup.image_topic)
+    return setup, builder, trajectory

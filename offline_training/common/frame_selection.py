@@ -1,4 +1,4 @@
-"""Which frames of a dataset take part: a slice of every drive, in order of time."""
+"""Which frames of a dataset take part: a slice of each camera of each drive, by time."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def parse_slice(text: str) -> slice:
 
 
 def select_frames(dataset: Dataset, frames: str = '') -> list[list[FrameRecord]]:
-    """Return the chosen frames, one list a drive.
+    """Return the chosen frames, one list for each camera of each drive.
 
     Raises:
         ParameterError: if `frames` is not a slice.
         DatasetError: if it chooses none.
     """
     chosen = parse_slice(frames)
-    selection = [drive.frames[chosen] for drive in dataset.drives]
+    selection = [camera[chosen] for drive in dataset.drives for camera in drive.cameras.values()]
     if not any(selection):
-        raise DatasetError(f'{dataset.path}: frames {frames or ":"} holds no frame')
+        raise DatasetError(f'{dataset}: frames {frames or ":"} holds no frame')
     return selection
 
 
@@ -44,7 +44,7 @@ def fingerprint(frames: Sequence[FrameRecord]) -> str:
     """
     digest = hashlib.sha256()
     for frame in frames:
-        digest.update(f'{frame.image_path.parent.parent.name}/{frame.stamp_ns}\n'.encode())
+        digest.update(f'{frame.drive.name}/{frame.camera}/{frame.stamp_ns}\n'.encode())
         if frame.pseudo_label_path.exists():
             digest.update(frame.pseudo_label_path.read_bytes())
     return digest.hexdigest()[:16]

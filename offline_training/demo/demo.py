@@ -22,7 +22,7 @@ IMAGE_SIZE = '640x360'
 # Images each network sees while it trains, and their width: 3 minutes on two cores.
 TRAINED_IMAGES = 1000
 NETWORK_WIDTH = 320
-# Longest the player waits for the node, which loads its model first, and for who saves its masks.
+# Longest the player waits for the node, which loads its model first, and for its watcher.
 WAIT_FOR_NODE_S = 30.0
 # What the node may still have in hand when the player's last message is acknowledged.
 SETTLE_S = 2.0
@@ -42,8 +42,8 @@ def demo(
         program: how `drive-segment` is started.
 
     Returns:
-        `output`, `report` (paths), `extract`, `evaluate`, `live` and `save_topic` (what these
-        commands report; `evaluate` is None for a bag).
+        `output`, `report` (paths), `extract`, `evaluate`, `watch` and `live` (what these commands
+        report; `evaluate` is None for a bag).
 
     Raises:
         BagError: if there is no such bag.
@@ -73,7 +73,7 @@ def demo(
     run('One ONNX file', 'export', output / 'run', '-o', output / 'model', '--json')
     if simulated:
         evaluated = _evaluate(run, output, sensors)
-    live, saved = _run_live(run, output, bag, calibration, topics)
+    live, watched = _run_live(run, output, bag, calibration, topics)
     written = run(
         'All of it on one page', 'report', output, '-o', output / 'report.html', '--json'
     )
@@ -83,7 +83,7 @@ def demo(
         'extract': extracted,
         'evaluate': evaluated,
         'live': live,
-        'save_topic': saved,
+        'watch': watched,
     }
     say(f'\n{time.monotonic() - began:.0f} s; the report: {written["report"]}')
     say(result_line(result))
@@ -158,7 +158,7 @@ def _learn(run: DemoRunner, output: Path, frames: int) -> None:
 def _name(run: DemoRunner, output: Path, drive: str) -> None:
     run(
         'Name the pseudo-classes after the labels of one town',
-        *('name', output / 'run', '--images', output / 'dataset' / drive / 'image'),
+        *('name', output / 'run', '--images', output / 'dataset' / drive / 'front/image'),
         *('--ground-truth', output / f'{drive}_truth/front/semantic', '--json'),
     )
 
@@ -168,7 +168,7 @@ def _evaluate(run: DemoRunner, output: Path, sensors: Sequence[str]) -> dict[str
     run('Extract the held-out drive', 'extract', held_out, '-o', dataset, *sensors)
     return run(
         'Score on the held-out drive, in three ways',
-        *('evaluate', output / 'model', dataset / held_out.name / 'image'),
+        *('evaluate', output / 'model', dataset / held_out.name / 'front/image'),
         *('--ground-truth', output / f'{held_out.name}_truth/front/semantic'),
         *('-o', output / 'scores', '--json'),
     )
@@ -177,25 +177,25 @@ def _evaluate(run: DemoRunner, output: Path, sensors: Sequence[str]) -> dict[str
 def _run_live(
     run: DemoRunner, output: Path, bag: Path, calibration: Path, topics: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Play the bag to a node in another process and save its masks; return both summaries."""
+    """Play the bag to a node in another process; return the node's and the watcher's summary."""
     node = run.beside(
         'The model live, on topics: a node ...',
         *('live', '--node', 'segmentation', '--model', output / 'model'),
         *('--calibration', calibration, '--camera', topics['namespace'], '--json'),
     )
     overlay = f'{topics["namespace"]}/segmentation/overlay/image_raw/compressed'
-    saver = run.beside(
-        '... its masks saved as pictures ...',
-        *('save-topic', overlay, '-o', output / 'live', '--json'),
+    watcher = run.beside(
+        '... somebody who looks at its masks ...',
+        *('watch', overlay, '-o', output / 'live', '--json'),
     )
-    with node as live, saver as saved:
+    with node as live, watcher as watched:
         run(
             '... and the bag on the air',
             *('play', bag, '--wait', WAIT_FOR_NODE_S, '--wait-for', overlay, '--json'),
             *('--topic', topics['camera'], '--topic', topics['camera_info']),
         )
         time.sleep(SETTLE_S)
-    return live.answer, saved.answer
+    return live.answer, watched.answer
 
 
 def _topics(inspected: dict[str, Any], bag: Path) -> dict[str, str]:

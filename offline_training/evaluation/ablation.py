@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import drive_segment_ros
-from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.errors import ModelError, ParameterError
 from drive_segment_ros.parameters import from_flat, parameter, to_flat
 from offline_training.common.files import read_object, write_atomic, write_json
@@ -185,7 +185,7 @@ class Experiment:
         run = folder / 'run'
         if part == 'image_only':
             make_baseline(
-                self.dataset.path,
+                self.dataset.paths[0],
                 folder / part,
                 self.parameters.baseline_of(seed),
                 self.progress('reading'),
@@ -201,7 +201,8 @@ class Experiment:
             return folder / part
         dataset = self._labelled_dataset(seed)
         if part == 'pseudo_labels':
-            return dataset / self.held_out.drive / 'pseudo_label'
+            (camera,) = Drive(dataset / self.held_out.drive).cameras
+            return dataset / self.held_out.drive / camera / 'pseudo_label'
         if part in TAUGHT_WITHOUT:
             how = self.parameters.train_of(seed, TAUGHT_WITHOUT[part])
             made = train(dataset, folder / part, how, resume=True, teacher=run / 'teacher')
@@ -216,7 +217,7 @@ class Experiment:
         # `label` writes its statistics last.
         if not (view / PSEUDO_CLASSES_FOLDER / 'statistics.json').exists():
             label(
-                dataset_view(self.dataset.path, view),
+                dataset_view(self.dataset.paths[0], view),
                 self.parameters.label_of(seed),
                 self.progress,
             )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError
 
-# What `label` writes into a drive; everything else was there before.
+# What `label` writes into a camera's folder; everything else was there before.
 _OWN = 'pseudo_label'
 
 
@@ -27,16 +28,23 @@ def dataset_view(dataset: Path, folder: Path) -> Path:
     try:
         for drive in Dataset(dataset).drives:
             mirrored = folder / drive.name
-            mirrored.mkdir(parents=True, exist_ok=True)
-            for entry in drive.path.iterdir():
-                if entry.name != _OWN:
-                    link = mirrored / entry.name
-                    if link.is_symlink():
-                        link.unlink()
-                    link.symlink_to(entry.resolve())
+            _link(drive.path, mirrored, drive.info['cameras'])
+            for camera in drive.info['cameras']:
+                _link(drive.path / camera, mirrored / camera, (_OWN,))
     except OSError as err:
         raise DatasetError(
             f'cannot link the frames of {dataset} into {folder}: {err.strerror}; choose a folder '
             'on a file system with links'
         ) from err
     return folder
+
+
+def _link(folder: Path, mirrored: Path, without: Iterable[str]) -> None:
+    """Make a folder of links to all that another holds, but for some."""
+    mirrored.mkdir(parents=True, exist_ok=True)
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if entry.name not in without:
+            link = mirrored / entry.name
+            if link.is_symlink():
+                link.unlink()
+            link.symlink_to(entry.resolve())

@@ -9,7 +9,8 @@ from pathlib import Path
 from drive_segment_ros.dataset.reader import Dataset, Drive, FrameRecord
 from drive_segment_ros.errors import DatasetError
 from offline_training.common.frame_selection import parse_slice
-from offline_training.evaluation.ground_truth import GroundTruth, load_ground_truth
+from offline_training.evaluation.drive_truth import load_drive_truth
+from offline_training.evaluation.ground_truth import GroundTruth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +36,8 @@ class HeldOut:
         Args:
             dataset: that holds it.
             drive: its name; may be empty where the dataset holds one only.
-            truth: folder of labels named after its images.
-            frames, score_frames: of the drive, FIRST:LAST, to learn from and to score on.
+            truth: folder of its labels, see `load_drive_truth`.
+            frames, score_frames: of each camera, FIRST:LAST, to learn from and to score on.
 
         Raises:
             ParameterError: if a slice is none.
@@ -44,15 +45,17 @@ class HeldOut:
                 truth.
         """
         chosen = _drive(dataset, drive)
-        learned = chosen.frames[parse_slice(frames)]
-        scored = chosen.frames[parse_slice(score_frames)]
-        both = {frame.stamp_ns for frame in learned} & {frame.stamp_ns for frame in scored}
+        learned, scored = (
+            [frame for camera in chosen.cameras.values() for frame in camera[parse_slice(part)]]
+            for part in (frames, score_frames)
+        )
+        both = {frame.image_path for frame in learned} & {frame.image_path for frame in scored}
         if both:
             raise DatasetError(
                 f'{len(both)} frames would be learned from and scored on; give other frames to '
                 'score on'
             )
-        labelled = load_ground_truth('folder', chosen.path / 'image', truth)
+        labelled = load_drive_truth(chosen, truth)
         return HeldOut(
             chosen.name,
             learned,
@@ -69,7 +72,7 @@ def fingerprint_of_segments(dataset: Dataset, truth: list[GroundTruth]) -> str:
     digest = hashlib.sha256()
     for drive in dataset.drives:
         for frame in drive.frames:
-            digest.update(f'{drive.name}/{frame.stamp_ns}\n'.encode())
+            digest.update(f'{drive.name}/{frame.camera}/{frame.stamp_ns}\n'.encode())
             digest.update(frame.segment_path.read_bytes())
     for labelled in truth:
         for item in labelled.images:
@@ -84,14 +87,14 @@ def _drive(dataset: Dataset, name: str) -> Drive:
         return dataset.drives[0]
     if name not in drives:
         raise DatasetError(
-            f'{dataset.path}: choose the drive to score on with --drive: {", ".join(drives)}'
+            f'{dataset}: choose the drive to score on with --drive: {", ".join(drives)}'
         )
     return drives[name]
 
 
 def _truth_of(labelled: GroundTruth, frames: list[FrameRecord], asked: str) -> GroundTruth:
-    stems = {frame.image_path.stem for frame in frames}
-    images = [item for item in labelled.images if item.image_path.stem in stems]
+    paths = {frame.image_path for frame in frames}
+    images = [item for item in labelled.images if item.image_path in paths]
     if not images:
         raise DatasetError(f'none of the frames {asked or ":"} has ground truth')
     return dataclasses.replace(labelled, images=images)

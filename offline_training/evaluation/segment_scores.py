@@ -133,7 +133,7 @@ def _add(
     scores.in_ground += table[is_ground[: len(table)]].sum(axis=0)
     np.add.at(scores.pure, majority[1:], table[1:].max(axis=1, initial=0))
     scores.frames += 1
-    scores.proposals += len(proposals['id'])
+    scores.proposals += int(np.count_nonzero(np.bincount(segment.ravel())[1:]))
 
 
 def _add_instances(

@@ -31,7 +31,7 @@ def train_on_truth(
 
     Args:
         frames: to learn from; those without truth are left out.
-        truth: labels of their images, found by the images' names.
+        truth: labels of their images.
         folder: where the network goes; its outputs are the true classes, in their order.
         parameters: network, schedule and seed, as a teacher's.
 
@@ -39,8 +39,8 @@ def train_on_truth(
         DatasetError: if a label cannot be read.
         ModelError: if `folder` holds another training, or training diverges.
     """
-    label_of = {item.image_path.stem: item for item in truth.images}
-    frames = [frame for frame in frames if frame.image_path.stem in label_of]
+    label_of = {item.image_path: item for item in truth.images}
+    frames = [frame for frame in frames if frame.image_path in label_of]
     height, width = input_size(frames[0], parameters)
     classes = len(truth.classes)
     images = FrameImages.create(
@@ -50,9 +50,7 @@ def train_on_truth(
         folder / 'cache/truth',
         len(frames),
         (
-            pseudo_label_targets(
-                truth.label(label_of[frame.image_path.stem]), classes, height, width
-            )
+            pseudo_label_targets(truth.label(label_of[frame.image_path]), classes, height, width)
             for frame in frames
         ),
         parameters.training.class_balance,

@@ -29,10 +29,10 @@ _OTHER_DRIVES = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class DriveCoverage:
-    """What the frames of a drive got, in order of time.
+    """What the frames of a camera in a drive got, in order of time.
 
     Attributes:
-        drive: its name.
+        drive: the drive's name and the camera's, `drive/camera`.
         labelled: (F,) share of each frame's pixels that have a pseudo-class, F > 0.
         objects: (F,) object segments of each frame.
     """
@@ -81,13 +81,13 @@ def coverage_of_drives(
     labelled: NDArray[np.float64],
     objects: NDArray[np.int64],
 ) -> list[DriveCoverage]:
-    """Divide what each frame got, (F,) each, into drives; those without a frame are left out."""
+    """Divide what each frame got, (F,) each, into cameras; those without a frame are left out."""
     coverage, first = [], 0
     for drive in drives:
         own = slice(first, first + len(drive))
         first = own.stop
         if drive:
-            name = drive[0].image_path.parents[1].name
+            name = f'{drive[0].drive.name}/{drive[0].camera}'
             coverage.append(DriveCoverage(name, labelled[own], objects[own]))
     return coverage
 

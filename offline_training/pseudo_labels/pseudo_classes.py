@@ -150,7 +150,11 @@ def label(
 def label_folders(dataset: Path) -> list[Path]:
     """Return the folders of a dataset that `label` writes to."""
     classes = dataset / PSEUDO_CLASSES_FOLDER
-    drives = [drive.path / 'pseudo_label' for drive in Dataset(dataset).drives]
+    drives = [
+        drive.path / camera / 'pseudo_label'
+        for drive in Dataset(dataset).drives
+        for camera in drive.info['cameras']
+    ]
     return [classes, classes / 'gallery', *drives]
 
 

@@ -131,5 +131,6 @@ def _pose(frame: FrameRecord) -> NDArray[np.float64] | None:
 
 
 def _calibration(frame: FrameRecord) -> DriveCalibration | None:
-    drive = Drive(frame.image_path.parents[1])
-    return DriveCalibration.of(drive) if 'calibration' in drive.info else None
+    drive = Drive(frame.drive)
+    known = 'model' in drive.info['cameras'][frame.camera]
+    return DriveCalibration.of(drive, frame.camera) if known else None

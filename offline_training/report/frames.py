@@ -24,7 +24,7 @@ from offline_training.common.classes import (
     palette,
 )
 from offline_training.deploy.segment import draw
-from offline_training.evaluation.ground_truth import load_ground_truth
+from offline_training.evaluation.drive_truth import load_drive_truth
 from offline_training.evaluation.image_sources import read_image
 from offline_training.evaluation.prediction import Prediction, Predictor
 from offline_training.evaluation.predictors import load_predictor
@@ -59,7 +59,7 @@ class SampleFrame:
     """One frame in all its stages.
 
     Attributes:
-        drive: its name.
+        drive: its name and its camera's.
         role: of the drive, empty if not known.
         instant: which image it is, for people.
         stages: in the order of the method.
@@ -122,7 +122,7 @@ class _Networks:
 def _of_drive(source: DriveSource, networks: _Networks, sources: Sources) -> Iterator[SampleFrame]:
     classes = _classes(sources)
     for drive in source.drives:
-        chosen = [drive.frames[i] for i in spread(len(drive.frames), FRAMES_PER_DRIVE)]
+        chosen = [f for frames in drive.cameras.values() for f in _spread(frames)]
         lidar, lidar_note = _lidar(source, drive, chosen)
         truth = _Truth(source, drive, classes)
         for frame in chosen:
@@ -132,7 +132,7 @@ def _of_drive(source: DriveSource, networks: _Networks, sources: Sources) -> Ite
                 Stage('Image', data_uri(image), ''),
                 Stage(
                     'LiDAR in the image',
-                    data_uri(lidar[frame.stamp_ns]) if frame.stamp_ns in lidar else '',
+                    data_uri(lidar[frame.image_path]) if frame.image_path in lidar else '',
                     lidar_note,
                 ),
                 Stage(
@@ -145,7 +145,11 @@ def _of_drive(source: DriveSource, networks: _Networks, sources: Sources) -> Ite
                 truth.stage(frame, image),
             ]
             instant = f'stamp {frame.stamp_ns / 1e9:.3f} s'
-            yield SampleFrame(drive.name, source.role, instant, stages)
+            yield SampleFrame(f'{drive.name}/{frame.camera}', source.role, instant, stages)
+
+
+def _spread(frames: list[FrameRecord]) -> list[FrameRecord]:
+    return [frames[index] for index in spread(len(frames), FRAMES_PER_DRIVE)]
 
 
 def _of_cache(run: Path | None, networks: _Networks) -> Iterator[SampleFrame]:
@@ -165,7 +169,7 @@ def _of_cache(run: Path | None, networks: _Networks) -> Iterator[SampleFrame]:
 
 def _lidar(
     source: DriveSource, drive: Drive, frames: list[FrameRecord]
-) -> tuple[dict[int, NDArray[np.uint8]], str]:
+) -> tuple[dict[Path, NDArray[np.uint8]], str]:
     if not source.bags:
         return {}, 'the bag is not at hand; a dataset holds no points'
     try:
@@ -206,10 +210,10 @@ class _Truth:
         if source.truth is None:
             return
         try:
-            found = load_ground_truth('folder', drive.path / 'image', source.truth)
+            found = load_drive_truth(drive, source.truth)
         except DatasetError:
             return
-        self._labels = {item.image_path.stem: item for item in found.images}
+        self._labels = {item.image_path: item for item in found.images}
         self._truth = found
         colour = {item.name: item.color for item in classes}
         self._classes = [
@@ -218,7 +222,7 @@ class _Truth:
         ]
 
     def stage(self, frame: FrameRecord, image: NDArray[np.uint8]) -> Stage:
-        item = self._labels.get(str(frame.stamp_ns))
+        item = self._labels.get(frame.image_path)
         if item is None:
             return Stage('Truth', '', 'none for this frame')
         picture = _overlay(image, self._truth.label(item), self._classes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,41 +33,55 @@ NEAREST_M, FARTHEST_M = 3.0, 80.0
 
 def lidar_views(
     bags: Bags, drive: Drive, frames: Sequence[FrameRecord], width: int
-) -> dict[int, NDArray[np.uint8]]:
+) -> dict[Path, NDArray[np.uint8]]:
     """Draw each frame's sweep into its image, moved to the image's instant as `extract` did.
 
     Args:
         bags: what the drive was extracted from, of several all parts of it.
         drive: the dataset's.
-        frames: of this drive.
+        frames: of this drive, of any of its cameras.
         width: of the pictures, px.
 
     Returns:
-        BGR pictures by the image's stamp; a frame whose sweep the bag lacks has none.
+        BGR pictures by the image's path; a frame whose sweep the bag lacks has none.
 
     Raises:
         BagError: if the bag cannot be read.
     """
     params = from_flat(ExtractParameters, drive.info['parameters'])
-    calibration = DriveCalibration.of(drive)
-    camera, T_camera_lidar = calibration.camera, calibration.T_camera_lidar
-    camera = camera.scaled(width, round(camera.height * width / camera.width))
-    by_sweep = {frame.record['sweep_stamp_ns']: frame for frame in frames}
+    by_sweep: defaultdict[int, list[FrameRecord]] = defaultdict(list)
+    for frame in frames:
+        by_sweep[frame.sweep_stamp_ns].append(frame)
+    cameras = {frame.camera: DriveCalibration.of(drive, frame.camera) for frame in frames}
+    movers = {name: _Mover(drive.cameras[name], cameras[name].T_base_lidar) for name in cameras}
     pictures = {}
     with open_drive(bags) as reader:
-        mover = _Mover(drive, calibration.T_base_lidar)
-        for cloud in _sweeps(reader, drive.info['sensors']['lidar'], set(by_sweep), params):
-            frame = by_sweep[cloud.stamp_ns]
-            motion = mover.motion(frame, cloud, camera, T_camera_lidar)
-            seen = project_sweep(cloud, camera, T_camera_lidar, motion)
-            shown = visible(seen, camera)
-            picture = resize_image(frame.image(), camera.height, camera.width).copy()
-            # Far points first, so that near ones cover them.
-            order = np.argsort(-seen.depth[shown])
-            u, v, depth = (array[shown][order] for array in (seen.u, seen.v, seen.depth))
-            draw_points(picture, u, v, distance_colours(depth))
-            pictures[frame.stamp_ns] = picture
+        for cloud in _sweeps(reader, drive.info['lidar']['topic'], set(by_sweep), params):
+            for frame in by_sweep[cloud.stamp_ns]:
+                calibration = cameras[frame.camera]
+                camera, T_camera_lidar = calibration.camera, calibration.T_camera_lidar
+                camera = camera.scaled(width, round(camera.height * width / camera.width))
+                motion = movers[frame.camera].motion(frame, cloud, camera, T_camera_lidar)
+                pictures[frame.image_path] = _drawn(frame, cloud, camera, T_camera_lidar, motion)
     return pictures
+
+
+def _drawn(
+    frame: FrameRecord,
+    cloud: PointCloud,
+    camera: CameraModel,
+    T_camera_lidar: NDArray[np.float64],
+    motion: SweepMotion | None,
+) -> NDArray[np.uint8]:
+    """Draw a sweep's points into an image, at the camera's size."""
+    seen = project_sweep(cloud, camera, T_camera_lidar, motion)
+    shown = visible(seen, camera)
+    picture = resize_image(frame.image(), camera.height, camera.width).copy()
+    # Far points first, so that near ones cover them.
+    order = np.argsort(-seen.depth[shown])
+    u, v, depth = (array[shown][order] for array in (seen.u, seen.v, seen.depth))
+    draw_points(picture, u, v, distance_colours(depth))
+    return picture
 
 
 def distance_colours(depth: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -79,11 +95,13 @@ def distance_colours(depth: NDArray[np.floating]) -> NDArray[np.uint8]:
 class _Mover:
     """The vehicle's motion during sweeps, from the poses recorded with the frames."""
 
-    def __init__(self, drive: Drive, T_base_lidar: NDArray[np.float64] | None) -> None:
+    def __init__(
+        self, frames: Sequence[FrameRecord], T_base_lidar: NDArray[np.float64] | None
+    ) -> None:
         self._T_base_lidar = T_base_lidar
         # Nothing of a drive is too old to be looked at.
         self._trajectory = Trajectory(max_age_s=1e6)
-        for frame in drive.frames:
+        for frame in frames:
             pose = frame.record.get('T_odom_base')
             if pose is not None:
                 T = np.array(pose)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from drive_segment_ros.dataset.frame import Frame, encode_npz, encode_png
+from drive_segment_ros.dataset.frame import REQUIRED, Frame, SweepRecord, encode_npz, encode_png
 from drive_segment_ros.errors import DatasetError
 
 
@@ -25,11 +25,12 @@ def make_frame(**changes) -> Frame:
         'height': np.array([1.5], np.float32),
     }
     values = {
+        'camera': 'front',
         'stamp_ns': 17,
         'image': b'as received',
         'image_suffix': '.jpg',
         'segment': segment,
-        'proposals': proposals,
+        'sweep': SweepRecord(16, proposals),
         'record': {'offset_s': 0.05},
     }
     return Frame(**{**values, **changes})
@@ -37,15 +38,16 @@ def make_frame(**changes) -> Frame:
 
 def test_files_and_record_name_each_other():
     encoded = make_frame().encoded()
-    assert encoded.files['image/17.jpg'] == b'as received'
+    assert encoded.files['front/image/17.jpg'] == b'as received'
     assert encoded.record == {
         'stamp_ns': 17,
+        'sweep_stamp_ns': 16,
         'offset_s': 0.05,
         'image': 'image/17.jpg',
         'segment': 'segment/17.png',
-        'proposal': 'proposal/17.npz',
     }
-    assert set(encoded.files) == {'image/17.jpg', 'segment/17.png', 'proposal/17.npz'}
+    names = {'front/image/17.jpg', 'front/segment/17.png', 'proposal/16.npz'}
+    assert set(encoded.files) == names
 
 
 @given(hnp.arrays(np.uint16, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)))
@@ -75,10 +77,14 @@ def test_npz_bytes_depend_on_content_alone(order):
     ('changes', 'message'),
     [
         ({'segment': np.zeros((6, 8), np.int32)}, 'segment image is int32'),
-        ({'proposals': {'id': np.zeros(1, np.uint16)}}, 'proposals need id, kind, points'),
+        ({'sweep': SweepRecord(1, {'id': np.zeros(1)})}, 'proposals need id, kind, points'),
         (
-            {'proposals': {n: np.zeros(i) for i, n in enumerate(('id', 'kind', 'points'))}},
+            {'sweep': SweepRecord(1, {n: np.zeros(i) for i, n in enumerate(REQUIRED)})},
             'arrays of one length',
+        ),
+        (
+            {'sweep': SweepRecord(1, {n: np.full(1, 65_536) for n in REQUIRED})},
+            'id 65536, and a segment image holds ids up to 65535',
         ),
     ],
 )

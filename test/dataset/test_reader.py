@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from drive_segment_ros.dataset.frame import Frame
+from drive_segment_ros.dataset.frame import REQUIRED, Frame, SweepRecord
 from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError
@@ -16,14 +16,15 @@ from drive_segment_ros.errors import DatasetError
 def dataset(tmp_path):
     image = np.full((8, 10, 3), (10, 20, 200), np.uint8)
     for drive in ('monday', 'friday'):
-        with DriveWriter(tmp_path / drive, {'source': drive}) as writer:
+        with DriveWriter(tmp_path / drive, {'cameras': {'front': {}}, 'source': drive}) as writer:
             writer.add(
                 Frame(
+                    camera='front',
                     stamp_ns=7,
                     image=cv2.imencode('.png', image)[1].tobytes(),
                     image_suffix='.png',
                     segment=np.ones((4, 5), np.uint16),
-                    proposals={name: np.ones(2, np.int32) for name in ('id', 'kind', 'points')},
+                    sweep=SweepRecord(6, {name: np.ones(2, np.int32) for name in REQUIRED}),
                     record={},
                 )
             )
@@ -46,7 +47,7 @@ def test_drives_and_frames(dataset):
 
 
 def test_torn_last_line_is_ignored_and_reported(dataset, caplog):
-    path = dataset / 'monday' / 'frames.jsonl'
+    path = dataset / 'monday' / 'front' / 'frames.jsonl'
     path.write_bytes(path.read_bytes() + b'{"stamp_ns": 8, "ima')
     assert [frame.stamp_ns for frame in Drive(dataset / 'monday').frames] == [7]
     assert 'last line is incomplete' in caplog.text
@@ -61,14 +62,22 @@ def read_everything(path) -> None:
 @pytest.mark.parametrize(
     ('damage', 'message'),
     [
-        (lambda d: (d / 'segment/7.png').unlink(), 'No such file'),
-        (lambda d: (d / 'segment/7.png').write_bytes(b''), 'is empty'),
-        (lambda d: cv2.imwrite(str(d / 'segment/7.png'), np.zeros((4, 5), np.uint8)), 'uint16'),
-        (lambda d: (d / 'proposal/7.npz').write_bytes(b'PK'), 'holds no proposals'),
-        (lambda d: (d / 'frames.jsonl').unlink(), 'cannot read'),
-        (lambda d: (d / 'frames.jsonl').write_text('{"stamp_ns": 7}\n'), "lacks 'image'"),
+        (lambda d: (d / 'front/segment/7.png').unlink(), 'No such file'),
+        (lambda d: (d / 'front/segment/7.png').write_bytes(b''), 'is empty'),
+        (
+            lambda d: cv2.imwrite(str(d / 'front/segment/7.png'), np.zeros((4, 5), np.uint8)),
+            'uint16',
+        ),
+        (lambda d: (d / 'proposal/6.npz').write_bytes(b'PK'), 'holds no proposals'),
+        (lambda d: (d / 'front/frames.jsonl').unlink(), 'cannot read'),
+        (
+            lambda d: (d / 'front/frames.jsonl').write_text('{"stamp_ns": 7}\n'),
+            "lacks 'sweep_stamp_ns'",
+        ),
         (lambda d: (d / 'drive.json').write_text('{'), 'is not JSON'),
         (lambda d: (d / 'drive.json').write_text('[]'), 'not a JSON object'),
+        (lambda d: (d / 'drive.json').write_text('{}'), 'extract it again'),
+        (lambda d: (d / 'drive.json').write_text('{"cameras": {"..": {}}}'), 'no name of a'),
     ],
 )
 def test_damage_is_one_line_that_names_the_file(dataset, damage, message):

@@ -11,21 +11,24 @@ import pytest
 from typer.testing import CliRunner
 
 from drive_segment_ros import cli
-from drive_segment_ros.dataset.frame import Frame
+from drive_segment_ros.dataset.frame import REQUIRED, Frame, SweepRecord
 from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.dataset.repair import remove_drive, repair
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError
 
+INFO = {'cameras': {'front': {}}}
+RIG = {'cameras': {'front': {}, 'left': {}}}
 
-def frame(stamp_ns: int) -> Frame:
-    proposals = {name: np.ones(1, np.uint16) for name in ('id', 'kind', 'points')}
-    return Frame(stamp_ns, b'image', '.jpg', np.ones((2, 2), np.uint16), proposals, {})
+
+def frame(stamp_ns: int, camera: str = 'front', sweep_ns: int = 0) -> Frame:
+    sweep = SweepRecord(sweep_ns or stamp_ns, {name: np.ones(1, np.uint16) for name in REQUIRED})
+    return Frame(camera, stamp_ns, b'image', '.jpg', np.ones((2, 2), np.uint16), sweep, {})
 
 
 @pytest.fixture
 def drive(tmp_path) -> Path:
-    with DriveWriter(tmp_path / 'a', {}) as writer:
+    with DriveWriter(tmp_path / 'a', INFO) as writer:
         for stamp in (1, 2, 3):
             writer.add(frame(stamp))
     return tmp_path / 'a'
@@ -39,16 +42,16 @@ def test_a_whole_dataset_is_left_as_it_is(drive):
 
 
 def test_leftovers_of_a_frame_in_hand_go_and_are_told(drive):
-    (drive / 'image' / '4.jpg').write_bytes(b'12345')
-    (drive / 'segment' / '4.png.tmp').write_bytes(b'')
-    with (drive / 'frames.jsonl').open('a') as file:
+    (drive / 'front' / 'image' / '4.jpg').write_bytes(b'12345')
+    (drive / 'front' / 'segment' / '4.png.tmp').write_bytes(b'')
+    with (drive / 'front/frames.jsonl').open('a') as file:
         file.write('{"stamp_ns": 4, "ima')
     report = repair(drive.parent)
     assert report.frames == 3
     assert report.repaired == [
-        'a: cut an incomplete last line off frames.jsonl',
-        'a: removed 1 files of no frame from image, 5 bytes',
-        'a: removed 1 files of no frame from segment, 0 bytes',
+        'a/front: cut an incomplete last line off frames.jsonl',
+        'a/front: removed 1 files of no frame from image, 5 bytes',
+        'a/front: removed 1 files of no frame from segment, 0 bytes',
     ]
     assert sorted(path.name for path in drive.rglob('*.*')) == sorted(
         ['drive.json', 'frames.jsonl']
@@ -58,37 +61,37 @@ def test_leftovers_of_a_frame_in_hand_go_and_are_told(drive):
 
 
 def test_what_others_put_beside_the_frames_stays(drive):
-    for name in ('pseudo_label/1.png', 'preview/9.png', 'protected'):
+    for name in ('front/pseudo_label/1.png', 'front/preview/9.png', 'protected'):
         (drive / name).parent.mkdir(exist_ok=True)
         (drive / name).write_bytes(b'x')
     assert repair(drive.parent).repaired == []
-    assert (drive / 'preview' / '9.png').exists()
+    assert (drive / 'front/preview/9.png').exists()
 
 
 @pytest.mark.parametrize('damage', [Path.unlink, lambda path: path.write_bytes(b'')])
 def test_frame_that_lost_a_file_leaves_the_index(drive, damage):
-    damage(drive / 'segment' / '2.png')
+    damage(drive / 'front' / 'segment' / '2.png')
     report = repair(drive.parent)
     assert [record.stamp_ns for record in Drive(drive).frames] == [1, 3]
     assert 'took 1 frames without their files out of the index (2)' in report.repaired[0]
-    assert not (drive / 'image' / '2.jpg').exists()
-    with DriveWriter(drive, {}, resume=True) as writer:
+    assert not (drive / 'front' / 'image' / '2.jpg').exists()
+    with DriveWriter(drive, INFO, resume=True) as writer:
         writer.add(frame(2))
     assert len(Drive(drive).frames) == 3
 
 
 def test_drive_that_is_being_written_is_left_alone(drive):
-    with DriveWriter(drive, {}, resume=True):
-        (drive / 'image' / '4.jpg').write_bytes(b'in hand')
+    with DriveWriter(drive, INFO, resume=True):
+        (drive / 'front' / 'image' / '4.jpg').write_bytes(b'in hand')
         report = repair(drive.parent)
     assert 'another process is writing' in report.problems[0]
-    assert (drive / 'image' / '4.jpg').exists()
+    assert (drive / 'front' / 'image' / '4.jpg').exists()
 
 
 def test_drives_that_never_began_go(drive):
-    for name in ('image', 'segment'):
+    for name in ('proposal', 'front/image'):
         (drive.parent / 'b' / name).mkdir(parents=True)
-    DriveWriter(drive.parent / 'c', {}).close()
+    DriveWriter(drive.parent / 'c', INFO).close()
     (drive.parent / 'c' / 'drive.json').unlink()
     (drive.parent / 'mine').mkdir()
     (drive.parent / 'mine' / 'notes.txt').write_text('x')
@@ -101,7 +104,7 @@ def test_frames_without_drive_json_are_named_not_removed(drive):
     (drive / 'drive.json').unlink()
     report = repair(drive.parent)
     assert 'drive.json is missing beside 3 frames' in report.problems[0]
-    assert (drive / 'image' / '1.jpg').exists()
+    assert (drive / 'front' / 'image' / '1.jpg').exists()
 
 
 @pytest.mark.parametrize('call', range(14))
@@ -121,7 +124,7 @@ def test_removing_a_drive_never_leaves_part_of_it(drive, monkeypatch, call):
 
         return wrapper
 
-    with DriveWriter(drive.parent / 'other', {}) as writer:
+    with DriveWriter(drive.parent / 'other', INFO) as writer:
         writer.add(frame(9))
     with monkeypatch.context() as patch:
         for name in ('rename', 'unlink', 'rmdir'):
@@ -150,7 +153,7 @@ def test_a_drive_or_nothing_is_no_dataset(drive):
 
 
 def test_index_of_another_format_is_a_problem_not_a_crash(drive):
-    (drive / 'frames.jsonl').write_text(json.dumps({'stamp': 1}) + '\n{}\n')
+    (drive / 'front/frames.jsonl').write_text(json.dumps({'stamp': 1}) + '\n{}\n')
     assert 'line 1 is not a frame' in repair(drive.parent).problems[0]
 
 
@@ -168,8 +171,7 @@ def test_folders_of_others_beside_drives_stay(drive):
     (drive.parent / 'notes/read.me').write_text('mine')
     (drive.parent / 'linked').symlink_to(drive.parent / 'lost+found')
     before = everything(drive.parent)
-    del before[drive.parent / 'Music/image'], before[drive.parent / 'Music']
-    assert repair(drive.parent).repaired == ['Music: removed, no frame was in it']
+    assert repair(drive.parent).repaired == []
     assert everything(drive.parent) == before
 
 
@@ -190,50 +192,61 @@ def test_a_folder_without_a_drive_is_refused_untouched(tmp_path, content):
 
 
 def test_files_of_others_in_a_drives_own_folders_stay(drive):
-    kept = ['image/notes.txt', 'image/thumbs/1.jpg', 'segment/1 (copy).png', 'image/IMG_4.jpg']
+    kept = [
+        'front/image/notes.txt',
+        'front/image/thumbs/1.jpg',
+        'front/segment/1 (copy).png',
+        'front/image/IMG_4.jpg',
+        'proposal/notes.npz',
+        'holiday/image/1.jpg',
+    ]
     for name in kept:
-        (drive / name).parent.mkdir(exist_ok=True)
+        (drive / name).parent.mkdir(exist_ok=True, parents=True)
         (drive / name).write_bytes(b'mine')
-    (drive / 'image/9.jpg').write_bytes(b'of no frame')
-    assert repair(drive.parent).repaired == ['a: removed 1 files of no frame from image, 11 bytes']
+    (drive / 'front/image/9.jpg').write_bytes(b'of no frame')
+    assert repair(drive.parent).repaired == [
+        'a/front: removed 1 files of no frame from image, 11 bytes'
+    ]
     assert all((drive / name).read_bytes() == b'mine' for name in kept)
 
 
-@pytest.mark.parametrize('name', ['image', 'proposal', 'pseudo_label', 'frames.jsonl', ''])
+@pytest.mark.parametrize(
+    'name', ['front/image', 'proposal', 'front/pseudo_label', 'front/frames.jsonl', 'front', '']
+)
 def test_links_are_refused_before_anything_is_touched(drive, name, tmp_path_factory):
     """Be it the drive, a folder or a file of it: what lies elsewhere stays as it is."""
-    (drive / 'pseudo_label').mkdir()
-    (drive / 'image/4.jpg').write_bytes(b'would go')
-    with (drive / 'frames.jsonl').open('a') as file:
+    (drive / 'front/pseudo_label').mkdir()
+    (drive / 'front/image/4.jpg').write_bytes(b'would go')
+    with (drive / 'front/frames.jsonl').open('a') as file:
         file.write('{"torn')
-    with DriveWriter(drive.parent / 'b', {}) as writer:
+    with DriveWriter(drive.parent / 'b', INFO) as writer:
         writer.add(frame(1))
-    (drive.parent / 'b/segment/7.png').write_bytes(b'goes')
+    (drive.parent / 'b/front/segment/7.png').write_bytes(b'goes')
     elsewhere = tmp_path_factory.mktemp('elsewhere') / 'part'
     (drive / name).rename(elsewhere)
     (drive / name).symlink_to(elsewhere)
     before = everything(elsewhere.parent), everything(drive)
     report = repair(drive.parent)
     assert 'is a link' in report.problems[0]
-    assert report.repaired == ['b: removed 1 files of no frame from segment, 4 bytes']
+    assert report.repaired == ['b/front: removed 1 files of no frame from segment, 4 bytes']
     with pytest.raises(DatasetError, match='is a link'):
         remove_drive(drive)
     with pytest.raises(DatasetError, match='is a link'):
-        DriveWriter(drive, {}, resume=True)
+        DriveWriter(drive, INFO, resume=True)
     assert (everything(elsewhere.parent), everything(drive)) == before
 
 
 def test_removing_a_drive_leaves_what_others_put_there(drive):
     (drive / 'notes.txt').write_text('mine')
-    (drive / 'image/photo').mkdir()
+    (drive / 'front/image/photo').mkdir()
     remove_drive(drive)
     left = everything(drive.parent / 'a.removing')
-    assert [path.name for path in left] == ['image', 'photo', 'notes.txt']
+    assert [path.name for path in left] == ['front', 'image', 'photo', 'notes.txt']
 
 
 def test_drives_of_runs_without_a_frame_go(drive):
-    DriveWriter(drive.parent / 'b', {}).close()
-    DriveWriter(drive.parent / 'kept', {}).close()
+    DriveWriter(drive.parent / 'b', INFO).close()
+    DriveWriter(drive.parent / 'kept', INFO).close()
     (drive.parent / 'kept/protected').touch()
     report = repair(drive.parent)
     assert report.repaired == ['b: removed, no frame was in it']
@@ -242,20 +255,24 @@ def test_drives_of_runs_without_a_frame_go(drive):
 
 
 def lose_index(drive):
-    (drive / 'frames.jsonl').unlink()
+    (drive / 'front/frames.jsonl').unlink()
 
 
 def empty_index(drive):
-    (drive / 'frames.jsonl').write_bytes(b'')
+    (drive / 'front/frames.jsonl').write_bytes(b'')
 
 
 def lose_folder(drive):
-    (drive / 'segment').rename(drive / 'segment of mine')
+    (drive / 'front/segment').rename(drive / 'segment of mine')
 
 
 def lose_files(drive):
     for path in (drive / 'proposal').iterdir():
         path.unlink()
+
+
+def lose_proposals(drive):
+    (drive / 'proposal').rename(drive / 'proposals of mine')
 
 
 def damage_description(drive):
@@ -270,10 +287,11 @@ def damage_description(drive):
         (lose_folder, 'segment/ is missing'),
         (lose_files, 'the files of 5 are missing'),
         (damage_description, 'drive.json is damaged'),
+        (lose_proposals, 'proposal/ is missing'),
     ],
 )
 def test_what_no_crash_takes_is_left_for_a_person(drive, damage, message):
-    with DriveWriter(drive, {}, resume=True) as writer:
+    with DriveWriter(drive, INFO, resume=True) as writer:
         writer.add(frame(4))
         writer.add(frame(5))
     damage(drive)
@@ -285,11 +303,85 @@ def test_what_no_crash_takes_is_left_for_a_person(drive, damage, message):
 
 
 def test_one_drive_that_cannot_be_repaired_does_not_keep_the_others(drive):
-    (drive / 'frames.jsonl').write_text('rubbish\n{}\n')
-    with DriveWriter(drive.parent / 'b', {}) as writer:
+    (drive / 'front/frames.jsonl').write_text('rubbish\n{}\n')
+    with DriveWriter(drive.parent / 'b', INFO) as writer:
         writer.add(frame(1))
-    (drive.parent / 'b/image/2.jpg').write_bytes(b'x')
+    (drive.parent / 'b/front/image/2.jpg').write_bytes(b'x')
     result = CliRunner().invoke(cli.app, ['repair', str(drive.parent)])
     assert result.exit_code == 1
-    assert 'b: removed 1 files of no frame' in result.stdout
+    assert 'b/front: removed 1 files of no frame' in result.stdout
     assert 'left alone' in result.stderr
+
+
+@pytest.fixture
+def rig(tmp_path) -> Path:
+    """A drive of two cameras; the first sees five sweeps, the other the last three of them."""
+    with DriveWriter(tmp_path / 'a', RIG) as writer:
+        for sweep in (1, 2, 3, 4, 5):
+            writer.add(frame(10 * sweep, 'front', sweep))
+            if sweep > 2:
+                writer.add(frame(10 * sweep, 'left', sweep))
+    return tmp_path / 'a'
+
+
+def test_proposals_of_no_frame_go_and_those_of_one_camera_alone_stay(rig):
+    (rig / 'proposal/9.npz').write_bytes(b'12345')
+    (rig / 'proposal/10.npz.tmp').write_bytes(b'')
+    report = repair(rig.parent)
+    assert report.repaired == ['a: removed 2 files of no frame from proposal, 5 bytes']
+    assert report.frames == 8
+    assert len(list((rig / 'proposal').iterdir())) == 5
+
+
+def test_a_sweep_that_is_lost_takes_its_frames_of_all_cameras(rig):
+    (rig / 'proposal/4.npz').unlink()
+    assert repair(rig.parent).problems == []
+    cameras = Drive(rig).cameras
+    assert [record.stamp_ns for record in cameras['front']] == [10, 20, 30, 50]
+    assert [record.stamp_ns for record in cameras['left']] == [30, 50]
+
+
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        (
+            lambda left: (left / 'frames.jsonl').write_text('rubbish\n{}\n'),
+            'line 1 is not a frame',
+        ),
+        (lambda left: (left / 'frames.jsonl').unlink(), 'frames.jsonl is missing'),
+        (lambda left: left.rename(left.with_name('left of mine')), 'left is missing'),
+        (lambda left: (left / 'image').rename(left / 'mine'), 'image/ is missing'),
+    ],
+)
+def test_a_camera_that_is_damaged_costs_only_itself(rig, damage, message):
+    (rig / 'front/image/60.jpg').write_bytes(b'x')
+    (rig / 'proposal/9.npz').write_bytes(b'x')
+    damage(rig / 'left')
+    before = everything(rig)
+    report = repair(rig.parent)
+    assert message in report.problems[0]
+    assert report.repaired == ['a/front: removed 1 files of no frame from image, 1 bytes']
+    assert (report.drives, report.frames) == (1, 5)
+    del before[rig / 'front/image/60.jpg']
+    # The camera may refer to any proposals: they stay.
+    assert everything(rig) == before
+    if message != 'image/ is missing':
+        assert list(Drive(rig).cameras) == ['front']
+    assert len(Drive(rig).cameras['front']) == 5
+
+
+def test_a_camera_that_drive_json_does_not_name_is_told_and_left(rig):
+    (rig / 'drive.json').write_text(json.dumps(INFO))
+    report = repair(rig.parent)
+    assert 'names no camera left' in report.problems[0]
+    assert (rig / 'left/image/30.jpg').exists()
+    assert list(Drive(rig).cameras) == ['front']
+
+
+def test_a_rig_is_removed_whole_and_locked_whole(rig):
+    with DriveWriter(rig, RIG, resume=True):
+        with pytest.raises(DatasetError, match='another process is writing'):
+            remove_drive(rig)
+        assert 'another process is writing' in repair(rig.parent).problems[0]
+    remove_drive(rig)
+    assert list(rig.parent.iterdir()) == []

@@ -14,28 +14,34 @@ from typer.testing import CliRunner
 
 from drive_segment_ros import cli
 from drive_segment_ros.dataset.drive_calibration import DriveCalibration
-from drive_segment_ros.dataset.frame import Frame, encode_png
+from drive_segment_ros.dataset.frame import REQUIRED, Frame, SweepRecord, encode_png
 from drive_segment_ros.dataset.reader import Drive
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError
 
-PROPOSALS = {name: np.ones(1, np.uint16) for name in ('id', 'kind', 'points')}
+PROPOSALS = {name: np.ones(1, np.uint16) for name in REQUIRED}
+INFO = {'cameras': {'front': {}}, 'lidar': {}}
+
+
+def frame(stamp_ns: int, image: bytes) -> Frame:
+    segment = np.ones((4, 6), np.uint16)
+    return Frame('front', stamp_ns, image, '.png', segment, SweepRecord(stamp_ns, PROPOSALS), {})
 
 
 @pytest.fixture
 def drive(tmp_path: Path) -> Path:
     image = encode_png(np.zeros((4, 6, 3), np.uint8))
-    with DriveWriter(tmp_path / 'set/a', {}) as writer:
+    with DriveWriter(tmp_path / 'set/a', INFO) as writer:
         for stamp in (1, 2, 3):
-            writer.add(Frame(stamp, image, '.png', np.ones((4, 6), np.uint16), PROPOSALS, {}))
+            writer.add(frame(stamp, image))
     return tmp_path / 'set/a'
 
 
 def change(drive: Path, **values: object) -> None:
     """Change the second frame's line."""
-    lines = (drive / 'frames.jsonl').read_text().splitlines()
+    lines = (drive / 'front/frames.jsonl').read_text().splitlines()
     lines[1] = json.dumps({**json.loads(lines[1]), **values})
-    (drive / 'frames.jsonl').write_text('\n'.join(lines) + '\n')
+    (drive / 'front/frames.jsonl').write_text('\n'.join(lines) + '\n')
 
 
 @pytest.mark.parametrize(
@@ -48,7 +54,7 @@ def change(drive: Path, **values: object) -> None:
         {'image': 'image/'},
         {'image': 'segment/2.png'},
         {'image': 'image/2\0.png'},
-        {'proposal': 7},
+        {'sweep_stamp_ns': '../2'},
         {'segment': None},
         {'model_label': ['model_label/2.png']},
         {'stamp_ns': '2'},
@@ -66,9 +72,9 @@ def change(drive: Path, **values: object) -> None:
 )
 def test_a_line_that_makes_no_sense_is_named_and_nothing_is_touched(drive, values) -> None:
     change(drive, **values)
-    with DriveWriter(drive.parent / 'b', {}) as writer:
-        writer.add(Frame(1, b'x', '.png', np.ones((4, 6), np.uint16), PROPOSALS, {}))
-    (drive.parent / 'b/image/9.png').touch()
+    with DriveWriter(drive.parent / 'b', INFO) as writer:
+        writer.add(frame(1, b'x'))
+    (drive.parent / 'b/front/image/9.png').touch()
     before = sorted(drive.rglob('*'))
     with pytest.raises(DatasetError, match='line 2 is not a frame') as error:
         assert Drive(drive).frames
@@ -77,12 +83,12 @@ def test_a_line_that_makes_no_sense_is_named_and_nothing_is_touched(drive, value
     result = CliRunner().invoke(cli.app, ['repair', str(drive.parent)])
     assert result.exit_code == 1
     assert 'line 2 is not a frame' in result.stderr
-    assert 'b: removed 1 files' in result.stdout
+    assert 'b/front: removed 1 files' in result.stdout
     assert sorted(drive.rglob('*')) == before
 
 
 def test_a_bad_last_line_is_no_torn_one(drive) -> None:
-    with (drive / 'frames.jsonl').open('a') as file:
+    with (drive / 'front/frames.jsonl').open('a') as file:
         file.write('{"stamp_ns": 4, "image": "/etc/passwd"}\n')
     with pytest.raises(DatasetError, match='line 4 is not a frame'):
         assert Drive(drive).frames
@@ -104,10 +110,10 @@ def png_of(width: int, height: int) -> bytes:
 def test_pictures_that_are_bombs_are_refused_by_their_headers(drive) -> None:
     bomb = png_of(30_000, 30_000)
     for folder in ('image', 'segment', 'pseudo_label'):
-        (drive / folder).mkdir(exist_ok=True)
-        (drive / folder / '1.png').write_bytes(bomb)
-    frame = Drive(drive).frames[0]
-    for read in (frame.image, frame.segment, frame.pseudo_label):
+        (drive / 'front' / folder).mkdir(exist_ok=True)
+        (drive / 'front' / folder / '1.png').write_bytes(bomb)
+    record = Drive(drive).frames[0]
+    for read in (record.image, record.segment, record.pseudo_label):
         with pytest.raises(DatasetError, match='30000 x 30000 px, above the limit'):
             read()
 
@@ -148,8 +154,8 @@ def test_a_description_that_is_none(drive, text) -> None:
     assert '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize('calibration', [[], 'x', {'camera': 3}, {'camera': {'width': 1e300}}])
-def test_a_calibration_that_is_none(drive, calibration) -> None:
-    (drive / 'drive.json').write_text(json.dumps({'calibration': calibration}))
-    with pytest.raises(DatasetError, match='the calibration makes no sense'):
-        DriveCalibration.of(Drive(drive))
+@pytest.mark.parametrize('entry', [{}, {'model': 3}, {'model': {'width': 1e300}}])
+def test_a_calibration_that_is_none(drive, entry) -> None:
+    (drive / 'drive.json').write_text(json.dumps({**INFO, 'cameras': {'front': entry}}))
+    with pytest.raises(DatasetError, match='the calibration of front makes no sense'):
+        DriveCalibration.of(Drive(drive), 'front')

@@ -12,25 +12,34 @@ import time
 import numpy as np
 import pytest
 
-from drive_segment_ros.dataset.frame import Frame
+from drive_segment_ros.dataset.frame import Frame, SweepRecord
 from drive_segment_ros.dataset.reader import Drive
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError
 
-INFO = {'sensors': {'camera': '/front'}, 'calibration': {}, 'parameters': {'beta': 10.0}}
+INFO = {
+    'cameras': {'front': {'topic': '/front/image_raw'}},
+    'lidar': {'topic': '/points'},
+    'parameters': {'beta': 10.0},
+}
 
 
-def frame(stamp_ns: int, size: int = 12) -> Frame:
+def frame(stamp_ns: int, size: int = 12, camera: str = 'front', sweep_ns: int = 0) -> Frame:
+    sweep_ns = sweep_ns or stamp_ns
     return Frame(
+        camera=camera,
         stamp_ns=stamp_ns,
         image=bytes([stamp_ns % 256]) * size,
         image_suffix='.jpg',
         segment=np.full((4, 5), stamp_ns % 1000, np.uint16),
-        proposals={
-            'id': np.array([1], np.uint16),
-            'kind': np.array([0], np.uint8),
-            'points': np.array([stamp_ns % 1000], np.int32),
-        },
+        sweep=SweepRecord(
+            sweep_ns,
+            {
+                'id': np.array([1], np.uint16),
+                'kind': np.array([0], np.uint8),
+                'points': np.array([sweep_ns % 1000], np.int32),
+            },
+        ),
         record={'offset_s': 0.0},
     )
 
@@ -40,7 +49,7 @@ def assert_whole(drive: Drive) -> None:
     for record in drive.frames:
         assert record.image_path.read_bytes()[:1] == bytes([record.stamp_ns % 256])
         assert (record.segment() == record.stamp_ns % 1000).all()
-        assert record.proposals()['points'][0] == record.stamp_ns % 1000
+        assert record.proposals()['points'][0] == record.sweep_stamp_ns % 1000
 
 
 def test_round_trip_sorts_by_stamp(tmp_path):
@@ -70,7 +79,7 @@ def test_resume_adds_only_to_a_drive_of_the_same_kind(tmp_path):
     with DriveWriter(tmp_path / 'a', INFO) as writer:
         writer.add(frame(1))
     with DriveWriter(tmp_path / 'a', {**INFO, 'software': 'newer'}, resume=True) as writer:
-        assert writer.stamps == {1}
+        assert writer.stamps == {'front': {1}}
         with pytest.raises(DatasetError, match='already has a frame of stamp 1'):
             writer.add(frame(1))
         writer.add(frame(2))
@@ -120,7 +129,7 @@ def test_crash_at_any_system_call_leaves_whole_frames(tmp_path, monkeypatch, cal
     assert len(drive.frames) == 2 or not finished
     assert_whole(drive)
     with DriveWriter(tmp_path / 'a', INFO, resume=True) as writer:
-        if 2 not in writer.stamps:
+        if 2 not in writer.stamps['front']:
             writer.add(frame(2))
     assert len(Drive(tmp_path / 'a').frames) == 2
     assert_whole(Drive(tmp_path / 'a'))
@@ -203,11 +212,84 @@ def test_really_full_disk(tmp_path):
             fill(writer)
         drive = Drive(tmp_path / 'a')
         assert len(drive.frames) > 2
-        assert len(drive.frames) == len(writer.stamps)
+        assert len(drive.frames) == len(writer.stamps['front'])
         assert_whole(drive)
         assert not list((tmp_path / 'a').rglob('*.tmp'))
     finally:
         subprocess.run(['umount', str(tmp_path)], check=True)
+
+
+def test_cameras_of_a_sweep_share_its_proposals(tmp_path):
+    info = {**INFO, 'cameras': {'front': {}, 'left': {}}}
+    with DriveWriter(tmp_path / 'a', info) as writer:
+        writer.add(frame(11, camera='front', sweep_ns=10))
+        written = (tmp_path / 'a/proposal/10.npz').stat()
+        writer.add(frame(11, camera='left', sweep_ns=10))
+        writer.add(frame(12, camera='left', sweep_ns=10))
+    assert (tmp_path / 'a/proposal/10.npz').stat() == written
+    drive = Drive(tmp_path / 'a')
+    assert {name: len(frames) for name, frames in drive.cameras.items()} == {'front': 1, 'left': 2}
+    assert [(f.camera, f.stamp_ns) for f in drive.frames] == [
+        ('front', 11), ('left', 11), ('left', 12),
+    ]  # fmt: skip
+    assert {f.proposal_path for f in drive.frames} == {tmp_path / 'a/proposal/10.npz'}
+    assert_whole(drive)
+
+
+def test_another_sweep_of_the_same_stamp_is_refused(tmp_path):
+    info = {**INFO, 'cameras': {'front': {}, 'left': {}}}
+    with DriveWriter(tmp_path / 'a', info) as writer:
+        writer.add(frame(11, sweep_ns=10))
+    other = frame(12, camera='left', sweep_ns=10)
+    other.sweep.proposals['points'][0] += 1
+    with DriveWriter(tmp_path / 'a', info, resume=True) as writer:
+        with pytest.raises(DatasetError, match='already has another sweep of stamp 10'):
+            writer.add(other)
+        # What differs by a rounding is the same sweep.
+        same = frame(13, camera='left', sweep_ns=10)
+        same.sweep.proposals['range'] = np.array([1.0], np.float32)
+        writer.add(same)
+    assert len(Drive(tmp_path / 'a').frames) == 2
+
+
+def test_proposals_that_a_crash_left_are_written_anew(tmp_path):
+    with DriveWriter(tmp_path / 'a', INFO) as writer:
+        (tmp_path / 'a/proposal/5.npz').write_bytes(b'of another version')
+        writer.add(frame(5))
+    assert_whole(Drive(tmp_path / 'a'))
+
+
+def test_a_camera_that_comes_late_is_added_and_known_ones_stay(tmp_path):
+    with DriveWriter(tmp_path / 'a', INFO) as writer:
+        writer.add(frame(1))
+        os.utime(tmp_path / 'a/drive.json', (1000, 1000))
+        with pytest.raises(DatasetError, match='has no camera left'):
+            writer.add(frame(1, camera='left'))
+        writer.add_camera('left', {'topic': '/left/image_raw'})
+        writer.add(frame(1, camera='left'))
+        with pytest.raises(DatasetError, match='another camera left'):
+            writer.add_camera('left', {'topic': '/other'})
+        with pytest.raises(DatasetError, match='no name of a camera'):
+            writer.add_camera('proposal', {})
+    drive = Drive(tmp_path / 'a')
+    assert drive.info['cameras']['front'] == INFO['cameras']['front']
+    assert drive.info['cameras']['left'] == {'topic': '/left/image_raw'}
+    assert len(drive.frames) == 2
+    # Rotation takes the drive begun first, by this time.
+    assert (tmp_path / 'a/drive.json').stat().st_mtime == 1000
+    # Taken up with one camera only, the other stays; with another of its name it is refused.
+    with DriveWriter(tmp_path / 'a', INFO, resume=True) as writer:
+        assert writer.stamps == {'front': {1}, 'left': {1}}
+    other = {**INFO, 'cameras': {'front': {'topic': '/other'}}}
+    with pytest.raises(DatasetError, match='another camera front'):
+        DriveWriter(tmp_path / 'a', other, resume=True)
+
+
+@pytest.mark.parametrize('name', ['', '..', 'a/b', 'preview', 'proposal', 'drive.json', 'x' * 200])
+def test_names_that_no_camera_may_have(tmp_path, name):
+    with pytest.raises(DatasetError, match='is no name of a camera'):
+        DriveWriter(tmp_path / 'a', {'cameras': {name: {}}})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_that_cannot_be_made_is_one_line(tmp_path):

@@ -29,7 +29,7 @@ def hear(bag: Path, calibration: Path, drive: Path, expected: int) -> dict:
 
     Ends as soon as all expected frames are there.
     """
-    with DriveWriter(drive, {}) as writer:
+    with DriveWriter(drive, {'cameras': {'front': {}}}) as writer:
         player = subprocess.Popen(
             [sys.executable, '-m', 'drive_segment_ros.cli', 'play', str(bag), '--wait', '120',
              '--rate', '0.5', '--json'],
@@ -39,7 +39,7 @@ def hear(bag: Path, calibration: Path, drive: Path, expected: int) -> dict:
 
         def take(frame) -> None:
             writer.add(frame)
-            if len(writer.stamps) == expected:
+            if len(writer.stamps['front']) == expected:
                 stop.set()
 
         # This compares bytes, on a machine that may be too busy to keep up with the drive.

@@ -83,8 +83,10 @@ def test_every_pair_is_recorded_with_what_extract_writes_into_drive_json(record,
     assert rig.node.summary()['recorded'] == 6, rig.node.summary()
     assert whole_frames(tmp_path) == [START_NS + i * PERIOD_NS + 10_000_000 for i in range(6)]
     info = Dataset(tmp_path / 'set').drives[0].info
-    assert info['sensors']['camera'] == '/image_raw/compressed'
-    assert info['calibration'].keys() == {'camera', 'T_camera_lidar', 'T_base_lidar'}
+    assert info['cameras']['camera']['topic'] == '/image_raw/compressed'
+    keys = {'topic', 'frame', 'model', 'T_camera_lidar', 'offset_s'}
+    assert info['cameras']['camera'].keys() == keys
+    assert info['lidar'].keys() == {'topic', 'frame', 'T_base_lidar'}
     assert info['parameters']['sync.max_offset_s'] == 0.06
     assert '6 frames in' in rig.diagnosis
     told = rig.node.diagnostic_parts()['recorder']().values

@@ -143,7 +143,7 @@ def test_started_before_or_after_its_sensors_it_loses_nothing_to_a_signal(
         sensors.start()
 
     def indexed() -> int:
-        paths = (tmp_path / 'set').glob('*/frames.jsonl')
+        paths = (tmp_path / 'set').glob('*/*/frames.jsonl')
         return sum(len(path.read_bytes().splitlines()) for path in paths)
 
     wait_until(lambda: indexed() >= 8)

@@ -62,7 +62,7 @@ def start(tmp_path, ros_domain):
 
 
 def indexed(dataset: Path) -> int:
-    return sum(len(path.read_bytes().splitlines()) for path in dataset.glob('*/frames.jsonl'))
+    return sum(len(path.read_bytes().splitlines()) for path in dataset.glob('*/*/frames.jsonl'))
 
 
 def wait_until(condition, limit_s: float = 180.0) -> None:
@@ -110,7 +110,7 @@ def assert_like_extract(bag: Path, tmp_path: Path, start, at_least: int) -> None
     (drive,) = Dataset(tmp_path / 'set').drives
     extracted = Dataset(tmp_path / 'extracted').drives[0]
     assert files(drive.path) == files(extracted.path)
-    for key in ('calibration', 'parameters', 'software'):
+    for key in ('cameras', 'lidar', 'parameters', 'software'):
         assert drive.info[key] == extracted.info[key], key
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drive_segment_ros.dataset.frame import Frame, encode_png
+from drive_segment_ros.dataset.frame import Frame, SweepRecord, encode_png
 from drive_segment_ros.dataset.writer import DriveWriter
 
 # Folders whose tests train networks in miniature.
@@ -40,6 +40,9 @@ def _on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     if request.path.parent.name in LEARNING and 'gpu' not in request.node.name:
         monkeypatch.setattr('torch.cuda.is_available', lambda: False)
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+
+
+CAMERA = 'front'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,7 @@ def paint(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[st
 def write_drive(dataset: Path, frames: int) -> PaintedDrive:
     """Write a painted drive as `extract` would."""
     truths = {}
-    with DriveWriter(dataset / 'painted', {'sensors': {}}) as writer:
+    with DriveWriter(dataset / 'painted', {'cameras': {CAMERA: {}}}) as writer:
         for index in range(frames):
             image, truth, segment, things = paint(index)
             stamp = 1_000_000_000 + index * 100_000_000
@@ -88,7 +91,8 @@ def write_drive(dataset: Path, frames: int) -> PaintedDrive:
                 'extent_long': heights * 2,
                 'track': np.array([track for _, track in things], np.int32),
             }
-            writer.add(Frame(stamp, encode_png(image), '.png', segment, proposals, {}))
+            sweep = SweepRecord(stamp, proposals)
+            writer.add(Frame(CAMERA, stamp, encode_png(image), '.png', segment, sweep, {}))
     return PaintedDrive(dataset, truths)
 
 

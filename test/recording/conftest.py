@@ -9,22 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drive_segment_ros.dataset.frame import EncodedFrame, Frame
+from drive_segment_ros.dataset.frame import EncodedFrame, Frame, SweepRecord
 
 
-def small_frame(stamp_ns: int, size: int = 2000) -> EncodedFrame:
-    """A frame whose every file tells its stamp."""
+def small_frame(
+    stamp_ns: int, size: int = 2000, camera: str = 'front', sweep_ns: int = 0
+) -> EncodedFrame:
+    """A frame whose every file tells its stamp, or its sweep's."""
+    sweep_ns = sweep_ns or stamp_ns
     mark = stamp_ns % 60_000 + 1
     return Frame(
+        camera=camera,
         stamp_ns=stamp_ns,
         image=mark.to_bytes(4, 'little') * (size // 4),
         image_suffix='.jpg',
         segment=np.full((4, 5), mark, np.uint16),
-        proposals={
-            'id': np.array([1], np.uint16),
-            'kind': np.array([0], np.uint8),
-            'points': np.array([mark], np.int32),
-        },
+        sweep=SweepRecord(
+            sweep_ns,
+            {
+                'id': np.array([1], np.uint16),
+                'kind': np.array([0], np.uint8),
+                'points': np.array([sweep_ns % 60_000 + 1], np.int32),
+            },
+        ),
         record={},
     ).encoded()
 
@@ -44,7 +51,8 @@ def assert_whole():
             mark = record.stamp_ns % 60_000 + 1
             assert record.image_path.read_bytes()[:4] == mark.to_bytes(4, 'little')
             assert (record.segment() == mark).all()
-            assert record.proposals()['points'][0] == mark
+            points = record.proposals()['points']
+            assert points[0] == record.sweep_stamp_ns % 60_000 + 1
 
     return check
 

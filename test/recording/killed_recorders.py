@@ -1,7 +1,8 @@
 """Recorders that are killed at random moments; run as a program by test_kill.py.
 
 Each is forked from this process, which has imported what it needs, so that it begins to write
-within a millisecond. Prints a JSON list with the stamps each had on the disk for certain.
+within a millisecond. Prints a JSON list of the stamps and cameras each had on the disk
+for certain.
 """
 
 from __future__ import annotations
@@ -18,28 +19,32 @@ from pathlib import Path
 
 import numpy as np
 
-from drive_segment_ros.dataset.frame import Frame
+from drive_segment_ros.dataset.frame import REQUIRED, Frame, SweepRecord
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.recording.recorder import Recorder, RecorderParameters
 
-STAMP = struct.Struct('<q')
+TOLD = struct.Struct('<q5s')
 
 
 def frames(first_ns: int, size: int):
-    """Yield encoded frames every file of which tells the stamp, for ever."""
+    """Yield encoded frames every file of which tells the stamp, for ever; two a sweep."""
     stamp = first_ns
     template = Frame(
+        camera='front',
         stamp_ns=0,
         image=b'',
         image_suffix='.jpg',
         segment=np.ones((4, 5), np.uint16),
-        proposals={name: np.ones(1, np.uint16) for name in ('id', 'kind', 'points')},
+        sweep=SweepRecord(0, {name: np.ones(1, np.uint16) for name in REQUIRED}),
         record={},
     )
     while True:
         stamp += 10**8
         mark = (stamp // 10**8 % 60_000 + 1).to_bytes(4, 'little')
-        yield Frame(**{**vars(template), 'stamp_ns': stamp, 'image': mark * (size // 4)}).encoded()
+        sweep = SweepRecord(stamp - 1, template.sweep.proposals)
+        for camera in ('front', 'left'):
+            values = {'camera': camera, 'stamp_ns': stamp, 'image': mark * (size // 4)}
+            yield Frame(**{**vars(template), **values, 'sweep': sweep}).encoded()
 
 
 def record(
@@ -50,14 +55,14 @@ def record(
 
     def telling(writer, frame):
         add(writer, frame)
-        os.write(pipe, STAMP.pack(frame.stamp_ns))
+        os.write(pipe, TOLD.pack(frame.stamp_ns, frame.camera.encode()))
 
     DriveWriter.add = telling
     recorder = Recorder(dataset, parameters, 'front')
     for frame in frames(first_ns, size):
         while recorder.status()['waiting'] > 5:
             time.sleep(0.0002)
-        recorder.submit(frame, {'sensors': {}, 'parameters': {}})
+        recorder.submit(frame, {'cameras': {frame.camera: {}}, 'parameters': {}})
 
 
 class Child:
@@ -82,15 +87,16 @@ class Child:
         for _ in range(count):
             if not select.select([self.told], [], [], 10.0)[0]:
                 return
-            self._read += self.told.read(STAMP.size)
+            self._read += self.told.read(TOLD.size)
 
-    def kill(self) -> list[int]:
-        """Kill it; return the stamps it told of."""
+    def kill(self) -> list[tuple[int, str]]:
+        """Kill it; return the stamps it told of, and of which camera."""
         os.kill(self.process, signal.SIGKILL)
         _, status = os.waitpid(self.process, 0)
         assert os.WTERMSIG(status) == signal.SIGKILL, status
         with self.told as file:
-            return [stamp for (stamp,) in STAMP.iter_unpack(self._read + file.read())]
+            told = TOLD.iter_unpack(self._read + file.read())
+            return [(stamp, name.rstrip(b'\0').decode()) for stamp, name in told]
 
 
 def main() -> None:

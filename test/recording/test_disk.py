@@ -12,12 +12,14 @@ from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError, DiskFullError
 from drive_segment_ros.recording.disk import GB, DatasetDisk, DiskParameters
 
+INFO = {'cameras': {'front': {}}}
+
 
 @pytest.fixture
 def dataset(tmp_path, make_frame):
     """Drives old, middle and new, 240 kB each, begun in this order."""
     for age, name in enumerate(('old', 'middle', 'new')):
-        with DriveWriter(tmp_path / 'set' / name, {}) as writer:
+        with DriveWriter(tmp_path / 'set' / name, INFO) as writer:
             writer.add(make_frame(age + 1, 230_000))
         os.utime(tmp_path / 'set' / name / 'drive.json', (age, age))
     return tmp_path / 'set'
@@ -53,7 +55,7 @@ def test_rotation_takes_the_oldest_unprotected_and_never_the_current(dataset):
 
 
 def test_rotation_spares_a_drive_that_is_being_written(dataset):
-    with DriveWriter(dataset / 'old', {}, resume=True):
+    with DriveWriter(dataset / 'old', INFO, resume=True):
         disk = DatasetDisk(dataset, quota(0.8, 'rotate'))
         disk.make_room(100_000, dataset / 'new')
     assert disk.removed == ['middle']
@@ -79,7 +81,7 @@ def test_rotation_neither_follows_nor_counts_links(dataset):
     elsewhere = dataset.parent / 'elsewhere'
     (dataset / 'old').rename(elsewhere)
     (dataset / 'old').symlink_to(elsewhere)
-    image = dataset / 'middle' / 'image'
+    image = dataset / 'middle' / 'front' / 'image'
     image.rename(dataset.parent / 'images')
     image.symlink_to(dataset.parent / 'images')
     before = {path: path.stat().st_size for path in dataset.parent.rglob('*')}
@@ -134,7 +136,7 @@ def test_rotation_waits_for_a_file_system_that_frees_late(dataset, monkeypatch):
 
 def used_kb(dataset) -> int:
     """What the drives' files take, measured by others."""
-    files = [*dataset.glob('*/*/*'), *dataset.glob('*/*.json*')]
+    files = [path for path in dataset.rglob('*') if path.is_file()]
     return sum(path.stat().st_blocks // 2 for path in files)
 
 
@@ -142,7 +144,7 @@ def test_time_left_follows_from_the_rate(dataset, make_frame):
     now = 1000.0
     disk = DatasetDisk(dataset, quota(10.0), clock=lambda: now)
     assert disk.seconds_left is None
-    with DriveWriter(dataset / 'new', {}, resume=True) as writer:
+    with DriveWriter(dataset / 'new', INFO, resume=True) as writer:
         for second in range(11):
             writer.add(make_frame(second * 10**9, 90_000))
             disk.wrote(dataset / 'new')
@@ -154,7 +156,7 @@ def test_time_left_follows_from_the_rate(dataset, make_frame):
 def test_what_another_recorder_writes_counts_within_a_second(dataset, make_frame):
     now = 1000.0
     disk = DatasetDisk(dataset, quota(2.0), clock=lambda: now)
-    with DriveWriter(dataset / 'theirs', {}) as theirs:
+    with DriveWriter(dataset / 'theirs', INFO) as theirs:
         theirs.add(make_frame(1, 100_000))
         now += 1.0
         disk.check()
@@ -187,7 +189,7 @@ def test_drive_that_somebody_removes_makes_room(dataset):
 def test_drive_that_was_repaired_is_measured_anew(dataset):
     now = 1000.0
     disk = DatasetDisk(dataset, quota(0.9), clock=lambda: now)
-    (dataset / 'old' / 'segment' / '1.png').unlink()
+    (dataset / 'old' / 'front' / 'segment' / '1.png').unlink()
     assert repair(dataset).repaired
     now += 1.0
     disk.check()

@@ -16,7 +16,7 @@ PROGRAM = Path(__file__).with_name('killed_recorders.py')
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def kill_recorders(dataset: Path, kills: int, size: int, quota_gb: float) -> list[list[int]]:
+def kill_recorders(dataset: Path, kills: int, size: int, quota_gb: float) -> list[list[list]]:
     arguments = [str(dataset), str(kills), str(size), str(quota_gb)]
     done = subprocess.run(
         [sys.executable, str(PROGRAM), *arguments],
@@ -27,8 +27,8 @@ def kill_recorders(dataset: Path, kills: int, size: int, quota_gb: float) -> lis
     return json.loads(done.stdout)
 
 
-def whole_frames(dataset: Path) -> list[int]:
-    """Read every indexed frame to the last byte; return the stamps."""
+def whole_frames(dataset: Path) -> list[tuple[int, str]]:
+    """Read every indexed frame to the last byte; return the stamps and cameras."""
     stamps = []
     for drive in Dataset(dataset).drives:
         for record in drive.frames:
@@ -38,7 +38,7 @@ def whole_frames(dataset: Path) -> list[int]:
             assert data == mark * (len(data) // 4)
             assert record.segment().shape == (4, 5)
             assert len(record.proposals()['id']) == 1
-            stamps.append(record.stamp_ns)
+            stamps.append((record.stamp_ns, record.camera))
     return stamps
 
 
@@ -46,7 +46,7 @@ def whole_frames(dataset: Path) -> list[int]:
 def test_killed_at_any_moment_every_promised_frame_is_whole(tmp_path, kills, size):
     dataset = tmp_path / 'set'
     told = kill_recorders(dataset, kills, size, 0.0)
-    promised = {stamp for stamps in told for stamp in stamps}
+    promised = {(stamp, camera) for stamps in told for stamp, camera in stamps}
     assert len(told) == kills
     assert sum(bool(stamps) for stamps in told) > kills // 4
     assert promised <= set(whole_frames(dataset))

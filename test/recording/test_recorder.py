@@ -20,7 +20,7 @@ from drive_segment_ros.recording.recorder import Recorder, RecorderParameters
 
 START_NS = 1_700_000_000_000_000_000
 SECOND = 10**9
-INFO = {'sensors': {'camera': '/front'}, 'calibration': {}, 'parameters': {}}
+INFO = {'cameras': {'front': {'topic': '/front'}}, 'lidar': {}, 'parameters': {}}
 NO_LIMITS = RecorderParameters(min_free_gb=0.0)
 
 
@@ -102,9 +102,65 @@ def test_long_drive_is_split(tmp_path, make_recorder, make_frame):
 def test_other_calibration_begins_a_new_drive(tmp_path, make_recorder, make_frame):
     recorder = make_recorder(tmp_path / 'set')
     send(recorder, make_frame, [0])
-    send(recorder, make_frame, [1], info={**INFO, 'calibration': {'new': 1}})
+    send(recorder, make_frame, [1], info={**INFO, 'cameras': {'front': {'new': 1}}})
     infos = [drive.info for drive in Dataset(tmp_path / 'set').drives]
-    assert [info['calibration'] for info in infos] == [{}, {'new': 1}]
+    assert [info['cameras']['front'] for info in infos] == [{'topic': '/front'}, {'new': 1}]
+
+
+RIG = {**INFO, 'cameras': {**INFO['cameras'], 'left': {'topic': '/left'}}}
+
+
+def send_rig(recorder, make_frame, seconds, info=RIG) -> dict:
+    """Send a frame of each camera, of one sweep a second."""
+    for second in seconds:
+        for camera in info['cameras']:
+            stamp_ns = START_NS + second * SECOND
+            frame = make_frame(stamp_ns, camera=camera, sweep_ns=stamp_ns - 1)
+            recorder.submit(frame, info)
+            settle(recorder)
+    return recorder.status()
+
+
+def test_cameras_share_a_drive_and_one_that_comes_late_is_added(
+    tmp_path, make_recorder, make_frame, assert_whole
+):
+    recorder = make_recorder(tmp_path / 'set')
+    send_rig(recorder, make_frame, [0, 1], INFO)
+    status = send_rig(recorder, make_frame, [2, 3])
+    # What a camera says of itself alone is as good.
+    recorder.submit(
+        make_frame(START_NS + 4 * SECOND, camera='left'),
+        {**RIG, 'cameras': {'left': RIG['cameras']['left']}},
+    )
+    settle(recorder)
+    assert (recorder.status()['recorded'], status['dropped']) == (7, {})
+    (drive,) = Dataset(tmp_path / 'set').drives
+    assert drive.info['cameras'] == RIG['cameras']
+    assert {name: len(frames) for name, frames in drive.cameras.items()} == {'front': 4, 'left': 3}
+    assert_whole(drive)
+
+
+def test_a_second_frame_of_a_stamp_is_a_duplicate_of_its_own_camera_only(
+    tmp_path, make_recorder, make_frame
+):
+    recorder = make_recorder(tmp_path / 'set')
+    send_rig(recorder, make_frame, [0, 1])
+    status = send_rig(recorder, make_frame, [1], INFO)
+    assert (status['recorded'], status['dropped']) == (4, {'duplicate': 1})
+
+
+@pytest.mark.parametrize('gone', ['left', 'left/image', 'left/frames.jsonl', 'proposal'])
+def test_a_camera_that_somebody_takes_away_costs_only_its_own_frames(
+    tmp_path, make_recorder, make_frame, gone
+):
+    recorder = make_recorder(tmp_path / 'set')
+    first = tmp_path / 'set' / send_rig(recorder, make_frame, range(3))['drive']
+    (first / gone).rename(tmp_path / 'taken')
+    assert 'was removed or moved while it was recorded' in look(recorder)
+    status = send_rig(recorder, make_frame, [3])
+    lost = 6 if gone == 'proposal' else 3
+    assert (status['recorded'], status['dropped']) == (8 - lost, {'removed': lost})
+    assert status['drive'] != first.name
 
 
 def test_slow_disk_drops_whole_frames_counted_and_never_blocks(
@@ -294,7 +350,7 @@ def test_frames_that_somebody_takes_away_are_told_and_counted_and_the_next_go_to
         shutil.copytree(tmp_path / 'elsewhere', drive)
     else:
         lost = 4
-        shutil.rmtree(drive / 'image')
+        shutil.rmtree(drive / 'front' / 'image')
     told = f'{drive} was removed or moved while it was recorded: {lost} frames are not in'
     assert told in look(recorder)
     status = send(recorder, make_frame, range(4, 6))
@@ -361,7 +417,7 @@ def test_drive_damaged_by_others_is_left_and_another_begun(tmp_path, make_record
     recorder = make_recorder(tmp_path / 'set')
     send(recorder, make_frame, range(2))
     first = tmp_path / 'set' / recorder.status()['drive']
-    (first / 'frames.jsonl').write_text('nonsense\nnonsense\n')
+    (first / 'front' / 'frames.jsonl').write_text('nonsense\nnonsense\n')
     recorder._close_writer()
     status = send(recorder, make_frame, [2])
     assert status['dropped'] == {'error': 1}

@@ -11,7 +11,7 @@ import pytest
 from drive_segment_ros.errors import CalibrationError, CloudError, ImageError
 from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.perception.motion import Trajectory
-from drive_segment_ros.perception.proposals import GROUND, KINDS, OBJECT, SKY
+from drive_segment_ros.perception.proposals import GROUND, KINDS, OBJECT, SKY, SKY_LABEL
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros import built_frame
 from drive_segment_ros.ros.bags import BagReader, header_stamp_ns
@@ -71,33 +71,45 @@ def encoded(frame) -> dict[str, bytes]:
 def test_a_frame_is_consistent_in_itself():
     made = built(drive(10.0))
     frame = made.frame
-    count = len(frame.proposals['id'])
-    np.testing.assert_array_equal(frame.proposals['id'], np.arange(1, count + 1))
-    np.testing.assert_array_equal(np.unique(frame.segment), np.arange(count + 1))
-    assert frame.segment.dtype == frame.proposals['id'].dtype == np.uint16
+    proposals = frame.sweep.proposals
+    # All of the sweep, by its own labels: those that this image does not show as well.
+    there = np.setdiff1d(np.append(made.sweep.label, SKY_LABEL), [0])
+    np.testing.assert_array_equal(proposals['id'], there)
+    shown = np.setdiff1d(frame.segment, [0])
+    assert np.isin(shown, proposals['id']).all()
+    assert (frame.segment == made.label_image).all()
+    assert frame.segment.dtype == proposals['id'].dtype == np.uint16
     assert frame.segment.shape == (180, 320)
-    assert {len(values) for values in frame.proposals.values()} == {count}
-    kinds = frame.proposals['kind']
+    assert {len(values) for values in proposals.values()} == {len(there)}
+    np.testing.assert_array_equal(proposals['points'], np.bincount(made.sweep.label)[there])
+    kinds = proposals['kind']
     assert np.isin(kinds, [OBJECT, GROUND, SKY]).all()
     assert (kinds == GROUND).sum() >= 1
     assert (kinds == SKY).sum() == 1
     assert (kinds == OBJECT).sum() >= 1
     assert len(KINDS) == 3
-    raised = frame.proposals['raised']
+    raised = proposals['raised']
     assert raised.dtype == bool
     assert (kinds[raised] == GROUND).all()
     objects = kinds == OBJECT
-    assert (frame.proposals['points'][objects] > 0).all()
-    assert (frame.proposals['extent_vertical'][objects] > 0.0).all()
+    assert (proposals['points'][objects] > 0).all()
+    assert (proposals['extent_vertical'][objects] > 0.0).all()
     assert frame.stamp_ns == STAMP_NS
     assert frame.image_suffix == '.png'
     picture = cv2.imdecode(np.frombuffer(frame.image, np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(picture, made.image)
 
 
+def kinds_shown(frame) -> np.ndarray:
+    """The kind of each pixel, 255 where there is none."""
+    kind = np.full(65_536, 255)
+    kind[frame.sweep.proposals['id']] = frame.sweep.proposals['kind']
+    return kind[frame.segment]
+
+
 def test_pixels_show_what_the_lidar_saw_there():
     frame = built().frame
-    kind = np.append(255, frame.proposals['kind'])[frame.segment]
+    kind = kinds_shown(frame)
     # The wall stands 20 m away on a plane 2 m below: its foot is 20 px below the middle.
     assert (kind[120:] == GROUND).mean() > 0.97
     assert (kind[70:100] == OBJECT).mean() > 0.9
@@ -112,17 +124,18 @@ def test_gaps_are_no_sky_where_the_picture_shows_what_returns_elsewhere():
         image.data = noise.tobytes()
 
     frame = built(change=walled).frame
-    assert not (frame.proposals['kind'] == SKY).any()
+    assert not (kinds_shown(frame) == SKY).any()
 
 
 def test_without_sky_the_gaps_stay_unknown():
     frame = built(None, **{'proposals.sky': False}).frame
-    assert not (frame.proposals['kind'] == SKY).any()
+    assert not (kinds_shown(frame) == SKY).any()
+    assert not (frame.sweep.proposals['kind'] == SKY).any()
 
 
 def test_the_record_is_json_and_tells_what_was_done():
     made = built(drive(10.0), change=stamped_later(0.04))
-    record = json.loads(json.dumps(made.frame.record))
+    record = json.loads(json.dumps(made.frame.encoded().record))
     assert record['sweep_stamp_ns'] == STAMP_NS
     assert record['offset_s'] == pytest.approx(-0.04)
     assert record['motion'] == made.motion == 'per_point'

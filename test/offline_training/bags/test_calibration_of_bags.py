@@ -36,7 +36,8 @@ def extracted(bag: Path, dataset: Path, rectified: str = 'auto', **options: Any)
 
 
 def camera_of(drive: Drive) -> CameraModel:
-    return CameraModel.from_dict(drive.info['calibration']['camera'])
+    (camera,) = drive.info['cameras'].values()
+    return CameraModel.from_dict(camera['model'])
 
 
 def of_topic(ending: str, change: Callable[[Any], None]) -> Callable[[str, Any], None]:
@@ -155,7 +156,8 @@ def test_extrinsics_in_tf_only_are_taken(make_bag, tmp_path):
     drive = extracted(make_bag('tf', change=tf_only(0.0)), tmp_path / 'd')
     other = extracted(make_bag('static'), tmp_path / 'd')
     np.testing.assert_array_equal(drive.frames[0].segment(), other.frames[0].segment())
-    assert drive.info['calibration'] == other.info['calibration']
+    assert drive.info['cameras'] == other.info['cameras']
+    assert drive.info['lidar'] == other.info['lidar']
     assert {frame.record['motion'] for frame in drive.frames} == {'per_point'}
     report = inspect(tmp_path / 'tf')
     assert problems(report) == ''
@@ -186,7 +188,7 @@ def test_of_several_odometries_the_vehicle_s_is_taken_and_said(make_bag, tmp_pat
         'several odometries: /odom: odom -> base_link is taken, /a_camera/odom: camera_odom -> '
         'camera_pose left aside; choose one with --odometry'
     )
-    assert drive.info['sensors']['odometry'] == ['/odom']
+    assert drive.info['odometry'] == ['/odom']
     assert told in caplog.text
     report = inspect(bag)
     assert report.odometry == '/odom: odom -> base_link'
@@ -196,7 +198,7 @@ def test_of_several_odometries_the_vehicle_s_is_taken_and_said(make_bag, tmp_pat
 def test_an_odometry_can_be_chosen(make_bag, tmp_path, caplog):
     bag = make_bag(odometries=BOTH, count=2)
     drive = extracted(bag, tmp_path / 'd', odometry='/a_camera/odom')
-    assert drive.info['sensors']['odometry'] == ['/a_camera/odom']
+    assert drive.info['odometry'] == ['/a_camera/odom']
     assert 'several odometries' not in caplog.text
     assert inspect(bag, odometry='/tf').odometry == '/tf: odom -> base_link'
     with pytest.raises(BagError, match='no odometry /nope; of nav_msgs/Odometry it has /a_camera'):
@@ -205,7 +207,7 @@ def test_an_odometry_can_be_chosen(make_bag, tmp_path, caplog):
 
 def test_transforms_of_the_vehicle_go_before_a_foreign_odometry(make_bag, tmp_path):
     bag = make_bag(odometries=BOTH[:1], count=2)
-    assert extracted(bag, tmp_path / 'd').info['sensors']['odometry'] == ['/tf']
+    assert extracted(bag, tmp_path / 'd').info['odometry'] == ['/tf']
     assert inspect(bag).odometry == '/tf: odom -> base_link'
 
 

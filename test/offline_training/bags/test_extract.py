@@ -71,9 +71,10 @@ def test_every_image_becomes_a_frame(make_bag, tmp_path):
     assert progress[-1] == ('drive', 6, 6)
     (drive,) = Dataset(tmp_path / 'dataset').drives
     assert [frame.stamp_ns for frame in drive.frames] == [START + k * PERIOD for k in range(6)]
-    assert drive.info['sensors']['camera'] == '/camera/front/image_raw/compressed'
-    assert drive.info['calibration']['camera']['K'][0][0] == 100.0
-    assert drive.info['calibration']['T_base_lidar'][2] == [0.0, 0.0, 1.0, 1.8]
+    camera = drive.info['cameras']['front']
+    assert camera['topic'] == '/camera/front/image_raw/compressed'
+    assert camera['model']['K'][0][0] == 100.0
+    assert drive.info['lidar']['T_base_lidar'][2] == [0.0, 0.0, 1.0, 1.8]
     assert drive.info['parameters']['sync.max_offset_s'] == 0.06
     for frame in drive.frames:
         assert frame.image().shape == (120, 160, 3)
@@ -106,7 +107,7 @@ def test_resuming_finishes_what_was_begun_and_nothing_is_overwritten(make_bag, t
     run(bag, tmp_path / 'whole')
     run(bag, tmp_path / 'dataset')
     drive = tmp_path / 'dataset' / 'drive'
-    index = drive / 'frames.jsonl'
+    index = drive / 'front/frames.jsonl'
     lines = index.read_bytes().splitlines(keepends=True)
     index.write_bytes(b''.join(lines[:2]) + lines[2][:20])
     before = files(drive)
@@ -160,7 +161,7 @@ def test_preview_draws_each_frame(make_bag, tmp_path):
     import cv2
 
     run(make_bag(count=2), tmp_path / 'dataset', preview=True)
-    pictures = sorted((tmp_path / 'dataset/drive/preview').iterdir())
+    pictures = sorted((tmp_path / 'dataset/drive/front/preview').iterdir())
     assert [path.stem for path in pictures] == [str(START), str(START + PERIOD)]
     picture = cv2.imread(str(pictures[0]))
     frame = Drive(tmp_path / 'dataset/drive').frames[0]
@@ -212,7 +213,7 @@ def test_a_namespace_chooses_the_camera(make_bag, tmp_path):
     bag = make_bag(cameras=('/left', '/right'))
     assert run(bag, tmp_path / 'dataset', camera='/right').frames == 4
     (drive,) = Dataset(tmp_path / 'dataset').drives
-    assert drive.info['sensors']['camera'] == '/right/image_raw/compressed'
+    assert drive.info['cameras']['right']['topic'] == '/right/image_raw/compressed'
 
 
 def test_what_a_truncated_bag_holds_is_extracted(make_bag, tmp_path):
@@ -412,7 +413,7 @@ def test_an_interrupted_extraction_goes_on_where_it_was(make_bag, tmp_path, work
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        index = dataset / 'drive/frames.jsonl'
+        index = dataset / 'drive/front/frames.jsonl'
         deadline = time.monotonic() + 120.0
         while not (index.exists() and index.read_bytes()) and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -59,7 +59,7 @@ def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
     painted_drive, truth, tmp_path, monkeypatch
 ):
     folder = tmp_path / 'experiment'
-    images = painted_drive.dataset / 'painted/image'
+    images = painted_drive.dataset / 'painted/front/image'
 
     first = run_ablate(painted_drive, truth, folder, seeds=1)
     assert first.exit_code == 0, first.output
@@ -103,7 +103,7 @@ def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
     assert counted.max() > 1.1 * counted[counted > 0].min()
     # The dataset is as it was.
     assert not (painted_drive.dataset / 'pseudo_classes').exists()
-    assert not (painted_drive.dataset / 'painted/pseudo_label').exists()
+    assert not (painted_drive.dataset / 'painted/front/pseudo_label').exists()
     page = (folder / 'results.md').read_text()
     assert '| student | 0 |' in page
     assert '| student | no | yes | yes | yes |' in page
@@ -188,7 +188,7 @@ def test_another_experiments_folder_is_refused(painted_drive, truth, tmp_path, m
 
     other = run_ablate(painted_drive, truth, folder, '--set', 'train.size=small')
     assert 'holds an experiment with other parameters' in other.stderr
-    segment = next((painted_drive.dataset / 'painted/segment').iterdir())
+    segment = next((painted_drive.dataset / 'painted/front/segment').iterdir())
     segment.write_bytes(segment.read_bytes() + b'\0')
     assert 'with other data' in run_ablate(painted_drive, truth, folder).stderr
     shutil.rmtree(folder)

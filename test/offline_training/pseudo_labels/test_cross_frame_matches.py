@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from drive_segment_ros.dataset.drive_calibration import DriveCalibration
-from drive_segment_ros.dataset.frame import Frame, encode_png
+from drive_segment_ros.dataset.frame import Frame, SweepRecord, encode_png
 from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError
@@ -170,14 +170,16 @@ def test_a_new_drive_knows_nothing_of_the_one_before():
 def test_the_table_of_a_dataset_holds_the_matches_of_each_drive(tmp_path):
     boxes = [Box(20.0, 4.0), Box(25.0, -3.0)]
     for name in 'ab':
-        with DriveWriter(tmp_path / name, {'calibration': CALIBRATION.to_dict()}) as writer:
+        with DriveWriter(tmp_path / name, info(CALIBRATION)) as writer:
             for index in range(2):
                 T = pose(2.0 * index)
                 segment, proposals = seen_from(T, boxes)
                 proposals['points'] = np.full(len(boxes), 50, np.int32)
                 image = encode_png(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
                 record = {'T_odom_base': T.tolist()}
-                writer.add(Frame(10**9 + index * 10**8, image, '.png', segment, proposals, record))
+                stamp = 10**9 + index * 10**8
+                sweep = SweepRecord(stamp, proposals)
+                writer.add(Frame('front', stamp, image, '.png', segment, sweep, record))
 
     table = collect([drive.frames for drive in Dataset(tmp_path).drives], Descriptor())
 
@@ -203,20 +205,30 @@ def test_what_is_learned_from_takes_nothing_from_what_is_not():
     assert views @ values == pytest.approx([1.0, 2.0])
 
 
-def write_info(folder, **calibration):
+def info(calibration: DriveCalibration) -> dict:
+    return {
+        'cameras': {'front': calibration.camera_entry('/front/image', 0.0)},
+        'lidar': calibration.lidar_entry('/points', 'lidar'),
+    }
+
+
+def write_info(folder, T_base_lidar=CALIBRATION.lidar_entry('', '')['T_base_lidar'], **camera):
     folder.mkdir()
-    values = {**CALIBRATION.to_dict(), **calibration}
-    (folder / 'drive.json').write_text(json.dumps({'calibration': values}))
+    content = info(CALIBRATION)
+    content['lidar']['T_base_lidar'] = T_base_lidar
+    content['cameras']['front'].update(camera)
+    (folder / 'drive.json').write_text(json.dumps(content))
     return Drive(folder)
 
 
 def test_a_drives_calibration_comes_back(tmp_path):
-    read = DriveCalibration.of(write_info(tmp_path / 'drive'))
+    read = DriveCalibration.of(write_info(tmp_path / 'drive'), 'front')
 
     assert read.camera.to_dict() == CAMERA.to_dict()
     assert (read.T_camera_lidar == CALIBRATION.T_camera_lidar).all()
     assert (read.T_base_lidar == T_BASE_LIDAR).all()
-    assert DriveCalibration.of(write_info(tmp_path / 'a', T_base_lidar=None)).T_base_lidar is None
+    unknown = write_info(tmp_path / 'a', T_base_lidar=None)
+    assert DriveCalibration.of(unknown, 'front').T_base_lidar is None
 
 
 @pytest.mark.parametrize(
@@ -226,13 +238,13 @@ def test_a_drives_calibration_comes_back(tmp_path):
         {'T_base_lidar': (2 * np.eye(4)).tolist()},
         {'T_camera_lidar': None},
         {'T_camera_lidar': np.zeros((4, 4)).tolist()},
-        {'camera': {}},
+        {'model': {}},
     ],
 )
 def test_a_calibration_that_makes_no_sense_is_one_line(tmp_path, wrong):
     drive = write_info(tmp_path / 'drive', **wrong)
 
-    with pytest.raises(DatasetError, match='calibration makes no sense') as caught:
-        DriveCalibration.of(drive)
+    with pytest.raises(DatasetError, match='calibration of front makes no sense') as caught:
+        DriveCalibration.of(drive, 'front')
     assert str(tmp_path / 'drive') in str(caught.value)
     assert '\n' not in str(caught.value)

@@ -117,7 +117,7 @@ def test_label_warns_and_lists_it_in_its_report(painted_drive, tmp_path):
     assert well['coverage'][0]['poor'] == []
     assert well['coverage'][0]['frames_with_objects'] == 1.0
     (warning,) = ill['warnings']
-    assert warning.startswith('painted: frames 3:6 (3 of 6) have ')
+    assert warning.startswith('painted/front: frames 3:6 (3 of 6) have ')
     assert ill['coverage'][0]['poor'][0]['frames'] == '3:6'
     statistics = json.loads((damaged / 'pseudo_classes/statistics.json').read_text())
     assert statistics['warnings'] == [warning]
@@ -127,13 +127,13 @@ def test_a_person_reads_the_warning(painted_drive):
     lose(painted_drive.dataset, 3, 6)
     run = CliRunner().invoke(app, ['label', str(painted_drive.dataset), *LABEL])
     assert run.exit_code == 0
-    assert 'painted: frames 3:6' in ' '.join(run.stderr.split())
+    assert 'painted/front: frames 3:6' in ' '.join(run.stderr.split())
 
 
 def test_figures_are_of_one_drive_each(painted_drive):
     shutil.copytree(painted_drive.dataset / 'painted', painted_drive.dataset / 'second')
     run = CliRunner().invoke(app, ['label', str(painted_drive.dataset), *LABEL, '--json'])
     first, second = json.loads(run.stdout)['coverage']
-    assert (first['drive'], second['drive']) == ('painted', 'second')
-    assert first | {'drive': 'second'} == second
+    assert (first['drive'], second['drive']) == ('painted/front', 'second/front')
+    assert first | {'drive': 'second/front'} == second
     assert first['frames'] == 6

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drive_segment_ros.dataset.frame import Frame, encode_png
+from drive_segment_ros.dataset.frame import Frame, SweepRecord, encode_png
 from drive_segment_ros.dataset.writer import DriveWriter
 from offline_training.common.classes import ClassName, save_classes
 from offline_training.common.files import write_json, write_png
@@ -56,15 +56,17 @@ def write_dataset(dataset: Path, labelled: bool) -> None:
         'kind': np.array([1, 0], np.uint8),
         'points': np.array([40, 9], np.int32),
     }
-    with DriveWriter(dataset / 'street', {'sensors': {}, 'parameters': {'beta': 10}}) as writer:
+    info = {'cameras': {'front': {}}, 'parameters': {'beta': 10}}
+    with DriveWriter(dataset / 'street', info) as writer:
         for index in range(3):
             stamp = 1_000_000_000 * (1 + index)
             image = random.integers(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8)
             record = {'offset_s': 0.05, 'motion': 'per_point', 'points_dropped': 0}
-            writer.add(Frame(stamp, encode_png(image), '.png', segment, proposals, record))
+            sweep = SweepRecord(stamp - 1, proposals)
+            writer.add(Frame('front', stamp, encode_png(image), '.png', segment, sweep, record))
             if labelled:
                 label = np.where(segment > 0, segment - 1, 255).astype(np.uint8)
-                write_png(dataset / f'street/pseudo_label/{stamp}.png', label)
+                write_png(dataset / f'street/front/pseudo_label/{stamp}.png', label)
     if labelled:
         folder = dataset / 'pseudo_classes'
         counted = [

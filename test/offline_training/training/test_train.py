@@ -53,7 +53,7 @@ def write_truth(drive, folder: Path) -> Path:
 
 def test_from_pseudo_labels_to_named_masks(labelled, tmp_path):
     truth = write_truth(labelled, tmp_path / 'truth')
-    images = labelled.dataset / 'painted/image'
+    images = labelled.dataset / 'painted/front/image'
     run = tmp_path / 'run'
 
     result = train(labelled.dataset, run, parameters(**{'training.epochs': 40}))
@@ -136,7 +136,7 @@ def test_a_folder_of_something_else_is_not_resumed(labelled, tmp_path):
 
 
 def test_labels_of_which_nothing_is_known_teach_nobody(labelled, tmp_path):
-    for path in labelled.dataset.glob('painted/pseudo_label/*.png'):
+    for path in labelled.dataset.glob('painted/front/pseudo_label/*.png'):
         cv2.imwrite(str(path), np.full((64, 112), 255, np.uint8))
 
     with pytest.raises(DatasetError, match='nothing to learn'):
@@ -253,7 +253,7 @@ def test_a_dataset_without_pseudo_labels_says_what_to_run(painted_drive, tmp_pat
 
 def test_pseudo_labels_are_scored_as_any_label_images(labelled, tmp_path):
     truth = write_truth(labelled, tmp_path / 'truth')
-    painted = labelled.dataset / 'painted'
+    painted = labelled.dataset / 'painted/front'
 
     scores = evaluate(painted / 'pseudo_label', painted / 'image', truth)
 

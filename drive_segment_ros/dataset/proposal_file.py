@@ -1,0 +1,46 @@
+"""The file of a sweep's proposals, read without trusting it."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.dataset.frame import REQUIRED
+
+# Some 100 kB are usual.
+_LARGEST = 100_000_000
+# What reading a file that is none raises, beside OSError.
+UNREADABLE = (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
+
+
+def read_proposals(file: Path | BinaryIO) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a sweep's proposals.
+
+    Raises:
+        OSError, UNREADABLE: if they cannot be read, are larger than any sweep's, or not one row a
+            proposal.
+    """
+    with zipfile.ZipFile(file) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > _LARGEST:
+            raise ValueError(f'{size} bytes of arrays')
+    if not isinstance(file, Path):
+        file.seek(0)
+    with np.load(file, allow_pickle=False) as archive:
+        arrays = dict(archive)
+    lacking = [name for name in REQUIRED if name not in arrays]
+    if lacking:
+        raise ValueError(f'{lacking[0]} is missing')
+    for name, values in arrays.items():
+        if values.ndim != 1 or len(values) != len(arrays['id']):
+            raise ValueError(f'{name} is not one row a proposal')
+        if values.dtype.kind not in ('iu' if name in REQUIRED else 'iufb'):
+            raise ValueError(f'{name} is of type {values.dtype}')
+    if len(arrays['id']) and not 0 <= arrays['id'].min() <= arrays['id'].max() < 2**16:
+        raise ValueError('an id is beyond those of a segment image')
+    return arrays
