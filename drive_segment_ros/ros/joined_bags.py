@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import heapq
+import itertools
 import logging
+import statistics
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.errors import BagError
-from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic
+from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic, peek_stamp_ns
 
 _log = logging.getLogger(__name__)
 
+# Sensors of one clock are stored within this of each other.
+_CLOCKS_DIFFER_NS = 200_000_000
+_MESSAGES_TO_COMPARE = 50
+_MOST = 0.9
 # A bag, or the parts of a drive.
 Bags = Path | str | Sequence[Path | str]
 
@@ -52,7 +59,8 @@ class JoinedBags(BagReader):
     """The parts of one drive, open for reading; a context manager.
 
     Messages of a topic that is in several parts are merged; of a message that is in two of them,
-    with the same bag stamp and bytes, one is given.
+    with the same bag stamp and bytes, one is given. Where a part was recorded by another clock
+    than the first, by the header stamps in them, its bag stamps are set to that of the first.
 
     Attributes:
         path: the first part's, after which the drive is named.
@@ -74,6 +82,7 @@ class JoinedBags(BagReader):
             if count > 1:
                 raise BagError(f'{path} is given twice; give each part of the drive once')
         self._shared: frozenset[str] = frozenset()
+        self._ahead_ns: dict[BagReader, int] = {}  # of each part's clock against the first's
         self._readers: dict[str, BagReader] = {}
 
     def __str__(self) -> str:
@@ -92,7 +101,7 @@ class JoinedBags(BagReader):
         stop_ns: int | None = None,
     ) -> Iterator[BagMessage]:
         """Yield messages in the order of their bag stamps, see `BagReader.messages`."""
-        streams = [bag.messages(topics, start_ns, stop_ns) for bag in self._bags]
+        streams = [self._read_part(bag, topics, start_ns, stop_ns) for bag in self._bags]
         now: set[tuple[str, bytes]] = set()  # messages that may have a copy
         now_ns = 0
         for message in heapq.merge(*streams, key=lambda message: message.bag_stamp_ns):
@@ -120,6 +129,16 @@ class JoinedBags(BagReader):
         """Whether a type is known and starts with a std_msgs/Header, so that it can be peeked."""
         return any(bag.has_header(msgtype) for bag in self._using(msgtype))
 
+    def _read_part(
+        self, bag: BagReader, topics: Collection[str] | None, start: int | None, stop: int | None
+    ) -> Iterator[BagMessage]:
+        ahead = self._ahead_ns[bag]
+        window = (None if limit is None else limit + ahead for limit in (start, stop))
+        messages = bag.messages(topics, *window)
+        if not ahead:
+            return messages
+        return (m._replace(bag_stamp_ns=m.bag_stamp_ns - ahead) for m in messages)
+
     def _using(self, msgtype: str) -> list[BagReader]:
         """Return the parts with topics of a type; all, where none has."""
         using = [b for b in self._bags if any(t.type == msgtype for t in b.topics.values())]
@@ -144,11 +163,34 @@ class JoinedBags(BagReader):
         count = Counter(name for bag in self._bags for name in bag.topics)
         self.topics = {name: self._topic(name) for name in sorted(count)}
         self._shared = frozenset(name for name, parts in count.items() if parts > 1)
-        spans = [(bag.start_ns, bag.end_ns) for bag in self._bags if bag.end_ns]
+        self._compare_clocks()
+        spans = [self._span_ns(bag) for bag in self._bags if bag.end_ns]
         if spans:
             self.start_ns = min(start for start, _ in spans)
             self.end_ns = max(end for _, end in spans)
         self._doubt()
+
+    def _span_ns(self, bag: BagReader) -> tuple[int, int]:
+        return bag.start_ns - self._ahead_ns[bag], bag.end_ns - self._ahead_ns[bag]
+
+    def _compare_clocks(self) -> None:
+        """Find by how much the clocks that parts were recorded by are ahead of the first's."""
+        lags = {bag: lag for bag in self._bags if (lag := _lag_ns(bag)) is not None}
+        self._ahead_ns = dict.fromkeys(self._bags, 0)
+        for bag, lag in lags.items():
+            first, first_lag = next(iter(lags.items()))
+            ahead = lag - first_lag
+            shared, kept = (_shared_ns(first, bag, by) for by in (0, ahead))
+            # Where that tears apart what was recorded together, the stamps' clocks differ.
+            if abs(ahead) > _CLOCKS_DIFFER_NS and kept >= _MOST * shared:
+                self._ahead_ns[bag] = ahead
+                _log.warning(
+                    '%s was recorded by a clock that is %+.3f s ahead of that of %s, by the '
+                    'header stamps; its messages are taken as that much earlier',
+                    bag,
+                    ahead * 1e-9,
+                    first,
+                )
 
     def _topic(self, name: str) -> Topic:
         """Return a topic's messages in all parts together."""
@@ -180,19 +222,34 @@ class JoinedBags(BagReader):
             if any(t.count and not t.name.endswith('tf_static') for t in bag.topics.values())
         ]
         for bag in timed:
-            others = [b for b in timed if b is not bag]
-            if others and not any(
-                bag.start_ns <= b.end_ns and b.start_ns <= bag.end_ns for b in others
-            ):
-                apart_s = 1e-9 * min(
-                    max(bag.start_ns - b.end_ns, b.start_ns - bag.end_ns) for b in others
-                )
+            start, end = self._span_ns(bag)
+            others = [self._span_ns(other) for other in timed if other is not bag]
+            apart_ns = min((max(start - b, a - end) for a, b in others), default=0)
+            if apart_ns > 0:
                 _log.warning(
                     '%s was recorded %.1f s apart from the others; are they one drive?',
                     bag,
-                    apart_s,
+                    apart_ns * 1e-9,
                 )
 
     def _close(self) -> None:
         for bag in self._bags:
             bag._close()
+
+
+def _shared_ns(first: BagReader, second: BagReader, ahead_ns: int) -> int:
+    """Return how long both were recorded at once, the second by a clock that is ahead."""
+    start = max(first.start_ns, second.start_ns - ahead_ns)
+    return max(min(first.end_ns, second.end_ns - ahead_ns) - start, 0)
+
+
+def _lag_ns(bag: BagReader) -> int | None:
+    """Return the median of how long after their header stamps messages were stored; None if none
+    has a stamp."""
+    headed = [t.name for t in bag.topics.values() if t.count and bag.has_header(t.type)]
+    lags = []
+    for message in itertools.islice(bag.messages(headed), _MESSAGES_TO_COMPARE):
+        with contextlib.suppress(BagError):  # too short
+            stamp_ns = peek_stamp_ns(message.raw)
+            lags += [message.bag_stamp_ns - stamp_ns] if stamp_ns > 0 else []
+    return int(statistics.median_low(lags)) if lags else None

@@ -88,6 +88,46 @@ def test_a_type_defined_differently_costs_its_own_topics_only(tmp_path):
             bags.deserialize(message.raw, 'my_msgs/msg/None')
 
 
+def test_a_part_recorded_by_another_clock_is_set_right(tmp_path, caplog):
+    store = get_typestore(Stores.ROS2_JAZZY)
+    time, header, pose = (
+        store.types[name]
+        for name in (
+            'builtin_interfaces/msg/Time',
+            'std_msgs/msg/Header',
+            'geometry_msgs/msg/PointStamped',
+        )
+    )
+    point = store.types['geometry_msgs/msg/Point'](0.0, 0.0, 0.0)
+
+    def write(name: str, ahead_ns: int, seconds: list[int], stamp_s: int = 0) -> Path:
+        with Writer(tmp_path / name, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+            kind = pose.__msgtype__
+            connection = writer.add_connection(f'/{name}', kind, typestore=store)
+            for second in seconds:
+                message = pose(header(time(second + stamp_s, 0), 'f'), point)
+                raw = store.serialize_cdr(message, kind)
+                writer.write(connection, second * SECOND + 5 + ahead_ns, raw)
+        return tmp_path / name
+
+    first, near = write('first', 0, [10, 12]), write('near', 150_000_000, [11, 13])
+    far = write('far', 500 * SECOND + 1, [9, 11, 14])
+    since_boot = write('since_boot', 0, [10, 12], stamp_s=-9)
+    with JoinedBags([first, near]) as bags:
+        assert (bags.start_ns, bags.end_ns) == (10 * SECOND + 5, 13 * SECOND + 150_000_005)
+    with JoinedBags([first, since_boot]) as bags:
+        assert (bags.start_ns, bags.end_ns) == (10 * SECOND + 5, 12 * SECOND + 5)
+        assert not caplog.records
+    with JoinedBags([first, far]) as bags:
+        (record,) = caplog.records
+        assert 'far was recorded by a clock that is +500.000 s ahead' in record.getMessage()
+        seconds = [(m.topic, m.bag_stamp_ns // SECOND) for m in bags.messages()]
+        assert seconds == [('/far', 9), ('/first', 10), ('/far', 11), ('/first', 12), ('/far', 14)]
+        assert (bags.start_ns, bags.end_ns) == (9 * SECOND + 5, 14 * SECOND + 5)
+        window = bags.messages(None, 11 * SECOND, 12 * SECOND)
+        assert [m.topic for m in window] == ['/far']
+
+
 def test_parts_at_different_times_are_doubted(tmp_path, caplog):
     first = write_part(tmp_path / 'first', {'/a': [(SECOND, 1), (2 * SECOND, 1)]})
     second = write_part(tmp_path / 'second', {'/b': [(2 * SECOND, 1), (3 * SECOND, 2)]})
