@@ -6,7 +6,7 @@ into a diagnostic and goes on.
 
 
 class DriveSegmentError(Exception):
-    """Base of every error a user can cause or mend."""
+    """Base of every error a user can cause or fix."""
 
 
 class ParameterError(DriveSegmentError):

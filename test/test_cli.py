@@ -77,6 +77,17 @@ def test_a_missing_bag_is_an_error_not_a_traceback(tmp_path):
         assert 'no such bag' in result.stderr
 
 
+@pytest.mark.parametrize('command', ['inspect', 'play', 'paint'])
+def test_several_bags_are_refused_unless_they_are_joined(tmp_path, command):
+    bags = [tmp_path / 'one', tmp_path / 'two']
+    rest = {'paint': ['-o', tmp_path / 'x.png']}.get(command, [])
+    arguments = [*([tmp_path / 'model'] if command == 'paint' else []), *bags, *rest]
+    result = run(command, *arguments)
+    assert result.exit_code == 1
+    assert '2 bags are given, one is wanted; --join' in result.stderr
+    assert 'one is wanted' not in run(command, *arguments, '--join').stderr
+
+
 def test_wrong_usage_is_exit_code_2():
     assert run('inspect').exit_code == 2
     assert run('nonsense').exit_code == 2

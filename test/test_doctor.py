@@ -1,4 +1,4 @@
-"""The doctor's findings: each fault gets the status and the advice that mends it."""
+"""The doctor's findings: each fault gets the status and the advice that fixes it."""
 
 from __future__ import annotations
 

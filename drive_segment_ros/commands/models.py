@@ -23,13 +23,16 @@ from drive_segment_ros.outputs import refuse_existing
 from drive_segment_ros.progress import progress_bar
 
 
-@command(kept='the pictures written are kept in {output}')
+@command(kept='the pictures written are kept in {output}; go on by the same command with --resume')
 def segment(
     model: Model,
     inputs: Annotated[list[Path], typer.Argument(help='Images, folders, videos, bags.')],
     output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the pictures.')],
     join: Join = False,
     zoom: Zoom = 1,
+    resume: Annotated[
+        bool, typer.Option('--resume', help='Go on: leave images whose pictures are there.')
+    ] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -38,12 +41,17 @@ def segment(
     from offline_training.deploy.segment import PICTURES
     from offline_training.deploy.segment import segment as segment_inputs
 
-    refuse_existing(*(output / name for name in PICTURES), overwrite=overwrite)
-    report = segment_inputs(model, inputs, output, zoom, bar('segmenting'), join)
+    pictures = [output / name for name in PICTURES]
+    instead = 'go on by --resume, or choose another output'
+    refuse_existing(*pictures, overwrite=overwrite or resume, instead=instead)
+    # What is to be replaced is not gone on with.
+    going_on = resume and not overwrite
+    report = segment_inputs(model, inputs, output, zoom, bar('segmenting'), join, going_on)
     if as_json:
         print_json(report)
         return
-    typer.echo(f'{report["images"]} images in {report["output"]}')
+    kept = f' ({report["kept"]} were there)' if report['kept'] else ''
+    typer.echo(f'{report["images"]} images in {report["output"]}{kept}')
     for line in report['skipped']:
         typer.echo(f'  skipped: {line}', err=True)
 

@@ -38,7 +38,7 @@ def inspect(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a bag's topics, rates, clocks and calibration; what is missing and how to mend it."""
+    """Show a bag's topics, rates, clocks and calibration; what is missing and how to fix it."""
     from drive_segment_ros.ros.joined_bags import one_drive
     from offline_training.bags.inspect import inspect as inspect_bag
     from offline_training.bags.inspect_table import print_report

@@ -61,24 +61,32 @@ def live(
 
 
 @command(handles_signals=True)
-def watch(
-    topic: Annotated[str, typer.Argument(help='Such as segmentation/overlay/image_raw.')],
+def save_topic(
+    topics: Annotated[
+        list[str],
+        typer.Argument(
+            help='Such as /camera/front/segmentation/overlay/image_raw; of several, each has a '
+            'folder of its name.'
+        ),
+    ],
     output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the images.')],
     duration: Annotated[
-        float | None, typer.Option(help='Seconds to watch; default: until interrupted.')
+        float | None, typer.Option(help='Seconds to save; default: until interrupted.')
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the images of a topic to files, without a ROS installation."""
-    from drive_segment_ros.nodes.watcher import watch as watch_topic
+    """Save the images of topics to files, without a ROS installation."""
+    from drive_segment_ros.nodes.topic_saver import save_topics
 
     refuse_existing(output, overwrite=overwrite)
-    report = watch_topic(topic, output, duration)
+    report = save_topics(topics, output, duration)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
-        typer.echo(f'{report.images} images of {report.topic} in {report.folder}')
+        for name, count in report.topics.items():
+            typer.echo(f'{count} images of {name}')
+        typer.echo(f'{report.images} images in {report.folder}')
 
 
 @command

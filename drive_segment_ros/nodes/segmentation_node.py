@@ -24,7 +24,7 @@ from drive_segment_ros.nodes.mask_figures import MaskFigures
 from drive_segment_ros.nodes.mask_outputs import MaskOutputs
 from drive_segment_ros.nodes.painted_cloud import PaintedCloud
 from drive_segment_ros.nodes.segmentation_parameters import SegmentationParameters
-from drive_segment_ros.perception.masks import without_doubtful
+from drive_segment_ros.perception.masks import above_threshold
 from drive_segment_ros.ros.cloud_painter import Mask
 from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, RecentCounts, Status, summarise
 from drive_segment_ros.ros.image_size import image_size, reduction
@@ -268,7 +268,7 @@ class SegmentationNode(ManagedNode):
         began_s = time.monotonic()
         label, confidence = segmenter.segment(picture.fitting)
         inference_s = time.monotonic() - began_s
-        label = without_doubtful(label, confidence, parameters.confidence_threshold)
+        label = above_threshold(label, confidence, parameters.confidence_threshold)
         if not worker.commit():
             return
         mask = Mask(picture.header, label, confidence, picture.size)

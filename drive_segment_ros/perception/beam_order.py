@@ -78,8 +78,7 @@ class _Sight:
     """Azimuth, elevation (rad) and range (m) of a cloud's points about an axis."""
 
     def __init__(self, cloud: PointCloud, axis: int) -> None:
-        turned = (cloud.x, cloud.y, cloud.z) * 2
-        a, b, c = (np.ascontiguousarray(v, np.float32) for v in turned[axis + 1 : axis + 4])
+        a, b, c = cloud.about_axis(axis)
         self.azimuth, self.elevation, self.range = _sight(a, b, c)
 
 
@@ -236,6 +235,13 @@ def _share_below(mean: NDArray[np.float64], far: NDArray[np.float64]) -> float:
 
 @njit(cache=True, nogil=True)
 def _sight(a, b, c):
+    """Return azimuth and elevation, rad, and range, metres, of points, (N,) float32 each.
+
+    Args:
+        a, b, c: (N,) float32, metres, the spin axis third.
+
+    Points that are not finite or at the origin have zeros.
+    """
     azimuth = np.zeros(len(a), np.float32)
     elevation = np.zeros(len(a), np.float32)
     distance = np.zeros(len(a), np.float32)
@@ -252,7 +258,16 @@ def _sight(a, b, c):
 
 @njit(cache=True, nogil=True)
 def _unrolled(azimuth, distance, forward):
-    """Return turns since the first point's whole turn began, (N,), NaN without azimuth; count."""
+    """Return how far points have turned since the first one's whole turn began.
+
+    Args:
+        azimuth: (N,) float32, rad.
+        distance: (N,) float32, metres, 0 for points without azimuth.
+        forward: 1.0 or -1.0, the sign of the turn.
+
+    Returns:
+        (N,) float64, turns, NaN without azimuth; and how many have one.
+    """
     turn = np.full(len(azimuth), np.nan)
     whole = 2.0 * math.pi
     now, last, last_range, n = 0.0, 0.0, 0.0, 0
@@ -276,7 +291,17 @@ def _unrolled(azimuth, distance, forward):
 
 @njit(cache=True, nogil=True)
 def _steps(turn, elevation, distance, turns):
-    """Return what elevation does from one return to the next in each turn and azimuth, (T, F)."""
+    """Return what elevation does from one return to the next in each turn and azimuth.
+
+    Args:
+        turn: (N,) float64, turns, NaN for points without azimuth.
+        elevation: (N,) float32, rad.
+        distance: (N,) float32, metres, 0 for points without azimuth.
+        turns: T, how many there are.
+
+    Returns:
+        (T, F) int8, one of `_NOTHING`, `_LEVEL`, `_DOWN`, `_UP`, `_EDGE`.
+    """
     state = np.zeros((turns, _FINE), np.int8)
     flat = state.reshape(-1)
     last = -1
@@ -303,7 +328,12 @@ def _steps(turn, elevation, distance, turns):
 
 @njit(cache=True, nogil=True)
 def _rows(turn, start):
-    """Return the row of each point, -1 without azimuth."""
+    """Return the row of each point, (N,) int32, -1 without azimuth.
+
+    Args:
+        turn: (N,) float64, turns, NaN without azimuth.
+        start: where in a turn a row begins, 0 to 1.
+    """
     ring = np.full(len(turn), np.int32(-1))
     for i in range(len(turn)):
         if not math.isnan(turn[i]):
@@ -313,7 +343,17 @@ def _rows(turn, start):
 
 @njit(cache=True, nogil=True)
 def _grid(ring, azimuth, elevation, distance, beams):
-    """Return mean elevation and range by beam and sector, (B, S) each, NaN where nothing is."""
+    """Return mean elevation, rad, and range, metres, by beam and sector.
+
+    Args:
+        ring: (N,) int32, -1 for points without a beam.
+        azimuth, elevation: (N,) float32, rad.
+        distance: (N,) float32, metres.
+        beams: B, how many there are.
+
+    Returns:
+        (B, S) float64 each, NaN where nothing is.
+    """
     total, far = np.zeros((beams, _SECTORS)), np.zeros((beams, _SECTORS))
     count = np.zeros((beams, _SECTORS))
     scale = _SECTORS / (2.0 * math.pi)

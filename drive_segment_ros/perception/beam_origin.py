@@ -112,6 +112,17 @@ class SweepSample:
 
 @njit(cache=True, nogil=True)
 def _correct(a, b, c, time, path, count, elevation, distance):
+    """Look at points from where the path says they were measured.
+
+    Args:
+        a, b, c: (N,) float64, metres, the spin axis third.
+        time: (N,) float64, fractions of a sweep from the reference instant.
+        path: (K * 5,) float64: two tilts, rad, then height and two horizontal shifts, metres, a
+            power of time each.
+        count: how many points.
+        elevation: (N,) float64, rad, the first `count` are written.
+        distance: (N,) float64, metres, likewise.
+    """
     for i in range(count):
         tilt_a = tilt_b = height = origin_a = origin_b = 0.0
         power = 1.0
@@ -130,7 +141,19 @@ def _correct(a, b, c, time, path, count, elevation, distance):
 
 @njit(cache=True, nogil=True)
 def _accumulate(a, b, c, time, path, elevation, beam, beams, square, right, weight, slope, offset):
-    """Sum the normal equations of the path's terms, the beams' own elevations eliminated."""
+    """Sum the normal equations of the path's terms, the beams' own elevations eliminated.
+
+    Args:
+        a, b, c: (N,) float64, metres, the spin axis third.
+        time: (N,) float64, fractions of a sweep from the reference instant.
+        path: (K * 5,) float64, rad and metres, as in `_correct`.
+        elevation: (N,) float64, rad, from the path.
+        beam: (M,) int64, the nearest beam of each of the first M points.
+        beams: (B,) float64, rad.
+        square, right: (T, T) and (T,) float64, zero, become the equations.
+        weight, offset: (B,) float64, zero, become each beam's weight and weighted error.
+        slope: (B, T) float64, zero, becomes each beam's weighted gradient.
+    """
     terms = len(path)
     gradient = np.empty(terms)
     for i in range(len(beam)):

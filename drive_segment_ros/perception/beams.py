@@ -240,7 +240,17 @@ def _share(beams: NDArray[np.float64], elevation: NDArray[np.float64]) -> float:
 
 @njit(cache=True, nogil=True)
 def _density(elevation, spread, low, size):
-    """Sum a parabolic kernel a point, less the wider it is, so that sharp points lead."""
+    """Sum a parabolic kernel a point, less the wider it is, so that sharp points lead.
+
+    Args:
+        elevation: (N,) float64, rad.
+        spread: (N,) float64, rad, standard deviation of each.
+        low: rad, the lower edge of the first bin.
+        size: number of bins of `_RESOLUTION`.
+
+    Returns:
+        (size,) float64.
+    """
     density = np.zeros(size)
     sharp = 2.2 * _SHARP / _RESOLUTION
     for i in range(len(elevation)):
@@ -256,6 +266,13 @@ def _density(elevation, spread, low, size):
 
 @njit(cache=True, nogil=True)
 def _nearest(a, b, c, halfway, first):
+    """Return the beam next to each point, (N,) int32, -1 where a point has no direction.
+
+    Args:
+        a, b, c: (N,) float32, metres, the spin axis third.
+        halfway: (B - 1,) float32, sines of the elevations between beams, descending.
+        first: (4096,) int32, for cells of equal sine from -1 to 1 the beam at their upper edge.
+    """
     ring = np.empty(len(a), np.int32)
     half = np.float32(0.5 * len(first))
     for i in range(len(a)):

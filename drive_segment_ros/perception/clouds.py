@@ -95,6 +95,11 @@ class PointCloud:
 
 @njit(cache=True, nogil=True)
 def _gather(x, y, z, time):
+    """Return four columns side by side, (4, N) float32.
+
+    Args:
+        x, y, z, time: (N,) float32 at any stride, metres and seconds.
+    """
     gathered = np.empty((4, len(x)), np.float32)
     for i in range(len(x)):
         gathered[0, i], gathered[1, i] = x[i], y[i]

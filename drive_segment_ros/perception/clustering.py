@@ -93,7 +93,13 @@ def cluster(
 
 @njit(cache=True, nogil=True, inline='always')
 def _strength(ax, ay, az, bx, by, bz, ra, rb, tan2, tan2_grazing):
-    """Return 2 where two returns are joined, 1 where they are if the line goes on, else 0."""
+    """Return 2 where two returns are joined, 1 where they are if the line goes on, else 0.
+
+    Args:
+        ax, ay, az, bx, by, bz: float32, metres, the two returns.
+        ra, rb: float32, metres, their ranges.
+        tan2, tan2_grazing: float32, squared tangents of the two thresholds.
+    """
     cx, cy, cz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
     rise2 = cx * cx + cy * cy + cz * cz
     far = max(ra, rb)
@@ -106,6 +112,16 @@ def _links(x, y, z, ranges, kind, tan2, tan2_grazing, max_step):
     """Return the strength of the link of each cell to the one before it, and to the one above.
 
     Whole rows, without branches, are fifty times faster than cell by cell.
+
+    Args:
+        x, y, z: (B, W) float32, metres.
+        ranges: (B, W) float32, metres, 0 where empty.
+        kind: (B, W) uint8, 0 belongs to no object.
+        tan2, tan2_grazing: float32, squared tangents of the two thresholds.
+        max_step: float32, metres, largest difference in range up a column.
+
+    Returns:
+        Two (B, W) uint8, see `_strength`.
     """
     beams, columns = ranges.shape
     along = np.zeros((beams, columns), np.uint8)
@@ -137,6 +153,14 @@ def _bends(x, y, z, ranges, cos2):
     """Return where the line through a return and its neighbours is straight: in rows, in columns.
 
     Neighbours across the ends of rows are left to `_join_doubtful`.
+
+    Args:
+        x, y, z: (B, W) float32, metres.
+        ranges: (B, W) float32, metres, 0 where empty.
+        cos2: float32, squared cosine of the largest bend.
+
+    Returns:
+        Two (B, W) uint8, 0 or 1.
     """
     beams, columns = ranges.shape
     along = np.zeros((beams, columns), np.uint8)
@@ -162,6 +186,12 @@ def _bends(x, y, z, ranges, cos2):
 
 @njit(cache=True, nogil=True, inline='always')
 def _is_straight(ux, uy, uz, vx, vy, vz, cos2):
+    """Return whether two steps go in one direction.
+
+    Args:
+        ux, uy, uz, vx, vy, vz: float32, metres, the steps.
+        cos2: float32, squared cosine of the largest bend.
+    """
     dot = ux * vx + uy * vy + uz * vz
     norms = (ux * ux + uy * uy + uz * uz) * (vx * vx + vy * vy + vz * vz)
     return (dot > np.float32(0.0)) & (dot * dot > cos2 * norms)
@@ -169,7 +199,12 @@ def _is_straight(ux, uy, uz, vx, vy, vz, cos2):
 
 @njit(cache=True, nogil=True)
 def _strengthen(along, up, straight_along, straight_up):
-    """Make weak links strong where the line goes straight on at either end."""
+    """Make weak links strong where the line goes straight on at either end.
+
+    Args:
+        along, up: (B, W) uint8, see `_links`; changed in place.
+        straight_along, straight_up: (B, W) uint8, see `_bends`.
+    """
     beams, columns = along.shape
     for row in range(beams):
         for c in range(1, columns):
@@ -183,7 +218,12 @@ def _strengthen(along, up, straight_along, straight_up):
 
 @njit(cache=True, nogil=True, inline='always')
 def _union(parent, i, j):
-    """Join two components and return their root, the smaller of the two."""
+    """Join two components and return their root, the smaller of the two.
+
+    Args:
+        parent: (N,) int32, a forest, see `find_root`.
+        i, j: a node of each.
+    """
     a, b = find_root(parent, i), find_root(parent, j)
     root = min(a, b)
     parent[a] = root
@@ -193,7 +233,14 @@ def _union(parent, i, j):
 
 @njit(cache=True, nogil=True, inline='always')
 def _straight(x, y, z, ranges, a, b, c, cos2):
-    """Return whether the line from a to b goes on to c, if there is a return at all."""
+    """Return whether the line from a to b goes on to c, if there is a return at all.
+
+    Args:
+        x, y, z: (B * W,) float32, metres.
+        ranges: (B * W,) float32, metres, 0 where empty.
+        a, b, c: cells.
+        cos2: float32, squared cosine of the largest bend.
+    """
     if ranges[c] == np.float32(0.0):
         return False
     return _is_straight(
@@ -203,7 +250,15 @@ def _straight(x, y, z, ranges, a, b, c, cos2):
 
 @njit(cache=True, nogil=True, inline='always')
 def _goes_on(x, y, z, ranges, i, j, before, after, cos2):
-    """Return whether the line through two returns goes straight on, at either end."""
+    """Return whether the line through two returns goes straight on, at either end.
+
+    Args:
+        x, y, z: (B * W,) float32, metres.
+        ranges: (B * W,) float32, metres, 0 where empty.
+        i, j: the cells of the returns.
+        before, after: the cells beyond j and beyond i.
+        cos2: float32, squared cosine of the largest bend.
+    """
     return _straight(x, y, z, ranges, i, j, before, cos2) or _straight(
         x, y, z, ranges, j, i, after, cos2
     )
@@ -215,6 +270,13 @@ def _join_neighbours(kind, along, up):
 
     A cell takes the label of the one before it or above it; where both have one, the labels are
     the same component. There are far fewer labels than cells, so their forest stays in cache.
+
+    Args:
+        kind: (B, W) uint8, 0 gets no label.
+        along, up: (B, W) uint8, strengths, see `_links`.
+
+    Returns:
+        (B, W) int32 label from 1, (B * W + 1,) int32 parent of each label, and how many there are.
     """
     beams, columns = kind.shape
     label = np.zeros((beams, columns), np.int32)
@@ -243,7 +305,21 @@ def _join_doubtful(
     cells, x, y, z, ranges, kind, label, parent, along, up, tan2, tan2_grazing, cos2, max_step,
     gap_rows, gap_columns,
 ):  # fmt: skip
-    """Join cells by links that need a closer look: across empty cells and the ends of rows."""
+    """Join cells by links that need a closer look: across empty cells and the ends of rows.
+
+    Args:
+        cells: (C,) int64, which.
+        x, y, z: (B * W,) float32, metres.
+        ranges: (B, W) float32, metres, 0 where empty.
+        kind: (B * W,) uint8.
+        label: (B * W,) int32, see `_join_neighbours`.
+        parent: (B * W + 1,) int32, the labels' forest, joined in place.
+        along, up: (B * W,) uint8, see `_links`.
+        tan2, tan2_grazing: float32, squared tangents of the two thresholds.
+        cos2: float32, squared cosine of the largest bend.
+        max_step: float32, metres, largest difference in range up a column.
+        gap_rows, gap_columns: how far away the nearest return may be.
+    """
     beams, columns = ranges.shape
     flat = ranges.reshape(-1)
     for i in cells:
@@ -290,7 +366,13 @@ def _join_doubtful(
 
 @njit(cache=True, nogil=True)
 def _numbered(label, parent, used):
-    """Return labels of components, 1..count, and the count."""
+    """Return labels of components, 1..count, and the count.
+
+    Args:
+        label: (B, W) int32, renumbered in place.
+        parent: (N,) int32, the labels' forest.
+        used: how many labels there are.
+    """
     number = np.zeros(used + 1, np.int32)
     count = 0
     for k in range(1, used + 1):

@@ -173,7 +173,7 @@ def densify(
         image_bgr: (H, W, 3) uint8 at working resolution.
         u, v: (M,) float32 px.
         label: (M,) int32 > 0.
-        params: how.
+        params: scales of the superpixels, the purity a winner needs, and how far points reach.
         highest_row: (W,) float32, px, the row in which the highest beam crosses each column;
             None where beams are not known.
         gaps: (H, W), where nothing returned from what is no sky.
@@ -270,6 +270,14 @@ def _fill_nearest(
 
 @njit(cache=True, nogil=True)
 def _fill_unknown(segment, superpixels, winner, farthest_ground):
+    """Give pixels without a label that of their superpixel, in place.
+
+    Args:
+        segment: (H, W) int32, 0 where unknown.
+        superpixels: (H, W) int32, 0..S-1.
+        winner: (S,) int32, label of each.
+        farthest_ground: (W,) float32, px, the row above which nothing becomes ground.
+    """
     height, width = segment.shape
     for row in range(height):
         for column in range(width):
@@ -281,6 +289,7 @@ def _fill_unknown(segment, superpixels, winner, farthest_ground):
 
 @njit(cache=True, nogil=True)
 def _vote(superpixels, count, u, v, label, purity):
+    """See `vote`."""
     height, width = superpixels.shape
     # Boyer & Moore's majority vote, then a count of the survivor: no sorting, no table.
     winner = np.zeros(count, np.int32)
@@ -312,6 +321,14 @@ def _vote(superpixels, count, u, v, label, purity):
 
 @njit(cache=True, nogil=True)
 def _standing(ranges, cell_label, above, clearance, max_float):
+    """Return the cells of objects' lowest returns that have ground below them, (F,) int32.
+
+    Args:
+        ranges: (B, W) float32, metres, 0 where empty; row 0 is the highest beam.
+        cell_label: (B, W) int32.
+        above: (B, W) float32, metres above ground.
+        clearance, max_float: float32, metres, between which such a return lies above ground.
+    """
     beams, columns = ranges.shape
     found = np.empty(beams * columns, np.int32)
     n = 0
@@ -335,7 +352,18 @@ def _standing(ranges, cell_label, above, clearance, max_float):
 
 @njit(cache=True, nogil=True, inline='always')
 def _draw(u0, v0, u1, v1, label, out_u, out_v, out_label, n):
-    """Append points between the ends, both left out; stop where the arrays are full."""
+    """Append points between the ends, both left out; stop where the arrays are full.
+
+    Args:
+        u0, v0, u1, v1: float32 px, the ends.
+        label: int32, of all of them.
+        out_u, out_v: (S,) float32 px, written from `n` on.
+        out_label: (S,) int32, likewise.
+        n: how many points there are.
+
+    Returns:
+        How many points there are then.
+    """
     length = math.sqrt((u1 - u0) ** 2 + (v1 - v0) ** 2)
     steps = min(int(length / np.float32(_SPACING)), _MAX_LINE_POINTS)
     for k in range(1, steps):
@@ -350,10 +378,28 @@ def _draw(u0, v0, u1, v1, label, out_u, out_v, out_label, n):
 
 
 @njit(cache=True, nogil=True)
-def _lines(cell, ranges, cell_label, index, u, v, label, feet_cell, feet_index, feet_u, feet_v):
+def _lines(
+    cell, ranges, cell_label, index, u, v, label, contact_cell, contact_index, contact_u, contact_v
+):
+    """Return points, and those drawn between neighbours of one proposal, see `support`.
+
+    Args:
+        cell: (N,) int32, each point's cell in the range image.
+        ranges: (B, W) float32, metres, 0 where empty.
+        cell_label: (B, W) int32.
+        index: (M,) int32, into the cloud, of the points in the image.
+        u, v: (M,) float32 px.
+        label: (M,) int32, 0 for none.
+        contact_cell: (F,) int32, cells of objects' lowest returns.
+        contact_index: (G,) int32, into these, of the contact points in the image.
+        contact_u, contact_v: (G,) float32 px.
+
+    Returns:
+        u, v float32 px and label int32, (L,) each.
+    """
     beams, columns = ranges.shape
     place = np.full(beams * columns, -1, np.int32)
-    size = len(index) * 16 + len(feet_index) * _MAX_LINE_POINTS
+    size = len(index) * 16 + len(contact_index) * _MAX_LINE_POINTS
     out_u = np.empty(size, np.float32)
     out_v = np.empty(size, np.float32)
     out_label = np.empty(size, np.int32)
@@ -379,9 +425,9 @@ def _lines(cell, ranges, cell_label, index, u, v, label, feet_cell, feet_index, 
             if j >= 0 and flat_label[above] == label[i]:
                 n = _draw(u[i], v[i], u[j], v[j], label[i], out_u, out_v, out_label, n)
             break
-    for f in range(len(feet_index)):
-        k = feet_cell[feet_index[f]]
+    for f in range(len(contact_index)):
+        k = contact_cell[contact_index[f]]
         i = place[k]
         if i >= 0 and label[i] > 0:
-            n = _draw(u[i], v[i], feet_u[f], feet_v[f], label[i], out_u, out_v, out_label, n)
+            n = _draw(u[i], v[i], contact_u[f], contact_v[f], label[i], out_u, out_v, out_label, n)
     return out_u[:n].copy(), out_v[:n].copy(), out_label[:n].copy()

@@ -88,6 +88,21 @@ def describe_proposals(
 
 @njit(cache=True, nogil=True)
 def _moments(x, y, z, intensity, label, above, row, R, count):
+    """Sum up the points of each proposal.
+
+    Args:
+        x, y, z: (N,) float32, metres, the cloud's coordinates.
+        intensity: (N,) float32, the sensor's scale.
+        label: (N,) int32, 0 for none.
+        above: (N,) float32, metres above ground, infinite where unknown.
+        row: (labels,) int32, each label's row of the result, -1 for none.
+        R: (3, 3) float64, turns the cloud's coordinates so that the third axis points up.
+        count: P, how many rows.
+
+    Returns:
+        (P, 12) float64: number, sums of a, b, c, of aa, ab, ac, bb, bc, cc, of intensity and of
+        its square; and (P, 4) float64 metres: least and most above ground, lowest and highest c.
+    """
     sums = np.zeros((count, 12))
     bounds = np.empty((count, 4))
     bounds[:, 0] = bounds[:, 2] = np.inf
@@ -123,7 +138,15 @@ def _moments(x, y, z, intensity, label, above, row, R, count):
 
 @njit(cache=True, nogil=True)
 def _spans(x, y, z, label, row, R, cos, sin):
-    """Return the extents along and across each proposal's main level direction, (P, 2)."""
+    """Return the extents along and across each proposal's main level direction, (P, 2) metres.
+
+    Args:
+        x, y, z: (N,) float32, metres, the cloud's coordinates.
+        label: (N,) int32, 0 for none.
+        row: (labels,) int32, each label's row of the result, -1 for none.
+        R: (3, 3) float64, turns the cloud's coordinates so that the third axis points up.
+        cos, sin: (P,) float64, of the main direction's heading.
+    """
     count = len(cos)
     low = np.full((count, 2), np.inf)
     high = np.full((count, 2), -np.inf)

@@ -142,14 +142,23 @@ def _height_above(
 
 @njit(cache=True, nogil=True, inline='always')
 def _angle(rise, run):
-    """Return atan(rise / run) of two non-negative float32 to 1e-5 rad."""
+    """Return atan(rise / run), rad, of two float32 that are not negative, to 1e-5 rad."""
     angle = octant_angle(min(rise, run) / max(max(rise, run), np.float32(1e-9)))
     return angle if rise <= run else np.float32(1.5707964) - angle
 
 
 @njit(cache=True, nogil=True)
 def _slopes(x, y, z, ranges, height):
-    """Return the slope from each return to the next one up its column, rad; and 1 where known."""
+    """Return the slope from each return to the next one up its column, rad; and 1 where known.
+
+    Args:
+        x, y, z: (B, W) float32, metres; row 0 is the highest beam.
+        ranges: (B, W) float32, metres, 0 where empty.
+        height: (B, W) float32, metres along gravity.
+
+    Returns:
+        Two (B, W) float32.
+    """
     beams, columns = ranges.shape
     slope = np.zeros((beams, columns), np.float32)
     known = np.zeros((beams, columns), np.float32)
@@ -177,7 +186,18 @@ def _slopes(x, y, z, ranges, height):
 
 @njit(cache=True, nogil=True)
 def _smooth_below(slope, known, ranges, weights, limit):
-    """Return where the smoothed slope is below a limit; unknown slopes have no weight."""
+    """Return where the smoothed slope is below a limit; unknown slopes have no weight.
+
+    Args:
+        slope: (B, W) float32, rad.
+        known: (B, W) float32, 1 or 0.
+        ranges: (B, W) float32, metres, 0 where empty.
+        weights: (K,) float32, of the smoothing over K beams.
+        limit: float32, rad.
+
+    Returns:
+        (B, W) bool.
+    """
     beams, columns = slope.shape
     half = len(weights) // 2
     flat = np.zeros((beams, columns), np.bool_)
@@ -202,7 +222,15 @@ def _smooth_below(slope, known, ranges, weights, limit):
 
 @njit(cache=True, nogil=True)
 def _start_height(distance, height, candidate):
-    """Return the height of the road by the vehicle: the lowest level at which much is flat."""
+    """Return the height of the road by the vehicle: the lowest level at which much is flat.
+
+    Args:
+        distance, height: (N,) float32, metres, see `LevelPoints`.
+        candidate: (N,) bool, points that may be ground.
+
+    Returns:
+        Metres above the sensor.
+    """
     bins, size, lowest = 200, np.float32(0.1), np.float32(-15.0)
     best, peak, reach, n = 0, 0, np.float32(15.0), 0
     near = np.empty(len(distance), np.float32)
@@ -254,6 +282,12 @@ def _start_plane(distance, height, sector, candidate, level):
 
     A crowned or sloping road differs from its mean level by more than a kerb within a few metres,
     and a fit of least squares would lean on the pavement; so planes are tried, and counted.
+
+    Args:
+        distance, height: (N,) float32, metres, see `LevelPoints`.
+        sector: (N,) int32.
+        candidate: (N,) bool, points that may be ground.
+        level: float32, metres, from `_start_height`.
     """
     cosine, sine = _directions()
     near = np.empty((3, len(distance)), np.float32)
@@ -288,7 +322,17 @@ def _start_plane(distance, height, sector, candidate, level):
 
 @njit(cache=True, nogil=True)
 def _surface(distance, height, sector, candidate, plane, down, up, steepest):
-    """Return the ground's height in each bin of the polar grid, (BINS, SECTORS) float32."""
+    """Return the ground's height in each bin of the polar grid, (BINS, SECTORS) float32, metres.
+
+    Args:
+        distance, height: (N,) float32, metres, see `LevelPoints`.
+        sector: (N,) int32.
+        candidate: (N,) bool, points that may be ground.
+        plane: of the road: height, metres, and two slopes.
+        down, up: (3,) float32, how far the surface may lie from what is expected: metres, metres
+            for each metre of gap, and at most.
+        steepest: float32, metres for each metre.
+    """
     # The candidates sorted by bin, by counting.
     place = np.empty(len(distance), np.int32)
     chosen = np.empty(len(distance), np.int32)
@@ -371,6 +415,14 @@ def _surface(distance, height, sector, candidate, plane, down, up, steepest):
 
 @njit(cache=True, nogil=True)
 def _above(distance, height, sector, wanted, surface):
+    """Return how far points lie above the ground, (N,) float32, metres; infinite for the others.
+
+    Args:
+        distance, height: (N,) float32, metres, see `LevelPoints`.
+        sector: (N,) int32.
+        wanted: (N,) bool.
+        surface: (BINS, SECTORS) float32, metres.
+    """
     above = np.full(len(distance), np.float32(np.inf))
     flat = surface.reshape(-1)
     for i in range(len(distance)):

@@ -126,7 +126,15 @@ def pixel(x: float, y: float, z: float, lens: Lens) -> tuple[float, float]:
 
 @njit(cache=True, nogil=True)
 def pixels(points: NDArray[np.float64], lens: Lens) -> NDArray[np.float64]:
-    """Project (N, 3) points with `pixel`; returns (N, 2)."""
+    """Project points with `pixel`.
+
+    Args:
+        points: (N, 3) metres, optical frame.
+        lens: from `make_lens`.
+
+    Returns:
+        (N, 2) u and v, px.
+    """
     uv = np.empty((len(points), 2))
     for i in range(len(points)):
         uv[i, 0], uv[i, 1] = pixel(points[i, 0], points[i, 1], points[i, 2], lens)

@@ -31,10 +31,19 @@ def colour_table(colours: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
     return table
 
 
-def without_doubtful(
+def above_threshold(
     label: NDArray[np.uint8], confidence: NDArray[np.uint8], threshold: float
 ) -> NDArray[np.uint8]:
-    """Return labels, `IGNORE_LABEL` where the network is less certain than `threshold`, 0 to 1."""
+    """Apply a confidence threshold.
+
+    Args:
+        label: (h, w) uint8 class, 255 = unknown.
+        confidence: (h, w) uint8, 255 is certain.
+        threshold: 0 to 1.
+
+    Returns:
+        (h, w) uint8, `IGNORE_LABEL` where the confidence lies below the threshold.
+    """
     if threshold <= 0.0:
         return label
     return np.where(confidence < np.uint8(round(255 * threshold)), np.uint8(IGNORE_LABEL), label)

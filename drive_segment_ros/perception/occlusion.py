@@ -68,7 +68,18 @@ def _visible(
     height: int,
     columns: int,
 ) -> NDArray[np.bool_]:
-    """See `visible`."""
+    """See `visible`.
+
+    Args:
+        u, v: (M,) px.
+        depth: (M,) metres along the optical axis.
+        shift_u, shift_v: (M,) px, parallax, see `ProjectedPoints`.
+        width, height: of the image, px.
+        columns: of cells.
+
+    Returns:
+        (M,) whether the camera sees each point.
+    """
     cells, rows = _cells(u, v, width, height, columns)
     stride = columns + 2
     # Points side by side in their cells (counting sort), and the nearest of each cell.
@@ -126,6 +137,11 @@ def _cells(
 
     Columns are equally wide; rows hold about equally many points. Cells are counted row by row,
     with one row or column of empty ones around them.
+
+    Args:
+        u, v: (M,) px.
+        width, height: of the image, px.
+        columns: of cells.
     """
     rows = max(1, len(u) // (columns * _POINTS_PER_CELL))
     row_of = np.zeros(height + 1, np.int32)

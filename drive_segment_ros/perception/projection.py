@@ -154,7 +154,16 @@ def _times_in_view(
     width: int,
     height: int,
 ) -> NDArray[np.float64]:
-    """Return the times of those candidates that lie in the widened image."""
+    """Return the times, s, of those candidates that lie in the widened image.
+
+    Args:
+        x, y, z: (N,) metres, LiDAR frame.
+        time: (N,) seconds.
+        candidates: (C,) indices into them.
+        T: (3, 4) camera from LiDAR.
+        lens: of the camera.
+        width, height: of the image, px.
+    """
     low_u, high_u = -MARGIN * width - 0.5, (1.0 + MARGIN) * width - 0.5
     low_v, high_v = -MARGIN * height - 0.5, (1.0 + MARGIN) * height - 0.5
     times = np.empty(len(candidates))
@@ -187,8 +196,14 @@ def _project(
     """Project the candidates.
 
     Args:
+        x, y, z: (N,) metres, LiDAR frame.
+        time: (N,) seconds; a time that is NaN takes the first knot.
+        candidates: (C,) indices into them.
         T: (K, 3, 4) camera from LiDAR at evenly spaced knots, the last one twice.
-        start: time of the first knot.
+        start: seconds, time of the first knot.
+        knots_per_second: how dense they are; 0 where there is one.
+        lens: of the camera.
+        width, height: of the image, px.
 
     Returns:
         (M,) index and (5, M) u, v, depth, shift_u, shift_v of those in the image.

@@ -171,7 +171,7 @@ def find_proposals(
 
     Args:
         cloud: the sweep.
-        params: how.
+        params: thresholds of ground, clusters and beams.
         up: (3,) unit vector against gravity in the cloud's coordinates; None takes the spin axis,
             pointed so that the ground lies below.
         beams: asked for what `spinning_beams` says of the cloud; None asks that.
@@ -309,7 +309,13 @@ def _upward(ranges: NDArray[np.float32], elevation: NDArray[np.float32]) -> floa
 
 @njit(cache=True, nogil=True)
 def _split(x, y, z, ranges, up):
-    """Return height and horizontal distance of every cell, (B, W) float32, metres."""
+    """Return height and horizontal distance of every cell, (B, W) float32, metres.
+
+    Args:
+        x, y, z: (B, W) float32, metres.
+        ranges: (B, W) float32, metres, 0 where empty.
+        up: (3,) float32, unit vector against gravity, in the image's coordinates.
+    """
     beams, columns = ranges.shape
     height = np.empty((beams, columns), np.float32)
     distance = np.empty((beams, columns), np.float32)
@@ -326,7 +332,14 @@ def _split(x, y, z, ranges, up):
 
 @njit(cache=True, nogil=True)
 def _kinds(ranges, flat, above, ground_height, margin):
-    """Return which cells may be objects (uint8 0 or 1), and which not (bool)."""
+    """Return which cells may be objects (uint8 0 or 1), and which not (bool), (B, W) each.
+
+    Args:
+        ranges: (B, W) float32, metres, 0 where empty.
+        flat: (B, W) bool, nearly level surface.
+        above: (B, W) float32, metres above ground.
+        ground_height, margin: float32, metres, up to which level and other returns are ground.
+    """
     beams, columns = ranges.shape
     kind = np.empty((beams, columns), np.uint8)
     excluded = np.empty((beams, columns), np.bool_)
@@ -342,7 +355,19 @@ def _kinds(ranges, flat, above, ground_height, margin):
 
 @njit(cache=True, nogil=True)
 def _compact(labels, count, excluded, above, min_points):
-    """Return final labels of cells: ground 1, objects of enough points from 3; and their end."""
+    """Return final labels of cells, and their end: ground, and objects of enough points.
+
+    Args:
+        labels: (B, W) int32, clusters from 1, 0 for none.
+        count: how many clusters.
+        excluded: (B, W) bool, ground and what lies below it.
+        above: (B, W) float32, metres above ground.
+        min_points: an object has at least.
+
+    Returns:
+        (B, W) int32, `GROUND_LABEL`, objects from `FIRST_OBJECT_LABEL`, 0 for none; and the first
+        label that is free.
+    """
     sizes = np.zeros(count + 1, np.int32)
     flat = labels.reshape(-1)
     for i in range(len(flat)):
@@ -367,7 +392,13 @@ def _compact(labels, count, excluded, above, min_points):
 
 @njit(cache=True, nogil=True)
 def _raise(cell_label, above_road, kerb):
-    """Relabel ground above the road's level, by the majority of its neighbours in the row."""
+    """Relabel ground above the road's level, by the majority of its neighbours in the row.
+
+    Args:
+        cell_label: (B, W) int32, changed in place.
+        above_road: (B, W) float32, metres.
+        kerb: float32, metres, from which on ground is raised.
+    """
     beams, columns = cell_label.shape
     half = 4
     line = np.zeros(columns + 2 * half, np.float32)
@@ -402,6 +433,18 @@ def _to_points(
 
 @njit(cache=True, nogil=True)
 def _points(x, y, z, cell, ranges, cell_label, above):
+    """Return label and height above ground of each point, those of its cell.
+
+    Args:
+        x, y, z: (N,) float32, metres.
+        cell: (N,) int32, into the range image, -1 for none.
+        ranges: (B, W) float32, metres, 0 where empty.
+        cell_label: (B, W) int32.
+        above: (B, W) float32, metres above ground.
+
+    Returns:
+        (N,) int32, 0 for none; (N,) float32 metres, infinite where unknown.
+    """
     n = len(cell)
     label = np.zeros(n, np.int32)
     height = np.full(n, np.float32(np.inf), np.float32)

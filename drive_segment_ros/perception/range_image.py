@@ -197,6 +197,12 @@ def _far_elevations(xyz: NDArray[np.float32], ranges: NDArray[np.float32]) -> ND
 
 @njit(cache=True, nogil=True)
 def _mean_elevations(xyz, ranges):
+    """Return each beam's mean elevation, (B,) float32, rad, NaN for one without a return.
+
+    Args:
+        xyz: (3, B, W) float32, metres, the spin axis third.
+        ranges: (B, W) float32, metres, 0 where empty.
+    """
     mean = np.full(len(ranges), np.float32(np.nan))
     for row in range(ranges.shape[0]):
         total, n = 0.0, 0
@@ -215,7 +221,16 @@ def _mean_elevations(xyz, ranges):
 
 @njit(cache=True, nogil=True)
 def _azimuths(x, y, ring, timed):
-    """Return the azimuths of some of the fuller beams, fractions of a turn, padded with NaN."""
+    """Return the azimuths of some of the fuller beams, fractions of a turn, padded with NaN.
+
+    Args:
+        x, y: (N,) float32, metres, across the spin axis.
+        ring: (N,) int32, -1 for points without a beam.
+        timed: T, how many beams.
+
+    Returns:
+        (T, M) float32.
+    """
     count = np.zeros(max(ring.max() + 1, 1) if len(ring) else 1, np.int32)
     for i in range(len(ring)):
         # Without return: NaN, infinite, or zero.
@@ -240,7 +255,7 @@ def _azimuths(x, y, ring, timed):
 
 @njit(cache=True, nogil=True, inline='always')
 def _turn_fraction(x: np.float32, y: np.float32) -> np.float32:
-    """Return atan2(y, x) as a fraction of a turn in [0, 1], to 2e-6 of a turn."""
+    """Return atan2(y, x) of two float32 as a fraction of a turn in [0, 1], to 2e-6 of a turn."""
     ax, ay = abs(x), abs(y)
     tangent = min(ax, ay) / max(max(ax, ay), np.float32(1e-30))
     angle = octant_angle(tangent) * np.float32(0.15915494309189535)
@@ -251,6 +266,18 @@ def _turn_fraction(x: np.float32, y: np.float32) -> np.float32:
 
 @njit(cache=True, nogil=True)
 def _fill(a, b, c, ring, xyz, ranges, cell):
+    """Put each point into its cell, which keeps the nearest.
+
+    Args:
+        a, b, c: (N,) float32, metres, the spin axis third.
+        ring: (N,) int32, row of each, -1 for none.
+        xyz: (3, B, W) float32, zero; metres, written.
+        ranges: (B, W) float32, zero; metres, written.
+        cell: (N,) int32, written: row * W + column, -1 for points without a cell.
+
+    Returns:
+        How many points have no cell.
+    """
     beams, columns = ranges.shape
     flat = ranges.reshape(-1)
     points = xyz.reshape(3, -1)

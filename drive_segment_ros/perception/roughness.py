@@ -44,7 +44,16 @@ def rough_cells(
 
 @njit(cache=True, nogil=True)
 def _deviation(ranges, excluded, largest):
-    """Return the deviation of each cell, at most `largest`, and 1 where it is known."""
+    """Return the deviation of each cell, at most `largest`, and 1 where it is known.
+
+    Args:
+        ranges: (B, W) float32, metres, 0 where empty; columns wrap.
+        excluded: (B, W) bool.
+        largest: float32, metres.
+
+    Returns:
+        Two (B, W) float32, metres, and 0 or 1.
+    """
     beams, columns = ranges.shape
     deviation = np.zeros((beams, columns), np.float32)
     weight = np.zeros((beams, columns), np.float32)
@@ -66,7 +75,12 @@ def _deviation(ranges, excluded, largest):
 
 @njit(cache=True, nogil=True)
 def _box(values, half_width, half_height):
-    """Return sums over boxes; columns wrap, rows end."""
+    """Return sums over boxes, (B, W) float32; columns wrap, rows end.
+
+    Args:
+        values: (B, W) float32.
+        half_width, half_height: columns and rows to each side.
+    """
     beams, columns = values.shape
     wide = np.zeros((beams, columns), np.float32)
     line = np.empty(columns + 2 * half_width, np.float32)

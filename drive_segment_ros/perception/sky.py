@@ -94,7 +94,11 @@ def _directions(
 
 @njit(cache=True, nogil=True)
 def _clear_rows(ranges):
-    """Return how many rows from the top are empty in a column and its neighbours, (W,) int32."""
+    """Return how many rows from the top are empty in a column and its neighbours, (W,) int32.
+
+    Args:
+        ranges: (B, W) float32, metres, 0 where empty.
+    """
     beams, width = ranges.shape
     own = np.zeros(width, np.int32)
     for column in range(width):
@@ -116,7 +120,16 @@ def _clear_rows(ranges):
 
 @njit(cache=True, nogil=True)
 def _column_times(time, cell, columns):
-    """Return the mean time of each column's points; empty columns take the one before."""
+    """Return the mean time of each column's points; empty columns take the one before.
+
+    Args:
+        time: (N,) float32, seconds.
+        cell: (N,) int32, row * W + column of each point, -1 for none.
+        columns: W.
+
+    Returns:
+        (W,) float32, seconds.
+    """
     total = np.zeros(columns)
     count = np.zeros(columns)
     for i in range(len(cell)):

@@ -130,6 +130,13 @@ def _trusted(
 
 @njit(cache=True, nogil=True)
 def _first_of_cell(u, v, height, width, cell):
+    """Return row and column, at half the size, of the first point in each cell, (K,) int32 each.
+
+    Args:
+        u, v: (N,) float32 px, at full size.
+        height, width: half the size, px.
+        cell: side of a cell, px at half the size.
+    """
     rows, columns = int(height / cell) + 1, int(width / cell) + 1
     taken = np.zeros((rows, columns), np.bool_)
     row, column = np.empty(len(u), np.int32), np.empty(len(u), np.int32)
@@ -146,7 +153,12 @@ def _first_of_cell(u, v, height, width, cell):
 
 @njit(cache=True, nogil=True, inline='always')
 def _colour(blue, red, grey, gain):
-    """Return a colour's bins, of brightness and of chroma."""
+    """Return a colour's bins, of brightness and of chroma.
+
+    Args:
+        blue, red, grey: 0..255.
+        gain: brightness is multiplied by, in 1/256.
+    """
     bright = min(np.int32(grey) * gain >> 8, np.int32(255)) >> _STEP
     chroma = ((np.int32(blue) - np.int32(red)) * gain >> 8) + np.int32(_CHROMA << (_STEP - 1))
     return bright, min(max(chroma >> _STEP, np.int32(0)), np.int32(_CHROMA - 1))
@@ -154,6 +166,13 @@ def _colour(blue, red, grey, gain):
 
 @njit(cache=True, nogil=True)
 def _looks(image, grey, contrast, gain):
+    """Return the look of each pixel, (H, W) uint16: bins of brightness, chroma and contrast.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        grey, contrast: (H, W) uint8.
+        gain: brightness is multiplied by, in 1/256.
+    """
     height, width = grey.shape
     octave = np.empty(256, np.int32)
     for k in range(256):
@@ -171,6 +190,14 @@ def _looks(image, grey, contrast, gain):
 
 @njit(cache=True, nogil=True)
 def _chosen(look, grey, sky, darkest):
+    """Return the pixels whose look is the sky's, and that are not too dark, (H, W) uint8 0 or 1.
+
+    Args:
+        look: (H, W) uint16.
+        grey: (H, W) uint8.
+        sky: (looks,) bool.
+        darkest: grey level.
+    """
     height, width = look.shape
     out = np.empty((height, width), np.uint8)
     for row in range(height):
@@ -182,7 +209,15 @@ def _chosen(look, grey, sky, darkest):
 
 @njit(cache=True, nogil=True)
 def _with_border(image, area, near, colours, gain, darkest):
-    """Return the area at full size, and pixels near it of the sky's colours."""
+    """Return the area at full size, and pixels near it of the sky's colours, (H, W) bool.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        area, near: (H // 2, W // 2) uint8, 0 or 1.
+        colours: (brightness, chroma) bool, the sky's.
+        gain: brightness is multiplied by, in 1/256.
+        darkest: grey level.
+    """
     height, width = image.shape[:2]
     out = np.zeros((height, width), np.bool_)
     for row in range(height):

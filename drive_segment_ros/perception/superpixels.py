@@ -326,7 +326,12 @@ def _contract(
 def _absorb_small(
     parent: np.ndarray, refused: np.ndarray, sizes: np.ndarray, min_size: int
 ) -> None:
-    """Merge components under `min_size` px along their lightest refused edges, in place."""
+    """Merge components under `min_size` px along their lightest refused edges, in place.
+
+    Args:
+        parent, refused, sizes: as `_merge` left them.
+        min_size: px.
+    """
     for edge in range(len(refused)):
         a = find_root(parent, refused[edge, 0])
         b = find_root(parent, refused[edge, 1])
@@ -338,7 +343,11 @@ def _absorb_small(
 
 @njit(cache=True, nogil=True)
 def _number(parent: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the trees in the order of their roots; return (N,) int32 and the count."""
+    """Number the trees in the order of their roots; return (N,) int32 and the count.
+
+    Args:
+        parent: (N,) uint32, see `_merge`.
+    """
     labels = np.empty(len(parent), np.int32)
     count = 0
     for node in range(len(parent)):

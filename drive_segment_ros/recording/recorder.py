@@ -172,7 +172,7 @@ class Recorder:
                         self._recorded += 1
                 self._cause = self._problem = ''
         except Exception as err:
-            # A defect must not end the thread; it is named, so that it can be mended.
+            # A defect must not end the thread; it is named, so that it can be fixed.
             known = isinstance(err, DatasetError)
             self._problem = str(err) if known else f'unexpected {type(err).__name__}: {err}'
             self._cause = _reason(err)

@@ -1,4 +1,4 @@
-"""Look into a bag before using it: what is there, what is missing, and how to mend that."""
+"""Look into a bag before using it: what is there, what is missing, and how to fix that."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ from offline_training.bags.inspect_sensors import (
 _CLOCK_SKEW_S = 0.5
 # A stamp at either end of the exposure, or a wide view, makes no more than this.
 _LARGE_DELAY_MS = 15.0
+_APART = ', or give the bag that has them too, with --join'
 # What `extract` takes by default, and other frames whose transforms tell where the vehicle is.
 _DEFAULT = GeometryParameters()
 _ODOMETRY_FRAME = 'odom'
@@ -106,9 +107,11 @@ class _Inspection:
         cameras = [found for t in sensors.cameras(reader) if (found := self.camera(t))]
         lidars = [seen for t in sensors.lidars(reader) if (seen := self.lidar(t))]
         if not sensors.cameras(reader):
-            self.problem('no camera images', 'record sensor_msgs/Image or CompressedImage')
+            self.problem(
+                'no camera images', f'record sensor_msgs/Image or CompressedImage{_APART}'
+            )
         if not sensors.lidars(reader):
-            self.problem('no LiDAR sweeps', 'record sensor_msgs/PointCloud2')
+            self.problem('no LiDAR sweeps', f'record sensor_msgs/PointCloud2{_APART}')
         odometry = self.odometry()
         self.complete(cameras, lidars)
         pairs = [self.pair(camera, lidar) for camera in cameras for lidar in lidars]
@@ -319,7 +322,7 @@ class _Inspection:
         elif stamps is not None:
             if view_time is not None and stamps.steady:
                 delay_ms = (stamps.median_s - view_time) * 1e3
-                self.judge_delay(camera.topic, delay_ms, stamps.median_s)
+                self.judge_delay(camera, delay_ms, stamps.median_s)
             if model is not None and T_camera_lidar is not None:
                 topics = self.reader.topics[camera.topic], self.reader.topics[lidar.topic]
                 apart_s = abs(stamps.median_s - (view_time or 0.0))
@@ -349,14 +352,16 @@ class _Inspection:
             extrinsics=extrinsics,
         )
 
-    def judge_delay(self, camera: str, delay_ms: float, offset_s: float) -> None:
+    def judge_delay(self, camera: CameraReport, delay_ms: float, offset_s: float) -> None:
         if abs(delay_ms) > _LARGE_DELAY_MS:
+            # The offset is for all cameras that are extracted.
+            alone = f'--camera {camera.name} ' if len(self.names) > 1 else ''
             late, after = ('late', 'after') if delay_ms > 0 else ('early', 'before')
             self.problem(
-                f'{camera}: images are stamped {abs(delay_ms):.0f} ms {after} the LiDAR passes '
-                f'their view; if it triggers the camera, the stamps are that much {late}',
+                f'{camera.topic}: images are stamped {abs(delay_ms):.0f} ms {after} the LiDAR '
+                f'passes their view; if it triggers the camera, the stamps are that much {late}',
                 'stamp images with the middle of their exposure, by the same clock; until then '
-                f'pair them right with --set sync.camera_offset={-offset_s:.3f}',
+                f'pair them right with {alone}--set sync.camera_offset={-offset_s:.3f}',
             )
 
     def judge_extrinsics(self, camera: str, lidar: str, found: ExtrinsicsReport | None) -> None:
@@ -364,7 +369,7 @@ class _Inspection:
             self.problem(
                 f'{camera}: turned by {found.angle_deg:.1f} degrees against {lidar}, by the edges '
                 f'that both see: yaw {found.yaw_deg:+.1f}, pitch {found.pitch_deg:+.1f}, '
-                f'roll {found.roll_deg:+.1f} would mend it',
+                f'roll {found.roll_deg:+.1f} would fix it',
                 'calibrate the extrinsics again; the proposals of `extract --preview` show how '
                 'far they are off',
             )
@@ -390,6 +395,7 @@ class _Inspection:
             return found.text
         self.problem(
             'no odometry',
-            "sweeps cannot be moved to the image's instant; record nav_msgs/Odometry or /tf",
+            "sweeps cannot be moved to the image's instant; record nav_msgs/Odometry or /tf"
+            + _APART,
         )
         return None

@@ -10,7 +10,7 @@ from offline_training.bags.extrinsics_check import ExtrinsicsReport
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One thing that is missing or odd, and how to mend it."""
+    """One thing that is missing or odd, and how to fix it."""
 
     what: str
     fix: str

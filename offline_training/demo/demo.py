@@ -22,7 +22,7 @@ IMAGE_SIZE = '640x360'
 # Images each network sees while it trains, and their width: 3 minutes on two cores.
 TRAINED_IMAGES = 1000
 NETWORK_WIDTH = 320
-# Longest the player waits for the node, which loads its model first, and for its watcher.
+# Longest the player waits for the node, which loads its model first, and for who saves its masks.
 WAIT_FOR_NODE_S = 30.0
 # What the node may still have in hand when the player's last message is acknowledged.
 SETTLE_S = 2.0
@@ -42,8 +42,8 @@ def demo(
         program: how `drive-segment` is started.
 
     Returns:
-        `output`, `report` (paths), `extract`, `evaluate`, `watch` and `live` (what these commands
-        report; `evaluate` is None for a bag).
+        `output`, `report` (paths), `extract`, `evaluate`, `live` and `save_topic` (what these
+        commands report; `evaluate` is None for a bag).
 
     Raises:
         BagError: if there is no such bag.
@@ -73,7 +73,7 @@ def demo(
     run('One ONNX file', 'export', output / 'run', '-o', output / 'model', '--json')
     if simulated:
         evaluated = _evaluate(run, output, sensors)
-    live, watched = _run_live(run, output, bag, calibration, topics)
+    live, saved = _run_live(run, output, bag, calibration, topics)
     written = run(
         'All of it on one page', 'report', output, '-o', output / 'report.html', '--json'
     )
@@ -83,7 +83,7 @@ def demo(
         'extract': extracted,
         'evaluate': evaluated,
         'live': live,
-        'watch': watched,
+        'save_topic': saved,
     }
     say(f'\n{time.monotonic() - began:.0f} s; the report: {written["report"]}')
     say(result_line(result))
@@ -177,25 +177,25 @@ def _evaluate(run: DemoRunner, output: Path, sensors: Sequence[str]) -> dict[str
 def _run_live(
     run: DemoRunner, output: Path, bag: Path, calibration: Path, topics: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Play the bag to a node in another process; return the node's and the watcher's summary."""
+    """Play the bag to a node in another process and save its masks; return both summaries."""
     node = run.beside(
         'The model live, on topics: a node ...',
         *('live', '--node', 'segmentation', '--model', output / 'model'),
         *('--calibration', calibration, '--camera', topics['namespace'], '--json'),
     )
     overlay = f'{topics["namespace"]}/segmentation/overlay/image_raw/compressed'
-    watcher = run.beside(
-        '... somebody who looks at its masks ...',
-        *('watch', overlay, '-o', output / 'live', '--json'),
+    saver = run.beside(
+        '... its masks saved as pictures ...',
+        *('save-topic', overlay, '-o', output / 'live', '--json'),
     )
-    with node as live, watcher as watched:
+    with node as live, saver as saved:
         run(
             '... and the bag on the air',
             *('play', bag, '--wait', WAIT_FOR_NODE_S, '--wait-for', overlay, '--json'),
             *('--topic', topics['camera'], '--topic', topics['camera_info']),
         )
         time.sleep(SETTLE_S)
-    return live.answer, watched.answer
+    return live.answer, saved.answer
 
 
 def _topics(inspected: dict[str, Any], bag: Path) -> dict[str, str]:

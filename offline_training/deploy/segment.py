@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.errors import BagError, ImageError
+from drive_segment_ros.errors import BagError, ImageError, OutputError
+from drive_segment_ros.outputs import is_taken
 from drive_segment_ros.perception.resizing import resize_image, resize_labels
 from offline_training.common.classes import palette
-from offline_training.common.files import write_png
+from offline_training.common.files import read_json, write_json, write_png
 from offline_training.evaluation.image_sources import images_in, images_of_bags, is_bag, unique
 from offline_training.evaluation.prediction import Prediction
-from offline_training.evaluation.predictors import load_predictor
+from offline_training.evaluation.predictors import load_predictor, model_digest
 
 _OVERLAY_OPACITY = 0.5
 
@@ -40,6 +41,8 @@ class SegmentedImage:
 
 # The folders that `segment` writes.
 PICTURES = tuple(field.name for field in dataclasses.fields(SegmentedImage))
+# What made them.
+RECORD_FILE = 'segment.json'
 
 
 def segment(
@@ -49,6 +52,7 @@ def segment(
     zoom: int = 1,
     progress: Callable[[Iterable], Iterable] = iter,
     join: bool = False,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Write `label/`, `color/`, `overlay/` and `confidence/` PNGs for every image of the inputs.
 
@@ -61,12 +65,15 @@ def segment(
         progress: shows how far the inputs have come.
         join: whether all bags among the inputs are parts of one drive; it has the place and the
             name of the first.
+        resume: leave images whose pictures are all there.
 
     Returns:
-        `images`, `skipped` (a line for each unreadable one), `output`.
+        `images`, `kept` (images whose pictures were there), `skipped` (a line for each unreadable
+        one), `output`.
 
     Raises:
         ImageError: if an input does not exist, or not a single image could be read.
+        OutputError: if the pictures to go on with are another model's or zoom's.
         ModelError: if the model cannot be loaded.
     """
     for source in inputs:
@@ -76,20 +83,40 @@ def segment(
     sources = [source for source in inputs if source not in parts[1:]]
     predictor = load_predictor(model, zoom)
     colours = palette(predictor.classes)
+    made_by = {'model': model_digest(model), 'zoom': zoom}
+    if resume:
+        _check_made_by(output, made_by)
     skipped: list[str] = []
-    count = 0
+    count = kept = 0
     for source, folder in progress(list(zip(sources, _folders(sources), strict=True))):
         bags = parts if source in parts else []
         for name, image in _readable(source, bags, skipped, output):
+            # The suffix is added, not replaced: names may hold dots.
+            files = {kind: output / kind / folder / f'{name}.png' for kind in PICTURES}
+            if resume and all(file.is_file() for file in files.values()):
+                kept += 1
+                continue
             pictures = draw(image, predictor.predict(image), colours)
-            for kind in PICTURES:
-                # The suffix is added, not replaced: names may hold dots.
-                write_png(output / kind / folder / f'{name}.png', getattr(pictures, kind))
+            if count == 0:
+                write_json(output / RECORD_FILE, made_by)
+            for kind, file in files.items():
+                write_png(file, getattr(pictures, kind))
             count += 1
-    if count == 0:
+    if count + kept == 0:
         reason = skipped[0] if skipped else 'the inputs hold none'
         raise ImageError(f'no image could be segmented: {reason}')
-    return {'images': count, 'skipped': skipped, 'output': str(output)}
+    return {'images': count, 'kept': kept, 'skipped': skipped, 'output': str(output)}
+
+
+def _check_made_by(output: Path, made_by: dict[str, Any]) -> None:
+    """Refuse to go on with pictures that something else made, or nobody knows what."""
+    record = output / RECORD_FILE
+    known = record.is_file() and read_json(record) == made_by
+    if not known and any(is_taken(output / kind) for kind in PICTURES):
+        raise OutputError(
+            f'{output} has pictures of another model or zoom, which cannot be gone on with; '
+            'choose another output, or replace them by --overwrite'
+        )
 
 
 def _folders(inputs: Sequence[Path]) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,31 @@ def load_predictor(model: Path, zoom: int = 1) -> Predictor:
     from offline_training.evaluation.network_prediction import NetworkPredictor
 
     return NetworkPredictor.load(model, zoom)
+
+
+def model_digest(model: Path) -> str:
+    """Return a hash of all that an answer of a model depends on, and the colours it is shown in.
+
+    Args:
+        model: what `load_predictor` takes.
+
+    Raises:
+        ModelError: if there is no model.
+    """
+    for name in (DESCRIPTION_FILE, BASELINE_FILE):
+        if (model / name).is_file():
+            # An exported model's description has the hash of its network.
+            files = [model / name]
+            break
+    else:
+        from offline_training.training.checkpoints import classes_file, model_file
+
+        files = [model_file(model), classes_file(model)]
+    digest = hashlib.sha256()
+    for file in files:
+        if file.is_file():
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _holds_network(model: Path) -> bool:

@@ -174,7 +174,7 @@ def _live(sources: Sources) -> dict[str, Any] | None:
     steps = [
         {'title': step.title, 'figures': _flat(step.result)}
         for step in sources.steps
-        if step.name in ('live', 'watch', 'play')
+        if step.name in ('live', 'save-topic', 'play')
     ]
     pictures = live_pictures(sources.live)
     return {'pictures': pictures, 'steps': steps} if pictures or steps else None

@@ -76,7 +76,7 @@ class Sources:
         run: as `train` wrote it.
         model: as `export` wrote it.
         scores: as `evaluate --output` wrote it.
-        live: pictures that `watch` took of the live run.
+        live: pictures that `save-topic` took of the live run.
         steps: of a demo.
     """
 

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
 
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
 from drive_segment_ros.errors import CalibrationError  # noqa: E402
 from drive_segment_ros.nodes import lifecycle  # noqa: E402
+from drive_segment_ros.nodes.executables import NODES, load  # noqa: E402
 from drive_segment_ros.nodes.lifecycle import ManagedNode  # noqa: E402
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -121,6 +126,55 @@ def test_what_overrides_the_qos_of_no_topic_is_named(ros_domain, capfd):
     assert node.trigger_configure() == SUCCESS
     assert f'ignored: {names[1]}, {names[4]}\n' in capfd.readouterr().err
     node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_the_qos_a_user_gives_to_what_is_published_is_that_topics_alone(ros_domain):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    override = Parameter('qos_overrides./out.publisher.reliability', value='best_effort')
+    node = Echo(context, parameter_overrides=[override])
+    shared = QoSProfile(depth=1)
+    for topic in ('out', 'other'):
+        node.advertise(String, topic, shared)
+    offers = {
+        topic: node.get_publishers_info_by_topic(topic)[0].qos_profile.reliability
+        for topic in ('out', 'other')
+    }
+    assert offers == {
+        'out': ReliabilityPolicy.BEST_EFFORT,
+        'other': ReliabilityPolicy.RELIABLE,
+    }
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+@pytest.mark.parametrize('name', list(NODES))
+def test_nodes_of_two_cameras_are_told_apart_on_diagnostics(ros_domain, name):
+    context = rclpy.Context()
+    # As a launch file starts them: the camera's namespace, its topic perhaps renamed.
+    arguments = ['--ros-args', '-r', '/right/image_raw:=/right/image_rect']
+    rclpy.init(context=context, args=arguments)
+    listener = rclpy.create_node('listener', context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(listener)
+    heard: list[DiagnosticArray] = []
+    listener.create_subscription(DiagnosticArray, '/diagnostics', heard.append, 10)
+    nodes = [load(name)(context=context, namespace=side) for side in ('/left', '/right')]
+    deadline = time.monotonic() + 30
+    while len({array.status[0].name for array in heard}) < 2 and time.monotonic() < deadline:
+        for node in nodes:
+            node.report()
+        executor.spin_once(timeout_sec=0.05)
+    sensors = {
+        status.name.rpartition('/')[0]: status.hardware_id
+        for array in heard
+        for status in array.status
+    }
+    assert sensors == {'/left': '/left/image_raw', '/right': '/right/image_rect'}
+    executor.shutdown()
+    for node in (*nodes, listener):
+        node.destroy_node()
     rclpy.shutdown(context=context)
 
 

@@ -486,7 +486,7 @@ def test_what_cannot_be_loaded_refuses_configuration_and_says_why(make_rig, para
     assert (state.level, state.summary) == (ERROR, rig.node.failure)
 
 
-def test_a_corrupt_model_is_refused_and_a_mended_one_taken(make_rig, model_folder):
+def test_a_corrupt_model_is_refused_and_a_repaired_one_taken(make_rig, model_folder):
     whole = (model_folder / 'model.onnx').read_bytes()
     (model_folder / 'model.onnx').write_bytes(whole[:-10])
     rig = make_rig()

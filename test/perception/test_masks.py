@@ -4,12 +4,12 @@ import numpy as np
 
 from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.perception.masks import (
+    above_threshold,
     around,
     at_points,
     colour_image,
     colour_table,
     overlay,
-    without_doubtful,
 )
 from drive_segment_ros.perception.projected_points import ProjectedPoints
 
@@ -23,10 +23,10 @@ def test_colours_are_bgr_and_black_beyond_the_classes():
     assert not colour_table([(9, 9, 9)] * 256)[IGNORE_LABEL].any()
 
 
-def test_doubtful_pixels_become_unknown():
+def test_pixels_below_the_confidence_threshold_become_unknown():
     label, confidence = np.array([[4, 5, 6]], np.uint8), np.array([[127, 128, 255]], np.uint8)
-    assert without_doubtful(label, confidence, 0.5).tolist() == [[IGNORE_LABEL, 5, 6]]
-    assert without_doubtful(label, confidence, 0.0).tolist() == [[4, 5, 6]]
+    assert above_threshold(label, confidence, 0.5).tolist() == [[IGNORE_LABEL, 5, 6]]
+    assert above_threshold(label, confidence, 0.0).tolist() == [[4, 5, 6]]
 
 
 def test_an_overlay_mixes_and_leaves_the_unknown():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
 
+import rclpy
 from sensor_msgs.msg import CompressedImage, Image
 
 from drive_segment_ros.ros.diagnostics import ERROR, WARN
@@ -78,3 +80,35 @@ def test_a_topic_that_never_comes_is_an_error_that_says_what_there_is(graph, wor
     missing.problems({})
     assert node.logged == [text]
     assert missing.problems({'image': 1}) == {}
+
+
+def test_a_real_graph_tells_what_there_is_instead(ros_domain):
+    context = rclpy.Context()
+    arguments = ['--ros-args', '-r', '/car/image_raw:=/car/image']
+    rclpy.init(context=context, args=arguments)
+    node = rclpy.create_node('node', namespace='/car', context=context)
+    driver = rclpy.create_node('driver', namespace='/front', context=context)
+    driver.create_publisher(Image, 'image_raw', 1)
+    now = [0.0]
+    missing = MissingTopics(node, {'image': [('image_raw', Image)]}, clock=lambda: now[0])
+    deadline = time.monotonic() + 10
+    while not node.get_publishers_info_by_topic('/front/image_raw'):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    now[0] = 11.0
+    assert missing.problems({}) == {
+        'image: nothing has ever come on /car/image; nobody publishes it; of its type there is '
+        '/front/image_raw: remap it': ERROR
+    }
+    driver.create_publisher(CompressedImage, '/car/image', 1)
+    while not node.get_publishers_info_by_topic('/car/image'):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (text,) = missing.problems({})
+    assert text.endswith(
+        '/front/driver publishes it as sensor_msgs/msg/CompressedImage instead of '
+        'sensor_msgs/msg/Image'
+    )
+    driver.destroy_node()
+    node.destroy_node()
+    rclpy.shutdown(context=context)

@@ -138,8 +138,11 @@ def test_the_qos_a_user_gives_a_topic_goes_before_what_publishers_offer(make_nod
     assert info.qos_profile.reliability == BEST_EFFORT
     assert subscription.reliability == 'best_effort'
     assert node.get_parameter('qos_overrides./topic.subscription.depth').value == 7
+    (held,) = (one for one in node.subscriptions if one.topic_name == '/topic')
     subscription.look()
     assert subscription.reliability == 'best_effort'
+    # It is not made anew to no avail.
+    assert held in list(node.subscriptions)
     # Topics without overrides keep ours, which follow.
     assert FollowingSubscription(node, String, 'other', print).reliability == 'reliable'
     create_with_overrides(

@@ -98,7 +98,7 @@ SCENES = [Boards(seed) for seed in range(6)]
 
 
 def turned(turn_deg: tuple[float, float, float]) -> NDArray[np.float64]:
-    """Return published extrinsics that a turn of the camera (about x, y, z) would mend."""
+    """Return published extrinsics that a turn of the camera (about x, y, z) would fix."""
     T = T_CAMERA_LIDAR.copy()
     T[:3, :3] = cv2.Rodrigues(np.radians(turn_deg))[0] @ T[:3, :3]
     return T

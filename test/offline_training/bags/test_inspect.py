@@ -1,4 +1,4 @@
-"""`inspect` finds what a bag has, and says how to mend what it lacks."""
+"""`inspect` finds what a bag has, and says how to fix what it lacks."""
 
 from __future__ import annotations
 
@@ -209,6 +209,20 @@ def test_a_camera_where_sweeps_begin_is_not_called_late(make_bag):
         (pair,) = report.pairs
         assert pair.camera_lidar_offset_ms == pytest.approx(shift * 1e-6, abs=2.0)
         assert problems(report) == ''
+
+
+def test_an_offset_of_one_camera_is_set_for_it_alone(make_bag):
+    def late(topic, message):
+        if topic.startswith('/camera/left/image'):
+            message.header.stamp.nanosec += 30_000_000
+
+    (problem,) = inspect(make_bag(cameras=('/camera/left', '/rear'), change=late)).problems
+    assert '/camera/left/image_raw/compressed: images are stamped 30 ms after' in problem.what
+    assert '--camera left --set sync.camera_offset=0.02' in problem.fix
+
+
+def test_parts_that_are_missing_may_be_in_another_bag(make_bag):
+    assert 'give the bag that has them too, with --join' in problems(inspect(make_bag(cameras=())))
 
 
 def test_real_drive_joined(real_drive):

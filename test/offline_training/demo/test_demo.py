@@ -24,14 +24,14 @@ with (here / 'asked').open('a') as log:
 command = sys.argv[1]
 if command == (here / 'fails').read_text():
     sys.exit('drive-segment: error: as told')
-if command in ('live', 'watch'):
+if command in ('live', 'save-topic'):
     # One that comes early waits.
     signal.pthread_sigmask(signal.SIG_BLOCK, {{signal.SIGINT}})
     (here / f'{{command}} is ready').touch()
     signal.sigwait({{signal.SIGINT}})
 if command == 'play':
     import time
-    ready = [here / f'{{name}} is ready' for name in ('live', 'watch')]
+    ready = [here / f'{{name}} is ready' for name in ('live', 'save-topic')]
     while not all(file.exists() for file in ready):
         time.sleep(0.01)
     for file in ready:
@@ -48,7 +48,7 @@ SCORES = {'strict': {'miou': 21.3, 'accuracy': 80.0}, 'many_to_one': {'miou': 31
 ALL = [
     *(5 * ['simulate']),
     *('inspect', 'extract', 'label', 'train', 'name', 'export'),
-    *('extract', 'evaluate', 'live', 'watch', 'play', 'report'),
+    *('extract', 'evaluate', 'live', 'save-topic', 'play', 'report'),
 ]
 
 
@@ -78,7 +78,7 @@ def test_without_a_bag_the_whole_loop_is_run_on_simulated_drives(
     program: Path, tmp_path: Path
 ) -> None:
     result = demo(tmp_path / 'out', None, [str(program)])
-    # The node and the one who watches it start at the same time.
+    # The node and the one who saves its masks start at the same time.
     assert sorted(words[0] for words in asked(program)) == sorted(ALL)
     assert [words[0] for words in asked(program)][:13] == ALL[:13]
     simulated = [words for words in asked(program) if words[0] == 'simulate']
@@ -112,7 +112,7 @@ def test_a_bag_has_no_truth_so_nothing_is_named_or_scored(program: Path, tmp_pat
     assert '/cam/image_raw/compressed' in commands['extract']
     assert '/cam' in commands['live']
     assert {'/cam/image_raw/compressed', '/cam/camera_info'} <= set(commands['play'])
-    assert commands['watch'][1] == '/cam/segmentation/overlay/image_raw/compressed'
+    assert commands['save-topic'][1] == '/cam/segmentation/overlay/image_raw/compressed'
 
 
 def test_every_step_is_noted_as_it_was_typed(program: Path, tmp_path: Path) -> None:

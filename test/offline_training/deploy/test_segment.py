@@ -9,8 +9,9 @@ import torch
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from drive_segment_ros.errors import ImageError, ModelError
+from drive_segment_ros.errors import ImageError, ModelError, OutputError
 from offline_training.common.classes import ClassName, default_classes, palette, save_classes
+from offline_training.common.files import write_png
 from offline_training.deploy.segment import segment
 from offline_training.evaluation.baseline import BaselineParameters, make_baseline
 from offline_training.evaluation.evaluate import evaluate
@@ -283,3 +284,49 @@ def test_the_baseline_is_a_model_like_any_other(painted_drive, tmp_path):
 
     assert scores['k'] == 6
     assert scores['many_to_one']['accuracy'] > 80.0
+
+
+def test_what_was_interrupted_goes_on_with_the_images_that_are_left(run, tmp_path, monkeypatch):
+    for number in range(3):
+        write_image(tmp_path / f'in/{number}.png', seed=number)
+    whole = tmp_path / 'whole'
+    segment(run, [tmp_path / 'in'], whole)
+    out = tmp_path / 'out'
+
+    def stop(path, image):
+        # In the middle of the second image.
+        if path == out / 'color/1.png':
+            raise KeyboardInterrupt
+        write_png(path, image)
+
+    monkeypatch.setattr('offline_training.deploy.segment.write_png', stop)
+    with pytest.raises(KeyboardInterrupt):
+        segment(run, [tmp_path / 'in'], out)
+    monkeypatch.undo()
+    (first, *_) = sorted((out / 'overlay').iterdir())
+    written_ns = first.stat().st_mtime_ns
+
+    report = segment(run, [tmp_path / 'in'], out, resume=True)
+
+    assert (report['images'], report['kept']) == (2, 1)
+    assert first.stat().st_mtime_ns == written_ns
+    files = sorted(path.relative_to(whole) for path in whole.rglob('*') if path.is_file())
+    assert files == sorted(p.relative_to(out) for p in out.rglob('*') if p.is_file())
+    assert all((whole / file).read_bytes() == (out / file).read_bytes() for file in files)
+    again = segment(run, [tmp_path / 'in'], out, resume=True)
+    assert (again['images'], again['kept']) == (0, 3)
+
+
+def test_pictures_of_another_model_or_zoom_are_not_gone_on_with(run, tmp_path):
+    write_image(tmp_path / 'in.png')
+    out = tmp_path / 'out'
+    segment(run, [tmp_path / 'in.png'], out, resume=True)  # nothing there: it begins
+    with pytest.raises(OutputError, match=r'out has pictures of another model or zoom.*--overwr'):
+        segment(run, [tmp_path / 'in.png'], out, zoom=2, resume=True)
+    save_classes(run / 'classes.yaml', [ClassName(name, (1, 2, 3)) for name in ('a', 'b', 'c')])
+    with pytest.raises(OutputError):
+        segment(run, [tmp_path / 'in.png'], out, resume=True)
+    segment(run, [tmp_path / 'in.png'], out)
+    (out / 'segment.json').unlink()
+    with pytest.raises(OutputError):
+        segment(run, [tmp_path / 'in.png'], out, resume=True)

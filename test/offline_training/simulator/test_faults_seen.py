@@ -45,4 +45,18 @@ def test_wrong_extrinsics_are_noticed(tmp_path: Path, error_deg: float) -> None:
     assert pair.extrinsics is not None
     assert pair.extrinsics.ok is (error_deg == 0.0)
     assert pair.extrinsics.angle_deg == pytest.approx(error_deg, abs=0.4)
-    assert ('would mend it' in problems) is (error_deg > 0.0)
+    assert ('would fix it' in problems) is (error_deg > 0.0)
+
+
+def test_no_camera_of_a_sound_rig_is_called_late_or_turned(tmp_path: Path) -> None:
+    """Those at the sides and the one behind, where sweeps begin, are as right as the front one."""
+    values = {'seed': 1, 'rig': 'six', 'camera.width': 480, 'camera.height': 270}
+    simulate(tmp_path / 'drive', from_flat(SimulatorParameters, {**values, 'duration_s': 0.8}))
+    report = inspect(tmp_path / 'drive')
+    assert [problem.what for problem in report.problems] == []
+    assert len(report.pairs) == 6
+    for pair in report.pairs:
+        assert pair.camera_lidar_offset_ms == pytest.approx(0.0, abs=6.0), pair.camera
+        assert pair.extrinsics is not None
+        assert pair.extrinsics.ok is not False
+    assert sum(pair.extrinsics.ok is True for pair in report.pairs if pair.extrinsics) >= 4

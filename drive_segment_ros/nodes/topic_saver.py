@@ -1,10 +1,11 @@
-"""A topic's images as files: to look at masks where there is no RViz."""
+"""Images of topics as files: to look at masks where there is no RViz."""
 
 from __future__ import annotations
 
 import dataclasses
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +20,33 @@ _LOOK_PERIOD_S = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class WatchReport:
+class SavedTopics:
     """What came.
 
     Attributes:
-        topic: listened to.
-        images: written.
+        images: written, all topics together.
         unreadable: messages that hold no image.
         folder: the files', named by their stamp in nanoseconds.
+        topics: images written of each topic.
     """
 
-    topic: str
     images: int
     unreadable: int
     folder: str
+    topics: dict[str, int]
 
 
-def watch(
-    topic: str,
+def save_topics(
+    topics: Sequence[str],
     folder: Path,
     duration_s: float | None = None,
     stop: threading.Event | None = None,
-) -> WatchReport:
-    """Write every image of a topic to a file, until interrupted (SIGINT, SIGTERM).
+) -> SavedTopics:
+    """Write every image of some topics to a file, until interrupted (SIGINT, SIGTERM).
 
     Args:
-        topic: of sensor_msgs/Image, or of CompressedImage where it ends in `/compressed`.
-        folder: to write to; made if missing.
+        topics: of sensor_msgs/Image, or of CompressedImage where they end in `/compressed`.
+        folder: to write to; made if missing. Each of several topics has one below, of its name.
         duration_s: how long; None until interrupted.
         stop: ends it when set.
 
@@ -62,23 +63,39 @@ def watch(
     with signals_set(ended):
         rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
         try:
-            node = rclpy.create_node('watcher', context=context)
-            files = _Files(folder)
-            transport = 'compressed' if topic.endswith(_COMPRESSED) else 'raw'
-            images = ImageInput(node, topic.removesuffix(_COMPRESSED), files.add, transport)
+            node = rclpy.create_node('topic_saver', context=context)
+            files = {
+                topic: _Files(folder / topic.strip('/') if len(topics) > 1 else folder)
+                for topic in topics
+            }
+            inputs = [
+                ImageInput(
+                    node,
+                    topic.removesuffix(_COMPRESSED),
+                    files[topic].add,
+                    'compressed' if topic.endswith(_COMPRESSED) else 'raw',
+                )
+                for topic in files
+            ]
             executor = SingleThreadedExecutor(context=context)
             executor.add_node(node)
             while not ended.is_set() and (deadline is None or time.monotonic() < deadline):
                 executor.spin_once(timeout_sec=_LOOK_PERIOD_S)
-            images.destroy()
+            for images in inputs:
+                images.destroy()
             node.destroy_node()
         finally:
             rclpy.shutdown(context=context)
-    return WatchReport(topic, files.written, files.unreadable, str(folder))
+    return SavedTopics(
+        images=sum(saved.written for saved in files.values()),
+        unreadable=sum(saved.unreadable for saved in files.values()),
+        folder=str(folder),
+        topics={topic: saved.written for topic, saved in files.items()},
+    )
 
 
 class _Files:
-    """Images as files of a folder."""
+    """Images of one topic as files of a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.written = self.unreadable = 0

@@ -1,4 +1,4 @@
-"""The watcher: a topic's images as files, whatever they are published as."""
+"""Images of topics as files, whatever they are published as."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed; `pip instal
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 
 from drive_segment_ros.errors import DatasetError  # noqa: E402
-from drive_segment_ros.nodes.watcher import watch  # noqa: E402
+from drive_segment_ros.nodes.topic_saver import save_topics  # noqa: E402
 
 LIMIT_S = 20.0
 PIXELS = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
@@ -36,24 +36,24 @@ def compressed(data: bytes) -> Any:
     return message
 
 
-def published_until(topic: str, message: Any, watching: Callable[[threading.Event], Any]) -> Any:
-    """Publish a message again and again while something watches, until it has ended."""
+def published_until(topic: str, message: Any, saving: Callable[[threading.Event], Any]) -> Any:
+    """Publish a message again and again while something saves it, until it has ended."""
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
     node = rclpy.create_node('camera', context=context)
     publisher = node.create_publisher(type(message), topic, 10)
     stop = threading.Event()
     results: list[Any] = []
-    watcher = threading.Thread(target=lambda: results.append(watching(stop)))
-    watcher.start()
+    saver = threading.Thread(target=lambda: results.append(saving(stop)))
+    saver.start()
     deadline = time.monotonic() + LIMIT_S
     sent = 0
-    while watcher.is_alive() and sent < 20 and time.monotonic() < deadline:
+    while saver.is_alive() and sent < 20 and time.monotonic() < deadline:
         sent += publisher.get_subscription_count()
         publisher.publish(message)
         time.sleep(0.1)
     stop.set()
-    watcher.join(LIMIT_S)
+    saver.join(LIMIT_S)
     node.destroy_node()
     rclpy.shutdown(context=context)
     return results[0]
@@ -61,7 +61,7 @@ def published_until(topic: str, message: Any, watching: Callable[[threading.Even
 
 def test_raw_images_become_png_without_loss(ros_domain: int, tmp_path: Path) -> None:
     report = published_until(
-        '/mask', raw(), lambda stop: watch('/mask', tmp_path / 'out', LIMIT_S, stop)
+        '/mask', raw(), lambda stop: save_topics(['/mask'], tmp_path / 'out', LIMIT_S, stop)
     )
     assert report.images > 0
     written = cv2.imread(str(tmp_path / 'out/7000000000.png'), cv2.IMREAD_UNCHANGED)
@@ -74,19 +74,30 @@ def test_compressed_images_are_kept_and_broken_ones_counted(
     data = cv2.imencode('.jpg', PIXELS)[1].tobytes()
     topic = '/mask/compressed'
     report = published_until(
-        topic, compressed(data), lambda stop: watch(topic, tmp_path, LIMIT_S, stop)
+        topic, compressed(data), lambda stop: save_topics([topic], tmp_path, LIMIT_S, stop)
     )
     assert (tmp_path / '9.jpg').read_bytes() == data
     assert report.unreadable == 0
     broken = published_until(
-        topic, compressed(b'no image'), lambda stop: watch(topic, tmp_path, LIMIT_S, stop)
+        topic, compressed(b'no image'), lambda stop: save_topics([topic], tmp_path, LIMIT_S, stop)
     )
     assert (broken.images, broken.unreadable > 0) == (0, True)
 
 
+def test_several_topics_have_a_folder_each(ros_domain: int, tmp_path: Path) -> None:
+    topics = ['/left/mask', '/right/mask']
+    report = published_until(
+        '/right/mask', raw(), lambda stop: save_topics(topics, tmp_path, LIMIT_S, stop)
+    )
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob('*.png')] == [
+        Path('right/mask/7000000000.png')
+    ]
+    assert report.topics == {'/left/mask': 0, '/right/mask': report.images}
+
+
 def test_nothing_published_ends_in_time(ros_domain: int, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
-    assert watch('/silence', tmp_path / 'out', 0.2).images == 0
+    assert save_topics(['/silence'], tmp_path / 'out', 0.2).images == 0
     assert signal.getsignal(signal.SIGINT) is before
     assert not (tmp_path / 'out').exists()
 
@@ -94,9 +105,9 @@ def test_nothing_published_ends_in_time(ros_domain: int, tmp_path: Path) -> None
 def test_a_folder_that_cannot_be_written(ros_domain: int, tmp_path: Path) -> None:
     (tmp_path / 'file').touch()
 
-    def watching(stop: threading.Event) -> str:
+    def saving(stop: threading.Event) -> str:
         with pytest.raises(DatasetError, match='cannot write') as error:
-            watch('/mask', tmp_path / 'file', LIMIT_S, stop)
+            save_topics(['/mask'], tmp_path / 'file', LIMIT_S, stop)
         return str(error.value)
 
-    assert '7000000000.png' in published_until('/mask', raw(), watching)
+    assert '7000000000.png' in published_until('/mask', raw(), saving)
