@@ -1,4 +1,4 @@
-"""A bag on the air: every message as it was recorded, at the bag's own pace.
+"""A bag played: every message as it was recorded, at the bag's own pace.
 
 Messages go out as the serialised bytes they were stored as, so a 2 MB cloud costs 1 ms. Where
 tf2_msgs is not installed, the odometry in /tf goes out as nav_msgs/Odometry, the same doubles,

@@ -24,7 +24,7 @@ TRAINED_IMAGES = 1000
 NETWORK_WIDTH = 320
 # Longest the player waits for the node, which loads its model first, and for who saves its masks.
 WAIT_FOR_NODE_S = 30.0
-# What the node may still have in hand when the player's last message is acknowledged.
+# What the node may still be working on when the player's last message is acknowledged.
 SETTLE_S = 2.0
 
 
@@ -190,7 +190,7 @@ def _run_live(
     )
     with node as live, saver as saved:
         run(
-            '... and the bag on the air',
+            '... and the bag played',
             *('play', bag, '--wait', WAIT_FOR_NODE_S, '--wait-for', overlay, '--json'),
             *('--topic', topics['camera'], '--topic', topics['camera_info']),
         )

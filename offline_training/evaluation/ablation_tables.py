@@ -60,7 +60,7 @@ def _scores(results: Mapping[str, Any]) -> str:
 def _ablation(results: Mapping[str, Any], without: list[str]) -> str:
     lines = [
         '| means | over superpixels | over LiDAR segments | rare things pasted '
-        '| like classes together | strict '
+        '| minimum Bayes risk | strict '
         '| many-to-one | strict, training matching | many-to-one, training matching '
         '| strict mIoU by seed |',
         '|---|---|---|---|---|---|---|---|---|---|',

@@ -1,6 +1,6 @@
 """What many groupings agree on: classes that do not hang on where k-means began.
 
-Two rows are as alike as the share of groupings in which they are together; average linkage makes
+Two rows are as similar as the share of groupings in which they are together; average linkage makes
 the classes. Fred & Jain, "Combining multiple clusterings using evidence accumulation", IEEE TPAMI
 27(6), 2005.
 """

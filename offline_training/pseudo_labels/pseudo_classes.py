@@ -80,7 +80,7 @@ def label(
 
     Args:
         dataset: folder of drives.
-        parameters: how.
+        parameters: features, number of classes, clustering.
         progress: makes a function that shows how far an iteration has come, from its name.
 
     Returns:
@@ -181,7 +181,7 @@ def cluster(
     Args:
         table: all segments.
         learned: (S,) which of them the classes are learned from.
-        parameters: how.
+        parameters: number of classes, clustering.
     """
     present = np.setdiff1d(table.stuff[learned], [NO_STUFF])
     # A stuff class that what is learned from does not show is treated as objects are.

@@ -1,9 +1,9 @@
-"""How alike a network's classes are: what lets it forgive itself a mistake between like ones.
+"""How similar a network's classes are, for answers of minimum Bayes risk.
 
 Pseudo-classes are finer than things: a facade may be any of six. Where a network wavers between
 five of those and trees, trees can be the most probable single class though the pixel is most
-likely facade. Answering with the class that is most like the true one in the mean, over all the
-true one may be, is the decision of least Bayes risk if mistakes between like classes cost little.
+likely facade. The class of highest expected similarity to the true one is the answer of minimum
+Bayes risk where mistakes between similar classes cost little.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST_IMAGES = 256
 def class_similarity(network: Segmenter, images: NDArray[np.uint8]) -> Tensor:
     """Return the cosine between every two classes' probabilities over all pixels of images.
 
-    Classes the network confuses are alike, whatever they are of: no label is needed.
+    Classes that the network confuses are similar, whatever they show: no label is needed.
 
     Args:
         network: in evaluation mode, on any device.

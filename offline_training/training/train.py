@@ -88,7 +88,7 @@ def train(
     Args:
         dataset: with pseudo-labels.
         folder: the run to write; with `resume` it may hold an interrupted run, which goes on.
-        parameters: how.
+        parameters: of the networks, the training and the distillation.
         resume: whether to go on.
         teacher: one trained before, for students to learn from; None trains one.
 

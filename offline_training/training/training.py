@@ -81,8 +81,8 @@ class TrainingParameters:
     )
     answer: str = parameter(
         'minimum_bayes_risk',
-        'The class a network answers with: the one most like all that may be true, or the most '
-        'probable.',
+        'The class a network answers with: the one of minimum Bayes risk, for which similar '
+        'classes stand in for each other, or the most probable.',
         choices=('minimum_bayes_risk', 'most_probable'),
     )
     checkpoint_s: float = parameter(60.0, 'Time between checkpoints.', unit='s', minimum=0.0)
@@ -161,7 +161,7 @@ def fit(
         network: with initial weights; it is changed.
         images: (N, H, W, 3) uint8 RGB.
         targets: of the same N frames.
-        parameters: how.
+        parameters: of optimiser, schedule and augmentation.
         folder: where checkpoint and model go; if it holds a checkpoint, training goes on there.
         provenance: stored with both.
         show: called after each step by the first process.
