@@ -55,7 +55,7 @@ class ManagedNode(LifecycleNode):
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         self._take_level_of_bare_name()
-        self._library_log = LibraryLog(self.get_logger())
+        self._library_log: LibraryLog | None = None
         self.loading = self.gave_up = False
         self.failure = ''
         self.errors: collections.Counter[str] = collections.Counter()
@@ -193,13 +193,17 @@ class ManagedNode(LifecycleNode):
 
     def destroy_node(self) -> None:
         """End the node."""
-        self._library_log.close()
+        if self._library_log is not None:
+            self._library_log.close()
         super().destroy_node()
 
     # rclpy's side of the transitions.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `configure`; undo it if refused."""
+        if self._library_log is None:
+            # Until now only rclpy is at work; a node that its constructor refused has no end.
+            self._library_log = LibraryLog(self.get_logger())
         result = self._transition('configured', self.configure, self._free)
         self._name_unused_overrides()
         return result

@@ -85,11 +85,12 @@ def record(start, bag: Path, rate: float, tmp_path: Path, settings=OPEN) -> tupl
     start_recorder, start_player = start
     recorder = start_recorder(bag, settings)
     output, _ = start_player(bag, rate).communicate(timeout=250)
-    dataset, before = tmp_path / 'set', -1
+    dataset, before, since_s = tmp_path / 'set', -1, time.monotonic()
     # Done when for longer than any wait no frame has come.
-    while indexed(dataset) > before:
-        before = indexed(dataset)
-        time.sleep(8.0)
+    while time.monotonic() - since_s < 8.0:
+        if (count := indexed(dataset)) != before:
+            before, since_s = count, time.monotonic()
+        time.sleep(0.05)
     recorder.send_signal(signal.SIGTERM)
     answer, errors = recorder.communicate(timeout=60)
     assert recorder.returncode == 0, errors
