@@ -33,7 +33,8 @@ def test_suitable_reliability(offered, wanted, expected):
 
 
 @pytest.fixture
-def node(ros_domain):
+def node(ros_domain, monkeypatch):
+    monkeypatch.setattr('drive_segment_ros.ros.qos._LOOK_PERIOD_S', 0.05)
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node('listener', context=context)

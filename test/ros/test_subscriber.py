@@ -17,7 +17,8 @@ from drive_segment_ros.ros.qos import FollowingSubscription
 
 
 @pytest.fixture
-def node(ros_domain):
+def node(ros_domain, monkeypatch):
+    monkeypatch.setattr('drive_segment_ros.ros.qos._LOOK_PERIOD_S', 0.05)
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node('listener', namespace='/car', context=context)

@@ -25,7 +25,8 @@ S = 1_000_000_000
 
 
 @pytest.fixture
-def node(ros_domain):
+def node(ros_domain, monkeypatch):
+    monkeypatch.setattr('drive_segment_ros.ros.qos._LOOK_PERIOD_S', 0.05)
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node('node', context=context)
