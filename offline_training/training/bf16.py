@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 
 import torch
 
-# As for OpenVINO: emulated bf16 takes many times as long as fp32, and a busy machine must not
-# change the precision from one start to the next.
+# oneDNN's instruction sets with bf16 have one of these in their names.
+_HAVE_BF16 = ('DEFAULT', 'ALL', 'BF16', 'FP16', 'AMX', 'AVX10')
+_LIMITS = ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA')
+# In hardware bf16 takes half the time of fp32, emulated without AVX-512 5 to 100 times as long:
+# far from both, so that a busy machine does not change the precision from one start to the next.
 _TRIAL_RUNS = 3
-_SLOWEST = 1.5
+_SLOWEST = 4.0
 
 log = logging.getLogger(__name__)
 
 
 def processor_has_fast_bf16() -> bool:
-    """Whether matrix products take no longer in bf16; tried where the processor claims so.
+    """Whether matrix products are done in bf16; tried where the processor claims so.
 
-    Under a lower instruction set (ONEDNN_MAX_CPU_ISA, ATEN_CPU_CAPABILITY) they may.
+    Not where ONEDNN_MAX_CPU_ISA allows a lower instruction set only. Emulated by AVX-512 they take
+    about as long as in fp32: a trial would decide by chance, and two trainings would differ.
     """
     claimed = torch.cpu.get_capabilities()
     if not (claimed.get('avx512_bf16') or claimed.get('amx_bf16')):
+        return False
+    limit = next((name for name in _LIMITS if os.environ.get(name)), '')
+    if limit and not any(part in os.environ[limit].upper() for part in _HAVE_BF16):
+        log.warning('training computes in fp32: %s=%s has no bf16', limit, os.environ[limit])
         return False
     full_s, half_s = _seconds(torch.float32), _seconds(torch.bfloat16)
     if half_s > _SLOWEST * full_s:

@@ -27,5 +27,28 @@ def test_bf16_is_taken_where_it_is_claimed_and_fast(monkeypatch, caplog, claimed
     monkeypatch.setattr(torch, 'matmul', multiply)
     monkeypatch.setattr(bf16, 'time', types.SimpleNamespace(perf_counter=lambda: now))
 
+    for name in ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'):
+        monkeypatch.delenv(name, raising=False)
+
     assert _use_bf16(TrainingParameters(), torch.device('cpu')) is fast
     assert ('takes 60.0 times as long' in caplog.text) is (bool(claimed) and not fast)
+
+
+@pytest.mark.parametrize(
+    ('limit', 'fast'),
+    [
+        ('avx512_core', False),
+        ('AVX2', False),
+        ('AVX512_CORE_BF16', True),
+        ('AVX512_CORE_AMX', True),
+        ('', True),
+    ],
+)
+def test_a_limit_of_instructions_decides_whatever_a_trial_takes(monkeypatch, caplog, limit, fast):
+    monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', limit)
+    monkeypatch.delenv('DNNL_MAX_CPU_ISA', raising=False)
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: {'avx512_bf16': True})
+    monkeypatch.setattr(bf16, '_seconds', lambda _: 1.0)
+
+    assert _use_bf16(TrainingParameters(), torch.device('cpu')) is fast
+    assert (f'ONEDNN_MAX_CPU_ISA={limit} has no bf16' in caplog.text) is not fast
