@@ -1,4 +1,8 @@
-"""Files that are either whole or not there, whenever a process is killed or a disk is full."""
+"""Files that are either whole or not there, whenever a process is killed or a disk is full.
+
+`write_whole` does it in one go, whoever else may write the same file. The steps apart are for
+files that belong together, and for temporary names that whoever tidies up can tell.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
+
+TEMPORARY = '.tmp'
 
 
 def write_whole(path: Path, data: bytes, *, synced: bool = True) -> None:
@@ -37,6 +43,32 @@ def write_whole(path: Path, data: bytes, *, synced: bool = True) -> None:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def write_temporary(path: Path, data: bytes) -> None:
+    """Write and sync a file under its temporary name, that with `TEMPORARY` added."""
+    file = os.open(
+        f'{path}{TEMPORARY}', os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
+    )
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(file, rest) :]
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def publish(path: Path) -> None:
+    """Give a file its name; whatever had it is gone."""
+    os.replace(f'{path}{TEMPORARY}', path)
+
+
+def discard(path: Path) -> None:
+    """Remove a file under both names, as far as that goes."""
+    for name in (f'{path}{TEMPORARY}', path):
+        with contextlib.suppress(OSError):
+            os.unlink(name)
 
 
 def sync_folder(path: Path) -> None:

@@ -16,12 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from drive_segment_ros.dataset.atomic_files import (
-    TEMPORARY,
-    discard,
-    publish,
-    write_temporary,
-)
 from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.dataset.frame import (
     FOLDERS,
@@ -48,7 +42,13 @@ from drive_segment_ros.dataset.own_files import (
 from drive_segment_ros.dataset.proposal_file import UNREADABLE, read_proposals
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.text_files import read_json
-from drive_segment_ros.whole_files import sync_folder
+from drive_segment_ros.whole_files import (
+    TEMPORARY,
+    discard,
+    publish,
+    sync_folder,
+    write_temporary,
+)
 
 # What must not change within a drive, for its frames to belong together; nor do its cameras.
 _FIXED = ('lidar', 'odometry', 'parameters')
