@@ -64,44 +64,44 @@ def beams_from_order(cloud: PointCloud) -> tuple[NDArray[np.int32], int, Order] 
     if len(cloud) < _MIN_POINTS:
         return None
     for axis in (2, 0, 1):
-        sight = _Sight(cloud, axis)
-        rows = _by_rows(sight)
+        points = _SphericalPoints(cloud, axis)
+        rows = _by_rows(points)
         if rows is not None:
             return rows, axis, 'rows'
-        columns = _by_columns(sight)
+        columns = _by_columns(points)
         if columns is not None:
             return columns, axis, 'columns'
     return None
 
 
-class _Sight:
+class _SphericalPoints:
     """Azimuth, elevation (rad) and range (m) of a cloud's points about an axis."""
 
     def __init__(self, cloud: PointCloud, axis: int) -> None:
         a, b, c = cloud.about_axis(axis)
-        self.azimuth, self.elevation, self.range = _sight(a, b, c)
+        self.azimuth, self.elevation, self.range = _spherical(a, b, c)
 
 
-def _by_rows(sight: _Sight) -> NDArray[np.int32] | None:
+def _by_rows(points: _SphericalPoints) -> NDArray[np.int32] | None:
     """Return the beams of a cloud that lists one turn after the other."""
-    azimuth, elevation, distance = sight.azimuth, sight.elevation, sight.range
+    azimuth, elevation, distance = points.azimuth, points.elevation, points.range
     forward = _direction(azimuth, distance)
     if forward == 0.0:
         return None
-    turn, points = _unrolled(azimuth, distance, forward)
+    turn, count = _unrolled(azimuth, distance, forward)
     turns = math.ceil(np.nanmax(turn) + 1.0)
-    if not _MIN_BEAMS <= turns <= _MAX_BEAMS + 1 or points < _MIN_POINTS:
+    if not _MIN_BEAMS <= turns <= _MAX_BEAMS + 1 or count < _MIN_POINTS:
         return None
     start = _row_start(turn, elevation, distance, turns)
     if start is None:
         return None
     ring = _rows(turn, start)
-    return _descending(ring, sight, np.arange(turns + 1))
+    return _descending(ring, points, np.arange(turns + 1))
 
 
-def _by_columns(sight: _Sight) -> NDArray[np.int32] | None:
+def _by_columns(points: _SphericalPoints) -> NDArray[np.int32] | None:
     """Return the beams of a cloud that lists all beams of one firing after those of another."""
-    azimuth, elevation, distance = sight.azimuth, sight.elevation, sight.range
+    azimuth, elevation, distance = points.azimuth, points.elevation, points.range
     beams = _period(elevation, distance)
     if beams is None:
         return None
@@ -109,20 +109,20 @@ def _by_columns(sight: _Sight) -> NDArray[np.int32] | None:
         return None
     ring = (np.arange(len(azimuth)) % beams).astype(np.int32)
     ring[distance == 0.0] = -1
-    return _descending(ring, sight, None)
+    return _descending(ring, points, None)
 
 
 def _descending(
-    ring: NDArray[np.int32], sight: _Sight, order: NDArray[np.intp] | None
+    ring: NDArray[np.int32], points: _SphericalPoints, order: NDArray[np.intp] | None
 ) -> NDArray[np.int32] | None:
     """Return beams numbered from the highest without gaps, None if geometry contradicts them.
 
     Args:
         ring: (N,) int32, -1 for points without a beam.
-        sight: the points.
+        points: the points.
         order: beams from top to bottom or from bottom to top; None sorts them by elevation.
     """
-    mean, far = _grid(ring, sight.azimuth, sight.elevation, sight.range, int(ring.max()) + 1)
+    mean, far = _grid(ring, points.azimuth, points.elevation, points.range, int(ring.max()) + 1)
     seen = np.bincount(ring[ring >= 0], minlength=len(mean)) > 0
     if order is None:
         # Lasers may fire in any order.
@@ -234,7 +234,7 @@ def _share_below(mean: NDArray[np.float64], far: NDArray[np.float64]) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _sight(a, b, c):
+def _spherical(a, b, c):
     """Return azimuth and elevation, rad, and range, metres, of points, (N,) float32 each.
 
     Args:

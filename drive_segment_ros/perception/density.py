@@ -1,4 +1,4 @@
-"""Objects in a cloud that has no beams: density clustering in coordinates of sight."""
+"""Objects in a cloud that has no beams: density clustering in spherical coordinates."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def density_clusters(
             f'clouds without beams are clustered with open3d, which does not load ({err}); '
             'pip install open3d, and see drive-segment doctor for the libraries it needs'
         ) from err
-    sight = sight_coordinates(points)
-    cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(sight))
+    spherical = spherical_coordinates(points)
+    cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(spherical))
     labels = np.asarray(
         cloud.cluster_dbscan(np.radians(radius_deg), min_neighbours, print_progress=False)
     )
     return labels.astype(np.int32) + 1
 
 
-def sight_coordinates(points: NDArray[np.float32]) -> NDArray[np.float64]:
+def spherical_coordinates(points: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return unit-free coordinates in which distance is angle or relative range, (N, 3).
 
     Azimuth has to begin somewhere: in the widest gap between the points, so that it cuts nothing.
