@@ -12,7 +12,8 @@ from drive_segment_ros.commands.command import command, print_json
 from drive_segment_ros.commands.options import (
     AsJson,
     Assignments,
-    Dataset,
+    Cameras,
+    Datasets,
     Frames,
     Join,
     Layout,
@@ -24,10 +25,12 @@ from drive_segment_ros.commands.options import (
 )
 from drive_segment_ros.outputs import refuse_existing
 
+TRUTH_HELP = 'Folder of labels named after the images; of several cameras one folder for each.'
 
-@command(kept='the pseudo-labels of {dataset} may be of two runs; run it again')
+
+@command(kept='the pseudo-labels may be of two runs; run it again')
 def label(
-    dataset: Dataset,
+    datasets: Datasets,
     classes: Annotated[
         int | None, typer.Option(help='Number of pseudo-classes; default: 30.')
     ] = None,
@@ -38,6 +41,7 @@ def label(
         ),
     ] = None,
     frames: Frames = None,
+    camera: Cameras = None,
     seed: Annotated[int | None, typer.Option(help='Of the clustering; default: 0.')] = None,
     params: Params = None,
     assignments: Assignments = None,
@@ -50,27 +54,34 @@ def label(
     from offline_training.pseudo_labels.pseudo_classes import LabelParameters, label_folders
     from offline_training.pseudo_labels.pseudo_classes import label as label_dataset
 
-    refuse_existing(*label_folders(dataset), overwrite=overwrite, instead='keep these labels')
-    given = {'classes': classes, 'features': features, 'frames': frames, 'seed': seed}
+    refuse_existing(*label_folders(datasets), overwrite=overwrite, instead='keep these labels')
+    given = {
+        'classes': classes,
+        'features': features,
+        'frames': frames,
+        'cameras': camera or None,
+        'seed': seed,
+    }
     settings = as_assignments(given, assignments)
-    report = label_dataset(dataset, read_parameters(LabelParameters, params, settings), bar)
+    report = label_dataset(datasets, read_parameters(LabelParameters, params, settings), bar)
     if as_json:
         print_json(report)
         return
     typer.echo(
         f'{report["segments"]} segments of {report["frames"]} frames in {report["classes"]} '
         f'pseudo-classes by {report["features"]}; {100 * report["labelled_fraction"]:.1f} % of '
-        f'the pixels; look at {dataset / "pseudo_classes/gallery"}'
+        f'the pixels; look at {datasets[0] / "pseudo_classes/gallery"}'
     )
 
 
 @command(kept='the last checkpoint is kept in {output}; go on by the same command with --resume')
 def train(
-    dataset: Dataset,
+    datasets: Datasets,
     output: Annotated[Path, typer.Option('--output', '-o', help='The run folder to write.')],
     epochs: Annotated[int | None, typer.Option(help='Passes over the frames.')] = None,
     size: Annotated[str | None, typer.Option(help='tiny, small or base.')] = None,
     frames: Frames = None,
+    camera: Cameras = None,
     seed: Annotated[
         int | None, typer.Option(help='Of weights, order and augmentation; default: 0.')
     ] = None,
@@ -84,10 +95,16 @@ def train(
     from offline_training.training.train import TrainParameters
     from offline_training.training.train import train as train_networks
 
-    given = {'training.epochs': epochs, 'size': size, 'frames': frames, 'training.seed': seed}
+    given = {
+        'training.epochs': epochs,
+        'size': size,
+        'frames': frames,
+        'cameras': camera or None,
+        'training.seed': seed,
+    }
     settings = as_assignments(given, assignments)
     parameters = read_parameters(TrainParameters, params, settings)
-    report = train_networks(dataset, output, parameters, resume)
+    report = train_networks(datasets, output, parameters, resume)
     if os.environ.get('RANK', '0') != '0':
         return  # One of torchrun's processes speaks for all.
     if as_json:
@@ -101,10 +118,11 @@ def train(
 
 @command(kept='run it again')
 def baseline(
-    dataset: Dataset,
+    datasets: Datasets,
     output: Annotated[Path, typer.Option('--output', '-o', help='Folder to write it to.')],
     classes: Annotated[int, typer.Option(help='Number of clusters.')] = 30,
     frames: Frames = None,
+    camera: Cameras = None,
     seed: Annotated[int, typer.Option(help='Of the clustering.')] = 0,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -119,8 +137,8 @@ def baseline(
     )
 
     refuse_existing(output / BASELINE_FILE, overwrite=overwrite)
-    values = {'classes': classes, 'frames': frames or '', 'seed': seed}
-    make_baseline(dataset, output, from_flat(BaselineParameters, values), bar('reading'))
+    values = {'classes': classes, 'frames': frames or '', 'cameras': camera or [], 'seed': seed}
+    make_baseline(datasets, output, from_flat(BaselineParameters, values), bar('reading'))
     if as_json:
         print_json({'model': output, **values})
 
@@ -128,8 +146,8 @@ def baseline(
 @command
 def evaluate(
     model: Model,
-    images: Annotated[Path, typer.Argument(help='Folder of images.')],
-    ground_truth: Annotated[Path, typer.Option(help='Folder of labels.')],
+    images: Annotated[Path, typer.Argument(help='Folder of images, or a drive or dataset.')],
+    ground_truth: Annotated[Path, typer.Option(help=TRUTH_HELP)],
     layout: Layout = 'folder',
     frames: Annotated[
         str, typer.Option(help='Which labelled images to score, FIRST:LAST; default: all.')
@@ -158,7 +176,7 @@ def evaluate(
     if as_json:
         print_json(report)
     else:
-        typer.echo(table({str(model): report}))
+        typer.echo(table({str(model): report, **report.get('cameras', {})}))
         typer.echo(
             f'K = {report["k"]}, {report["classes_present"]} classes present, '
             f'{report["images"]} images, matching learned on {report["matching_learned_on"]}'
@@ -167,21 +185,23 @@ def evaluate(
 
 @command(kept='what is finished is kept in {output}; the same command goes on')
 def ablate(
-    dataset: Dataset,
+    datasets: Datasets,
     output: Annotated[
         Path,
         typer.Option('--output', '-o', help="The experiment's folder; goes on if it is there."),
     ],
-    ground_truth: Annotated[
-        Path, typer.Option(help="Folder of labels, named after the drive's images.")
+    ground_truth: Annotated[Path, typer.Option(help=TRUTH_HELP)],
+    frames: Annotated[
+        str, typer.Option(help='Frames of each camera of each drive to learn from, FIRST:LAST.')
     ],
-    frames: Annotated[str, typer.Option(help='Frames of each drive to learn from, FIRST:LAST.')],
     score_frames: Annotated[
-        str, typer.Option(help='Frames of the scored drive to score on, FIRST:LAST.')
+        str, typer.Option(help='Frames of each camera of the scored drive, FIRST:LAST.')
     ],
     drive: Annotated[
-        str, typer.Option(help='The drive to score on, where the dataset holds several.')
+        str,
+        typer.Option(help='The drive to score on, by name or folder, where there are several.'),
     ] = '',
+    camera: Cameras = None,
     seeds: Annotated[int | None, typer.Option(help='How many: 0, 1, ...; default: 3.')] = None,
     results_only: Annotated[
         bool, typer.Option('--results-only', help='Leave out the students that lack a part.')
@@ -203,12 +223,13 @@ def ablate(
     given = {
         'frames': frames,
         'score_frames': score_frames,
+        'cameras': camera or None,
         'seeds': seeds,
         'results_only': results_only or None,
     }
     settings = as_assignments(given, assignments)
     parameters = read_parameters(AblationParameters, params, settings)
-    results = run_experiment(dataset, output, ground_truth, parameters, bar, drive)
+    results = run_experiment(datasets, output, ground_truth, parameters, bar, drive)
     if as_json:
         print_json(results)
     else:
@@ -222,7 +243,8 @@ def report(
         Path | None, typer.Option('--output', '-o', help='HTML file; default: PATH/report.html.')
     ] = None,
     dataset: Annotated[
-        Path | None, typer.Option(help='What the run was learned from: its frames are shown.')
+        list[Path] | None,
+        typer.Option(help='What the run was learned from: its frames are shown; may be repeated.'),
     ] = None,
     bag: Annotated[
         list[Path] | None,
@@ -244,7 +266,7 @@ def report(
     from offline_training.report.report import write_report
     from offline_training.report.sources import find_sources
 
-    sources = find_sources(path, dataset, bag or (), ground_truth, scores, join)
+    sources = find_sources(path, dataset or (), bag or (), ground_truth, scores, join)
     file = output or path / 'report.html'
     refuse_existing(file, overwrite=overwrite)
     written = write_report(sources, file)

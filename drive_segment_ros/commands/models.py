@@ -108,7 +108,9 @@ def name(
     names: Annotated[
         Path | None, typer.Option(help='YAML with a line such as `7: road` for each class.')
     ] = None,
-    images: Annotated[Path | None, typer.Option(help='Folder of labelled images.')] = None,
+    images: Annotated[
+        Path | None, typer.Option(help='Folder of labelled images, or a drive or dataset.')
+    ] = None,
     ground_truth: Annotated[Path | None, typer.Option(help='Folder of their labels.')] = None,
     layout: Layout = 'folder',
     frames: Annotated[str, typer.Option(help='Labelled images to use, FIRST:LAST.')] = '',

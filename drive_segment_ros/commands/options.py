@@ -24,6 +24,13 @@ Calibration = Annotated[
     typer.Option(help='Calibration file, as `inspect --calibration` writes it.'),
 ]
 Dataset = Annotated[Path, typer.Argument(help='Dataset folder, as `extract` writes it.')]
+Datasets = Annotated[
+    list[Path], typer.Argument(help='Dataset folders, as `extract` writes them; one or several.')
+]
+Cameras = Annotated[
+    list[str] | None,
+    typer.Option('--camera', help='Camera to take, by name; may be repeated; default: all.'),
+]
 Model = Annotated[
     Path, typer.Argument(help='A run folder, one of its stages, or an exported model.')
 ]
@@ -32,7 +39,9 @@ Overwrite = Annotated[
 ]
 Frames = Annotated[
     str | None,
-    typer.Option(help='Frames of each drive to learn from, FIRST:LAST; default: all.'),
+    typer.Option(
+        help='Frames of each camera of each drive to learn from, FIRST:LAST; default: all.'
+    ),
 ]
 Layout = Annotated[
     str,

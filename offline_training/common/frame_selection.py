@@ -23,15 +23,31 @@ def parse_slice(text: str) -> slice:
     return slice(first, last)
 
 
-def select_frames(dataset: Dataset, frames: str = '') -> list[list[FrameRecord]]:
+def select_frames(
+    dataset: Dataset, frames: str = '', cameras: Sequence[str] = ()
+) -> list[list[FrameRecord]]:
     """Return the chosen frames, one list for each camera of each drive.
+
+    Args:
+        dataset: the drives.
+        frames: of each camera of each drive, FIRST:LAST.
+        cameras: by name; empty is all.
 
     Raises:
         ParameterError: if `frames` is not a slice.
-        DatasetError: if it chooses none.
+        DatasetError: if it chooses none, or no drive has a camera of that name.
     """
     chosen = parse_slice(frames)
-    selection = [camera[chosen] for drive in dataset.drives for camera in drive.cameras.values()]
+    known = sorted({name for drive in dataset.drives for name in drive.cameras})
+    unknown = [name for name in cameras if name not in known]
+    if unknown:
+        raise DatasetError(f'{dataset} has no camera {unknown[0]}; choose from {", ".join(known)}')
+    selection = [
+        taken[chosen]
+        for drive in dataset.drives
+        for name, taken in drive.cameras.items()
+        if name in cameras or not cameras
+    ]
     if not any(selection):
         raise DatasetError(f'{dataset}: frames {frames or ":"} holds no frame')
     return selection

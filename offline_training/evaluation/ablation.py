@@ -21,15 +21,17 @@ from drive_segment_ros.errors import ModelError, ParameterError
 from drive_segment_ros.parameters import from_flat, parameter, to_flat
 from offline_training.common.files import read_object, write_atomic, write_json
 from offline_training.evaluation.ablation_tables import markdown
+from offline_training.evaluation.answers import Answers, PseudoLabels, load_answers
 from offline_training.evaluation.baseline import BaselineParameters, make_baseline
 from offline_training.evaluation.dataset_view import dataset_view
 from offline_training.evaluation.evaluate import count_labelled
 from offline_training.evaluation.evaluation import Matching, match, report, score
 from offline_training.evaluation.held_out import HeldOut, fingerprint_of_segments
 from offline_training.evaluation.truth_bound import train_on_truth
+from offline_training.pseudo_labels.assignment import LabelParameters
 from offline_training.pseudo_labels.pseudo_classes import (
     PSEUDO_CLASSES_FOLDER,
-    LabelParameters,
+    STATISTICS_FILE,
     label,
 )
 from offline_training.training.checkpoints import MODEL_FILE, load_model, save_model
@@ -49,7 +51,10 @@ TAUGHT_WITHOUT: dict[str, dict[str, Any]] = {
 # And the student itself, whose answer is the most probable class.
 WITHOUT = (*TAUGHT_WITHOUT, 'without_class_similarity')
 # The experiment sets these for each seed.
-_OWN = ('label.frames', 'label.seed', 'train.frames', 'train.training.seed')
+_OWN = (
+    *('label.frames', 'label.cameras', 'label.seed'),
+    *('train.frames', 'train.cameras', 'train.training.seed'),
+)
 Progress = Callable[[str], Callable[[Iterable], Iterable]]
 
 
@@ -57,8 +62,13 @@ Progress = Callable[[str], Callable[[Iterable], Iterable]]
 class AblationParameters:
     """What is compared, and how everything in it is made."""
 
-    frames: str = parameter('', 'Frames of each drive to learn from, FIRST:LAST.')
-    score_frames: str = parameter('', 'Frames of the scored drive to score on, FIRST:LAST.')
+    frames: str = parameter('', 'Frames of each camera of each drive to learn from, FIRST:LAST.')
+    score_frames: str = parameter(
+        '', 'Frames of each camera of the scored drive to score on, FIRST:LAST.'
+    )
+    cameras: list[str] = parameter(  # noqa: RUF009
+        [], 'Cameras to learn from and to score, by name; empty is all.'
+    )
     seeds: int = parameter(3, 'Of clustering and training: 0, 1, ...', minimum=1)
     results_only: bool = parameter(False, 'Leave out the students that lack a part.')
     label: LabelParameters = dataclasses.field(default_factory=LabelParameters)
@@ -66,20 +76,22 @@ class AblationParameters:
 
     def label_of(self, seed: int) -> LabelParameters:
         """Return how a seed's pseudo-labels are made."""
-        return dataclasses.replace(self.label, frames=self.frames, seed=seed)
+        return dataclasses.replace(self.label, frames=self.frames, cameras=self.cameras, seed=seed)
 
     def train_of(self, seed: int, changes: Mapping[str, Any] | None = None) -> TrainParameters:
         """Return how a seed's networks are trained, some parameters changed."""
-        own = {'frames': self.frames, 'training.seed': seed}
+        own = {'frames': self.frames, 'cameras': self.cameras, 'training.seed': seed}
         return from_flat(TrainParameters, {**to_flat(self.train), **own, **(changes or {})})
 
     def baseline_of(self, seed: int) -> BaselineParameters:
         """Return how a seed's image-only clusters are made: as many, at the network's width."""
-        return BaselineParameters(self.label.classes, self.frames, self.train.width, seed)
+        return BaselineParameters(
+            self.label.classes, self.frames, self.cameras, self.train.width, seed
+        )
 
 
 def ablate(
-    dataset: Path,
+    datasets: Sequence[Path],
     folder: Path,
     truth: Path,
     parameters: AblationParameters,
@@ -89,12 +101,13 @@ def ablate(
     """Run the experiment, or what is left of it.
 
     Args:
-        dataset: folder of drives; it stays as it is, the experiment has pseudo-labels of its own.
+        datasets: folders of drives; they stay as they are, the experiment has pseudo-labels of
+            its own.
         folder: of the experiment; `results.json` and `results.md` are written there last.
-        truth: folder of labels of the scored drive, named after its images.
+        truth: folder of labels of the scored drive, see `load_drive_truth`.
         parameters: what and how.
         progress: makes a function that shows how far an iteration has come, from its name.
-        drive: the scored drive; may be left out where there is one only.
+        drive: the scored drive, by name or folder; may be left out where there is one only.
 
     Returns:
         What `results.json` holds: `experiment`, `parameters`, and `scores` by part, each with
@@ -106,7 +119,7 @@ def ablate(
         DatasetError: if data is missing, or a scored frame is among those learned from.
         ModelError: if `folder` holds something else, or training diverges.
     """
-    experiment = Experiment(dataset, folder, truth, parameters, progress, drive)
+    experiment = Experiment(datasets, folder, truth, parameters, progress, drive)
     parts = [*RESULTS, *(() if parameters.results_only else WITHOUT)]
     seeds = range(parameters.seeds)
     scores = {part: [experiment.score(part, seed) for seed in seeds] for part in parts}
@@ -125,7 +138,7 @@ class Experiment:
 
     def __init__(
         self,
-        dataset: Path,
+        datasets: Sequence[Path],
         folder: Path,
         truth: Path,
         parameters: AblationParameters,
@@ -133,12 +146,17 @@ class Experiment:
         drive: str,
     ) -> None:
         """Begin an experiment, or take one up; see `ablate`."""
-        self.dataset = Dataset(dataset)
+        self.dataset = Dataset(*datasets)
         self.folder = folder
         self.parameters = parameters
         self.progress = progress
         self.held_out = HeldOut.find(
-            self.dataset, drive, truth, parameters.frames, parameters.score_frames
+            self.dataset,
+            drive,
+            truth,
+            parameters.frames,
+            parameters.score_frames,
+            parameters.cameras,
         )
         self._claim()
 
@@ -147,10 +165,10 @@ class Experiment:
         file = self._folder(seed) / 'scores' / f'{part}.json'
         if file.exists():
             return read_object(file)
-        model = self._make(part, seed)
+        answers = self._make(part, seed)
         show = self.progress(f'scoring {part}, seed {seed}')
         scored, learned = (
-            count_labelled(model, labelled, progress=show)
+            count_labelled(answers, labelled, show)
             for labelled in (self.held_out.scored, self.held_out.learned)
         )
         if part == 'truth_bound':
@@ -170,7 +188,7 @@ class Experiment:
 
     def describe(self, scores: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         """Return what a reader of the scores needs to know."""
-        statistics = self._folder(0) / 'dataset' / PSEUDO_CLASSES_FOLDER / 'statistics.json'
+        statistics = self._views(0)[0] / PSEUDO_CLASSES_FOLDER / STATISTICS_FILE
         return {
             'drive': self.held_out.drive,
             'images_scored': len(self.held_out.scored.images),
@@ -179,13 +197,20 @@ class Experiment:
             'version': drive_segment_ros.__version__,
         }
 
-    def _make(self, part: str, seed: int) -> Path:
-        """Make what is scored and return it: a model, or a folder of label images."""
+    def _make(self, part: str, seed: int) -> Answers:
+        """Make what is scored and return it, opened."""
+        if part == 'pseudo_labels':
+            views = dict(zip(self.dataset.paths, self._labelled_datasets(seed), strict=True))
+            return PseudoLabels([Drive(views[self.held_out.dataset] / self.held_out.drive)])
+        return load_answers(self._model(part, seed))
+
+    def _model(self, part: str, seed: int) -> Path:
+        """Make a model that is scored."""
         folder = self._folder(seed)
         run = folder / 'run'
         if part == 'image_only':
             make_baseline(
-                self.dataset.paths[0],
+                self.dataset.paths,
                 folder / part,
                 self.parameters.baseline_of(seed),
                 self.progress('reading'),
@@ -199,29 +224,29 @@ class Experiment:
                 self.parameters.train_of(seed),
             )
             return folder / part
-        dataset = self._labelled_dataset(seed)
-        if part == 'pseudo_labels':
-            (camera,) = Drive(dataset / self.held_out.drive).cameras
-            return dataset / self.held_out.drive / camera / 'pseudo_label'
+        datasets = self._labelled_datasets(seed)
         if part in TAUGHT_WITHOUT:
             how = self.parameters.train_of(seed, TAUGHT_WITHOUT[part])
-            made = train(dataset, folder / part, how, resume=True, teacher=run / 'teacher')
+            made = train(datasets, folder / part, how, resume=True, teacher=run / 'teacher')
         else:
-            made = train(dataset, run, self.parameters.train_of(seed), resume=True)
+            made = train(datasets, run, self.parameters.train_of(seed), resume=True)
         if part == 'without_class_similarity':
             return _most_probable(Path(made['student']), folder / part)
         return Path(made['teacher' if part == 'teacher' else 'student'])
 
-    def _labelled_dataset(self, seed: int) -> Path:
-        view = self._folder(seed) / 'dataset'
+    def _views(self, seed: int) -> list[Path]:
+        """Return a seed's folder for each dataset: `dataset`, `dataset_2`, ..."""
+        numbers = range(1, len(self.dataset.paths) + 1)
+        return [self._folder(seed) / ('dataset' if n == 1 else f'dataset_{n}') for n in numbers]
+
+    def _labelled_datasets(self, seed: int) -> list[Path]:
+        views = self._views(seed)
         # `label` writes its statistics last.
-        if not (view / PSEUDO_CLASSES_FOLDER / 'statistics.json').exists():
-            label(
-                dataset_view(self.dataset.paths[0], view),
-                self.parameters.label_of(seed),
-                self.progress,
-            )
-        return view
+        if not all((view / PSEUDO_CLASSES_FOLDER / STATISTICS_FILE).exists() for view in views):
+            for path, view in zip(self.dataset.paths, views, strict=True):
+                dataset_view(path, view)
+            label(views, self.parameters.label_of(seed), self.progress)
+        return views
 
     def _folder(self, seed: int) -> Path:
         return self.folder / f'seed_{seed}'
@@ -231,7 +256,9 @@ class Experiment:
         values, defaults = to_flat(self.parameters), to_flat(AblationParameters())
         for name in _OWN:
             if values[name] != defaults[name]:
-                raise ParameterError(f'{name} follows from frames and seeds; leave it out')
+                raise ParameterError(
+                    f'{name} follows from frames, cameras and seeds; leave it out'
+                )
         # More seeds or parts may be asked of the same experiment.
         del values['seeds'], values['results_only']
         mine = {

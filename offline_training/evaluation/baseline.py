@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -35,7 +35,12 @@ class BaselineParameters:
     """How the baseline is made."""
 
     classes: int = parameter(30, 'Number of clusters.', minimum=2, maximum=254)
-    frames: str = parameter('', 'Frames of each drive to learn from, FIRST:LAST; empty is all.')
+    frames: str = parameter(
+        '', 'Frames of each camera of each drive to learn from, FIRST:LAST; empty is all.'
+    )
+    cameras: list[str] = parameter(  # noqa: RUF009
+        [], 'Cameras to learn from, by name; empty is all.'
+    )
     width: int = parameter(512, 'Width images are looked at.', unit='px', minimum=16)
     seed: int = parameter(0, 'Of k-means.', minimum=0, maximum=2**31 - 1)
 
@@ -119,13 +124,13 @@ def superpixel_features(
 
 
 def make_baseline(
-    dataset: Path,
+    datasets: Sequence[Path],
     folder: Path,
     parameters: BaselineParameters,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> None:
-    """Learn the baseline from a dataset's images and write it to `folder`."""
-    drives = select_frames(Dataset(dataset), parameters.frames)
-    frames = [frame for drive in drives for frame in drive]
+    """Learn the baseline from datasets' images and write it to `folder`."""
+    cameras = select_frames(Dataset(*datasets), parameters.frames, parameters.cameras)
+    frames = [frame for camera in cameras for frame in camera]
     images = (frame.image() for frame in progress(frames))
     ColourClusters.learn(images, parameters).save(folder / BASELINE_FILE)

@@ -2,18 +2,97 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from drive_segment_ros.dataset.reader import Drive
+from drive_segment_ros.dataset.own_files import DRIVE_FILE
+from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.errors import DatasetError
-from offline_training.evaluation.ground_truth import GroundTruth, LabelledImage, folder_classes
+from offline_training.common.frame_selection import parse_slice
+from offline_training.evaluation.ground_truth import (
+    GroundTruth,
+    LabelledImage,
+    folder_classes,
+    load_ground_truth,
+)
 
 # Where `simulate` has a camera's labels.
 _SEMANTIC = 'semantic'
 
 
-def load_drive_truth(drive: Drive, truth: Path) -> GroundTruth:
-    """Find the labels of a drive's images.
+def drives_in(path: Path) -> list[Drive]:
+    """Return the drives of a dataset, or the one a path is; none if it is neither."""
+    if (path / DRIVE_FILE).is_file():
+        return [Drive(path)]
+    return Dataset(path).drives if any(path.glob(f'*/{DRIVE_FILE}')) else []
+
+
+def load_labelled(
+    layout: str, images: Path, truth: Path, frames: str = ''
+) -> dict[str, GroundTruth]:
+    """Find labelled images, by camera where they are those of drives.
+
+    Args:
+        layout: one of `ground_truth.LAYOUTS`.
+        images: folder of images; or, of layout `folder`, a drive or a dataset.
+        truth: folder of labels; of a dataset of several drives one that has a folder for each.
+        frames: which of the labelled images, FIRST:LAST in order of name, of each camera of each
+            drive.
+
+    Returns:
+        By the camera's name; a single one named `` of images of no drive.
+
+    Raises:
+        DatasetError: if no labelled image is found.
+    """
+    chosen = parse_slice(frames)
+    drives = drives_in(images) if layout == 'folder' else []
+    if not drives:
+        return {'': _chosen(load_ground_truth(layout, images, truth), chosen, frames)}
+    of_camera: dict[str, list[GroundTruth]] = {}
+    for drive in drives:
+        labels = truth if len(drives) == 1 else truth / drive.name
+        if len(drives) > 1 and not labels.is_dir():
+            continue
+        for camera, found in load_drive_truth(drive, labels).items():
+            of_camera.setdefault(camera, []).append(_chosen(found, chosen, frames))
+    if not of_camera:
+        raise DatasetError(f'{truth} has no folder named as a drive of {images}')
+    parts = {name: joined(dict(enumerate(found))) for name, found in of_camera.items()}
+    joined(parts)
+    return parts
+
+
+def joined(parts: Mapping[Any, GroundTruth]) -> GroundTruth:
+    """Return all labelled images of several cameras or drives.
+
+    Raises:
+        DatasetError: if their classes differ.
+    """
+    first, *others = parts.values()
+    for part in others:
+        if part.classes != first.classes or (part.number_of_id != first.number_of_id).any():
+            raise DatasetError(
+                f'{part.images[0].label_path.parent} has other classes than '
+                f'{first.images[0].label_path.parent}'
+            )
+    images = [item for part in parts.values() for item in part.images]
+    return dataclasses.replace(first, images=images)
+
+
+def _chosen(labelled: GroundTruth, chosen: slice, frames: str) -> GroundTruth:
+    images = labelled.images[chosen]
+    if not images:
+        raise DatasetError(
+            f'frames {frames} holds none of the {len(labelled.images)} labelled images'
+        )
+    return dataclasses.replace(labelled, images=images)
+
+
+def load_drive_truth(drive: Drive, truth: Path) -> dict[str, GroundTruth]:
+    """Find the labels of a drive's images, by camera; cameras without a label are left out.
 
     Args:
         drive: with images.
@@ -22,34 +101,26 @@ def load_drive_truth(drive: Drive, truth: Path) -> GroundTruth:
             `classes.json` there or above.
 
     Raises:
-        DatasetError: if there is no label, or cameras have other classes.
+        DatasetError: if there is no label.
     """
     if not truth.is_dir():
         raise DatasetError(f'{truth} is not a folder')
-    pairs: list[LabelledImage] = []
-    known = None
+    known = {}
     for camera, frames in drive.cameras.items():
         folder = truth_folder(drive, camera, truth)
         if folder is None:
             continue
         labels = ((frame, folder / f'{frame.image_path.stem}.png') for frame in frames)
-        found = [
-            LabelledImage(frame.image_path, label) for frame, label in labels if label.is_file()
-        ]
-        if not found:
-            continue
-        named = next((f for f in (folder, truth) if (f / 'classes.json').is_file()), folder)
-        classes = folder_classes(named)
-        if known is not None and (known[0] != classes[0] or (known[1] != classes[1]).any()):
-            raise DatasetError(f'{folder} has other classes than the cameras before it')
-        known = classes
-        pairs += found
-    if known is None:
+        found = [LabelledImage(f.image_path, label) for f, label in labels if label.is_file()]
+        if found:
+            named = next((f for f in (folder, truth) if (f / 'classes.json').is_file()), folder)
+            known[camera] = GroundTruth(found, *folder_classes(named))
+    if not known:
         raise DatasetError(
             f'no truth in {truth} belongs to a frame of {drive.path}; labels are '
             '<camera>/<stamp>.png, or <stamp>.png for one camera'
         )
-    return GroundTruth(pairs, *known)
+    return known
 
 
 def truth_folder(drive: Drive, camera: str, truth: Path) -> Path | None:

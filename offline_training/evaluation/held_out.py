@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from drive_segment_ros.dataset.reader import Dataset, Drive, FrameRecord
 from drive_segment_ros.errors import DatasetError
 from offline_training.common.frame_selection import parse_slice
-from offline_training.evaluation.drive_truth import load_drive_truth
+from offline_training.evaluation.drive_truth import joined, load_drive_truth
 from offline_training.evaluation.ground_truth import GroundTruth
 
 
@@ -19,25 +21,36 @@ class HeldOut:
 
     Attributes:
         drive: its name.
+        dataset: folder that holds it.
         frames: that may be learned from.
         learned: truth of these, where there is one.
         scored: truth of the frames to score on.
     """
 
     drive: str
+    dataset: Path
     frames: list[FrameRecord]
     learned: GroundTruth
     scored: GroundTruth
 
     @staticmethod
-    def find(dataset: Dataset, drive: str, truth: Path, frames: str, score_frames: str) -> HeldOut:
+    def find(
+        dataset: Dataset,
+        drive: str,
+        truth: Path,
+        frames: str,
+        score_frames: str,
+        cameras: Sequence[str] = (),
+    ) -> HeldOut:
         """Divide a drive.
 
         Args:
             dataset: that holds it.
-            drive: its name; may be empty where the dataset holds one only.
+            drive: its name, or its folder where two datasets have one of this name; may be empty
+                where there is one only.
             truth: folder of its labels, see `load_drive_truth`.
             frames, score_frames: of each camera, FIRST:LAST, to learn from and to score on.
+            cameras: by name; empty is all.
 
         Raises:
             ParameterError: if a slice is none.
@@ -46,7 +59,12 @@ class HeldOut:
         """
         chosen = _drive(dataset, drive)
         learned, scored = (
-            [frame for camera in chosen.cameras.values() for frame in camera[parse_slice(part)]]
+            [
+                frame
+                for name, taken in chosen.cameras.items()
+                if name in cameras or not cameras
+                for frame in taken[parse_slice(part)]
+            ]
             for part in (frames, score_frames)
         )
         both = {frame.image_path for frame in learned} & {frame.image_path for frame in scored}
@@ -55,9 +73,10 @@ class HeldOut:
                 f'{len(both)} frames would be learned from and scored on; give other frames to '
                 'score on'
             )
-        labelled = load_drive_truth(chosen, truth)
+        labelled = joined(load_drive_truth(chosen, truth))
         return HeldOut(
             chosen.name,
+            chosen.path.parent,
             learned,
             _truth_of(labelled, learned, frames),
             _truth_of(labelled, scored, score_frames),
@@ -82,14 +101,12 @@ def fingerprint_of_segments(dataset: Dataset, truth: list[GroundTruth]) -> str:
 
 
 def _drive(dataset: Dataset, name: str) -> Drive:
-    drives = {drive.name: drive for drive in dataset.drives}
-    if not name and len(drives) == 1:
-        return dataset.drives[0]
-    if name not in drives:
-        raise DatasetError(
-            f'{dataset}: choose the drive to score on with --drive: {", ".join(drives)}'
-        )
-    return drives[name]
+    drives = [drive for drive in dataset.drives if name in ('', drive.name, str(drive.path))]
+    if len(drives) == 1:
+        return drives[0]
+    names = Counter(drive.name for drive in dataset.drives)
+    told = (d.name if names[d.name] == 1 else str(d.path) for d in dataset.drives)
+    raise DatasetError(f'{dataset}: choose the drive to score on with --drive: {", ".join(told)}')
 
 
 def _truth_of(labelled: GroundTruth, frames: list[FrameRecord], asked: str) -> GroundTruth:

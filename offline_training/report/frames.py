@@ -24,7 +24,7 @@ from offline_training.common.classes import (
     palette,
 )
 from offline_training.deploy.segment import draw
-from offline_training.evaluation.drive_truth import load_drive_truth
+from offline_training.evaluation.drive_truth import joined, load_drive_truth
 from offline_training.evaluation.image_sources import read_image
 from offline_training.evaluation.prediction import Prediction, Predictor
 from offline_training.evaluation.predictors import load_predictor
@@ -210,7 +210,7 @@ class _Truth:
         if source.truth is None:
             return
         try:
-            found = load_drive_truth(drive, source.truth)
+            found = joined(load_drive_truth(drive, source.truth))
         except DatasetError:
             return
         self._labels = {item.image_path: item for item in found.images}

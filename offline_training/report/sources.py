@@ -96,7 +96,7 @@ class Sources:
 
 def find_sources(
     path: Path,
-    dataset: Path | None = None,
+    datasets: Sequence[Path] = (),
     bags: Sequence[Path] = (),
     truth: Path | None = None,
     scores: Path | None = None,
@@ -106,9 +106,9 @@ def find_sources(
 
     Args:
         path: a demo's folder, or a run's.
-        dataset: what a run was learned from; a run does not know.
-        bags: what the dataset was extracted from, for the LiDAR's points.
-        truth: folder of labels of the dataset's images.
+        datasets: what a run was learned from; a run does not know.
+        bags: what they were extracted from, for the LiDAR's points.
+        truth: folder of labels of the images, of one drive.
         scores: folder that `evaluate --output` wrote; default: `scores` in the run.
         join: whether all bags are parts of one drive.
 
@@ -116,33 +116,36 @@ def find_sources(
         BagError: if the dataset is one drive, of several bags that are not to be joined.
         DatasetError: if the path is neither, or a folder named is not there.
     """
-    for named in (dataset, *bags, truth, scores):
+    for named in (*datasets, *bags, truth, scores):
         if named is not None and not named.exists():
             raise DatasetError(f'{named} does not exist; leave it out or name another')
     if (path / DEMO_FILE).is_file():
-        if dataset or bags or truth or scores:
+        if datasets or bags or truth or scores:
             raise DatasetError(f'{path} is a demo and knows its parts; name them for a run only')
         return _demo(path)
     if not (path / RUN_FILE).is_file():
         advice = 'give a folder that `drive-segment train` or `drive-segment demo` wrote'
         raise DatasetError(not_wanted(path, "a run or a demo's folder", advice))
-    drives = [] if dataset is None else _learned_from(dataset, bags, truth, join)
+    drives = _learned_from(datasets, bags, truth, join) if datasets else []
     own = path / SCORES_FOLDER
     return Sources(path.name, drives, path, scores=scores or (own if own.is_dir() else None))
 
 
 def _learned_from(
-    dataset: Path, bags: Sequence[Path], truth: Path | None, join: bool
+    datasets: Sequence[Path], bags: Sequence[Path], truth: Path | None, join: bool
 ) -> list[DriveSource]:
-    """Return a dataset's drives, each with what is its own: stamps may be the same in several."""
-    found = Dataset(dataset).drives
+    """Return datasets' drives, each with what is its own: stamps may be the same in several."""
+    dataset = Dataset(*datasets)
+    found = dataset.drives
     if len(found) < 2:
-        return [DriveSource(LEARNED_FROM, dataset, tuple(one_drive(bags, join)), truth)]
+        return [DriveSource(LEARNED_FROM, datasets[0], tuple(one_drive(bags, join)), truth)]
     if truth is not None:
         raise DatasetError(f'{dataset} holds {len(found)} drives; labels are shown of one only')
     parts = {drive_bags[0].name: tuple(drive_bags) for drive_bags in drives(bags, join)}
     return [
-        DriveSource(LEARNED_FROM, dataset, parts.get(_bag_of(drive), ()), name=drive.name)
+        DriveSource(
+            LEARNED_FROM, drive.path.parent, parts.get(_bag_of(drive), ()), name=drive.name
+        )
         for drive in found
     ]
 

@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ from offline_training.common.frame_selection import fingerprint, select_frames
 from offline_training.networks.initial_weights import network_from_backbone
 from offline_training.networks.segmenter import Segmenter, configuration
 from offline_training.pseudo_labels.features import load_backbone
-from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER
+from offline_training.pseudo_labels.pseudo_classes import classes_of
 from offline_training.training.checkpoints import load_model
 from offline_training.training.distillation import (
     DistillationParameters,
@@ -62,7 +62,12 @@ class TrainParameters:
     height: int = parameter(
         0, "Network input height; 0 keeps the camera's aspect.", unit='px', minimum=0
     )
-    frames: str = parameter('', 'Frames of each drive to learn from, FIRST:LAST; empty is all.')
+    frames: str = parameter(
+        '', 'Frames of each camera of each drive to learn from, FIRST:LAST; empty is all.'
+    )
+    cameras: list[str] = parameter(  # noqa: RUF009
+        [], 'Cameras to learn from, by name; empty is all.'
+    )
     initial_weights: str = parameter(
         '',
         'A transformers checkpoint (name or folder) whose encoder to start from; empty is none.',
@@ -77,7 +82,7 @@ class TrainParameters:
 
 
 def train(
-    dataset: Path,
+    datasets: Sequence[Path],
     folder: Path,
     parameters: TrainParameters,
     resume: bool = False,
@@ -86,7 +91,7 @@ def train(
     """Train a teacher and a student; under `torchrun`, in all processes together.
 
     Args:
-        dataset: with pseudo-labels.
+        datasets: with pseudo-labels; several must have been labelled together.
         folder: the run to write; with `resume` it may hold an interrupted run, which goes on.
         parameters: of the networks, the training and the distillation.
         resume: whether to go on.
@@ -102,7 +107,7 @@ def train(
     """
     began = time.monotonic()
     with _process_group(), _memory_told():
-        run = TrainingRun(dataset, folder, parameters, resume)
+        run = TrainingRun(datasets, folder, parameters, resume)
         waits = []
         if teacher is None:
             teacher = folder / 'teacher'
@@ -125,7 +130,11 @@ class TrainingRun:
     """A run folder: `run.json`, `classes.yaml`, `cache/` and a folder for each network."""
 
     def __init__(
-        self, dataset: Path, folder: Path, parameters: TrainParameters, resume: bool
+        self,
+        datasets: Sequence[Path],
+        folder: Path,
+        parameters: TrainParameters,
+        resume: bool,
     ) -> None:
         """Start a run, or take up one.
 
@@ -135,8 +144,8 @@ class TrainingRun:
         """
         self.folder = folder
         self.parameters = parameters
-        self.frames = labelled_frames(dataset, parameters.frames)
-        self.classes = load_classes(dataset / PSEUDO_CLASSES_FOLDER / CLASSES_FILE)
+        self.frames = labelled_frames(datasets, parameters.frames, parameters.cameras)
+        self.classes = load_classes(classes_of(datasets))
         self.height, self.width = input_size(self.frames[0], parameters)
         rank, processes = distributed_rank()
         self.provenance = {
@@ -242,18 +251,22 @@ class TrainingRun:
         ).array
 
 
-def labelled_frames(dataset: Path, frames: str) -> list[FrameRecord]:
-    """Return the chosen frames of all drives.
+def labelled_frames(
+    datasets: Sequence[Path], frames: str = '', cameras: Sequence[str] = ()
+) -> list[FrameRecord]:
+    """Return the chosen frames of all cameras of all drives, see `select_frames`.
 
     Raises:
         DatasetError: if one has no pseudo-label.
     """
-    chosen = [frame for drive in select_frames(Dataset(dataset), frames) for frame in drive]
+    selection = select_frames(Dataset(*datasets), frames, cameras)
+    chosen = [frame for camera in selection for frame in camera]
     for frame in chosen:
         if not frame.pseudo_label_path.exists():
             raise DatasetError(
-                f'{dataset}: frame {frame.stamp_ns} has no pseudo-label; run '
-                f'`drive-segment label {dataset}` first'
+                f'{frame.drive}: frame {frame.stamp_ns} of camera {frame.camera} has no '
+                f'pseudo-label; run `drive-segment label {" ".join(map(str, datasets))}` first, '
+                'or choose cameras with --camera'
             )
     return chosen
 

@@ -15,7 +15,7 @@ from drive_segment_ros.errors import (
 from drive_segment_ros.parameter_files import read_parameters
 from drive_segment_ros.perception.calibration import load_calibration
 from offline_training.common.classes import ClassName, load_classes, load_names, save_classes
-from offline_training.pseudo_labels.pseudo_classes import LabelParameters
+from offline_training.pseudo_labels.assignment import LabelParameters
 
 LEVELS = [f'l{n}: &l{n} [{", ".join([f"*l{n - 1}"] * 10)}]' for n in range(1, 10)]
 LAUGHS = '\n'.join(['l0: &l0 [x]', *LEVELS])

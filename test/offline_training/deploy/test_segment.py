@@ -277,7 +277,7 @@ def test_the_baseline_is_a_model_like_any_other(painted_drive, tmp_path):
     for stamp, answer in painted_drive.truth.items():
         cv2.imwrite(str(truth / f'{stamp}.png'), answer)
     make_baseline(
-        painted_drive.dataset, tmp_path / 'baseline', BaselineParameters(classes=6, width=112)
+        [painted_drive.dataset], tmp_path / 'baseline', BaselineParameters(classes=6, width=112)
     )
 
     scores = evaluate(tmp_path / 'baseline', painted_drive.dataset / 'painted/front/image', truth)

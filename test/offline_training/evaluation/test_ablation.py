@@ -19,6 +19,7 @@ from offline_training.evaluation.ablation import (
     WITHOUT,
     AblationParameters,
 )
+from offline_training.evaluation.answers import load_answers
 from offline_training.evaluation.evaluate import evaluate
 from offline_training.training.checkpoints import load_model
 
@@ -116,10 +117,10 @@ def test_each_matching_is_learned_on_its_own_frames(painted_drive, truth, tmp_pa
     answers.mkdir()
     for index, (stamp, label) in enumerate(painted_drive.truth.items()):
         cv2.imwrite(str(answers / f'{stamp}.png'), label if index < 4 else (label + 1) % 4)
-    monkeypatch.setattr(ablation.Experiment, '_make', lambda *_: answers)
+    monkeypatch.setattr(ablation.Experiment, '_make', lambda *_: load_answers(answers))
     parameters = AblationParameters(frames=':4', score_frames='4:')
     experiment = ablation.Experiment(
-        painted_drive.dataset, tmp_path / 'experiment', truth, parameters, lambda _: iter, ''
+        [painted_drive.dataset], tmp_path / 'experiment', truth, parameters, lambda _: iter, ''
     )
 
     student, bound = experiment.score('student', 0), experiment.score('truth_bound', 0)
@@ -166,7 +167,7 @@ def test_what_learns_cannot_reach_the_truth_or_the_bound():
     ('options', 'frames', 'message'),
     [
         ((), ':5', '1 frames would be learned from and scored on'),
-        (('--set', 'label.seed=3'), ':4', 'label.seed follows from frames and seeds'),
+        (('--set', 'label.seed=3'), ':4', 'label.seed follows from frames, cameras and seeds'),
         (('--drive', 'other'), ':4', 'choose the drive to score on with --drive: painted'),
     ],
 )

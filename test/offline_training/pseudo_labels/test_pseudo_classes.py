@@ -9,17 +9,17 @@ import pytest
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError, ParameterError
 from offline_training.common.classes import load_classes
-from offline_training.pseudo_labels.features import Descriptor
-from offline_training.pseudo_labels.pseudo_classes import (
+from offline_training.pseudo_labels.assignment import (
     LabelParameters,
-    between_classes,
     cluster,
-    label,
     object_weight,
     track_means,
 )
-from offline_training.pseudo_labels.segment_table import SegmentTable, collect, unique_tracks
+from offline_training.pseudo_labels.features import Descriptor
+from offline_training.pseudo_labels.pseudo_classes import between_classes, label
+from offline_training.pseudo_labels.segment_table import SegmentTable, collect
 from offline_training.pseudo_labels.stuff_classes import NO_STUFF, SKY
+from offline_training.pseudo_labels.sweep_tracks import same_in_sweep, unique_tracks
 
 FOUR = LabelParameters(classes=4, features='descriptor', restarts=3)
 
@@ -33,7 +33,7 @@ def labels_of(dataset):
 
 
 def test_label_gives_each_thing_a_class_of_its_own(painted_drive):
-    report = label(painted_drive.dataset, FOUR, quiet)
+    report = label([painted_drive.dataset], FOUR, quiet)
 
     assert report['segments'] == 36
     assert report['features'] == 'descriptor'
@@ -51,11 +51,11 @@ def test_label_gives_each_thing_a_class_of_its_own(painted_drive):
 
 
 def test_label_is_repeatable_and_follows_its_seed(painted_drive):
-    label(painted_drive.dataset, LabelParameters(6, 'descriptor', restarts=1), quiet)
+    label([painted_drive.dataset], LabelParameters(6, 'descriptor', restarts=1), quiet)
     first = labels_of(painted_drive.dataset)
-    label(painted_drive.dataset, LabelParameters(6, 'descriptor', restarts=1), quiet)
+    label([painted_drive.dataset], LabelParameters(6, 'descriptor', restarts=1), quiet)
     again = labels_of(painted_drive.dataset)
-    label(painted_drive.dataset, LabelParameters(6, 'descriptor', restarts=1, seed=7), quiet)
+    label([painted_drive.dataset], LabelParameters(6, 'descriptor', restarts=1, seed=7), quiet)
     other = labels_of(painted_drive.dataset)
 
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
@@ -73,8 +73,8 @@ def test_an_area_that_is_not_learned_from_has_no_class_of_its_own(painted_drive)
 
 
 def test_label_leaves_names_galleries_and_statistics(painted_drive):
-    label(painted_drive.dataset, dataclasses.replace(FOUR, classes=6), quiet)
-    label(painted_drive.dataset, FOUR, quiet)
+    label([painted_drive.dataset], dataclasses.replace(FOUR, classes=6), quiet)
+    label([painted_drive.dataset], FOUR, quiet)
     folder = painted_drive.dataset / 'pseudo_classes'
 
     assert len(load_classes(folder / 'classes.yaml')) == 4
@@ -101,7 +101,7 @@ def test_label_learns_from_the_chosen_frames_only(painted_drive, tmp_path, follo
         cv2.imwrite(str(frame.image_path), 255 - frame.image())
     chosen = LabelParameters(classes=4, features='descriptor', frames=':3', follow_tracks=follow)
 
-    reports = [label(path, chosen, quiet) for path in (painted_drive.dataset, tmp_path / 'copy')]
+    reports = [label([path], chosen, quiet) for path in (painted_drive.dataset, tmp_path / 'copy')]
 
     assert reports[0]['inertia'] == reports[1]['inertia']
     for a, b in zip(
@@ -139,6 +139,7 @@ def of_others(matches, looks, pixels, track, follow_tracks=True):
         pixels=np.array([100] * 9 + pixels),
         track=np.array([*range(9), *track]),
         matches=np.array(matches, np.int64).reshape(-1, 2),
+        in_sweep=np.empty((0, 2), np.int64),
         features={'size': look[:, None] + np.linspace(0, 0.01, count, dtype=np.float32)[:, None]},
         described={},
     )
@@ -185,7 +186,7 @@ def test_pixels_between_two_classes_are_of_neither():
 
 
 def test_written_labels_of_two_classes_never_touch(painted_drive):
-    label(painted_drive.dataset, FOUR, quiet)
+    label([painted_drive.dataset], FOUR, quiet)
 
     for written in labels_of(painted_drive.dataset):
         assert len(np.unique(written)) > 3
@@ -199,28 +200,44 @@ def test_what_is_large_counts_more_but_not_in_proportion():
     assert 4 < weight[1] / weight[0] < 16
 
 
-def test_untracked_segments_are_objects_alone():
-    drive = np.array([0, 0, 0, 1, 1])
-    track = np.array([5, -1, -1, 5, 5])
+def test_untracked_segments_are_objects_of_their_sweep_alone():
+    drive = np.array([0, 0, 0, 0, 0, 1, 1])
+    sweep = np.array([7, 7, 7, 7, 8, 7, 8])
+    proposal = np.array([4, 5, 6, 5, 5, 4, 9])
+    track = np.array([5, -1, -1, -1, -1, 5, 5])
 
-    number = unique_tracks(drive, track)
+    number = unique_tracks(drive, sweep, proposal, track)
 
-    assert number[3] == number[4]
-    assert len(np.unique(number)) == 4
+    assert number[5] == number[6]
+    assert number[1] == number[3]
+    assert len(np.unique(number)) == 5
+
+
+def test_an_object_in_several_images_of_a_sweep_is_paired_with_itself():
+    drive = np.array([0, 0, 0, 0, 0, 1, 0])
+    sweep = np.array([7, 7, 7, 8, 7, 7, 7])
+    proposal = np.array([4, 5, 4, 4, 4, 4, 5])
+    objects = np.array([True, True, True, True, True, True, False])
+
+    pairs = same_in_sweep(drive, sweep, proposal, objects)
+
+    expected = {(0, 2), (2, 0), (0, 4), (4, 0), (2, 4), (4, 2)}
+    assert sorted(map(tuple, pairs.tolist())) == sorted(expected)
+    assert same_in_sweep(*np.empty((3, 0), np.int64), np.empty(0, bool)).shape == (0, 2)
 
 
 def test_frames_that_are_no_slice_are_refused(painted_drive):
     with pytest.raises(ParameterError, match='FIRST:LAST'):
-        label(painted_drive.dataset, LabelParameters(frames='3-5', features='descriptor'), quiet)
+        label([painted_drive.dataset], LabelParameters(frames='3-5', features='descriptor'), quiet)
 
 
 def test_a_dataset_without_segments_is_refused(painted_drive):
     with pytest.raises(DatasetError, match='hold no segment'):
-        label(painted_drive.dataset, LabelParameters(frames='6:', features='descriptor'), quiet)
+        label([painted_drive.dataset], LabelParameters(frames='6:', features='descriptor'), quiet)
 
 
 def test_ground_and_sky_are_classes_of_their_own(painted_drive):
-    label(painted_drive.dataset, LabelParameters(6, 'descriptor', restarts=1), quiet)
+    label([painted_drive.dataset], LabelParameters(6, 'descriptor', restarts=1), quiet)
     path = painted_drive.dataset / 'pseudo_classes' / 'statistics.json'
     statistics = json.loads(path.read_text())['class_statistics']
 

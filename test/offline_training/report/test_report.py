@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ class Page(html.parser.HTMLParser):
         return next(text for text in self.sections.values() if text.strip().startswith(heading))
 
 
-def report_of(path: Path, output: Path, **parts: Path) -> tuple[Page, dict]:
+def report_of(path: Path, output: Path, **parts: Any) -> tuple[Page, dict]:
     written = write_report(find_sources(path, **parts), output)
     assert written['bytes'] == output.stat().st_size
     return Page(output), written
@@ -116,7 +117,7 @@ def test_a_run_alone_shows_its_cache_and_says_what_is_missing(
 
 def test_a_run_with_its_dataset(run_folder: Path, demo_folder: Path, tmp_path: Path) -> None:
     dataset, scores = demo_folder / 'dataset', demo_folder / 'scores'
-    page, written = report_of(run_folder, tmp_path / 'r.html', dataset=dataset, scores=scores)
+    page, written = report_of(run_folder, tmp_path / 'r.html', datasets=[dataset], scores=scores)
     assert written['missing'] == ['Live', 'Steps and timings']
     assert 'the bag is not at hand' in page.section('Frames')
 
@@ -162,10 +163,10 @@ def test_of_several_drives_only_the_bags_own_shows_its_points(demo_folder, run_f
     sides.mkdir()
 
     for bags, join in (((bag,), False), ((bag, sides), True)):
-        sources = find_sources(run_folder, dataset, bags, join=join)
+        sources = find_sources(run_folder, [dataset], bags, join=join)
         assert {d.name: d.bags for d in sources.drives} == {'other': (), 'street': bags}
     with pytest.raises(DatasetError, match='2 drives; labels are shown of one only'):
-        find_sources(run_folder, dataset, truth=tmp_path)
+        find_sources(run_folder, [dataset], truth=tmp_path)
 
 
 def test_a_class_without_pixels_in_one_protocol_has_a_dash(demo_folder, tmp_path):

@@ -5,7 +5,8 @@ import torch
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.perception.resizing import resize_labels
 from offline_training.evaluation.predictors import load_predictor
-from offline_training.pseudo_labels.pseudo_classes import LabelParameters, label
+from offline_training.pseudo_labels.assignment import LabelParameters
+from offline_training.pseudo_labels.pseudo_classes import label
 from offline_training.training.train import TrainParameters, train
 from offline_training.training.training import TrainingParameters, training_device
 
@@ -23,11 +24,11 @@ def quiet(description):
 def test_a_gpu_learns_and_what_it_learned_answers_alike_on_gpu_and_cpu(
     painted_drive, tmp_path, monkeypatch
 ):
-    label(painted_drive.dataset, FOUR, quiet)
+    label([painted_drive.dataset], FOUR, quiet)
     chosen = TrainParameters(width=112, training=TrainingParameters(epochs=20, batch_size=2))
     assert training_device().type == 'cuda'
 
-    train(painted_drive.dataset, tmp_path / 'run', chosen)
+    train([painted_drive.dataset], tmp_path / 'run', chosen)
 
     frame = Dataset(painted_drive.dataset).drives[0].frames[0]
     on_gpu = load_predictor(tmp_path / 'run').predict(frame.image())
@@ -43,14 +44,14 @@ def test_a_gpu_learns_and_what_it_learned_answers_alike_on_gpu_and_cpu(
 
 
 def test_a_training_resumed_on_a_gpu_ends_close_to_an_uninterrupted_one(painted_drive, tmp_path):
-    label(painted_drive.dataset, FOUR, quiet)
+    label([painted_drive.dataset], FOUR, quiet)
     chosen = TrainParameters(width=112, training=TrainingParameters(epochs=3, batch_size=2))
     whole, resumed = tmp_path / 'whole', tmp_path / 'resumed'
 
-    train(painted_drive.dataset, whole, chosen)
-    train(painted_drive.dataset, resumed, chosen)
+    train([painted_drive.dataset], whole, chosen)
+    train([painted_drive.dataset], resumed, chosen)
     (resumed / 'student' / 'model.safetensors').unlink()
-    train(painted_drive.dataset, resumed, chosen, resume=True)
+    train([painted_drive.dataset], resumed, chosen, resume=True)
 
     image = Dataset(painted_drive.dataset).drives[0].frames[0].image()
     labels = [load_predictor(run).predict(image).label for run in (whole, resumed)]

@@ -17,7 +17,8 @@ from offline_training.common.files import write_atomic
 from offline_training.deploy.segment import segment
 from offline_training.evaluation.evaluate import evaluate
 from offline_training.evaluation.name import name_by_hand, name_from_labels
-from offline_training.pseudo_labels.pseudo_classes import LabelParameters, label
+from offline_training.pseudo_labels.assignment import LabelParameters
+from offline_training.pseudo_labels.pseudo_classes import label
 from offline_training.training.checkpoints import load_model
 from offline_training.training.train import TrainParameters, train
 
@@ -39,7 +40,7 @@ def parameters(**changes) -> TrainParameters:
 
 @pytest.fixture
 def labelled(painted_drive):
-    label(painted_drive.dataset, LabelParameters(4, 'descriptor', restarts=3), quiet)
+    label([painted_drive.dataset], LabelParameters(4, 'descriptor', restarts=3), quiet)
     return painted_drive
 
 
@@ -56,7 +57,7 @@ def test_from_pseudo_labels_to_named_masks(labelled, tmp_path):
     images = labelled.dataset / 'painted/front/image'
     run = tmp_path / 'run'
 
-    result = train(labelled.dataset, run, parameters(**{'training.epochs': 40}))
+    result = train([labelled.dataset], run, parameters(**{'training.epochs': 40}))
     scores = evaluate(run, images, truth, output=tmp_path / 'scores')
     name_from_labels(run, images, truth)
     drawn = segment(run, [images], tmp_path / 'out')
@@ -65,7 +66,7 @@ def test_from_pseudo_labels_to_named_masks(labelled, tmp_path):
     assert scores['strict']['miou'] > 60.0
     assert scores['classes_present'] == 4
     assert scores['k'] == 4
-    assert drawn == {'images': 6, 'skipped': [], 'output': str(tmp_path / 'out')}
+    assert drawn == {'images': 6, 'kept': 0, 'skipped': [], 'output': str(tmp_path / 'out')}
     # Names and colours travel with the model, and the drawn pictures carry both.
     classes = load_classes(run / 'classes.yaml')
     road = next(index for index, item in enumerate(classes) if item.name == 'road')
@@ -84,7 +85,7 @@ def test_from_pseudo_labels_to_named_masks(labelled, tmp_path):
 
 
 def test_a_run_killed_between_files_resumes_to_the_same_student(labelled, tmp_path, monkeypatch):
-    whole = train(labelled.dataset, tmp_path / 'whole', parameters())
+    whole = train([labelled.dataset], tmp_path / 'whole', parameters())
 
     def killed(*_):
         raise KeyboardInterrupt
@@ -92,9 +93,9 @@ def test_a_run_killed_between_files_resumes_to_the_same_student(labelled, tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr('offline_training.training.train.soft_targets', killed)
         with pytest.raises(KeyboardInterrupt):
-            train(labelled.dataset, tmp_path / 'run', parameters())
+            train([labelled.dataset], tmp_path / 'run', parameters())
     assert not (tmp_path / 'run/student').exists()
-    resumed = train(labelled.dataset, tmp_path / 'run', parameters(), resume=True)
+    resumed = train([labelled.dataset], tmp_path / 'run', parameters(), resume=True)
 
     models = [Path(r['student']) / 'model.safetensors' for r in (whole, resumed)]
     assert models[0].read_bytes() == models[1].read_bytes()
@@ -112,18 +113,18 @@ def test_a_run_killed_before_it_began_is_resumed(labelled, tmp_path, monkeypatch
         for writer in ('save_classes', 'write_json'):
             patch.setattr(f'offline_training.training.train.{writer}', killed)
         with pytest.raises(KeyboardInterrupt):
-            train(labelled.dataset, run, parameters())
+            train([labelled.dataset], run, parameters())
 
-    train(labelled.dataset, run, parameters(**{'training.epochs': 1}), resume=True)
+    train([labelled.dataset], run, parameters(**{'training.epochs': 1}), resume=True)
 
     assert len(load_classes(run / 'classes.yaml')) == 4
 
 
 def test_what_a_killed_writer_left_goes_when_the_run_is_resumed(labelled, tmp_path):
-    run = Path(train(labelled.dataset, tmp_path / 'run', parameters())['run'])
+    run = Path(train([labelled.dataset], tmp_path / 'run', parameters())['run'])
     (run / 'student/.checkpoint.safetensors.abcd').write_text('half')
 
-    train(labelled.dataset, run, parameters(), resume=True)
+    train([labelled.dataset], run, parameters(), resume=True)
 
     assert not list((run / 'student').glob('.*'))
 
@@ -132,7 +133,7 @@ def test_a_folder_of_something_else_is_not_resumed(labelled, tmp_path):
     (tmp_path / 'run/cache/images').mkdir(parents=True)
 
     with pytest.raises(ModelError, match=r'has no run\.json'):
-        train(labelled.dataset, tmp_path / 'run', parameters(), resume=True)
+        train([labelled.dataset], tmp_path / 'run', parameters(), resume=True)
 
 
 def test_labels_of_which_nothing_is_known_teach_nobody(labelled, tmp_path):
@@ -140,7 +141,7 @@ def test_labels_of_which_nothing_is_known_teach_nobody(labelled, tmp_path):
         cv2.imwrite(str(path), np.full((64, 112), 255, np.uint8))
 
     with pytest.raises(DatasetError, match='nothing to learn'):
-        train(labelled.dataset, tmp_path / 'run', parameters())
+        train([labelled.dataset], tmp_path / 'run', parameters())
 
 
 def test_a_gpu_that_is_too_small_is_one_line(labelled, tmp_path, monkeypatch):
@@ -148,7 +149,7 @@ def test_a_gpu_that_is_too_small_is_one_line(labelled, tmp_path, monkeypatch):
     monkeypatch.setattr('offline_training.training.train.fit', full)
 
     with pytest.raises(ModelError, match=r'lower training\.batch_size'):
-        train(labelled.dataset, tmp_path / 'run', parameters())
+        train([labelled.dataset], tmp_path / 'run', parameters())
 
 
 def test_processes_without_a_number_are_told_how_to_start(labelled, tmp_path, monkeypatch):
@@ -156,11 +157,11 @@ def test_processes_without_a_number_are_told_how_to_start(labelled, tmp_path, mo
     monkeypatch.delenv('RANK', raising=False)
 
     with pytest.raises(ModelError, match='torchrun'):
-        train(labelled.dataset, tmp_path / 'run', parameters())
+        train([labelled.dataset], tmp_path / 'run', parameters())
 
 
 def test_rounds_teach_one_student_after_the_other(labelled, tmp_path):
-    result = train(labelled.dataset, tmp_path / 'run', parameters(rounds=2))
+    result = train([labelled.dataset], tmp_path / 'run', parameters(rounds=2))
 
     assert result['student'].endswith('student_2')
     assert (tmp_path / 'run/student/model.safetensors').exists()
@@ -170,7 +171,7 @@ def test_things_are_pasted_for_students_only(labelled, tmp_path):
     runs = [tmp_path / 'without', tmp_path / 'always']
     for run, share in zip(runs, (0.0, 1.0), strict=True):
         how = parameters(**{'training.epochs': 1, 'training.augmentation.paste': share})
-        train(labelled.dataset, run, how)
+        train([labelled.dataset], run, how)
 
     for stage, same in (('teacher', True), ('student', False)):
         one, other = (load_model(run / stage)[0].state_dict() for run in runs)
@@ -178,13 +179,13 @@ def test_things_are_pasted_for_students_only(labelled, tmp_path):
 
 
 def test_another_runs_folder_is_not_overwritten(labelled, tmp_path):
-    train(labelled.dataset, tmp_path / 'run', parameters(**{'training.epochs': 1}))
+    train([labelled.dataset], tmp_path / 'run', parameters(**{'training.epochs': 1}))
 
     with pytest.raises(ModelError, match='not empty'):
-        train(labelled.dataset, tmp_path / 'run', parameters())
+        train([labelled.dataset], tmp_path / 'run', parameters())
     before = {p: p.read_bytes() for p in (tmp_path / 'run').glob('*.*')}
     with pytest.raises(ModelError, match='other parameters'):
-        train(labelled.dataset, tmp_path / 'run', parameters(), resume=True)
+        train([labelled.dataset], tmp_path / 'run', parameters(), resume=True)
     assert {p: p.read_bytes() for p in (tmp_path / 'run').glob('*.*')} == before
 
 
@@ -192,29 +193,29 @@ def test_a_run_is_not_resumed_with_other_frames_or_labels(labelled, tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr('offline_training.training.train.fit', Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            train(labelled.dataset, tmp_path / 'run', parameters(frames=':2'))
-    label(labelled.dataset, LabelParameters(5, 'descriptor', restarts=3), quiet)
+            train([labelled.dataset], tmp_path / 'run', parameters(frames=':2'))
+    label([labelled.dataset], LabelParameters(5, 'descriptor', restarts=3), quiet)
 
     with pytest.raises(ModelError, match='other parameters'):
-        train(labelled.dataset, tmp_path / 'run', parameters(), resume=True)
+        train([labelled.dataset], tmp_path / 'run', parameters(), resume=True)
     with pytest.raises(ModelError, match='other data'):
-        train(labelled.dataset, tmp_path / 'run', parameters(frames=':2'), resume=True)
+        train([labelled.dataset], tmp_path / 'run', parameters(frames=':2'), resume=True)
 
 
 def test_names_outlive_a_resumed_run(labelled, tmp_path):
-    train(labelled.dataset, tmp_path / 'run', parameters(**{'training.epochs': 1}))
+    train([labelled.dataset], tmp_path / 'run', parameters(**{'training.epochs': 1}))
     names = tmp_path / 'names.yaml'
     names.write_text('0: car\n')
     named = name_by_hand(tmp_path / 'run', names)
 
-    train(labelled.dataset, tmp_path / 'run', parameters(**{'training.epochs': 1}), resume=True)
+    train([labelled.dataset], tmp_path / 'run', parameters(**{'training.epochs': 1}), resume=True)
 
     assert load_classes(tmp_path / 'run/classes.yaml') == named
 
 
 def test_a_wrong_size_is_refused_before_anything_is_written(labelled, tmp_path):
     with pytest.raises(ModelError, match='multiple of its patch'):
-        train(labelled.dataset, tmp_path / 'run', parameters(width=100))
+        train([labelled.dataset], tmp_path / 'run', parameters(width=100))
     assert not (tmp_path / 'run').exists()
 
 
@@ -229,10 +230,10 @@ def test_a_dataset_whose_labelling_was_killed_is_not_learned_from(labelled, tmp_
     with monkeypatch.context() as patch:
         patch.setattr('offline_training.pseudo_labels.pseudo_classes.write_png', killed)
         with pytest.raises(KeyboardInterrupt):
-            label(labelled.dataset, LabelParameters(5, 'descriptor', restarts=3), quiet)
+            label([labelled.dataset], LabelParameters(5, 'descriptor', restarts=3), quiet)
 
     with pytest.raises(ModelError, match=r'cannot read .*classes\.yaml'):
-        train(labelled.dataset, tmp_path / 'run', parameters())
+        train([labelled.dataset], tmp_path / 'run', parameters())
 
 
 def test_the_command_trains_under_torchrun_and_speaks_once(labelled, tmp_path, in_two_processes):
@@ -248,7 +249,7 @@ def test_the_command_trains_under_torchrun_and_speaks_once(labelled, tmp_path, i
 
 def test_a_dataset_without_pseudo_labels_says_what_to_run(painted_drive, tmp_path):
     with pytest.raises(DatasetError, match='drive-segment label'):
-        train(painted_drive.dataset, tmp_path / 'run', parameters())
+        train([painted_drive.dataset], tmp_path / 'run', parameters())
 
 
 def test_pseudo_labels_are_scored_as_any_label_images(labelled, tmp_path):
@@ -268,7 +269,7 @@ def test_teacher_and_student_let_rare_classes_count_more_as_asked(labelled, tmp_
     alike = {'training.epochs': 1, 'distillation.confidence_power': 0.0}
     chosen = parameters(**alike, **{'training.class_balance': power})
 
-    train(labelled.dataset, tmp_path / 'run', chosen)
+    train([labelled.dataset], tmp_path / 'run', chosen)
 
     weights = (np.load(tmp_path / f'run/cache/{stage}/weight.npy') for stage in STAGES)
     for weight in weights:
