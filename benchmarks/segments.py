@@ -71,7 +71,8 @@ def _scored(
 ) -> dict[str, Any]:
     report = extract([bag], dataset, ExtractParameters(), ExtractOptions())
     (drive,) = Dataset(dataset).drives
-    scores = score_segments(drive, truth, instances).summary()
+    (frames,) = drive.cameras.values()
+    scores = score_segments(frames, truth, instances).summary()
     seconds = np.reciprocal(report.frames_per_second)
     return {
         'name': name,

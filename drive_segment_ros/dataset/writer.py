@@ -7,21 +7,17 @@ comes last in that of its camera. Measured on ext4, the syncs cost 1.6 ms a fram
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.dataset.frame import (
     FOLDERS,
     MODEL_FOLDERS,
     PROPOSAL_FOLDER,
-    REQUIRED,
     EncodedFrame,
     Frame,
     proposal_path,
@@ -39,7 +35,7 @@ from drive_segment_ros.dataset.own_files import (
     remove_bare,
     unfinished_files,
 )
-from drive_segment_ros.dataset.proposal_file import UNREADABLE, read_proposals
+from drive_segment_ros.dataset.proposal_file import UNREADABLE, are_same_sweep
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.text_files import read_json
 from drive_segment_ros.whole_files import (
@@ -243,17 +239,15 @@ class DriveWriter:
             there = (self.path / name).read_bytes()
         except FileNotFoundError:
             return False
-        if there != frame.files[name]:
-            # Processors may differ in the last bit of a float, but not in what the ids mean.
-            try:
-                one, other = (read_proposals(io.BytesIO(d)) for d in (there, frame.files[name]))
-            except UNREADABLE as err:
-                raise DatasetError(f'{self.path / name} holds no proposals: {err}') from err
-            if not all(np.array_equal(one[key], other[key]) for key in REQUIRED):
-                raise DatasetError(
-                    f'{self.path} already has another sweep of stamp {frame.sweep_stamp_ns}; '
-                    'choose another folder'
-                )
+        try:
+            same = are_same_sweep(there, frame.files[name])
+        except UNREADABLE as err:
+            raise DatasetError(f'{self.path / name} holds no proposals: {err}') from err
+        if not same:
+            raise DatasetError(
+                f'{self.path} already has another sweep of stamp {frame.sweep_stamp_ns}; choose '
+                'another folder'
+            )
         return True
 
     def _begin(self, drive: Mapping[str, Any]) -> None:

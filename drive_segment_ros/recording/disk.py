@@ -13,12 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from drive_segment_ros.dataset.disk_errors import disk_advice
-from drive_segment_ros.dataset.frame import proposal_path
-from drive_segment_ros.dataset.index import parse_index
 from drive_segment_ros.dataset.own_files import (
     DRIVE_FILE,
-    FRAME_FOLDERS,
-    INDEX_FILE,
     PROTECTED,
     REMOVING,
     holds_drive,
@@ -26,6 +22,7 @@ from drive_segment_ros.dataset.own_files import (
 from drive_segment_ros.dataset.repair import remove_drive
 from drive_segment_ros.errors import DatasetError, DiskFullError
 from drive_segment_ros.parameters import parameter
+from drive_segment_ros.recording.drive_sizes import DriveSizes
 
 GB = 10**9
 # A frame is up to five files and a line; each takes whole blocks, and folders grow now and then.
@@ -60,16 +57,6 @@ class DiskParameters:
     )
 
 
-@dataclasses.dataclass
-class _Counted:
-    """A drive's size as far as it was counted: its files up to a place in each camera's index."""
-
-    size: int
-    index_bytes: dict[str, int]
-    # The sweeps counted last: several cameras' frames share the file of one.
-    sweeps: deque[int] = dataclasses.field(default_factory=lambda: deque(maxlen=100))
-
-
 class DatasetDisk:
     """The disk a dataset lies on; to be used by one thread.
 
@@ -101,14 +88,14 @@ class DatasetDisk:
         self._clock = clock
         self._mount = mount_point(dataset.parent if not dataset.exists() else dataset)
         self._written: deque[tuple[float, int]] = deque()
-        self._drives: dict[Path, _Counted] = {}
+        self._sizes = DriveSizes()
         self._looked_s = -_OTHERS_PERIOD_S
         self.check()
 
     @property
     def used_bytes(self) -> int:
         """Size of the dataset; what others record and remove counts within a second."""
-        return sum(drive.size for drive in self._drives.values())
+        return self._sizes.total
 
     @property
     def room_bytes(self) -> int:
@@ -208,15 +195,8 @@ class DatasetDisk:
                 self.check()
 
     def wrote(self, drive: Path) -> None:
-        """Count what was added to a drive: what the frames take that its indexes have gained."""
-        known = self._drives.setdefault(drive, _Counted(0, {}))
-        gained = sum(
-            _gained(drive / camera, known)
-            for camera, length in _index_bytes(drive).items()
-            if length > known.index_bytes.get(camera, 0)
-        )
-        known.size += gained
-        self._note_rate(gained)
+        """Count what was added to a drive."""
+        self._note_rate(self._sizes.count(drive))
 
     def _note_rate(self, size: int) -> None:
         now = self._clock()
@@ -234,25 +214,12 @@ class DatasetDisk:
             there = {
                 path for path in self.dataset.iterdir() if path.is_dir() and not path.is_symlink()
             }
-            self._drives = {path: drive for path, drive in self._drives.items() if path in there}
-            for path in there:
-                self._look_at(path)
-
-    def _look_at(self, drive: Path) -> None:
-        known = self._drives.get(drive)
-        lengths = _index_bytes(drive)
-        if known is None or any(
-            lengths.get(camera, 0) < length for camera, length in known.index_bytes.items()
-        ):
-            # New, or repaired; measured in full, which takes seconds for a long drive.
-            self._drives[drive] = _Counted(_size(drive), lengths)
-        elif lengths != known.index_bytes:
-            self.wrote(drive)
+            self._note_rate(self._sizes.look(there))
 
     def _remove_oldest(self, current: Path) -> bool:
         """Remove the drive begun first; False if there is none that may go."""
         candidates = []
-        for path in self._drives:
+        for path in self._sizes.drives:
             if path.suffix == REMOVING:
                 # A crash came between: before any whole drive goes, this one goes to the end.
                 # What others had put there is no drive and stays.
@@ -265,7 +232,7 @@ class DatasetDisk:
             # One that another process writes stays; so does one that cannot be removed.
             with contextlib.suppress(DatasetError, OSError):
                 remove_drive(path)
-                del self._drives[path]
+                self._sizes.forget(path)
                 if path.suffix != REMOVING:
                     self.removed.append(path.name)
                 return True
@@ -297,50 +264,3 @@ def mount_point(path: Path) -> Path:
     while not os.path.ismount(path):
         path = path.parent
     return path
-
-
-def _size(folder: Path) -> int:
-    """Return what a folder's files take on the disk, bytes."""
-    return sum(
-        _blocks(os.path.join(where, name)) for where, _, names in os.walk(folder) for name in names
-    )
-
-
-def _index_bytes(drive: Path) -> dict[str, int]:
-    """Return the length of each camera's index in a drive, bytes."""
-    lengths = {}
-    with contextlib.suppress(OSError):  # gone meanwhile, or no drive
-        for folder in os.scandir(drive):
-            with contextlib.suppress(OSError):
-                if folder.is_dir(follow_symlinks=False):
-                    lengths[folder.name] = os.stat(f'{folder.path}/{INDEX_FILE}').st_size
-    return lengths
-
-
-def _gained(camera: Path, known: _Counted) -> int:
-    """Return what a camera's frames take that were not counted yet, bytes; note them counted."""
-    counted = known.index_bytes.get(camera.name, 0)
-    try:
-        with (camera / INDEX_FILE).open('rb') as file:
-            file.seek(counted)
-            new = parse_index(file.read(), file.name)
-    except (OSError, DatasetError):
-        # Gone or damaged; the next look at the drives, or whoever reads it, will tell.
-        return 0
-    known.index_bytes[camera.name] = counted + new.complete_bytes
-    gained = new.complete_bytes
-    for record in new.records:
-        gained += sum(_blocks(camera / record[name]) for name in FRAME_FOLDERS if name in record)
-        sweep = record.get('sweep_stamp_ns')
-        if sweep is not None and sweep not in known.sweeps:
-            known.sweeps.append(sweep)
-            gained += _blocks(camera.parent / proposal_path(sweep))
-    return gained
-
-
-def _blocks(path: Path | str) -> int:
-    """Return what a file takes on the disk, bytes; 0 if it was removed meanwhile."""
-    try:
-        return os.lstat(path).st_blocks * 512
-    except OSError:
-        return 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import errno
 import os
 import threading
 from collections import Counter
@@ -21,22 +20,16 @@ from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.dataset.frame import FOLDERS, PROPOSAL_FOLDER, EncodedFrame
 from drive_segment_ros.dataset.own_files import INDEX_FILE
 from drive_segment_ros.dataset.writer import DriveWriter
-from drive_segment_ros.errors import DatasetError, DiskFullError
+from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.motion import JUMP_BACK_NS
 from drive_segment_ros.recording.disk import GB, DatasetDisk, DiskParameters
+from drive_segment_ros.recording.drop_reasons import (
+    MAY_BE_TRIED,
+    DuplicateFrameError,
+    drop_reason,
+)
 from drive_segment_ros.worker import Worker
-
-# What a frame that the disk refused is counted under.
-_REASONS = {
-    errno.ENOSPC: 'disk_full',
-    errno.EDQUOT: 'disk_quota',
-    errno.EROFS: 'disk_read_only',
-    errno.ENODEV: 'disk_gone',
-    errno.ENOENT: 'disk_gone',
-}
-# Of the others only a frame that has been written tells that they are over.
-_MAY_BE_TRIED = {'disk_full', 'disk_quota', 'disk_read_only', 'disk_gone'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +168,7 @@ class Recorder:
             # A defect must not end the thread; it is named, so that it can be fixed.
             known = isinstance(err, DatasetError)
             self._problem = str(err) if known else f'unexpected {type(err).__name__}: {err}'
-            self._cause = _reason(err)
+            self._cause = drop_reason(err)
             if item is not None and self._worker.commit():
                 self._drop(self._cause)
         figures = self._room_figures()
@@ -188,7 +181,7 @@ class Recorder:
         self._see_whether_removed()
         if self._cause == 'disk_full':
             self._disk.make_room(0, self._path or self._disk.dataset)
-        if self._cause in _MAY_BE_TRIED:
+        if self._cause in MAY_BE_TRIED:
             self._disk.try_writing()
             self._cause = self._problem = ''
 
@@ -237,7 +230,7 @@ class Recorder:
             self._close_writer()
         writer = self._writer or self._open(item)
         if frame.stamp_ns in writer.stamps.get(frame.camera, ()):
-            raise _DuplicateError(
+            raise DuplicateFrameError(
                 f'{writer.path / frame.camera}: a second frame of stamp {frame.stamp_ns}'
             )
         try:
@@ -326,17 +319,3 @@ class Recorder:
 
 def _cameras(drive: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     return drive.get('cameras', {}).items()
-
-
-class _DuplicateError(DatasetError):
-    """The camera has a frame of this stamp in the drive already."""
-
-
-def _reason(error: Exception) -> str:
-    """Return what a frame lost to an error is counted under."""
-    if isinstance(error, DiskFullError):
-        return 'disk_full'
-    if isinstance(error, _DuplicateError):
-        return 'duplicate'
-    cause = error.__cause__
-    return _REASONS.get(cause.errno or 0, 'disk_error') if isinstance(cause, OSError) else 'error'

@@ -7,7 +7,7 @@ class is the one that most of their proposal's labelled pixels have.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.dataset.reader import Drive, FrameRecord
+from drive_segment_ros.dataset.reader import FrameRecord
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.perception.proposals import GROUND
@@ -79,11 +79,13 @@ class SegmentScores:
         }
 
 
-def score_segments(drive: Drive, truth: Path, instances: Path | None = None) -> SegmentScores:
-    """Score a drive's segment images.
+def score_segments(
+    frames: Sequence[FrameRecord], truth: Path, instances: Path | None = None
+) -> SegmentScores:
+    """Score segment images.
 
     Args:
-        drive: an extracted drive.
+        frames: of one camera of a drive.
         truth: folder of `<image stamp>.png`, uint8 class ids, 255 = unlabelled, and
             `classes.json`.
         instances: folder of `<image stamp>.png`, uint16 object ids, if there are any.
@@ -99,7 +101,7 @@ def score_segments(drive: Drive, truth: Path, instances: Path | None = None) -> 
     scores = SegmentScores(classes, labelled, covered, pure, in_ground)
     if instances is not None:
         scores.instances = scores.merged = 0
-    for frame in drive.frames:
+    for frame in frames:
         label_path = truth / f'{frame.stamp_ns}.png'
         if not label_path.is_file():
             continue
@@ -109,7 +111,7 @@ def score_segments(drive: Drive, truth: Path, instances: Path | None = None) -> 
         if instances is not None:
             _add_instances(scores, label, segment, instances / label_path.name)
     if scores.frames == 0:
-        raise DatasetError(f'no truth in {truth} belongs to a frame of {drive.path}')
+        raise DatasetError(f'no truth in {truth} belongs to one of the {len(frames)} frames')
     return scores
 
 
