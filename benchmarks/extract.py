@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from drives import some_bag
 
-from offline_training.bags.extract import ExtractOptions, ExtractParameters, extract
+from drive_segment_ros.frame.parameters import FrameParameters
+from offline_training.bags.extract import ExtractOptions, extract
 
 
 def run(quick: bool = False) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         folder = Path(name)
         bag, source = some_bag(folder, duration_s=1.0 if quick else 5.0)
         reports = [
-            extract([bag], folder / f'dataset{k}', ExtractParameters(), ExtractOptions())
+            extract([bag], folder / f'dataset{k}', FrameParameters(), ExtractOptions())
             for k in range(1 if quick else 3)
         ]
     seconds = np.array([1.0 / report.frames_per_second for report in reports])

@@ -14,8 +14,9 @@ import numpy as np
 from drives import real_drive
 
 from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.parameters import from_flat
-from offline_training.bags.extract import ExtractOptions, ExtractParameters, extract
+from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.evaluation.segment_scores import score_segments
 from offline_training.simulator import SimulatorParameters, simulate, truth_folder
 
@@ -69,7 +70,7 @@ def run(quick: bool = False) -> dict[str, Any]:
 def _scored(
     name: str, bag: Path, dataset: Path, truth: Path, instances: Path | None
 ) -> dict[str, Any]:
-    report = extract([bag], dataset, ExtractParameters(), ExtractOptions())
+    report = extract([bag], dataset, FrameParameters(), ExtractOptions())
     (drive,) = Dataset(dataset).drives
     (frames,) = drive.cameras.values()
     scores = score_segments(frames, truth, instances).summary()

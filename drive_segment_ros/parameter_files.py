@@ -15,9 +15,7 @@ T = TypeVar('T')
 _ROS_KEY = 'ros__parameters'
 
 
-def read_parameters(
-    cls: type[T], path: Path | None, assignments: Sequence[str] = (), ros_prefix: str = ''
-) -> T:
+def read_parameters(cls: type[T], path: Path | None, assignments: Sequence[str] = ()) -> T:
     """Build a parameter dataclass from a file, then assignments; the rest keeps its default.
 
     Args:
@@ -25,13 +23,12 @@ def read_parameters(
         path: YAML with dotted or nested names. A ROS parameter file (`node: ros__parameters:`)
             will do too; of that, parameters of the node itself are passed over.
         assignments: `name=value` each, the value written as in YAML.
-        ros_prefix: what some of a node's names for these parameters begin with, as `frame.`.
 
     Raises:
         ParameterError: if the file cannot be read, or a name or value is wrong.
     """
     types = {info.name: info.type for info in describe(cls)}
-    values = {} if path is None else _read(path, set(types), ros_prefix)
+    values = {} if path is None else _read(path, set(types))
     for assignment in assignments:
         name, equals, text = assignment.partition('=')
         if not equals:
@@ -44,7 +41,7 @@ def read_parameters(
     return from_flat(cls, values)
 
 
-def _read(path: Path, known: set[str], ros_prefix: str) -> dict[str, Any]:
+def _read(path: Path, known: set[str]) -> dict[str, Any]:
     try:
         content = read_yaml(path)
     except OSError as err:
@@ -63,9 +60,7 @@ def _read(path: Path, known: set[str], ros_prefix: str) -> dict[str, Any]:
     if not nodes:
         return _flat(content)
     merged = {name: value for node in nodes for name, value in _flat(node).items()}
-    return {
-        name: merged[key] for name in known for key in (name, ros_prefix + name) if key in merged
-    }
+    return {name: merged[name] for name in known if name in merged}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

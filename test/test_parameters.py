@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drive_segment_ros.errors import ParameterError
+from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.parameters import check, describe, from_flat, parameter, to_flat
-from drive_segment_ros.ros.frame_parameters import FrameParameters
 
 
 @dataclasses.dataclass(frozen=True)

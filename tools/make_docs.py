@@ -40,7 +40,7 @@ PARAMETERS = (
     (
         'extract',
         '`--params FILE`, `--set NAME=VALUE`',
-        'offline_training.bags.extract.ExtractParameters',
+        'drive_segment_ros.frame.parameters.FrameParameters',
     ),
     (
         'label',

@@ -73,12 +73,10 @@ def paint(
 ) -> None:
     """Draw what the segmentation node shows: the overlay, and the cloud in its colours."""
     from drive_segment_ros.ros.joined_bags import one_drive
-    from offline_training.bags.extract import ExtractOptions
     from offline_training.deploy.paint import paint as draw
 
     refuse_existing(output, overwrite=overwrite)
-    options = ExtractOptions(camera=camera, lidar=lidar, calibration=calibration)
-    report = draw(model, one_drive(bags, join), output, frame, options)
+    report = draw(model, one_drive(bags, join), output, frame, camera, lidar, calibration)
     if as_json:
         print_json(report)
     else:

@@ -56,8 +56,12 @@ def inspect(
 def extract(
     bags: Annotated[list[Path], typer.Argument(help='Bag folders, .mcap or .db3 files.')],
     output: Annotated[Path, typer.Option('--output', '-o', help='The dataset to write to.')],
-    camera: Annotated[str, typer.Option(help='Image topic, where there are several.')] = '',
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(help='Name, namespace or image topic; repeatable. Default: all cameras.'),
+    ] = None,
     lidar: Annotated[str, typer.Option(help='PointCloud2 topic, where there are several.')] = '',
+    join: Join = False,
     odometry: Odometry = '',
     max_offset: Annotated[
         float | None, typer.Option(help='Largest offset of image and sweep that pair, seconds.')
@@ -76,17 +80,18 @@ def extract(
     as_json: AsJson = False,
 ) -> None:
     """Turn bags into a dataset: every image with its objects, found by the LiDAR."""
+    from drive_segment_ros.frame.parameters import FrameParameters
     from drive_segment_ros.parameter_files import read_parameters
     from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
-    from offline_training.bags.extract import ExtractOptions, ExtractParameters
+    from offline_training.bags.extract import ExtractOptions
     from offline_training.bags.extract import extract as extract_bags
 
     settings = list(assignments or [])
     if max_offset is not None:
         settings.append(f'sync.max_offset_s={max_offset}')
-    parameters = read_parameters(ExtractParameters, params, settings, ros_prefix='frame.')
+    parameters = read_parameters(FrameParameters, params, settings)
     options = ExtractOptions(
-        camera, lidar, odometry, calibration, workers, scheduler, preview, resume
+        camera or [], lidar, odometry, calibration, workers, scheduler, preview, resume, join
     )
     with progress_bar() as on_progress:
         report = extract_bags(bags, output, parameters, options, on_progress)
@@ -100,7 +105,7 @@ def extract(
     for reason, count in sorted(report.dropped.items()):
         typer.echo(f'  {count} images dropped: {reason}')
     for source, count in report.segments_from.items():
-        typer.echo(f'  segments of {count} frames by {SEGMENTS_FROM[source]}')
+        typer.echo(f'  segments of {count} sweeps by {SEGMENTS_FROM[source]}')
 
 
 @command(kept='what was removed stays removed; run it again')

@@ -1,4 +1,4 @@
-"""From messages to frames: the rig, the stream that pairs and waits, what builds a frame.
+"""From messages to frames: the rig, the stream that pairs and waits, the function that builds.
 
-No ROS types, no threads, no wall clock.
+Nothing here knows ROS, threads or the wall clock.
 """

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from drive_segment_ros.errors import BagError, ParameterError
+from drive_segment_ros.frame.motion_sources import MotionSources
 from drive_segment_ros.parameters import parameter
-from drive_segment_ros.perception.motion_sources import MotionSources
 from drive_segment_ros.ros.bags import BagReader
 from drive_segment_ros.ros.joined_bags import Bags, open_drive
 

@@ -36,6 +36,7 @@ class CameraIntake:
         self._images = images
         self._topic = topic
         self._seen: tuple[Any, ...] = ()
+        self._model: CameraModel | None = None
 
     def image_topic(self) -> str:
         """Return the images' topic after remapping."""
@@ -48,8 +49,8 @@ class CameraIntake:
         """Whether the images that go with a camera_info are rectified."""
         return is_rectified(self._setting, self.image_topic(), camera_info)
 
-    def look(self, camera_info: Any) -> None:
-        """Check a camera_info; what is odd about it goes to `problem`, and once to the log.
+    def look(self, camera_info: Any) -> CameraModel:
+        """Read a camera_info; what is odd about it goes to `problem`, and once to the log.
 
         Raises:
             CalibrationError: if it makes no sense; drivers send zeros before they are calibrated.
@@ -64,11 +65,12 @@ class CameraIntake:
             camera.distortion_model,
             *(np.asarray(v).tobytes() for v in values),
         )
-        if seen == self._seen:
-            return
-        self._seen = seen
+        if self._model is not None and seen == self._seen:
+            return self._model
+        self._seen, self._model = seen, camera
         used = 'P: the images are rectified' if rectified else 'K and D'
         self._node.get_logger().info(f'camera_info of {self.image_topic()}: taken is {used}')
         self.problem = '; '.join(doubts(camera))
         if self.problem:
             self._node.get_logger().warning(self.problem)
+        return camera

@@ -1,37 +1,42 @@
-"""A lifecycle node that turns one camera's images and one LiDAR's sweeps into frames."""
+"""A lifecycle node that turns a rig's images and its LiDAR's sweeps into frames."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nav_msgs.msg import Odometry
-from sensor_msgs.msg import CameraInfo, PointCloud2
+from sensor_msgs.msg import PointCloud2
 
 from drive_segment_ros.dataset.frame import Frame
-from drive_segment_ros.nodes.camera_intake import CameraIntake
-from drive_segment_ros.nodes.frame_pipeline import (
-    FramePipeline,
-    LiveTrajectory,
-    PipelineParameters,
-)
-from drive_segment_ros.nodes.image_input import TRANSPORTS, ImageInput
+from drive_segment_ros.frame.build import BuiltFrame, build, to_frame
+from drive_segment_ros.frame.pairing_report import pairing_report, stamp_differences
+from drive_segment_ros.frame.parameters import FrameParameters
+from drive_segment_ros.frame.rig import camera_names
+from drive_segment_ros.frame.stream import FrameStream, Pair
+from drive_segment_ros.nodes.camera_input import CameraInput, topic_of
+from drive_segment_ros.nodes.frame_pipeline import FramePipeline, Outcome, PipelineParameters
+from drive_segment_ros.nodes.image_input import TRANSPORTS
 from drive_segment_ros.nodes.lifecycle import ManagedNode, exit_on_failure
 from drive_segment_ros.nodes.statistics import FlowStatistics
 from drive_segment_ros.nodes.sweep_watch import SweepWatch
 from drive_segment_ros.parameters import parameter
-from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
+from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
+from drive_segment_ros.perception.calibration import load_calibration
 from drive_segment_ros.perception.transforms import TransformTree
-from drive_segment_ros.ros.built_frame import BuiltFrame
-from drive_segment_ros.ros.camera_offset import CameraOffset
 from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, RecentCounts, Status, summarise
-from drive_segment_ros.ros.frame_builder import FrameBuilder
-from drive_segment_ros.ros.frame_parameters import FrameParameters
+from drive_segment_ros.ros.events import sweep_event
 from drive_segment_ros.ros.missing_topics import MissingTopics
 from drive_segment_ros.ros.node_parameters import NodeParameters
 from drive_segment_ros.ros.qos import RELIABILITIES
-from drive_segment_ros.ros.transform_listener import MOTION_SOURCES, TransformListener
+from drive_segment_ros.ros.vehicle_listener import (
+    MOTION_SOURCES,
+    VehicleListener,
+    motion_kinds,
+)
 
 # All that frames may be made of; which depends on what is published.
 INPUT_TOPICS = (
@@ -66,31 +71,30 @@ class InputParameters:
         'published, else /tf, which takes tf2_msgs to be read',
         choices=MOTION_SOURCES,
     )
-    odometry_frame: str = parameter(
-        'odom',
-        'parent frame of the transform in /tf that is the motion of the vehicle; of several '
-        'children the base frame is the vehicle, else the first seen',
-    )
 
 
 @dataclasses.dataclass(frozen=True)
-class FrameNodeParameters:
+class FrameNodeParameters(FrameParameters):
     """Everything about how frames are made on the vehicle."""
 
+    cameras: list[str] = parameter(  # noqa: RUF009
+        [],
+        'namespaces of the cameras of the rig, relative to that of the node, each with its '
+        'image_raw and camera_info; empty for one camera whose topics have no namespace of '
+        'their own',
+    )
     calibration_file: str = parameter(
         '',
         'extrinsics, as `drive-segment inspect --calibration` writes them; they go before those '
         'of /tf_static. Intrinsics always are those of camera_info',
     )
     inputs: InputParameters = dataclasses.field(default_factory=InputParameters)
-    sync: SyncParameters = dataclasses.field(default_factory=SyncParameters)
     pipeline: PipelineParameters = dataclasses.field(default_factory=PipelineParameters)
-    frame: FrameParameters = dataclasses.field(default_factory=FrameParameters)
     exit_on_failure: bool = exit_on_failure()
 
 
 class FrameNode(ManagedNode):
-    """Subscribes, pairs, builds, and hands each frame on; what becomes of it is a subclass's.
+    """Subscribes, pairs, and hands each pair on; what becomes of it is a subclass's.
 
     Attributes:
         frame_sinks: called with each frame that is wanted, on the pipeline's thread.
@@ -106,10 +110,11 @@ class FrameNode(ManagedNode):
         """
         self.frame_sinks: list[Callable[[Frame], None]] = []
         self._pipeline: FramePipeline | None = None
-        self._listener: TransformListener | None = None
-        self._images: ImageInput | None = None
-        self._inputs: list[Any] = []
-        self._segments_from: tuple[str, bool] | None = None
+        self._listener: VehicleListener | None = None
+        self._cameras: dict[str, CameraInput] = {}
+        self._points: Any = None
+        self._built: tuple[Pair, BuiltFrame] | None = None
+        self._segments_from = ''
         self._recent_drops, self._recent_unmoved = RecentCounts(), RecentCounts()
         super().__init__(name, **kwargs)
         self._settings: NodeParameters[Any] = NodeParameters(
@@ -123,86 +128,73 @@ class FrameNode(ManagedNode):
         values: FrameNodeParameters = self._settings.values
         return values
 
-    def consume(self, built: BuiltFrame) -> Callable[[], bool]:
-        """Make of a frame what this node is for; called on the pipeline's thread.
+    def consume(self, pair: Pair) -> Callable[[], bool]:
+        """Make of a pair what this node is for; called on the pipeline's thread.
 
         Returns:
-            What hands that on and says whether the frame is wanted; if not, it is not given to
-            `frame_sinks` either. It is not called if the node was deactivated meanwhile.
+            What hands that on and says whether it is a frame that is wanted; if not, it is not
+            given to `frame_sinks` either. It is not called if the node was deactivated meanwhile.
         """
         raise NotImplementedError
 
+    def build(self, pair: Pair, image: Any = None) -> BuiltFrame:
+        """Build a pair's frame, see `frame.build`; the last one is remembered."""
+        if self._built is None or self._built[0] is not pair:
+            built = build(pair, self.parameters, image)
+            self._built = pair, built
+            self._note(built)
+        return self._built[1]
+
     def configure(self) -> None:
-        """Make the frame builder and compile what it needs."""
-        self._tree = TransformTree()
-        self._trajectory = LiveTrajectory()
-        self._camera = CameraIntake(
-            self, self.parameters.frame.rectified, lambda: self._images, 'image_raw'
-        )
-        self._builder = FrameBuilder(
-            self.parameters.frame, self._tree, self._trajectory, self._camera.image_topic
-        )
+        """Compile what frames need."""
+        # Imported here: what it brings is needed once.
+        from drive_segment_ros.frame.warm_up import warm_up
+
         self.get_logger().info('compiling; the first start takes a minute, later ones do not')
-        self._builder.warm_up()
+        warm_up(self.parameters)
 
     def activate(self) -> None:
         """Start the pipeline, then subscribe."""
         parameters = self.parameters
+        inputs = parameters.inputs
         self._sweeps = SweepWatch(self.get_logger().warning)
-        self._pipeline = FramePipeline(
-            self._builder,
-            Matcher(parameters.sync),
-            self._trajectory,
-            CameraOffset(
-                parameters.sync.fixed_offset_s,
-                self._tree,
-                parameters.frame,
-                self._camera.image_topic,
-            ),
-            parameters.pipeline,
-            on_frame=self._on_frame,
-            on_error=self.note_error,
+        kinds = motion_kinds(inputs.motion_source)
+        calibration = TransformTree()
+        if parameters.calibration_file:
+            calibration = load_calibration(parameters.calibration_file)[0]
+        namespaces = parameters.cameras or ['']
+        topics = [self.resolve_topic_name(topic_of(n, 'image_raw')) for n in namespaces]
+        names = camera_names(topics)
+        stream = FrameStream(
+            parameters,
+            [names[topic] for topic in topics],
             expects_motion=self._expects_motion,
-            check_info=self._camera.look,
+            motion_kinds=kinds,
+            calibration=calibration,
+            on_error=self.note_error,
         )
-        self._listener = self.own(
-            TransformListener(
+        pipeline = self._pipeline = FramePipeline(
+            stream, parameters.pipeline, self._on_pair, self.note_error
+        )
+        self._listener = self.own(VehicleListener(self, stream, pipeline.push, kinds))
+        quality: dict[str, Any] = {'reliability': inputs.reliability, 'depth': inputs.depth}
+        for namespace, topic in zip(namespaces, topics, strict=True):
+            self._cameras[names[topic]] = CameraInput(
                 self,
-                self._tree,
-                self._trajectory,
-                motion_source=parameters.inputs.motion_source,
-                odom_frame=parameters.inputs.odometry_frame,
-                base_frame=parameters.frame.base_frame,
-                calibration_file=parameters.calibration_file,
+                names[topic],
+                namespace,
+                parameters,
+                pipeline.push,
+                inputs.image_transport,
+                quality,
             )
-        )
-        quality: dict[str, Any] = {
-            'reliability': parameters.inputs.reliability,
-            'depth': parameters.inputs.depth,
-        }
-        self._images = self.own(
-            ImageInput(
-                self,
-                'image_raw',
-                self.guarded(self._pipeline.add_image, 'image'),
-                parameters.inputs.image_transport,
-                **quality,
-            )
-        )
-        needed = {
-            'image': self._images.candidates,
-            'points': [('points', PointCloud2)],
-            'camera_info': [('camera_info', CameraInfo)],
-        }
-        if parameters.inputs.motion_source == 'odometry':
+        self._points = self.subscribe(PointCloud2, 'points', self._on_sweep, **quality)
+        needed: dict[str, Any] = {'points': [('points', PointCloud2)]}
+        for camera in self._cameras.values():
+            needed |= camera.needed()
+        if inputs.motion_source == 'odometry':
             needed['odometry'] = [('odom', Odometry)]
         self._missing = MissingTopics(self, needed)
-        add_info, add_sweep = self._pipeline.add_camera_info, self._pipeline.add_sweep
-        self._inputs = [
-            self._images,
-            self.subscribe(CameraInfo, 'camera_info', add_info, **quality),
-            self.subscribe(PointCloud2, 'points', add_sweep, **quality),
-        ]
         self.every(_EXPIRE_PERIOD_S, self._tick)
 
     def deactivate(self) -> None:
@@ -210,8 +202,8 @@ class FrameNode(ManagedNode):
         if self._pipeline is not None:
             self._pipeline.close()
             self._last_summary = self._pipeline.summary()
-        self._pipeline = self._listener = self._images = None
-        self._inputs = []
+        self._pipeline = self._listener = self._points = self._built = None
+        self._cameras = {}
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of this activation, or of the last one, ready for JSON."""
@@ -219,50 +211,64 @@ class FrameNode(ManagedNode):
         return {**figures, 'errors': dict(self.last_error)}
 
     def diagnostic_parts(self) -> Mapping[str, Callable[[], Status]]:
-        """Name what reports on /diagnostics."""
-        return {'frames': self._frame_status, 'input': self._input_status}
+        """Name what reports on /diagnostics: frames, the input, and each camera of several."""
+        parts: dict[str, Callable[[], Status]] = {
+            'frames': self._frame_status,
+            'input': self._input_status,
+        }
+        for namespace in self.parameters.cameras:
+            parts[f'camera {namespace}'] = functools.partial(self._camera_status, namespace)
+        return parts
 
     def subscribed_topics(self) -> Sequence[str]:
         """Name the sensors' topics."""
-        return INPUT_TOPICS
+        cameras = self.parameters.cameras
+        own = [topic_of(n, topic) for n in cameras for topic in INPUT_TOPICS[:3]]
+        return own + list(INPUT_TOPICS[3:]) if cameras else INPUT_TOPICS
 
     def hardware_id(self) -> str:
-        """Return the camera's topic, which tells nodes of several cameras apart."""
-        return self.resolve_topic_name('image_raw')
+        """Return the cameras' topics, which tell nodes of several cameras apart."""
+        namespaces = self.parameters.cameras or ['']
+        return ', '.join(self.resolve_topic_name(topic_of(n, 'image_raw')) for n in namespaces)
 
     def _tick(self) -> None:
-        if self._pipeline is not None and self._images is not None:
+        if self._pipeline is not None:
             self._pipeline.expire()
-            self._images.look()
+        for camera in self._cameras.values():
+            camera.images.look()
 
-    def _on_frame(self, built: BuiltFrame) -> Callable[[], bool]:
-        self.get_logger().debug(f'image of {built.stamp_ns} ns, sweep {built.offset_s:+.4f} s')
-        hand_on = self.consume(built)
+    def _on_sweep(self, message: Any) -> None:
+        if self._pipeline is not None:
+            self._pipeline.push(sweep_event(message, self.parameters))
+
+    def _on_pair(self, pair: Pair) -> Outcome:
+        self.get_logger().debug(f'image of {pair.image.stamp_ns} ns, sweep {pair.offset_s:+.4f} s')
+        hand_on = self.consume(pair)
+        moved = bool(len(pair.trajectory))
+        if self._built is not None and self._built[0] is pair:
+            moved = self._built[1].view.moved != 'none'
 
         def hand_on_to_all() -> bool:
             wanted = hand_on()
             # Superpixels are work: a frame is completed only if somebody takes it.
             for sink in self.frame_sinks if wanted else ():
-                sink(built.frame)
-            self._note_segments(built)
-            if built.sweep_facts is not None:
-                self._sweeps.note(built.sweep_facts)
+                sink(to_frame(self.build(pair), self.parameters))
             return wanted
 
-        return hand_on_to_all
+        return Outcome(hand_on_to_all, moved)
 
-    def _note_segments(self, built: BuiltFrame) -> None:
+    def _note(self, built: BuiltFrame) -> None:
         """Remember how segments are made, and log it where that changes."""
-        found = built.segments_from
-        if found is None or found == self._segments_from:
+        self._sweeps.note(built.segments.facts())
+        source = built.segments.source
+        if source == self._segments_from:
             return
-        self._segments_from = found
-        text, without_beams = found
+        self._segments_from = source
         # rclpy takes one severity from a line of code.
-        if without_beams:
-            self.get_logger().warning(f'segments from {text}')
+        if source == 'none':
+            self.get_logger().warning(f'segments from {SEGMENTS_FROM[source]}')
         else:
-            self.get_logger().info(f'segments from {text}')
+            self.get_logger().info(f'segments from {SEGMENTS_FROM[source]}')
 
     def _expects_motion(self) -> bool:
         return self._listener is not None and self._listener.expects_motion()
@@ -275,11 +281,11 @@ class FrameNode(ManagedNode):
         statistics = self._pipeline.statistics
         unmoved = summary['frames'] - summary['frames_with_motion']
         lost = self._recent_drops(summary['dropped'])
-        segments, without_beams = self._segments_from or ('unknown yet', False)
+        segments = SEGMENTS_FROM.get(self._segments_from, 'unknown yet')
         problems = {
             f'lost: {lost}' if lost else '': WARN,
             self._recent_unmoved({'frames without odometry': unmoved}): WARN,
-            f'segments from {segments}' if without_beams else '': WARN,
+            f'segments from {segments}' if self._segments_from == 'none' else '': WARN,
             **self._sweeps.problems(),
             **{f'{source}: {text}': ERROR for source, text in self.recent_errors().items()},
         }
@@ -293,18 +299,39 @@ class FrameNode(ManagedNode):
             **{f'lost: {why}': count for why, count in summary['dropped'].items()},
         )
 
+    def _camera_status(self, namespace: str) -> Status:
+        """Say of one camera of several what comes from it, and what was lost."""
+        camera = next((c for c in self._cameras.values() if c.namespace == namespace), None)
+        if camera is None or self._pipeline is None:
+            return Status(OK, 'not active')
+        stream = self._pipeline.stream.cameras[camera.name]
+        drops: Counter[str] = Counter(dict(stream.drops))
+        problems = dict.fromkeys(camera.problems(), ERROR)
+        if not stream.clock.received:
+            problems[f'no image of {namespace}'] = WARN
+        return summarise(
+            problems,
+            f'{stream.pairs} of {stream.clock.received} images paired',
+            images=stream.clock.received,
+            pairs=stream.pairs,
+            **{'camera offset (s)': stream.offset.value_s, 'lost on the way': camera.lost},
+            **{f'lost: {why}': count for why, count in drops.items()},
+        )
+
     def _why_no_pairs(self) -> dict[str, int]:
         """Say what keeps pairs from coming though all topics have been heard, by level."""
         assert self._pipeline is not None
-        statistics, matcher = self._pipeline.statistics, self._pipeline.matcher
+        statistics, stream = self._pipeline.statistics, self._pipeline.stream
         silent = {
             f'no {name} for {silent_s:.0f} s; is the sensor still on?': ERROR
             for name in ('image', 'points')
             if (silent_s := statistics.silent_s(name)) > _SILENT_S
         }
         unpaired_s = self._pipeline.unpaired_s
-        if not silent and matcher.pairs and unpaired_s > _SILENT_S:
-            return {f'no image has paired for {unpaired_s:.0f} s; {matcher.apart()}': ERROR}
+        paired = any(camera.pairs for camera in stream.cameras.values())
+        if not silent and paired and unpaired_s > _SILENT_S:
+            apart = '; '.join(stamp_differences(stream))
+            return {f'no image has paired for {unpaired_s:.0f} s; {apart}': ERROR}
         return silent
 
     def _input_status(self) -> Status:
@@ -312,20 +339,24 @@ class FrameNode(ManagedNode):
         if self._pipeline is None or self._listener is None:
             return Status(OK, 'not active')
         received = self._pipeline.summary()['received']
-        matcher = self._pipeline.matcher
-        report = matcher.report()
-        unstamped = matcher.drops['zero_stamp'] + matcher.sweep_drops['zero_stamp']
-        problems = {source.problem: ERROR for source in self._inputs}
+        stream = self._pipeline.stream
+        cameras = stream.cameras.values()
+        report = pairing_report(stream)
+        unstamped = stream.sweep_drops['zero_stamp'] + sum(c.drops['zero_stamp'] for c in cameras)
+        paired = any(camera.pairs for camera in cameras)
+        problems = {self._points.problem: ERROR}
+        for camera in self._cameras.values():
+            problems[camera.images.problem] = problems[camera.info.problem] = ERROR
+            problems[camera.intake.problem] = WARN
         problems[self._pipeline.clock_steps.problem] = WARN
         problems[self._listener.problem] = WARN
-        problems[self._camera.problem] = WARN
-        missing = self._missing.problems({**received, 'odometry': len(self._trajectory)})
+        missing = self._missing.problems({**received, **self._heard(), 'odometry': self._poses()})
         problems |= missing
         if missing:
             problems[report] = WARN
         else:
             problems |= self._why_no_pairs()
-        if not missing and (unstamped or not matcher.pairs):
+        if not missing and (unstamped or not paired):
             problems[report] = WARN
         return summarise(
             problems,
@@ -333,3 +364,14 @@ class FrameNode(ManagedNode):
             **{f'{name} received': count for name, count in received.items()},
             **{'motion from': self._listener.motion_source},
         )
+
+    def _poses(self) -> int:
+        return 0 if self._pipeline is None else len(self._pipeline.stream.motion)
+
+    def _heard(self) -> dict[str, int]:
+        """Return how much has come on the topics of each camera, by what they are called."""
+        return {
+            topic_of(camera.namespace, name): count
+            for camera in self._cameras.values()
+            for name, count in (('image', camera.received), ('camera_info', camera.calibrated))
+        }

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from drive_segment_ros.frame.paint import Mask
 from drive_segment_ros.inference.model import ModelClass
 from drive_segment_ros.nodes.lifecycle import ManagedNode
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.masks import colour_image, colour_table, overlay
-from drive_segment_ros.ros.cloud_painter import Mask
 from drive_segment_ros.ros.images import compressed_message, image_message
 from drive_segment_ros.ros.mask_info import label_info, label_info_type, mask_camera_info
 from drive_segment_ros.ros.qos import transient_local

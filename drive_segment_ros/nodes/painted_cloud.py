@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Header
 
-from drive_segment_ros.nodes.camera_intake import CameraIntake
+from drive_segment_ros.frame.events import CameraInfo, Image
+from drive_segment_ros.frame.paint import Mask, PaintedSweep, paint
+from drive_segment_ros.frame.pairing_report import pairing_report
+from drive_segment_ros.frame.parameters import GeometryParameters
+from drive_segment_ros.frame.stream import FrameStream, Pair
+from drive_segment_ros.frame.warm_up import warm_up_view
 from drive_segment_ros.nodes.frame_node import InputParameters
-from drive_segment_ros.nodes.frame_pipeline import (
-    FramePipeline,
-    LiveTrajectory,
-    PipelineParameters,
-)
+from drive_segment_ros.nodes.frame_pipeline import FramePipeline, Outcome, PipelineParameters
 from drive_segment_ros.nodes.lifecycle import ManagedNode
 from drive_segment_ros.nodes.mask_outputs import MaskOutputs
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.calibration import load_calibration
-from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
+from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.transforms import TransformTree
-from drive_segment_ros.ros.camera_offset import CameraOffset
-from drive_segment_ros.ros.cloud_painter import CloudPainter, Mask, PaintedSweep
 from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, RecentCounts, Status, summarise
-from drive_segment_ros.ros.frame_parameters import GeometryParameters
+from drive_segment_ros.ros.events import stamp_ns, sweep_event
 from drive_segment_ros.ros.missing_topics import MissingTopics
+from drive_segment_ros.ros.point_cloud2 import coloured_points, point_cloud2
 from drive_segment_ros.ros.qos import FollowingSubscription
-from drive_segment_ros.ros.transform_listener import TransformListener
+from drive_segment_ros.ros.vehicle_listener import VehicleListener, motion_kinds
 
+# The name the only camera has in the stream.
+_CAMERA = 'camera'
 _QOS = QoSProfile(depth=2)
 POINTS_TOPIC = 'segmentation/points'
 _SOURCE = 'painted cloud'
 
 
 @dataclasses.dataclass(frozen=True)
-class PaintParameters:
+class PaintParameters(GeometryParameters):
     """How sweeps are painted; as the recorder makes frames."""
 
     calibration_file: str = parameter(
@@ -45,9 +49,7 @@ class PaintParameters:
         'of /tf_static. Intrinsics always are those of camera_info',
     )
     inputs: InputParameters = dataclasses.field(default_factory=InputParameters)
-    sync: SyncParameters = dataclasses.field(default_factory=SyncParameters)
     pipeline: PipelineParameters = dataclasses.field(default_factory=PipelineParameters)
-    frame: GeometryParameters = dataclasses.field(default_factory=GeometryParameters)
 
 
 class PaintedCloud:
@@ -58,7 +60,6 @@ class PaintedCloud:
         node: ManagedNode,
         parameters: PaintParameters,
         outputs: MaskOutputs,
-        camera: CameraIntake,
     ) -> None:
         """Advertise and compile what painting needs.
 
@@ -66,26 +67,25 @@ class PaintedCloud:
             node: whose parts they are.
             parameters: how.
             outputs: knows the labels' colours.
-            camera: reads camera_info.
 
         Raises:
             CalibrationError: if the calibration file cannot be used.
         """
+        self._calibration = TransformTree()
         if parameters.calibration_file:
             # A wrong file is told now, not when somebody first looks.
-            load_calibration(parameters.calibration_file)
+            self._calibration = load_calibration(parameters.calibration_file)[0]
         self._node = node
         self._parameters = parameters
         self._outputs = outputs
-        self._camera = camera
         self._publisher = node.advertise(PointCloud2, POINTS_TOPIC, _QOS)
         self._pipeline: FramePipeline | None = None
-        self._listener: TransformListener | None = None
+        self._listener: VehicleListener | None = None
         self._sweeps: FollowingSubscription | None = None
-        self._camera_info: Any = None
+        self._model: CameraModel | None = None
         self._recent_drops = RecentCounts()
         self._last_summary: dict[str, Any] = {}
-        CloudPainter(parameters.frame, TransformTree()).warm_up()
+        warm_up_view(parameters)
 
     def wanted(self) -> bool:
         """Whether anybody subscribes."""
@@ -111,18 +111,17 @@ class PaintedCloud:
             pipeline.close()
             self._last_summary = pipeline.summary()
 
-    def add_camera_info(self, message: Any) -> None:
-        """Take the camera's calibration, one that makes sense."""
-        self._camera_info = message
-        pipeline = self._pipeline
-        if pipeline is not None:
-            pipeline.add_camera_info(message)
+    def add_calibration(self, model: CameraModel) -> None:
+        """Take the camera's calibration."""
+        self._model = model
+        if self._pipeline is not None:
+            self._pipeline.push(CameraInfo(_CAMERA, model))
 
     def add_mask(self, mask: Mask) -> None:
         """Take a mask; called on the thread that makes them."""
-        pipeline = self._pipeline
-        if pipeline is not None:
-            pipeline.add_image(mask)
+        if self._pipeline is not None:
+            stamp = stamp_ns(mask)
+            self._pipeline.push(Image(_CAMERA, stamp, mask.header.frame_id, mask))
 
     def summary(self) -> dict[str, Any]:
         """Return the figures since somebody last began to subscribe, ready for JSON."""
@@ -136,7 +135,7 @@ class PaintedCloud:
             return Status(OK, 'nobody subscribes')
         summary = pipeline.summary()
         received = summary['received']
-        report = pipeline.matcher.report()
+        report = pairing_report(pipeline.stream)
         missing = self._missing.problems(received)
         lost = self._recent_drops(summary['dropped'])
         problems = {
@@ -148,7 +147,7 @@ class PaintedCloud:
         }
         if not received.get('image'):
             problems['waiting for masks'] = WARN
-        if not pipeline.matcher.pairs:
+        if not pipeline.stream.cameras[_CAMERA].pairs:
             problems[report] = WARN
         return summarise(
             problems,
@@ -167,50 +166,62 @@ class PaintedCloud:
 
     def _start(self) -> None:
         parameters = self._parameters
-        tree, trajectory = TransformTree(), LiveTrajectory()
-        listener = self._listener = TransformListener(
-            self._node,
-            tree,
-            trajectory,
-            motion_source=parameters.inputs.motion_source,
-            odom_frame=parameters.inputs.odometry_frame,
-            base_frame=parameters.frame.base_frame,
-            calibration_file=parameters.calibration_file,
+        kinds = motion_kinds(parameters.inputs.motion_source)
+        stream = FrameStream(
+            parameters,
+            [_CAMERA],
+            expects_motion=self._expects_motion,
+            motion_kinds=kinds,
+            calibration=self._calibration,
+            on_error=self._on_error,
         )
-        pipeline = FramePipeline(
-            CloudPainter(parameters.frame, tree, trajectory, self._camera.image_topic),
-            Matcher(parameters.sync),
-            trajectory,
-            CameraOffset(
-                parameters.sync.fixed_offset_s,
-                tree,
-                parameters.frame,
-                self._camera.image_topic,
-            ),
-            parameters.pipeline,
-            on_frame=self._publish,
-            on_error=lambda reason, text: self._node.note_error(_SOURCE, text),
-            expects_motion=listener.expects_motion,
-            check_info=self._camera.look,
-        )
+        pipeline = FramePipeline(stream, parameters.pipeline, self._on_pair, self._on_error)
         self._pipeline = pipeline
-        if self._camera_info is not None:
-            pipeline.add_camera_info(self._camera_info)
+        if self._model is not None:
+            pipeline.push(CameraInfo(_CAMERA, self._model))
+        self._listener = VehicleListener(self._node, stream, pipeline.push, kinds)
         self._missing = MissingTopics(self._node, {'points': [('points', PointCloud2)]})
         self._sweeps = FollowingSubscription(
             self._node,
             PointCloud2,
             'points',
-            self._node.guarded(pipeline.add_sweep, 'points'),
+            self._node.guarded(self._on_sweep, 'points'),
             parameters.inputs.reliability,
             parameters.inputs.depth,
         )
 
-    def _publish(self, painted: PaintedSweep) -> Callable[[], bool]:
-        message = painted.message(self._outputs.table)
+    def _expects_motion(self) -> bool:
+        return self._listener is not None and self._listener.expects_motion()
+
+    def _on_error(self, reason: str, text: str) -> None:
+        self._node.note_error(_SOURCE, text)
+
+    def _on_sweep(self, message: Any) -> None:
+        if self._pipeline is not None:
+            self._pipeline.push(sweep_event(message, self._parameters))
+
+    def _on_pair(self, pair: Pair) -> Outcome:
+        painted = paint(pair, self._parameters)
+        message = painted_cloud_message(painted, self._outputs.table)
 
         def publish() -> bool:
             self._publisher.publish(message)
             return True
 
-        return publish
+        return Outcome(publish, painted.moved != 'none')
+
+
+def painted_cloud_message(painted: PaintedSweep, table: NDArray[np.uint8]) -> PointCloud2:
+    """Return the painted points as measured, in the LiDAR's frame.
+
+    Args:
+        painted: the sweep.
+        table: (256, 3) uint8 BGR, a colour for each label.
+    """
+    cloud = painted.cloud
+    header = Header(frame_id=cloud.frame_id)
+    header.stamp.sec, header.stamp.nanosec = divmod(cloud.stamp_ns, 1_000_000_000)
+    x, y, z = (values[painted.index] for values in (cloud.x, cloud.y, cloud.z))
+    rgb = table[painted.label][:, ::-1]
+    points = coloured_points(x, y, z, rgb, label=painted.label, confidence=painted.confidence)
+    return point_cloud2(points, header)

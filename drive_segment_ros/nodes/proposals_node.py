@@ -6,14 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
+from drive_segment_ros.frame.stream import Pair
 from drive_segment_ros.nodes.frame_node import FrameNode, FrameNodeParameters
+from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.overlay import draw_segments, palette
-from drive_segment_ros.ros.built_frame import BuiltFrame
+from drive_segment_ros.perception.proposals import SweepProposals
 from drive_segment_ros.ros.images import compressed_message, image_message
 from drive_segment_ros.ros.point_cloud2 import coloured_points, point_cloud2
 
@@ -37,18 +38,21 @@ class ProposalsNode(FrameNode):
         self._jpeg = self.advertise(CompressedImage, 'proposals/image_raw/compressed', _QOS)
         super().configure()
 
-    def consume(self, built: BuiltFrame) -> Callable[[], bool]:
+    def consume(self, pair: Pair) -> Callable[[], bool]:
         """Make what is subscribed to, to be published."""
         messages: list[tuple[Any, Any]] = []
         if self._points.get_subscription_count():
-            messages.append((self._points, _coloured_cloud(built)))
+            segments = pair.sweep.segments(self.parameters.proposals, pair.T_base_lidar)
+            messages.append((self._points, _coloured_cloud(pair.sweep.cloud, segments)))
         raw, jpeg = self._overlay.get_subscription_count(), self._jpeg.get_subscription_count()
         if raw or jpeg:
-            picture = _overlay(built)
+            built = self.build(pair)
+            picture = draw_segments(built.image, built.label_image, palette(built.segments.kind()))
+            header = pair.image.content.message.header
             if raw:
-                messages.append((self._overlay, image_message(picture, 'bgr8', built.header)))
+                messages.append((self._overlay, image_message(picture, 'bgr8', header)))
             if jpeg:
-                messages.append((self._jpeg, compressed_message(picture, built.header)))
+                messages.append((self._jpeg, compressed_message(picture, header)))
 
         def publish() -> bool:
             for publisher, message in messages:
@@ -58,16 +62,11 @@ class ProposalsNode(FrameNode):
         return publish
 
 
-def _overlay(built: BuiltFrame) -> NDArray[np.uint8]:
-    """Return the image with its segments over it."""
-    return draw_segments(built.image, built.label_image, palette(built.sweep.kind()))
-
-
-def _coloured_cloud(built: BuiltFrame) -> PointCloud2:
+def _coloured_cloud(cloud: PointCloud, segments: SweepProposals) -> PointCloud2:
     """Return the sweep with its segments' colours and ids, as measured, in the LiDAR's frame."""
-    cloud, label = built.cloud, built.sweep.label
-    rgb = np.take(palette(built.sweep.kind()), label, axis=0)[:, ::-1]
+    rgb = np.take(palette(segments.kind()), segments.label, axis=0)[:, ::-1]
     header = Header(frame_id=cloud.frame_id)
     header.stamp.sec, header.stamp.nanosec = divmod(cloud.stamp_ns, 1_000_000_000)
-    points = coloured_points(cloud.x, cloud.y, cloud.z, rgb, label=label.astype(np.uint16))
+    label = segments.label.astype(np.uint16)
+    points = coloured_points(cloud.x, cloud.y, cloud.z, rgb, label=label)
     return point_cloud2(points, header)

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
-import threading
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from std_srvs.srv import Trigger
 
-import drive_segment_ros
-from drive_segment_ros.errors import ParameterError
+from drive_segment_ros.errors import MotionError, ParameterError
+from drive_segment_ros.frame.build import to_frame
+from drive_segment_ros.frame.drive_info import camera_info, drive_info
+from drive_segment_ros.frame.parameters import frame_parameters
+from drive_segment_ros.frame.picture import working_camera, working_image
+from drive_segment_ros.frame.stream import Pair
 from drive_segment_ros.nodes.frame_node import FrameNode, FrameNodeParameters
-from drive_segment_ros.nodes.recorder_candidate import RecorderCandidate
 from drive_segment_ros.parameters import parameter, to_flat
-from drive_segment_ros.recording.gates import GateParameters, Gates
+from drive_segment_ros.recording.gates import GateParameters, Gates, Moment
+from drive_segment_ros.recording.quality import disagreement
 from drive_segment_ros.recording.recorder import Recorder, RecorderParameters
-from drive_segment_ros.ros.built_frame import BuiltFrame
 from drive_segment_ros.ros.diagnostics import (
     ERROR,
     OK,
@@ -72,7 +78,8 @@ class PseudoLabelRecorderNode(FrameNode):
         self._gated: Counter[str] = Counter()
         self._recording = False
         self._told_problem = ''
-        self._snapshot = threading.Event()
+        self._snapshot: set[str] = set()
+        self._gates: dict[str, Gates] = {}
         self._last_status: dict[str, Any] = {
             'recorded': 0, 'dropped': {}, 'waiting': 0, 'problem': '',
         }  # fmt: skip
@@ -107,7 +114,10 @@ class PseudoLabelRecorderNode(FrameNode):
             parameters.disk,
             name=self.get_namespace().strip('/').replace('/', '_'),
         )
-        self._gates = Gates(parameters.gates)
+        self._gates = {}
+        self._first: Pair | None = None
+        self._drive: dict[str, Any] = {}
+        self._entries: dict[str, tuple[Pair, dict[str, Any]]] = {}
         self._gated.clear()
         self._lost_images = 0
         self._snapshot.clear()
@@ -139,29 +149,43 @@ class PseudoLabelRecorderNode(FrameNode):
             self.deactivate()
         super().destroy_node()
 
-    def consume(self, built: BuiltFrame) -> Callable[[], bool]:
+    def consume(self, pair: Pair) -> Callable[[], bool]:
         """Encode a frame for the disk if the gates let it through; others are not built."""
-        recorder, pipeline = self._recorder, self._pipeline
-        if recorder is None or pipeline is None:
+        recorder, camera = self._recorder, pair.image.camera
+        if recorder is None:
             return lambda: False
-        candidate = RecorderCandidate(
-            built, pipeline.camera_offset_s, self._trajectory, self._segmenter
-        )
-        wanted = self._snapshot.is_set()
+        gates = self._gates.setdefault(camera, Gates(self.parameters.gates))
+        wanted = camera in self._snapshot
+        moment = observe(pair)
         refusal = ''
         if not wanted:
-            refusal = self._gates.refusal(candidate) if self._recording else _PAUSED
+            refusal = gates.of_moment(moment) if self._recording else _PAUSED
         if refusal:
             return functools.partial(self._keep_out, refusal)
-        encoded = candidate.encoded()
-        drive = self._drive_info(candidate, encoded.camera, pipeline.camera_offset_s)
+        image = working_image(pair, working_camera(pair.camera, self.parameters))
+        if not wanted:
+            refusal = gates.of_image(image)
+        if refusal:
+            return functools.partial(self._keep_out, refusal)
+        answer = None if self._segmenter is None else self._segmenter.segment(image)
+        if answer is not None and not wanted:
+            label, confidence = answer
+            refusal = gates.of_model(
+                float(confidence.mean()) / 255.0,
+                lambda: disagreement(self.build(pair, image).label_image, label),
+            )
+        if refusal:
+            return functools.partial(self._keep_out, refusal)
+        frame = to_frame(self.build(pair, image), self.parameters)
+        if answer is not None:
+            frame = dataclasses.replace(frame, model_label=answer[0], model_confidence=answer[1])
+        encoded, drive = frame.encoded(), self._drive_info(pair)
 
         def record() -> bool:
             recorder.submit(encoded, drive)
-            if wanted:
-                # Only now: of a broken pair nothing would be recorded.
-                self._snapshot.clear()
-            self._gates.passed(candidate)
+            # Only now: of a broken pair nothing would be recorded.
+            self._snapshot.discard(camera)
+            gates.passed(moment)
             return True
 
         return record
@@ -194,31 +218,31 @@ class PseudoLabelRecorderNode(FrameNode):
         self._gated[gate] += 1
         return False
 
-    def _drive_info(
-        self, candidate: RecorderCandidate, camera: str, offset_s: float
-    ) -> dict[str, Any]:
+    def _drive_info(self, pair: Pair) -> dict[str, Any]:
         """Return the content of the frame's `drive.json`, as `extract` writes it."""
-        calibration = candidate.calibration()
-        images = None if self._images is None else self._images.subscription
-        topic = self.resolve_topic_name('image_raw' if images is None else images.topic)
+        camera = pair.image.camera
+        moving = self._pipeline is not None and self._pipeline.stream.extrinsics.moving
+        if self._first is None or not (moving or _same_base(self._first, pair)):
+            self._drive, self._first = self._rig_info(pair), pair
+        known = self._entries.get(camera)
+        if known is None or not (moving or _same_camera(known[0], pair)):
+            topic = self._cameras[camera].intake.image_topic()
+            known = self._entries[camera] = pair, camera_info(pair, topic)
+        return {**self._drive, 'cameras': {camera: known[1]}}
+
+    def _rig_info(self, pair: Pair) -> dict[str, Any]:
         parameters = self.parameters
-        info: dict[str, Any] = {
-            'cameras': {camera: calibration.camera_entry(topic, offset_s)},
-            'lidar': calibration.lidar_entry(
-                self.resolve_topic_name('points'), candidate.lidar_frame
-            ),
-            'odometry': [self.resolve_topic_name('odom')],
-            'parameters': {
-                **to_flat(parameters.frame),
-                'odometry_frame': parameters.inputs.odometry_frame,
-                **to_flat(parameters.sync, 'sync.'),
-            },
-            'software': f'drive_segment_ros {drive_segment_ros.__version__}',
-            'source': {
-                'recorder': self.get_fully_qualified_name(),
-                **to_flat(parameters.gates, 'gates.'),
-            },
+        source = {
+            'recorder': self.get_fully_qualified_name(),
+            **to_flat(parameters.gates, 'gates.'),
         }
+        info = drive_info(
+            pair,
+            self.resolve_topic_name('points'),
+            [self.resolve_topic_name('odom')],
+            frame_parameters(parameters),
+            source,
+        )
         if self._segmenter is not None:
             model = self._segmenter.model
             info['model'] = {'sha256': model.sha256, 'classes': [c.name for c in model.classes]}
@@ -239,8 +263,8 @@ class PseudoLabelRecorderNode(FrameNode):
             if problem and problem != self._told_problem:
                 self.get_logger().error(problem)
             self._told_problem = problem
-        if self._images is not None and self._images.subscription is not None:
-            self._lost_images = self._images.subscription.lost
+        if self._cameras:
+            self._lost_images = sum(camera.lost for camera in self._cameras.values())
 
     def _disk_status(self) -> dict[str, Any]:
         return self._last_status if self._recorder is None else self._recorder.status()
@@ -293,7 +317,7 @@ class PseudoLabelRecorderNode(FrameNode):
     def _on_snapshot(self, request: Any, response: Any) -> Any:
         response.success = self._recorder is not None
         if response.success:
-            self._snapshot.set()
+            self._snapshot.update(self._cameras)
         response.message = self._described('the next pair is recorded')
         return response
 
@@ -304,3 +328,32 @@ class PseudoLabelRecorderNode(FrameNode):
 
     def _described(self, done: str) -> str:
         return done if self._recorder is not None else 'not active; activate the node first'
+
+
+def observe(pair: Pair) -> Moment:
+    """Return what is known of a pair before anything of it is decoded."""
+    moment = Moment(pair.image.stamp_ns, pair.offset_s - pair.camera_offset_s)
+    with contextlib.suppress(MotionError):  # odometry has only begun, or there is none
+        position = pair.trajectory.pose(pair.image.stamp_ns)[:3, 3]
+        moment = dataclasses.replace(moment, position=position)
+        speed, yaw_rate = pair.trajectory.speed_and_yaw_rate(pair.image.stamp_ns)
+        moment = dataclasses.replace(moment, speed=speed, yaw_rate_deg=math.degrees(yaw_rate))
+    return moment
+
+
+def _same_camera(one: Pair, other: Pair) -> bool:
+    """Whether two pairs of a camera have the same calibration."""
+    if one.camera is not other.camera and one.camera.to_dict() != other.camera.to_dict():
+        return False
+    return _same(one.T_camera_lidar, other.T_camera_lidar)
+
+
+def _same_base(one: Pair, other: Pair) -> bool:
+    """Whether the LiDAR is where it was on the vehicle."""
+    return _same(one.T_base_lidar, other.T_base_lidar)
+
+
+def _same(one: NDArray[np.float64] | None, other: NDArray[np.float64] | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)

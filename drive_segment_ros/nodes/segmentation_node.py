@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import SetBool
 
 from drive_segment_ros.errors import ImageError, ParameterError
+from drive_segment_ros.frame.paint import Mask
 from drive_segment_ros.inference.segmenter import Segmenter, load
 from drive_segment_ros.nodes.camera_intake import CameraIntake
 from drive_segment_ros.nodes.frame_node import INPUT_TOPICS
@@ -25,14 +26,13 @@ from drive_segment_ros.nodes.mask_outputs import MaskOutputs
 from drive_segment_ros.nodes.painted_cloud import PaintedCloud
 from drive_segment_ros.nodes.segmentation_parameters import SegmentationParameters
 from drive_segment_ros.perception.masks import above_threshold
-from drive_segment_ros.ros.cloud_painter import Mask
+from drive_segment_ros.ros.clock_hint import clock_hint
 from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN, RecentCounts, Status, summarise
+from drive_segment_ros.ros.events import stamp_ns
 from drive_segment_ros.ros.image_size import image_size, reduction
 from drive_segment_ros.ros.images import decode_image
 from drive_segment_ros.ros.missing_topics import MissingTopics
 from drive_segment_ros.ros.node_parameters import NodeParameters
-from drive_segment_ros.ros.synchronizer import stamp_ns
-from drive_segment_ros.ros.transform_listener import clock_hint
 from drive_segment_ros.worker import Worker
 
 _LOOK_PERIOD_S = 0.1
@@ -115,7 +115,7 @@ class SegmentationNode(ManagedNode):
         """
         parameters = self.parameters
         camera = self._camera = CameraIntake(
-            self, parameters.frame.rectified, lambda: self._images, 'image_raw'
+            self, parameters.rectified, lambda: self._images, 'image_raw'
         )
         outputs = MaskOutputs(self, camera.rectified)
         self._outputs = outputs
@@ -137,7 +137,7 @@ class SegmentationNode(ManagedNode):
         self._described = {'backend': segmenter.backend, 'model_sha256': segmenter.model.sha256}
         self.get_logger().info(f'{folder} on {segmenter.backend}')
         outputs.set_classes(segmenter.classes)
-        self._painted = PaintedCloud(self, parameters, outputs, camera)
+        self._painted = PaintedCloud(self, parameters, outputs)
 
     def activate(self) -> None:
         """Start the workers, then subscribe."""
@@ -245,12 +245,12 @@ class SegmentationNode(ManagedNode):
             # Given up, and counted, by a deactivation that could not wait.
             return
         size = image_size(message)
-        frame = self.parameters.frame
+        parameters = self.parameters
         pixels = decode_image(
             message,
             reduction(size, segmenter.input_size),
-            bits=frame.image_bits,
-            max_pixels=frame.max_pixels,
+            bits=parameters.image_bits,
+            max_pixels=parameters.max_pixels,
         )
         picture = _Picture(
             message.header, size or pixels.shape[:2], pixels, segmenter.fit(pixels), arrival_s
@@ -297,10 +297,10 @@ class SegmentationNode(ManagedNode):
         # Drivers send zeros before they are calibrated.
         if self._camera is None:
             return
-        self._camera.look(message)
+        model = self._camera.look(message)
         self._camera_info = message
         if self._painted is not None:
-            self._painted.add_camera_info(message)
+            self._painted.add_calibration(model)
 
     def _on_change(self, values: SegmentationParameters) -> None:
         """Tell subscribers of a new threshold; all else is read with the next image."""

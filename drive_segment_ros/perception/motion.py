@@ -6,8 +6,6 @@ import bisect
 import dataclasses
 import itertools
 import math
-import threading
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,8 +15,6 @@ from drive_segment_ros.perception.transforms import (
     inverse,
     numbers,
     quaternion_matrix,
-    quaternion_of,
-    translation_of,
     unit_quaternion,
 )
 
@@ -53,13 +49,12 @@ class Trajectory:
     """Poses of the vehicle in an odometry frame, interpolated between samples.
 
     A pose depends on the two samples around it and on nothing else, so that a drive and its
-    recording give the same. Safe to fill from one thread and to read from another.
+    recording give the same.
     """
 
     def __init__(self, max_age_s: float = 10.0) -> None:
         """Keep the samples of the last `max_age_s` seconds before the newest."""
         self._max_age_ns = round(max_age_s / _NS)
-        self._lock = threading.Lock()
         self._stamps: list[int] = []
         self._translations: list[NDArray[np.float64]] = []
         self._quaternions: list[NDArray[np.float64]] = []
@@ -69,8 +64,7 @@ class Trajectory:
 
     def clear(self) -> None:
         """Forget all samples, as after a jump of the clock."""
-        with self._lock:
-            self._truncate(len(self._stamps))
+        self._truncate(len(self._stamps))
 
     def add(self, stamp_ns: int, translation: ArrayLike, quaternion_xyzw: ArrayLike) -> None:
         """Add the pose of the vehicle's base in the odometry frame.
@@ -93,45 +87,30 @@ class Trajectory:
                 f'odometry at {stamp_ns} ns is no pose: translation {numbers(position)}, '
                 f'quaternion {numbers(quaternion_xyzw)}; it is left out'
             )
-        with self._lock:
-            if self._stamps and stamp_ns < self._stamps[-1] - self._max_age_ns:
-                self._truncate(len(self._stamps))
-            at = bisect.bisect_left(self._stamps, stamp_ns)
-            replaced = slice(at, at + (at < len(self._stamps) and self._stamps[at] == stamp_ns))
-            self._stamps[replaced] = [stamp_ns]
-            self._translations[replaced] = [position]
-            self._quaternions[replaced] = [quaternion]
-            self._truncate(bisect.bisect_left(self._stamps, self._stamps[-1] - self._max_age_ns))
-
-    def add_transform(self, message: Any) -> None:
-        """Add a geometry_msgs/TransformStamped from the odometry to the base frame."""
-        transform = message.transform
-        self.add(
-            _nanoseconds(message.header.stamp),
-            translation_of(transform.translation),
-            quaternion_of(transform.rotation),
-        )
-
-    def add_odometry(self, message: Any) -> None:
-        """Add a nav_msgs/Odometry: the pose of `child_frame_id` in `header.frame_id`."""
-        pose = message.pose.pose
-        self.add(
-            _nanoseconds(message.header.stamp),
-            translation_of(pose.position),
-            quaternion_of(pose.orientation),
-        )
+        if self._stamps and stamp_ns < self._stamps[-1] - self._max_age_ns:
+            self._truncate(len(self._stamps))
+        at = bisect.bisect_left(self._stamps, stamp_ns)
+        replaced = slice(at, at + (at < len(self._stamps) and self._stamps[at] == stamp_ns))
+        self._stamps[replaced] = [stamp_ns]
+        self._translations[replaced] = [position]
+        self._quaternions[replaced] = [quaternion]
+        self._truncate(bisect.bisect_left(self._stamps, self._stamps[-1] - self._max_age_ns))
 
     def covers(self, start_ns: int, end_ns: int) -> bool:
         """Whether poses can be given from `start_ns` to `end_ns`, both included."""
-        with self._lock:
-            stamps = self._stamps
-            inside = bool(stamps) and stamps[0] <= start_ns and end_ns <= stamps[-1]
-            return inside and self._gap_ns(start_ns, end_ns) <= _LONGEST_GAP_NS
+        stamps = self._stamps
+        inside = bool(stamps) and stamps[0] <= start_ns and end_ns <= stamps[-1]
+        return inside and self._gap_ns(start_ns, end_ns) <= _LONGEST_GAP_NS
 
-    def reaches(self, end_ns: int) -> bool:
-        """Whether a sample is as late as `end_ns`: it makes no sense to wait for more then."""
-        with self._lock:
-            return bool(self._stamps) and end_ns <= self._stamps[-1]
+    def window(self, first_ns: int, last_ns: int) -> Trajectory:
+        """Return the samples of an interval and one more on each side, as they are now."""
+        first = max(bisect.bisect_left(self._stamps, first_ns) - 1, 0)
+        last = bisect.bisect_right(self._stamps, last_ns) + 1
+        part = Trajectory(self._max_age_ns * _NS)
+        part._stamps = self._stamps[first:last]
+        part._translations = self._translations[first:last]
+        part._quaternions = self._quaternions[first:last]
+        return part
 
     def pose(self, stamp_ns: int) -> NDArray[np.float64]:
         """Return T_odom_base (4, 4) at an instant.
@@ -148,16 +127,15 @@ class Trajectory:
             MotionError: if an instant lies before the first or after the last sample, or between
                 samples that are too far apart.
         """
-        with self._lock:
-            self._require(min(stamps_ns), max(stamps_ns))
-            after = [bisect.bisect_left(self._stamps, stamp) for stamp in stamps_ns]
-            before = [
-                i if self._stamps[i] == stamp else i - 1
-                for i, stamp in zip(after, stamps_ns, strict=True)
-            ]
-            p0, p1 = (np.array([self._translations[i] for i in side]) for side in (before, after))
-            q0, q1 = (np.array([self._quaternions[i] for i in side]) for side in (before, after))
-            t0, t1 = (np.array([self._stamps[i] for i in side]) for side in (before, after))
+        self._require(min(stamps_ns), max(stamps_ns))
+        after = [bisect.bisect_left(self._stamps, stamp) for stamp in stamps_ns]
+        before = [
+            i if self._stamps[i] == stamp else i - 1
+            for i, stamp in zip(after, stamps_ns, strict=True)
+        ]
+        p0, p1 = (np.array([self._translations[i] for i in side]) for side in (before, after))
+        q0, q1 = (np.array([self._quaternions[i] for i in side]) for side in (before, after))
+        t0, t1 = (np.array([self._stamps[i] for i in side]) for side in (before, after))
         # Differences in integers: float64 seconds since 1970 are 240 ns coarse.
         since, gap = np.array(stamps_ns) - t0, t1 - t0
         part = (since / np.maximum(gap, 1))[:, None]
@@ -261,7 +239,3 @@ def slerp(
     w1 = np.where(near, part, np.sin(part * angle) / sine)
     q = w0 * q0 + w1 * q1
     return q / np.linalg.norm(q, axis=1, keepdims=True)
-
-
-def _nanoseconds(stamp: Any) -> int:
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)

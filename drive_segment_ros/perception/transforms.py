@@ -137,11 +137,24 @@ class TransformTree:
         Returns:
             What is wrong with it, one line; empty if nothing is.
         """
-        parent, child = _name(message.header.frame_id), _name(message.child_frame_id)
-        quaternion = quaternion_of(message.transform.rotation)
+        return self.place(
+            message.header.frame_id,
+            message.child_frame_id,
+            translation_of(message.transform.translation),
+            quaternion_of(message.transform.rotation),
+        )
+
+    def place(
+        self,
+        parent: str,
+        child: str,
+        translation: tuple[float, float, float],
+        quaternion: tuple[float, float, float, float],
+    ) -> str:
+        """Place `child` in `parent`, by metres and a quaternion x y z w; see `set_message`."""
+        parent, child = _name(parent), _name(child)
         try:
-            T = transform_matrix(translation_of(message.transform.translation), quaternion)
-            self.set(parent, child, T)
+            self.set(parent, child, transform_matrix(translation, quaternion))
         except CalibrationError as err:
             told = f'transform from {child!r} to {parent!r} is left out: {err}'
             self._refused[child] = told
@@ -154,6 +167,12 @@ class TransformTree:
                 'refuses it'
             )
         return ''
+
+    def copy(self) -> TransformTree:
+        """Return a tree of the same transforms, to be changed by itself."""
+        tree = TransformTree()
+        tree._parents, tree._refused = self._parents.copy(), self._refused.copy()
+        return tree
 
     def set_messages(self, messages: Iterable[Any]) -> list[str]:
         """Place several; see `set_message`. Returns what is wrong, a line each."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.parameters import parameter
+from drive_segment_ros.recording import quality
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,97 +88,86 @@ class GateParameters:
     )
 
 
-class Candidate(Protocol):
-    """A pair that may be recorded; what is costly is computed when first asked for."""
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """What is known of a pair before its image is decoded.
 
-    @property
-    def stamp_ns(self) -> int:
-        """Of the image, nanoseconds."""
+    Attributes:
+        stamp_ns: of the image, nanoseconds.
+        offset_s: by how much sweep and image differ, after the camera's offset, seconds.
+        position: (3,) of the vehicle in the odometry frame, metres; None without odometry.
+        speed: metres a second; None without odometry.
+        yaw_rate_deg: degrees a second; None without odometry.
+    """
 
-    @property
-    def offset_s(self) -> float:
-        """By how much sweep and image differ, after the camera's offset, seconds."""
-
-    @property
-    def position(self) -> NDArray[np.float64] | None:
-        """(3,) of the vehicle in the odometry frame, metres; None without odometry."""
-
-    @property
-    def speed(self) -> float | None:
-        """Metres a second; None without odometry."""
-
-    @property
-    def yaw_rate_deg(self) -> float | None:
-        """Degrees a second; None without odometry."""
-
-    @property
-    def sharpness(self) -> float:
-        """Variance of the Laplacian."""
-
-    @property
-    def clipped(self) -> float:
-        """Share of pixels that are black or white."""
-
-    @property
-    def confidence(self) -> float | None:
-        """The model's mean confidence, 0 to 1; None without a model."""
-
-    @property
-    def disagreement(self) -> float:
-        """Share of pixels in which model and LiDAR segments disagree; 0 without a model."""
+    stamp_ns: int
+    offset_s: float
+    position: NDArray[np.float64] | None = None
+    speed: float | None = None
+    yaw_rate_deg: float | None = None
 
 
 class Gates:
-    """Decides pair after pair; remembers the last that was recorded."""
+    """Decides pair after pair of one camera, in stages; remembers the last that was recorded.
+
+    Each stage returns the name of the gate that keeps a pair out, empty if none does; the later
+    cost more.
+    """
 
     def __init__(self, parameters: GateParameters) -> None:
         self._parameters = parameters
-        self._last: tuple[int, NDArray[np.float64] | None] | None = None
-        self._gates: dict[str, Callable[[Candidate], bool]] = {
-            'offset': lambda c: abs(c.offset_s) <= parameters.max_offset,
-            'too_soon': self._late_enough,
-            'too_near': self._far_enough,
-            'speed': lambda c: _within(c.speed, parameters.min_speed, parameters.max_speed),
-            'yaw_rate': lambda c: _within(
-                c.yaw_rate_deg, parameters.min_yaw_rate_deg, parameters.max_yaw_rate_deg
-            ),
-            'exposure': lambda c: c.clipped <= parameters.max_clipped,
-            'blurred': lambda c: c.sharpness >= parameters.min_sharpness,
-            'known': self._is_news,
+        self._last: Moment | None = None
+
+    def of_moment(self, moment: Moment) -> str:
+        """Decide by stamps and motion alone."""
+        params = self._parameters
+        turns = _within(moment.yaw_rate_deg, params.min_yaw_rate_deg, params.max_yaw_rate_deg)
+        opens = {
+            'offset': abs(moment.offset_s) <= params.max_offset,
+            'too_soon': self._is_late_enough(moment),
+            'too_near': self._is_far_enough(moment),
+            'speed': _within(moment.speed, params.min_speed, params.max_speed),
+            'yaw_rate': turns,
         }
+        return next((name for name, is_open in opens.items() if not is_open), '')
 
-    def refusal(self, candidate: Candidate) -> str:
-        """Return the name of the first gate that keeps a pair out; empty if none does.
+    def of_image(self, image: NDArray[np.uint8]) -> str:
+        """Decide by the picture, (H, W, 3) uint8 BGR at working resolution."""
+        if quality.clipped(image) > self._parameters.max_clipped:
+            return 'exposure'
+        if quality.sharpness(image) < self._parameters.min_sharpness:
+            return 'blurred'
+        return ''
 
-        Raises:
-            ImageError, CalibrationError: if its image cannot be read.
+    def of_model(self, confidence: float, disagreement: Callable[[], float]) -> str:
+        """Decide by what a model knows already.
+
+        Args:
+            confidence: its mean confidence, 0 to 1.
+            disagreement: returns the share of pixels in which model and segments disagree.
         """
-        return next((name for name, opens in self._gates.items() if not opens(candidate)), '')
+        params = self._parameters
+        if params.max_confidence >= 1.0 or confidence < params.max_confidence:
+            return ''
+        return '' if disagreement() >= params.min_disagreement else 'known'
 
-    def passed(self, candidate: Candidate) -> None:
+    def passed(self, moment: Moment) -> None:
         """Note that a pair is recorded, whatever the gates said."""
-        self._last = candidate.stamp_ns, candidate.position
+        self._last = moment
 
-    def _late_enough(self, candidate: Candidate) -> bool:
+    def _is_late_enough(self, moment: Moment) -> bool:
         if self._last is None:
             return True
-        since_s = (candidate.stamp_ns - self._last[0]) * 1e-9
+        since_s = (moment.stamp_ns - self._last.stamp_ns) * 1e-9
         # A clock that was set back must not keep everything out until it has caught up.
         return since_s >= self._parameters.min_interval or since_s < 0.0
 
-    def _far_enough(self, candidate: Candidate) -> bool:
-        if self._last is None or self._last[1] is None or candidate.position is None:
+    def _is_far_enough(self, moment: Moment) -> bool:
+        last = self._last
+        if last is None or last.position is None or moment.position is None:
             return True
-        way = float(np.linalg.norm(candidate.position - self._last[1]))
+        way = float(np.linalg.norm(moment.position - last.position))
         return way >= self._parameters.min_distance
-
-    def _is_news(self, candidate: Candidate) -> bool:
-        confidence = candidate.confidence
-        if confidence is None or confidence < self._parameters.max_confidence:
-            return True
-        if self._parameters.max_confidence >= 1.0:
-            return True
-        return candidate.disagreement >= self._parameters.min_disagreement
 
 
 def _within(value: float | None, low: float, high: float) -> bool:

@@ -339,10 +339,26 @@ def peek_stamp_ns(raw: bytes | memoryview) -> int:
     """
     if len(raw) < 12:
         raise BagError(f'a message of {len(raw)} bytes has no header')
-    # CDR: 4 bytes of encapsulation whose second tells the byte order, then int32, uint32.
-    order = '<' if raw[1] & 1 else '>'
-    sec, nanosec = struct.unpack_from(f'{order}iI', raw, 4)
+    sec, nanosec = struct.unpack_from(f'{_order(raw)}iI', raw, 4)
     return sec * 1_000_000_000 + nanosec
+
+
+def peek_header(raw: bytes | memoryview) -> tuple[int, str]:
+    """Return the stamp and the frame of an encoded message whose first field is its header.
+
+    Raises:
+        BagError: if the bytes are too few to hold a header.
+    """
+    stamp_ns = peek_stamp_ns(raw)
+    length = struct.unpack_from(f'{_order(raw)}I', raw, 12)[0] if len(raw) >= 16 else len(raw)
+    if 16 + length > len(raw):
+        raise BagError(f'a message of {len(raw)} bytes has no whole header')
+    return stamp_ns, bytes(raw[16 : 16 + length]).rstrip(b'\0').decode(errors='replace')
+
+
+def _order(raw: bytes | memoryview) -> str:
+    """Return the byte order: CDR has 4 bytes of encapsulation, whose second tells it."""
+    return '<' if raw[1] & 1 else '>'
 
 
 def _temporary_folder(bag: Path) -> tempfile.TemporaryDirectory[str]:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from drive_segment_ros.frame.picture import check_shape
 from drive_segment_ros.inference.model import ModelClass
 from drive_segment_ros.perception.cameras import CameraModel
-from drive_segment_ros.ros.frame_geometry import check_shape
 
 
 def mask_camera_info(

@@ -40,7 +40,7 @@ class CalibratedCamera:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rig:
+class CalibratedCameras:
     """What of a bag frames can be made of.
 
     Attributes:
@@ -54,7 +54,7 @@ class Rig:
     tf: sensors.TfExtrinsics
 
 
-def find_rig(
+def find_cameras(
     reader: BagReader,
     wanted: Sequence[str],
     lidar_frame: str,
@@ -63,7 +63,7 @@ def find_rig(
     rectified: str,
     base_frame: str,
     odometry_frame: str,
-) -> Rig:
+) -> CalibratedCameras:
     """Find the cameras asked for, without those that have no calibration or no extrinsics.
 
     A warning names each that is left out, and what of a calibration is doubtful.
@@ -82,7 +82,9 @@ def find_rig(
         DriveSegmentError: if no camera is left; the message is that of the first.
     """
     topics = sensors.choose_cameras(reader, wanted)
-    names = camera_names(topic.name for topic in topics)
+    # After all cameras of the bag, so that a camera is called the same whichever are chosen.
+    everything = [*sensors.cameras(reader), *topics]
+    names = camera_names(topic.name for topic in everything)
     cameras: dict[str, CalibratedCamera] = {}
     failures: dict[str, DriveSegmentError] = {}
     for topic in topics:
@@ -109,7 +111,7 @@ def find_rig(
     for camera in cameras.values():
         for line in doubts(camera.model):
             _log.warning('%s: %s: %s', reader, camera.topic.name, line)
-    return Rig(cameras, placed, tf)
+    return CalibratedCameras(cameras, placed, tf)
 
 
 def _calibrated(

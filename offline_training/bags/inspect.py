@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, CalibrationError
+from drive_segment_ros.frame.parameters import GeometryParameters
 from drive_segment_ros.frame.rig import camera_names
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
 from drive_segment_ros.perception.calibration import save_calibration
@@ -20,7 +21,6 @@ from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.coverage import sweep_facts
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic, peek_stamp_ns
-from drive_segment_ros.ros.frame_parameters import GeometryParameters
 from drive_segment_ros.ros.image_size import image_size
 from drive_segment_ros.ros.joined_bags import Bags, open_drive
 from offline_training.bags import sensors

@@ -9,17 +9,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.errors import BagError, CloudError, ImageError, MotionError
-from drive_segment_ros.perception.beam_sources import spinning_beams
+from drive_segment_ros.errors import BagError, CalibrationError, CloudError, ImageError
+from drive_segment_ros.frame.events import Image
+from drive_segment_ros.frame.stream import Pair
+from drive_segment_ros.frame.sweep import Sweep
+from drive_segment_ros.frame.vehicle import Motion
+from drive_segment_ros.frame.view import motion_to_image
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
-from drive_segment_ros.perception.motion import SweepMotion, Trajectory
-from drive_segment_ros.perception.motion_sources import MotionSources
+from drive_segment_ros.perception.motion import SweepMotion
 from drive_segment_ros.perception.projection import view_times
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader, Topic, header_stamp_ns
-from drive_segment_ros.ros.frame_geometry import FrameGeometry
-from drive_segment_ros.ros.frame_parameters import GeometryParameters
+from drive_segment_ros.ros.events import pose_event, transform_event
 from drive_segment_ros.ros.images import decode_image
 from offline_training.bags.extrinsics_check import ExtrinsicsReport, check_extrinsics
 from offline_training.bags.sensors import ODOMETRY
@@ -28,6 +30,7 @@ from offline_training.bags.sensors import ODOMETRY
 _FRAMES = 8
 # Odometry around a pair; in bag time, which may differ from the stamps.
 _AROUND_NS = 1_500_000_000
+_JUMP_BACK_NS = 1_000_000_000
 # At 15 m/s this is a shift by 0.9 degrees beside, 10 m away.
 _AT_ONCE_S = 0.01
 
@@ -194,8 +197,8 @@ def inspect_extrinsics(
             continue
         images.append(np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8))
         sweeps.append(cloud)
-        trajectory = _trajectory(reader, vehicle, image.bag_stamp_ns, sweep.bag_stamp_ns)
-        motions.append(_motion(cloud, camera, header_stamp_ns(message), vehicle, trajectory))
+        poses = _poses(reader, vehicle, image.bag_stamp_ns, sweep.bag_stamp_ns)
+        motions.append(_motion(cloud, camera, header_stamp_ns(message), vehicle, poses))
     T_camera_lidar = vehicle.tree.lookup(camera.frame_id, sweeps[0].frame_id) if sweeps else None
     if T_camera_lidar is None:
         return None
@@ -206,35 +209,43 @@ def inspect_extrinsics(
     return report
 
 
-def _trajectory(reader: BagReader, vehicle: Vehicle, *bag_stamps: int) -> Trajectory:
+def _poses(reader: BagReader, vehicle: Vehicle, *bag_stamps: int) -> Motion:
     """Return the vehicle's poses around some messages."""
-    trajectory = Trajectory()
-    sources = MotionSources(vehicle.odometry_frame, vehicle.base_frame, trajectory.clear)
+    motion = Motion(vehicle.odometry_frame, vehicle.base_frame, _JUMP_BACK_NS)
     first, last = min(bag_stamps) - _AROUND_NS, max(bag_stamps) + _AROUND_NS
     for raw in reader.messages(vehicle.odometry, first, last) if vehicle.odometry else ():
         # One broken sample; its neighbours will do.
-        with contextlib.suppress(BagError, MotionError):
+        with contextlib.suppress(BagError):
             message = reader.deserialize(raw.raw, raw.msgtype)
             if raw.msgtype == ODOMETRY:
-                if sources.takes('odometry', message.header.frame_id, message.child_frame_id):
-                    trajectory.add_odometry(message)
+                motion.add(pose_event(message))
                 continue
             for item in message.transforms:
-                parent = item.header.frame_id.lstrip('/')
-                if parent == vehicle.odometry_frame and sources.takes(
-                    'tf', parent, item.child_frame_id
-                ):
-                    trajectory.add_transform(item)
-    return trajectory
+                transform = transform_event(item, static=False)
+                if transform.parent.lstrip('/') == vehicle.odometry_frame.lstrip('/'):
+                    motion.add(transform.as_pose())
+    return motion
 
 
 def _motion(
-    cloud: PointCloud, camera: CameraModel, stamp_ns: int, vehicle: Vehicle, poses: Trajectory
+    cloud: PointCloud, camera: CameraModel, stamp_ns: int, vehicle: Vehicle, poses: Motion
 ) -> SweepMotion | None:
     """Return how a sweep's points get to an image's instant, None where it is not known."""
-    params = GeometryParameters(base_frame=vehicle.base_frame)
-    geometry = FrameGeometry(params, vehicle.tree, poses)
-    return geometry.motion(cloud, camera, stamp_ns, lambda: spinning_beams(cloud))[0]
+    sweep = Sweep(cloud.stamp_ns, cloud.frame_id, lambda: cloud)
+    T_base_lidar = None
+    with contextlib.suppress(CalibrationError):  # not all vehicles name a base frame
+        T_base_lidar = vehicle.tree.lookup(vehicle.base_frame, cloud.frame_id)
+    first_ns, last_ns = sweep.span_ns()
+    pair = Pair(
+        Image('', stamp_ns, camera.frame_id, None),
+        sweep,
+        camera,
+        0.0,
+        vehicle.tree.lookup(camera.frame_id, cloud.frame_id),
+        T_base_lidar,
+        poses.around(poses.clock.epoch, min(first_ns, stamp_ns), max(last_ns, stamp_ns)),
+    )
+    return motion_to_image(pair, 'auto')[0]
 
 
 def _nearest(stamps: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.int64]:

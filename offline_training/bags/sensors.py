@@ -12,11 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, CalibrationError
+from drive_segment_ros.frame.motion_sources import MotionSource, MotionSources
 from drive_segment_ros.frame.rig import camera_names
-from drive_segment_ros.perception.cameras import CameraModel
-from drive_segment_ros.perception.motion_sources import MotionSource, MotionSources
 from drive_segment_ros.perception.transforms import TransformTree
-from drive_segment_ros.ros.bag_storage import default_type_store
 from drive_segment_ros.ros.bags import BagReader, Topic
 
 IMAGE = 'sensor_msgs/msg/Image'
@@ -136,29 +134,6 @@ def camera_info_topic(reader: BagReader, image_topic: str) -> str | None:
         if topic is not None and topic.type == CAMERA_INFO and topic.count:
             return topic.name
     return None
-
-
-def camera_info_bytes(model: CameraModel) -> bytes:
-    """Return a camera model as an encoded sensor_msgs/CameraInfo."""
-    store = default_type_store()
-    types = store.types
-    time = types['builtin_interfaces/msg/Time'](sec=0, nanosec=0)
-    message = types[CAMERA_INFO](
-        header=types['std_msgs/msg/Header'](stamp=time, frame_id=model.frame_id),
-        height=model.height,
-        width=model.width,
-        distortion_model=model.distortion_model,
-        d=model.D,
-        k=model.K.reshape(9),
-        r=model.R.reshape(9),
-        p=model.P.reshape(12),
-        binning_x=0,
-        binning_y=0,
-        roi=types['sensor_msgs/msg/RegionOfInterest'](
-            x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
-        ),
-    )
-    return bytes(store.serialize_cdr(message, CAMERA_INFO))
 
 
 def first_whole(reader: BagReader, topic: Topic) -> Any:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +11,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.errors import BagError, DatasetError, MotionError
-from drive_segment_ros.inference.segmenter import Segmenter, load
-from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.errors import BagError, DatasetError
+from drive_segment_ros.frame.paint import Mask, PaintedSweep
+from drive_segment_ros.frame.paint import paint as paint_sweep
+from drive_segment_ros.frame.parameters import GeometryParameters
+from drive_segment_ros.inference.segmenter import load
 from drive_segment_ros.perception.masks import colour_table, overlay
-from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.overlay import draw_points
 from drive_segment_ros.perception.resizing import resize_image
-from drive_segment_ros.ros.bag_storage import default_type_store
-from drive_segment_ros.ros.cloud_painter import CloudPainter, Mask, PaintedSweep
 from drive_segment_ros.ros.image_size import image_size
 from drive_segment_ros.ros.images import decode_image
 from drive_segment_ros.ros.joined_bags import Bags, open_drive
-from offline_training.bags.extract import ExtractOptions, frame_jobs
-from offline_training.bags.frame_job import FrameJob, Setup
-from offline_training.bags.sensors import CAMERA_INFO, POINT_CLOUD
+from offline_training.bags import sensors
+from offline_training.bags.bag_rig import find_rig
 from offline_training.common.files import write_atomic
 
 _HEIGHT, _WIDTH = 540, 960
@@ -38,65 +34,58 @@ _BACKGROUND, _UNSEEN, _UNKNOWN_POINT = 24, (72, 72, 72), (130, 130, 130)
 
 
 def paint(
-    model: Path, bags: Bags, output: Path, frame: int, options: ExtractOptions
+    model: Path,
+    bags: Bags,
+    output: Path,
+    number: int,
+    camera: str = '',
+    lidar: str = '',
+    calibration: Path | None = None,
 ) -> dict[str, Any]:
     """Draw an image with its mask, and beside it the sweep as the node paints it.
 
     Args:
         model: an exported model.
-        bags: with a camera and a LiDAR; of several, all are parts of one drive.
+        bags: with a camera and a LiDAR; of several all are parts of one drive.
         output: a .png or .jpg file to write.
-        frame: which of the bag's pairs of image and sweep, from 0.
-        options: topics and calibration.
+        number: which of the pairs of image and sweep, from 0.
+        camera, lidar: which, where there are several.
+        calibration: a file that goes before what the bags say.
 
     Returns:
         `picture` (path), `stamp_ns` of the image, `points` painted, `motion` (its kind).
 
     Raises:
-        DriveSegmentError: if the model, the bag or the pair cannot be used.
+        DriveSegmentError: if the model, the bags or the pair cannot be used.
     """
     if output.suffix not in ('.png', '.jpg'):
         raise DatasetError(f'{output}: a picture ends in .png or .jpg')
     segmenter = load(model)
+    params = GeometryParameters()
     with open_drive(bags) as reader:
-        job = next(itertools.islice(frame_jobs(reader, options), frame, None), None)
-    if job is None:
-        raise BagError(f'{reader} has fewer than {frame + 1} pairs of image and sweep')
-    return _drawn(job, segmenter, output)
-
-
-def _drawn(job: FrameJob, segmenter: Segmenter, output: Path) -> dict[str, Any]:
-    setup: Setup = pickle.loads(job.setup)
-    decode = default_type_store().deserialize_cdr
-    image, info = decode(job.image, job.image_type), decode(job.info, CAMERA_INFO)
-    params = setup.params
-    picture = decode_image(image, bits=params.image_bits, max_pixels=params.max_pixels)
+        chosen = [sensors.choose_camera(reader, camera).name]
+        rig = find_rig(reader, params, chosen, lidar, calibration=calibration)
+        pair = next(itertools.islice(rig.pairs(rig.stream()), number, None), None)
+    if pair is None:
+        raise BagError(f'{reader} has fewer than {number + 1} pairs of image and sweep')
+    message = pair.image.content.message
+    picture = decode_image(message)
     label, confidence = segmenter.segment(picture)
-    shape = image_size(image) or picture.shape[:2]
-    trajectory = Trajectory()
-    for pose in job.poses:
-        with contextlib.suppress(MotionError):  # one broken sample; its neighbours will do
-            trajectory.add(*pose)
-    for link in job.links:
-        setup.transforms.set(*link)
-    painter = CloudPainter(setup.params, setup.transforms, trajectory)
-    sweep = decode(job.cloud, POINT_CLOUD)
-    painted = painter.build(Mask(image.header, label, confidence, shape), info, sweep)
-    camera = CameraModel.from_camera_info(info, rectified=setup.params.rectified == 'true')
-    camera = dataclasses.replace(camera, frame_id=image.header.frame_id or camera.frame_id)
-    T_camera_lidar = setup.transforms.lookup(camera.frame_id, painted.cloud.frame_id)
+    shape = image_size(message) or picture.shape[:2]
+    mask = Mask(message.header, label, confidence, shape)
+    image = dataclasses.replace(pair.image, content=mask)
+    painted = paint_sweep(dataclasses.replace(pair, image=image), params)
     table = colour_table([item.color for item in segmenter.classes])
     left = resize_image(overlay(picture, label, table, 0.5), _HEIGHT, _WIDTH)
-    right = draw_cloud(painted, T_camera_lidar, table)
+    right = draw_cloud(painted, pair.T_camera_lidar, table)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 88] if output.suffix == '.jpg' else []
     _, data = cv2.imencode(output.suffix, np.concatenate([left, right], axis=1), quality)
     write_atomic(output, data.tobytes())
-    stamp = image.header.stamp
     return {
         'picture': str(output),
-        'stamp_ns': stamp.sec * 1_000_000_000 + stamp.nanosec,
+        'stamp_ns': pair.image.stamp_ns,
         'points': len(painted.index),
-        'motion': painted.motion,
+        'motion': painted.moved,
     }
 
 

@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from drive_segment_ros.dataset.drive_calibration import DriveCalibration
 from drive_segment_ros.dataset.reader import Drive, FrameRecord
 from drive_segment_ros.errors import BagError, MotionError
+from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
@@ -25,7 +26,6 @@ from drive_segment_ros.perception.resizing import resize_image
 from drive_segment_ros.ros.bags import BagReader, peek_stamp_ns
 from drive_segment_ros.ros.joined_bags import Bags, open_drive
 from offline_training.bags import sensors
-from offline_training.bags.extract import ExtractParameters
 
 # Red is near and blue is far, evenly by the logarithm of the distance.
 NEAREST_M, FARTHEST_M = 3.0, 80.0
@@ -48,7 +48,7 @@ def lidar_views(
     Raises:
         BagError: if the bag cannot be read.
     """
-    params = from_flat(ExtractParameters, drive.info['parameters'])
+    params = from_flat(FrameParameters, drive.info['parameters'])
     by_sweep: defaultdict[int, list[FrameRecord]] = defaultdict(list)
     for frame in frames:
         by_sweep[frame.sweep_stamp_ns].append(frame)
@@ -130,7 +130,7 @@ class _Mover:
 
 
 def _sweeps(
-    reader: BagReader, topic: str, stamps: set[int], params: ExtractParameters
+    reader: BagReader, topic: str, stamps: set[int], params: FrameParameters
 ) -> Iterator[PointCloud]:
     """Yield the sweeps of the given stamps."""
     if topic not in reader.topics:

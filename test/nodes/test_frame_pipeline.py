@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drive_segment_ros.errors import CalibrationError, CloudError
+from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.nodes import frame_pipeline
 from drive_segment_ros.nodes.frame_pipeline import (
     FramePipeline,
@@ -22,7 +23,6 @@ from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.synchronisation import Matcher, SyncParameters
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.camera_offset import CameraOffset
-from drive_segment_ros.ros.frame_parameters import FrameParameters
 
 PERIOD_NS = 100_000_000
 START_NS = 1_700_000_000_000_000_000

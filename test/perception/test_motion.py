@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,9 +83,6 @@ def test_cover_and_what_is_missing():
         trajectory.pose(START + SECOND + 12_500_000)
     with pytest.raises(MotionError, match=r'starts 3\.0 ms too late'):
         trajectory.pose(START - 3_000_000)
-    assert trajectory.reaches(START + SECOND)
-    assert not trajectory.reaches(START + SECOND + 1)
-    assert not Trajectory().reaches(START)
     assert not Trajectory().covers(START, START)
     with pytest.raises(MotionError, match='no odometry yet'):
         Trajectory().pose(START)
@@ -134,22 +130,15 @@ def test_a_sample_that_is_no_pose_is_refused(translation, quaternion):
     assert len(trajectory) == 11
 
 
-def test_messages():
-    header = SimpleNamespace(
-        stamp=SimpleNamespace(sec=START // SECOND, nanosec=START % SECOND), frame_id='odom'
+def test_a_window_has_a_sample_more_on_each_side_and_stays_as_it_is():
+    trajectory = straight()
+    window = trajectory.window(START + SECOND // 2, START + SECOND // 2 + 1)
+    count = len(window)
+    np.testing.assert_array_equal(
+        window.pose(START + SECOND // 2), trajectory.pose(START + SECOND // 2)
     )
-    vector = SimpleNamespace(x=1.0, y=2.0, z=3.0)
-    quaternion = SimpleNamespace(x=0.0, y=0.0, z=1.0, w=0.0)
-    transform = SimpleNamespace(translation=vector, rotation=quaternion)
-    pose = SimpleNamespace(position=vector, orientation=quaternion)
-    expected = transform_matrix([1, 2, 3], [0, 0, 1, 0])
-    for message, add in (
-        (SimpleNamespace(header=header, transform=transform), Trajectory.add_transform),
-        (SimpleNamespace(header=header, pose=SimpleNamespace(pose=pose)), Trajectory.add_odometry),
-    ):
-        trajectory = Trajectory()
-        add(trajectory, message)
-        np.testing.assert_allclose(trajectory.pose(START), expected, atol=1e-15)
+    trajectory.clear()
+    assert len(window) == count >= 2
 
 
 def test_sweep_motion_brings_a_standing_point_to_one_place():

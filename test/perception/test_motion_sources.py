@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from drive_segment_ros.perception.motion_sources import MotionSources
+from drive_segment_ros.frame.motion_sources import MotionSources
 
 BASE, FOOTPRINT, TRAILER = (('tf', 'odom', c) for c in ('base_link', 'base_footprint', 'trailer'))
 WHEELS, GPS = ('odometry', '/odom', '/base_link'), ('odometry', 'map', 'base_link')

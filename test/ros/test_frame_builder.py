@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from drive_segment_ros.errors import CalibrationError, CloudError, ImageError
+from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.proposals import GROUND, KINDS, OBJECT, SKY, SKY_LABEL
@@ -16,7 +17,6 @@ from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros import built_frame
 from drive_segment_ros.ros.bags import BagReader, header_stamp_ns
 from drive_segment_ros.ros.frame_builder import FrameBuilder
-from drive_segment_ros.ros.frame_parameters import FrameParameters
 from drive_segment_ros.ros.warm_up import example_messages
 
 CAMERA, LIDAR = 'warm_up_camera', 'warm_up_lidar'

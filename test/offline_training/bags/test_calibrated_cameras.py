@@ -12,14 +12,16 @@ from drive_segment_ros.errors import CalibrationError
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader
 from offline_training.bags import sensors
-from offline_training.bags.calibrated_cameras import Rig, find_rig
+from offline_training.bags.calibrated_cameras import CalibratedCameras, find_cameras
 
 CAMERAS = ('/camera/left', '/camera/right', '/rear')
 
 
-def rig(reader: BagReader, *wanted: str, tree: TransformTree | None = None, **file) -> Rig:
+def rig(
+    reader: BagReader, *wanted: str, tree: TransformTree | None = None, **file
+) -> CalibratedCameras:
     tree = tree or sensors.static_transforms(reader)[0]
-    return find_rig(reader, wanted, 'lidar', tree, file, 'auto', 'base_link', 'odom')
+    return find_cameras(reader, wanted, 'lidar', tree, file, 'auto', 'base_link', 'odom')
 
 
 def without_lens(topic, message):

@@ -15,8 +15,9 @@ from scipy.spatial.transform import Rotation
 
 from drive_segment_ros.dataset.reader import Drive
 from drive_segment_ros.errors import BagError, CalibrationError
+from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.perception.cameras import CameraModel
-from offline_training.bags.extract import ExtractOptions, ExtractParameters, extract
+from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.bags.inspect import inspect
 
 NAN = float('nan')
@@ -30,7 +31,7 @@ def problems(report) -> str:
 
 
 def extracted(bag: Path, dataset: Path, rectified: str = 'auto', **options: Any) -> Drive:
-    params = dataclasses.replace(ExtractParameters(), rectified=rectified)
+    params = dataclasses.replace(FrameParameters(), rectified=rectified)
     extract([bag], dataset, params, ExtractOptions(workers=1, **options))
     return Drive(dataset / bag.name)
 

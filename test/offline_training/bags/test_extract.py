@@ -6,11 +6,12 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-import types
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,10 @@ from drive_segment_ros.errors import (
     DatasetError,
     DriveSegmentError,
 )
+from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
-from drive_segment_ros.ros.bags import BagReader
-from offline_training.bags.extract import ExtractOptions, ExtractParameters, extract
+from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.bags.inspect import inspect
-from offline_training.bags.job_stream import JobStream
 
 SECOND = 1_000_000_000
 START = 1_000 * SECOND
@@ -38,7 +38,7 @@ PERIOD = SECOND // 10
 
 
 def run(bag: Path, dataset: Path, **options):
-    return extract([bag], dataset, ExtractParameters(), ExtractOptions(workers=1, **options))
+    return extract([bag], dataset, FrameParameters(), ExtractOptions(workers=1, **options))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -62,7 +62,7 @@ def test_every_image_becomes_a_frame(make_bag, tmp_path):
     report = extract(
         [bag],
         tmp_path / 'dataset',
-        ExtractParameters(),
+        FrameParameters(),
         ExtractOptions(workers=1),
         lambda *state: progress.append(state),
     )
@@ -98,7 +98,7 @@ def test_processes_write_what_one_process_writes(make_bag, tmp_path):
     bag = make_bag(count=7)
     run(bag, tmp_path / 'one')
     options = ExtractOptions(workers=2)
-    assert extract([bag], tmp_path / 'two', ExtractParameters(), options).frames == 7
+    assert extract([bag], tmp_path / 'two', FrameParameters(), options).frames == 7
     assert files(tmp_path / 'one') == files(tmp_path / 'two')
 
 
@@ -151,7 +151,7 @@ def test_a_calibration_file_stands_in_for_the_bag(make_bag, tmp_path):
 
 def test_of_rectified_images_camera_info_needs_no_k(make_bag, tmp_path):
     bag = make_bag(only_p=True)
-    parameters = dataclasses.replace(ExtractParameters(), rectified='true')
+    parameters = dataclasses.replace(FrameParameters(), rectified='true')
     assert extract([bag], tmp_path / 'dataset', parameters).frames == 4
     with pytest.raises(CalibrationError, match='K is all zero'):
         run(bag, tmp_path / 'other')
@@ -176,13 +176,7 @@ def test_preview_draws_each_frame(make_bag, tmp_path):
     ('bag_options', 'options', 'error', 'message'),
     [
         ({'cameras': ()}, {}, BagError, 'has no camera images'),
-        (
-            {'cameras': ('/left', '/right')},
-            {},
-            BagError,
-            'has 2 cameras: left, right; choose one with --camera',
-        ),
-        ({}, {'camera': '/rear'}, BagError, 'has no camera /rear'),
+        ({}, {'cameras': ['/rear']}, BagError, 'has no camera /rear'),
         ({}, {'lidar': '/rear'}, BagError, 'has no /rear'),
         ({'info': False}, {}, CalibrationError, 'no camera_info beside .* give --calibration'),
         ({'calibrated': False}, {}, CalibrationError, 'K is all zero'),
@@ -209,9 +203,38 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert not (tmp_path / 'dataset' / 'drive').exists()
 
 
+def test_all_cameras_of_a_bag_are_one_drive(make_bag, tmp_path):
+    """The same sweep is the same object's in both, and each camera has its own index."""
+    assert run(make_bag(cameras=('/left', '/right')), tmp_path / 'dataset').frames == 8
+    (drive,) = Dataset(tmp_path / 'dataset').drives
+    assert {name: len(frames) for name, frames in drive.cameras.items()} == {
+        'left': 4,
+        'right': 4,
+    }
+    assert len(list((drive.path / 'proposal').iterdir())) == 4
+    assert set(drive.info['cameras']) == {'left', 'right'}
+
+
+def test_a_sweep_is_decoded_and_segmented_once_for_all_cameras(make_bag, tmp_path, monkeypatch):
+    from drive_segment_ros.frame import sweep as module
+
+    counts = Counter()
+    for name in ('spinning_beams', 'find_proposals', 'describe_proposals'):
+        real = getattr(module, name)
+
+        def counted(*args, name=name, real=real):
+            counts[name] += 1
+            return real(*args)
+
+        monkeypatch.setattr(module, name, counted)
+    bag = make_bag(cameras=('/left', '/middle', '/right'))
+    assert run(bag, tmp_path / 'dataset').frames == 12
+    assert counts == {'spinning_beams': 4, 'find_proposals': 4, 'describe_proposals': 4}
+
+
 def test_a_namespace_chooses_the_camera(make_bag, tmp_path):
     bag = make_bag(cameras=('/left', '/right'))
-    assert run(bag, tmp_path / 'dataset', camera='/right').frames == 4
+    assert run(bag, tmp_path / 'dataset', cameras=['/right']).frames == 4
     (drive,) = Dataset(tmp_path / 'dataset').drives
     assert drive.info['cameras']['right']['topic'] == '/right/image_raw/compressed'
 
@@ -272,21 +295,6 @@ def test_of_images_with_one_stamp_the_first_is_kept(make_bag, tmp_path):
     assert report.dropped == {'duplicate': 3}
 
 
-def test_after_a_step_of_the_clock_odometry_begins_anew(make_bag):
-    with BagReader(make_bag()) as reader:
-        stream = JobStream(
-            reader,
-            types.SimpleNamespace(base_frame='base_link', odometry_frame='odom'),
-            None,
-            b'',
-            b'',
-        )
-        second, at = 1_000_000_000, (0.0, 0.0, 0.0)
-        for stamp in (100 * second, 100 * second - second // 2, 102 * second, 100 * second):
-            stream._remember((stamp, at, (0.0, 0.0, 0.0, 1.0)))
-    assert [pose[0] for pose in stream._poses] == [100 * second]
-
-
 def test_a_calibration_file_stands_in_for_transforms_that_cannot_be_read(make_bag, tmp_path):
     inspect(make_bag('calibrated'), tmp_path / 'calibration.yaml')
     damaged = make_bag('damaged', cut=('/tf_static', 0))
@@ -307,7 +315,9 @@ def test_full_disk_keeps_what_was_written(make_bag, tmp_path, monkeypatch):
     def write(file, data):
         nonlocal calls
         calls += len(data) > 1
-        if calls > 1 + 4 * 2:  # drive.json, then two frames of three files and a line
+        if (
+            calls > 2 + 4 * 2
+        ):  # drive.json, the camera in it, then two frames of three files and a line
             raise OSError(errno.ENOSPC, 'No space left on device')
         return real_write(file, data)
 
@@ -324,22 +334,30 @@ def test_full_disk_keeps_what_was_written(make_bag, tmp_path, monkeypatch):
 def test_one_bad_bag_does_not_keep_the_others_back(make_bag, tmp_path):
     good, bad = make_bag('good'), make_bag('bad', transforms=False)
     with pytest.raises(DriveSegmentError, match='no transform'):
-        extract([bad, good], tmp_path / 'd', ExtractParameters(), ExtractOptions(workers=1))
+        extract([bad, good], tmp_path / 'd', FrameParameters(), ExtractOptions(workers=1))
     assert len(Drive(tmp_path / 'd/good').frames) == 4
-    with pytest.raises(BagError, match="both become drive 'good'"):
-        extract([good, good], tmp_path / 'e', ExtractParameters())
+    with pytest.raises(BagError, match='given twice'):
+        extract([good, good], tmp_path / 'e', FrameParameters())
+
+
+def test_two_bags_of_one_name_become_two_drives(make_bag, tmp_path):
+    first = make_bag('one')
+    second = tmp_path / 'elsewhere' / first.name
+    shutil.copytree(first, second)
+    extract([first, second], tmp_path / 'd', FrameParameters(), ExtractOptions(workers=1))
+    assert [len(drive.frames) for drive in Dataset(tmp_path / 'd').drives] == [4, 4]
 
 
 def test_memory_holds_few_frames_at_a_time(make_bag, tmp_path, monkeypatch):
     """Jobs in being never exceed what the workers and the matcher need."""
-    from offline_training.bags import frame_job, job_stream
+    from offline_training.bags import frame_job
 
     alive, most = set(), 0
-    real_job, real_run = job_stream.FrameJob, frame_job.run
+    real_job, real_run = frame_job.FrameJob, frame_job.run
 
-    def job(**values):
+    def job(*values):
         nonlocal most
-        made = real_job(**values)
+        made = real_job(*values)
         alive.add(id(made))
         most = max(most, len(alive))
         return made
@@ -348,7 +366,7 @@ def test_memory_holds_few_frames_at_a_time(make_bag, tmp_path, monkeypatch):
         alive.discard(id(made))
         return real_run(made)
 
-    monkeypatch.setattr(job_stream, 'FrameJob', job)
+    monkeypatch.setattr(frame_job, 'FrameJob', job)
     monkeypatch.setattr(frame_job, 'run', run_and_forget)
     assert run(make_bag(count=30), tmp_path / 'dataset').frames == 30
     assert most <= 2
@@ -377,7 +395,7 @@ def test_max_offset_and_parameters_reach_the_matcher(make_bag, tmp_path):
 
 
 def test_real_drive_pairs_every_image(real_bag, tmp_path):
-    report = extract([real_bag], tmp_path / 'dataset', ExtractParameters())
+    report = extract([real_bag], tmp_path / 'dataset', FrameParameters())
     assert (report.images, report.sweeps, report.frames) == (56, 56, 56)
     assert dataclasses.asdict(report)['dropped'] == {}
 
@@ -499,7 +517,7 @@ def test_how_segments_are_made_is_said(make_bag, tmp_path, order, source):
     )
     assert answer.exit_code == 0
     told = ' '.join(answer.stdout.split())
-    assert f'segments of 1 frames by {SEGMENTS_FROM[source]}' in told
+    assert f'segments of 1 sweeps by {SEGMENTS_FROM[source]}' in told
     (lidar,) = inspect(bag).lidars
     assert lidar.segments_from == SEGMENTS_FROM[source]
     assert (lidar.beams is None) == (source == 'none')

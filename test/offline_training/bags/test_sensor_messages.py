@@ -10,8 +10,9 @@ import pytest
 from numpy.lib import recfunctions
 
 from drive_segment_ros.errors import BagError
+from drive_segment_ros.frame.parameters import FrameParameters
 from offline_training.bags import sensors
-from offline_training.bags.extract import ExtractOptions, ExtractParameters, extract
+from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.bags.inspect import inspect
 
 
@@ -20,7 +21,7 @@ def problems(report) -> str:
 
 
 def run(bag, folder, **parameters):
-    return extract([bag], folder, ExtractParameters(**parameters), ExtractOptions(workers=1))
+    return extract([bag], folder, FrameParameters(**parameters), ExtractOptions(workers=1))
 
 
 class Published:

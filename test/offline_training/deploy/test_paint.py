@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from drive_segment_ros import cli
+from drive_segment_ros.frame.paint import PaintedSweep
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.masks import colour_table
-from drive_segment_ros.ros.cloud_painter import PaintedSweep
 from offline_training.deploy.paint import draw_cloud
 
 

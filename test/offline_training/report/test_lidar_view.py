@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.parameters import from_flat
-from offline_training.bags.extract import ExtractOptions, ExtractParameters, extract
+from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.report.lidar_view import distance_colours, lidar_views
 from offline_training.simulator import SimulatorParameters, simulate
 
@@ -26,7 +27,7 @@ PARAMETERS = {
 def test_points_have_the_colour_of_the_true_distance(tmp_path: Path) -> None:
     summary = simulate(tmp_path / 'drive', from_flat(SimulatorParameters, PARAMETERS))
     bag = Path(summary.bag)
-    extract([bag], tmp_path / 'data', ExtractParameters(), ExtractOptions(workers=1))
+    extract([bag], tmp_path / 'data', FrameParameters(), ExtractOptions(workers=1))
     (drive,) = Dataset(tmp_path / 'data').drives
     chosen = drive.frames[2:4]
     views = lidar_views(bag, drive, chosen, WIDTH)

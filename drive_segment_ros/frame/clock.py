@@ -1,0 +1,96 @@
+"""What a sensor's stamps show of its clock: how far it has come, and where it was set back."""
+
+from __future__ import annotations
+
+from collections import deque
+
+# A jump of the clock starts an epoch, further from the last than any two stamps can be
+# (int64 nanoseconds span 18e18), so messages of different epochs never come near each other.
+EPOCH_NS = 10**20
+# A sensor this far behind the others is taken as silent: nobody waits for it any longer.
+SILENT_NS = 2_000_000_000
+_STAMPS_REMEMBERED = 256
+
+
+class Clock:
+    """Orders the messages of one sensor among those of all by keys: stamp, offset and epoch.
+
+    Attributes:
+        epoch: number of the current run of stamps.
+        offset_ns: added to stamps.
+        newest: the newest key, None before the first.
+        newest_stamp_ns: the newest stamp of this epoch, None before the first.
+        received: number of messages, whatever became of them.
+        jumps: number of times stamps jumped back.
+    """
+
+    def __init__(self, jump_back_ns: int) -> None:
+        """Begin.
+
+        Args:
+            jump_back_ns: stamps that far behind the newest are a jump, not out of order.
+        """
+        self.epoch = 0
+        self.offset_ns = 0
+        self.newest: int | None = None
+        self.newest_stamp_ns: int | None = None
+        self.received = 0
+        self.jumps = 0
+        self._jump_back_ns = jump_back_ns
+        self._recent: deque[int] = deque(maxlen=_STAMPS_REMEMBERED)
+        self._behind_since: int | None = None
+
+    def take(self, stamp_ns: int, others_epoch: int = 0) -> int | None:
+        """Return the key of a message that has come; None for one with a stamp that came before.
+
+        Args:
+            stamp_ns: its header stamp.
+            others_epoch: the latest epoch of any sensor.
+        """
+        newest = self.newest_stamp_ns
+        if self.newest is None:
+            self.epoch = others_epoch
+        if newest is not None and stamp_ns < newest - self._jump_back_ns:
+            self.jumps += 1
+            self._begin(self.epoch + 1)
+        elif stamp_ns in self._recent:
+            return None
+        self._recent.append(stamp_ns)
+        self._join(stamp_ns, others_epoch)
+        self.newest_stamp_ns = max(stamp_ns, self.newest_stamp_ns or stamp_ns)
+        key = self.key(stamp_ns)
+        self.newest = key if self.newest is None else max(key, self.newest)
+        return key
+
+    def key(self, stamp_ns: int) -> int:
+        """Return the key of a stamp of this epoch."""
+        return stamp_ns + self.offset_ns + self.epoch * EPOCH_NS
+
+    def known(self, newest: int, wait_ns: int) -> int:
+        """Return the key up to which no message is to come any more.
+
+        Args:
+            newest: the newest key of those it is compared with.
+            wait_ns: how long messages may come out of order.
+        """
+        silent = newest - SILENT_NS
+        return silent if self.newest is None else max(self.newest - wait_ns, silent)
+
+    def _join(self, stamp_ns: int, others_epoch: int) -> None:
+        """Where only another's clock was set, compare with it as it is from some time on.
+
+        A bag that begins again sets all clocks back, one message after the other: until then each
+        stays among its own.
+        """
+        if self.epoch >= others_epoch:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = stamp_ns
+        elif stamp_ns - self._behind_since > SILENT_NS:
+            self._begin(others_epoch)
+
+    def _begin(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.newest_stamp_ns = None
+        self._behind_since = None
+        self._recent.clear()

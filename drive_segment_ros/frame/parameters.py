@@ -1,0 +1,149 @@
+"""Everything that decides which frames there are and what they look like, as parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from drive_segment_ros.dataset.image_file import MAX_PIXELS
+from drive_segment_ros.errors import ParameterError
+from drive_segment_ros.parameters import parameter
+from drive_segment_ros.perception.clouds import MAX_POINTS, PointCloud, cloud_from_message
+from drive_segment_ros.perception.densify import DensifyParameters
+from drive_segment_ros.perception.proposals import ProposalParameters
+
+
+@dataclasses.dataclass(frozen=True)
+class SyncParameters:
+    """When an image and a sweep belong together, and how long to wait to find out.
+
+    Raises:
+        ParameterError: if `camera_offset` is neither a number nor `auto`.
+    """
+
+    max_offset_s: float = parameter(
+        0.06,
+        'largest difference of an image stamp (plus camera offset) and a sweep stamp that still '
+        'pairs, inclusive; just over half the period of a 10 Hz LiDAR, so every image has a sweep',
+        unit='s',
+        minimum=0.0,
+        maximum=10.0,
+    )
+    camera_offset: str = parameter(
+        'auto',
+        'seconds added to image stamps before pairing, or auto: from the times of the points that '
+        'the camera sees',
+    )
+    wait_s: float = parameter(
+        0.2,
+        "how long, in the sensors' own time, messages of one sensor may come out of order; "
+        'within it the order of arrival changes nothing. Frames come later by as much',
+        unit='s',
+        minimum=0.0,
+        maximum=10.0,
+    )
+    queue: int = parameter(
+        60,
+        'images of one camera, or sweeps, that may wait; 2 s at 30 Hz, the oldest gives way',
+        minimum=2,
+        maximum=1000,
+    )
+    jump_back_s: float = parameter(
+        1.0,
+        'a stamp this far behind the newest of its sensor is a clock jump or a bag that loops, '
+        'not a message out of order',
+        unit='s',
+        minimum=0.01,
+        maximum=3600.0,
+    )
+
+    def __post_init__(self) -> None:
+        try:
+            # Stamps are counted in nanoseconds.
+            usable = math.isfinite((self.fixed_offset_s or 0.0) * 1e9)
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ParameterError(
+                f"parameter camera_offset is {self.camera_offset!r}; give seconds or 'auto'"
+            )
+
+    @property
+    def fixed_offset_s(self) -> float | None:
+        """The camera offset in seconds, None for `auto`."""
+        return None if self.camera_offset == 'auto' else float(self.camera_offset)
+
+
+@dataclasses.dataclass(frozen=True)
+class GeometryParameters:
+    """How cameras, clouds and motion are read."""
+
+    rectified: str = parameter(
+        'auto',
+        'images are rectified, so p of camera_info applies and no distortion, else k and d; auto '
+        'tells by the name of the image topic, such as image_rect_color',
+        choices=('auto', 'true', 'false'),
+    )
+    base_frame: str = parameter('base_link', 'the vehicle frame: z points up, odometry moves it')
+    odometry_frame: str = parameter(
+        'odom',
+        'parent frame of the transform in /tf that is the motion of the vehicle; of several '
+        'children the base frame is the vehicle, else the first seen',
+    )
+    time_field: str = parameter(
+        'auto', 'point field with the time of each point; empty ignores point times'
+    )
+    stamped_point: str = parameter(
+        'first',
+        "which point was measured at the sweep's stamp, where the points' own clock is another",
+        choices=('first', 'last'),
+    )
+    max_points: int = parameter(
+        MAX_POINTS,
+        'largest sweep that is read; larger ones are dropped as bad_cloud before they are decoded',
+        minimum=1,
+    )
+    image_bits: int = parameter(
+        0,
+        'bits the camera uses where images have 16 per channel, in the low end; 0 takes all 16 '
+        'and drops images that use less than a quarter of their range as bad_image',
+        minimum=0,
+        maximum=16,
+    )
+    max_pixels: int = parameter(
+        MAX_PIXELS,
+        'largest image that is read, by its header; larger ones are dropped as bad_image before '
+        'they are decoded',
+        unit='px',
+        minimum=1,
+    )
+    sync: SyncParameters = dataclasses.field(default_factory=SyncParameters)
+    point_motion: str = parameter(
+        'auto',
+        'raw: each point is where the sensor measured it; compensated: the driver has moved all '
+        'to the stamp; auto tells by whether beams keep their elevation',
+        choices=('auto', 'raw', 'compensated'),
+    )
+
+    def cloud(self, message: Any) -> PointCloud:
+        """Read a sensor_msgs/PointCloud2; see `cloud_from_message`."""
+        return cloud_from_message(message, self.time_field, self.max_points, self.stamped_point)
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameParameters(GeometryParameters):
+    """Everything that decides what a frame looks like."""
+
+    proposals: ProposalParameters = dataclasses.field(default_factory=ProposalParameters)
+    densify: DensifyParameters = dataclasses.field(default_factory=DensifyParameters)
+
+
+def frame_parameters(params: FrameParameters) -> FrameParameters:
+    """Return those of a node's parameters that decide what frames look like."""
+    return FrameParameters(
+        **{
+            field.name: getattr(params, field.name)
+            for field in dataclasses.fields(FrameParameters)
+        }
+    )

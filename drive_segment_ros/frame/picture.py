@@ -1,0 +1,83 @@
+"""A camera's picture at the resolution frames are made at."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import CalibrationError
+from drive_segment_ros.frame.parameters import FrameParameters
+from drive_segment_ros.frame.stream import Pair
+from drive_segment_ros.perception.cameras import CameraModel
+
+_SHAPE_TOLERANCE = 0.02
+
+
+class Picture(Protocol):
+    """An image message that has not been decoded."""
+
+    def size(self) -> tuple[int, int] | None:
+        """Return (height, width), px; None where that is not known before it is decoded."""
+
+    def decode(self, height: int, width: int) -> NDArray[np.uint8]:
+        """Return the picture, (h, w, 3) uint8 BGR, no smaller than asked if it can be helped.
+
+        Raises:
+            ImageError: if it cannot be decoded.
+        """
+
+    def encoded(self) -> tuple[bytes, str]:
+        """Return it as the content of an image file, and the file's suffix.
+
+        Raises:
+            ImageError: if it cannot be decoded.
+        """
+
+
+def working_camera(camera: CameraModel, params: FrameParameters) -> CameraModel:
+    """Return a camera at the resolution its frames are made at."""
+    width = min(params.densify.width, camera.width)
+    return camera.scaled(width, max(1, round(camera.height * width / camera.width)))
+
+
+def working_image(pair: Pair, camera: CameraModel) -> NDArray[np.uint8]:
+    """Decode a pair's image, by way of the nearest larger size its file offers.
+
+    Args:
+        pair: whose image it is.
+        camera: at the resolution wanted.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        ImageError: if it cannot be decoded.
+        CalibrationError: if its shape is not that of its calibration.
+    """
+    picture: Picture = pair.image.content
+    size = picture.size()
+    if size is not None:
+        # Before it is decoded, which costs by the size that its header claims.
+        check_shape(size[1], size[0], pair.camera)
+    image = picture.decode(camera.height, camera.width)
+    if image.shape[:2] == (camera.height, camera.width):
+        return image
+    resized = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, np.uint8)
+
+
+def check_shape(width: int, height: int, camera: CameraModel) -> None:
+    """Make sure that an image, reduced or not, can be of a camera.
+
+    Raises:
+        CalibrationError: if its shape is another.
+    """
+    off = abs(width * camera.height - height * camera.width)
+    if off > _SHAPE_TOLERANCE * width * camera.height:
+        raise CalibrationError(
+            f'an image of {camera.frame_id!r} has the shape of {width} x {height}, its '
+            f'camera_info {camera.width} x {camera.height}; one belongs to another camera or mode'
+        )

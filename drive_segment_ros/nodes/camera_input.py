@@ -1,0 +1,94 @@
+"""One camera of a rig: its images and its calibration, from the air into a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sensor_msgs.msg import CameraInfo as CameraInfoMessage
+
+from drive_segment_ros.frame.events import CameraInfo, Event
+from drive_segment_ros.frame.parameters import GeometryParameters
+from drive_segment_ros.nodes.camera_intake import CameraIntake
+from drive_segment_ros.nodes.image_input import ImageInput
+from drive_segment_ros.nodes.lifecycle import ManagedNode
+from drive_segment_ros.ros.events import image_event
+
+
+class CameraInput:
+    """Subscribes to a camera and pushes what comes.
+
+    Attributes:
+        name: the camera's, as in a dataset.
+        namespace: of its topics, relative to the node's; empty for the only camera.
+        images, info: the subscriptions.
+        intake: reads its calibration.
+        received: images that have come.
+        calibrated: calibrations that have come and make sense.
+    """
+
+    def __init__(
+        self,
+        node: ManagedNode,
+        name: str,
+        namespace: str,
+        params: GeometryParameters,
+        push: Callable[[Event], None],
+        transport: str,
+        quality: dict[str, Any],
+    ) -> None:
+        """Subscribe, until the node is deactivated.
+
+        Args:
+            node: whose part it is.
+            name: of the camera.
+            namespace: of its topics.
+            params: how images and calibrations are read.
+            push: takes the events.
+            transport: which images to take, see `ImageInput`.
+            quality: `reliability` and `depth` of the subscriptions.
+        """
+        self.name = name
+        self.namespace = namespace
+        self.received = self.calibrated = 0
+        self._params = params
+        self._push = push
+        topic = topic_of(namespace, 'image_raw')
+        self.images: ImageInput
+        self.intake = CameraIntake(node, params.rectified, lambda: self.images, topic)
+        self.images = node.own(
+            ImageInput(node, topic, node.guarded(self._on_image, topic), transport, **quality)
+        )
+        self.info_topic = topic_of(namespace, 'camera_info')
+        self.info = node.subscribe(CameraInfoMessage, self.info_topic, self._on_info, **quality)
+
+    @property
+    def lost(self) -> int:
+        """How many images the middleware says it lost."""
+        subscription = self.images.subscription
+        return 0 if subscription is None else subscription.lost
+
+    def needed(self) -> dict[str, list[tuple[str, type]]]:
+        """Return the topics it cannot do without, by what to call them."""
+        return {
+            topic_of(self.namespace, 'image'): self.images.candidates,
+            self.info_topic: [(self.info_topic, CameraInfoMessage)],
+        }
+
+    def problems(self) -> list[str]:
+        """Say what keeps its messages from coming, or is odd about its calibration."""
+        return [self.images.problem, self.info.problem, self.intake.problem]
+
+    def _on_image(self, message: Any) -> None:
+        self.received += 1
+        self._push(image_event(self.name, message, self._params))
+
+    def _on_info(self, message: Any) -> None:
+        event = CameraInfo(self.name, self.intake.look(message))
+        self.calibrated += 1
+        self._push(event)
+
+
+def topic_of(namespace: str, topic: str) -> str:
+    """Return a topic of a camera, relative to the node's namespace."""
+    return f'{namespace.rstrip("/")}/{topic}' if namespace else topic

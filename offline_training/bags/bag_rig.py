@@ -1,0 +1,215 @@
+"""The rig that a bag holds: its cameras, its LiDAR, where they are, and what moves the vehicle."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from drive_segment_ros.errors import BagError, CalibrationError
+from drive_segment_ros.frame.events import CameraInfo, Event, Image
+from drive_segment_ros.frame.parameters import GeometryParameters
+from drive_segment_ros.frame.stream import FrameStream, Pair
+from drive_segment_ros.perception.calibration import load_calibration
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros.bags import BagMessage, BagReader, peek_header
+from drive_segment_ros.ros.events import (
+    MessagePicture,
+    RawMessage,
+    camera_info_event,
+    pose_event,
+    raw_sweep_event,
+    transform_event,
+)
+from offline_training.bags import sensors
+from offline_training.bags.calibrated_cameras import CalibratedCamera, find_cameras
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class BagRig:
+    """What frames are made of.
+
+    Attributes:
+        reader: the open bag, or the bags that are one drive.
+        params: how cameras, clouds and motion are read.
+        cameras: by name.
+        lidar: the point cloud topic.
+        lidar_frame: of its points.
+        odometry: topics of the vehicle's motion; empty if there is none.
+        transforms: those that hold for the whole drive.
+        moving: topics of transforms that do not, where a sensor depends on one.
+    """
+
+    reader: BagReader
+    params: GeometryParameters
+    cameras: Mapping[str, CalibratedCamera]
+    lidar: str
+    lidar_frame: str
+    odometry: tuple[str, ...]
+    transforms: TransformTree
+    moving: tuple[str, ...]
+
+    def stream(
+        self, on_error: Callable[[str, str], object] = lambda reason, text: None
+    ) -> FrameStream:
+        """Return a fresh stream for the rig's events; see there for `on_error`."""
+        return FrameStream(
+            self.params,
+            self.cameras,
+            expects_motion=lambda: bool(self.odometry),
+            calibration=self.transforms,
+            on_error=on_error,
+        )
+
+    def events(self) -> Iterator[Event]:
+        """Yield all that happens, once through the bag in the order of bag time."""
+        for camera in self.cameras.values():
+            yield CameraInfo(camera.name, camera.model)
+        images = {camera.topic.name: camera for camera in self.cameras.values()}
+        infos = {c.info_topic: c for c in self.cameras.values() if c.info_topic}
+        latest = {camera.name: camera.model for camera in self.cameras.values()}
+        topics = {*images, *infos, self.lidar, *self.odometry, *self.moving}
+        for message in self.reader.messages(topics):
+            if message.topic in images:
+                yield self._image(images[message.topic], message)
+            elif message.topic == self.lidar:
+                raw = RawMessage(message.raw, message.msgtype)
+                yield raw_sweep_event(raw, *_header(message.raw), self.params)
+            else:
+                # One that is damaged: its neighbours will do.
+                with contextlib.suppress(BagError, CalibrationError):
+                    for event in self._calibration_or_motion(infos, message):
+                        if isinstance(event, CameraInfo):
+                            if same_camera(event.model, latest[event.camera]):
+                                continue
+                            latest[event.camera] = event.model
+                        yield event
+
+    def pairs(self, stream: FrameStream) -> Iterator[Pair]:
+        """Yield the pairs that a stream makes of all that happens."""
+        for event in self.events():
+            yield from stream.push(event)
+        yield from stream.finish()
+
+    def _image(self, camera: CalibratedCamera, message: BagMessage) -> Image:
+        raw = RawMessage(message.raw, message.msgtype)
+        return Image(camera.name, *_header(message.raw), MessagePicture(raw, self.params))
+
+    def _calibration_or_motion(
+        self, infos: Mapping[str, CalibratedCamera], message: BagMessage
+    ) -> Iterator[Event]:
+        decoded = self.reader.deserialize(message.raw, message.msgtype)
+        if message.topic in infos:
+            camera = infos[message.topic]
+            setting, topic = self.params.rectified, camera.topic.name
+            yield camera_info_event(camera.name, decoded, setting, topic)
+        elif message.msgtype == sensors.ODOMETRY:
+            yield pose_event(decoded)
+        else:
+            for item in decoded.transforms:
+                transform = transform_event(item, static=False)
+                moves = transform.parent.lstrip('/') == self.params.odometry_frame.lstrip('/')
+                if message.topic in (self.odometry if moves else self.moving):
+                    yield transform
+
+
+def find_rig(
+    reader: BagReader,
+    params: GeometryParameters,
+    cameras: Sequence[str] = (),
+    lidar: str = '',
+    odometry: str = '',
+    calibration: Path | None = None,
+) -> BagRig:
+    """Find out what rig a bag holds.
+
+    A camera that cannot be used is left out, and named in the log.
+
+    Args:
+        reader: the open bag.
+        params: how cameras, clouds and motion are read.
+        cameras: those wanted, see `sensors.choose_cameras`; empty for all.
+        lidar: its topic, where there are several.
+        odometry: its topic, where there are several.
+        calibration: a file that goes before what the bag says.
+
+    Raises:
+        DriveSegmentError: if the bag lacks a sensor, or no camera of it can be used.
+    """
+    transforms, models = _calibrated(reader, calibration)
+    lidar_topic = sensors.choose_lidar(reader, lidar)
+    lidar_frame = sensors.first_whole(reader, lidar_topic).header.frame_id
+    motion = sensors.choose_odometry(reader, odometry, params.odometry_frame, params.base_frame)
+    if motion.warning:
+        _log.warning('%s: %s', reader.path.name, motion.warning)
+    found = find_cameras(
+        reader,
+        cameras,
+        lidar_frame,
+        transforms,
+        models,
+        params.rectified,
+        params.base_frame,
+        params.odometry_frame,
+    )
+    moving = found.tf.moving
+    if moving:
+        _log.warning(
+            '%s: transforms in /tf of %s change: each frame takes those of its time, '
+            'drive.json has the first',
+            reader.path.name,
+            ', '.join(sorted(moving)),
+        )
+    still = TransformTree()
+    for parent, child, T in transforms.links:
+        if child not in moving:
+            still.set(parent, child, T)
+    return BagRig(
+        reader,
+        params,
+        found.cameras,
+        lidar_topic.name,
+        lidar_frame,
+        motion.topics,
+        still,
+        tuple(sensors.tf_topics(reader)) if moving else (),
+    )
+
+
+def same_camera(one: CameraModel, other: CameraModel) -> bool:
+    """Whether two calibrations say the same of a camera, whatever frame they name."""
+    return {**one.to_dict(), 'frame_id': ''} == {**other.to_dict(), 'frame_id': ''}
+
+
+def _calibrated(
+    reader: BagReader, calibration: Path | None
+) -> tuple[TransformTree, dict[str, CameraModel]]:
+    """Return the transforms of the bag's tf_static and of a file, which goes before it."""
+    try:
+        transforms, told = sensors.static_transforms(reader)
+        for line in told:
+            _log.warning('%s: %s', reader.path.name, line)
+    except BagError as err:
+        if calibration is None:
+            raise
+        _log.warning('%s; those of %s are taken', err, calibration)
+        transforms = TransformTree()
+    models: dict[str, CameraModel] = {}
+    if calibration is not None:
+        tree, models = load_calibration(calibration)
+        for link in tree.links:
+            transforms.set(*link)
+    return transforms, models
+
+
+def _header(raw: bytes) -> tuple[int, str]:
+    """Return stamp and frame of an encoded message; of a damaged one none, so it is dropped."""
+    try:
+        return peek_header(raw)
+    except BagError:
+        return 0, ''
