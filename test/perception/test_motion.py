@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 
 import numpy as np
 import pytest
@@ -171,30 +170,3 @@ def test_sweep_motion_of_no_duration_is_one_place():
 def test_sweep_motion_tells_what_is_not_covered():
     with pytest.raises(MotionError, match=r'ends 50\.0 ms too early'):
         straight().sweep_motion(START + SECOND, START + SECOND, np.eye(4), -0.1, 0.05)
-
-
-def test_one_thread_adds_while_another_reads():
-    trajectory = Trajectory(max_age_s=0.5)
-    trajectory.add(START, [0, 0, 0], STILL)
-    errors = []
-
-    def add():
-        for i in range(1, 3000):
-            trajectory.add(START + i * 1_000_000, [i, 0, 0], STILL)
-
-    def read(thread):
-        while thread.is_alive():
-            try:
-                newest = trajectory._stamps[-1]
-                x = trajectory.pose(newest - 300_000)[0, 3]
-                expected = (newest - 300_000 - START) / 1_000_000
-                if abs(x - expected) > 1e-6:
-                    errors.append((x, expected))
-            except MotionError:
-                pass
-
-    adder = threading.Thread(target=add)
-    adder.start()
-    read(adder)
-    adder.join()
-    assert errors == []
