@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.frame.view import View
 from drive_segment_ros.perception.coverage import UNSCANNED_SPACING, unscanned_points
-from drive_segment_ros.perception.densify import DensifyParameters, Feet, find_feet, support
+from drive_segment_ros.perception.densify import (
+    DensifyParameters,
+    GroundContacts,
+    find_ground_contacts,
+    support,
+)
 from drive_segment_ros.perception.masks import around, at_points
 from drive_segment_ros.perception.occlusion import visible
 from drive_segment_ros.perception.projected_points import ProjectedPoints
@@ -31,11 +36,11 @@ class Contacts:
     """Where objects meet the ground below their lowest returns.
 
     Attributes:
-        feet: in 3D.
-        projected: those the camera sees, `index` into `feet`.
+        found: in 3D.
+        projected: those the camera sees, `index` into `found`.
     """
 
-    feet: Feet
+    found: GroundContacts
     projected: ProjectedPoints
 
 
@@ -85,21 +90,21 @@ def ground_contacts(
     segments: SweepProposals, view: View, points: ProjectedPoints, params: DensifyParameters
 ) -> Contacts:
     """Return where objects meet the ground, without what something nearer hides."""
-    feet = find_feet(segments, params)
+    found = find_ground_contacts(segments, params)
     time = None
     if view.cloud.time is not None and segments.image is not None:
-        time = _cell_times(view.cloud.time, segments.image, feet.cell)
-    projected = view.project(feet.xyz, time)
+        time = _cell_times(view.cloud.time, segments.image, found.cell)
+    projected = view.project(found.xyz, time)
     # They are hidden by what hides points, so both are judged together.
     seen = visible(points.joined(projected), view.camera)
-    return Contacts(feet, projected.where(seen[len(points) :]))
+    return Contacts(found, projected.where(seen[len(points) :]))
 
 
 def join_points(
     segments: SweepProposals, points: ProjectedPoints, contacts: Contacts
 ) -> LabelledPoints:
     """Return the labelled points of an image, joined to lines down the columns of the sweep."""
-    return LabelledPoints(*support(segments, points, contacts.feet, contacts.projected))
+    return LabelledPoints(*support(segments, points, contacts.found, contacts.projected))
 
 
 def sky_seen(

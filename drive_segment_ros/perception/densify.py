@@ -84,27 +84,27 @@ class DensifyParameters:
 
 
 @dataclasses.dataclass(frozen=True)
-class Feet:
+class GroundContacts:
     """Where objects that stand on the ground meet it, below their lowest returns.
 
     Attributes:
         cell: (F,) int32, the lowest return's cell in the range image.
-        xyz: (F, 3) float32, metres, the foot in the cloud's coordinates.
+        xyz: (F, 3) float32, metres, the contact point in the cloud's coordinates.
     """
 
     cell: NDArray[np.int32]
     xyz: NDArray[np.float32]
 
 
-def find_feet(sweep: SweepProposals, params: DensifyParameters) -> Feet:
-    """Return the feet of a sweep's objects; none for a cloud without beams.
+def find_ground_contacts(sweep: SweepProposals, params: DensifyParameters) -> GroundContacts:
+    """Return the contact points of a sweep's objects; none for a cloud without beams.
 
     A beam that passes under a bumper hits the road behind, so the lowest return of a car is well
     above its lower edge. Below a return of an object, with ground as the next return down the
     column, the object is taken to continue straight down.
     """
     if sweep.image is None or sweep.cell_label is None or sweep.cell_above is None:
-        return Feet(np.empty(0, np.int32), np.empty((0, 3), np.float32))
+        return GroundContacts(np.empty(0, np.int32), np.empty((0, 3), np.float32))
     cell = _standing(
         sweep.image.range,
         sweep.cell_label,
@@ -115,25 +115,25 @@ def find_feet(sweep: SweepProposals, params: DensifyParameters) -> Feet:
     # From the image's coordinates, spin axis last, back to the cloud's.
     xyz = np.roll(sweep.image.xyz.reshape(3, -1)[:, cell].T, sweep.image.axis - 2, axis=1)
     drop = sweep.cell_above.reshape(-1)[cell] - np.float32(params.clearance)
-    return Feet(cell, xyz - drop[:, None] * sweep.up.astype(np.float32))
+    return GroundContacts(cell, xyz - drop[:, None] * sweep.up.astype(np.float32))
 
 
 def support(
     sweep: SweepProposals,
     projected: ProjectedPoints,
-    feet: Feet,
-    feet_projected: ProjectedPoints,
+    contacts: GroundContacts,
+    contacts_projected: ProjectedPoints,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
     """Join points to lines where the LiDAR's geometry says what lies between them.
 
-    Down a column, two neighbouring returns of one proposal bound a piece of it; a foot and the
-    return above it bound the lower part of an object.
+    Down a column, two neighbouring returns of one proposal bound a piece of it; a contact point
+    and the return above it bound the lower part of an object.
 
     Args:
         sweep: the proposals.
         projected: the visible points of the sweep.
-        feet: the objects' feet.
-        feet_projected: the visible feet, `index` into `feet`.
+        contacts: the objects' ground contact points.
+        contacts_projected: the visible contacts, `index` into `contacts`.
 
     Returns:
         u, v: (M,) float32 px, points in the image.
@@ -151,10 +151,10 @@ def support(
         projected.u,
         projected.v,
         label,
-        feet.cell,
-        feet_projected.index,
-        feet_projected.u,
-        feet_projected.v,
+        contacts.cell,
+        contacts_projected.index,
+        contacts_projected.u,
+        contacts_projected.v,
     )
 
 

@@ -12,7 +12,7 @@ from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.densify import (
     DensifyParameters,
     densify,
-    find_feet,
+    find_ground_contacts,
     support,
     vote,
 )
@@ -168,10 +168,10 @@ def scene(make_sweep):
 
 
 def feet_in_image(sweep, cloud):
-    feet = find_feet(sweep, PARAMS)
-    x, y, z = np.ascontiguousarray(feet.xyz.T)
+    contacts = find_ground_contacts(sweep, PARAMS)
+    x, y, z = np.ascontiguousarray(contacts.xyz.T)
     points = dataclasses.replace(cloud, x=x, y=y, z=z, time=None, ring=None)
-    return feet, project_sweep(points, CAMERA, FORWARD, None)
+    return contacts, project_sweep(points, CAMERA, FORWARD, None)
 
 
 def chosen(projected, which):
@@ -181,50 +181,50 @@ def chosen(projected, which):
 
 def test_cars_are_continued_down_to_the_road(scene):
     _, sweep, _ = scene
-    feet = find_feet(sweep, PARAMS)
-    front = (feet.xyz[:, 0] < 8.1) & (np.abs(feet.xyz[:, 1]) < 0.98)
+    contacts = find_ground_contacts(sweep, PARAMS)
+    front = (contacts.xyz[:, 0] < 8.1) & (np.abs(contacts.xyz[:, 1]) < 0.98)
     assert front.sum() > 40
-    np.testing.assert_allclose(feet.xyz[front, 2], -1.8 + PARAMS.clearance, atol=0.03)
+    np.testing.assert_allclose(contacts.xyz[front, 2], -1.8 + PARAMS.clearance, atol=0.03)
     # Straight below the return they belong to.
-    returns = sweep.image.xyz.reshape(3, -1)[:, feet.cell].T
-    np.testing.assert_allclose(feet.xyz[:, :2], returns[:, :2], atol=1e-4)
-    assert (sweep.cell_label.reshape(-1)[feet.cell] >= FIRST_OBJECT_LABEL).all()
-    assert (returns[:, 2] > feet.xyz[:, 2]).all()
+    returns = sweep.image.xyz.reshape(3, -1)[:, contacts.cell].T
+    np.testing.assert_allclose(contacts.xyz[:, :2], returns[:, :2], atol=1e-4)
+    assert (sweep.cell_label.reshape(-1)[contacts.cell] >= FIRST_OBJECT_LABEL).all()
+    assert (returns[:, 2] > contacts.xyz[:, 2]).all()
 
 
 @pytest.mark.parametrize('axis', [0, 1])
 def test_feet_are_in_the_clouds_coordinates(scene, make_sweep, axis):
-    usual = find_feet(scene[1], PARAMS)
+    usual = find_ground_contacts(scene[1], PARAMS)
     turned = make_sweep(
         boxes=[CAR], elevation_deg=np.linspace(3.0, -15.0, 13), columns=1800, axis=axis
     )
-    feet = find_feet(find_proposals(turned, ProposalParameters()), PARAMS)
-    np.testing.assert_allclose(np.roll(feet.xyz, 2 - axis, axis=1), usual.xyz, atol=1e-4)
+    contacts = find_ground_contacts(find_proposals(turned, ProposalParameters()), PARAMS)
+    np.testing.assert_allclose(np.roll(contacts.xyz, 2 - axis, axis=1), usual.xyz, atol=1e-4)
 
 
 def test_a_hanging_sensor_finds_the_same_feet(scene):
     cloud, sweep, _ = scene
     hanging = dataclasses.replace(cloud, y=-cloud.y, z=-cloud.z)
-    feet = find_feet(find_proposals(hanging, ProposalParameters()), PARAMS)
-    usual = find_feet(sweep, PARAMS).xyz * [1.0, -1.0, -1.0]
-    # Azimuth runs the other way round, and so does the order of the feet.
+    contacts = find_ground_contacts(find_proposals(hanging, ProposalParameters()), PARAMS)
+    usual = find_ground_contacts(sweep, PARAMS).xyz * [1.0, -1.0, -1.0]
+    # Azimuth runs the other way round, and so does the order of the contact points.
     same = {tuple(foot) for foot in np.round(usual, 2)} & {
-        tuple(foot) for foot in np.round(feet.xyz.astype(float), 2)
+        tuple(foot) for foot in np.round(contacts.xyz.astype(float), 2)
     }
     assert len(same) > 0.95 * len(usual)
-    assert len(feet.xyz) == pytest.approx(len(usual), rel=0.05)
+    assert len(contacts.xyz) == pytest.approx(len(usual), rel=0.05)
 
 
 def test_what_floats_high_or_stands_in_the_dark_has_no_feet(make_sweep):
     sign = (8.0, 8.2, -1.0, 1.0, 2.2, 3.5)
     cloud = make_sweep(boxes=[sign], elevation_deg=np.linspace(15.0, -15.0, 60), columns=1800)
-    assert len(find_feet(find_proposals(cloud, ProposalParameters()), PARAMS).cell) == 0
+    assert len(find_ground_contacts(find_proposals(cloud, ProposalParameters()), PARAMS).cell) == 0
 
 
 def test_lines_join_neighbours_of_one_proposal_only(scene):
     cloud, sweep, projected = scene
-    feet, feet_projected = feet_in_image(sweep, cloud)
-    u, v, label = support(sweep, projected, feet, feet_projected)
+    contacts, contacts_projected = feet_in_image(sweep, cloud)
+    u, v, label = support(sweep, projected, contacts, contacts_projected)
     known = sweep.label[projected.index] > 0
     assert (label > 0).all()
     assert set(label.tolist()) == set(sweep.label[projected.index][known].tolist())
@@ -251,11 +251,11 @@ def test_a_hidden_return_draws_no_line(scene):
     # Every second beam is hidden from the camera.
     seen = (cloud.ring[projected.index] % 4) == 0
     few = chosen(projected, seen)
-    feet, _ = feet_in_image(sweep, cloud)
-    u, _, label = support(sweep, few, feet, none)
+    contacts, _ = feet_in_image(sweep, cloud)
+    u, _, label = support(sweep, few, contacts, none)
     assert len(u) == np.count_nonzero(sweep.label[few.index])
     assert len(label) == len(u)
-    assert len(support(sweep, none, feet, none)[0]) == 0
+    assert len(support(sweep, none, contacts, none)[0]) == 0
 
 
 def test_a_second_return_in_a_cell_bends_no_line(scene):
@@ -274,12 +274,12 @@ def test_a_second_return_in_a_cell_bends_no_line(scene):
     beside = FORWARD.copy()
     beside[0, 3] = 0.5
     projected = project_sweep(far, CAMERA, beside, None)
-    feet = find_feet(sweep, PARAMS)
+    contacts = find_ground_contacts(sweep, PARAMS)
     nowhere = chosen(projected, slice(0))
-    u, _, label = support(sweep, projected, feet, nowhere)
+    u, _, label = support(sweep, projected, contacts, nowhere)
     usual = find_proposals(cloud, ProposalParameters())
     plain = project_sweep(cloud, CAMERA, beside, None)
-    expected = support(usual, plain, find_feet(usual, PARAMS), nowhere)
+    expected = support(usual, plain, find_ground_contacts(usual, PARAMS), nowhere)
     assert len(u) == len(expected[0])
     np.testing.assert_allclose(np.sort(u), np.sort(expected[0]), atol=1e-3)
     np.testing.assert_array_equal(np.sort(label), np.sort(expected[2]))
@@ -288,9 +288,9 @@ def test_a_second_return_in_a_cell_bends_no_line(scene):
 def test_a_cloud_without_beams_gives_its_points_alone(scene):
     _, sweep, projected = scene
     bare = dataclasses.replace(sweep, image=None, cell_label=None, cell_above=None)
-    feet = find_feet(bare, PARAMS)
-    assert len(feet.cell) == len(feet.xyz) == 0
-    u, _, label = support(bare, projected, feet, projected)
+    contacts = find_ground_contacts(bare, PARAMS)
+    assert len(contacts.cell) == len(contacts.xyz) == 0
+    u, _, label = support(bare, projected, contacts, projected)
     known = sweep.label[projected.index] > 0
     np.testing.assert_array_equal(u, projected.u[known])
     np.testing.assert_array_equal(label, sweep.label[projected.index][known])
