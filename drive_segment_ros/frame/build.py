@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.frame import Frame
 from drive_segment_ros.frame import steps
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.frame.picture import working_camera, working_image
-from drive_segment_ros.frame.stream import Pair
 from drive_segment_ros.frame.view import View
 from drive_segment_ros.perception.densify import densify
 from drive_segment_ros.perception.projected_points import ProjectedPoints

@@ -7,8 +7,8 @@ from typing import Any
 
 import drive_segment_ros
 from drive_segment_ros.dataset.drive_calibration import DriveCalibration
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.parameters import FrameParameters
-from drive_segment_ros.frame.stream import Pair
 from drive_segment_ros.parameters import to_flat
 
 

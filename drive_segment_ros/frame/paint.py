@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.parameters import GeometryParameters
 from drive_segment_ros.frame.picture import check_shape
-from drive_segment_ros.frame.stream import Pair
 from drive_segment_ros.frame.view import View
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.masks import at_points

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import CalibrationError
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.parameters import FrameParameters
-from drive_segment_ros.frame.stream import Pair
 from drive_segment_ros.perception.cameras import CameraModel
 
 _SHAPE_TOLERANCE = 0.02

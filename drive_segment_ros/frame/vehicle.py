@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import bisect
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.errors import MotionError
+from drive_segment_ros.errors import CalibrationError, MotionError
 from drive_segment_ros.frame.clock import Clock
 from drive_segment_ros.frame.events import Pose, Transform
 from drive_segment_ros.frame.motion_sources import MotionSources
+from drive_segment_ros.frame.parameters import GeometryParameters
+from drive_segment_ros.frame.sweep import Sweep
 from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.transforms import TransformTree
 
@@ -173,6 +175,48 @@ class Extrinsics:
     def _set_file(self) -> None:
         for parent, child, T in self._file:
             self._tree.set(parent, child, T)
+
+
+class Vehicle:
+    """What all cameras of a rig share: where the vehicle is, and where its sensors are.
+
+    Attributes:
+        motion: where it is.
+        extrinsics: where its sensors are.
+        expects_motion: whether odometry is to come.
+    """
+
+    def __init__(
+        self,
+        params: GeometryParameters,
+        motion_kinds: Collection[str],
+        calibration: TransformTree | None,
+        expects_motion: Callable[[], bool],
+    ) -> None:
+        """Begin; see `FrameStream`."""
+        self.motion = Motion(
+            params.odometry_frame,
+            params.base_frame,
+            round(params.sync.jump_back_s * 1e9),
+            motion_kinds,
+        )
+        self.extrinsics = Extrinsics(calibration)
+        self.expects_motion = expects_motion
+        self._base_frame = params.base_frame
+        self._odometry_frame = params.odometry_frame.lstrip('/')
+
+    def is_motion(self, transform: Transform) -> bool:
+        """Whether a transform is the vehicle's way rather than its build."""
+        moves = transform.parent.lstrip('/') == self._odometry_frame
+        return moves and transform.stamp_ns is not None
+
+    def base_from_lidar(self, sweep: Sweep) -> NDArray[np.float64] | None:
+        """Return (4, 4) T_base_lidar at a sweep's stamp; None where it is not known."""
+        try:
+            tree = self.extrinsics.at(sweep.stamp_ns)
+            return tree.lookup(self._base_frame, sweep.frame_id)
+        except CalibrationError:
+            return None
 
 
 def _same(one: Link, other: Link) -> bool:

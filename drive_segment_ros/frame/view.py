@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import CloudError, MotionError
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.parameters import GeometryParameters
-from drive_segment_ros.frame.stream import Pair
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.deskew import is_compensated

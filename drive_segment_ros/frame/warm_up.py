@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from drive_segment_ros.frame.build import build, to_frame
 from drive_segment_ros.frame.events import CameraInfo, Event, Image, Pose, Transform
 from drive_segment_ros.frame.example_scene import example_camera, example_cloud, example_picture
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.parameters import FrameParameters, GeometryParameters
-from drive_segment_ros.frame.stream import FrameStream, Pair
+from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.frame.sweep import Sweep
 from drive_segment_ros.frame.view import View
 

@@ -13,10 +13,11 @@ from sensor_msgs.msg import PointCloud2
 
 from drive_segment_ros.dataset.frame import Frame
 from drive_segment_ros.frame.build import BuiltFrame, build, to_frame
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.pairing_report import pairing_report, stamp_differences
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.frame.rig import camera_names
-from drive_segment_ros.frame.stream import FrameStream, Pair
+from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.nodes.camera_input import CameraInput, topic_of
 from drive_segment_ros.nodes.frame_pipeline import FramePipeline, Outcome, PipelineParameters
 from drive_segment_ros.nodes.image_input import TRANSPORTS
@@ -366,7 +367,7 @@ class FrameNode(ManagedNode):
         )
 
     def _poses(self) -> int:
-        return 0 if self._pipeline is None else len(self._pipeline.stream.motion)
+        return 0 if self._pipeline is None else len(self._pipeline.stream.vehicle.motion)
 
     def _heard(self) -> dict[str, int]:
         """Return how much has come on the topics of each camera, by what they are called."""

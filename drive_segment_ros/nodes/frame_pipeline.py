@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from drive_segment_ros.frame.events import CameraInfo, Event, Image
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.reasons import reason_of
-from drive_segment_ros.frame.stream import FrameStream, Pair
+from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.frame.sweep import Sweep
 from drive_segment_ros.nodes.clock_steps import ClockSteps
 from drive_segment_ros.nodes.statistics import FlowStatistics

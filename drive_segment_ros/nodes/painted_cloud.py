@@ -13,9 +13,10 @@ from std_msgs.msg import Header
 
 from drive_segment_ros.frame.events import CameraInfo, Image
 from drive_segment_ros.frame.paint import Mask, PaintedSweep, paint
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.pairing_report import pairing_report
 from drive_segment_ros.frame.parameters import GeometryParameters
-from drive_segment_ros.frame.stream import FrameStream, Pair
+from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.frame.warm_up import warm_up_view
 from drive_segment_ros.nodes.frame_node import InputParameters
 from drive_segment_ros.nodes.frame_pipeline import FramePipeline, Outcome, PipelineParameters

@@ -10,7 +10,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
-from drive_segment_ros.frame.stream import Pair
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.nodes.frame_node import FrameNode, FrameNodeParameters
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.overlay import draw_segments, palette

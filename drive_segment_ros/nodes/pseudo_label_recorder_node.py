@@ -19,9 +19,9 @@ from std_srvs.srv import Trigger
 from drive_segment_ros.errors import MotionError, ParameterError
 from drive_segment_ros.frame.build import to_frame
 from drive_segment_ros.frame.drive_info import camera_info, drive_info
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.parameters import frame_parameters
 from drive_segment_ros.frame.picture import working_camera, working_image
-from drive_segment_ros.frame.stream import Pair
 from drive_segment_ros.nodes.frame_node import FrameNode, FrameNodeParameters
 from drive_segment_ros.parameters import parameter, to_flat
 from drive_segment_ros.recording.gates import GateParameters, Gates, Moment
@@ -221,7 +221,7 @@ class PseudoLabelRecorderNode(FrameNode):
     def _drive_info(self, pair: Pair) -> dict[str, Any]:
         """Return the content of the frame's `drive.json`, as `extract` writes it."""
         camera = pair.image.camera
-        moving = self._pipeline is not None and self._pipeline.stream.extrinsics.moving
+        moving = self._pipeline is not None and self._pipeline.stream.vehicle.extrinsics.moving
         if self._first is None or not (moving or _same_base(self._first, pair)):
             self._drive, self._first = self._rig_info(pair), pair
         known = self._entries.get(camera)

@@ -92,12 +92,12 @@ class VehicleListener:
     @property
     def motion_source(self) -> str:
         """Which kind of poses is taken: `tf`, `odometry`, or `none` so far."""
-        taken = self._stream.motion.sources.taken
+        taken = self._stream.vehicle.motion.sources.taken
         return 'none' if taken is None else taken.kind
 
     def expects_motion(self) -> bool:
         """Tell whether odometry comes or has come; its publisher may be gone before its last."""
-        if self._stream.motion.sources.taken is not None:
+        if self._stream.vehicle.motion.sources.taken is not None:
             return True
         return any(map(self._node.get_publishers_info_by_topic, self._motion_topics))
 
@@ -124,8 +124,8 @@ class VehicleListener:
         self._tell()
 
     def _problems(self) -> list[str]:
-        motion = self._stream.motion
-        told = [motion.problem, *self._stream.extrinsics.problems.values()]
+        motion = self._stream.vehicle.motion
+        told = [motion.problem, *self._stream.vehicle.extrinsics.problems.values()]
         # /tf that says what odometry says, or a trailer's frame beside it, is no problem.
         odd = [other for other in motion.sources.others if other.kind == 'odometry']
         if odd:

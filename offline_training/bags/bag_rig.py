@@ -10,8 +10,9 @@ from pathlib import Path
 
 from drive_segment_ros.errors import BagError, CalibrationError
 from drive_segment_ros.frame.events import CameraInfo, Event, Image
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.parameters import GeometryParameters
-from drive_segment_ros.frame.stream import FrameStream, Pair
+from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.perception.calibration import load_calibration
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.transforms import TransformTree

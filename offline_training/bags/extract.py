@@ -16,9 +16,9 @@ from typing import Any
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import BagError, DatasetError, DriveSegmentError
 from drive_segment_ros.frame.drive_info import camera_info, drive_info
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.pairing_report import pairing_report
 from drive_segment_ros.frame.parameters import FrameParameters
-from drive_segment_ros.frame.stream import Pair
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
 from drive_segment_ros.perception.coverage import UsualCoverage
 from drive_segment_ros.ros.bag_files import storage_stem

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from drive_segment_ros.dataset.frame import EncodedFrame
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.frame.build import build, to_frame
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.frame.reasons import reason_of
-from drive_segment_ros.frame.stream import Pair
 from offline_training.bags.preview import draw_preview
 
 # Cameras are triggered one after the other, so pairs of a few sweeps come mixed.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, CalibrationError, CloudError, ImageError
 from drive_segment_ros.frame.events import Image
-from drive_segment_ros.frame.stream import Pair
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.sweep import Sweep
 from drive_segment_ros.frame.vehicle import Motion
 from drive_segment_ros.frame.view import motion_to_image

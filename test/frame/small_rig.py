@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from drive_segment_ros.frame.events import CameraInfo, Event, Image, Pose, Transform
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.parameters import FrameParameters, SyncParameters
-from drive_segment_ros.frame.stream import FrameStream, Pair
+from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.frame.sweep import Sweep
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
