@@ -25,7 +25,7 @@ PARAMETERS = (
     (
         'proposals_node',
         'config/proposals.yaml',
-        'drive_segment_ros.nodes.frame_node.FrameNodeParameters',
+        'drive_segment_ros.nodes.proposals_node.ProposalsParameters',
     ),
     (
         'segmentation_node',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from drive_segment_ros.frame.parameters import GeometryParameters
 from drive_segment_ros.nodes.camera_intake import CameraIntake
 from drive_segment_ros.nodes.image_input import ImageInput
 from drive_segment_ros.nodes.lifecycle import ManagedNode
+from drive_segment_ros.ros.diagnostics import ERROR, WARN
 from drive_segment_ros.ros.events import image_event
 
 
@@ -51,6 +53,7 @@ class CameraInput:
         self.name = name
         self.namespace = namespace
         self.received = self.calibrated = 0
+        self._heard_s = 0.0
         self._params = params
         self._push = push
         topic = topic_of(namespace, 'image_raw')
@@ -63,6 +66,16 @@ class CameraInput:
         self.info = node.subscribe(CameraInfoMessage, self.info_topic, self._on_info, **quality)
 
     @property
+    def label(self) -> str:
+        """What its images are called in diagnostics: `image`, or `front/image`."""
+        return topic_of(self.namespace, 'image')
+
+    @property
+    def silent_s(self) -> float:
+        """How long ago its last image came, seconds; 0 if none ever did."""
+        return time.monotonic() - self._heard_s if self.received else 0.0
+
+    @property
     def lost(self) -> int:
         """How many images the middleware says it lost."""
         subscription = self.images.subscription
@@ -71,15 +84,20 @@ class CameraInput:
     def needed(self) -> dict[str, list[tuple[str, type]]]:
         """Return the topics it cannot do without, by what to call them."""
         return {
-            topic_of(self.namespace, 'image'): self.images.candidates,
+            self.label: self.images.candidates,
             self.info_topic: [(self.info_topic, CameraInfoMessage)],
         }
 
-    def problems(self) -> list[str]:
-        """Say what keeps its messages from coming, or is odd about its calibration."""
-        return [self.images.problem, self.info.problem, self.intake.problem]
+    def problems(self) -> dict[str, int]:
+        """Say what keeps its messages from coming or is odd about its calibration, by level."""
+        return {
+            self.intake.problem: WARN,
+            self.images.problem: ERROR,
+            self.info.problem: ERROR,
+        }
 
     def _on_image(self, message: Any) -> None:
+        self._heard_s = time.monotonic()
         self.received += 1
         self._push(image_event(self.name, message, self._params))
 

@@ -12,6 +12,7 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import PointCloud2
 
 from drive_segment_ros.dataset.frame import Frame
+from drive_segment_ros.errors import ParameterError
 from drive_segment_ros.frame.build import BuiltFrame, build, to_frame
 from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.pairing_report import pairing_report, stamp_differences
@@ -113,10 +114,11 @@ class FrameNode(ManagedNode):
         self._pipeline: FramePipeline | None = None
         self._listener: VehicleListener | None = None
         self._cameras: dict[str, CameraInput] = {}
-        self._points: Any = None
+        self._points_input: Any = None
         self._built: tuple[Pair, BuiltFrame] | None = None
         self._segments_from = ''
         self._recent_drops, self._recent_unmoved = RecentCounts(), RecentCounts()
+        self._recent_camera_drops: dict[str, RecentCounts] = {}
         super().__init__(name, **kwargs)
         self._settings: NodeParameters[Any] = NodeParameters(
             self, parameters_class, lambda: self.state
@@ -164,7 +166,7 @@ class FrameNode(ManagedNode):
         if parameters.calibration_file:
             calibration = load_calibration(parameters.calibration_file)[0]
         namespaces = parameters.cameras or ['']
-        topics = [self.resolve_topic_name(topic_of(n, 'image_raw')) for n in namespaces]
+        topics = self._image_topics()
         names = camera_names(topics)
         stream = FrameStream(
             parameters,
@@ -189,7 +191,7 @@ class FrameNode(ManagedNode):
                 inputs.image_transport,
                 quality,
             )
-        self._points = self.subscribe(PointCloud2, 'points', self._on_sweep, **quality)
+        self._points_input = self.subscribe(PointCloud2, 'points', self._on_sweep, **quality)
         needed: dict[str, Any] = {'points': [('points', PointCloud2)]}
         for camera in self._cameras.values():
             needed |= camera.needed()
@@ -203,7 +205,7 @@ class FrameNode(ManagedNode):
         if self._pipeline is not None:
             self._pipeline.close()
             self._last_summary = self._pipeline.summary()
-        self._pipeline = self._listener = self._points = self._built = None
+        self._pipeline = self._listener = self._points_input = self._built = None
         self._cameras = {}
 
     def summary(self) -> dict[str, Any]:
@@ -229,8 +231,30 @@ class FrameNode(ManagedNode):
 
     def hardware_id(self) -> str:
         """Return the cameras' topics, which tell nodes of several cameras apart."""
-        namespaces = self.parameters.cameras or ['']
-        return ', '.join(self.resolve_topic_name(topic_of(n, 'image_raw')) for n in namespaces)
+        try:
+            return ', '.join(self._image_topics())
+        except ParameterError:  # Activation is refused, and says why.
+            return ', '.join(self.parameters.cameras)
+
+    def _image_topics(self) -> list[str]:
+        """Return the topic of raw images of each camera, resolved.
+
+        Raises:
+            ParameterError: if two cameras have the same, or one can be no topic.
+        """
+        topics = []
+        for namespace in self.parameters.cameras or ['']:
+            try:
+                topic = self.resolve_topic_name(topic_of(namespace, 'image_raw'))
+            except Exception as err:  # rclpy's own classes of names that are none
+                text = ' '.join(str(err).split())
+                raise ParameterError(f'parameter cameras: {namespace!r}: {text}') from err
+            if topic in topics:
+                raise ParameterError(
+                    f'parameter cameras names {topic} twice; give each camera once'
+                )
+            topics.append(topic)
+        return topics
 
     def _tick(self) -> None:
         if self._pipeline is not None:
@@ -307,9 +331,13 @@ class FrameNode(ManagedNode):
             return Status(OK, 'not active')
         stream = self._pipeline.stream.cameras[camera.name]
         drops: Counter[str] = Counter(dict(stream.drops))
-        problems = dict.fromkeys(camera.problems(), ERROR)
+        problems = {**camera.problems(), **self._why_it_does_not_pair(camera)}
         if not stream.clock.received:
-            problems[f'no image of {namespace}'] = WARN
+            problems[f'no image of {namespace} yet'] = WARN
+        if not camera.calibrated:
+            problems[f'no usable camera_info of {namespace} yet'] = WARN
+        lost = self._recent_camera_drops.setdefault(namespace, RecentCounts())(drops)
+        problems[f'lost: {lost}' if lost else ''] = WARN
         return summarise(
             problems,
             f'{stream.pairs} of {stream.clock.received} images paired',
@@ -322,18 +350,27 @@ class FrameNode(ManagedNode):
     def _why_no_pairs(self) -> dict[str, int]:
         """Say what keeps pairs from coming though all topics have been heard, by level."""
         assert self._pipeline is not None
-        statistics, stream = self._pipeline.statistics, self._pipeline.stream
-        silent = {
-            f'no {name} for {silent_s:.0f} s; is the sensor still on?': ERROR
-            for name in ('image', 'points')
-            if (silent_s := statistics.silent_s(name)) > _SILENT_S
-        }
-        unpaired_s = self._pipeline.unpaired_s
-        paired = any(camera.pairs for camera in stream.cameras.values())
-        if not silent and paired and unpaired_s > _SILENT_S:
-            apart = '; '.join(stamp_differences(stream))
-            return {f'no image has paired for {unpaired_s:.0f} s; {apart}': ERROR}
-        return silent
+        silent_s = self._pipeline.statistics.silent_s('points')
+        if silent_s > _SILENT_S:
+            problems = {f'no points for {silent_s:.0f} s; is the sensor still on?': ERROR}
+        else:
+            problems = {}
+        for camera in self._cameras.values():
+            problems |= self._why_it_does_not_pair(camera)
+        return problems
+
+    def _why_it_does_not_pair(self, camera: CameraInput) -> dict[str, int]:
+        """Say that a camera has gone silent, or why its images pair no more, by level."""
+        assert self._pipeline is not None
+        pipeline, label = self._pipeline, camera.label
+        if camera.silent_s > _SILENT_S:
+            return {f'no {label} for {camera.silent_s:.0f} s; is the sensor still on?': ERROR}
+        unpaired_s = pipeline.unpaired_s(camera.name)
+        silent = pipeline.statistics.silent_s('points') > _SILENT_S
+        if silent or unpaired_s <= _SILENT_S or not pipeline.stream.cameras[camera.name].pairs:
+            return {}
+        apart = '; '.join(stamp_differences(pipeline.stream))
+        return {f'no {label} has paired for {unpaired_s:.0f} s; {apart}': ERROR}
 
     def _input_status(self) -> Status:
         """Say which messages come, and why pairs do not."""
@@ -345,10 +382,9 @@ class FrameNode(ManagedNode):
         report = pairing_report(stream)
         unstamped = stream.sweep_drops['zero_stamp'] + sum(c.drops['zero_stamp'] for c in cameras)
         paired = any(camera.pairs for camera in cameras)
-        problems = {self._points.problem: ERROR}
+        problems = {self._points_input.problem: ERROR}
         for camera in self._cameras.values():
-            problems[camera.images.problem] = problems[camera.info.problem] = ERROR
-            problems[camera.intake.problem] = WARN
+            problems |= camera.problems()
         problems[self._pipeline.clock_steps.problem] = WARN
         problems[self._listener.problem] = WARN
         missing = self._missing.problems({**received, **self._heard(), 'odometry': self._poses()})
@@ -372,7 +408,10 @@ class FrameNode(ManagedNode):
     def _heard(self) -> dict[str, int]:
         """Return how much has come on the topics of each camera, by what they are called."""
         return {
-            topic_of(camera.namespace, name): count
+            name: count
             for camera in self._cameras.values()
-            for name, count in (('image', camera.received), ('camera_info', camera.calibrated))
+            for name, count in (
+                (camera.label, camera.received),
+                (camera.info_topic, camera.calibrated),
+            )
         }

@@ -29,7 +29,7 @@ class PipelineParameters:
 
     queue: int = parameter(
         20,
-        'pairs that may wait to be worked on, the oldest gives way; 2 s of a camera at 10 Hz',
+        'pairs of each camera that may wait to be worked on, the oldest gives way; 2 s at 10 Hz',
         minimum=1,
         maximum=1000,
     )
@@ -79,20 +79,26 @@ class FramePipeline:
         self.stream = stream
         self.statistics = FlowStatistics()
         self.clock_steps = ClockSteps()
-        self._paired_s = time.monotonic()
+        self._began_s = time.monotonic()
+        self._paired_s: dict[str, float] = {}
         self._on_pair = on_pair
         self._on_error = on_error
         # Messages of different sensors may come on different threads.
         self._intake = threading.Lock()
         self._closing = False
+        size = parameters.queue * max(1, len(stream.cameras))
         self._worker: Worker[Pair] = Worker(
-            self._process, size=parameters.queue, on_drop=self._on_drop, name='frames'
+            self._process, size=size, on_drop=self._on_drop, name='frames'
         )
 
-    @property
-    def unpaired_s(self) -> float:
-        """How long ago the last pair was made, or the pipeline, seconds."""
-        return time.monotonic() - self._paired_s
+    def unpaired_s(self, camera: str) -> float:
+        """Return how long ago a camera's last pair was made, or the pipeline, seconds."""
+        return time.monotonic() - self._paired_s.get(camera, self._began_s)
+
+    def has_moving_sensors(self) -> bool:
+        """Tell whether frames move on the vehicle, so that extrinsics hold for one image each."""
+        with self._intake:
+            return bool(self.stream.vehicle.extrinsics.moving)
 
     def close(self) -> None:
         """End the thread after the pair in hand; what waits is dropped and counted."""
@@ -107,7 +113,9 @@ class FramePipeline:
         if source:
             self.statistics.received(source)
         if isinstance(event, (Image, Sweep)):
-            self.clock_steps.look(source, event.stamp_ns)
+            # Each camera has a clock of its own.
+            name = f'{event.camera} images' if isinstance(event, Image) else source
+            self.clock_steps.look(name, event.stamp_ns)
         with self._intake:
             if self._closing:
                 if isinstance(event, Image):
@@ -145,9 +153,8 @@ class FramePipeline:
         }
 
     def _submit(self, pairs: list[Pair]) -> None:
-        if pairs:
-            self._paired_s = time.monotonic()
         for pair in pairs:
+            self._paired_s[pair.image.camera] = time.monotonic()
             self._worker.submit(pair)
 
     def _on_drop(self, pair: Pair) -> None:

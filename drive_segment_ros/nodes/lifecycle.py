@@ -64,8 +64,12 @@ class ManagedNode(LifecycleNode):
         self._owned_subscriptions: list[Any] = []
         self._owned_timers: list[Any] = []
         self._owned_publishers: list[Any] = []
-        parts = {'state': self._state_status, **self.diagnostic_parts()}
-        self._diagnostics = Diagnostics(self, parts, self.hardware_id())
+        # Asked later: parameters, which are not declared yet, may have a say.
+        self._diagnostics = Diagnostics(
+            self,
+            lambda: {'state': self._state_status, **self.diagnostic_parts()},
+            lambda: self.hardware_id(),
+        )
 
     # What a subclass fills in.
 
@@ -82,11 +86,11 @@ class ManagedNode(LifecycleNode):
         """Free what `configure` made; publishers go by themselves."""
 
     def diagnostic_parts(self) -> Mapping[str, Callable[[], Status]]:
-        """Return what reports on /diagnostics, by name; asked once, in every state."""
+        """Return what reports on /diagnostics, by name; asked in every state."""
         return {}
 
     def hardware_id(self) -> str:
-        """Return which sensor the diagnostics are about; asked once."""
+        """Return which sensor the diagnostics are about."""
         return ''
 
     def subscribed_topics(self) -> Sequence[str]:

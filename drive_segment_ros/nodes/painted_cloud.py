@@ -22,6 +22,7 @@ from drive_segment_ros.nodes.frame_node import InputParameters
 from drive_segment_ros.nodes.frame_pipeline import FramePipeline, Outcome, PipelineParameters
 from drive_segment_ros.nodes.lifecycle import ManagedNode
 from drive_segment_ros.nodes.mask_outputs import MaskOutputs
+from drive_segment_ros.nodes.view_parameters import ViewSyncParameters
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.calibration import load_calibration
 from drive_segment_ros.perception.cameras import CameraModel
@@ -50,6 +51,7 @@ class PaintParameters(GeometryParameters):
         'of /tf_static. Intrinsics always are those of camera_info',
     )
     inputs: InputParameters = dataclasses.field(default_factory=InputParameters)
+    sync: ViewSyncParameters = dataclasses.field(default_factory=ViewSyncParameters)
     pipeline: PipelineParameters = dataclasses.field(default_factory=PipelineParameters)
 
 
@@ -120,9 +122,10 @@ class PaintedCloud:
 
     def add_mask(self, mask: Mask) -> None:
         """Take a mask; called on the thread that makes them."""
-        if self._pipeline is not None:
+        pipeline = self._pipeline  # It may be closed meanwhile.
+        if pipeline is not None:
             stamp = stamp_ns(mask)
-            self._pipeline.push(Image(_CAMERA, stamp, mask.header.frame_id, mask))
+            pipeline.push(Image(_CAMERA, stamp, mask.header.frame_id, mask))
 
     def summary(self) -> dict[str, Any]:
         """Return the figures since somebody last began to subscribe, ready for JSON."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from std_msgs.msg import Header
 
 from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.nodes.frame_node import FrameNode, FrameNodeParameters
+from drive_segment_ros.nodes.view_parameters import ViewSyncParameters
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.overlay import draw_segments, palette
 from drive_segment_ros.perception.proposals import SweepProposals
@@ -22,6 +24,13 @@ from drive_segment_ros.ros.point_cloud2 import coloured_points, point_cloud2
 _QOS = QoSProfile(depth=2)
 
 
+@dataclasses.dataclass(frozen=True)
+class ProposalsParameters(FrameNodeParameters):
+    """Everything about how frames are made to be looked at."""
+
+    sync: ViewSyncParameters = dataclasses.field(default_factory=ViewSyncParameters)
+
+
 class ProposalsNode(FrameNode):
     """Publishes `proposals/points` and `proposals/image_raw`, raw and compressed.
 
@@ -29,7 +38,7 @@ class ProposalsNode(FrameNode):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__('proposals_node', FrameNodeParameters, **kwargs)
+        super().__init__('proposals_node', ProposalsParameters, **kwargs)
 
     def configure(self) -> None:
         """Advertise, then make the frame builder."""

@@ -221,7 +221,7 @@ class PseudoLabelRecorderNode(FrameNode):
     def _drive_info(self, pair: Pair) -> dict[str, Any]:
         """Return the content of the frame's `drive.json`, as `extract` writes it."""
         camera = pair.image.camera
-        moving = self._pipeline is not None and self._pipeline.stream.vehicle.extrinsics.moving
+        moving = self._pipeline is not None and self._pipeline.has_moving_sensors()
         if self._first is None or not (moving or _same_base(self._first, pair)):
             self._drive, self._first = self._rig_info(pair), pair
         known = self._entries.get(camera)

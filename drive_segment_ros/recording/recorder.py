@@ -89,7 +89,8 @@ class Recorder:
         # Content of `drive.json` of the drive in hand: without its cameras, and these by name.
         self._drive: Mapping[str, Any] = {}
         self._cameras: dict[str, Any] = {}
-        self._first_ns = self._newest_ns = 0
+        self._first_ns = 0
+        self._newest_ns: dict[str, int] = {}
         self._longest_ns = round(parameters.drive_minutes * 60e9)
         self._lock = threading.Lock()
         self._cause = self._problem = self._removal = ''
@@ -240,14 +241,16 @@ class Recorder:
             # Opened anew, it is sure to stand on the disk as it is then.
             self._close_writer()
             raise
-        self._newest_ns = max(self._newest_ns, frame.stamp_ns)
+        newest_ns = self._newest_ns.get(frame.camera, frame.stamp_ns)
+        self._newest_ns[frame.camera] = max(newest_ns, frame.stamp_ns)
         self._frames_of[writer.path / frame.camera] += 1
         self._disk.wrote(writer.path)
 
     def _is_another_drive(self, item: _Item) -> bool:
         stamp_ns = item.frame.stamp_ns
         return (
-            stamp_ns < self._newest_ns - JUMP_BACK_NS
+            # One camera's frames may be late behind another's, as its calibration came late.
+            stamp_ns < self._newest_ns.get(item.frame.camera, 0) - JUMP_BACK_NS
             or stamp_ns > self._first_ns + self._longest_ns
             or {**item.drive, 'cameras': {}} != self._drive
             or any(self._cameras.get(n, entry) != entry for n, entry in _cameras(item.drive))
@@ -266,7 +269,8 @@ class Recorder:
             self._path = self._new_folder(item.frame.stamp_ns)
             self._drive = {**item.drive, 'cameras': {}}
             self._cameras = dict(_cameras(item.drive))
-            self._first_ns = self._newest_ns = item.frame.stamp_ns
+            self._first_ns = item.frame.stamp_ns
+            self._newest_ns = {}
         # The folder is ours, as nobody else made it; the lock in it says so to others.
         try:
             drive = {**self._drive, 'cameras': self._cameras}

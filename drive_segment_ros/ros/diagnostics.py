@@ -137,14 +137,17 @@ class Diagnostics:
     """
 
     def __init__(
-        self, node: Any, parts: Mapping[str, Callable[[], Status]], hardware_id: str = ''
+        self,
+        node: Any,
+        parts: Callable[[], Mapping[str, Callable[[], Status]]],
+        hardware_id: Callable[[], str] = str,
     ) -> None:
         """Start publishing.
 
         Args:
             node: rclpy node.
-            parts: by name, what returns a part's status; an exception becomes an ERROR.
-            hardware_id: of the sensor or computer meant, such as a camera's topic.
+            parts: returns by name what returns a part's status; an exception becomes an ERROR.
+            hardware_id: returns the sensor or computer meant, such as a camera's topic.
         """
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.clock import Clock, ClockType
@@ -153,7 +156,7 @@ class Diagnostics:
         from drive_segment_ros.ros.qos_overrides import PUBLISHER, create_with_overrides
 
         self._node = node
-        self._parts = dict(parts)
+        self._parts = parts
         self._hardware_id = hardware_id
         self._publisher = create_with_overrides(
             node.create_publisher, node, DiagnosticArray, TOPIC, PUBLISHER, QoSProfile(depth=1)
@@ -170,7 +173,7 @@ class Diagnostics:
     def status(self, name: str) -> Status:
         """Ask a part for its status."""
         try:
-            return self._parts[name]()
+            return self._parts()[name]()
         except Exception as err:
             return Status(ERROR, f'no status: {type(err).__name__}: {err}')
 
@@ -180,14 +183,14 @@ class Diagnostics:
 
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
-        for name in self._parts:
+        for name in self._parts():
             status = self.status(name)
             message.status.append(
                 DiagnosticStatus(
                     level=bytes([status.level]),
                     name=f'{self._node.get_fully_qualified_name()}: {name}',
                     message=status.summary,
-                    hardware_id=self._hardware_id,
+                    hardware_id=self._hardware_id(),
                     values=[KeyValue(key=k, value=str(v)) for k, v in status.values.items()],
                 )
             )

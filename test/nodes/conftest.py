@@ -29,8 +29,6 @@ def make_rig(street, ros_domain, tmp_path):
     def make(**parameters):
         defaults = {
             'calibration_file': str(street.calibration(tmp_path / 'calibration.yaml')),
-            # The last image waits this long for a sweep that never comes.
-            'sync__max_wait_s': 0.2,
             'inputs__depth': 100,
         }
         rigs.append(street.Rig(**{**defaults, **parameters}))

@@ -236,7 +236,7 @@ class Rig:
         """Destroy a publisher, in the thread that waits for its events."""
         self._executor.create_task(self.sensors.destroy_publisher, publisher)
 
-    def wait(self, condition, limit_s: float = 60.0) -> bool:
+    def wait(self, condition, limit_s: float = 20.0) -> bool:
         deadline = time.monotonic() + limit_s
         while not condition() and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -11,7 +11,7 @@ CONFIG = Path(__file__).resolve().parents[2] / 'config'
 @pytest.mark.parametrize(
     ('file', 'module', 'parameters'),
     [
-        ('proposals.yaml', 'frame_node', 'FrameNodeParameters'),
+        ('proposals.yaml', 'proposals_node', 'ProposalsParameters'),
         ('recorder.yaml', 'pseudo_label_recorder_node', 'RecorderNodeParameters'),
         ('segmentation.yaml', 'segmentation_parameters', 'SegmentationParameters'),
     ],

@@ -15,9 +15,9 @@ from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2  # noqa: E402
 
+from drive_segment_ros.frame import sweep as frame_sweep  # noqa: E402
 from drive_segment_ros.nodes import lifecycle  # noqa: E402
 from drive_segment_ros.nodes.proposals_node import ProposalsNode  # noqa: E402
-from drive_segment_ros.ros import built_frame  # noqa: E402
 from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN  # noqa: E402
 
 START_NS = 1_700_000_000_000_000_000
@@ -46,9 +46,9 @@ def test_publishes_a_coloured_cloud_and_an_overlay_with_the_stamps_of_their_sour
 
 
 def test_while_nobody_looks_nothing_is_segmented(make_rig, monkeypatch):
-    rig = make_rig(pipeline__motion_wait=5.0)
+    rig = make_rig()
     segmented = []
-    monkeypatch.setattr(built_frame, 'find_proposals', lambda *_: segmented.append(True))
+    monkeypatch.setattr(frame_sweep, 'find_proposals', lambda *_: segmented.append(True))
     rig.node.frame_sinks.clear()
     rig.drive(0, 4)
     assert rig.wait(lambda: rig.node.summary()['frames'] == 4), rig.diagnosis
@@ -181,7 +181,7 @@ def test_missing_stamps_are_counted_and_named(rig):
 
 
 def test_without_transforms_the_diagnosis_says_what_to_do(make_rig):
-    rig = make_rig(calibration_file='', pipeline__motion_wait=0.0)
+    rig = make_rig(calibration_file='')
     rig.drive(0, 3)
     assert rig.wait(lambda: 'no transform' in rig.diagnosis), rig.diagnosis
     assert rig.is_active
@@ -206,7 +206,7 @@ def test_says_how_segments_are_made_and_warns_where_no_beams_are_found(rig, monk
     rig.drive(0, 2)
     assert rig.wait(lambda: len(rig.frames) == 2)
     assert rig.wait(lambda: said()[:2] == ('beams of the ring field', OK)), said()
-    monkeypatch.setattr(built_frame, 'spinning_beams', lambda cloud: None)
+    monkeypatch.setattr(frame_sweep, 'spinning_beams', lambda cloud: None)
     rig.drive(2, 4)
     assert rig.wait(lambda: said()[1] == WARN), said()
     assert 'segments from density clustering' in said()[2]

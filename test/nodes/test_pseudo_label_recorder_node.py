@@ -97,7 +97,7 @@ def test_every_pair_is_recorded_with_what_extract_writes_into_drive_json(record,
 
 def test_gates_stop_start_and_snapshot_account_for_every_image(record, tmp_path):
     # The vehicle makes 0.5 m a frame.
-    rig = record(gates__min_distance=0.9, pipeline__motion_wait=5.0)
+    rig = record(gates__min_distance=0.9)
     rig.drive(0, 4)
     assert settled(rig, 4)
     assert rig.node.summary()['gated'] == {'too_near': 2}
@@ -117,17 +117,17 @@ def test_gates_stop_start_and_snapshot_account_for_every_image(record, tmp_path)
 
 
 def test_pair_that_a_gate_refuses_is_never_segmented(record, monkeypatch):
-    from drive_segment_ros.ros import built_frame
+    from drive_segment_ros.frame import sweep
 
     segmented = []
-    find_proposals = built_frame.find_proposals
+    find_proposals = sweep.find_proposals
 
     def counting(*arguments):
         segmented.append(1)
         return find_proposals(*arguments)
 
-    rig = record(gates__min_distance=0.9, pipeline__motion_wait=5.0)
-    monkeypatch.setattr(built_frame, 'find_proposals', counting)
+    rig = record(gates__min_distance=0.9)
+    monkeypatch.setattr(sweep, 'find_proposals', counting)
     rig.drive(0, 4)
     assert settled(rig, 4)
     assert rig.node.summary()['gated'] == {'too_near': 2}
@@ -140,7 +140,7 @@ def test_drive_that_starts_again_becomes_another(record, tmp_path):
     assert settled(rig, 13)
     rig.drive(0, 2)
     assert settled(rig, 15), rig.node.summary()
-    assert 'stamps of image jumped back by 1.2 s' in rig.diagnosis
+    assert 'stamps of camera images jumped back by 1.2 s' in rig.diagnosis
     assert rig.node.summary()['recorded'] == 15
     assert [len(d.frames) for d in Dataset(tmp_path / 'set').drives] == [13, 2]
 
@@ -173,7 +173,7 @@ def test_clock_of_one_sensor_alone_is_named_and_may_be_set_right(record, tmp_pat
     assert rig.wait(wrong), rig.diagnosis
     assert f's {words} the newest sweep stamp' in rig.diagnosis
     assert 'synchronise them (PTP)' in rig.diagnosis
-    assert 'stamps of image jumped' in rig.diagnosis
+    assert 'stamps of camera images jumped' in rig.diagnosis
     rig.drive(20_000, 20_006)
     assert rig.wait(lambda: rig.node.summary()['recorded'] >= 8), rig.diagnosis
 

@@ -105,8 +105,8 @@ def test_published_once_a_second_even_when_a_part_fails(ros_domain):
 
     diagnostics = Diagnostics(
         node,
-        {'pairs': lambda: Status(WARN, 'few', {'dropped': 3}), 'broken': broken},
-        hardware_id='front_camera',
+        lambda: {'pairs': lambda: Status(WARN, 'few', {'dropped': 3}), 'broken': broken},
+        lambda: 'front_camera',
     )
     try:
         names: dict[str, object] = {}
