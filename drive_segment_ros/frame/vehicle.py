@@ -115,7 +115,7 @@ class Extrinsics:
         self._fixed = {child for _, child, _ in self._file}
         self._static: set[str] = set()
         self._changing: dict[str, deque[Link]] = {}
-        self._set_file()
+        self._set_file(self._tree)
 
     def add(self, transform: Transform) -> None:
         """Take a transform."""
@@ -126,7 +126,7 @@ class Extrinsics:
             self._note(child, _place(self._tree, transform))
             self._static.add(child)
             # A transform that turns a link of the file around has undone it.
-            self._set_file()
+            self._set_file(self._tree)
         elif child not in self._static:
             one = TransformTree()
             self._note(child, _place(one, transform))
@@ -143,6 +143,7 @@ class Extrinsics:
                 index = bisect.bisect_right([link[0] for link in links], stamp_ns)
                 _, parent, T = links[max(index - 1, 0)]
                 tree.set(parent, child, T)
+        self._set_file(tree)
         return tree
 
     @property
@@ -172,9 +173,9 @@ class Extrinsics:
         else:
             self.problems.pop(child, None)
 
-    def _set_file(self) -> None:
+    def _set_file(self, tree: TransformTree) -> None:
         for parent, child, T in self._file:
-            self._tree.set(parent, child, T)
+            tree.set(parent, child, T)
 
 
 class Vehicle:
