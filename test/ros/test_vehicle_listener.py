@@ -58,12 +58,12 @@ def listen(
 
 
 def trajectory_of(stream: FrameStream) -> Trajectory:
-    return stream.motion.around(0, 0, 4_000_000_000 * S)
+    return stream.vehicle.motion.around(0, 0, 4_000_000_000 * S)
 
 
 def place(stream: FrameStream, parent: str, child: str) -> float:
     """Where a frame lies along another's x axis, at the end."""
-    return stream.extrinsics.at(4_000_000_000 * S).lookup(parent, child)[0, 3]
+    return stream.vehicle.extrinsics.at(4_000_000_000 * S).lookup(parent, child)[0, 3]
 
 
 def odometry(x: float, sec: int) -> Odometry:
@@ -83,7 +83,7 @@ def test_odometry_over_dds_becomes_motion(node, monkeypatch):
     executor.add_node(node)
     now = int(time.time())
     end = time.monotonic() + 30
-    while len(stream.motion) < 2 and time.monotonic() < end:
+    while len(stream.vehicle.motion) < 2 and time.monotonic() < end:
         publisher.publish(odometry(1.0, now))
         publisher.publish(odometry(2.0, now + 1))
         executor.spin_once(timeout_sec=0.1)
@@ -110,7 +110,7 @@ def test_tf_is_split_into_motion_and_extrinsics(node, monkeypatch):
         transform('odom', 'base_link', 4.0, now + 1),
     )
     assert listener.motion_source == 'tf'
-    assert len(stream.motion) == 2
+    assert len(stream.vehicle.motion) == 2
     assert place(stream, 'base_link', 'lidar') == 1.0
     with pytest.raises(CalibrationError):
         place(stream, 'odom', 'lidar')
@@ -127,7 +127,7 @@ def test_a_trailer_does_not_move_the_vehicle(node, monkeypatch):
         (2, 'base_link', 5.0),
     ):
         hear(listener, transform('odom', child, x, now + second))
-    assert len(stream.motion) == 2
+    assert len(stream.vehicle.motion) == 2
     assert trajectory_of(stream).pose((now + 1) * S + S // 2)[0, 3] == 4.0
 
 
@@ -142,14 +142,14 @@ def test_auto_takes_odometry_as_soon_as_there_is_one(node, monkeypatch):
         time.sleep(0.05)
     assert listener.expects_motion()
     hear(listener, transform('odom', 'base_link', 3.0, now))
-    assert (listener.motion_source, len(stream.motion)) == ('tf', 1)
+    assert (listener.motion_source, len(stream.vehicle.motion)) == ('tf', 1)
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     while listener.motion_source == 'tf' and time.monotonic() < deadline:
         publisher.publish(odometry(1.0, now))
         executor.spin_once(timeout_sec=0.1)
     hear(listener, transform('odom', 'base_link', 3.0, now + 1))
-    assert (listener.motion_source, len(stream.motion)) == ('odometry', 1)
+    assert (listener.motion_source, len(stream.vehicle.motion)) == ('odometry', 1)
     assert trajectory_of(stream).pose(now * S)[0, 3] == 1.0
     executor.shutdown()
 
@@ -165,7 +165,7 @@ def test_motion_has_one_source(node, monkeypatch):
     monkeypatch.setattr(transform_topics, 'message_type', lambda: TransformStamped)
     listener, stream = listen(node, 'odometry')
     hear(listener, transform('odom', 'base_link', 3.0))
-    assert len(stream.motion) == 0
+    assert len(stream.vehicle.motion) == 0
     assert listener.motion_source == 'none'
 
 
@@ -257,7 +257,7 @@ def test_of_two_odometries_on_one_topic_the_vehicles_is_taken(node):
     foreign.header.stamp.nanosec = S // 2
     listener.on_odometry(foreign)
     listener.on_odometry(odometry(2.0, now + 1))
-    assert len(stream.motion) == 2
+    assert len(stream.vehicle.motion) == 2
     assert trajectory_of(stream).pose(now * S + S // 2)[0, 3] == pytest.approx(1.5)
     assert 'odometry odom -> base_link is taken, odometry camera_odom' in listener.problem
 
