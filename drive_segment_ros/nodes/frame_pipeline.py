@@ -120,6 +120,8 @@ class FramePipeline:
             if self._closing:
                 if isinstance(event, Image):
                     self.statistics.dropped('stopped')
+                elif isinstance(event, Sweep):
+                    self.stream.sweep_drops['unused'] += 1
                 return
             self._submit(self.stream.push(event, time.monotonic()))
 
