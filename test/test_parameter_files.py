@@ -28,13 +28,13 @@ class Outer:
     [
         'inner.beta_deg: 8',
         'inner: {beta_deg: 8.0}',
-        '/**:\n  ros__parameters:\n    frame: {inner: {beta_deg: 8.0}}\n    another: 3\n',
+        '/**:\n  ros__parameters:\n    inner: {beta_deg: 8.0}\n    another: 3\n',
     ],
 )
 def test_all_layouts_mean_the_same(tmp_path, text):
     path = tmp_path / 'params.yaml'
     path.write_text(text)
-    assert read_parameters(Outer, path, ros_prefix='frame.') == Outer(inner=Inner(8.0))
+    assert read_parameters(Outer, path) == Outer(inner=Inner(8.0))
 
 
 def test_assignments_win_over_the_file(tmp_path):

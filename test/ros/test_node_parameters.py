@@ -11,8 +11,8 @@ import yaml
 from rclpy.parameter import Parameter
 
 from drive_segment_ros.errors import ParameterError
+from drive_segment_ros.frame.parameters import SyncParameters
 from drive_segment_ros.parameters import parameter, to_flat
-from drive_segment_ros.perception.synchronisation import SyncParameters
 from drive_segment_ros.ros.node_parameters import NodeParameters, yaml_for
 
 
