@@ -16,8 +16,8 @@ from drive_segment_ros.frame import sweep as sweep_module
 from drive_segment_ros.frame.build import BuiltFrame, build, to_frame
 from drive_segment_ros.frame.events import Image
 from drive_segment_ros.frame.example_scene import example_camera, example_cloud, example_picture
+from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.parameters import FrameParameters
-from drive_segment_ros.frame.stream import Pair
 from drive_segment_ros.frame.sweep import Sweep
 from drive_segment_ros.frame.warm_up import warm_up
 from drive_segment_ros.parameters import from_flat

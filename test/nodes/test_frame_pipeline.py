@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drive_segment_ros.errors import CloudError
-from drive_segment_ros.frame.stream import FrameStream, Pair
+from drive_segment_ros.frame.pair import Pair
+from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.nodes import frame_pipeline
 from drive_segment_ros.nodes.frame_pipeline import FramePipeline, Outcome, PipelineParameters
 
