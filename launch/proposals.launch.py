@@ -1,10 +1,12 @@
-"""Object proposals from one LiDAR, shown in one camera's image.
+r"""Object proposals from one LiDAR, shown in the images of one or more cameras.
 
 ros2 launch drive_segment_ros proposals.launch.py camera:=/camera/front lidar:=/lidar/points
+ros2 launch drive_segment_ros proposals.launch.py cameras:=/camera/left,/camera/right \
+    lidar:=/lidar/points
 """
 
 from drive_segment_ros.ros.launch_arguments import description, sensor_arguments
-from drive_segment_ros.ros.launching import camera_nodes
+from drive_segment_ros.ros.launching import rig_node
 
 
 def generate_launch_description():
@@ -13,5 +15,5 @@ def generate_launch_description():
 
 
 def nodes(context):
-    """Return the camera's node and what starts it."""
-    return camera_nodes(context, 'proposals_node', [context.launch_configurations['camera']])
+    """Return the node and what starts it."""
+    return rig_node(context, 'proposals_node')

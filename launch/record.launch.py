@@ -1,13 +1,15 @@
-r"""Pseudo-labelled frames of one camera and one LiDAR, recorded while driving.
+r"""Pseudo-labelled frames of one or more cameras and one LiDAR, recorded while driving.
 
 ros2 launch drive_segment_ros record.launch.py dataset:=/data/drives camera:=/camera/front \
     lidar:=/lidar/points
+ros2 launch drive_segment_ros record.launch.py dataset:=/data/drives \
+    cameras:=/camera/front,/camera/front_left,/camera/front_right lidar:=/lidar/points
 """
 
 from launch.actions import DeclareLaunchArgument
 
 from drive_segment_ros.ros.launch_arguments import description, parameter_flag, sensor_arguments
-from drive_segment_ros.ros.launching import camera_nodes
+from drive_segment_ros.ros.launching import rig_node
 
 
 def generate_launch_description():
@@ -29,7 +31,5 @@ def generate_launch_description():
 
 
 def nodes(context):
-    """Return the camera's node and what starts it."""
-    camera = context.launch_configurations['camera']
-    parameters = ('dataset', 'model', 'start')
-    return camera_nodes(context, 'pseudo_label_recorder_node', [camera], parameters)
+    """Return the node and what starts it."""
+    return rig_node(context, 'pseudo_label_recorder_node', ('dataset', 'model', 'start'))

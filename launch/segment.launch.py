@@ -1,7 +1,7 @@
 """Masks of one or more cameras, with RViz or Foxglove to look at them.
 
 ros2 launch drive_segment_ros segment.launch.py model:=~/model camera:=/camera/front rviz:=true
-ros2 launch drive_segment_ros segment.launch.py model:=~/model camera:=/camera/left,/camera/right
+ros2 launch drive_segment_ros segment.launch.py model:=~/model cameras:=/camera/left,/camera/right
 """
 
 import tempfile
@@ -16,7 +16,12 @@ from drive_segment_ros.ros.launch_arguments import (
     given,
     sensor_arguments,
 )
-from drive_segment_ros.ros.launching import absolute_namespace, camera_nodes, optional_node
+from drive_segment_ros.ros.launching import (
+    absolute_namespace,
+    camera_nodes,
+    cameras,
+    optional_node,
+)
 
 # The camera's namespace in config/segmentation.rviz.
 CONFIGURED_CAMERA = '/camera/'
@@ -29,9 +34,7 @@ def generate_launch_description():
             'model', description='The model, a folder that `drive-segment export` wrote.'
         ),
         *sensor_arguments(
-            'segmentation.yaml',
-            camera="The camera's namespace, that of image_raw and camera_info; of several, a "
-            'list with commas: a node each.',
+            'segmentation.yaml', 'a node each, which share the model and all parameters'
         ),
         flag('rviz', 'Start RViz with the overlay, the mask, camera and painted cloud.'),
         flag('foxglove', 'Start foxglove_bridge, on this machine only (127.0.0.1:8765).'),
@@ -43,17 +46,8 @@ def nodes(context):
     """Return a node for each camera, what starts them, and the viewers asked for."""
     viewers = {'rviz': rviz, 'foxglove': foxglove}
     wanted = [v for name, v in viewers.items() if context.launch_configurations[name] == 'true']
-    masks = camera_nodes(context, 'segmentation_node', cameras(context), ('model',))
+    masks = camera_nodes(context, 'segmentation_node', ('model',))
     return [*masks, *(action for viewer in wanted for action in viewer(context))]
-
-
-def cameras(context):
-    """Return the namespaces in `camera:=`."""
-    text = context.launch_configurations['camera']
-    names = [name.strip() for name in text.split(',') if name.strip()]
-    if not names:
-        raise RuntimeError(f'camera:={text!r} names no camera')
-    return names
 
 
 def rviz(context):

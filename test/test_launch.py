@@ -52,8 +52,8 @@ def test_every_argument_is_documented_and_the_usual_ones_are_there(path):
     arguments = {a.name: a for a in description(path).get_launch_arguments()}
     assert all(argument.description for argument in arguments.values())
     assert {
-        'camera', 'image', 'lidar', 'odometry', 'params_file', 'namespace', 'use_sim_time',
-        'autostart', 'log_level', 'bagfile',
+        'camera', 'cameras', 'image', 'lidar', 'odometry', 'params_file', 'namespace',
+        'use_sim_time', 'autostart', 'log_level', 'bagfile',
     } <= arguments.keys()  # fmt: skip
 
 
@@ -135,8 +135,53 @@ def test_node_becomes_active_by_itself(installed, ros_domain, tmp_path, file, no
 
 def test_a_node_for_each_camera_becomes_active(installed, ros_domain, model_folder):
     awaited = {(f'/car/{side}/segmentation_node', 'active') for side in ('left', 'right')}
-    arguments = {'camera': 'left, right', 'namespace': 'car', 'model': str(model_folder)}
+    arguments = {'cameras': 'left, right', 'namespace': 'car', 'model': str(model_folder)}
     assert awaited <= launched([included('segment.launch.py', arguments)], awaited)[0]
+
+
+def test_one_recorder_takes_all_cameras_of_a_rig(installed, ros_domain, tmp_path):
+    awaited = {('/car/pseudo_label_recorder_node', 'active')}
+    arguments = {
+        'cameras': 'front, front_left', 'namespace': 'car', 'dataset': str(tmp_path / 'set'),
+    }  # fmt: skip
+    assert awaited <= launched([included('record.launch.py', arguments)], awaited)[0]
+
+
+def test_a_rig_is_one_node_with_its_cameras_as_a_parameter(installed):
+    from launch.utilities import perform_substitutions
+    from launch_ros.actions import LifecycleNode
+    from launch_ros.utilities import evaluate_parameters
+
+    arguments = {
+        'cameras': 'front,/rear', 'namespace': 'car', 'dataset': '/data', 'image': 'image_rect',
+    }  # fmt: skip
+    context, actions = context_of('record.launch.py', arguments)
+    (node,) = (action for action in actions if isinstance(action, LifecycleNode))
+    given = evaluate_parameters(context, node._Node__parameters)[-1]
+    assert list(given['cameras']) == ['front', '/rear']
+    remappings = [
+        tuple(perform_substitutions(context, side) for side in pair)
+        for pair in node._Node__remappings
+    ]
+    assert remappings[2:] == [
+        ('front/image_raw', 'front/image_rect'),
+        ('front/image_raw/compressed', 'front/image_rect/compressed'),
+        ('/rear/image_raw', '/rear/image_rect'),
+        ('/rear/image_raw/compressed', '/rear/image_rect/compressed'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        ({'cameras': 'front,front'}, 'each camera once'),
+        ({'cameras': ','}, 'each camera once'),
+        ({'cameras': 'front,rear', 'image': '/image'}, 'each have their own'),
+    ],
+)
+def test_cameras_that_cannot_be_a_rig_are_an_error(installed, arguments, words):
+    with pytest.raises(RuntimeError, match=words):
+        context_of('record.launch.py', {'dataset': '/data', **arguments})
 
 
 def test_a_bag_is_played_once_all_nodes_are_active(installed, ros_domain, model_folder, tmp_path):
@@ -145,7 +190,7 @@ def test_a_bag_is_played_once_all_nodes_are_active(installed, ros_domain, model_
     active = {(f'/{side}/segmentation_node', 'active') for side in ('left', 'right')}
     bag = tmp_path / "a driver's bag"
     bag.mkdir()
-    arguments = {'camera': 'left,right', 'model': str(model_folder), 'bagfile': str(bag)}
+    arguments = {'cameras': 'left,right', 'model': str(model_folder), 'bagfile': str(bag)}
 
     include = included('segment.launch.py', arguments)
     states, _ = launched([include], active, lambda _: record.exists())
@@ -289,7 +334,7 @@ def test_the_log_level_is_that_of_the_nodes_own_logger(installed, model_folder):
     from launch_ros.actions import LifecycleNode
 
     arguments = {
-        'model': str(model_folder), 'camera': 'front,/rear', 'namespace': '/car',
+        'model': str(model_folder), 'cameras': 'front,/rear', 'namespace': '/car',
         'log_level': 'debug',
     }  # fmt: skip
     _, actions = context_of('segment.launch.py', arguments)
@@ -356,7 +401,7 @@ def test_rviz_is_turned_to_the_first_camera_and_foxglove_to_this_machine(install
     spec.loader.exec_module(module)
     context = launch.LaunchContext()
     context.launch_configurations.update(
-        {'camera': 'front,rear', 'namespace': 'car', 'use_sim_time': 'false'}
+        {'cameras': 'front,rear', 'namespace': 'car', 'use_sim_time': 'false'}
     )
     for package in ('rviz2', 'foxglove_bridge'):
         (installed / 'share/ament_index/resource_index/packages' / package).touch()

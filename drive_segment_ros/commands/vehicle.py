@@ -27,7 +27,10 @@ def live(
         typer.Option('--params', help='ROS parameter file, such as those in config/.'),
     ] = None,
     calibration: Calibration = None,
-    camera: Annotated[str, typer.Option(help="The camera's namespace.")] = '',
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(help="A camera's namespace; may be given several times, for a rig."),
+    ] = None,
     remap: Annotated[
         list[str] | None, typer.Option('--remap', '-r', metavar='FROM:=TO', help='Rename a topic.')
     ] = None,
@@ -43,7 +46,7 @@ def live(
     from drive_segment_ros.nodes.live import live as run_live
 
     options = LiveOptions(
-        node, params, calibration, camera, remap or (), duration, assignments or (), model
+        node, params, calibration, camera or (), remap or (), duration, assignments or (), model
     )
     try:
         summary = run_live(options)

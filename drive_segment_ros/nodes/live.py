@@ -17,6 +17,8 @@ from drive_segment_ros.nodes.signals import signals_leave, signals_set
 
 _STATUS_PERIOD_S = 1.0
 _POLL_S = 0.02
+# Nodes that know one camera; of several each has its own.
+_NODE_A_CAMERA = ('segmentation',)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +29,8 @@ class LiveOptions:
         node: a key of `executables.NODES`.
         params_file: ROS parameters, YAML.
         calibration_file, model: override the parameters of these names.
-        camera: the camera's namespace, that of `image_raw` and `camera_info`.
+        cameras: the namespaces of the cameras, each that of its `image_raw` and `camera_info`.
+            With several the segmentation node runs once for each, the others are one for all.
         remappings: `from:=to` each, as on ROS command lines.
         duration_s: how long to run; None until interrupted.
         assignments: `name=value` each, single parameters; they come after the file's.
@@ -36,11 +39,28 @@ class LiveOptions:
     node: str = 'proposals'
     params_file: Path | None = None
     calibration_file: Path | None = None
-    camera: str = ''
+    cameras: Sequence[str] = ()
     remappings: Sequence[str] = ()
     duration_s: float | None = None
     assignments: Sequence[str] = ()
     model: Path | None = None
+
+    @property
+    def namespaces(self) -> list[str]:
+        """The cameras' namespaces, whole."""
+        return [f'/{camera.strip("/")}' for camera in self.cameras]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return the arguments of each node's constructor.
+
+        Raises:
+            ParameterError: if a camera is given twice.
+        """
+        if len(set(self.namespaces)) < len(self.namespaces):
+            raise ParameterError(f'a camera is given twice: {", ".join(self.namespaces)}')
+        if len(self.cameras) > 1 and self.node in _NODE_A_CAMERA:
+            return [{'namespace': namespace} for namespace in self.namespaces]
+        return [{}]
 
     def ros_arguments(self) -> list[str]:
         """Return the options as ROS arguments.
@@ -58,8 +78,11 @@ class LiveOptions:
             arguments += ['-p', f'calibration_file:={self.calibration_file}']
         if self.model is not None:
             arguments += ['-p', f'model:={self.model}']
-        if self.camera:
-            arguments += ['-r', f'__ns:=/{self.camera.strip("/")}']
+        if len(self.cameras) == 1:
+            arguments += ['-r', f'__ns:={self.namespaces[0]}']
+        elif self.cameras and self.node not in _NODE_A_CAMERA:
+            # A parameter file may name cameras as well; the command line wins.
+            arguments += ['-p', f'cameras:=[{", ".join(self.namespaces)}]']
         for assignment in self.assignments:
             name, equals, value = assignment.partition('=')
             if not equals:
@@ -77,17 +100,18 @@ def live(
     prepare: Callable[[Any], None] = lambda node: None,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
-    """Run a node until its time is up or it is interrupted (SIGINT, SIGTERM).
+    """Run nodes until their time is up or they are interrupted (SIGINT, SIGTERM).
 
     On a terminal a line on standard error says once a second how it is doing.
 
     Args:
         options: what to run.
-        prepare: called with the node before it is configured, to hang `frame_sinks` onto it.
+        prepare: called with each node before it is configured, to hang `frame_sinks` onto it.
         stop: ends the run when set.
 
     Returns:
-        The node's summary at the end, ready for JSON.
+        The node's summary at the end, ready for JSON; of several nodes theirs by camera, as
+        `cameras`.
 
     Raises:
         DriveSegmentError: if the node cannot be configured or activated; the message says why.
@@ -103,7 +127,7 @@ def live(
         node_class = _class(options.node)
     context = rclpy.Context()
     # ROS's own handlers would end the context before the node could be deactivated.
-    arguments = options.ros_arguments()
+    arguments, constructed = options.ros_arguments(), options.nodes()
     try:
         keep_freed_memory()
         rclpy.init(args=arguments, context=context, signal_handler_options=SignalHandlerOptions.NO)
@@ -112,22 +136,29 @@ def live(
     ended, interrupted = stop or threading.Event(), threading.Event()
     # A second signal does not cut short what is written at the end.
     with signals_set(ended, interrupted):
+        spun: list[tuple[Any, SpunNode]] = []
+        summaries: list[dict[str, Any]] = []
         try:
-            node = node_class(context=context)
-            spun = SpunNode(node, context)
             try:
-                prepare(node)
-                _change(node, spun, node.trigger_configure, interrupted)
-                _change(node, spun, node.trigger_activate, interrupted)
-                _wait(node, options.duration_s, ended)
+                for arguments_of_node in constructed:
+                    node = node_class(context=context, **arguments_of_node)
+                    spun.append((node, SpunNode(node, context)))
+                    prepare(node)
+                for transition in ('trigger_configure', 'trigger_activate'):
+                    for node, thread in spun:
+                        _change(node, thread, getattr(node, transition), interrupted)
+                _wait([node for node, _ in spun], options.duration_s, ended)
             finally:
-                if spun.end():
-                    node.trigger_shutdown()
-                    summary = node.summary()
-                    node.destroy_node()
+                for node, thread in spun:
+                    if thread.end():
+                        node.trigger_shutdown()
+                        summaries.append(node.summary())
+                        node.destroy_node()
         finally:
             rclpy.shutdown(context=context)
-    return summary
+    if len(summaries) == 1:
+        return summaries[0]
+    return {'cameras': dict(zip(options.namespaces, summaries, strict=True))}
 
 
 def _class(name: str) -> Callable[..., Any]:
@@ -150,7 +181,7 @@ def _change(
         raise DriveSegmentError(f'{node.get_name()}: {node.failure}')
 
 
-def _wait(node: Any, duration_s: float | None, stop: threading.Event) -> None:
+def _wait(nodes: Sequence[Any], duration_s: float | None, stop: threading.Event) -> None:
     """Report once a second until the time is up or the event is set."""
     from rich.console import Console
 
@@ -161,7 +192,11 @@ def _wait(node: Any, duration_s: float | None, stop: threading.Event) -> None:
             if remaining <= 0.0:
                 break
             stop.wait(min(_STATUS_PERIOD_S, remaining))
-            status.update(status_line(node.summary()))
+            lines = [status_line(node.summary()) for node in nodes]
+            if len(nodes) > 1:
+                names = [node.get_namespace().lstrip('/') for node in nodes]
+                lines = [f'{name}: {line}' for name, line in zip(names, lines, strict=True)]
+            status.update('\n'.join(lines))
 
 
 def status_line(summary: Mapping[str, Any]) -> str:

@@ -9,19 +9,27 @@ PACKAGE = 'drive_segment_ros'
 LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 
 
-def sensor_arguments(
-    config: str, camera: str = "The camera's namespace: that of image_raw and camera_info."
-) -> list[Any]:
-    """Return the launch arguments of a node that hears a camera and a LiDAR.
+def sensor_arguments(config: str, several: str = 'one node for all of them') -> list[Any]:
+    """Return the launch arguments of a node that hears cameras and a LiDAR.
 
     Args:
         config: name of the parameter file in the package's config folder.
-        camera: what is to be said of the argument of that name.
+        several: how many nodes there are for several cameras.
     """
     from launch.actions import DeclareLaunchArgument
 
     return [
-        DeclareLaunchArgument('camera', default_value='camera', description=camera),
+        DeclareLaunchArgument(
+            'camera',
+            default_value='camera',
+            description="The camera's namespace: that of image_raw and camera_info.",
+        ),
+        DeclareLaunchArgument(
+            'cameras',
+            default_value='',
+            description='The namespaces of several cameras instead, with commas between: '
+            f'{several}.',
+        ),
         DeclareLaunchArgument(
             'image',
             default_value='image_raw',

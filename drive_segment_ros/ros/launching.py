@@ -11,23 +11,59 @@ from typing import Any
 from drive_segment_ros.ros.launch_arguments import PACKAGE, given
 
 
-def camera_nodes(
-    context: Any, name: str, cameras: Sequence[str], parameters: Sequence[str] = ()
-) -> list[Any]:
+def camera_nodes(context: Any, name: str, parameters: Sequence[str] = ()) -> list[Any]:
     """Return the actions that start a node in each camera's namespace, and then the bag player.
 
     Args:
         context: the launch context, which knows the arguments.
         name: of the executable and the nodes.
-        cameras: the namespaces.
         parameters: further parameters that are arguments as well.
 
     Raises:
         RuntimeError: if a file that was named is not there.
     """
     arguments = context.launch_configurations
-    params_file = existing_file(arguments['params_file'], 'params_file')
-    nodes = [_camera_node(arguments, name, camera, params_file, parameters) for camera in cameras]
+    set_here = given(arguments, parameters)
+    nodes = [_camera_node(arguments, name, camera, set_here) for camera in cameras(context)]
+    return _started(arguments, nodes)
+
+
+def rig_node(context: Any, name: str, parameters: Sequence[str] = ()) -> list[Any]:
+    """Return the actions that start one node for all cameras, and then the bag player.
+
+    Of several cameras it is in the vehicle's namespace, and has theirs as a parameter.
+
+    Args:
+        context, name, parameters: as of `camera_nodes`.
+
+    Raises:
+        RuntimeError: if a file that was named is not there, or all cameras would have one image.
+    """
+    arguments = context.launch_configurations
+    set_here = given(arguments, parameters)
+    if arguments.get('cameras'):
+        node = _rig_node(arguments, name, cameras(context), set_here)
+    else:
+        node = _camera_node(arguments, name, arguments['camera'], set_here)
+    return _started(arguments, [node])
+
+
+def cameras(context: Any) -> list[str]:
+    """Return the namespaces in `cameras:=`, else that in `camera:=`.
+
+    Raises:
+        RuntimeError: if there is none, or one twice.
+    """
+    arguments = context.launch_configurations
+    text = arguments.get('cameras') or arguments['camera']
+    names = [name.strip() for name in text.split(',') if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise RuntimeError(f'cameras:={text!r}: give each camera once, with commas between')
+    return names
+
+
+def _started(arguments: Mapping[str, str], nodes: Sequence[Any]) -> list[Any]:
+    """Return nodes with what starts them and watches over them, and the bag player."""
     start, required = (arguments.get(k) == 'true' for k in ('autostart', 'required'))
     actions = [
         action
@@ -113,17 +149,42 @@ def optional_node(package: str, **settings: Any) -> list[Any]:
 
 
 def _camera_node(
+    arguments: Mapping[str, str], name: str, camera: str, set_here: Mapping[str, Any]
+) -> Any:
+    image = arguments['image']
+    images = [('image_raw', image), ('image_raw/compressed', f'{image}/compressed')]
+    return _node(arguments, name, absolute_namespace(arguments, camera), images, set_here)
+
+
+def _rig_node(
+    arguments: Mapping[str, str], name: str, cameras: Sequence[str], set_here: Mapping[str, Any]
+) -> Any:
+    image = arguments['image']
+    if image.startswith('/'):
+        raise RuntimeError(
+            f'image:={image}: the cameras of a rig each have their own; give a topic relative to '
+            "a camera's namespace, or remap"
+        )
+    images = [
+        (f'{camera.rstrip("/")}/image_raw{transport}', f'{camera.rstrip("/")}/{image}{transport}')
+        for camera in (cameras if image != 'image_raw' else ())
+        for transport in ('', '/compressed')
+    ]
+    set_here = {**set_here, 'cameras': list(cameras)}
+    return _node(arguments, name, absolute_namespace(arguments, ''), images, set_here)
+
+
+def _node(
     arguments: Mapping[str, str],
     name: str,
-    camera: str,
-    params_file: str,
-    parameters: Sequence[str],
+    namespace: str,
+    images: Sequence[tuple[str, str]],
+    set_here: Mapping[str, Any],
 ) -> Any:
     from launch_ros.actions import LifecycleNode
 
-    set_here = given(arguments, ('use_sim_time', 'calibration_file', *parameters))
-    image = arguments['image']
-    namespace = absolute_namespace(arguments, camera)
+    params_file = existing_file(arguments['params_file'], 'params_file')
+    set_here = {**given(arguments, ('use_sim_time', 'calibration_file')), **set_here}
     logger = '.'.join([*filter(None, namespace.split('/')), name])
     return LifecycleNode(
         package=PACKAGE,
@@ -134,8 +195,7 @@ def _camera_node(
         remappings=[
             ('points', arguments['lidar']),
             ('odom', arguments['odometry']),
-            ('image_raw', image),
-            ('image_raw/compressed', f'{image}/compressed'),
+            *images,
         ],
         arguments=['--ros-args', '--log-level', f'{logger}:={arguments["log_level"]}'],
         additional_env=environment(),

@@ -45,18 +45,29 @@ def rig(make_rig):
     return make_rig()
 
 
+def _write_street(street, path: Path, frames: int, **options) -> Path:
+    types = get_typestore(Stores.ROS2_JAZZY)
+    recorded = []
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for topic, kind, messages in street.recording(street.Messages(), frames, types, **options):
+            connection = writer.add_connection(topic, kind, typestore=types)
+            recorded += [(stamp_ns, connection, raw) for stamp_ns, raw in messages]
+        # As it was heard.
+        for stamp_ns, connection, raw in sorted(recorded, key=lambda message: message[0]):
+            writer.write(connection, stamp_ns, raw)
+    return path
+
+
 @pytest.fixture
 def street_bag(street, tmp_path) -> Path:
     """Eight frames of the made-up street, as a bag with tf."""
-    types = get_typestore(Stores.ROS2_JAZZY)
-    make = street.Messages()
-    path = tmp_path / 'street'
-    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        for topic, kind, messages in street.recording(make, 8, types):
-            connection = writer.add_connection(topic, kind, typestore=types)
-            for stamp_ns, raw in messages:
-                writer.write(connection, stamp_ns, raw)
-    return path
+    return _write_street(street, tmp_path / 'street', 8)
+
+
+@pytest.fixture
+def rig_bag(street, tmp_path) -> Path:
+    """Twelve frames each of three cameras, with late, lost and repeated messages."""
+    return _write_street(street, tmp_path / 'rig', 12, cameras=tuple(street.CAMERAS), trouble=True)
 
 
 @pytest.fixture(scope='session')

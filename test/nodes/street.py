@@ -16,6 +16,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
+from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
@@ -34,6 +35,14 @@ TYPES = {
     'camera_info': CameraInfo,
     'points': PointCloud2,
     'odom': Odometry,
+}
+
+
+# Frame, and how far to the left each camera of the rig looks, degrees.
+CAMERAS = {
+    'front': ('camera', 0.0),
+    'front_left': ('camera_left', 40.0),
+    'front_right': ('camera_right', -40.0),
 }
 
 
@@ -86,14 +95,14 @@ class Messages:
         self.points = street()
         self._cloud = point_cloud2(self.points, Header())
 
-    def image(self, stamp_ns: int) -> CompressedImage:
+    def image(self, stamp_ns: int, frame: str = 'camera') -> CompressedImage:
         message = CompressedImage(format='jpeg', data=self._jpeg)
-        return stamped(message, stamp_ns, 'camera')
+        return stamped(message, stamp_ns, frame)
 
     def raw_image(self, stamp_ns: int) -> Image:
         return stamped(image_message(self._picture, 'bgr8', Header()), stamp_ns, 'camera')
 
-    def info(self, stamp_ns: int, focal: float = FOCAL) -> CameraInfo:
+    def info(self, stamp_ns: int, focal: float = FOCAL, frame: str = 'camera') -> CameraInfo:
         message = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model='plumb_bob')
         one = float(focal > 0)
         message.d = [0.0] * 5
@@ -102,7 +111,7 @@ class Messages:
             message.k = [0.0] * 9
         message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
         message.p = [focal, 0.0, WIDTH / 2, 0.0, 0.0, focal, HEIGHT / 2, 0.0, 0.0, 0.0, one, 0.0]
-        return stamped(message, stamp_ns, 'camera')
+        return stamped(message, stamp_ns, frame)
 
     def cloud(self, stamp_ns: int, frame: str = 'lidar') -> PointCloud2:
         return stamped(copy.deepcopy(self._cloud), stamp_ns, frame)
@@ -114,8 +123,30 @@ class Messages:
         return message
 
 
-def recording(make: Messages, frames: int, types):
-    """Yield topic, type and (bag stamp, CDR) of each message of a drive along the street."""
+def looking(yaw_deg: float) -> np.ndarray:
+    """Rotation of a camera that looks so far to the left, (3, 3), lidar from camera."""
+    c, s = np.cos(np.radians(yaw_deg)), np.sin(np.radians(yaw_deg))
+    turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    return turn @ np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+
+
+def troubled(messages: list, delay_ns: int, lost: int, repeated: int) -> list:
+    """Have every third message come late, one not at all, and one twice."""
+    late = [(t + delay_ns * (k % 3 == 1), raw) for k, (t, raw) in enumerate(messages)]
+    again = (late[repeated][0] + PERIOD_NS // 2, late[repeated][1])
+    return sorted([m for k, m in enumerate(late) if k != lost] + [again])
+
+
+def recording(make: Messages, frames: int, types, cameras=('front',), trouble: bool = False):
+    """Yield topic, type and (bag stamp, CDR) of each message of a drive along the street.
+
+    Args:
+        make: the messages.
+        frames: of each camera.
+        types: rosbags' type store.
+        cameras: keys of `CAMERAS`.
+        trouble: messages come late, by less than is waited for, get lost, and come twice.
+    """
     T = types.types
     tf = 'tf2_msgs/msg/TFMessage'
 
@@ -139,7 +170,10 @@ def recording(make: Messages, frames: int, types):
     poses = [START_NS + i * PERIOD_NS // 2 for i in range(-4, 2 * frames + 4)]
     static = [
         ('base_link', 'lidar', (0.0, 0.0, 1.8), (0.0, 0.0, 0.0, 1.0)),
-        ('lidar', 'camera', (0.1, 0.0, -0.2), (-0.5, 0.5, -0.5, 0.5)),
+        *(
+            ('lidar', frame, (0.1, 0.0, -0.2), Rotation.from_matrix(looking(yaw)).as_quat())
+            for frame, yaw in (CAMERAS[name] for name in cameras)
+        ),
     ]
     yield '/tf_static', tf, [(poses[0], transforms(poses[0], static))]
     yield '/tf', tf, [
@@ -147,12 +181,17 @@ def recording(make: Messages, frames: int, types):
                             (0.0, 0.0, 0.0, 1.0))]))
         for t in poses
     ]  # fmt: skip
-    camera = '/camera/front'
-    info = [(t, serialize_message(make.info(t))) for t in stamps]
-    yield f'{camera}/camera_info', 'sensor_msgs/msg/CameraInfo', info
-    images = [(t, serialize_message(make.image(t + 10_000_000))) for t in stamps]
-    yield f'{camera}/image_raw/compressed', 'sensor_msgs/msg/CompressedImage', images
+    for k, name in enumerate(cameras):
+        camera, frame, lag_ns = f'/camera/{name}', CAMERAS[name][0], 10_000_000 + 4_000_000 * k
+        info = [(t, serialize_message(make.info(t, frame=frame))) for t in stamps]
+        yield f'{camera}/camera_info', 'sensor_msgs/msg/CameraInfo', info
+        images = [(t, serialize_message(make.image(t + lag_ns, frame))) for t in stamps]
+        if trouble:
+            images = troubled(images, 80_000_000 + k, lost=3 + k, repeated=6 - k)
+        yield f'{camera}/image_raw/compressed', 'sensor_msgs/msg/CompressedImage', images
     clouds = [(t, serialize_message(make.cloud(t))) for t in stamps]
+    if trouble:
+        clouds = troubled(clouds, 120_000_000, lost=7, repeated=2)
     yield '/lidar/points', 'sensor_msgs/msg/PointCloud2', clouds
 
 

@@ -16,16 +16,27 @@ from drive_segment_ros.nodes.live import LiveOptions, live, status_line
 def test_options_become_ros_arguments(tmp_path):
     file = tmp_path / 'file.yaml'
     file.touch()
-    options = LiveOptions('proposals', file, file, 'camera/front', ('points:=/lidar/points',))
+    options = LiveOptions('proposals', file, file, ('camera/front',), ('points:=/lidar/points',))
     assert options.ros_arguments() == [
         '--ros-args', '--params-file', str(file), '-p', f'calibration_file:={file}',
         '-r', '__ns:=/camera/front', '-r', 'points:=/lidar/points',
     ]  # fmt: skip
 
 
+def test_several_cameras_are_a_rig_of_one_node_or_a_node_each():
+    cameras = ('/camera/front', 'camera/left')
+    rig = LiveOptions('recorder', cameras=cameras)
+    assert rig.ros_arguments()[1:] == ['-p', 'cameras:=[/camera/front, /camera/left]']
+    assert rig.nodes() == [{}]
+    masks = LiveOptions('segmentation', cameras=cameras)
+    assert masks.ros_arguments() == ['--ros-args']
+    assert [node['namespace'] for node in masks.nodes()] == ['/camera/front', '/camera/left']
+
+
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
+        (LiveOptions(cameras=('front', '/front')), 'a camera is given twice: /front, /front'),
         (LiveOptions(params_file=Path('/no/params.yaml')), '/no/params.yaml: no such file'),
         (LiveOptions(remappings=('points',)), "'points' is not of the form from:=to"),
         (LiveOptions(node='dream'), "unknown node 'dream'; there are: proposals"),
@@ -83,6 +94,17 @@ def test_segmentation_node_takes_its_model_from_the_options(ros_domain, model_fo
     assert status_line({**summary, 'received': {'image': 2}}) == 'image 2 · frames 0'
     with pytest.raises(DriveSegmentError, match='not an exported model'):
         live(LiveOptions('segmentation', model=tmp_path), stop=stop)
+
+
+def test_masks_of_several_cameras_run_in_one_process(ros_domain, model_folder):
+    stop = threading.Event()
+    stop.set()
+    names = []
+    options = LiveOptions('segmentation', cameras=('front', 'left'), model=model_folder)
+    summary = live(options, lambda node: names.append(node.hardware_id()), stop)
+    assert names == ['/front/image_raw', '/left/image_raw']
+    assert list(summary['cameras']) == ['/front', '/left']
+    assert summary['cameras']['/left']['frames'] == 0
 
 
 def test_parameter_out_of_range_is_one_line(ros_domain, tmp_path):

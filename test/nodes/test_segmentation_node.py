@@ -416,7 +416,7 @@ def drive(rig, street, count: int = 4, frame: str = 'lidar') -> None:
 
 def test_the_painted_cloud_has_the_colours_of_what_the_camera_sees(make_rig, street, tmp_path):
     file = street.calibration(tmp_path / 'calibration.yaml')
-    rig = make_rig(calibration_file=str(file), sync__max_wait_s=0.2).start()
+    rig = make_rig(calibration_file=str(file)).start()
     clouds = rig.watch(POINTS, PointCloud2)
     drive(rig, street)
     assert rig.wait(lambda: len(clouds) == 4), rig.diagnosis
@@ -434,7 +434,7 @@ def test_the_painted_cloud_has_the_colours_of_what_the_camera_sees(make_rig, str
 
 
 def test_without_transforms_masks_go_on_and_the_cloud_says_why(make_rig, street):
-    rig = make_rig(pipeline__motion_wait=0.0, sync__max_wait_s=0.2).start()
+    rig = make_rig().start()
     labels, clouds = rig.watch(), rig.watch(POINTS, PointCloud2)
     drive(rig, street)
     assert rig.wait(lambda: len(labels) == 4)
