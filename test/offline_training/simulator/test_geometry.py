@@ -18,6 +18,7 @@ from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.projection import project_sweep
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader
+from drive_segment_ros.ros.events import pose_event
 from offline_training.simulator import SimulatorParameters, simulate, truth_folder
 from offline_training.simulator.cameras import Camera
 from offline_training.simulator.parameters import CameraParameters
@@ -49,7 +50,8 @@ class Drive:
             self.tree.set_message(transform)
         self.trajectory = Trajectory()
         for odometry in self.messages['/odom']:
-            self.trajectory.add_odometry(odometry)
+            event = pose_event(odometry)
+            self.trajectory.add(event.stamp_ns, event.translation, event.quaternion)
         self.camera = CameraModel.from_camera_info(
             self.messages['/camera/front/camera_info'][0], rectified=False
         )
