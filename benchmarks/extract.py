@@ -1,4 +1,8 @@
-"""`drive-segment extract`, frames a second, everything included: processes, reading, writing."""
+"""`drive-segment extract`, frames a second, everything included: processes, reading, writing.
+
+`extract.rig` is a simulated rig of three cameras; its `ratio` is the time of a sweep with all its
+frames over that of one camera of the same bag.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +14,62 @@ import numpy as np
 from drives import some_bag
 
 from drive_segment_ros.frame.parameters import FrameParameters
-from offline_training.bags.extract import ExtractOptions, extract
+from drive_segment_ros.parameters import from_flat
+from offline_training.bags.extract import ExtractOptions, ExtractReport, extract
+from offline_training.simulator import SimulatorParameters, simulate
+
+CAMERA = '/camera/front/image_raw/compressed'
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Extract a drive a few times; `median_s` and `p95_s` are seconds a frame."""
+    """Extract drives a few times; `median_s` and `p95_s` are seconds a frame."""
+    runs = 1 if quick else 3
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bag, source = some_bag(folder, duration_s=1.0 if quick else 5.0)
-        reports = [
-            extract([bag], folder / f'dataset{k}', FrameParameters(), ExtractOptions())
-            for k in range(1 if quick else 3)
+        reports = [_extract(bag, folder / f'dataset{k}') for k in range(runs)]
+        rig = folder / 'rig'
+        flat = {'rig': 'three', 'duration_s': 1.0 if quick else 5.0}
+        simulate(rig, from_flat(SimulatorParameters, flat))
+        # In turn, so that what else the machine does slows both.
+        pairs = [
+            (
+                _extract(rig, folder / f'one{k}', (CAMERA,)),
+                _extract(rig, folder / f'three{k}'),
+            )
+            for k in range(runs)
         ]
-    seconds = np.array([1.0 / report.frames_per_second for report in reports])
+    ones, threes = zip(*pairs, strict=True)
+    ratio = float(np.median([_sweep_s(three) / _sweep_s(one) for one, three in pairs]))
     return {
         'results': [
-            {
-                'name': 'extract.frame',
-                'median_s': float(np.median(seconds)),
-                'p95_s': float(seconds.max()),
-                'runs': len(reports),
-                'peer': False,
-                'ratio': None,
-                'frames': reports[0].frames,
-                'images': reports[0].images,
-                'frames_per_second': float(1.0 / np.median(seconds)),
-            }
+            _result('extract.frame', reports),
+            _result('extract.one_of_rig', ones),
+            {**_result('extract.rig', threes), 'ratio': ratio},
         ],
         'bag': source,
+    }
+
+
+def _extract(bag: Path, dataset: Path, cameras: tuple[str, ...] = ()) -> ExtractReport:
+    return extract([bag], dataset, FrameParameters(), ExtractOptions(cameras=cameras))
+
+
+def _sweep_s(report: ExtractReport) -> float:
+    """Return the seconds a sweep with all its frames took."""
+    return report.frames / report.frames_per_second / report.sweeps
+
+
+def _result(name: str, reports: Any) -> dict[str, Any]:
+    seconds = np.array([1.0 / report.frames_per_second for report in reports])
+    return {
+        'name': name,
+        'median_s': float(np.median(seconds)),
+        'p95_s': float(seconds.max()),
+        'runs': len(reports),
+        'peer': False,
+        'ratio': None,
+        'frames': reports[0].frames,
+        'images': reports[0].images,
+        'frames_per_second': float(1.0 / np.median(seconds)),
     }

@@ -1,4 +1,10 @@
-"""The recorder's soak: 20,000 small frames; neither memory nor the cost of a frame may grow."""
+"""The recorder's soak, and the recorder node on a rig.
+
+`recorder.soak`: 20,000 small frames; neither memory nor the cost of a frame may grow.
+
+`recorder.rig`: a simulated rig of three cameras at 10 Hz is played in real time to the node, whose
+gates are those of its defaults; no pair that passes them may be lost.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +15,67 @@ from typing import Any
 
 import numpy as np
 from frames import DRIVE, made_up_frames
+from processes import command, own_domain, play_to_node
 
 from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.recording.recorder import Recorder, RecorderParameters
 
 WIDTH, HEIGHT = 64, 36
 PARTS = 10
+RIG = ('front', 'front_left', 'front_right')
 
 
 def run(quick: bool = False) -> dict[str, Any]:
+    """Measure both.
+
+    Raises:
+        RuntimeError: if a frame was lost.
+    """
+    return {'results': [_soak(quick), _rig(2.0 if quick else 20.0)]}
+
+
+def _rig(duration_s: float) -> dict[str, Any]:
+    """Record a rig; `median_s` and `p95_s` are from the arrival of a pair to its hand-over."""
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    from offline_training.simulator import SimulatorParameters, simulate
+
+    own_domain()
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix='.bench_recorder_') as name:
+        bag, calibration, dataset = (Path(name) / part for part in ('bag', 'c.yaml', 'set'))
+        flat = {'rig': 'three', 'duration_s': duration_s}
+        simulate(bag, from_flat(SimulatorParameters, flat))
+        command('inspect', bag, '--calibration', calibration)
+        live: list[object] = ['--node', 'recorder', '--calibration', calibration]
+        live += [word for camera in RIG for word in ('--camera', f'/camera/{camera}')]
+        live += ['--remap', 'points:=/lidar/points', '--remap', 'odom:=/odom']
+        live += ['--set', f'dataset={dataset}', '--set', 'disk.min_free_gb=0.0']
+        summary, played, _ = play_to_node(bag, [], live, {'/diagnostics': DiagnosticArray})
+        recorded = {
+            camera: len(frames)
+            for drive in Dataset(dataset).drives
+            for camera, frames in drive.cameras.items()
+        }
+    # The last images wait for messages that would come if the drive went on.
+    lost = {why: n for why, n in summary['dropped'].items() if n and why != 'stopped'}
+    if lost or sum(recorded.values()) != summary['recorded']:
+        raise RuntimeError(f'a pair of the rig was lost: {lost}, {recorded}: {summary}')
+    return {
+        'name': 'recorder.rig',
+        'median_s': summary['latency_median_ms'] * 1e-3,
+        'p95_s': summary['latency_p95_ms'] * 1e-3,
+        'runs': summary['pairs'],
+        'peer': False,
+        'ratio': None,
+        'frames': summary['recorded'],
+        'images': summary['received']['image'],
+        'images_sent': sum(n for topic, n in played['sent'].items() if '/image_raw' in topic),
+        'gated': sum(summary['gated'].values()),
+    }
+
+
+def _soak(quick: bool) -> dict[str, Any]:
     """Record frames as fast as the disk takes them; `median_s` and `p95_s` are of parts, a frame.
 
     Raises:
@@ -45,23 +103,19 @@ def run(quick: bool = False) -> dict[str, Any]:
     if frames != count:
         raise RuntimeError(f'{count} frames sent, {frames} recorded: {status}')
     return {
-        'results': [
-            {
-                'name': 'recorder.soak',
-                'median_s': float(np.median(seconds)),
-                'p95_s': float(np.quantile(seconds, 0.95)),
-                'runs': count,
-                'peer': False,
-                # Of the last tenth to the first: 1 is a constant cost a frame.
-                'ratio': seconds[-1] / seconds[0],
-                # The same of processor time, on which others that use the disk have no influence.
-                'cpu_ratio': cpu[-1] / cpu[0],
-                'cpu_median_s': float(np.median(cpu)),
-                'frames': frames,
-                'resident_mb_after_first_tenth': resident[0] / 1e6,
-                'resident_mb_at_the_end': resident[-1] / 1e6,
-            }
-        ]
+        'name': 'recorder.soak',
+        'median_s': float(np.median(seconds)),
+        'p95_s': float(np.quantile(seconds, 0.95)),
+        'runs': count,
+        'peer': False,
+        # Of the last tenth to the first: 1 is a constant cost a frame.
+        'ratio': seconds[-1] / seconds[0],
+        # The same of processor time, on which others that use the disk have no influence.
+        'cpu_ratio': cpu[-1] / cpu[0],
+        'cpu_median_s': float(np.median(cpu)),
+        'frames': frames,
+        'resident_mb_after_first_tenth': resident[0] / 1e6,
+        'resident_mb_at_the_end': resident[-1] / 1e6,
     }
 
 

@@ -1,4 +1,6 @@
-"""Memory of the segmentation node over 10,000 small images; `runs` is how many became masks.
+"""Memory over 10,000 small images; `runs` is how many became masks, or frames.
+
+`soak.image` is of the segmentation node, `soak.rig` of the recorder with three cameras.
 
 Node, camera and subscribers are in one process and talk over DDS; every output that needs no LiDAR
 is subscribed to. Growth is counted from the thousandth image on, when caches are full.
@@ -15,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import soak_rig
 import torch
 from processes import own_domain
 
@@ -56,7 +59,8 @@ def run(quick: bool = False) -> dict[str, Any]:
                 'memory_mib': resident[-1] / 2**20,
                 'growth_mib': (resident[-1] - settled) / 2**20,
                 'largest_growth_mib': (max(resident[SETTLED:]) - settled) / 2**20,
-            }
+            },
+            *soak_rig.run(quick)['results'],
         ]
     }
 

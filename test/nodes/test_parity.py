@@ -13,13 +13,9 @@ import pytest
 pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
 
 from drive_segment_ros.dataset.writer import DriveWriter
-from drive_segment_ros.frame.parameters import SyncParameters
+from drive_segment_ros.frame.parameters import FrameParameters, SyncParameters
 from drive_segment_ros.nodes.live import LiveOptions, live
-from offline_training.bags.extract import (
-    ExtractOptions,
-    ExtractParameters,
-    extract,
-)
+from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.bags.inspect import inspect
 
 CAMERA = '/camera/front'
@@ -73,7 +69,7 @@ def assert_alike(bag: Path, tmp_path: Path, at_least: int, cameras=(CAMERA,)) ->
     calibration = tmp_path / 'calibration.yaml'
     inspect(bag, calibration)
     options = ExtractOptions(workers=1)
-    report = extract([bag], tmp_path / 'extracted', ExtractParameters(), options)
+    report = extract([bag], tmp_path / 'extracted', FrameParameters(), options)
     assert report.frames >= at_least
     summary = hear(bag, calibration, tmp_path / 'heard', report.frames, cameras)
     assert summary['frames'] == report.frames, summary

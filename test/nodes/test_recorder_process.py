@@ -17,7 +17,8 @@ pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]
 
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.dataset.repair import repair
-from offline_training.bags.extract import ExtractOptions, ExtractParameters, extract
+from drive_segment_ros.frame.parameters import FrameParameters
+from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.bags.inspect import inspect
 
 # A machine that stalls for some seconds loses nothing.
@@ -101,7 +102,7 @@ def record(
 
 def assert_like_extract(bag: Path, tmp_path: Path, start, at_least: int, cameras=CAMERA) -> None:
     options = ExtractOptions(workers=1)
-    report = extract([bag], tmp_path / 'extracted', ExtractParameters(), options)
+    report = extract([bag], tmp_path / 'extracted', FrameParameters(), options)
     assert report.frames >= at_least
     # Slower than recorded: what the player still has to deliver then spans seconds.
     _, summary = record(start, bag, 0.5, tmp_path, cameras=cameras)
