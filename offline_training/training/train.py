@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,7 +50,11 @@ from offline_training.training.training_set import (
     pseudo_label_targets,
 )
 
+_log = logging.getLogger(__name__)
+
 RUN_FILE = 'run.json'
+# Inputs are multiples of 16 px; beyond that, objects change their shape.
+_SQUEEZED = 0.1
 T = TypeVar('T')
 
 
@@ -158,6 +163,7 @@ class TrainingRun:
         # What is wrong with the network's measures is said before anything is written.
         new_network(parameters, len(self.classes), self.height, self.width)
         if rank == 0:
+            _warn_of_aspects(self.frames, self.height, self.width)
             self._begin(resume)
         self.images = _first_process_first(self._open_images)
 
@@ -277,6 +283,20 @@ def input_size(frame: FrameRecord, parameters: TrainParameters) -> tuple[int, in
         return parameters.height, parameters.width
     rows, columns = frame.image().shape[:2]
     return max(round(parameters.width * rows / columns / 16), 1) * 16, parameters.width
+
+
+def _warn_of_aspects(frames: Sequence[FrameRecord], height: int, width: int) -> None:
+    """Tell of cameras whose images the network sees squeezed, as all have one input size."""
+    told: set[str] = set()
+    for frame in {(frame.drive, frame.camera): frame for frame in frames}.values():
+        rows, columns = frame.image().shape[:2]
+        if abs(rows * width / (columns * height) - 1.0) > _SQUEEZED and frame.camera not in told:
+            told.add(frame.camera)
+            _log.warning(
+                'images of camera %s, %d x %d, are squeezed to %d x %d; choose cameras of one '
+                'shape with --camera, or set height',
+                *(frame.camera, columns, rows, width, height),
+            )
 
 
 def new_network(parameters: TrainParameters, classes: int, height: int, width: int) -> Segmenter:

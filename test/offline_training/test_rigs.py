@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -143,6 +144,18 @@ def test_two_datasets_with_drives_of_one_name_stay_apart(tmp_path):
     message = refused('train', *sets, '-o', tmp_path / 'other', *small)
     assert 'were not labelled together' in message
     assert not (tmp_path / 'other').exists()
+
+
+@pytest.mark.usefixtures('small_network')
+def test_cameras_of_another_shape_are_told(tmp_path, caplog):
+    write_rig(tmp_path / 'set')
+    for frame in Dataset(tmp_path / 'set').drives[0].cameras['left']:
+        cv2.imwrite(str(frame.image_path), frame.image()[:, :48])
+    command('label', tmp_path / 'set', '--classes', '4', *LABEL)
+    small = ('--epochs', '1', '--set', 'width=80')
+    command('train', tmp_path / 'set', '-o', tmp_path / 'run', *small)
+    assert 'camera left, 48 x 48, are squeezed to 80 x 48' in caplog.text
+    assert 'camera front' not in caplog.text
 
 
 def test_scores_are_of_each_camera_too(tmp_path):
