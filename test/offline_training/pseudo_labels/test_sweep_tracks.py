@@ -1,0 +1,83 @@
+"""Tracks of a rig: one for an object, whichever cameras see it and when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from drive_segment_ros.dataset.frame import Frame, SweepRecord, encode_png
+from drive_segment_ros.dataset.reader import Drive
+from drive_segment_ros.dataset.writer import DriveWriter
+from offline_training.pseudo_labels.sweep_tracks import sweep_tracks
+
+IMAGE = encode_png(np.zeros((4, 6, 3), np.uint8))
+
+
+def write(
+    folder: Path,
+    sweeps: list[dict[int, float]],
+    shown: dict[str, list[set[int]]],
+    pose: bool = True,
+) -> list[dict[int, int]]:
+    """Write a drive; return each sweep's tracks by id.
+
+    Args:
+        folder: of the drive.
+        sweeps: of each the objects' ids and where they are, metres along x.
+        shown: of each camera and sweep the ids in its image.
+        pose: whether the vehicle's, which stands still, is known.
+    """
+    with DriveWriter(folder, {'cameras': {name: {} for name in shown}}) as writer:
+        for index, objects in enumerate(sweeps):
+            stamp = (index + 1) * 10**8
+            count = len(objects)
+            rows = {
+                'id': np.array(list(objects), np.uint16),
+                'kind': np.zeros(count, np.uint8),
+                'points': np.full(count, 9, np.int32),
+                'centroid_x': np.array(list(objects.values()), np.float32),
+            }
+            others = ('centroid_y', 'centroid_z', 'extent_long', 'extent_short', 'extent_vertical')
+            rows |= {name: np.zeros(count, np.float32) for name in others}
+            sweep = SweepRecord(stamp, rows)
+            for shift, (camera, ids) in enumerate(shown.items()):
+                segment = np.zeros((4, 6), np.uint16)
+                segment.reshape(-1)[: len(ids[index])] = sorted(ids[index])
+                record = {'T_odom_base': np.eye(4).tolist()} if pose else {}
+                writer.add(Frame(camera, stamp + shift, IMAGE, '.png', segment, sweep, record))
+    drive = Drive(folder)
+    tracks = sweep_tracks(drive.frames)
+    ids = [rows.proposals()['id'] for rows in next(iter(drive.cameras.values()))]
+    return [
+        dict(zip(own.tolist(), track.tolist(), strict=True))
+        for own, track in zip(ids, tracks.values(), strict=True)
+    ]
+
+
+def test_an_object_keeps_its_track_as_it_goes_from_one_camera_to_another(tmp_path):
+    sweeps = [{4: 10.0, 5: 30.0}, {4: 30.1, 5: 10.4}, {7: 10.8}]
+    shown = {'left': [{4}, {5}, set()], 'front': [{5}, {4, 5}, {7}]}
+
+    first, second, third = write(tmp_path / 'drive', sweeps, shown)
+
+    assert first[4] == second[5] == third[7]
+    assert first[5] == second[4] != first[4]
+
+
+def test_what_no_image_shows_draws_no_track_away(tmp_path):
+    # A crumb behind the car, nearer to where the car was than the car itself is now.
+    sweeps = [{4: 10.0}, {4: 10.6, 5: 10.1}]
+
+    first, second = write(tmp_path / 'drive', sweeps, {'front': [{4}, {4}]})
+
+    assert second[4] == first[4] >= 0
+    assert second[5] == -1
+
+
+def test_without_a_pose_nothing_is_tracked(tmp_path):
+    first, second = write(
+        tmp_path / 'drive', [{4: 10.0}, {4: 10.1}], {'front': [{4}, {4}]}, pose=False
+    )
+
+    assert (first[4], second[4]) == (-1, -1)
