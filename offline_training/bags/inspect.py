@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, CalibrationError
 from drive_segment_ros.frame.parameters import GeometryParameters
@@ -20,7 +18,7 @@ from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.coverage import sweep_facts
 from drive_segment_ros.perception.transforms import TransformTree
-from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic, peek_stamp_ns
+from drive_segment_ros.ros.bags import BagReader, Topic
 from drive_segment_ros.ros.image_size import image_size
 from drive_segment_ros.ros.joined_bags import Bags, open_drive
 from offline_training.bags import sensors
@@ -38,7 +36,6 @@ from offline_training.bags.inspect_report import (
     LidarReport,
     PairReport,
     Problem,
-    TopicReport,
 )
 from offline_training.bags.inspect_sensors import (
     coverage_problems,
@@ -47,9 +44,13 @@ from offline_training.bags.inspect_sensors import (
     first_sweep,
     time_problems,
 )
+from offline_training.bags.inspect_topics import (
+    CLOCK_SKEW_S,
+    read_once,
+    topic_problems,
+    topic_report,
+)
 
-# A message is stored within a fraction of a second of its stamp, unless clocks differ.
-_CLOCK_SKEW_S = 0.5
 # A stamp at either end of the exposure, or a wide view, makes no more than this.
 _LARGE_DELAY_MS = 15.0
 _APART = ', or give the bag that has them too, with --join'
@@ -86,9 +87,7 @@ class _Inspection:
         self.odometry_frame = _ODOMETRY_FRAME
         self.tf = sensors.TfExtrinsics()
         self.problems: list[Problem] = []
-        self.stamps: dict[str, NDArray[np.int64]] = {}  # (N, 2) header and bag stamp per topic
-        self.first: dict[str, BagMessage] = {}
-        self.sizes: dict[str, list[int]] = {}  # bytes of each message per topic
+        self.recorded = read_once(reader)
         self.models: dict[str, CameraModel] = {}
         self.clouds: dict[str, PointCloud] = {}
         self.tree = TransformTree()
@@ -96,14 +95,16 @@ class _Inspection:
 
     def report(self, calibration: Path | None) -> BagReport:
         reader = self.reader
-        self.read()
+        self.problems += self.recorded.problems
         try:
             self.tree, told = sensors.static_transforms(reader)
             for line in told:
                 self.problem(line, 'harmless unless a sensor depends on that frame')
         except BagError as err:
             self.problem(str(err), 'give a calibration file with --calibration')
-        topics = [self.topic(topic) for topic in reader.topics.values()]
+        topics = [topic_report(t, self.recorded.stamps[t.name]) for t in reader.topics.values()]
+        for report in topics:
+            self.problems += topic_problems(reader.topics[report.name], report)
         cameras = [found for t in sensors.cameras(reader) if (found := self.camera(t))]
         lidars = [seen for t in sensors.lidars(reader) if (seen := self.lidar(t))]
         if not sensors.cameras(reader):
@@ -137,63 +138,13 @@ class _Inspection:
     def problem(self, what: str, fix: str) -> None:
         self.problems.append(Problem(what, fix))
 
-    def read(self) -> None:
-        """Go through the bag once: all stamps, and the first message of each topic."""
-        stamps: dict[str, list[tuple[int, int]]] = {name: [] for name in self.reader.topics}
-        headed = {t.name for t in self.reader.topics.values() if self.reader.has_header(t.type)}
-        other_types: Counter[tuple[str, str]] = Counter()
-        for message in self.reader.messages():
-            if message.msgtype != self.reader.topics[message.topic].type:
-                other_types[message.topic, message.msgtype] += 1
-            self.first.setdefault(message.topic, message)
-            self.sizes.setdefault(message.topic, []).append(len(message.raw))
-            whole = message.topic in headed and len(message.raw) >= 12
-            header = peek_stamp_ns(message.raw) if whole else -1
-            stamps[message.topic].append((header, message.bag_stamp_ns))
-        for (name, kind), count in other_types.items():
-            self.problem(
-                f'{name}: {count} messages are of another type, {kind}',
-                f'extract drops them and takes {self.reader.topics[name].type}; use one topic a '
-                'type',
-            )
-        self.stamps = {
-            name: np.array(values, np.int64).reshape(-1, 2) for name, values in stamps.items()
-        }
-
-    def topic(self, topic: Topic) -> TopicReport:
-        header, bag = self.stamps[topic.name].T
-        if not topic.readable:
-            self.problem(
-                f'{topic.name}: message type {topic.type} is unknown',
-                'ignored; the other topics can be used',
-            )
-        rate = offset = None
-        if len(bag) > 1 and bag[-1] > bag[0]:
-            rate = (len(bag) - 1) / ((bag[-1] - bag[0]) * 1e-9)
-        zero = int((header == 0).sum())
-        stamped = header > 0
-        if zero:
-            self.problem(
-                f'{topic.name}: {zero} of {len(bag)} messages have no stamp',
-                'have the driver fill header.stamp; unstamped messages cannot be paired',
-            )
-        if stamped.any():
-            offset = float(np.median((bag - header)[stamped])) * 1e-9
-            if abs(offset) > _CLOCK_SKEW_S and not topic.name.endswith('tf_static'):
-                self.problem(
-                    f'{topic.name}: stored {offset:+.3f} s after its stamps',
-                    'harmless if all sensors share one clock (pairs go by header stamps); '
-                    'else synchronise them with PTP or chrony',
-                )
-        return TopicReport(topic.name, topic.type, len(bag), rate, offset, zero)
-
     def example(self, name: str, msgtype: str) -> Any:
         """Return the first message of a topic, or None where that cannot be read."""
-        if name not in self.first:
+        if name not in self.recorded.first:
             self.problem(f'{name}: no message can be read', 'record it again')
             return None
         try:
-            return self.reader.deserialize(self.first[name].raw, msgtype)
+            return self.reader.deserialize(self.recorded.first[name].raw, msgtype)
         except BagError as err:
             self.problem(f'{name}: the first message: {err}', 'extract passes over such messages')
             return None
@@ -287,7 +238,7 @@ class _Inspection:
             )
         facts = sweep_facts(cloud)
         beams, made = facts['beams'] or None, SEGMENTS_FROM[facts['segments_from']]
-        self.problems += coverage_problems(self.reader, topic, self.sizes[topic.name])
+        self.problems += coverage_problems(self.reader, topic, self.recorded.sizes[topic.name])
         self.problems += time_problems(topic.name, message, cloud, self.published_s(topic.name))
         if cloud.time is not None and finite:
             first, last = float(np.nanmin(cloud.time)), float(np.nanmax(cloud.time))
@@ -295,7 +246,7 @@ class _Inspection:
 
     def published_s(self, topic: str) -> float | None:
         """Return how long after its stamp a message was stored, seconds, None without stamps."""
-        header, bag = self.stamps[topic].T
+        header, bag = self.recorded.stamps[topic].T
         late = (bag - header)[header > 0]
         return float(np.median(late)) * 1e-9 if len(late) else None
 
@@ -312,9 +263,9 @@ class _Inspection:
         if model is not None and cloud is not None and T_camera_lidar is not None:
             view = view_of(cloud, model, T_camera_lidar)
         view_time = None if view is None else view.middle_s
-        images, sweeps = self.stamps[camera.topic], self.stamps[lidar.topic]
+        images, sweeps = self.recorded.stamps[camera.topic], self.recorded.stamps[lidar.topic]
         stamps = pair_stamps(images[:, 0], sweeps[:, 0], view_time or 0.0)
-        if stamps is not None and abs(stamps.median_s) > _CLOCK_SKEW_S:
+        if stamps is not None and abs(stamps.median_s) > CLOCK_SKEW_S:
             self.problem(
                 f'{camera.topic} and {lidar.topic}: stamps are {abs(stamps.median_s):.3f} s apart',
                 "no pair will be found; synchronise the sensors' clocks",
