@@ -25,7 +25,7 @@ from drive_segment_ros.ros.events import (
     raw_sweep_event,
     transform_event,
 )
-from offline_training.bags import sensors
+from offline_training.bags import sensors, vehicle
 from offline_training.bags.calibrated_cameras import CalibratedCamera, find_cameras
 
 _log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def find_rig(
     transforms, models = _calibrated(reader, calibration)
     lidar_topic = sensors.choose_lidar(reader, lidar)
     lidar_frame = sensors.first_whole(reader, lidar_topic).header.frame_id
-    motion = sensors.choose_odometry(reader, odometry, params.odometry_frame, params.base_frame)
+    motion = vehicle.choose_odometry(reader, odometry, params.odometry_frame, params.base_frame)
     if motion.warning:
         _log.warning('%s: %s', reader.path.name, motion.warning)
     found = find_cameras(
@@ -178,7 +178,7 @@ def find_rig(
         lidar_frame,
         motion.topics,
         still,
-        tuple(sensors.tf_topics(reader)) if moving else (),
+        tuple(vehicle.tf_topics(reader)) if moving else (),
     )
 
 
@@ -192,7 +192,7 @@ def _calibrated(
 ) -> tuple[TransformTree, dict[str, CameraModel]]:
     """Return the transforms of the bag's tf_static and of a file, which goes before it."""
     try:
-        transforms, told = sensors.static_transforms(reader)
+        transforms, told = vehicle.static_transforms(reader)
         for line in told:
             _log.warning('%s: %s', reader.path.name, line)
     except BagError as err:

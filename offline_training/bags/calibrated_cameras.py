@@ -17,7 +17,7 @@ from drive_segment_ros.perception.camera_doubts import doubts
 from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader, Topic
-from offline_training.bags import sensors
+from offline_training.bags import sensors, vehicle
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class CalibratedCameras:
 
     cameras: dict[str, CalibratedCamera]
     T_camera_lidar: dict[str, NDArray[np.float64]]
-    tf: sensors.TfExtrinsics
+    tf: vehicle.TfExtrinsics
 
 
 def find_cameras(
@@ -96,7 +96,7 @@ def find_cameras(
             failures[topic.name] = err
     pairs = [(camera.model.frame_id, lidar_frame) for camera in cameras.values()]
     pairs.append((base_frame, lidar_frame))
-    tf = sensors.complete_from_tf(reader, tree, pairs, odometry_frame)
+    tf = vehicle.complete_from_tf(reader, tree, pairs, odometry_frame)
     placed = {}
     for camera in list(cameras.values()):
         try:

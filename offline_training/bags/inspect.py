@@ -21,7 +21,7 @@ from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader, Topic
 from drive_segment_ros.ros.image_size import image_size
 from drive_segment_ros.ros.joined_bags import Bags, open_drive
-from offline_training.bags import sensors
+from offline_training.bags import sensors, vehicle
 from offline_training.bags.calibrated_cameras import first_camera_info
 from offline_training.bags.extrinsics_check import ExtrinsicsReport
 from offline_training.bags.inspect_pairs import (
@@ -83,9 +83,9 @@ class _Inspection:
     def __init__(self, reader: BagReader, odometry: str) -> None:
         self.reader = reader
         self.wanted_odometry = odometry
-        self.motion = sensors.Odometry()
+        self.motion = vehicle.Odometry()
         self.odometry_frame = _ODOMETRY_FRAME
-        self.tf = sensors.TfExtrinsics()
+        self.tf = vehicle.TfExtrinsics()
         self.problems: list[Problem] = []
         self.recorded = read_once(reader)
         self.models: dict[str, CameraModel] = {}
@@ -97,7 +97,7 @@ class _Inspection:
         reader = self.reader
         self.problems += self.recorded.problems
         try:
-            self.tree, told = sensors.static_transforms(reader)
+            self.tree, told = vehicle.static_transforms(reader)
             for line in told:
                 self.problem(line, 'harmless unless a sensor depends on that frame')
         except BagError as err:
@@ -204,7 +204,7 @@ class _Inspection:
         """Take from /tf what of the extrinsics is nowhere else."""
         joined = [(self.frame(c), lidar.frame_id) for c in cameras for lidar in lidars]
         joined += [(_DEFAULT.base_frame, lidar.frame_id) for lidar in lidars]
-        self.tf = sensors.complete_from_tf(self.reader, self.tree, joined, _ODOMETRY_FRAME)
+        self.tf = vehicle.complete_from_tf(self.reader, self.tree, joined, _ODOMETRY_FRAME)
         if self.tf.moving:
             self.problem(
                 f'transforms in /tf of {", ".join(sorted(self.tf.moving))} change',
@@ -280,7 +280,7 @@ class _Inspection:
                 if view is not None and view.span_s > stamps.period_s / 2:
                     apart_s = view.span_s  # of a sweep that begins in view, half is as far
                 bag_stamps = images[stamps.images, 1], sweeps[stamps.sweeps, 1]
-                vehicle = Vehicle(
+                known = Vehicle(
                     self.tree, self.motion.topics, self.odometry_frame, _DEFAULT.base_frame
                 )
                 extrinsics = inspect_extrinsics(
@@ -288,7 +288,7 @@ class _Inspection:
                     topics,
                     bag_stamps,
                     dataclasses.replace(model, frame_id=self.frame(camera)),
-                    vehicle,
+                    known,
                     apart_s,
                 )
                 self.judge_extrinsics(camera.topic, lidar.topic, extrinsics)
@@ -327,10 +327,10 @@ class _Inspection:
 
     def odometry(self) -> str | None:
         """Find the vehicle's motion as `extract` does; return topic and frames."""
-        for name in sensors.odometry_topics(self.reader):
+        for name in vehicle.odometry_topics(self.reader):
             self.example(name, self.reader.topics[name].type)  # says if it is damaged
         for frame in (_ODOMETRY_FRAME, *_WORLD_FRAMES):
-            found = sensors.choose_odometry(
+            found = vehicle.choose_odometry(
                 self.reader, self.wanted_odometry, frame, _DEFAULT.base_frame
             )
             if not found.text:

@@ -11,7 +11,7 @@ import pytest
 from drive_segment_ros.errors import CalibrationError
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader
-from offline_training.bags import sensors
+from offline_training.bags import vehicle
 from offline_training.bags.calibrated_cameras import CalibratedCameras, find_cameras
 
 CAMERAS = ('/camera/left', '/camera/right', '/rear')
@@ -20,7 +20,7 @@ CAMERAS = ('/camera/left', '/camera/right', '/rear')
 def rig(
     reader: BagReader, *wanted: str, tree: TransformTree | None = None, **file
 ) -> CalibratedCameras:
-    tree = tree or sensors.static_transforms(reader)[0]
+    tree = tree or vehicle.static_transforms(reader)[0]
     return find_cameras(reader, wanted, 'lidar', tree, file, 'auto', 'base_link', 'odom')
 
 
