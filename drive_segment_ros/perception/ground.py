@@ -1,87 +1,32 @@
-"""Ground of a sweep: smoothed slopes down each column, grown outwards as one surface.
+"""Ground of a sweep: what is level down its column (`flatness`), grown outwards as one surface.
 
-The slope test with Savitzky-Golay smoothing is that of Bogoslavskyi & Stachniss, "Efficient Online
-Segmentation for Sparse 3D Laser Scans", PFG 2017. Theirs grows from the lowest return of each
-column, which makes ground of a car that stands beside the vehicle and loses it behind one. Ours
-grows from under the vehicle outwards, bin by bin of a polar grid, so that it bridges shadows,
-follows hills, and is fooled neither by flat roofs nor by mirror images below the road.
+That of Bogoslavskyi & Stachniss (PFG 2017) grows from the lowest return of each column, which
+makes ground of a car that stands beside the vehicle and loses it behind one. Ours grows from under
+the vehicle outwards, bin by bin of a polar grid, so that it bridges shadows, follows hills, and is
+fooled neither by flat roofs nor by mirror images below the road.
 """
 
 from __future__ import annotations
-
-import dataclasses
-import math
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from drive_segment_ros.perception.arctangent import octant_angle
+from drive_segment_ros.perception.road_plane import (
+    BIN_LENGTH,
+    BINS,
+    SECTORS,
+    LevelPoints,
+    sector_directions,
+)
 
-# The polar grid: 2 degrees by 1 m reach 100 m, beyond which a car's LiDAR sees hardly any road.
-SECTORS, BINS, BIN_LENGTH = 180, 100, 1.0
-# Savitzky & Golay's smoothing: a quadratic over five beams, as in the publication.
-_WEIGHTS = np.array([-3, 12, 17, 12, -3], np.float32) / np.float32(35)
 # How far the surface may lie from what is expected, how much more a metre of gap, and at most.
 _TOLERANCES = (0.25, 0.05, 0.8)
 # The same upwards for the level of the road: half a kerb.
 _ROAD_TOLERANCES = (0.06, 0.01, 0.12)
 _STEEPEST = 0.15
-# Fewer level returns than this near the vehicle do not tell the height of the road.
-_MUCH = 20
-# The plane the vehicle stands on is looked for this near, metres, among about so many returns.
-_PLANE_REACH, _PLANE_SAMPLE = np.float32(12.0), 500
 # Mirror images below the road and pits: neither ground nor object.
 BELOW_GROUND = -0.4
-
-
-def flat_cells(
-    xyz: NDArray[np.float32],
-    ranges: NDArray[np.float32],
-    height: NDArray[np.float32],
-    max_slope_deg: float,
-) -> NDArray[np.bool_]:
-    """Return the cells of a range image where the surface is nearly level down its column.
-
-    Args:
-        xyz: (3, B, W) float32, metres; row 0 is the highest beam.
-        ranges: (B, W) float32, metres, 0 where empty.
-        height: (B, W) float32, metres, along gravity.
-        max_slope_deg: steepest level surface, degrees.
-    """
-    slope, known = _slopes(xyz[0], xyz[1], xyz[2], ranges, height)
-    return _smooth_below(slope, known, ranges, _WEIGHTS, np.float32(math.radians(max_slope_deg)))
-
-
-@dataclasses.dataclass(frozen=True)
-class LevelPoints:
-    """Points by bearing, distance and height.
-
-    Attributes:
-        distance: (N,) float32, horizontal distance from the sensor, metres; 0 leaves a point out.
-        height: (N,) float32, height above the sensor along gravity, metres.
-        sector: (N,) int32 in 0..SECTORS-1, the point's bearing.
-    """
-
-    distance: NDArray[np.float32]
-    height: NDArray[np.float32]
-    sector: NDArray[np.int32]
-
-
-def road_plane(points: LevelPoints, candidate: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Return the plane that the vehicle stands on: its height, metres, and two slopes.
-
-    Args:
-        points: all points.
-        candidate: (N,) bool, points that may be ground.
-    """
-    level = _start_height(points.distance, points.height, candidate)
-    return _start_plane(points.distance, points.height, points.sector, candidate, level)
-
-
-def level_plane(points: LevelPoints, candidate: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Return `road_plane` without slopes, which a sweep without its lower beams cannot tell."""
-    return float(_start_height(points.distance, points.height, candidate)), 0.0, 0.0
 
 
 def height_above_ground(
@@ -140,186 +85,6 @@ def _height_above(
     return _above(points.distance, points.height, points.sector, wanted, surface)
 
 
-@njit(cache=True, nogil=True, inline='always')
-def _angle(rise, run):
-    """Return atan(rise / run), rad, of two float32 that are not negative, to 1e-5 rad."""
-    angle = octant_angle(min(rise, run) / max(max(rise, run), np.float32(1e-9)))
-    return angle if rise <= run else np.float32(1.5707964) - angle
-
-
-@njit(cache=True, nogil=True)
-def _slopes(x, y, z, ranges, height):
-    """Return the slope from each return to the next one up its column, rad; and 1 where known.
-
-    Args:
-        x, y, z: (B, W) float32, metres; row 0 is the highest beam.
-        ranges: (B, W) float32, metres, 0 where empty.
-        height: (B, W) float32, metres along gravity.
-
-    Returns:
-        Two (B, W) float32.
-    """
-    beams, columns = ranges.shape
-    slope = np.zeros((beams, columns), np.float32)
-    known = np.zeros((beams, columns), np.float32)
-    # Each column's last return. No branches: rows are worked through many columns at once.
-    last_x, last_y = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
-    last_z, last_h = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
-    seen = np.zeros(columns, np.float32)
-    for row in range(beams):
-        for column in range(columns):
-            dx = x[row, column] - last_x[column]
-            dy = y[row, column] - last_y[column]
-            dz = z[row, column] - last_z[column]
-            rise = abs(height[row, column] - last_h[column])
-            run = math.sqrt(max(dx * dx + dy * dy + dz * dz - rise * rise, np.float32(0.0)))
-            here = ranges[row, column] > np.float32(0.0)
-            slope[row, column] = _angle(rise, run)
-            known[row, column] = seen[column] if here else np.float32(0.0)
-            seen[column] = np.float32(1.0) if here else seen[column]
-            last_x[column] = x[row, column] if here else last_x[column]
-            last_y[column] = y[row, column] if here else last_y[column]
-            last_z[column] = z[row, column] if here else last_z[column]
-            last_h[column] = height[row, column] if here else last_h[column]
-    return slope, known
-
-
-@njit(cache=True, nogil=True)
-def _smooth_below(slope, known, ranges, weights, limit):
-    """Return where the smoothed slope is below a limit; unknown slopes have no weight.
-
-    Args:
-        slope: (B, W) float32, rad.
-        known: (B, W) float32, 1 or 0.
-        ranges: (B, W) float32, metres, 0 where empty.
-        weights: (K,) float32, of the smoothing over K beams.
-        limit: float32, rad.
-
-    Returns:
-        (B, W) bool.
-    """
-    beams, columns = slope.shape
-    half = len(weights) // 2
-    flat = np.zeros((beams, columns), np.bool_)
-    total = np.empty(columns, np.float32)
-    weight = np.empty(columns, np.float32)
-    for row in range(beams):
-        total[:] = np.float32(0.0)
-        weight[:] = np.float32(0.0)
-        for j in range(max(row - half, 0), min(row + half + 1, beams)):
-            w = weights[j - row + half]
-            for column in range(columns):
-                total[column] += w * slope[j, column] * known[j, column]
-                weight[column] += w * known[j, column]
-        for column in range(columns):
-            flat[row, column] = (
-                (ranges[row, column] > np.float32(0.0))
-                & (weight[column] > np.float32(0.2))
-                & (total[column] < limit * weight[column])
-            )
-    return flat
-
-
-@njit(cache=True, nogil=True)
-def _start_height(distance, height, candidate):
-    """Return the height of the road by the vehicle: the lowest level at which much is flat.
-
-    Args:
-        distance, height: (N,) float32, metres, see `LevelPoints`.
-        candidate: (N,) bool, points that may be ground.
-
-    Returns:
-        Metres above the sensor.
-    """
-    bins, size, lowest = 200, np.float32(0.1), np.float32(-15.0)
-    best, peak, reach, n = 0, 0, np.float32(15.0), 0
-    near = np.empty(len(distance), np.float32)
-    # The lowest beam of a sensor high on a truck meets the road further away.
-    while peak < _MUCH and reach < np.float32(BINS * BIN_LENGTH):
-        n = 0
-        for i in range(len(distance)):
-            near[n] = height[i]
-            n += candidate[i] & (np.float32(0.0) < distance[i]) & (distance[i] < reach)
-        count = np.zeros(bins, np.int32)
-        for j in range(n):
-            k = int((near[j] - lowest) / size)
-            if 0 <= k < bins:
-                count[k] += 1
-        for k in range(1, bins - 1):
-            peak = max(peak, count[k - 1] + count[k] + count[k + 1])
-        reach *= np.float32(2.0)
-    for k in range(1, bins - 1):
-        total = count[k - 1] + count[k] + count[k + 1]
-        # Mirror images are sparse: a fifth of the fullest level is more than they ever reach.
-        if total * 5 >= peak:
-            best = k
-            while best + 1 < bins - 1 and count[best + 1] > count[best]:
-                best += 1
-            break
-    # Half a bin is half a kerb: the mean of what lies about the level.
-    level, width = lowest + size * np.float32(best + 0.5), np.float32(1.5) * size
-    for _ in range(2):
-        total, m = np.float64(0.0), 0
-        for j in range(n):
-            if abs(near[j] - level) < width:
-                total += near[j]
-                m += 1
-        if m > 0:
-            level, width = np.float32(total / m), np.float32(0.5) * size
-    return level
-
-
-@njit(cache=True, nogil=True)
-def _directions():
-    """Return cosine and sine of each sector's middle, (SECTORS,) float32."""
-    angle = (np.arange(SECTORS) + 0.5) * (2.0 * math.pi / SECTORS)
-    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
-
-
-@njit(cache=True, nogil=True)
-def _start_plane(distance, height, sector, candidate, level):
-    """Return the plane about the vehicle that most level returns lie on: height and two slopes.
-
-    A crowned or sloping road differs from its mean level by more than a kerb within a few metres,
-    and a fit of least squares would lean on the pavement; so planes are tried, and counted.
-
-    Args:
-        distance, height: (N,) float32, metres, see `LevelPoints`.
-        sector: (N,) int32.
-        candidate: (N,) bool, points that may be ground.
-        level: float32, metres, from `_start_height`.
-    """
-    cosine, sine = _directions()
-    near = np.empty((3, len(distance)), np.float32)
-    n = 0
-    for i in range(len(distance)):
-        near[0, n] = distance[i] * cosine[sector[i]]
-        near[1, n] = distance[i] * sine[sector[i]]
-        near[2, n] = height[i] - level
-        n += candidate[i] & (np.float32(0.0) < distance[i]) & (distance[i] < _PLANE_REACH)
-    stride = max(1, n // _PLANE_SAMPLE)
-    bins, size, lowest = 40, np.float32(0.04), np.float32(-0.6)
-    best, c, a, b = 0, np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    for step, most in ((np.float32(0.03), 3), (np.float32(0.01), 1)):
-        middle_a, middle_b = a, b
-        for k in range(-most, most + 1):
-            for j in range(-most, most + 1):
-                try_a, try_b = middle_a + k * step, middle_b + j * step
-                count = np.zeros(bins, np.int32)
-                for i in range(0, n, stride):
-                    h = near[2, i] - try_a * near[0, i] - try_b * near[1, i]
-                    q = int((h - lowest) / size)
-                    if 0 <= q < bins:
-                        count[q] += 1
-                for q in range(bins - 1):
-                    # The gentler plane wins where both carry as much.
-                    if count[q] + count[q + 1] > best:
-                        best = count[q] + count[q + 1]
-                        c = lowest + size * np.float32(q + 1)
-                        a, b = try_a, try_b
-    return float(level + c), float(a), float(b)
-
-
 @njit(cache=True, nogil=True)
 def _surface(distance, height, sector, candidate, plane, down, up, steepest):
     """Return the ground's height in each bin of the polar grid, (BINS, SECTORS) float32, metres.
@@ -358,7 +123,7 @@ def _surface(distance, height, sector, candidate, plane, down, up, steepest):
     seen = np.zeros(SECTORS, np.bool_)
     gap = np.zeros(SECTORS, np.float32)
     begun = np.zeros(SECTORS, np.bool_)
-    cosine, sine = _directions()
+    cosine, sine = sector_directions()
     for b in range(BINS):
         for s in range(SECTORS):
             if not begun[s]:

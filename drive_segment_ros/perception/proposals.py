@@ -8,28 +8,45 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import CloudError
 from drive_segment_ros.parameters import parameter
-from drive_segment_ros.perception import ground
 from drive_segment_ros.perception.beam_sources import Beams, BeamSource, spinning_beams
+from drive_segment_ros.perception.cell_labels import (
+    FIRST_OBJECT_LABEL,
+    GROUND_LABEL,
+    RAISED_LABEL,
+    SKY_LABEL,
+    compact_labels,
+    heights_and_distances,
+    object_cells,
+    point_labels,
+    raise_ground,
+)
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.clustering import cluster
 from drive_segment_ros.perception.coverage import Coverage, coverage_facts, find_coverage
 from drive_segment_ros.perception.density import density_clusters
+from drive_segment_ros.perception.flatness import flat_cells
+from drive_segment_ros.perception.ground import (
+    BELOW_GROUND,
+    height_above_ground,
+    height_above_road,
+)
 from drive_segment_ros.perception.label_limit import limit_labels
 from drive_segment_ros.perception.range_image import RangeImage, range_image
+from drive_segment_ros.perception.road_plane import (
+    SECTORS,
+    LevelPoints,
+    level_plane,
+    road_plane,
+)
 from drive_segment_ros.perception.roughness import rough_cells
 from drive_segment_ros.perception.transforms import level_rotation
 
 KINDS = ('object', 'ground', 'sky')
 OBJECT, GROUND, SKY = range(3)
-# Labels of a sweep: 0 none, 1 ground, 2 ground above the road's level, 3 sky, objects from 4.
-GROUND_LABEL, RAISED_LABEL, SKY_LABEL, FIRST_OBJECT_LABEL = 1, 2, 3, 4
-# A return behind another in the same cell belongs to it if it is this near.
-_SAME_CELL = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,17 +240,17 @@ def _by_beams(
     ranges = image.range
     # The image's coordinates have the spin axis last; gravity is turned alike.
     turned = np.roll(up, 2 - image.axis).astype(np.float32)
-    height, distance = _split(image.xyz[0], image.xyz[1], image.xyz[2], ranges, turned)
-    flat = ground.flat_cells(image.xyz, ranges, height, params.ground_slope_deg)
+    height, distance = heights_and_distances(*image.xyz, ranges, turned)
+    flat = flat_cells(image.xyz, ranges, height, params.ground_slope_deg)
     column = np.arange(ranges.shape[1], dtype=np.int32)
-    sector = np.broadcast_to(column * ground.SECTORS // len(column), ranges.shape)
-    points = ground.LevelPoints(distance.reshape(-1), height.reshape(-1), sector.reshape(-1))
+    sector = np.broadcast_to(column * SECTORS // len(column), ranges.shape)
+    points = LevelPoints(distance.reshape(-1), height.reshape(-1), sector.reshape(-1))
     coverage = find_coverage(image)
     cut = coverage is not None and coverage.cut
-    road = ground.level_plane if cut else ground.road_plane
+    road = level_plane if cut else road_plane
     plane = road(points, flat.reshape(-1))
-    above = ground.height_above_ground(points, flat.reshape(-1), plane).reshape(ranges.shape)
-    kind, excluded = _kinds(
+    above = height_above_ground(points, flat.reshape(-1), plane).reshape(ranges.shape)
+    kind, excluded = object_cells(
         ranges, flat, above, np.float32(params.ground_height), np.float32(params.ground_margin)
     )
     rough = rough_cells(ranges, excluded, threshold=params.roughness)
@@ -247,9 +264,9 @@ def _by_beams(
         straightness_deg=params.straightness_deg,
         max_step=params.max_step,
     )
-    cell_label, used = _compact(labels, count, excluded, above, params.min_points)
-    above_road = ground.height_above_road(points, (cell_label == GROUND_LABEL).reshape(-1), plane)
-    _raise(cell_label, above_road.reshape(ranges.shape), np.float32(params.kerb))
+    cell_label, used = compact_labels(labels, count, excluded, above, params.min_points)
+    above_road = height_above_road(points, (cell_label == GROUND_LABEL).reshape(-1), plane)
+    raise_ground(cell_label, above_road.reshape(ranges.shape), np.float32(params.kerb))
     label, above_ground = _to_points(cloud, image, cell_label, above)
     return SweepProposals(
         label, used, above_ground, up, image, cell_label, above, image.dropped, coverage=coverage
@@ -268,13 +285,13 @@ def _by_density(
     level = kept @ level_rotation(up).T.astype(np.float32)
     height = np.ascontiguousarray(level[:, 2])
     bearing = np.arctan2(level[:, 1], level[:, 0]) + math.pi
-    sector = (bearing / (2.0 * math.pi) * ground.SECTORS).astype(np.int32) % ground.SECTORS
+    sector = (bearing / (2.0 * math.pi) * SECTORS).astype(np.int32) % SECTORS
     distance = np.hypot(level[:, 0], level[:, 1])
-    points = ground.LevelPoints(distance, height, sector)
+    points = LevelPoints(distance, height, sector)
     anything = np.ones(len(kept), np.bool_)
-    above = ground.height_above_ground(points, anything, ground.road_plane(points, anything))
+    above = height_above_ground(points, anything, road_plane(points, anything))
     # Without neighbouring beams there is no slope: whatever lies on the surface is ground.
-    is_ground = (above < params.ground_height) & (above > ground.BELOW_GROUND)
+    is_ground = (above < params.ground_height) & (above > BELOW_GROUND)
     objects = above >= params.ground_height
     clusters = density_clusters(level[objects], radius_deg=params.dbscan_radius_deg)
     sizes = np.bincount(clusters, minlength=1)
@@ -307,120 +324,6 @@ def _upward(ranges: NDArray[np.float32], elevation: NDArray[np.float32]) -> floa
     return 1.0 if near @ np.sin(elevation) <= 0.0 else -1.0
 
 
-@njit(cache=True, nogil=True)
-def _split(x, y, z, ranges, up):
-    """Return height and horizontal distance of every cell, (B, W) float32, metres.
-
-    Args:
-        x, y, z: (B, W) float32, metres.
-        ranges: (B, W) float32, metres, 0 where empty.
-        up: (3,) float32, unit vector against gravity, in the image's coordinates.
-    """
-    beams, columns = ranges.shape
-    height = np.empty((beams, columns), np.float32)
-    distance = np.empty((beams, columns), np.float32)
-    for row in range(beams):
-        for column in range(columns):
-            r = ranges[row, column]
-            h = x[row, column] * up[0] + y[row, column] * up[1] + z[row, column] * up[2]
-            height[row, column] = h
-            # Never 0 for a return, which would count as none.
-            level = math.sqrt(max(r * r - h * h, np.float32(1e-6)))
-            distance[row, column] = level if r > np.float32(0.0) else np.float32(0.0)
-    return height, distance
-
-
-@njit(cache=True, nogil=True)
-def _kinds(ranges, flat, above, ground_height, margin):
-    """Return which cells may be objects (uint8 0 or 1), and which not (bool), (B, W) each.
-
-    Args:
-        ranges: (B, W) float32, metres, 0 where empty.
-        flat: (B, W) bool, nearly level surface.
-        above: (B, W) float32, metres above ground.
-        ground_height, margin: float32, metres, up to which level and other returns are ground.
-    """
-    beams, columns = ranges.shape
-    kind = np.empty((beams, columns), np.uint8)
-    excluded = np.empty((beams, columns), np.bool_)
-    for row in range(beams):
-        for column in range(columns):
-            limit = ground_height if flat[row, column] else margin
-            here = ranges[row, column] > np.float32(0.0)
-            low = above[row, column] < limit
-            excluded[row, column] = here & low
-            kind[row, column] = np.uint8(here & (not low))
-    return kind, excluded
-
-
-@njit(cache=True, nogil=True)
-def _compact(labels, count, excluded, above, min_points):
-    """Return final labels of cells, and their end: ground, and objects of enough points.
-
-    Args:
-        labels: (B, W) int32, clusters from 1, 0 for none.
-        count: how many clusters.
-        excluded: (B, W) bool, ground and what lies below it.
-        above: (B, W) float32, metres above ground.
-        min_points: an object has at least.
-
-    Returns:
-        (B, W) int32, `GROUND_LABEL`, objects from `FIRST_OBJECT_LABEL`, 0 for none; and the first
-        label that is free.
-    """
-    sizes = np.zeros(count + 1, np.int32)
-    flat = labels.reshape(-1)
-    for i in range(len(flat)):
-        sizes[flat[i]] += 1
-    renumber = np.zeros(count + 1, np.int32)
-    used = FIRST_OBJECT_LABEL
-    for k in range(1, count + 1):
-        if sizes[k] >= min_points:
-            renumber[k] = used
-            used += 1
-    out = np.zeros(labels.shape, np.int32)
-    flat_out, flat_excluded, flat_above = out.reshape(-1), excluded.reshape(-1), above.reshape(-1)
-    for i in range(len(flat)):
-        if flat_excluded[i]:
-            # Below the ground lie mirror images: kept out of the ground, and no objects.
-            if flat_above[i] > ground.BELOW_GROUND:
-                flat_out[i] = GROUND_LABEL
-        else:
-            flat_out[i] = renumber[flat[i]]
-    return out, used
-
-
-@njit(cache=True, nogil=True)
-def _raise(cell_label, above_road, kerb):
-    """Relabel ground above the road's level, by the majority of its neighbours in the row.
-
-    Args:
-        cell_label: (B, W) int32, changed in place.
-        above_road: (B, W) float32, metres.
-        kerb: float32, metres, from which on ground is raised.
-    """
-    beams, columns = cell_label.shape
-    half = 4
-    line = np.zeros(columns + 2 * half, np.float32)
-    votes = np.empty(columns, np.float32)
-    for row in range(beams):
-        for column in range(columns):
-            raised = above_road[row, column] > kerb
-            vote = np.float32(1.0) if raised else np.float32(-1.0)
-            is_ground = cell_label[row, column] == GROUND_LABEL
-            line[column + half] = vote if is_ground else np.float32(0.0)
-        line[:half] = line[columns : columns + half]
-        line[columns + half :] = line[half : 2 * half]
-        votes[:] = np.float32(0.0)
-        for k in range(2 * half + 1):
-            for column in range(columns):
-                votes[column] += line[column + k]
-        for column in range(columns):
-            is_ground = cell_label[row, column] == GROUND_LABEL
-            if is_ground and votes[column] > np.float32(0.0):
-                cell_label[row, column] = RAISED_LABEL
-
-
 def _to_points(
     cloud: PointCloud,
     image: RangeImage,
@@ -428,38 +331,4 @@ def _to_points(
     above: NDArray[np.float32],
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     x, y, z = (np.ascontiguousarray(c, np.float32) for c in (cloud.x, cloud.y, cloud.z))
-    return _points(x, y, z, image.cell, image.range, cell_label, above)
-
-
-@njit(cache=True, nogil=True)
-def _points(x, y, z, cell, ranges, cell_label, above):
-    """Return label and height above ground of each point, those of its cell.
-
-    Args:
-        x, y, z: (N,) float32, metres.
-        cell: (N,) int32, into the range image, -1 for none.
-        ranges: (B, W) float32, metres, 0 where empty.
-        cell_label: (B, W) int32.
-        above: (B, W) float32, metres above ground.
-
-    Returns:
-        (N,) int32, 0 for none; (N,) float32 metres, infinite where unknown.
-    """
-    n = len(cell)
-    label = np.zeros(n, np.int32)
-    height = np.full(n, np.float32(np.inf), np.float32)
-    flat_range, flat_label, flat_above = (
-        ranges.reshape(-1),
-        cell_label.reshape(-1),
-        above.reshape(-1),
-    )
-    for i in range(n):
-        k = cell[i]
-        if k < 0:
-            continue
-        distance = math.sqrt(x[i] * x[i] + y[i] * y[i] + z[i] * z[i])
-        # The nearest return has the cell; one far behind it belongs to something else, unknown.
-        if distance - flat_range[k] < np.float32(_SAME_CELL):
-            label[i] = flat_label[k]
-            height[i] = flat_above[k]
-    return label, height
+    return point_labels(x, y, z, image.cell, image.range, cell_label, above)

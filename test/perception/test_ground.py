@@ -3,14 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drive_segment_ros.perception import ground
 from drive_segment_ros.perception.clouds import PointCloud
+from drive_segment_ros.perception.ground import height_above_ground
 from drive_segment_ros.perception.proposals import (
     GROUND_LABEL,
     RAISED_LABEL,
     ProposalParameters,
     find_proposals,
 )
+from drive_segment_ros.perception.road_plane import LevelPoints, road_plane
 
 PARAMS = ProposalParameters()
 
@@ -108,13 +109,13 @@ def test_a_vehicle_that_pitches_does_not_lose_the_road(make_sweep):
 
 
 def test_points_left_out_are_infinitely_high():
-    points = ground.LevelPoints(
+    points = LevelPoints(
         np.array([0.0, 5.0, 6.0, 250.0], np.float32),
         np.array([0.0, -1.8, -0.8, -1.0], np.float32),
         np.array([0, 10, 10, 10], np.int32),
     )
     candidate = np.array([False, True, False, False])
-    above = ground.height_above_ground(points, candidate, ground.road_plane(points, candidate))
+    above = height_above_ground(points, candidate, road_plane(points, candidate))
     assert np.isinf(above[0])
     assert np.isfinite(above[1:]).all()
 

@@ -1,0 +1,163 @@
+"""Labels of a range image's cells, and from them of a sweep's points."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from drive_segment_ros.perception.ground import BELOW_GROUND
+
+# Labels of a sweep: 0 none, 1 ground, 2 ground above the road's level, 3 sky, objects from 4.
+GROUND_LABEL, RAISED_LABEL, SKY_LABEL, FIRST_OBJECT_LABEL = 1, 2, 3, 4
+# A return behind another in the same cell belongs to it if it is this near.
+_SAME_CELL = 0.5
+
+
+@njit(cache=True, nogil=True)
+def heights_and_distances(x, y, z, ranges, up):
+    """Return height and horizontal distance of every cell, (B, W) float32, metres.
+
+    Args:
+        x, y, z: (B, W) float32, metres.
+        ranges: (B, W) float32, metres, 0 where empty.
+        up: (3,) float32, unit vector against gravity, in the image's coordinates.
+    """
+    beams, columns = ranges.shape
+    height = np.empty((beams, columns), np.float32)
+    distance = np.empty((beams, columns), np.float32)
+    for row in range(beams):
+        for column in range(columns):
+            r = ranges[row, column]
+            h = x[row, column] * up[0] + y[row, column] * up[1] + z[row, column] * up[2]
+            height[row, column] = h
+            # Never 0 for a return, which would count as none.
+            level = math.sqrt(max(r * r - h * h, np.float32(1e-6)))
+            distance[row, column] = level if r > np.float32(0.0) else np.float32(0.0)
+    return height, distance
+
+
+@njit(cache=True, nogil=True)
+def object_cells(ranges, flat, above, ground_height, margin):
+    """Return which cells may be objects (uint8 0 or 1), and which not (bool), (B, W) each.
+
+    Args:
+        ranges: (B, W) float32, metres, 0 where empty.
+        flat: (B, W) bool, nearly level surface.
+        above: (B, W) float32, metres above ground.
+        ground_height, margin: float32, metres, up to which level and other returns are ground.
+    """
+    beams, columns = ranges.shape
+    kind = np.empty((beams, columns), np.uint8)
+    excluded = np.empty((beams, columns), np.bool_)
+    for row in range(beams):
+        for column in range(columns):
+            limit = ground_height if flat[row, column] else margin
+            here = ranges[row, column] > np.float32(0.0)
+            low = above[row, column] < limit
+            excluded[row, column] = here & low
+            kind[row, column] = np.uint8(here & (not low))
+    return kind, excluded
+
+
+@njit(cache=True, nogil=True)
+def compact_labels(labels, count, excluded, above, min_points):
+    """Return final labels of cells, and their end: ground, and objects of enough points.
+
+    Args:
+        labels: (B, W) int32, clusters from 1, 0 for none.
+        count: how many clusters.
+        excluded: (B, W) bool, ground and what lies below it.
+        above: (B, W) float32, metres above ground.
+        min_points: an object has at least.
+
+    Returns:
+        (B, W) int32, `GROUND_LABEL`, objects from `FIRST_OBJECT_LABEL`, 0 for none; and the first
+        label that is free.
+    """
+    sizes = np.zeros(count + 1, np.int32)
+    flat = labels.reshape(-1)
+    for i in range(len(flat)):
+        sizes[flat[i]] += 1
+    renumber = np.zeros(count + 1, np.int32)
+    used = FIRST_OBJECT_LABEL
+    for k in range(1, count + 1):
+        if sizes[k] >= min_points:
+            renumber[k] = used
+            used += 1
+    out = np.zeros(labels.shape, np.int32)
+    flat_out, flat_excluded, flat_above = out.reshape(-1), excluded.reshape(-1), above.reshape(-1)
+    for i in range(len(flat)):
+        if flat_excluded[i]:
+            # Below the ground lie mirror images: kept out of the ground, and no objects.
+            if flat_above[i] > BELOW_GROUND:
+                flat_out[i] = GROUND_LABEL
+        else:
+            flat_out[i] = renumber[flat[i]]
+    return out, used
+
+
+@njit(cache=True, nogil=True)
+def raise_ground(cell_label, above_road, kerb):
+    """Relabel ground above the road's level, by the majority of its neighbours in the row.
+
+    Args:
+        cell_label: (B, W) int32, changed in place.
+        above_road: (B, W) float32, metres.
+        kerb: float32, metres, from which on ground is raised.
+    """
+    beams, columns = cell_label.shape
+    half = 4
+    line = np.zeros(columns + 2 * half, np.float32)
+    votes = np.empty(columns, np.float32)
+    for row in range(beams):
+        for column in range(columns):
+            raised = above_road[row, column] > kerb
+            vote = np.float32(1.0) if raised else np.float32(-1.0)
+            is_ground = cell_label[row, column] == GROUND_LABEL
+            line[column + half] = vote if is_ground else np.float32(0.0)
+        line[:half] = line[columns : columns + half]
+        line[columns + half :] = line[half : 2 * half]
+        votes[:] = np.float32(0.0)
+        for k in range(2 * half + 1):
+            for column in range(columns):
+                votes[column] += line[column + k]
+        for column in range(columns):
+            is_ground = cell_label[row, column] == GROUND_LABEL
+            if is_ground and votes[column] > np.float32(0.0):
+                cell_label[row, column] = RAISED_LABEL
+
+
+@njit(cache=True, nogil=True)
+def point_labels(x, y, z, cell, ranges, cell_label, above):
+    """Return label and height above ground of each point, those of its cell.
+
+    Args:
+        x, y, z: (N,) float32, metres.
+        cell: (N,) int32, into the range image, -1 for none.
+        ranges: (B, W) float32, metres, 0 where empty.
+        cell_label: (B, W) int32.
+        above: (B, W) float32, metres above ground.
+
+    Returns:
+        (N,) int32, 0 for none; (N,) float32 metres, infinite where unknown.
+    """
+    n = len(cell)
+    label = np.zeros(n, np.int32)
+    height = np.full(n, np.float32(np.inf), np.float32)
+    flat_range, flat_label, flat_above = (
+        ranges.reshape(-1),
+        cell_label.reshape(-1),
+        above.reshape(-1),
+    )
+    for i in range(n):
+        k = cell[i]
+        if k < 0:
+            continue
+        distance = math.sqrt(x[i] * x[i] + y[i] * y[i] + z[i] * z[i])
+        # The nearest return has the cell; one far behind it belongs to something else, unknown.
+        if distance - flat_range[k] < np.float32(_SAME_CELL):
+            label[i] = flat_label[k]
+            height[i] = flat_above[k]
+    return label, height

@@ -1,0 +1,148 @@
+"""The plane that the vehicle stands on, from points by bearing, distance and height."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+# The polar grid: 2 degrees by 1 m reach 100 m, beyond which a car's LiDAR sees hardly any road.
+SECTORS, BINS, BIN_LENGTH = 180, 100, 1.0
+# Fewer level returns than this near the vehicle do not tell the height of the road.
+_MUCH = 20
+# The plane the vehicle stands on is looked for this near, metres, among about so many returns.
+_PLANE_REACH, _PLANE_SAMPLE = np.float32(12.0), 500
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelPoints:
+    """Points by bearing, distance and height.
+
+    Attributes:
+        distance: (N,) float32, horizontal distance from the sensor, metres; 0 leaves a point out.
+        height: (N,) float32, height above the sensor along gravity, metres.
+        sector: (N,) int32 in 0..SECTORS-1, the point's bearing.
+    """
+
+    distance: NDArray[np.float32]
+    height: NDArray[np.float32]
+    sector: NDArray[np.int32]
+
+
+def road_plane(points: LevelPoints, candidate: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Return the plane that the vehicle stands on: its height, metres, and two slopes.
+
+    Args:
+        points: all points.
+        candidate: (N,) bool, points that may be ground.
+    """
+    level = _start_height(points.distance, points.height, candidate)
+    return _start_plane(points.distance, points.height, points.sector, candidate, level)
+
+
+def level_plane(points: LevelPoints, candidate: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Return `road_plane` without slopes, which a sweep without its lower beams cannot tell."""
+    return float(_start_height(points.distance, points.height, candidate)), 0.0, 0.0
+
+
+@njit(cache=True, nogil=True)
+def _start_height(distance, height, candidate):
+    """Return the height of the road by the vehicle: the lowest level at which much is flat.
+
+    Args:
+        distance, height: (N,) float32, metres, see `LevelPoints`.
+        candidate: (N,) bool, points that may be ground.
+
+    Returns:
+        Metres above the sensor.
+    """
+    bins, size, lowest = 200, np.float32(0.1), np.float32(-15.0)
+    best, peak, reach, n = 0, 0, np.float32(15.0), 0
+    near = np.empty(len(distance), np.float32)
+    # The lowest beam of a sensor high on a truck meets the road further away.
+    while peak < _MUCH and reach < np.float32(BINS * BIN_LENGTH):
+        n = 0
+        for i in range(len(distance)):
+            near[n] = height[i]
+            n += candidate[i] & (np.float32(0.0) < distance[i]) & (distance[i] < reach)
+        count = np.zeros(bins, np.int32)
+        for j in range(n):
+            k = int((near[j] - lowest) / size)
+            if 0 <= k < bins:
+                count[k] += 1
+        for k in range(1, bins - 1):
+            peak = max(peak, count[k - 1] + count[k] + count[k + 1])
+        reach *= np.float32(2.0)
+    for k in range(1, bins - 1):
+        total = count[k - 1] + count[k] + count[k + 1]
+        # Mirror images are sparse: a fifth of the fullest level is more than they ever reach.
+        if total * 5 >= peak:
+            best = k
+            while best + 1 < bins - 1 and count[best + 1] > count[best]:
+                best += 1
+            break
+    # Half a bin is half a kerb: the mean of what lies about the level.
+    level, width = lowest + size * np.float32(best + 0.5), np.float32(1.5) * size
+    for _ in range(2):
+        total, m = np.float64(0.0), 0
+        for j in range(n):
+            if abs(near[j] - level) < width:
+                total += near[j]
+                m += 1
+        if m > 0:
+            level, width = np.float32(total / m), np.float32(0.5) * size
+    return level
+
+
+@njit(cache=True, nogil=True)
+def sector_directions():
+    """Return cosine and sine of each sector's middle, (SECTORS,) float32."""
+    angle = (np.arange(SECTORS) + 0.5) * (2.0 * math.pi / SECTORS)
+    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+
+
+@njit(cache=True, nogil=True)
+def _start_plane(distance, height, sector, candidate, level):
+    """Return the plane about the vehicle that most level returns lie on: height and two slopes.
+
+    A crowned or sloping road differs from its mean level by more than a kerb within a few metres,
+    and a fit of least squares would lean on the pavement; so planes are tried, and counted.
+
+    Args:
+        distance, height: (N,) float32, metres, see `LevelPoints`.
+        sector: (N,) int32.
+        candidate: (N,) bool, points that may be ground.
+        level: float32, metres, from `_start_height`.
+    """
+    cosine, sine = sector_directions()
+    near = np.empty((3, len(distance)), np.float32)
+    n = 0
+    for i in range(len(distance)):
+        near[0, n] = distance[i] * cosine[sector[i]]
+        near[1, n] = distance[i] * sine[sector[i]]
+        near[2, n] = height[i] - level
+        n += candidate[i] & (np.float32(0.0) < distance[i]) & (distance[i] < _PLANE_REACH)
+    stride = max(1, n // _PLANE_SAMPLE)
+    bins, size, lowest = 40, np.float32(0.04), np.float32(-0.6)
+    best, c, a, b = 0, np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    for step, most in ((np.float32(0.03), 3), (np.float32(0.01), 1)):
+        middle_a, middle_b = a, b
+        for k in range(-most, most + 1):
+            for j in range(-most, most + 1):
+                try_a, try_b = middle_a + k * step, middle_b + j * step
+                count = np.zeros(bins, np.int32)
+                for i in range(0, n, stride):
+                    h = near[2, i] - try_a * near[0, i] - try_b * near[1, i]
+                    q = int((h - lowest) / size)
+                    if 0 <= q < bins:
+                        count[q] += 1
+                for q in range(bins - 1):
+                    # The gentler plane wins where both carry as much.
+                    if count[q] + count[q + 1] > best:
+                        best = count[q] + count[q + 1]
+                        c = lowest + size * np.float32(q + 1)
+                        a, b = try_a, try_b
+    return float(level + c), float(a), float(b)
