@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from drive_segment_ros.errors import CalibrationError
 from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.resizing import resize_image
 
 _SHAPE_TOLERANCE = 0.02
 
@@ -63,10 +63,7 @@ def working_image(pair: Pair, camera: CameraModel) -> NDArray[np.uint8]:
         # Before it is decoded, which costs by the size that its header claims.
         check_shape(size[1], size[0], pair.camera)
     image = picture.decode(camera.height, camera.width)
-    if image.shape[:2] == (camera.height, camera.width):
-        return image
-    resized = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
-    return np.asarray(resized, np.uint8)
+    return resize_image(image, camera.height, camera.width)
 
 
 def check_shape(width: int, height: int, camera: CameraModel) -> None:
