@@ -240,7 +240,8 @@ def _by_beams(
     ranges = image.range
     # The image's coordinates have the spin axis last; gravity is turned alike.
     turned = np.roll(up, 2 - image.axis).astype(np.float32)
-    height, distance = heights_and_distances(*image.xyz, ranges, turned)
+    x, y, z = image.xyz
+    height, distance = heights_and_distances(x, y, z, ranges, turned)
     flat = flat_cells(image.xyz, ranges, height, params.ground_slope_deg)
     column = np.arange(ranges.shape[1], dtype=np.int32)
     sector = np.broadcast_to(column * SECTORS // len(column), ranges.shape)
