@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 
 from drive_segment_ros.frame.pair import Pair
+from drive_segment_ros.frame.sweep import Sweep
+from drive_segment_ros.nodes.camera_input import topic_of
 from drive_segment_ros.nodes.frame_node import FrameNode, FrameNodeParameters
 from drive_segment_ros.nodes.view_parameters import ViewSyncParameters
 from drive_segment_ros.perception.clouds import PointCloud
@@ -32,9 +35,10 @@ class ProposalsParameters(FrameNodeParameters):
 
 
 class ProposalsNode(FrameNode):
-    """Publishes `proposals/points` and `proposals/image_raw`, raw and compressed.
+    """Publishes `proposals/points` and, of each camera, `proposals/image_raw`, also compressed.
 
-    What nobody subscribes to is not made.
+    Of a rig the cloud is published once a sweep, and images are in the cameras' namespaces. What
+    nobody subscribes to is not made.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -43,25 +47,33 @@ class ProposalsNode(FrameNode):
     def configure(self) -> None:
         """Advertise, then make the frame builder."""
         self._points = self.advertise(PointCloud2, 'proposals/points', _QOS)
-        self._overlay = self.advertise(Image, 'proposals/image_raw', _QOS)
-        self._jpeg = self.advertise(CompressedImage, 'proposals/image_raw/compressed', _QOS)
+        self._overlays: dict[str, tuple[Any, Any]] = {}
+        for namespace in self.parameters.cameras or ['']:
+            topic = topic_of(namespace, 'proposals/image_raw')
+            self._overlays[namespace] = (
+                self.advertise(Image, topic, _QOS),
+                self.advertise(CompressedImage, f'{topic}/compressed', _QOS),
+            )
+        self._shown: weakref.WeakSet[Sweep] = weakref.WeakSet()
         super().configure()
 
     def consume(self, pair: Pair) -> Callable[[], bool]:
         """Make what is subscribed to, to be published."""
         messages: list[tuple[Any, Any]] = []
-        if self._points.get_subscription_count():
+        if pair.sweep not in self._shown and self._points.get_subscription_count():
+            self._shown.add(pair.sweep)
             segments = pair.sweep.segments(self.parameters.proposals, pair.T_base_lidar)
             messages.append((self._points, _coloured_cloud(pair.sweep.cloud, segments)))
-        raw, jpeg = self._overlay.get_subscription_count(), self._jpeg.get_subscription_count()
-        if raw or jpeg:
+        overlay, jpeg = self._overlays[self._cameras[pair.image.camera].namespace]
+        raw_wanted, jpeg_wanted = overlay.get_subscription_count(), jpeg.get_subscription_count()
+        if raw_wanted or jpeg_wanted:
             built = self.build(pair)
             picture = draw_segments(built.image, built.label_image, palette(built.segments.kind()))
             header = pair.image.content.message.header
-            if raw:
-                messages.append((self._overlay, image_message(picture, 'bgr8', header)))
-            if jpeg:
-                messages.append((self._jpeg, compressed_message(picture, header)))
+            if raw_wanted:
+                messages.append((overlay, image_message(picture, 'bgr8', header)))
+            if jpeg_wanted:
+                messages.append((jpeg, compressed_message(picture, header)))
 
         def publish() -> bool:
             for publisher, message in messages:

@@ -200,19 +200,27 @@ def calibration(path: Path) -> Path:
     T_base_lidar = np.eye(4)
     T_base_lidar[2, 3] = 1.8
     tree.set('base_link', 'lidar', T_base_lidar)
-    T_lidar_camera = np.eye(4)
-    T_lidar_camera[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
-    T_lidar_camera[:3, 3] = [0.1, 0.0, -0.2]
-    tree.set('lidar', 'camera', T_lidar_camera)
+    for frame, yaw_deg in CAMERAS.values():
+        T_lidar_camera = np.eye(4)
+        T_lidar_camera[:3, :3] = looking(yaw_deg)
+        T_lidar_camera[:3, 3] = [0.1, 0.0, -0.2]
+        tree.set('lidar', frame, T_lidar_camera)
     save_calibration(path, tree, {})
     return path
 
 
 class Rig:
-    """An active node, and a node that plays the sensors and watches what comes out."""
+    """An active node, and a node that plays the sensors and watches what comes out.
+
+    With the parameter `cameras`, keys of `CAMERAS`, each has topics of its own.
+    """
 
     def __init__(self, raw: bool = False, node_class: type = ProposalsNode, **parameters) -> None:
         kinds = dict(TYPES)
+        self.cameras = parameters.get('cameras', [])
+        for topic in ('image_raw/compressed', 'camera_info') if self.cameras else ():
+            kind = kinds.pop(topic)
+            kinds |= {f'{name}/{topic}': kind for name in self.cameras}
         if raw:
             kinds['image_raw'] = Image
             del kinds['image_raw/compressed']
@@ -250,17 +258,28 @@ class Rig:
     def send(self, topic: str, message) -> None:
         self._publishers[topic].publish(message)
 
-    def drive(self, first: int, last: int) -> None:
-        """Send all sensors' messages from one period to another; odometry on either side."""
+    def drive(self, first: int, last: int, dead: str = '') -> None:
+        """Send all sensors' messages from one period to another; odometry on either side.
+
+        Args:
+            first, last: periods.
+            dead: a camera of the rig that sends nothing.
+        """
         make = self.messages
         for i in range(first, last):
             stamp = START_NS + i * PERIOD_NS
             self.send('odom', make.odometry(stamp - PERIOD_NS // 2))
             self.send('odom', make.odometry(stamp))
-            self.send('camera_info', make.info(stamp))
-            # The sweep first: an image without one is waited for only so long.
             self.send('points', make.cloud(stamp))
-            self.send('image_raw/compressed', make.image(stamp + 10_000_000))
+            for name in self.cameras or ['']:
+                prefix, frame = (f'{name}/', CAMERAS[name][0]) if name else ('', 'camera')
+                if name == dead != '':
+                    continue
+                self.send(f'{prefix}camera_info', make.info(stamp, frame=frame))
+                # As the beam passes: each camera as long before its sweep as the others.
+                lag_ns = 10_000_000 + round(CAMERAS[name or 'front'][1] / 360.0 * PERIOD_NS)
+                image = make.image(stamp + lag_ns, frame)
+                self.send(f'{prefix}image_raw/compressed', image)
             # Faster than in real time, yet not all at once: queues are as long as a second.
             time.sleep(0.03)
         self.send('odom', make.odometry(START_NS + (last + 2) * PERIOD_NS))

@@ -45,6 +45,65 @@ def test_publishes_a_coloured_cloud_and_an_overlay_with_the_stamps_of_their_sour
     assert decoded.shape[:2] == (overlays[0].height, overlays[0].width)
 
 
+RIG = ['front', 'front_left', 'front_right']
+
+
+def test_a_rig_shows_each_sweep_once_and_each_cameras_images_apart(make_rig):
+    rig = make_rig(cameras=RIG)
+    clouds = rig.watch(PointCloud2, 'proposals/points')
+    overlays = {name: rig.watch(Image, f'{name}/proposals/image_raw') for name in RIG}
+    rig.drive(0, 4)
+    assert rig.wait(lambda: rig.node.summary()['frames'] == 12), rig.diagnosis
+    assert rig.wait(lambda: len(clouds) >= 2 and all(overlays.values()))
+    stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in clouds]
+    assert len(set(stamps)) == len(stamps)
+    frames = {name: {m.header.frame_id for m in got} for name, got in overlays.items()}
+    assert frames == {
+        'front': {'camera'}, 'front_left': {'camera_left'}, 'front_right': {'camera_right'},
+    }  # fmt: skip
+
+
+def test_a_camera_that_dies_costs_its_own_frames_and_is_named_on_diagnostics(make_rig):
+    rig = make_rig(cameras=RIG)
+    rig.drive(0, 3)
+    assert rig.wait(lambda: len(rig.frames) == 9), rig.diagnosis
+    statuses = rig.watch(DiagnosticArray, '/diagnostics')
+    index = iter(range(3, 10_000))
+
+    def told() -> bool:
+        k = next(index)
+        rig.drive(k, k + 1, dead='front_left')
+        newest = {s.name: s for s in (statuses[-1].status if statuses else [])}
+        lost = newest.get('/proposals_node: camera front_left')
+        return lost is not None and 'no front_left/image for' in lost.message
+
+    assert rig.wait(told), rig.diagnosis
+    parts = rig.node.diagnostic_parts()
+    assert parts['camera front_left']().level == ERROR
+    for name in ('front', 'front_right'):
+        assert 'images paired' in parts[f'camera {name}']().summary
+    counts = {name: sum(f.camera == name for f in rig.frames) for name in RIG}
+    assert counts['front_left'] == 3
+    assert counts['front'] > 10
+    assert counts['front_right'] > 10
+    assert rig.dropped == {}
+
+
+def test_a_camera_given_twice_refuses_activation(ros_domain):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = ProposalsNode(
+        context=context, parameter_overrides=[Parameter('cameras', value=['front', '/front'])]
+    )
+    try:
+        node.trigger_configure()
+        assert node.trigger_activate() == TransitionCallbackReturn.FAILURE
+        assert 'names /front/image_raw twice' in node.failure
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
 def test_while_nobody_looks_nothing_is_segmented(make_rig, monkeypatch):
     rig = make_rig()
     segmented = []

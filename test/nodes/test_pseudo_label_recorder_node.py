@@ -95,6 +95,35 @@ def test_every_pair_is_recorded_with_what_extract_writes_into_drive_json(record,
     assert told['free (GB)'] >= told['room (GB)'] > 0
 
 
+def test_a_rig_is_one_drive_with_all_cameras_and_objects_of_one_number(record, tmp_path):
+    rig = record(cameras=['front', 'front_left', 'front_right'])
+    rig.drive(0, 4)
+    assert settled(rig, 12), rig.diagnosis
+    (drive,) = Dataset(tmp_path / 'set').drives
+    counts = {name: len(frames) for name, frames in drive.cameras.items()}
+    assert counts == {'front': 4, 'front_left': 4, 'front_right': 4}
+    assert drive.info['cameras']['front_left']['topic'] == '/front_left/image_raw/compressed'
+    # Every camera of a sweep has its file of proposals, and its numbers.
+    assert len(list((drive.path / 'proposal').iterdir())) == 4
+    for frame in drive.frames:
+        shown = np.setdiff1d(frame.segment(), [0])
+        assert np.isin(shown, frame.proposals()['id']).all()
+    assert rig.node.summary()['dropped'] == {}
+
+
+def test_a_snapshot_of_a_rig_is_one_of_each_camera(record, tmp_path):
+    rig = record(cameras=['front', 'front_left'], start=False)
+    rig.drive(0, 2)
+    assert settled(rig, 4), rig.diagnosis
+    assert ask(rig, 'snapshot').success
+    rig.drive(2, 5)
+    assert settled(rig, 10), rig.diagnosis
+    (drive,) = Dataset(tmp_path / 'set').drives
+    assert {name: len(found) for name, found in drive.cameras.items()} == {
+        'front': 1, 'front_left': 1,
+    }  # fmt: skip
+
+
 def test_gates_stop_start_and_snapshot_account_for_every_image(record, tmp_path):
     # The vehicle makes 0.5 m a frame.
     rig = record(gates__min_distance=0.9)
