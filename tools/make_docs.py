@@ -132,7 +132,9 @@ def topics_page() -> str:
     """Return docs/topics.md; asks the nodes what they publish, so it needs rclpy."""
     parts = [
         f"{GENERATED}# Topics\n\nRelative to the camera's namespace, all remappable. What nobody "
-        'subscribes to is not made.\n\n## In\n\n| topic | type | |\n|---|---|---|\n'
+        'subscribes to is not made. A node with several cameras (its parameter `cameras`) is in '
+        "the vehicle's namespace, with `points`, `odom` and `proposals/points`; each camera's "
+        'topics are in its own.\n\n## In\n\n| topic | type | |\n|---|---|---|\n'
     ]
     parts += [f'| `{topic}` | {kind} | {text} |\n' for topic, (kind, text) in INPUTS.items()]
     for node, topics in published().items():
