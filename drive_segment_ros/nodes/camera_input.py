@@ -24,6 +24,7 @@ class CameraInput:
         name: the camera's, as in a dataset.
         namespace: of its topics, relative to the node's; empty for the only camera.
         images, info: the subscriptions.
+        info_topic: of its calibration.
         intake: reads its calibration.
         received: images that have come.
         calibrated: calibrations that have come and make sense.
@@ -80,13 +81,6 @@ class CameraInput:
         """How many images the middleware says it lost."""
         subscription = self.images.subscription
         return 0 if subscription is None else subscription.lost
-
-    def needed(self) -> dict[str, list[tuple[str, type]]]:
-        """Return the topics it cannot do without, by what to call them."""
-        return {
-            self.label: self.images.candidates,
-            self.info_topic: [(self.info_topic, CameraInfoMessage)],
-        }
 
     def problems(self) -> dict[str, int]:
         """Say what keeps its messages from coming or is odd about its calibration, by level."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nav_msgs.msg import Odometry
-from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import CameraInfo, PointCloud2
 
 from drive_segment_ros.dataset.frame import Frame
 from drive_segment_ros.errors import ParameterError
@@ -192,9 +192,10 @@ class FrameNode(ManagedNode):
                 quality,
             )
         self._points_input = self.subscribe(PointCloud2, 'points', self._on_sweep, **quality)
-        needed: dict[str, Any] = {'points': [('points', PointCloud2)]}
-        for camera in self._cameras.values():
-            needed |= camera.needed()
+        cameras = self._cameras.values()
+        needed: dict[str, Any] = {camera.label: camera.images.candidates for camera in cameras}
+        needed['points'] = [('points', PointCloud2)]
+        needed |= {c.info_topic: [(c.info_topic, CameraInfo)] for c in cameras}
         if inputs.motion_source == 'odometry':
             needed['odometry'] = [('odom', Odometry)]
         self._missing = MissingTopics(self, needed)
