@@ -140,6 +140,20 @@ def test_cameras_share_a_drive_and_one_that_comes_late_is_added(
     assert_whole(drive)
 
 
+def test_a_camera_whose_frames_are_late_behind_anothers_shares_its_drive(
+    tmp_path, make_recorder, make_frame
+):
+    """As where its calibration came late: its frames are of seconds before."""
+    recorder = make_recorder(tmp_path / 'set')
+    for second in range(5, 9):
+        for camera, late in (('front', 0), ('left', 2)):
+            stamp_ns = START_NS + (second - late) * SECOND
+            recorder.submit(make_frame(stamp_ns, camera=camera), RIG)
+            settle(recorder)
+    (drive,) = Dataset(tmp_path / 'set').drives
+    assert {name: len(frames) for name, frames in drive.cameras.items()} == {'front': 4, 'left': 4}
+
+
 def test_a_second_frame_of_a_stamp_is_a_duplicate_of_its_own_camera_only(
     tmp_path, make_recorder, make_frame
 ):
