@@ -139,7 +139,7 @@ def test_started_before_or_after_its_sensors_it_loses_nothing_to_a_signal(
     sensors.change(Transition.TRANSITION_CONFIGURE)
     sensors.change(Transition.TRANSITION_ACTIVATE)
     if order == 'before':
-        wait_until(lambda: any('waiting for points, image' in words for words in sensors.said))
+        wait_until(lambda: any('waiting for image, points' in words for words in sensors.said))
         sensors.start()
 
     def indexed() -> int:
