@@ -9,7 +9,7 @@ from typing import Any
 
 from drive_segment_ros.doctor import Check
 from drive_segment_ros.errors import BagError, CalibrationError
-from drive_segment_ros.perception.camera_doubts import doubts
+from drive_segment_ros.perception.camera_plausibility import plausibility_warnings
 from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 
 _INFO = 'sensor_msgs/msg/CameraInfo'
@@ -95,7 +95,7 @@ def check_camera(topic: str, info: Any, image_topics: Iterable[str]) -> Check:
     told = []
     try:
         for rectified in sorted({is_rectified('auto', name, info) for name in beside}):
-            told += doubts(CameraModel.from_camera_info(info, rectified))
+            told += plausibility_warnings(CameraModel.from_camera_info(info, rectified))
     except CalibrationError as err:
         return Check(topic, 'problem', str(err), 'have the driver publish the calibration')
     if told:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from drive_segment_ros.nodes.image_input import ImageInput
-from drive_segment_ros.perception.camera_doubts import doubts
+from drive_segment_ros.perception.camera_plausibility import plausibility_warnings
 from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 
 
@@ -70,7 +70,7 @@ class CameraIntake:
         self._seen, self._model = seen, camera
         used = 'P: the images are rectified' if rectified else 'K and D'
         self._node.get_logger().info(f'camera_info of {self.image_topic()}: taken is {used}')
-        self.problem = '; '.join(doubts(camera))
+        self.problem = '; '.join(plausibility_warnings(camera))
         if self.problem:
             self._node.get_logger().warning(self.problem)
         return camera

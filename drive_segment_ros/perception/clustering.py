@@ -70,9 +70,9 @@ def cluster(
     # Links at the ends of rows may go straight on only across them.
     beside[:, [0, 1, -1]] = True
     beside[1:] |= empty[:-1]
-    doubtful = np.flatnonzero((kind != 0) & beside)
-    _join_doubtful(
-        doubtful,
+    beside_gaps = np.flatnonzero((kind != 0) & beside)
+    _join_across_gaps(
+        beside_gaps,
         x.reshape(-1),
         y.reshape(-1),
         z.reshape(-1),
@@ -177,7 +177,7 @@ def _join_neighbours(kind, along, up):
 
 
 @njit(cache=True, nogil=True)
-def _join_doubtful(
+def _join_across_gaps(
     cells, x, y, z, ranges, kind, label, parent, along, up, tan2, tan2_grazing, cos2, max_step,
     gap_rows, gap_columns,
 ):  # fmt: skip

@@ -52,7 +52,7 @@ def lens_of(model: str, coefficients: NDArray[np.float64]) -> tuple[int, NDArray
     """Return the kind of lens and the coefficients it takes.
 
     Coefficients that are all zero, or none at all, are no distortion whatever the model, as
-    ROS's image_geometry has it; `doubts_about_model` names the case where that may be wrong.
+    ROS's image_geometry has it; `implausible_model` names the case where that may be wrong.
 
     Args:
         model: distortion model as named by camera_info, in any case, with spaces or hyphens too.
@@ -93,7 +93,7 @@ def lens_of(model: str, coefficients: NDArray[np.float64]) -> tuple[int, NDArray
     return kind, trimmed
 
 
-def doubts_about_model(model: str, coefficients: NDArray[np.float64]) -> list[str]:
+def implausible_model(model: str, coefficients: NDArray[np.float64]) -> list[str]:
     """Return what of a model that `lens_of` takes may be meant otherwise, one line each.
 
     Args:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, CalibrationError, DriveSegmentError
 from drive_segment_ros.frame.rig import camera_names
-from drive_segment_ros.perception.camera_doubts import doubts
+from drive_segment_ros.perception.camera_plausibility import plausibility_warnings
 from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader, Topic
@@ -66,7 +66,7 @@ def find_cameras(
 ) -> CalibratedCameras:
     """Find the cameras asked for, without those that have no calibration or no extrinsics.
 
-    A warning names each that is left out, and what of a calibration is doubtful.
+    A warning names each that is left out, and what of a calibration is implausible.
 
     Args:
         reader: the open bag.
@@ -109,7 +109,7 @@ def find_cameras(
     for topic_name, failure in failures.items():
         _log.warning('camera %s is left out: %s', names[topic_name], failure)
     for camera in cameras.values():
-        for line in doubts(camera.model):
+        for line in plausibility_warnings(camera.model):
             _log.warning('%s: %s: %s', reader, camera.topic.name, line)
     return CalibratedCameras(cameras, placed, tf)
 

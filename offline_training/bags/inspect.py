@@ -13,7 +13,7 @@ from drive_segment_ros.frame.parameters import GeometryParameters
 from drive_segment_ros.frame.rig import camera_names
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
 from drive_segment_ros.perception.calibration import save_calibration
-from drive_segment_ros.perception.camera_doubts import doubts
+from drive_segment_ros.perception.camera_plausibility import plausibility_warnings
 from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.coverage import sweep_facts
@@ -195,7 +195,7 @@ class _Inspection:
         except (BagError, CalibrationError) as err:
             self.problem(f'{info_topic}: {err}', 'or give a calibration file with --calibration')
             return None
-        for line in doubts(model):
+        for line in plausibility_warnings(model):
             self.problem(f'{info_topic}: {line}', 'or give a calibration file with --calibration')
         self.models[topic.name] = model
         return model

@@ -40,7 +40,7 @@ def sunlight(
     lit = np.zeros(len(rays), bool)
     first = _askers(facing, *shape)
     lit[first] = world.sunlit(points[first], time_s)
-    rest = _doubtful(lit, facing, hits.instance, hits.normal, *shape)
+    rest = _uncertain(lit, facing, hits.instance, hits.normal, *shape)
     lit[rest] = world.sunlit(points[rest], time_s)
     return lit
 
@@ -81,7 +81,7 @@ def _askers(facing, height, width):
 
 
 @njit(cache=True, nogil=True)
-def _doubtful(lit, facing, instance, normal, height, width):
+def _uncertain(lit, facing, instance, normal, height, width):
     """Settle the pixels between askers that agree; return those that must ask themselves."""
     found = np.empty(height * width, np.int64)
     n = 0

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drive_segment_ros.errors import CalibrationError
-from drive_segment_ros.perception.camera_doubts import doubts
+from drive_segment_ros.perception.camera_plausibility import plausibility_warnings
 from drive_segment_ros.perception.cameras import CameraModel
 
 WIDTH, HEIGHT = 1280, 720
@@ -307,15 +307,15 @@ def test_whatever_the_numbers_are_it_is_a_camera_or_one_clear_error(k, d, model,
     with contextlib.suppress(CalibrationError):
         found = camera(model, d, k, p=p, width=width, rectified=rectified)
         assert found.project(rays(1))[0].shape == (500, 2)
-        doubts(found)
+        plausibility_warnings(found)
 
 
 def about(**changes):
-    return ' '.join(doubts(camera(**changes)))
+    return ' '.join(plausibility_warnings(camera(**changes)))
 
 
 @pytest.mark.parametrize('scale', [0.5, 2 / 3, 1.5, 2.0, 4.0])
-def test_a_calibration_of_another_resolution_is_doubted(scale):
+def test_a_calibration_of_another_resolution_is_told(scale):
     k = np.diag([scale, scale, 1.0]) @ np.array(K)
     p = np.column_stack([k, np.zeros(3)])
     for used, changes in (('K', {'k': k}), ('P', {'p': p, 'rectified': True})):
@@ -364,7 +364,7 @@ def test_what_is_odd_about_a_camera_is_said(changes, says):
         ((1920, 1208), (5500.0, 5500.0, 960.0, 604.0)),  # a long lens, 20 degrees
     ],
 )
-def test_common_cameras_are_not_doubted(size, k):
+def test_common_cameras_are_plausible(size, k):
     fx, fy, cx, cy = k
     changes = {'width': size[0], 'height': size[1], 'k': [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]}
     assert about(**changes) == ''

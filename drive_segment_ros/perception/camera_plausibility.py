@@ -11,7 +11,7 @@ import numpy as np
 
 from drive_segment_ros.perception import lenses
 from drive_segment_ros.perception.cameras import CameraModel
-from drive_segment_ros.perception.distortion import doubts_about_model
+from drive_segment_ros.perception.distortion import implausible_model
 
 # Cropping moves the principal point along one side, a wrong scale along both alike. Parts of the
 # sides by which it is off along one, and along both; how much the scales of the two may differ.
@@ -21,7 +21,7 @@ _NARROWEST, _WIDEST, _WIDEST_FISHEYE = 5.0, 175.0, 270.0
 _MOST_OBLONG = 1.5  # of a pixel
 
 
-def doubts(camera: CameraModel) -> list[str]:
+def plausibility_warnings(camera: CameraModel) -> list[str]:
     """Return what is odd about a camera, one line each that says what to do; empty if nothing is.
 
     Args:
@@ -30,7 +30,7 @@ def doubts(camera: CameraModel) -> list[str]:
     used, matrix = ('P', camera.P) if camera.rectified else ('K', camera.K)
     size = np.array([camera.width, camera.height], np.float64)
     focal = np.diagonal(matrix)[:2]
-    found = [] if camera.rectified else doubts_about_model(camera.distortion_model, camera.D)
+    found = [] if camera.rectified else implausible_model(camera.distortion_model, camera.D)
     shape = f'of images of {camera.width} x {camera.height}'
     times = 2 * (matrix[:2, 2] + 0.5) / size
     off = np.abs(times - 1) / 2
