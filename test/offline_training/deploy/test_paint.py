@@ -30,6 +30,22 @@ def test_the_command_draws_overlay_and_cloud(real_bag, model_folder, tmp_path):
     assert {c for c in colours if len(set(c)) > 1} <= {(255, 0, 0), (0, 255, 0), (0, 0, 255)}
 
 
+def test_one_camera_of_joined_bags_is_painted(real_drive, model_folder, tmp_path):
+    parts = [real_drive / 'bag', real_drive.with_name('pandaset_002_sides') / 'bag']
+    if not parts[1].is_dir():
+        pytest.skip(f'no {parts[1]}')
+    arguments = ['paint', model_folder, *parts, '--join', '-o', tmp_path / 'masks.png', '--json']
+    several = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    assert several.exit_code == 1
+    assert 'has 3 cameras: back, front, front_left; choose one with --camera' in several.stderr
+    # The first image was taken before the first pose.
+    arguments += ['--camera', 'front_left', '--frame', 1]
+    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    report = json.loads(result.stdout)
+    assert report['points'] > 5000
+    assert report['motion'] != 'none'
+
+
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
