@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from drive_segment_ros.frame.sweep import Sweep
 from drive_segment_ros.nodes.clock_steps import ClockSteps
 from drive_segment_ros.nodes.statistics import FlowStatistics
 from drive_segment_ros.parameters import parameter
+from drive_segment_ros.ros.pair_filter import PairFilter
 from drive_segment_ros.worker import Worker
 
 # A frame takes less; what takes longer is given up, for a signal must end the node in time.
@@ -83,13 +83,13 @@ class FramePipeline:
         self._paired_s: dict[str, float] = {}
         self._on_pair = on_pair
         self._on_error = on_error
-        # Messages of different sensors may come on different threads.
-        self._intake = threading.Lock()
         self._closing = False
         size = parameters.queue * max(1, len(stream.cameras))
         self._worker: Worker[Pair] = Worker(
             self._process, size=size, on_drop=self._on_drop, name='frames'
         )
+        self._pairs = PairFilter(stream)
+        self._pairs.registerCallback(self._submit)
 
     def unpaired_s(self, camera: str) -> float:
         """Return how long ago a camera's last pair was made, or the pipeline, seconds."""
@@ -97,14 +97,13 @@ class FramePipeline:
 
     def has_moving_sensors(self) -> bool:
         """Tell whether frames move on the vehicle, so that extrinsics hold for one image each."""
-        with self._intake:
+        with self._pairs.lock:
             return bool(self.stream.vehicle.extrinsics.moving)
 
     def close(self) -> None:
         """End the thread after the pair in hand; what waits is dropped and counted."""
-        with self._intake:
-            self._closing = True
-            self.stream.stop('stopped')
+        self._closing = True
+        self._pairs.stop('stopped')
         self._worker.close(_CLOSE_S)
 
     def push(self, event: Event) -> None:
@@ -116,19 +115,16 @@ class FramePipeline:
             # Each camera has a clock of its own.
             name = f'{event.camera} images' if isinstance(event, Image) else source
             self.clock_steps.look(name, event.stamp_ns)
-        with self._intake:
-            if self._closing:
-                if isinstance(event, Image):
-                    self.statistics.dropped('stopped')
-                elif isinstance(event, Sweep):
-                    self.stream.sweep_drops['unused'] += 1
-                return
-            self._submit(self.stream.push(event, time.monotonic()))
+        if self._pairs.push(event):
+            return
+        if isinstance(event, Image):
+            self.statistics.dropped('stopped')
+        elif isinstance(event, Sweep):
+            self.stream.sweep_drops['unused'] += 1
 
     def expire(self) -> None:
         """Decide what waits where nothing comes any more; to be called now and then."""
-        with self._intake:
-            self._submit(self.stream.expire(time.monotonic()))
+        self._pairs.expire()
 
     def summary(self) -> dict[str, Any]:
         """Return what came, left and was lost and why, ready for JSON.
@@ -154,10 +150,9 @@ class FramePipeline:
             },
         }
 
-    def _submit(self, pairs: list[Pair]) -> None:
-        for pair in pairs:
-            self._paired_s[pair.image.camera] = time.monotonic()
-            self._worker.submit(pair)
+    def _submit(self, pair: Pair) -> None:
+        self._paired_s[pair.image.camera] = time.monotonic()
+        self._worker.submit(pair)
 
     def _on_drop(self, pair: Pair) -> None:
         self.statistics.dropped('stopped' if self._closing else 'worker_busy')

@@ -1,0 +1,92 @@
+"""A frame stream as a message filter: it hears other filters and calls back with each pair.
+
+It takes the place of message_filters' ApproximateTimeSynchronizer:
+
+    images = message_filters.Subscriber(node, CompressedImage, 'front/image_raw/compressed')
+    sweeps = message_filters.Subscriber(node, PointCloud2, 'points')
+    pairs = PairFilter(FrameStream(params, ['front']))
+    images.registerCallback(pairs.add_image, 'front', params)
+    sweeps.registerCallback(pairs.add_sweep, params)
+    pairs.registerCallback(on_pair)  # on_pair(pair)
+
+No lock is held while callbacks run, so they may take their time, raise, or push themselves.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from drive_segment_ros.frame.events import Event
+from drive_segment_ros.frame.pair import Pair
+from drive_segment_ros.frame.parameters import GeometryParameters
+from drive_segment_ros.frame.stream import FrameStream
+from drive_segment_ros.ros.events import image_event, sweep_event
+from drive_segment_ros.ros.subscriber import SimpleFilter
+
+
+class PairFilter(SimpleFilter):
+    """Calls back with each pair of an image and a sweep, those of a camera in order.
+
+    Safe across threads.
+
+    Attributes:
+        stream: makes the pairs.
+        lock: held while the stream is asked; for whoever reads more of it than counts.
+    """
+
+    def __init__(self, stream: FrameStream, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin.
+
+        Args:
+            stream: fresh.
+            clock: of arrivals, seconds, monotonic.
+        """
+        super().__init__()
+        self.stream = stream
+        self.lock = threading.Lock()
+        self._clock = clock
+        self._ready: deque[Pair] = deque()
+        self._signalling = threading.Lock()
+        self._stopped = ''
+
+    def add_image(self, message: Any, camera: str, params: GeometryParameters) -> None:
+        """Take an image message of a camera."""
+        self.push(image_event(camera, message, params))
+
+    def add_sweep(self, message: Any, params: GeometryParameters) -> None:
+        """Take a point cloud message."""
+        self.push(sweep_event(message, params))
+
+    def push(self, event: Event) -> bool:
+        """Take a message of any sensor; False, and nothing done, after `stop`."""
+        with self.lock:
+            if self._stopped:
+                return False
+            self._ready.extend(self.stream.push(event, self._clock()))
+        self._signal()
+        return True
+
+    def expire(self) -> None:
+        """Decide what waits where nothing comes any more; to be called now and then."""
+        with self.lock:
+            self._ready.extend(self.stream.expire(self._clock()))
+        self._signal()
+
+    def stop(self, reason: str) -> None:
+        """Give up what waits, for a reason; nothing is taken any more."""
+        with self.lock:
+            self._stopped = reason
+            self.stream.stop(reason)
+
+    def _signal(self) -> None:
+        """Call back; one thread at a time does, for all, so that pairs keep their order."""
+        while self._ready and self._signalling.acquire(blocking=False):
+            try:
+                while self._ready:
+                    self.signalMessage(self._ready.popleft())
+            finally:
+                self._signalling.release()
