@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ from drive_segment_ros.ros.qos import FollowingSubscription
 
 MOTION_SOURCES = ('auto', 'tf', 'odometry', 'none')
 _DEPTH = 100
+# From the first pair that waits for it on; a player's first messages of all topics come sooner.
+_PROMISED_S = 5.0
 
 
 def motion_kinds(motion_source: str) -> tuple[str, ...]:
@@ -52,6 +55,7 @@ class VehicleListener:
         push: Callable[[Event], None],
         kinds: tuple[str, ...],
         odometry_topic: str = 'odom',
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Subscribe.
 
@@ -61,11 +65,14 @@ class VehicleListener:
             push: hands events to the stream.
             kinds: of `motion_kinds`.
             odometry_topic: nav_msgs/Odometry.
+            clock: seconds, monotonic.
         """
         self._node = node
         self._stream = stream
         self._push = push
         self._kinds = kinds
+        self._clock = clock
+        self._promised_s: float | None = None
         self._clock_hint = ''
         self._told: set[str] = set()
         self._motion_topics: list[str] = []
@@ -96,10 +103,19 @@ class VehicleListener:
         return 'none' if taken is None else taken.kind
 
     def expects_motion(self) -> bool:
-        """Tell whether odometry comes or has come; its publisher may be gone before its last."""
+        """Tell whether odometry comes or has come; its publisher may be gone before its last.
+
+        What publishes on /tf need not be odometry: it is waited for some seconds, then no more.
+        """
         if self._stream.vehicle.motion.sources.taken is not None:
             return True
-        return any(map(self._node.get_publishers_info_by_topic, self._motion_topics))
+        if not any(map(self._node.get_publishers_info_by_topic, self._motion_topics)):
+            self._promised_s = None
+            return False
+        now_s = self._clock()
+        if self._promised_s is None:
+            self._promised_s = now_s
+        return now_s - self._promised_s < _PROMISED_S
 
     @property
     def problem(self) -> str:

@@ -154,6 +154,29 @@ def test_auto_takes_odometry_as_soon_as_there_is_one(node, monkeypatch):
     executor.shutdown()
 
 
+def test_tf_without_odometry_is_waited_for_some_seconds_only(node, monkeypatch):
+    """Wheels and a steering column are on /tf as well; every frame would wait for motion."""
+    monkeypatch.setattr(transform_topics, 'message_type', lambda: TransformStamped)
+    now = [100.0]
+    kinds = motion_kinds('auto')
+    stream = FrameStream(GeometryParameters(), motion_kinds=kinds)
+    listener = VehicleListener(node, stream, stream.push, kinds, clock=lambda: now[0])
+    assert not listener.expects_motion()
+    now[0] = 200.0
+    node.create_publisher(TransformStamped, '/tf', 10)
+    deadline = time.monotonic() + 20
+    while not listener.expects_motion() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert listener.expects_motion()
+    now[0] = 204.0
+    hear(listener, transform('base_link', 'wheel', 1.0))
+    assert listener.expects_motion()
+    now[0] = 206.0
+    assert not listener.expects_motion()
+    hear(listener, transform('odom', 'base_link', 3.0))
+    assert listener.expects_motion()
+
+
 @pytest.mark.parametrize('source', ['tf', 'none'])
 def test_what_is_not_auto_does_not_hear_odometry(node, monkeypatch, source):
     monkeypatch.setattr(transform_topics, 'message_type', lambda: TransformStamped)
