@@ -25,10 +25,12 @@ from drive_segment_ros.perception.range_image import RangeImage
 from drive_segment_ros.perception.sky import find_sky, highest_beam, sky_spacing
 from drive_segment_ros.perception.sky_appearance import looks_like_sky
 
-# From a point in a gap to the returns around it, in spacings of such points: they begin three
-# columns and two rows from a return. Within that, 4 was chosen with the truth of one drive in
-# sight, so its scores there prove nothing.
-_GAP_REACH = 4.0
+# From a point in a gap to the returns around it, in spacings of such points (`sky_spacing`, three
+# columns or more). A return keeps `find_sky`'s points out of the three columns to each side, and
+# only every third column has points: along a row the nearest lie four to six columns away, which
+# is two spacings. On eight simulated drives of four LiDARs 0.5 to 12 changed nothing about the
+# sky, and 2 instead of 4 cost up to 0.14 points of coverage for up to 0.04 of purity.
+_GAP_REACH = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
