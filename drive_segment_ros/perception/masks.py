@@ -83,9 +83,11 @@ def at_points(mask: NDArray[Value], points: ProjectedPoints) -> NDArray[Value]:
     return mask[np.rint(points.v).astype(np.intp), np.rint(points.u).astype(np.intp)]
 
 
-def around(points: ProjectedPoints, shape: tuple[int, ...], distance: float) -> NDArray[np.bool_]:
-    """Return the pixels (H, W) that lie within a distance, px, of a point in row and column."""
+def around(
+    points: ProjectedPoints, shape: tuple[int, ...], width: float, height: float
+) -> NDArray[np.bool_]:
+    """Return the pixels (H, W) up to `width` px beside a point, and `height` px above or below."""
     dots = np.zeros(shape, np.uint8)
     dots[np.rint(points.v).astype(np.intp), np.rint(points.u).astype(np.intp)] = 1
-    side = 2 * round(distance) + 1
-    return np.asarray(cv2.dilate(dots, np.ones((side, side), np.uint8)) > 0, np.bool_)
+    box = np.ones((2 * round(height) + 1, 2 * round(width) + 1), np.uint8)
+    return np.asarray(cv2.dilate(dots, box) > 0, np.bool_)

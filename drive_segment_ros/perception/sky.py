@@ -20,6 +20,8 @@ _HALF_WIDTH = 3
 # Between two empty beams, however far apart, is sky; and over the highest one, since what stands
 # in a town stands on the ground. A point every so often, columns and degrees.
 _COLUMN_STEP, _ELEVATION_STEP_DEG = 3, 0.5
+# The row next to a return may only be partly clear: points begin this many rows above it.
+_ROWS_ABOVE = 2
 _MAX_ELEVATION_DEG = 60.0
 
 
@@ -61,6 +63,31 @@ def sky_spacing(image: RangeImage) -> float:
     return max(columns, math.radians(_ELEVATION_STEP_DEG))
 
 
+def gap_size(image: RangeImage, up: NDArray[np.float64]) -> tuple[float, float]:
+    """Return how far the points of `find_sky` begin from what returned, rad.
+
+    Along a row, a return keeps them out of the columns to each side, and only every third column
+    has points: the nearest is at most two spacings away. Above a return they begin two rows up,
+    which is further where beams are sparse: the median over the columns that have points.
+
+    Args:
+        image: the sweep's range image.
+        up: (3,) unit vector against gravity in the cloud's coordinates.
+
+    Returns:
+        width, height.
+    """
+    width = 2.0 * _COLUMN_STEP * 2.0 * math.pi / image.range.shape[1]
+    elevation = math.copysign(1.0, up[image.axis]) * image.elevation.astype(np.float64)
+    clear = _clear_rows(image.range)[::_COLUMN_STEP]
+    clear = clear[(clear >= _ROWS_ABOVE) & (clear < len(elevation))]
+    begin = elevation[clear - _ROWS_ABOVE]
+    above = begin > math.radians(_MIN_ELEVATION_DEG)
+    if not above.any():
+        return width, width
+    return width, float(np.median(begin[above] - elevation[clear[above]]))
+
+
 def highest_beam(image: RangeImage) -> NDArray[np.float32]:
     """Return where the highest beam points, (W, 3) float32, metres, far away, cloud coordinates.
 
@@ -81,8 +108,7 @@ def _directions(
     clear = _clear_rows(ranges)
     columns, elevations = [], []
     for column in range(0, ranges.shape[1], _COLUMN_STEP):
-        # The row next to a return may only be partly clear.
-        lowest = clear[column] - 2
+        lowest = clear[column] - _ROWS_ABOVE
         if lowest >= 0:
             spread = np.arange(elevation[lowest], top, step)
             elevations.append(spread)

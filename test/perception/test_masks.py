@@ -53,5 +53,5 @@ def test_around_points_is_within_a_distance_of_one():
     points = ProjectedPoints(np.arange(2, dtype=np.int32), u, v, one, one, one)
     expected = np.zeros((8, 12), bool)
     expected[0:2, 1:4] = expected[4:7, 8:11] = True
-    np.testing.assert_array_equal(around(points, (8, 12), 1.2), expected)
-    assert not around(points.where(np.zeros(2, bool)), (8, 12), 9.0).any()
+    np.testing.assert_array_equal(around(points, (8, 12), 1.2, 1.2), expected)
+    assert not around(points.where(np.zeros(2, bool)), (8, 12), 9.0, 9.0).any()

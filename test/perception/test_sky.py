@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drive_segment_ros.perception.range_image import range_image
-from drive_segment_ros.perception.sky import find_sky
+from drive_segment_ros.perception.sky import find_sky, gap_size
 
 UP = np.array([0.0, 0.0, 1.0])
 HOUSE = (8.0, 12.0, -6.0, 6.0, 0.0, 20.0)
@@ -97,3 +97,22 @@ def test_sky_has_the_time_at_which_the_sensor_looked_there(make_sweep):
     np.testing.assert_allclose(time, azimuth % 360.0 / 3600.0, atol=0.001)
     untimed = dataclasses.replace(cloud, time=None)
     assert not sky_of(untimed)[1].any()
+
+
+@pytest.mark.parametrize('step_deg', [1.0, 2.5])
+def test_gaps_reach_from_the_points_to_what_returned(make_sweep, step_deg):
+    """Points begin two beams above a return, however dense the beams are."""
+    low = (8.0, 12.0, -60.0, 60.0, 0.0, 3.5)
+    elevation_deg = np.arange(25.0, -25.0, -step_deg)
+    cloud = make_sweep(boxes=[low], elevation_deg=elevation_deg)
+    image = range_image(cloud, cloud.ring)
+    width, height = gap_size(image, UP)
+    assert np.degrees(height) == pytest.approx(2.0 * step_deg, abs=0.01)
+    assert width == pytest.approx(6.0 * 2.0 * np.pi / image.range.shape[1])
+
+
+def test_where_nothing_tells_the_height_of_gaps_it_is_their_width(make_sweep):
+    room = [(-9.0, 9.0, -9.0, 9.0, 0.0, 90.0)]
+    cloud = make_sweep(boxes=room, elevation_deg=ELEVATION_DEG)
+    width, height = gap_size(range_image(cloud, cloud.ring), UP)
+    assert width == height > 0.0
