@@ -73,8 +73,12 @@ class Clock:
             newest: the newest key of those it is compared with.
             wait_ns: how long messages may come out of order.
         """
-        silent = newest - SILENT_NS
-        return silent if self.newest is None else max(self.newest - wait_ns, silent)
+        if self.newest is None:
+            return newest - SILENT_NS
+        if newest - self.newest > SILENT_NS:
+            # Taken as silent: should it come again, it is no later than others may be.
+            return newest - min(wait_ns, SILENT_NS)
+        return max(self.newest - wait_ns, newest - SILENT_NS)
 
     def _join(self, stamp_ns: int, others_epoch: int) -> None:
         """Where only another's clock was set, compare with it as it is from some time on.
