@@ -18,7 +18,14 @@ import numpy as np
 from drives import some_bag
 
 from drive_segment_ros.memory import keep_freed_memory
-from drive_segment_ros.perception import clustering, ground, range_image, roughness
+from drive_segment_ros.perception import (
+    clustering,
+    flatness,
+    ground,
+    range_image,
+    road_plane,
+    roughness,
+)
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
 from drive_segment_ros.perception.densify import DensifyParameters, densify
@@ -67,12 +74,12 @@ def run(quick: bool = False) -> dict[str, Any]:
     image = sweep.image
     assert image is not None
     height = image.xyz[2].copy()
-    flat = ground.flat_cells(image.xyz, image.range, height, params.ground_slope_deg)
+    flat = flatness.flat_cells(image.xyz, image.range, height, params.ground_slope_deg)
     column = np.arange(image.range.shape[1], dtype=np.int32)
-    sector = np.broadcast_to(column * ground.SECTORS // len(column), image.range.shape)
+    sector = np.broadcast_to(column * road_plane.SECTORS // len(column), image.range.shape)
     distance = np.hypot(image.xyz[0], image.xyz[1])
-    level = ground.LevelPoints(distance.reshape(-1), height.reshape(-1), sector.reshape(-1))
-    plane = ground.road_plane(level, flat.reshape(-1))
+    level = road_plane.LevelPoints(distance.reshape(-1), height.reshape(-1), sector.reshape(-1))
+    plane = road_plane.road_plane(level, flat.reshape(-1))
     excluded = (image.range > 0) & (sweep.cell_label < FIRST_OBJECT_LABEL)
     kind = ((image.range > 0) & ~excluded).astype(np.uint8)
     projected = project_sweep(cloud, camera, T_camera_lidar, None)
@@ -81,8 +88,8 @@ def run(quick: bool = False) -> dict[str, Any]:
         'lidar.decode': lambda: cloud_from_message(message).packed(),
         'lidar.range_image': lambda: range_image.range_image(cloud, ring),
         'lidar.ground': lambda: (
-            ground.flat_cells(image.xyz, image.range, height, params.ground_slope_deg),
-            ground.road_plane(level, flat.reshape(-1)),
+            flatness.flat_cells(image.xyz, image.range, height, params.ground_slope_deg),
+            road_plane.road_plane(level, flat.reshape(-1)),
             ground.height_above_ground(level, flat.reshape(-1), plane),
             ground.height_above_road(level, flat.reshape(-1), plane),
         ),
