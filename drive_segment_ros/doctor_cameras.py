@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,16 @@ _IMAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 _DISCOVERY_S, _LISTEN_S = 1.0, 3.0
 
 
-def check_bag(bag: Path) -> list[Check]:
-    """Check the first camera_info of each camera in a bag.
+def check_bags(bags: Sequence[Path]) -> list[Check]:
+    """Check the first camera_info of each camera in a bag, or in those that are one drive.
 
     Raises:
-        BagError: if the bag cannot be read.
+        BagError: if a bag cannot be read.
     """
-    from drive_segment_ros.ros.bags import BagReader
+    from drive_segment_ros.ros.joined_bags import open_drive
 
     checks = []
-    with BagReader(bag) as reader:
+    with open_drive(bags) as reader:
         images = [topic.name for topic in reader.topics.values() if topic.type in _IMAGES]
         for topic in reader.topics.values():
             if topic.type != _INFO:

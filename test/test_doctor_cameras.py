@@ -85,3 +85,19 @@ def test_cameras_on_the_air_are_looked_at(ros_domain):
         rclpy.shutdown(context=context)
     assert (check.name, check.status) == ('/front/camera_info', 'hint')
     assert 'as if K were for about 0.50 times' in check.detail
+
+
+def test_cameras_recorded_apart_are_looked_at_together(tmp_path, monkeypatch):
+    for name in ('left', 'right'):
+        with Writer(tmp_path / name, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+            topic = f'/{name}/camera_info'
+            connection = writer.add_connection(topic, KIND, typestore=default_type_store())
+            writer.write(connection, 1, info(1.0))
+    monkeypatch.setattr(doctor, 'diagnose', list)
+    bags = [str(tmp_path / 'left'), str(tmp_path / 'right')]
+    refused = CliRunner().invoke(cli.app, ['doctor', *bags, '--json'])
+    assert refused.exit_code == 1
+    assert '--join makes them parts of one drive' in refused.stderr
+    result = CliRunner().invoke(cli.app, ['doctor', *bags, '--join', '--json'])
+    checks = json.loads(result.stdout)['checks']
+    assert {check['name'] for check in checks} == {'/left/camera_info', '/right/camera_info'}

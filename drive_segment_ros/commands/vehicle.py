@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from drive_segment_ros.commands.command import INTERRUPTED, command, print_json
-from drive_segment_ros.commands.options import AsJson, Assignments, Calibration, Overwrite
+from drive_segment_ros.commands.options import AsJson, Assignments, Calibration, Join, Overwrite
 from drive_segment_ros.outputs import refuse_existing
 
 
@@ -94,9 +94,11 @@ def save_topic(
 
 @command
 def doctor(
-    bag: Annotated[
-        Path | None, typer.Argument(help='Look at the cameras of this bag, not at those heard.')
+    bags: Annotated[
+        list[Path] | None,
+        typer.Argument(help='Look at the cameras of this bag, not at those heard.'),
     ] = None,
+    join: Join = False,
     as_json: AsJson = False,
 ) -> None:
     """Look at this machine and its cameras: what is missing or odd, what could be faster."""
@@ -106,11 +108,12 @@ def doctor(
     # A package that is missing has been named; it must not keep the rest from being told.
     with contextlib.suppress(ImportError):
         from drive_segment_ros import doctor_cameras
+        from drive_segment_ros.ros.joined_bags import one_drive
 
-        if bag is None:
-            checks = [*checks, *doctor_cameras.check_heard()]
+        if bags:
+            checks = [*checks, *doctor_cameras.check_bags(one_drive(bags, join))]
         else:
-            checks = [*checks, *doctor_cameras.check_bag(bag)]
+            checks = [*checks, *doctor_cameras.check_heard()]
     if as_json:
         print_json({'checks': [dataclasses.asdict(check) for check in checks]})
     else:
