@@ -56,7 +56,10 @@ class Interruption:
         trace: TracebackType | None,
     ) -> None:
         if kind is not None and (self._number or kind is KeyboardInterrupt):
-            # The watch goes on: threads and libraries may keep the process from its end.
+            # A second one must not end the process otherwise, for Python gives handlers back
+            # while it ends. The watch goes on: threads and libraries may keep it from its end.
+            for number in self._handlers:
+                signal.signal(number, signal.SIG_IGN)
             self._say()
             raise typer.Exit(128 + (self._number or signal.SIGINT)) from None
         self._ended.set()
