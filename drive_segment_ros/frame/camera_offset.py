@@ -2,16 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import CloudError
 from drive_segment_ros.frame.sweep import Sweep
 from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.projection import view_times
 
 # As many sweeps are looked at; a camera no point falls into has no offset to find.
 _SWEEPS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Passing:
+    """When a sweep passes a camera's view, seconds after its stamp.
+
+    Attributes:
+        middle_s: when it passes the middle.
+        span_s: from the first point in view to the last.
+    """
+
+    middle_s: float
+    span_s: float
+
+
+def passing_of(
+    cloud: PointCloud, camera: CameraModel, T_camera_lidar: NDArray[np.float64]
+) -> Passing | None:
+    """Return when a sweep passes a camera's view, None where it cannot be told.
+
+    A sweep may begin in the view, as behind the vehicle: half of it is seen at the sweep's
+    beginning and half at its end, and the median of their times is neither.
+    """
+    times = view_times(cloud, camera, T_camera_lidar)
+    if times is None:
+        return None
+    middle = view_times(cloud, _middle_of(camera), T_camera_lidar) or times
+    span_s = times[2] - times[0]
+    begins_there = middle[2] - middle[0] > span_s / 2
+    return Passing(middle[0] if begins_there else middle[1], span_s)
+
+
+def _middle_of(camera: CameraModel) -> CameraModel:
+    """Return a camera that sees the middle of another's view, upright and a tenth as wide."""
+    left = round(0.45 * camera.width)
+    K, P = camera.K.copy(), camera.P.copy()
+    K[0, 2] -= left
+    P[0, 2] -= left
+    return dataclasses.replace(camera, width=max(camera.width - 2 * left, 1), K=K, P=P)
 
 
 class CameraOffset:
@@ -41,10 +83,10 @@ class CameraOffset:
         """
         self._seen += 1
         try:
-            times = view_times(sweep.cloud, camera, T_camera_lidar)
+            passing = passing_of(sweep.cloud, camera, T_camera_lidar)
         except CloudError:
-            times = None
-        if times is not None:
-            self.value_s = -times[1]
+            passing = None
+        if passing is not None:
+            self.value_s = -passing.middle_s
         elif self._seen >= _SWEEPS:
             self.value_s = 0.0

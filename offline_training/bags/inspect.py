@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from drive_segment_ros.errors import BagError, CalibrationError
+from drive_segment_ros.frame.camera_offset import passing_of
 from drive_segment_ros.frame.parameters import GeometryParameters
 from drive_segment_ros.frame.rig import camera_names
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
@@ -28,7 +29,6 @@ from offline_training.bags.inspect_pairs import (
     Vehicle,
     inspect_extrinsics,
     pair_stamps,
-    view_of,
 )
 from offline_training.bags.inspect_report import (
     BagReport,
@@ -261,7 +261,7 @@ class _Inspection:
                 fix = f'of this recording, a camera of {camera.topic} in --calibration names it'
             self.problem(f'{camera.topic} with {lidar.topic}: {err}', fix)
         if model is not None and cloud is not None and T_camera_lidar is not None:
-            view = view_of(cloud, model, T_camera_lidar)
+            view = passing_of(cloud, model, T_camera_lidar)
         view_time = None if view is None else view.middle_s
         images, sweeps = self.recorded.stamps[camera.topic], self.recorded.stamps[lidar.topic]
         stamps = pair_stamps(images[:, 0], sweeps[:, 0], view_time or 0.0)

@@ -18,7 +18,6 @@ from drive_segment_ros.frame.view import motion_to_image
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
 from drive_segment_ros.perception.motion import SweepMotion
-from drive_segment_ros.perception.projection import view_times
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader, Topic, header_stamp_ns
 from drive_segment_ros.ros.events import pose_event, transform_event
@@ -96,45 +95,6 @@ def pair_stamps(
         image_rows = image_rows[_nearest(seen, images[image_rows])]
     offset = np.asarray((images[image_rows] - sweeps[sweep_rows]) * 1e-9, np.float64)
     return StampPairs(image_rows, sweep_rows, offset, period_s)
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-    """When a sweep passes a camera's view, seconds after its stamp.
-
-    Attributes:
-        middle_s: when it passes the middle.
-        span_s: from the first point in view to the last.
-    """
-
-    middle_s: float
-    span_s: float
-
-
-def view_of(
-    cloud: PointCloud, camera: CameraModel, T_camera_lidar: NDArray[np.float64]
-) -> View | None:
-    """Return when a sweep passes a camera's view, None where it cannot be told.
-
-    A sweep may begin in the view, as behind the vehicle: half of it is seen at the sweep's
-    beginning and half at its end, and the median of their times is neither.
-    """
-    times = view_times(cloud, camera, T_camera_lidar)
-    if times is None:
-        return None
-    middle = view_times(cloud, _middle_of(camera), T_camera_lidar) or times
-    span_s = times[2] - times[0]
-    begins_there = middle[2] - middle[0] > span_s / 2
-    return View(middle[0] if begins_there else middle[1], span_s)
-
-
-def _middle_of(camera: CameraModel) -> CameraModel:
-    """Return a camera that sees the middle of another's view, upright and a tenth as wide."""
-    left = round(0.45 * camera.width)
-    K, P = camera.K.copy(), camera.P.copy()
-    K[0, 2] -= left
-    P[0, 2] -= left
-    return dataclasses.replace(camera, width=max(camera.width - 2 * left, 1), K=K, P=P)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,6 +55,17 @@ def test_the_offset_is_found_where_the_lidar_looks_where_the_camera_looks():
     assert pairs[0].camera_offset_s == pytest.approx(-0.05, abs=0.004)
 
 
+def test_of_a_camera_in_whose_view_sweeps_begin_the_offset_is_no_mean_of_begin_and_end():
+    """Half of the view is seen as a sweep begins, half as it ends, a tenth of a second later."""
+    behind = (-0.5, 0.5, 0.5, -0.5)  # looks along the LiDAR's negative x axis
+    made = FrameStream(parameters(camera_offset='auto'), ('back',))
+    events = [place('base_link', 'lidar'), place('lidar', 'back', behind)]
+    events += [CameraInfo('back', model('back')), *drive(('back',), image_lag=0)]
+    pairs = run(events, made)
+    assert len(pairs) == 12
+    assert abs(pairs[0].camera_offset_s) < 0.004 or abs(pairs[0].camera_offset_s + 0.1) < 0.004
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.randoms(use_true_random=False), st.sampled_from(['auto', '-0.05']))
 def test_the_order_of_arrival_within_the_waiting_time_changes_nothing(chance, offset):
