@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,8 @@ from drive_segment_ros.inference.model import CONFIDENCE_NAME, LABEL_NAME, Model
 # compared, each the best of some, and how much longer bf16 may take: a busy machine must not
 # change the precision from one start to the next.
 _TRIAL_RUNS = 3
+_LIMITS = ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA')
+_BELOW_AVX512 = ('SSE41', 'AVX', 'AVX2', 'AVX2_VNNI', 'AVX2_VNNI_2')
 _SLOWEST = 1.5
 
 log = logging.getLogger(__name__)
@@ -36,9 +41,10 @@ class OpenVinoBackend:
 
         Raises:
             DependencyError: if OpenVINO is not installed.
-            ModelError: if OpenVINO does not take the model.
+            ModelError: if OpenVINO does not take the model, or would crash.
         """
         openvino = import_backend('openvino', 'openvino')
+        refuse_limited_processor()
         try:
             compiled = compile_fastest(openvino.Core(), str(model.onnx_path), threads, exact)
         except RuntimeError as err:
@@ -63,6 +69,29 @@ class OpenVinoBackend:
     def close(self) -> None:
         """See `Backend.close`."""
         del self._request, self._outputs
+
+
+def refuse_limited_processor(cpuinfo: Path = Path('/proc/cpuinfo')) -> None:
+    """Refuse to run where oneDNN may not use the AVX-512 that the processor has.
+
+    OpenVINO's own kernels do not heed that limit: beside oneDNN's they end the process by a
+    segmentation fault (2026.4.1 on a Zen 5 under ONEDNN_MAX_CPU_ISA=AVX2, f32).
+
+    Args:
+        cpuinfo: Linux's description of the processor.
+
+    Raises:
+        ModelError: if it is so.
+    """
+    limit = next((name for name in _LIMITS if os.environ.get(name)), '')
+    if not limit or os.environ[limit].upper() not in _BELOW_AVX512:
+        return
+    with contextlib.suppress(OSError):
+        if 'avx512f' in cpuinfo.read_text(encoding='utf-8', errors='replace'):
+            raise ModelError(
+                f'OpenVINO crashes where {limit} is {os.environ[limit]} and the processor has '
+                f'AVX-512; unset {limit}, or use another backend'
+            )
 
 
 @dataclass(frozen=True)

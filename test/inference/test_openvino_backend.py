@@ -8,8 +8,13 @@ import types
 import pytest
 
 from drive_segment_ros import doctor
+from drive_segment_ros.errors import ModelError
 from drive_segment_ros.inference import openvino_backend
-from drive_segment_ros.inference.openvino_backend import OpenVinoBackend, compile_fastest
+from drive_segment_ros.inference.openvino_backend import (
+    OpenVinoBackend,
+    compile_fastest,
+    refuse_limited_processor,
+)
 
 
 class Processor:
@@ -119,3 +124,27 @@ def test_the_doctor_names_what_cannot_compute_at_all(monkeypatch):
 
     assert check.status == 'problem'
     assert '\n' not in check.detail
+
+
+@pytest.mark.parametrize(
+    ('limit', 'flags', 'crashes'),
+    [
+        ('AVX2', 'avx2 avx512f', True),
+        ('avx2_vnni', 'avx2 avx512f', True),
+        ('AVX512_CORE', 'avx2 avx512f', False),
+        ('AVX2', 'avx2', False),
+        ('', 'avx2 avx512f', False),
+    ],
+)
+def test_a_limit_below_what_the_processor_has_is_refused(
+    monkeypatch, tmp_path, limit, flags, crashes
+):
+    monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', limit)
+    monkeypatch.delenv('DNNL_MAX_CPU_ISA', raising=False)
+    cpuinfo = tmp_path / 'cpuinfo'
+    cpuinfo.write_text(f'flags : sse {flags}')
+    if not crashes:
+        refuse_limited_processor(cpuinfo)
+        return
+    with pytest.raises(ModelError, match='unset ONEDNN_MAX_CPU_ISA'):
+        refuse_limited_processor(cpuinfo)
