@@ -19,10 +19,10 @@ from drive_segment_ros.frame.parameters import GeometryParameters
 from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.frame.warm_up import warm_up_view
 from drive_segment_ros.nodes.frame_node import InputParameters
-from drive_segment_ros.nodes.frame_pipeline import FramePipeline, Outcome, PipelineParameters
+from drive_segment_ros.nodes.frame_pipeline import FramePipeline, Outcome
 from drive_segment_ros.nodes.lifecycle import ManagedNode
 from drive_segment_ros.nodes.mask_outputs import MaskOutputs
-from drive_segment_ros.nodes.view_parameters import ViewSyncParameters
+from drive_segment_ros.nodes.view_parameters import ViewPipelineParameters, ViewSyncParameters
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.calibration import load_calibration
 from drive_segment_ros.perception.cameras import CameraModel
@@ -52,7 +52,7 @@ class PaintParameters(GeometryParameters):
     )
     inputs: InputParameters = dataclasses.field(default_factory=InputParameters)
     sync: ViewSyncParameters = dataclasses.field(default_factory=ViewSyncParameters)
-    pipeline: PipelineParameters = dataclasses.field(default_factory=PipelineParameters)
+    pipeline: ViewPipelineParameters = dataclasses.field(default_factory=ViewPipelineParameters)
 
 
 class PaintedCloud:

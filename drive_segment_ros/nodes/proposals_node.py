@@ -16,7 +16,7 @@ from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.sweep import Sweep
 from drive_segment_ros.nodes.camera_input import topic_of
 from drive_segment_ros.nodes.frame_node import FrameNode, FrameNodeParameters
-from drive_segment_ros.nodes.view_parameters import ViewSyncParameters
+from drive_segment_ros.nodes.view_parameters import ViewPipelineParameters, ViewSyncParameters
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.overlay import draw_segments, palette
 from drive_segment_ros.perception.proposals import SweepProposals
@@ -32,6 +32,7 @@ class ProposalsParameters(FrameNodeParameters):
     """Everything about how frames are made to be looked at."""
 
     sync: ViewSyncParameters = dataclasses.field(default_factory=ViewSyncParameters)
+    pipeline: ViewPipelineParameters = dataclasses.field(default_factory=ViewPipelineParameters)
 
 
 class ProposalsNode(FrameNode):

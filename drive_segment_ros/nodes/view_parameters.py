@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from drive_segment_ros.frame.parameters import SyncParameters
+from drive_segment_ros.nodes.frame_pipeline import PipelineParameters
 from drive_segment_ros.parameters import parameter
 
 
@@ -20,4 +21,17 @@ class ViewSyncParameters(SyncParameters):
         unit='s',
         minimum=0.0,
         maximum=10.0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewPipelineParameters(PipelineParameters):
+    """As pairs wait for the recorder, but the newest counts: a view must never lag."""
+
+    queue: int = parameter(
+        1,
+        'pairs of each camera that may wait to be worked on, the oldest gives way; a view that '
+        'falls behind leaves some out and counts them',
+        minimum=1,
+        maximum=1000,
     )

@@ -30,6 +30,8 @@ def make_rig(street, ros_domain, tmp_path):
         defaults = {
             'calibration_file': str(street.calibration(tmp_path / 'calibration.yaml')),
             'inputs__depth': 100,
+            # What a view would leave out on a busy machine is looked at here.
+            'pipeline__queue': 100,
         }
         rigs.append(street.Rig(**{**defaults, **parameters}))
         return rigs[-1]
