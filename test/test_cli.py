@@ -135,6 +135,25 @@ def test_a_signal_ends_a_command_and_says_what_is_kept(busy, number):
     )
 
 
+def test_while_an_interrupted_command_ends_no_signal_ends_it_otherwise():
+    """Python gives handlers back as it ends; ignored ones it leaves alone."""
+    code = (
+        'import atexit, signal, offline_training.bags.extract as extraction\n'
+        'from drive_segment_ros.cli import main\n'
+        'def extract(*_):\n    signal.raise_signal(signal.SIGTERM)\n'
+        'extraction.extract = extract\n'
+        'numbers = (signal.SIGINT, signal.SIGTERM)\n'
+        'atexit.register(lambda: print([signal.getsignal(n).name for n in numbers]))\n'
+        'import sys; sys.argv = ["drive-segment", "extract", "bag", "-o", "drives", "--json"]\n'
+        'main()'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stdout == "['SIG_IGN', 'SIG_IGN']\n"
+
+
 @pytest.mark.parametrize(
     ('name', 'told'),
     [

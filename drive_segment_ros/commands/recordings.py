@@ -81,6 +81,7 @@ def extract(
 ) -> None:
     """Turn bags into a dataset: every image with its objects, found by the LiDAR."""
     from drive_segment_ros.frame.parameters import FrameParameters
+    from drive_segment_ros.frame.reasons import IMAGE_REASONS
     from drive_segment_ros.parameter_files import read_parameters
     from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
     from offline_training.bags.extract import ExtractOptions
@@ -103,7 +104,7 @@ def extract(
         f'{report.dataset}, {report.frames_per_second:.1f} frames/s'
     )
     for reason, count in sorted(report.dropped.items()):
-        typer.echo(f'  {count} images dropped: {reason}')
+        typer.echo(f'  {count} images dropped, {reason}: {IMAGE_REASONS[reason]}')
     for source, count in report.segments_from.items():
         typer.echo(f'  segments of {count} sweeps by {SEGMENTS_FROM[source]}')
 

@@ -96,12 +96,6 @@ class Trajectory:
         self._quaternions[replaced] = [quaternion]
         self._truncate(bisect.bisect_left(self._stamps, self._stamps[-1] - self._max_age_ns))
 
-    def covers(self, start_ns: int, end_ns: int) -> bool:
-        """Whether poses can be given from `start_ns` to `end_ns`, both included."""
-        stamps = self._stamps
-        inside = bool(stamps) and stamps[0] <= start_ns and end_ns <= stamps[-1]
-        return inside and self._gap_ns(start_ns, end_ns) <= _LONGEST_GAP_NS
-
     def window(self, first_ns: int, last_ns: int) -> Trajectory:
         """Return the samples of an interval and one more on each side, as they are now."""
         first = max(bisect.bisect_left(self._stamps, first_ns) - 1, 0)

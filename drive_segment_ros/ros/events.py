@@ -23,8 +23,6 @@ from drive_segment_ros.ros.bag_storage import default_type_store
 from drive_segment_ros.ros.image_size import image_size, reduction
 from drive_segment_ros.ros.images import decode_image, encoded_image
 
-_POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
-
 
 def stamp_ns(message: Any) -> int:
     """Return a message's header stamp in nanoseconds."""

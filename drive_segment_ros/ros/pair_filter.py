@@ -5,8 +5,8 @@ It takes the place of message_filters' ApproximateTimeSynchronizer:
     images = message_filters.Subscriber(node, CompressedImage, 'front/image_raw/compressed')
     sweeps = message_filters.Subscriber(node, PointCloud2, 'points')
     pairs = PairFilter(FrameStream(params, ['front']))
-    images.registerCallback(pairs.add_image, 'front', params)
-    sweeps.registerCallback(pairs.add_sweep, params)
+    images.registerCallback(lambda message: pairs.push(image_event('front', message, params)))
+    sweeps.registerCallback(lambda message: pairs.push(sweep_event(message, params)))
     pairs.registerCallback(on_pair)  # on_pair(pair)
 
 No lock is held while callbacks run, so they may take their time, raise, or push themselves.
@@ -18,13 +18,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from drive_segment_ros.frame.events import Event
 from drive_segment_ros.frame.pair import Pair
-from drive_segment_ros.frame.parameters import GeometryParameters
 from drive_segment_ros.frame.stream import FrameStream
-from drive_segment_ros.ros.events import image_event, sweep_event
 from drive_segment_ros.ros.subscriber import SimpleFilter
 
 
@@ -52,14 +49,6 @@ class PairFilter(SimpleFilter):
         self._ready: deque[Pair] = deque()
         self._signalling = threading.Lock()
         self._stopped = ''
-
-    def add_image(self, message: Any, camera: str, params: GeometryParameters) -> None:
-        """Take an image message of a camera."""
-        self.push(image_event(camera, message, params))
-
-    def add_sweep(self, message: Any, params: GeometryParameters) -> None:
-        """Take a point cloud message."""
-        self.push(sweep_event(message, params))
 
     def push(self, event: Event) -> bool:
         """Take a message of any sensor; False, and nothing done, after `stop`."""

@@ -70,7 +70,6 @@ class VehicleListener:
         self._node = node
         self._stream = stream
         self._push = push
-        self._kinds = kinds
         self._clock = clock
         self._promised_s: float | None = None
         self._clock_hint = ''

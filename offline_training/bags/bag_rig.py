@@ -40,7 +40,6 @@ class BagRig:
         params: how cameras, clouds and motion are read.
         cameras: by name.
         lidar: the point cloud topic.
-        lidar_frame: of its points.
         odometry: topics of the vehicle's motion; empty if there is none.
         transforms: those that hold for the whole drive.
         moving: topics of transforms that do not, where a sensor depends on one.
@@ -50,7 +49,6 @@ class BagRig:
     params: GeometryParameters
     cameras: Mapping[str, CalibratedCamera]
     lidar: str
-    lidar_frame: str
     odometry: tuple[str, ...]
     transforms: TransformTree
     moving: tuple[str, ...]
@@ -73,7 +71,6 @@ class BagRig:
             yield CameraInfo(camera.name, camera.model)
         images = {camera.topic.name: camera for camera in self.cameras.values()}
         infos = {c.info_topic: c for c in self.cameras.values() if c.info_topic}
-        latest = {camera.name: camera.model for camera in self.cameras.values()}
         topics = {*images, *infos, self.lidar, *self.odometry, *self.moving}
         for message in self.reader.messages(topics):
             if message.topic in images:
@@ -84,12 +81,7 @@ class BagRig:
             else:
                 # One that is damaged: its neighbours will do.
                 with contextlib.suppress(BagError, CalibrationError):
-                    for event in self._calibration_or_motion(infos, message):
-                        if isinstance(event, CameraInfo):
-                            if same_camera(event.model, latest[event.camera]):
-                                continue
-                            latest[event.camera] = event.model
-                        yield event
+                    yield from self._calibration_or_motion(infos, message)
 
     def pairs(self, stream: FrameStream) -> Iterator[Pair]:
         """Yield the pairs that a stream makes of all that happens."""
@@ -175,16 +167,10 @@ def find_rig(
         params,
         found.cameras,
         lidar_topic.name,
-        lidar_frame,
         motion.topics,
         still,
         tuple(vehicle.tf_topics(reader)) if moving else (),
     )
-
-
-def same_camera(one: CameraModel, other: CameraModel) -> bool:
-    """Whether two calibrations say the same of a camera, whatever frame they name."""
-    return {**one.to_dict(), 'frame_id': ''} == {**other.to_dict(), 'frame_id': ''}
 
 
 def _calibrated(

@@ -17,7 +17,7 @@ from drive_segment_ros.frame.vehicle import Motion
 from drive_segment_ros.frame.view import motion_to_image
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
-from drive_segment_ros.perception.motion import SweepMotion
+from drive_segment_ros.perception.motion import JUMP_BACK_NS, SweepMotion
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader, Topic, header_stamp_ns
 from drive_segment_ros.ros.events import pose_event, transform_event
@@ -29,7 +29,6 @@ from offline_training.bags.sensors import ODOMETRY
 _FRAMES = 8
 # Odometry around a pair; in bag time, which may differ from the stamps.
 _AROUND_NS = 1_500_000_000
-_JUMP_BACK_NS = 1_000_000_000
 # At 15 m/s this is a shift by 0.9 degrees beside, 10 m away.
 _AT_ONCE_S = 0.01
 
@@ -171,7 +170,7 @@ def inspect_extrinsics(
 
 def _poses(reader: BagReader, vehicle: Vehicle, *bag_stamps: int) -> Motion:
     """Return the vehicle's poses around some messages."""
-    motion = Motion(vehicle.odometry_frame, vehicle.base_frame, _JUMP_BACK_NS)
+    motion = Motion(vehicle.odometry_frame, vehicle.base_frame, JUMP_BACK_NS)
     first, last = min(bag_stamps) - _AROUND_NS, max(bag_stamps) + _AROUND_NS
     for raw in reader.messages(vehicle.odometry, first, last) if vehicle.odometry else ():
         # One broken sample; its neighbours will do.

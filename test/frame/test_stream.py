@@ -25,6 +25,7 @@ from small_rig import (
 )
 
 from drive_segment_ros.frame.events import CameraInfo, Image, Pose
+from drive_segment_ros.frame.reasons import IMAGE_REASONS, SWEEP_REASONS
 from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.frame.sweep import Sweep
 
@@ -244,6 +245,7 @@ def test_what_waits_is_bounded():
         made.push(image(START + k * MS))
     assert made.cameras['front'].pending <= 5
     assert made.cameras['front'].drops['queue_full'] >= 30
+    assert set(made.cameras['front'].drops) <= set(IMAGE_REASONS)
 
 
 def test_a_sweep_that_cannot_be_read_loses_its_own_frames():
@@ -321,4 +323,6 @@ def test_random_rigs_never_lose_count():
                     or camera.drops['bad_calibration']
                 )
         got += len(made.finish())
+        assert all(set(camera.drops) <= set(IMAGE_REASONS) for camera in made.cameras.values())
+        assert set(made.sweep_drops) <= set(SWEEP_REASONS)
         assert got == sum(camera.pairs for camera in made.cameras.values())

@@ -29,6 +29,15 @@ def straight(count=11, speed=10.0, step_ns=SECOND // 10):
     return trajectory
 
 
+def covers(trajectory: Trajectory, start_ns: int, end_ns: int) -> bool:
+    """Whether poses can be given from one instant to another."""
+    try:
+        trajectory.poses([start_ns, end_ns])
+    except MotionError:
+        return False
+    return True
+
+
 @settings(deadline=None)
 @given(quaternions, quaternions, st.integers(0, SECOND), st.booleans())
 def test_interpolation_agrees_with_scipy(q0, q1, after_ns, flip):
@@ -55,7 +64,7 @@ def test_the_order_of_arrival_does_not_matter(order):
     for i in order:
         trajectory.add(START + i * SECOND, [i * i, 0, 0], STILL)
     assert trajectory.pose(START + SECOND * 5 // 2)[0, 3] == 6.5
-    assert trajectory.covers(START, START + 3 * SECOND)
+    assert covers(trajectory, START, START + 3 * SECOND)
 
 
 def test_a_pose_depends_on_the_two_samples_around_it_only():
@@ -75,14 +84,14 @@ def test_a_second_sample_of_a_stamp_replaces_the_first():
 
 def test_cover_and_what_is_missing():
     trajectory = straight()
-    assert trajectory.covers(START, START + SECOND)
-    assert not trajectory.covers(START - 1, START + SECOND)
-    assert not trajectory.covers(START, START + SECOND + 1)
+    assert covers(trajectory, START, START + SECOND)
+    assert not covers(trajectory, START - 1, START + SECOND)
+    assert not covers(trajectory, START, START + SECOND + 1)
     with pytest.raises(MotionError, match=r'ends 12\.5 ms too early'):
         trajectory.pose(START + SECOND + 12_500_000)
     with pytest.raises(MotionError, match=r'starts 3\.0 ms too late'):
         trajectory.pose(START - 3_000_000)
-    assert not Trajectory().covers(START, START)
+    assert not covers(Trajectory(), START, START)
     with pytest.raises(MotionError, match='no odometry yet'):
         Trajectory().pose(START)
 
@@ -91,12 +100,12 @@ def test_nothing_is_known_of_a_pause_of_odometry():
     trajectory = Trajectory()
     for second in (0, 1, 2, 5, 6):
         trajectory.add(START + second * SECOND, [float(second), 0, 0], STILL)
-    assert trajectory.covers(START, START + 2 * SECOND)
-    assert trajectory.covers(START + 5 * SECOND, START + 5 * SECOND)
-    assert trajectory.covers(START + 5 * SECOND, START + 6 * SECOND)
+    assert covers(trajectory, START, START + 2 * SECOND)
+    assert covers(trajectory, START + 5 * SECOND, START + 5 * SECOND)
+    assert covers(trajectory, START + 5 * SECOND, START + 6 * SECOND)
     for first, last in ((2.5, 2.5), (1.0, 4.0), (4.0, 5.5), (0.0, 6.0)):
         start, end = START + round(first * SECOND), START + round(last * SECOND)
-        assert not trajectory.covers(start, end)
+        assert not covers(trajectory, start, end)
         with pytest.raises(MotionError, match=r'pauses for 3\.0 s'):
             trajectory.poses([start, end])
 
@@ -111,7 +120,7 @@ def test_memory_is_bounded_by_age():
 def test_clear_and_a_jump_back_start_anew():
     trajectory = straight()
     trajectory.clear()
-    assert not trajectory.covers(START, START)
+    assert not covers(trajectory, START, START)
     trajectory = straight()
     trajectory.add(START - 100 * SECOND, [5, 0, 0], STILL)
     assert len(trajectory) == 1

@@ -11,6 +11,7 @@ from drive_segment_ros.frame.events import CameraInfo, Transform
 from drive_segment_ros.frame.example_scene import example_camera
 from drive_segment_ros.frame.parameters import FrameParameters, SyncParameters
 from drive_segment_ros.frame.stream import FrameStream
+from drive_segment_ros.ros.events import image_event, sweep_event
 from drive_segment_ros.ros.pair_filter import PairFilter
 from drive_segment_ros.ros.subscriber import SimpleFilter
 
@@ -38,8 +39,10 @@ class Chain:
         stream.push(Transform('lidar', 'camera', (0.0, 0.0, 0.0), STILL))
         stream.push(CameraInfo('front', example_camera('camera')))
         self.pairs = PairFilter(stream)
-        self.images.registerCallback(self.pairs.add_image, 'front', PARAMS)
-        self.sweeps.registerCallback(self.pairs.add_sweep, PARAMS)
+        self.images.registerCallback(
+            lambda message: self.pairs.push(image_event('front', message, PARAMS))
+        )
+        self.sweeps.registerCallback(lambda message: self.pairs.push(sweep_event(message, PARAMS)))
         self.stamps: list[int] = []
 
     def drive(self, first: int, last: int) -> None:
@@ -77,14 +80,14 @@ def test_a_callback_that_raises_leaves_no_lock_held(chain):
 
 
 def test_a_callback_may_push_and_others_may_while_it_works(chain):
-    entered, leave = threading.Event(), threading.Event()
+    entered, leave, left = threading.Event(), threading.Event(), []
 
     def work(pair):
         chain.stamps.append(pair.image.stamp_ns)
         if len(chain.stamps) == 1:
             chain.pairs.expire()
             entered.set()
-            assert leave.wait(20.0)
+            left.append(leave.wait(5.0))
 
     chain.pairs.registerCallback(work)
     thread = threading.Thread(target=chain.drive, args=(0, 3))
@@ -94,6 +97,7 @@ def test_a_callback_may_push_and_others_may_while_it_works(chain):
     chain.drive(3, 8)
     leave.set()
     thread.join(20.0)
+    assert left == [True]
     later = [stamp for stamp in chain.stamps if stamp >= SECOND + 3 * PERIOD]
     assert later == sorted(later)
     assert len(later) >= 4
