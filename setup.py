@@ -38,6 +38,8 @@ setup(
         installed('config', '*.*'),
     ],
     install_requires=[
+        'fsspec>=2024.6',
+        'loky>=3.4',
         'numba>=0.57',
         'numpy>=1.24',
         'open3d>=0.17',
@@ -47,6 +49,7 @@ setup(
         'rosbags>=0.11.9',
         'scipy>=1.10',
         'typer>=0.12',
+        'universal-pathlib>=0.2.6',
     ],
     extras_require={
         # A vehicle needs none of these; ROS itself comes from its distribution there.
@@ -55,6 +58,7 @@ setup(
             'matplotlib>=3.7',
             'onnx>=1.16',
             'onnxscript>=0.3',
+            'pyarrow>=16.0',
             'safetensors>=0.4',
             'scikit-learn>=1.3',
             'tensorboard>=2.14',
@@ -63,6 +67,12 @@ setup(
             'torch>=2.9',
             'transformers>=4.45',
         ],
+        # Work on a cluster, and files in object storage.
+        'cluster': ['distributed>=2024.8'],
+        's3': ['s3fs>=2024.6'],
+        # Published data sets, and recordings whose images are encoded video.
+        'datasets': ['pandas>=2.0', 'pyarrow>=16.0'],
+        'video': ['av>=12.0'],
         'openvino': ['openvino>=2024.4'],
         'onnxruntime': ['onnxruntime>=1.18'],
         'tensorrt': ['cuda-python>=12.6.1', 'tensorrt>=10.0'],
@@ -82,7 +92,16 @@ setup(
         ],
         'docs': ['ipykernel>=6.29', 'mkdocs>=1.6', 'nbclient>=0.10', 'nbformat>=5.10'],
         'lint': ['mypy', 'ruff', 'types-PyYAML'],
-        'test': ['hypothesis>=6.80', 'playwright>=1.40', 'pytest>=7.4', 'pytest-xdist>=3.5'],
+        'test': [
+            # An S3 server for tests: moto, with what its server needs of its extra of that name.
+            'flask>=3.0',
+            'flask-cors>=4.0',
+            'hypothesis>=6.80',
+            'moto[s3]>=5.0',
+            'playwright>=1.40',
+            'pytest>=7.4',
+            'pytest-xdist>=3.5',
+        ],
     },
     entry_points={
         'console_scripts': [
