@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -150,3 +150,45 @@ def model_folder(tmp_path: Path) -> Path:
     """A model folder whose answer is known, see `write_model`; images are 8 x 12 px."""
     write_model(tmp_path / 'model')
     return tmp_path / 'model'
+
+
+@pytest.fixture(scope='session')
+def as_ros_1() -> Callable[..., Path]:
+    """Return a function that writes what a bag of ROS 2 holds as one of ROS 1."""
+    return write_ros_1
+
+
+def write_ros_1(
+    bag: Path, file: Path, compression: str = '', start_ns: int = 0, stop_ns: int = 2**63
+) -> Path:
+    """Write a bag's messages, or those between two bag stamps, as a ROS 1 bag; return the file.
+
+    /tf_static is latched; headers count up in `seq`.
+    """
+    from rosbags.rosbag1 import Writer
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    from drive_segment_ros.ros.bags import BagReader
+
+    tf = 'tf2_msgs/msg/TFMessage'
+    modern, old = get_typestore(Stores.ROS2_JAZZY), get_typestore(Stores.ROS1_NOETIC)
+    old.register(get_types_from_msg('geometry_msgs/TransformStamped[] transforms', tf))
+    writer = Writer(file)
+    if compression:
+        writer.set_compression(Writer.CompressionFormat[compression.upper()])
+    with BagReader(bag) as reader, writer:
+        connections = {
+            topic.name: writer.add_connection(
+                topic.name,
+                topic.type,
+                typestore=old,
+                latching=int(topic.name == '/tf_static'),
+            )
+            for topic in reader.topics.values()
+        }
+        for number, message in enumerate(reader.messages(None, start_ns, stop_ns)):
+            raw = bytearray(modern.cdr_to_ros1(message.raw, message.msgtype))
+            if message.msgtype != tf:
+                raw[:4] = number.to_bytes(4, 'little')
+            writer.write(connections[message.topic], message.bag_stamp_ns, bytes(raw))
+    return file

@@ -11,7 +11,8 @@ import typer
 
 AsJson = Annotated[bool, typer.Option('--json', help='Print one JSON object and nothing else.')]
 Bags = Annotated[
-    list[Path], typer.Argument(help='Bag folder, .mcap or .db3 file; several with --join.')
+    list[Path],
+    typer.Argument(help='Bag folder, .mcap, .db3 or ROS 1 .bag file; several with --join.'),
 ]
 Join = Annotated[
     bool, typer.Option('--join', help='All bags given are parts of one drive, recorded apart.')

@@ -54,7 +54,9 @@ def inspect(
 
 @command(kept='the frames written are kept in {output}; go on by the same command with --resume')
 def extract(
-    bags: Annotated[list[Path], typer.Argument(help='Bag folders, .mcap or .db3 files.')],
+    bags: Annotated[
+        list[Path], typer.Argument(help='Bag folders, .mcap, .db3 or ROS 1 .bag files.')
+    ],
     output: Annotated[Path, typer.Option('--output', '-o', help='The dataset to write to.')],
     camera: Annotated[
         list[str] | None,

@@ -67,8 +67,8 @@ def explain_foreign(encodings: Collection[str]) -> str:
     """Say what to do about a bag none of whose messages is in ROS 2's encoding."""
     if 'ros1' in encodings:
         return (
-            'its messages are of ROS 1; convert the .bag it was made from: '
-            'rosbags-convert --src FILE.bag --dst FOLDER'
+            'its messages are of ROS 1, or of types that ROS 2 defines otherwise; '
+            'an MCAP of ROS 1 is not read: give the .bag it was made from'
         )
     return (
         f'its messages are encoded as {", ".join(sorted(encodings))}, not as CDR as in ROS 2; '
@@ -119,6 +119,15 @@ def type_store(connections: Sequence[Any]) -> Any:
     store = get_typestore(Stores.EMPTY)
     store.register(defined)
     return store
+
+
+def types_within(fields: Any) -> list[str]:
+    """Return the message types in rosbags' definition of some fields."""
+    if isinstance(fields, str):
+        return [fields] if '/' in fields else []
+    if not isinstance(fields, (tuple, list)):
+        return []
+    return [name for part in fields for name in types_within(part)]
 
 
 def one_line(err: BaseException) -> str:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.image_file import MAX_PIXELS, read_image_file
 from drive_segment_ros.errors import DriveSegmentError, ImageError
+from drive_segment_ros.ros.bag_files import is_storage
 from drive_segment_ros.ros.joined_bags import Bags, open_drive
 from offline_training.common.files import files_below
 from offline_training.evaluation.ground_truth import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm')
-BAG_SUFFIXES = ('.mcap', '.db3')
 _IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
@@ -78,9 +78,9 @@ def images_in(
 
 def is_bag(source: Path) -> bool:
     """Whether a path is a bag: one of its files, or a folder of them, finished or not."""
-    if source.suffix in BAG_SUFFIXES or (source / 'metadata.yaml').is_file():
+    if (source.is_file() and is_storage(source)) or (source / 'metadata.yaml').is_file():
         return True
-    return source.is_dir() and any(p.suffix in BAG_SUFFIXES for p in source.iterdir())
+    return source.is_dir() and any(is_storage(p) for p in source.iterdir())
 
 
 def names_of(files: Sequence[Path], root: Path) -> list[str]:
