@@ -7,6 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from drive_segment_ros.errors import BagError, CalibrationError
 from drive_segment_ros.frame.events import CameraInfo, Event, Image
@@ -25,6 +26,7 @@ from drive_segment_ros.ros.events import (
     raw_sweep_event,
     transform_event,
 )
+from drive_segment_ros.ros.video import VIDEO_TYPES, VideoStream
 from offline_training.bags import sensors, vehicle
 from offline_training.bags.calibrated_cameras import CalibratedCamera, find_cameras
 
@@ -72,9 +74,10 @@ class BagRig:
         images = {camera.topic.name: camera for camera in self.cameras.values()}
         infos = {c.info_topic: c for c in self.cameras.values() if c.info_topic}
         topics = {*images, *infos, self.lidar, *self.odometry, *self.moving}
+        videos = {t: VideoStream() for t, c in images.items() if c.topic.type in VIDEO_TYPES}
         for message in self.reader.messages(topics):
             if message.topic in images:
-                yield self._image(images[message.topic], message)
+                yield self._image(images[message.topic], message, videos.get(message.topic))
             elif message.topic == self.lidar:
                 raw = RawMessage(message.raw, message.msgtype)
                 yield raw_sweep_event(raw, *_header(message.raw), self.params)
@@ -89,9 +92,15 @@ class BagRig:
             yield from stream.push(event)
         yield from stream.finish()
 
-    def _image(self, camera: CalibratedCamera, message: BagMessage) -> Image:
-        raw = RawMessage(message.raw, message.msgtype)
-        return Image(camera.name, *_header(message.raw), MessagePicture(raw, self.params))
+    def _image(
+        self, camera: CalibratedCamera, message: BagMessage, video: VideoStream | None
+    ) -> Image:
+        content: Any = RawMessage(message.raw, message.msgtype)
+        if video is not None:
+            # A damaged one is as good as lost.
+            with contextlib.suppress(BagError):
+                content = video.push(self.reader.deserialize(message.raw, message.msgtype))
+        return Image(camera.name, *_header(message.raw), MessagePicture(content, self.params))
 
     def _calibration_or_motion(
         self, infos: Mapping[str, CalibratedCamera], message: BagMessage

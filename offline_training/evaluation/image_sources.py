@@ -20,7 +20,6 @@ from offline_training.common.files import files_below
 from offline_training.evaluation.ground_truth import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm')
-_IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -151,15 +150,20 @@ def images_of_bags(bags: Bags, skipped: list[str]) -> Iterator[tuple[str, NDArra
     """Yield the images of a bag, or of all parts of a drive; see `images_in`."""
     from drive_segment_ros.ros.bags import header_stamp_ns
     from drive_segment_ros.ros.images import decode_image
+    from drive_segment_ros.ros.video import VIDEO_TYPES, VideoStream
+    from offline_training.bags.sensors import IMAGE_TYPES
 
     with open_drive(bags) as bag:
-        topics = [topic.name for topic in bag.topics.values() if topic.type in _IMAGE_TYPES]
+        topics = [topic.name for topic in bag.topics.values() if topic.type in IMAGE_TYPES]
         if not topics:
             raise ImageError(f'{bag} holds no image topic; it has {", ".join(bag.topics)}')
+        videos = {t: VideoStream() for t in topics if bag.topics[t].type in VIDEO_TYPES}
         used: Counter[str] = Counter()
         for message in bag.messages(topics):
             try:
                 image = bag.deserialize(message.raw, message.msgtype)
+                if message.topic in videos:
+                    image = videos[message.topic].push(image)
                 stamp_ns = header_stamp_ns(image) or message.bag_stamp_ns
                 name = f'{message.topic.strip("/")}/{stamp_ns}'
                 decoded = decode_image(image)
