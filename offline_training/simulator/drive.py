@@ -24,7 +24,7 @@ from offline_training.simulator.faults import Clock, Fate, misaligned
 from offline_training.simulator.frames import Frame, FrameTask, Stage, enter, leave, make_frame
 from offline_training.simulator.materials import CLASSES
 from offline_training.simulator.parameters import RIGS, SimulatorParameters
-from offline_training.simulator.recording import Recording
+from offline_training.common.bag_recording import Recording
 from offline_training.simulator.traffic import STEP_S
 from offline_training.simulator.truth import TruthFiles, TruthWriter
 
