@@ -45,12 +45,12 @@ def write_record(bag: Path, record: ImportRecord) -> None:
 
 
 def read_record(bag: Path) -> ImportRecord | None:
-    """Return a bag's record, None for a bag that was not imported.
+    """Return the record of a bag, or of the one a file belongs to; None where it has none.
 
     Raises:
         BagError: if it is damaged.
     """
-    path = bag / RECORD_FILE
+    path = (bag if bag.is_dir() else bag.parent) / RECORD_FILE
     if not path.is_file():
         return None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -65,7 +66,8 @@ def write_drive(
     """
     written = WrittenDrive(notes=list(drive.notes))
     poses = _covering(drive)
-    items = sorted([*drive.images, *drive.sweeps], key=_arrival_ns)
+    items: list[ImageItem | SweepItem] = [*drive.images, *drive.sweeps]
+    items.sort(key=_arrival_ns)
     if not any(isinstance(item, SweepItem) for item in items):
         raise DatasetError(f'{drive.name}: it has no sweep of the LiDAR')
     first_ns = min(_arrival_ns(item) for item in items)
@@ -76,7 +78,7 @@ def write_drive(
         for number, item in enumerate(items):
             arrival_ns = _arrival_ns(item)
             recording.write_until(arrival_ns)
-            with _damage_noted(written, drive.name):
+            with _damage_noted(written):
                 if isinstance(item, ImageItem):
                     _add_image(recording, drive, item)
                     written.images += 1
@@ -95,20 +97,13 @@ def write_drive(
     return written
 
 
-class _damage_noted:
-    """Notes an error in the data, and goes on; a context manager."""
-
-    def __init__(self, written: WrittenDrive, name: str) -> None:
-        self._written, self._name = written, name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if isinstance(error, DriveSegmentError):
-            self._written.notes.append(str(error))
-            return True
-        return False
+@contextlib.contextmanager
+def _damage_noted(written: WrittenDrive) -> Iterator[None]:
+    """Note an error in the data, and go on."""
+    try:
+        yield
+    except DriveSegmentError as err:
+        written.notes.append(str(err))
 
 
 def _arrival_ns(item: ImageItem | SweepItem) -> int:
@@ -122,7 +117,8 @@ def _covering(drive: PublishedDrive) -> Poses | None:
     """Return the poses, gone on with to where the first and the last message need one."""
     if drive.poses is None or not len(drive.poses.stamps_ns):
         return None
-    stamps = [item.stamp_ns for item in (*drive.images, *drive.sweeps)]
+    stamps = [image.stamp_ns for image in drive.images]
+    stamps += [sweep.stamp_ns for sweep in drive.sweeps]
     stamps += [ns for sweep in drive.sweeps for ns in (sweep.begin_ns, sweep.end_ns)]
     return drive.poses.covering(min(stamps), max(stamps))
 

@@ -77,7 +77,9 @@ def list_drives(name: str, root: Path) -> list[DriveEntry]:
         raise DatasetError(f'{root} is not a folder')
     found = importer.drives(root)
     if not found:
-        raise DatasetError(f'{root} holds nothing of {importer.title}; expected: {importer.layout}')
+        raise DatasetError(
+            f'{root} holds nothing of {importer.title}; expected: {importer.layout}'
+        )
     return found
 
 
