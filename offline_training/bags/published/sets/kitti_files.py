@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.image_file import image_header
 from drive_segment_ros.errors import DatasetError, ImageError
-from drive_segment_ros.perception.beam_order import beams_from_order
+from drive_segment_ros.perception.beam_order import beams_from_order, beams_of_turns
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 
@@ -23,8 +23,8 @@ from drive_segment_ros.perception.clouds import PointCloud
 BEAMS = 64
 LIDAR_HEIGHT, IMU_HEIGHT = 1.73, 0.93
 _POINT_BYTES = 16
-# A wrap of azimuth: from the last quarter of a turn to the first.
-_QUARTER = 0.25
+# The highest beam has more returns than this, if it has any.
+_FEW = 5
 
 
 def read_points(path: Path) -> NDArray[np.float32]:
@@ -208,13 +208,17 @@ def rings_of(xyz: NDArray[np.float32]) -> NDArray[np.uint16] | None:
         (N,) uint16, 0 for the highest; None where the order tells no more than 64 beams.
     """
     x, y, z = np.ascontiguousarray(xyz.T)
-    found = beams_from_order(PointCloud(0, '', x, y, z))
-    if found is not None and found[2] == 'rows' and found[0].max() < BEAMS:
-        return np.maximum(found[0], 0).astype(np.uint16)
-    turn = np.arctan2(y, x) / (2.0 * np.pi) % 1.0
-    wraps = (turn[:-1] > 1.0 - _QUARTER) & (turn[1:] < _QUARTER)
-    row = np.concatenate([[0], np.cumsum(wraps)])
-    return row.astype(np.uint16) if 8 <= row[-1] < BEAMS else None
+    cloud = PointCloud(0, '', x, y, z)
+    ring = beams_of_turns(cloud, start=0.0)
+    if ring is not None and np.count_nonzero(ring == 0) < _FEW:
+        ring = ring - 1  # a file may begin with a point just before straight ahead
+    if ring is None or ring.max(initial=0) >= BEAMS:
+        # Some turns were not told apart, or told apart where they should not be.
+        found = beams_from_order(cloud)
+        ring = None if found is None or found[2] != 'rows' else found[0]
+    if ring is None or ring.max(initial=0) >= BEAMS:
+        return None
+    return np.maximum(ring, 0).astype(np.uint16)
 
 
 def turn_of(xyz: NDArray[np.float32]) -> NDArray[np.float64]:

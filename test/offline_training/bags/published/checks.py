@@ -61,4 +61,3 @@ def _inside(shown: np.ndarray) -> np.ndarray:
     kernel = np.ones((size, size), np.uint8)
     image = shown.astype(np.uint8)
     return cv2.dilate(image, kernel) == cv2.erode(image, kernel)
-

@@ -223,9 +223,7 @@ def write_semantic(
     truth, times, poses = {}, [], []
     for number in range(count):
         time = frame_time(number)
-        found = box_world.sweep(
-            T_base_lidar, ELEVATIONS, AZIMUTHS, time + (turned - 0.5) * PERIOD
-        )
+        found = box_world.sweep(T_base_lidar, ELEVATIONS, AZIMUTHS, time + (turned - 0.5) * PERIOD)
         xyz = found.at(time + moved_to, T_base_lidar)
         (folder / 'velodyne' / f'{number:06d}.bin').write_bytes(bin_file(xyz))
         truth[number] = found.instance
