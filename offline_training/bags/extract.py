@@ -27,6 +27,7 @@ from drive_segment_ros.ros.joined_bags import drives, open_drive
 from offline_training.bags import frame_job
 from offline_training.bags.bag_rig import find_rig
 from offline_training.bags.frame_job import Outcome, Setup, jobs_of
+from offline_training.bags.import_record import ImportRecord, read_record
 from offline_training.common.worker_pool import in_order, worker_pool
 
 _log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ Progress = Callable[[str, int, int], None]
 def extract(
     bags: Sequence[Path],
     dataset: Path,
-    params: FrameParameters,
+    params: FrameParameters | Callable[[Mapping[str, Any]], FrameParameters],
     options: ExtractOptions | None = None,
     on_progress: Progress = lambda drive, done, total: None,
 ) -> ExtractReport:
@@ -104,7 +105,8 @@ def extract(
     Args:
         bags: bag folders or files.
         dataset: folder to write to; drives in it already are never touched unless resumed.
-        params: how frames are made.
+        params: how frames are made; or a function that returns it, given what a bag declares of
+            itself, see `import_record`.
         options: topics, workers, and so on.
         on_progress: called with drive, images done and images in all.
 
@@ -125,7 +127,11 @@ def extract(
         for drive, name in zip(parts, drive_names([part[0] for part in parts]), strict=True):
             try:
                 with open_drive(drive) as reader:
-                    extraction = _Extraction(reader, dataset / name, params, options)
+                    record = _record_of(drive)
+                    chosen = params
+                    if callable(chosen):
+                        chosen = chosen({} if record is None else record.parameters)
+                    extraction = _Extraction(reader, dataset / name, chosen, options, record)
                     extraction.run(*pool, report, on_progress)
             except DriveSegmentError as failure:
                 errors.append(failure)
@@ -155,13 +161,25 @@ def drive_names(bags: Sequence[Path]) -> list[str]:
     return names
 
 
+def _record_of(bags: Sequence[Path]) -> ImportRecord | None:
+    """Return where the bags of a drive were imported from, if they were: the first that says."""
+    records = (read_record(bag) for bag in bags)
+    return next((record for record in records if record is not None), None)
+
+
 class _Extraction:
     """One drive on its way from its bag, or its bags, to a dataset."""
 
     def __init__(
-        self, reader: BagReader, path: Path, params: FrameParameters, options: ExtractOptions
+        self,
+        reader: BagReader,
+        path: Path,
+        params: FrameParameters,
+        options: ExtractOptions,
+        record: ImportRecord | None,
     ) -> None:
         self._reader = reader
+        self._record = record
         self._path = path
         self._params = params
         self._options = options
@@ -280,7 +298,9 @@ class _Extraction:
             )
 
     def _drive_info(self, first: Pair) -> dict[str, Any]:
-        source = {'bag': self._reader.path.name, 'damage': self._reader.damage}
+        source: dict[str, Any] = {'bag': self._reader.path.name, 'damage': self._reader.damage}
+        if self._record is not None:
+            source['import'] = dataclasses.asdict(self._record)
         rig = self._rig
         return drive_info(first, rig.lidar, rig.odometry, self._params, source)
 
