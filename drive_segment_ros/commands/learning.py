@@ -16,6 +16,7 @@ from drive_segment_ros.commands.options import (
     Datasets,
     Frames,
     Join,
+    LabelSpace,
     Layout,
     Model,
     Overwrite,
@@ -156,6 +157,7 @@ def evaluate(
         str | None, typer.Option(help='Learn the matching on these images instead.')
     ] = None,
     zoom: Zoom = 1,
+    label_space: LabelSpace = 'own',
     output: Annotated[
         Path | None, typer.Option('--output', '-o', help='Folder for scores and pictures.')
     ] = None,
@@ -171,7 +173,16 @@ def evaluate(
     if output is not None:
         refuse_existing(*(output / file for file in SCORE_FILES), overwrite=overwrite)
     report = evaluate_model(
-        model, images, ground_truth, layout, frames, match_frames, zoom, output, bar('scoring')
+        model,
+        images,
+        ground_truth,
+        layout,
+        frames,
+        match_frames,
+        zoom,
+        output,
+        bar('scoring'),
+        label_space,
     )
     if as_json:
         print_json(report)

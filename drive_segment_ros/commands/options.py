@@ -52,6 +52,13 @@ Layout = Annotated[
         'acdc-fog, -night, -rain, -snow.',
     ),
 ]
+LabelSpace = Annotated[
+    str,
+    typer.Option(
+        help="Classes to use: own (the truth's), cityscapes-19, or common-12, which all published "
+        'sets have.'
+    ),
+]
 Zoom = Annotated[
     int, typer.Option(help='Look n times closer, through overlapping windows.', min=1)
 ]

@@ -23,6 +23,7 @@ from offline_training.evaluation.evaluation import (
     score,
 )
 from offline_training.evaluation.ground_truth import GroundTruth
+from offline_training.evaluation.label_space import OWN
 
 # What `evaluate` writes to a folder.
 SCORE_FILES = ('scores.json', 'confusion.json', 'confusion.png')
@@ -40,6 +41,7 @@ def evaluate(
     zoom: int = 1,
     output: Path | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
+    label_space: str = OWN,
 ) -> dict[str, Any]:
     """Score a model, or label images made by whatever means.
 
@@ -54,21 +56,22 @@ def evaluate(
         zoom: see `NetworkPredictor`.
         output: folder for `scores.json`, `confusion.json`, `confusion.png`; None writes nothing.
         progress: shows how far an iteration has come.
+        label_space: the classes to score in, see `label_space`.
 
     Returns:
-        The three scores, `classes_present`, `k`, `images`, `matching_learned_on`; of several
-        cameras `cameras`, the scores and images of each by the same matching.
+        The three scores, `classes_present`, `k`, `images`, `label_space`, `matching_learned_on`;
+        of several cameras `cameras`, the scores and images of each by the same matching.
 
     Raises:
         DatasetError, ModelError: if the input cannot be read or no image is left.
     """
-    cameras = load_labelled(layout, images, truth, frames)
+    cameras = load_labelled(layout, images, truth, frames, label_space)
     answers = load_answers(model, zoom)
     counts = {name: count_labelled(answers, part, progress) for name, part in cameras.items()}
     labelled, confusion = joined(cameras), np.sum(list(counts.values()), axis=0)
     learned_on = confusion
     if match_frames is not None:
-        others = joined(load_labelled(layout, images, truth, match_frames))
+        others = joined(load_labelled(layout, images, truth, match_frames, label_space))
         learned_on = count_labelled(answers, others, progress)
     matching = match(learned_on)
 
@@ -82,6 +85,7 @@ def evaluate(
             for name, part in cameras.items()
         }
     result['images'] = len(labelled.images)
+    result['label_space'] = label_space
     result['matching_learned_on'] = (
         'scored images' if match_frames is None else match_frames or 'all labelled images'
     )
@@ -102,13 +106,14 @@ def count_confusion(
     frames: str = '',
     zoom: int = 1,
     progress: Callable[[Iterable], Iterable] = iter,
+    label_space: str = OWN,
 ) -> tuple[NDArray[np.int64], GroundTruth]:
     """Count pixels by pseudo-class and class over labelled images, see `evaluate`.
 
     Returns:
         (K + 1, C) as of `confusion_matrix`, and the labelled images that were counted.
     """
-    labelled = joined(load_labelled(layout, images, truth, frames))
+    labelled = joined(load_labelled(layout, images, truth, frames, label_space))
     return count_labelled(load_answers(model, zoom), labelled, progress), labelled
 
 
