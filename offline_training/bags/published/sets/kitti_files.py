@@ -7,17 +7,16 @@ Layouts and conventions: the readme files of both development kits (A. Geiger, P
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.dataset.image_file import image_header
-from drive_segment_ros.errors import DatasetError, ImageError
+from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.perception.beam_order import beams_from_order, beams_of_turns
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
+from offline_training.bags.published.sets import set_files
 
 # The HDL-64E's; heights above ground by the drawing of the vehicle's sensors (m).
 BEAMS = 64
@@ -53,48 +52,6 @@ def read_points(path: Path) -> NDArray[np.float32]:
     return np.frombuffer(data, '<f4').reshape(-1, 4)
 
 
-def read_image(path: Path) -> bytes:
-    """Read an image file as it is.
-
-    Raises:
-        DatasetError: if it cannot be read, or is empty.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as err:
-        raise DatasetError(f'cannot read {path}: {err.strerror}; it is left out') from err
-    if not data:
-        raise DatasetError(f'{path} is empty; it is left out')
-    return data
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Return width and height of an image file, px.
-
-    Raises:
-        DatasetError: if it is no image.
-    """
-    try:
-        header = image_header(read_image(path))
-    except ImageError as err:
-        raise DatasetError(f'{path} is no image that can be read: it {err}') from err
-    return header.width, header.height
-
-
-def read_text(path: Path, remedy: str) -> str:
-    """Read a text file.
-
-    Raises:
-        DatasetError: if it is missing or no text; the message ends with the remedy.
-    """
-    try:
-        return path.read_bytes().decode()
-    except OSError as err:
-        raise DatasetError(f'cannot read {path}: {err.strerror}; {remedy}') from err
-    except UnicodeDecodeError as err:
-        raise DatasetError(f'{path} is no text; {remedy}') from err
-
-
 def read_calibration(path: Path) -> dict[str, NDArray[np.float64]]:
     """Read `name: numbers` lines; lines of other content, such as dates, are passed over.
 
@@ -102,7 +59,9 @@ def read_calibration(path: Path) -> dict[str, NDArray[np.float64]]:
         DatasetError: if it is missing or no text.
     """
     found: dict[str, NDArray[np.float64]] = {}
-    for line in read_text(path, 'download the calibration, and unpack it there').splitlines():
+    for line in set_files.read_text(
+        path, 'download the calibration, and unpack it there'
+    ).splitlines():
         name, _, values = line.partition(':')
         try:
             numbers = np.array(values.split(), np.float64)
@@ -127,13 +86,6 @@ def matrix(
     return values.reshape(shape)
 
 
-def rigid(R: NDArray[np.float64], t: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (4, 4) transform of a rotation (3, 3) and a translation (3,)."""
-    T = np.eye(4)
-    T[:3, :3], T[:3, 3] = R, np.ravel(t)
-    return T
-
-
 def rectified_camera(
     P: NDArray[np.float64], size: tuple[int, int], frame_id: str
 ) -> tuple[CameraModel, NDArray[np.float64]]:
@@ -155,7 +107,7 @@ def rectified_camera(
         *size, K, np.zeros(5), np.eye(3), own, 'plumb_bob', frame_id, rectified=False
     )
     beside = np.asarray(np.linalg.solve(K, P[:, 3]), np.float64)
-    return model, rigid(np.eye(3), beside)
+    return model, set_files.rigid(np.eye(3), beside)
 
 
 def read_stamps(path: Path) -> list[int | None]:
@@ -167,7 +119,9 @@ def read_stamps(path: Path) -> list[int | None]:
         DatasetError: if it is missing, or a line is no time.
     """
     stamps: list[int | None] = []
-    for number, line in enumerate(read_text(path, 'download the recording again').splitlines()):
+    for number, line in enumerate(
+        set_files.read_text(path, 'download the recording again').splitlines()
+    ):
         text = line.strip()
         if not text:
             stamps.append(None)
@@ -181,18 +135,6 @@ def read_stamps(path: Path) -> list[int | None]:
         seconds = int(day.replace(tzinfo=datetime.timezone.utc).timestamp())
         stamps.append(seconds * 1_000_000_000 + nanoseconds)
     return stamps
-
-
-def numbered(folder: Path, suffixes: Iterable[str]) -> dict[int, Path]:
-    """Return the files of a folder that are numbers, by number."""
-    if not folder.is_dir():
-        return {}
-    found = {
-        int(path.stem): path
-        for path in folder.iterdir()
-        if path.suffix in suffixes and path.stem.isdecimal()
-    }
-    return dict(sorted(found.items()))
 
 
 def rings_of(xyz: NDArray[np.float32]) -> NDArray[np.uint16] | None:

@@ -33,7 +33,7 @@ from offline_training.bags.published.drive import (
 )
 from offline_training.bags.published.geometry import SetGeometry
 from offline_training.bags.published.poses import Poses
-from offline_training.bags.published.sets import kitti_files
+from offline_training.bags.published.sets import kitti_files, set_files
 
 _DRIVE = re.compile(r'\d{4}_\d\d_\d\d_drive_\d{4}_(sync|extract)')
 _CAMERAS = ('image_00', 'image_01', 'image_02', 'image_03')
@@ -95,7 +95,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _entry(folder: Path) -> DriveEntry:
-    sweeps = kitti_files.numbered(folder / 'velodyne_points' / 'data', ('.bin', '.txt'))
+    sweeps = set_files.numbered(folder / 'velodyne_points' / 'data', ('.bin', '.txt'))
     cameras = tuple(name for name in _CAMERAS if (folder / name / 'data').is_dir())
     boxes = (folder / 'tracklet_labels.xml').is_file()
     return DriveEntry(folder.name, len(sweeps), cameras, 'boxes, not taken' if boxes else 'none')
@@ -125,7 +125,7 @@ class _Recording:
         self._notes: list[str] = []
 
     def drive(self) -> PublishedDrive:
-        T_base_imu = kitti_files.rigid(np.eye(3), np.array([0.0, 0.0, kitti_files.IMU_HEIGHT]))
+        T_base_imu = set_files.rigid(np.eye(3), np.array([0.0, 0.0, kitti_files.IMU_HEIGHT]))
         T_imu_velo = inverse(self._rigid('calib_imu_to_velo.txt'))
         T_base_lidar = T_base_imu @ T_imu_velo
         present = [name for name in _CAMERAS if (self._folder / name / 'data').is_dir()]
@@ -136,7 +136,7 @@ class _Recording:
             model, T_camera_velo = self._camera(name)
             cameras[name] = PublishedCamera(model, T_base_lidar @ inverse(T_camera_velo))
         images = [
-            ImageItem(name, stamp, functools.partial(kitti_files.read_image, path))
+            ImageItem(name, stamp, functools.partial(set_files.read_image, path))
             for name in present
             for path, stamp in self._stamped(name, _IMAGES)
         ]
@@ -158,7 +158,7 @@ class _Recording:
     def _rigid(self, name: str) -> NDArray[np.float64]:
         calibration, path = self._calibration(name)
         R = kitti_files.matrix(calibration, 'R', (3, 3), path)
-        return kitti_files.rigid(R, kitti_files.matrix(calibration, 'T', (3,), path))
+        return set_files.rigid(R, kitti_files.matrix(calibration, 'T', (3,), path))
 
     def _camera(self, name: str) -> tuple[CameraModel, NDArray[np.float64]]:
         """Return a camera and where the LiDAR is in its optical frame."""
@@ -176,7 +176,7 @@ class _Recording:
             width, height = get('S_rect', 2)
             size = round(float(width)), round(float(height))
             model, T_own_first = kitti_files.rectified_camera(P, size, frame)
-            return model, T_own_first @ kitti_files.rigid(R_first, np.zeros(3)) @ T_first_velo
+            return model, T_own_first @ set_files.rigid(R_first, np.zeros(3)) @ T_first_velo
         width, height = get('S', 2)
         own = P.copy()
         own[:, 3] = 0.0
@@ -191,11 +191,11 @@ class _Recording:
             frame,
             rectified=False,
         )
-        return model, kitti_files.rigid(get('R', 3, 3), get('T', 3)) @ T_first_velo
+        return model, set_files.rigid(get('R', 3, 3), get('T', 3)) @ T_first_velo
 
     def _stamped(self, sensor: str, suffixes: tuple[str, ...]) -> list[tuple[Path, int]]:
         """Return the frames of a sensor that have a time, with it; note the others."""
-        files = kitti_files.numbered(self._folder / sensor / 'data', suffixes)
+        files = set_files.numbered(self._folder / sensor / 'data', suffixes)
         stamps = _by_number(
             kitti_files.read_stamps(self._folder / sensor / 'timestamps.txt'), files
         )
@@ -213,7 +213,7 @@ class _Recording:
 
     def _sweeps(self) -> list[SweepItem]:
         folder = self._folder / 'velodyne_points'
-        files = kitti_files.numbered(folder / 'data', ('.bin', '.txt'))
+        files = set_files.numbered(folder / 'data', ('.bin', '.txt'))
         if not files:
             raise DatasetError(f'{folder} holds no sweep; unpack velodyne_points there')
         ends: list[dict[int, int | None]] = []

@@ -29,7 +29,7 @@ from offline_training.bags.published.drive import (
 )
 from offline_training.bags.published.geometry import SetGeometry
 from offline_training.bags.published.poses import Poses
-from offline_training.bags.published.sets import kitti_files
+from offline_training.bags.published.sets import kitti_files, set_files
 from offline_training.bags.published.sets.semantic_kitti_classes import CLASSES, UNLABELLED
 
 _CAMERAS = ('image_0', 'image_1', 'image_2', 'image_3')
@@ -83,9 +83,9 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _entry(folder: Path) -> DriveEntry:
-    sweeps = kitti_files.numbered(folder / 'velodyne', ('.bin',))
+    sweeps = set_files.numbered(folder / 'velodyne', ('.bin',))
     cameras = tuple(name for name in _CAMERAS if (folder / name).is_dir())
-    labels = kitti_files.numbered(folder / 'labels', ('.label',))
+    labels = set_files.numbered(folder / 'labels', ('.label',))
     said = f'points of {len(labels)} sweeps' if labels else 'none'
     return DriveEntry(folder.name, len(sweeps), cameras, said)
 
@@ -137,8 +137,8 @@ class _Sequence:
         name = 'Tr' if 'Tr' in calibration else 'Tr_velo_to_cam'
         T_first_velo = np.eye(4)
         T_first_velo[:3] = kitti_files.matrix(calibration, name, (3, 4), path)
-        T_base_lidar = kitti_files.rigid(np.eye(3), np.array([0.0, 0.0, kitti_files.LIDAR_HEIGHT]))
-        files = {name: kitti_files.numbered(self._folder / name, _IMAGES) for name in _CAMERAS}
+        T_base_lidar = set_files.rigid(np.eye(3), np.array([0.0, 0.0, kitti_files.LIDAR_HEIGHT]))
+        files = {name: set_files.numbered(self._folder / name, _IMAGES) for name in _CAMERAS}
         files = {name: found for name, found in files.items() if found}
         if not files:
             raise DatasetError(
@@ -147,18 +147,18 @@ class _Sequence:
         cameras = {}
         for name, found in files.items():
             P = kitti_files.matrix(calibration, f'P{name[-1]}', (3, 4), path)
-            size = kitti_files.image_size(next(iter(found.values())))
+            size = set_files.image_size(next(iter(found.values())))
             model, T_own_first = kitti_files.rectified_camera(P, size, f'{name}_optical')
             T_camera_velo = T_own_first @ T_first_velo
             cameras[name] = PublishedCamera(model, T_base_lidar @ inverse(T_camera_velo))
         stamps = self._stamps()
         images = [
-            ImageItem(name, stamps[number], functools.partial(kitti_files.read_image, image))
+            ImageItem(name, stamps[number], functools.partial(set_files.read_image, image))
             for name, found in files.items()
             for number, image in found.items()
             if self._has_time(number, image, stamps)
         ]
-        labels = kitti_files.numbered(self._folder / 'labels', ('.label',))
+        labels = set_files.numbered(self._folder / 'labels', ('.label',))
         return PublishedDrive(
             self._folder.name,
             cameras,
@@ -172,7 +172,7 @@ class _Sequence:
         )
 
     def _stamps(self) -> list[int]:
-        text = kitti_files.read_text(
+        text = set_files.read_text(
             self._folder / 'times.txt', 'it comes with the calibration of the odometry benchmark'
         )
         try:
@@ -187,7 +187,7 @@ class _Sequence:
         return False
 
     def _sweeps(self, stamps: list[int], labels: dict[int, Path]) -> list[SweepItem]:
-        files = kitti_files.numbered(self._folder / 'velodyne', ('.bin',))
+        files = set_files.numbered(self._folder / 'velodyne', ('.bin',))
         without = [number for number in files if labels and number not in labels]
         if without:
             self._notes.append(
