@@ -36,15 +36,15 @@ def read_points(path: Path) -> NDArray[np.float32]:
     Raises:
         DatasetError: if it is missing, cut off, or holds something else.
     """
-    try:
-        data = path.read_bytes()
-        if path.suffix == '.txt':
+    data = set_files.read_file(path)
+    if path.suffix == '.txt':
+        try:
             return np.array(data.split(), np.float32).reshape(-1, 4)
-    except OSError as err:
-        raise DatasetError(f'cannot read {path}: {err.strerror}; it is left out') from err
-    except ValueError as err:
-        raise DatasetError(f'{path} does not hold four numbers a line; it is left out') from err
-    if len(data) % _POINT_BYTES or not data:
+        except ValueError as err:
+            raise DatasetError(
+                f'{path} does not hold four numbers a line; it is left out'
+            ) from err
+    if len(data) % _POINT_BYTES:
         raise DatasetError(
             f'{path} has {len(data)} bytes, no multiple of {_POINT_BYTES}: it was cut off, and is '
             'left out; download it again'

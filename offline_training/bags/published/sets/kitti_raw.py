@@ -136,7 +136,7 @@ class _Recording:
             model, T_camera_velo = self._camera(name)
             cameras[name] = PublishedCamera(model, T_base_lidar @ inverse(T_camera_velo))
         images = [
-            ImageItem(name, stamp, functools.partial(set_files.read_image, path))
+            ImageItem(name, stamp, functools.partial(set_files.read_file, path))
             for name in present
             for path, stamp in self._stamped(name, _IMAGES)
         ]
@@ -247,8 +247,8 @@ class _Recording:
         stamps, records = [], []
         for path, stamp in self._stamped('oxts', ('.txt',)):
             try:
-                values = np.array(path.read_bytes().split(), np.float64)
-            except (OSError, ValueError):
+                values = np.array(set_files.read_file(path).split(), np.float64)
+            except (DatasetError, ValueError):
                 values = np.empty(0)
             if len(values) < _OXTS_VALUES or not np.isfinite(values[:6]).all():
                 self._notes.append(f'{path} is no record of 30 numbers; it is left out')

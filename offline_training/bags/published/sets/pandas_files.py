@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.errors import DatasetError, DependencyError
+from offline_training.bags.published.sets import set_files
 
 # A sweep of 200,000 points has 10 MB.
 _MOST_BYTES = 500_000_000
@@ -66,15 +67,14 @@ def read_table(path: Path) -> Any:
                 raise _ForeignError(f'{module}.{name}')
             return super().find_class(module, name)
 
+    data = set_files.read_file(path)
     try:
-        table = Unpickler(io.BytesIO(_unpacked(path))).load()
+        table = Unpickler(io.BytesIO(_unpacked(data))).load()
     except _ForeignError as err:
         raise DatasetError(
             f'{path} is not read: it holds {err}, which no table of numbers needs and which may '
             'run code; download it again from where it was published'
         ) from err
-    except OSError as err:
-        raise DatasetError(f'cannot read {path}: {err.strerror or err}; it is left out') from err
     except Exception as err:  # unpickling damaged data raises errors of every kind
         raise DatasetError(f'{path} is damaged ({_line(err)}); it is left out') from err
     if not isinstance(table, pd.DataFrame):
@@ -86,8 +86,8 @@ class _ForeignError(Exception):
     """Something in a pickle that is not known."""
 
 
-def _unpacked(path: Path) -> bytes:
-    data = path.read_bytes()
+def _unpacked(data: bytes) -> bytes:
+    """Return a file's content; raises ValueError where it is damaged or too large."""
     if data[:2] == b'\x1f\x8b':
         try:
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:

@@ -176,7 +176,7 @@ class _Sequence:
             if found:
                 cameras[_short(name)] = self._camera(name, frame, next(iter(found)))
                 images += [
-                    ImageItem(_short(name), stamp, functools.partial(set_files.read_image, path))
+                    ImageItem(_short(name), stamp, functools.partial(set_files.read_file, path))
                     for path, stamp in found.items()
                 ]
         notes = self._folder / 'annotations'

@@ -112,10 +112,7 @@ class _SweepFile:
 
 
 def _read_labels(path: Path, points: int) -> NDArray[np.uint32]:
-    try:
-        data = path.read_bytes()
-    except OSError as err:
-        raise DatasetError(f'cannot read {path}: {err.strerror}; its sweep is left out') from err
+    data = set_files.read_file(path, 'its sweep is left out')
     if len(data) != 4 * points:
         raise DatasetError(
             f'{path} has {len(data)} bytes, not 4 for each of {points} points; its sweep is left '
@@ -153,7 +150,7 @@ class _Sequence:
             cameras[name] = PublishedCamera(model, T_base_lidar @ inverse(T_camera_velo))
         stamps = self._stamps()
         images = [
-            ImageItem(name, stamps[number], functools.partial(set_files.read_image, image))
+            ImageItem(name, stamps[number], functools.partial(set_files.read_file, image))
             for name, found in files.items()
             for number, image in found.items()
             if self._has_time(number, image, stamps)
@@ -213,8 +210,9 @@ class _Sequence:
         if not path.is_file():
             self._notes.append(f'{self._folder.name}: no poses.txt, so the motion is not known')
             return None
+        text = set_files.read_text(path, 'download it again')
         try:
-            lines = [line.split() for line in path.read_bytes().decode().splitlines()]
+            lines = [line.split() for line in text.splitlines()]
             values = np.array([line for line in lines if line], np.float64).reshape(-1, 3, 4)
         except ValueError as err:
             raise DatasetError(f'{path}: not 12 numbers a line') from err

@@ -10,20 +10,21 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.image_file import image_header
 from drive_segment_ros.errors import DatasetError, ImageError
+from drive_segment_ros.storage import read_whole
 
 
-def read_image(path: Path) -> bytes:
-    """Read an image file as it is.
+def read_file(path: Path, remedy: str = 'it is left out') -> bytes:
+    """Read a file that is to hold something.
 
     Raises:
-        DatasetError: if it cannot be read, or is empty.
+        DatasetError: if it cannot be read, or is empty; the message ends with the remedy.
     """
     try:
-        data = path.read_bytes()
+        data = read_whole(path)
     except OSError as err:
-        raise DatasetError(f'cannot read {path}: {err.strerror}; it is left out') from err
+        raise DatasetError(f'cannot read {path}: {err.strerror or err}; {remedy}') from err
     if not data:
-        raise DatasetError(f'{path} is empty; it is left out')
+        raise DatasetError(f'{path} is empty; {remedy}')
     return data
 
 
@@ -34,7 +35,7 @@ def image_size(path: Path) -> tuple[int, int]:
         DatasetError: if it is no image.
     """
     try:
-        header = image_header(read_image(path))
+        header = image_header(read_file(path))
     except ImageError as err:
         raise DatasetError(f'{path} is no image that can be read: it {err}') from err
     return header.width, header.height
@@ -46,10 +47,9 @@ def read_text(path: Path, remedy: str) -> str:
     Raises:
         DatasetError: if it is missing or no text; the message ends with the remedy.
     """
+    data = read_file(path, remedy)
     try:
-        return path.read_bytes().decode()
-    except OSError as err:
-        raise DatasetError(f'cannot read {path}: {err.strerror}; {remedy}') from err
+        return data.decode()
     except UnicodeDecodeError as err:
         raise DatasetError(f'{path} is no text; {remedy}') from err
 
