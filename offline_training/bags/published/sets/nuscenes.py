@@ -1,0 +1,312 @@
+"""nuScenes: scenes of 20 s, six cameras, a 32-beam LiDAR of 20 Hz; nuScenes-lidarseg's labels.
+
+    <root>/v1.0-*/{scene,sample,sample_data,ego_pose,calibrated_sensor,sensor}.json
+    <root>/{samples,sweeps}/LIDAR_TOP/*.pcd.bin       float32 x y z intensity ring, the LiDAR's frame
+    <root>/{samples,sweeps}/CAM_*/*.jpg               undistorted
+    <root>/v1.0-*/{lidarseg,category}.json, <root>/lidarseg/v1.0-*/*_lidarseg.bin    uint8 a point
+
+H. Caesar et al., "nuScenes", CVPR 2020; schema_nuscenes.md of the development kit. A sweep's stamp
+is when its turn is complete, and its points are moved to then; labels are of key frames alone.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.transforms import transform_matrix
+from offline_training.bags.published.drive import (
+    DriveEntry,
+    ImageItem,
+    PublishedCamera,
+    PublishedDrive,
+    SweepItem,
+    SweepPoints,
+)
+from offline_training.bags.published.geometry import SetGeometry
+from offline_training.bags.published.poses import Poses
+from offline_training.bags.published.sets import set_files
+
+BEAMS = 32
+_LIDAR = 'LIDAR_TOP'
+_TURN_NS = 50_000_000
+_NOISE = 0
+Row = Mapping[str, Any]
+
+
+class NuScenes:
+    """The importer, see `PublishedSet`."""
+
+    title = 'nuScenes'
+    layout = 'v1.0-*/*.json, samples, sweeps; lidarseg, if there are labels'
+    geometry = SetGeometry(
+        compensated_to='end',
+        points_frame='sensor',
+        rotation='clockwise',
+        begins='not published',
+        beams='field ring, 0 is the lowest',
+        point_times='none',
+        bag_points='compensated',
+        no_returns=False,
+        cameras_fire='as the LiDAR passes their view, so apart from each other; 12 Hz',
+        shutter='global',
+        licence='CC BY-NC-SA 4.0',
+        weights='non-commercial',
+    )
+
+    def drives(self, root: Path) -> list[DriveEntry]:
+        """List the scenes of a folder."""
+        return [
+            _entry(_tables(folder), scene)
+            for name, folder in _scenes(root).items()
+            for scene in [_tables(folder).scenes[name]]
+        ]
+
+    def open(self, root: Path, name: str) -> PublishedDrive:
+        """Open a scene."""
+        folder = _scenes(root).get(name)
+        if folder is None:
+            raise DatasetError(f'{root} has no scene {name}')
+        return _Scene(root, _tables(folder), name).drive()
+
+
+SET = NuScenes()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tables:
+    """A version's tables, as far as they are used.
+
+    Attributes:
+        version: `v1.0-mini` and so on.
+        scenes: by name.
+        data: of each scene's token its cameras' and the LiDAR's files, by channel.
+        poses, sensors: by token; sensors with their `channel`.
+        labels: files of labels, by token of the sweep's row.
+        classes: names by the number in them.
+    """
+
+    version: str
+    scenes: Mapping[str, Row]
+    data: Mapping[str, Mapping[str, list[Row]]]
+    poses: Mapping[str, Row]
+    sensors: Mapping[str, Row]
+    labels: Mapping[str, str]
+    classes: Mapping[int, str]
+
+
+def _scenes(root: Path) -> dict[str, Path]:
+    """Return the folder of tables that each scene is in, by the scene's name."""
+    found: dict[str, Path] = {}
+    for folder in sorted(root.glob('v1.0-*')):
+        if (folder / 'scene.json').is_file():
+            found |= {row['name']: folder for row in _rows(folder, 'scene')}
+    return dict(sorted(found.items()))
+
+
+def _rows(folder: Path, table: str, optional: bool = False) -> list[Row]:
+    path = folder / f'{table}.json'
+    if optional and not path.is_file():
+        return []
+    try:
+        rows: list[Row] = json.loads(set_files.read_file(path, 'unpack the metadata'))
+        if not all(isinstance(row, dict) for row in rows):
+            raise ValueError('it is no list of rows')
+    except (ValueError, TypeError, RecursionError) as err:
+        raise DatasetError(f'{path} is damaged: {err}; unpack the metadata again') from err
+    return rows
+
+
+@functools.lru_cache(maxsize=2)
+def _tables(folder: Path) -> _Tables:
+    """Read a version's tables, once a process: those of all scenes are in one file.
+
+    Raises:
+        DatasetError: if one is missing or damaged.
+    """
+    try:
+        channels = {row['token']: row['channel'] for row in _rows(folder, 'sensor')}
+        sensors = {
+            row['token']: {**row, 'channel': channels[row['sensor_token']]}
+            for row in _rows(folder, 'calibrated_sensor')
+        }
+        wanted = {
+            token
+            for token, row in sensors.items()
+            if row['channel'] == _LIDAR or row['channel'].startswith('CAM_')
+        }
+        scene_of = {row['token']: row['scene_token'] for row in _rows(folder, 'sample')}
+        data: dict[str, dict[str, list[Row]]] = {}
+        used = set()
+        for row in _rows(folder, 'sample_data'):
+            if row['calibrated_sensor_token'] in wanted:
+                channel = sensors[row['calibrated_sensor_token']]['channel']
+                of_scene = data.setdefault(scene_of[row['sample_token']], {})
+                of_scene.setdefault(channel, []).append(row)
+                used.add(row['ego_pose_token'])
+        poses = {row['token']: row for row in _rows(folder, 'ego_pose') if row['token'] in used}
+        labels = {
+            row['sample_data_token']: row['filename']
+            for row in _rows(folder, 'lidarseg', optional=True)
+        }
+        classes = {
+            int(row['index']): str(row['name'])
+            for row in _rows(folder, 'category', optional=True)
+            if labels and 'index' in row
+        }
+        scenes = {row['name']: row for row in _rows(folder, 'scene')}
+    except (KeyError, TypeError, ValueError) as err:
+        raise DatasetError(f'{folder}: the tables do not belong together: {err!r}') from err
+    return _Tables(folder.name, scenes, data, poses, sensors, labels, classes)
+
+
+def _entry(tables: _Tables, scene: Row) -> DriveEntry:
+    data = tables.data.get(scene['token'], {})
+    sweeps = data.get(_LIDAR, [])
+    cameras = tuple(sorted(_short(channel) for channel in data if channel != _LIDAR))
+    labelled = sum(row['token'] in tables.labels for row in sweeps)
+    return DriveEntry(
+        scene['name'], len(sweeps), cameras, f'points of {labelled} sweeps' if labelled else 'none'
+    )
+
+
+def _short(channel: str) -> str:
+    return channel.removeprefix('CAM_').lower()
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepFile:
+    """Reads a sweep and its labels, if it has any; it can be pickled."""
+
+    path: Path
+    labels: Path | None
+
+    def __call__(self) -> SweepPoints:
+        values = _read(self.path, '<f4', 5)
+        ring = values[:, 4]
+        if not ((ring >= 0) & (ring < BEAMS)).all():
+            raise DatasetError(f'{self.path} holds rings beyond {BEAMS}; it is left out')
+        points = SweepPoints(
+            np.ascontiguousarray(values[:, :3]),
+            values[:, 3],
+            ring=(BEAMS - 1 - ring).astype(np.uint16),
+        )
+        if self.labels is None:
+            return points
+        label = _read(self.labels, np.uint8, 1)[:, 0]
+        if len(label) != len(values):
+            raise DatasetError(
+                f'{self.labels} has {len(label)} labels, its sweep {len(values)} points; the '
+                'sweep is left out; download both again'
+            )
+        return dataclasses.replace(points, semantic=label)
+
+
+def _read(path: Path, kind: Any, columns: int) -> NDArray[Any]:
+    data = set_files.read_file(path)
+    size = columns * np.dtype(kind).itemsize
+    if len(data) % size:
+        raise DatasetError(
+            f'{path} has {len(data)} bytes, no multiple of {size}: it was cut off, and is left '
+            'out; download it again'
+        )
+    return np.frombuffer(data, kind).reshape(-1, columns)
+
+
+class _Scene:
+    """One scene's rows."""
+
+    def __init__(self, root: Path, tables: _Tables, name: str) -> None:
+        self._root, self._tables, self._name = root, tables, name
+        self._data = tables.data.get(tables.scenes[name]['token'], {})
+        self._notes: list[str] = []
+
+    def drive(self) -> PublishedDrive:
+        sweeps = self._rows(_LIDAR)
+        if not sweeps:
+            raise DatasetError(
+                f'{self._root} has no sweep of {self._name}; unpack the file blobs it is in'
+            )
+        cameras, images = {}, []
+        for channel in sorted(self._data):
+            rows = [] if channel == _LIDAR else self._rows(channel)
+            if rows:
+                cameras[_short(channel)] = self._camera(channel, rows[0])
+                images += [self._image(channel, row) for row in rows]
+        labelled = any(row['token'] in self._tables.labels for row in sweeps)
+        return PublishedDrive(
+            self._name,
+            cameras,
+            self._pose_of(self._sensor(sweeps[0])),
+            [self._sweep(row) for row in sweeps],
+            images,
+            self._poses(),
+            self._tables.classes if labelled else {},
+            (_NOISE,),
+            self._notes,
+            {'version': self._tables.version, 'description': self._scene().get('description', '')},
+        )
+
+    def _scene(self) -> Row:
+        return self._tables.scenes[self._name]
+
+    def _rows(self, channel: str) -> list[Row]:
+        """Return a sensor's rows in order of time, those whose files are there."""
+        rows = sorted(self._data.get(channel, []), key=lambda row: int(row['timestamp']))
+        there = [row for row in rows if (self._root / row['filename']).is_file()]
+        if len(there) < len(rows):
+            self._notes.append(
+                f'{self._name}/{channel}: {len(rows) - len(there)} of {len(rows)} files are not '
+                'there'
+            )
+        return there
+
+    def _sensor(self, row: Row) -> Row:
+        return self._tables.sensors[row['calibrated_sensor_token']]
+
+    def _pose_of(self, row: Row) -> NDArray[np.float64]:
+        """Return the transform of a row that has translation and rotation (w x y z)."""
+        w, x, y, z = (float(value) for value in row['rotation'])
+        return transform_matrix([float(value) for value in row['translation']], [x, y, z, w])
+
+    def _camera(self, channel: str, row: Row) -> PublishedCamera:
+        sensor = self._sensor(row)
+        K = np.array(sensor['camera_intrinsic'], np.float64)
+        if K.shape != (3, 3):
+            raise DatasetError(f'{self._name}: the intrinsics of {channel} are no 3 x 3 numbers')
+        P = np.zeros((3, 4))
+        P[:, :3] = K
+        optical = f'{_short(channel)}_optical'
+        size = int(row['width']), int(row['height'])
+        model = CameraModel(
+            *size, K, np.zeros(5), np.eye(3), P, 'plumb_bob', optical, rectified=False
+        )
+        return PublishedCamera(model, self._pose_of(sensor))
+
+    def _image(self, channel: str, row: Row) -> ImageItem:
+        read = functools.partial(set_files.read_file, self._root / row['filename'])
+        return ImageItem(_short(channel), int(row['timestamp']) * 1000, read)
+
+    def _sweep(self, row: Row) -> SweepItem:
+        stamp = int(row['timestamp']) * 1000
+        labels = self._tables.labels.get(row['token'])
+        read = SweepFile(self._root / row['filename'], self._root / labels if labels else None)
+        return SweepItem(stamp, stamp - _TURN_NS, stamp, read)
+
+    def _poses(self) -> Poses:
+        rows = {
+            int(row['timestamp']) * 1000: self._tables.poses[row['ego_pose_token']]
+            for of_channel in self._data.values()
+            for row in of_channel
+        }
+        T = np.array([self._pose_of(row) for row in rows.values()])
+        return Poses.of(np.array(list(rows)), T)
