@@ -5,7 +5,7 @@
     <root>[/<split>]/<log>/calibration/{egovehicle_SE3_sensor,intrinsics}.feather
     <root>[/<split>]/<log>/{city_SE3_egovehicle,annotations}.feather
 
-B. Wilson et al., "Argoverse 2", NeurIPS Datasets 2021; av2-api, its README and issues 77, 204, 227.
+B. Wilson et al., "Argoverse 2", NeurIPS Datasets 2021; av2-api: its README, issues 77, 204, 227.
 A file has both units' points, in the vehicle's frame at the instant it is named after, when the
 sweep began. They turn half a turn apart, so no image is near both in time, and their rows are two
 sensors': the upper unit is imported (lasers 0 to 31), the lower is left out.

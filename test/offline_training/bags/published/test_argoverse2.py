@@ -119,5 +119,5 @@ def test_what_is_damaged_is_told(tmp_path):
     assert done.sweeps == 2
     assert [line for line in done.notes if 'is damaged or lacks columns' in line] == done.notes[1:]
     (log / 'city_SE3_egovehicle.feather').unlink()
-    with pytest.raises(DatasetError, match='cannot read .*city_SE3.*download the log again'):
+    with pytest.raises(DatasetError, match=r'cannot read .*city_SE3.*download the log again'):
         import_set('argoverse2', log, tmp_path / 'again', ImportOptions(workers=1))
