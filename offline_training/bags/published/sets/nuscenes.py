@@ -7,6 +7,8 @@
 
 H. Caesar et al., "nuScenes", CVPR 2020; schema_nuscenes.md of the development kit. A sweep's stamp
 is when its turn is complete, and its points are moved to then; labels are of key frames alone.
+When a point was measured is not published; files list all firings in order, even those without a
+return, 32 points each.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.errors import DatasetError, MotionError
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.transforms import transform_matrix
 from offline_training.bags.published.drive import (
@@ -33,13 +35,15 @@ from offline_training.bags.published.drive import (
     SweepPoints,
 )
 from offline_training.bags.published.geometry import SetGeometry
-from offline_training.bags.published.poses import Poses
+from offline_training.bags.published.poses import Poses, as_measured
 from offline_training.bags.published.sets import set_files
 
 BEAMS = 32
 _LIDAR = 'LIDAR_TOP'
 _TURN_NS = 50_000_000
 _NOISE = 0
+# Directions without a return are listed as points at the sensor; it measures from 1 m on.
+_NEAREST = 0.7
 Row = Mapping[str, Any]
 
 
@@ -52,10 +56,10 @@ class NuScenes:
         compensated_to='end',
         points_frame='sensor',
         rotation='clockwise',
-        begins='not published',
+        begins='to the left',
         beams='field ring, 0 is the lowest',
-        point_times='none',
-        bag_points='compensated',
+        point_times='order',
+        bag_points='measured',
         no_returns=False,
         cameras_fire='as the LiDAR passes their view, so apart from each other; 12 Hz',
         shutter='global',
@@ -189,16 +193,33 @@ class SweepFile:
 
     path: Path
     labels: Path | None
+    begin_ns: int
+    stamp_ns: int
+    poses: Poses
+    T_base_lidar: NDArray[np.float64]
 
     def __call__(self) -> SweepPoints:
         values = _read(self.path, '<f4', 5)
         ring = values[:, 4]
         if not ((ring >= 0) & (ring < BEAMS)).all():
             raise DatasetError(f'{self.path} holds rings beyond {BEAMS}; it is left out')
+        time = (1.0 - _turned(ring)) * (self.begin_ns - self.stamp_ns) * 1e-9
+        try:
+            xyz = as_measured(
+                values[:, :3].astype(np.float64),
+                time,
+                self.stamp_ns,
+                self.poses,
+                self.T_base_lidar,
+            )
+        except MotionError as err:
+            raise DatasetError(f'{self.path}: {err}; it is left out') from err
+        there = np.linalg.norm(xyz, axis=1) > _NEAREST
         points = SweepPoints(
-            np.ascontiguousarray(values[:, :3]),
-            values[:, 3],
-            ring=(BEAMS - 1 - ring).astype(np.uint16),
+            xyz[there],
+            values[there, 3],
+            time[there].astype(np.float32),
+            (BEAMS - 1 - ring[there]).astype(np.uint16),
         )
         if self.labels is None:
             return points
@@ -208,7 +229,17 @@ class SweepFile:
                 f'{self.labels} has {len(label)} labels, its sweep {len(values)} points; the '
                 'sweep is left out; download both again'
             )
-        return dataclasses.replace(points, semantic=label)
+        return dataclasses.replace(points, semantic=label[there])
+
+
+def _turned(ring: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the part of the turn that had passed at each point, (N,) 0 to 1.
+
+    Args:
+        ring: (N,) in the order of the file: a firing goes through the rings, upwards.
+    """
+    firing = np.cumsum(np.r_[False, ring[1:] <= ring[:-1]])
+    return (firing + 0.5) / (firing[-1] + 1)
 
 
 def _read(path: Path, kind: Any, columns: int) -> NDArray[Any]:
@@ -243,13 +274,20 @@ class _Scene:
                 cameras[_short(channel)] = self._camera(channel, rows[0])
                 images += [self._image(channel, row) for row in rows]
         labelled = any(row['token'] in self._tables.labels for row in sweeps)
+        T_base_lidar, poses = self._pose_of(self._sensor(sweeps[0])), self._poses()
+        first, last = (int(sweeps[k]['timestamp']) * 1000 for k in (0, -1))
+        covering = poses.covering(first - 2 * _TURN_NS, last)
+        begins = self._begins(sweeps)
         return PublishedDrive(
             self._name,
             cameras,
-            self._pose_of(self._sensor(sweeps[0])),
-            [self._sweep(row) for row in sweeps],
+            T_base_lidar,
+            [
+                self._sweep(row, begin, covering, T_base_lidar)
+                for row, begin in zip(sweeps, begins, strict=True)
+            ],
             images,
-            self._poses(),
+            poses,
             self._tables.classes if labelled else {},
             (_NOISE,),
             self._notes,
@@ -296,11 +334,23 @@ class _Scene:
         read = functools.partial(set_files.read_file, self._root / row['filename'])
         return ImageItem(_short(channel), int(row['timestamp']) * 1000, read)
 
-    def _sweep(self, row: Row) -> SweepItem:
-        stamp = int(row['timestamp']) * 1000
+    def _begins(self, sweeps: list[Row]) -> list[int]:
+        """Return when each turn began: with the end of the one before, if that is there."""
+        stamps = [int(row['timestamp']) * 1000 for row in sweeps]
+        before = [stamps[0] - _TURN_NS, *stamps[:-1]]
+        return [
+            begin if stamp - begin < 1.5 * _TURN_NS else stamp - _TURN_NS
+            for begin, stamp in zip(before, stamps, strict=True)
+        ]
+
+    def _sweep(
+        self, row: Row, begin_ns: int, poses: Poses, T_base_lidar: NDArray[np.float64]
+    ) -> SweepItem:
+        stamp, path = int(row['timestamp']) * 1000, self._root / row['filename']
         labels = self._tables.labels.get(row['token'])
-        read = SweepFile(self._root / row['filename'], self._root / labels if labels else None)
-        return SweepItem(stamp, stamp - _TURN_NS, stamp, read)
+        labelled = self._root / labels if labels else None
+        read = SweepFile(path, labelled, begin_ns, stamp, poses, T_base_lidar)
+        return SweepItem(stamp, begin_ns, stamp, read)
 
     def _poses(self) -> Poses:
         rows = {

@@ -12,29 +12,31 @@ published; the poses tell, where the vehicle moved.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
-from drive_segment_ros.errors import DatasetError, DependencyError, MotionError
+from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.perception.cameras import CameraModel
-from drive_segment_ros.perception.transforms import inverse
 from offline_training.bags.published.drive import (
     DriveEntry,
     ImageItem,
     PublishedCamera,
     PublishedDrive,
     SweepItem,
-    SweepPoints,
 )
 from offline_training.bags.published.geometry import SetGeometry
-from offline_training.bags.published.poses import Poses, as_measured
+from offline_training.bags.published.poses import Poses
+from offline_training.bags.published.sets.waymo_components import Component, matrices
+from offline_training.bags.published.sets.waymo_readers import (
+    IMAGE,
+    POSE,
+    ImageFile,
+    Sweep,
+)
 
 _TOP = 1
 _TURN_NS = 100_000_000
@@ -44,13 +46,9 @@ _AROUND_NS, _STEP_NS = 60_000_000, 1_000_000
 _TELLING = 0.3
 _CAMERAS = {1: 'front', 2: 'front_left', 3: 'front_right', 4: 'side_left', 5: 'side_right'}
 _STAMP, _LASER, _CAMERA = 'key.frame_timestamp_micros', 'key.laser_name', 'key.camera_name'
-_LIDAR = '[LiDARComponent].range_image_return1'
-_POSE = '[LiDARPoseComponent].range_image_return1'
-_LABEL = '[LiDARSegmentationLabelComponent].range_image_return1'
 _BEAMS = '[LiDARCalibrationComponent].beam_inclination'
 _LIDAR_PLACE = '[LiDARCalibrationComponent].extrinsic.transform'
 _WORLD = '[VehiclePoseComponent].world_from_vehicle.transform'
-_IMAGE = '[CameraImageComponent]'
 _CALIBRATION = '[CameraCalibrationComponent]'
 # A camera's frame looks along x, its optical frame along z.
 _T_CAMERA_OPTICAL = np.array(
@@ -124,209 +122,6 @@ def _entry(folder: Path, name: str) -> DriveEntry:
     return DriveEntry(name, len(stamps), names, labels)
 
 
-class Component:
-    """One component of a segment: a table of a row a frame, and a laser or camera where it has any.
-
-    Rows are read when asked for, a row group at a time.
-    """
-
-    def __init__(self, folder: Path, component: str, segment: str) -> None:
-        """Name it; nothing is opened yet."""
-        self.path = folder / component / f'{segment}.parquet'
-
-    def column(self, name: str) -> list[Any]:
-        """Return a column of small values, a value a row.
-
-        Raises:
-            DatasetError: if the file is missing, damaged, or has no such column.
-            DependencyError: if pyarrow is not installed.
-        """
-        return _column(self.path, name)
-
-    def rows(self, *keys: str) -> dict[tuple[int, ...], int]:
-        """Return each row's number by the values of key columns."""
-        values = (self.column(key) for key in keys)
-        return {tuple(map(int, key)): row for row, key in enumerate(zip(*values, strict=True))}
-
-    def value(self, row: int, name: str) -> Any:
-        """Return what a row has in a column: a number, bytes, or a NumPy array of a list."""
-        for group, size in enumerate(_group_sizes(self.path)):
-            if row < size:
-                value = _group(self.path, group, name)[row]
-                return np.asarray(value.values) if hasattr(value, 'values') else value.as_py()
-            row -= size
-        raise DatasetError(f'{self.path} has fewer rows than keys')
-
-    def array(self, row: int, name: str) -> NDArray[Any]:
-        """Return the array that `name.values` and `name.shape` of a row are."""
-        values, shape = (self.value(row, f'{name}.{part}') for part in ('values', 'shape'))
-        try:
-            return values.reshape(tuple(int(size) for size in shape))
-        except (ValueError, AttributeError, TypeError) as err:
-            raise DatasetError(f'{self.path}: row {row} holds no array ({err})') from err
-
-
-def _opened(path: Path) -> Any:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as err:
-        raise DependencyError("Waymo needs pyarrow; pip install '.[datasets]'") from err
-    try:
-        return parquet.ParquetFile(path.open('rb'))
-    except OSError as err:
-        raise DatasetError(
-            f'cannot read {path}: {err.strerror or err}; download that component of the segment'
-        ) from err
-    except pyarrow.ArrowException as err:
-        raise DatasetError(f'{path} is damaged ({err}); download it again') from err
-
-
-def _read(path: Path, read: Any, name: str) -> Any:
-    import pyarrow
-
-    try:
-        return read()
-    except (pyarrow.ArrowException, OSError, KeyError, ValueError) as err:
-        reason = ' '.join(str(err).split())
-        raise DatasetError(f'{path}: {name} cannot be read ({reason}); download it again') from err
-
-
-@functools.lru_cache(maxsize=32)
-def _column(path: Path, name: str) -> list[Any]:
-    file = _opened(path)
-    with file:
-        return list(_read(path, lambda: file.read([name]).column(name).to_pylist(), name))
-
-
-@functools.lru_cache(maxsize=8)
-def _group_sizes(path: Path) -> list[int]:
-    with _opened(path) as file:
-        metadata = file.metadata
-        return [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
-
-
-# One group each of images, ranges, poses and labels, with their shapes.
-@functools.lru_cache(maxsize=7)
-def _group(path: Path, group: int, name: str) -> Any:
-    with _opened(path) as file:
-        return _read(path, lambda: file.read_row_group(group, [name]).column(name), name)
-
-
-@dataclasses.dataclass(frozen=True)
-class Sweep:
-    """Reads a sweep of the top LiDAR and its labels, if it has any; it can be pickled.
-
-    Attributes:
-        folder, segment: of the components.
-        row, pose_row, label_row: in lidar, lidar_pose and lidar_segmentation; the last None
-            without labels.
-        inclination: (H,) rad, a row each, the highest first; empty where it is uniform between
-            `limits`, the lowest and the highest.
-        limits: rad.
-        T_base_lidar, T_world_base: (4, 4), the latter at the sweep's stamp.
-        stamp_ns: of the sweep.
-        times: when its first and its last column were measured, s after the stamp.
-        poses: of the vehicle.
-    """
-
-    folder: Path
-    segment: str
-    row: int
-    pose_row: int
-    label_row: int | None
-    inclination: NDArray[np.float64]
-    limits: tuple[float, float]
-    T_base_lidar: NDArray[np.float64]
-    T_world_base: NDArray[np.float64]
-    stamp_ns: int
-    times: tuple[float, float]
-    poses: Poses
-
-    def __call__(self) -> SweepPoints:
-        lidar = Component(self.folder, 'lidar', self.segment)
-        image = lidar.array(self.row, _LIDAR)
-        height, width = image.shape[:2]
-        row, column = np.nonzero(image[..., 0] > 0)
-        ranges = image[row, column, 0].astype(np.float64)
-        measured = ranges[:, None] * self._rays(height, width)[row, column]
-        pose = Component(self.folder, 'lidar_pose', self.segment).array(self.pose_row, _POSE)
-        if pose.shape[:2] != (height, width):
-            raise DatasetError(f'{lidar.path}: the poses of row {self.row} are of another size')
-        moved = self._moved(measured, pose[row, column].astype(np.float64))
-        time = np.linspace(*self.times, width)[column]
-        try:
-            # Whoever moves them by the drive's poses finds them where the pixels' poses say.
-            xyz = as_measured(moved, time, self.stamp_ns, self.poses, self.T_base_lidar)
-        except MotionError as err:
-            raise DatasetError(f'{lidar.path}: row {self.row}: {err}; it is left out') from err
-        points = SweepPoints(
-            xyz,
-            image[row, column, 1].astype(np.float32),
-            time.astype(np.float32),
-            row.astype(np.uint16),
-        )
-        if self.label_row is None:
-            return points
-        labels = Component(self.folder, 'lidar_segmentation', self.segment)
-        label = labels.array(self.label_row, _LABEL)
-        if label.shape != (height, width, 2):
-            raise DatasetError(f'{labels.path}: row {self.label_row} is of another size')
-        return dataclasses.replace(
-            points,
-            semantic=label[row, column, 1].astype(np.uint16),
-            instance=label[row, column, 0].astype(np.uint16),
-        )
-
-    def _rays(self, height: int, width: int) -> NDArray[np.float64]:
-        """Return the direction of each pixel, (H, W, 3), in the LiDAR's frame.
-
-        Columns count from behind, clockwise, in the vehicle's frame.
-        """
-        inclination = self.inclination
-        if not len(inclination):
-            low, high = self.limits
-            middles = (np.arange(height) + 0.5) / height
-            inclination = (low + middles * (high - low))[::-1]
-        if len(inclination) != height:
-            raise DatasetError(f'{self.segment}: {len(inclination)} inclinations of {height} rows')
-        turned = np.arctan2(self.T_base_lidar[1, 0], self.T_base_lidar[0, 0])
-        ratio = (np.arange(width, 0, -1) - 0.5) / width
-        azimuth = (2.0 * ratio - 1.0) * np.pi - turned
-        e, a = inclination[:, None], azimuth[None, :]
-        rays = [np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e) + np.zeros_like(a)]
-        return np.stack(rays, -1)
-
-    def _moved(
-        self, measured: NDArray[np.float64], pose: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return points (N, 3), each measured at a pose of the vehicle of its own, moved to the
-        sweep's stamp; poses are (N, 6) roll, pitch, yaw, x, y, z in the world."""
-        T = self.T_base_lidar
-        base = measured @ T[:3, :3].T + T[:3, 3]
-        turn = Rotation.from_euler('ZYX', pose[:, 2::-1])
-        world = turn.apply(base) + pose[:, 3:]
-        T = inverse(self.T_world_base @ self.T_base_lidar)
-        moved: NDArray[np.float64] = world @ T[:3, :3].T + T[:3, 3]
-        return moved
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageFile:
-    """Reads an image; it can be pickled."""
-
-    folder: Path
-    segment: str
-    row: int
-
-    def __call__(self) -> bytes:
-        component = Component(self.folder, 'camera_image', self.segment)
-        data = component.value(self.row, f'{_IMAGE}.image')
-        if not isinstance(data, bytes) or not data:
-            raise DatasetError(f'{component.path}: row {self.row} has no image; it is left out')
-        return data
-
-
 class _Segment:
     """One segment's components."""
 
@@ -336,7 +131,7 @@ class _Segment:
 
     def drive(self) -> PublishedDrive:
         stamps = [int(value) * 1000 for value in self._component('vehicle_pose').column(_STAMP)]
-        T_world = _matrices(self._component('vehicle_pose').column(_WORLD))
+        T_world = matrices(self._component('vehicle_pose').column(_WORLD))
         if not len(T_world):
             raise DatasetError(f'{self._name}: vehicle_pose has no row')
         world = dict(zip(stamps, T_world, strict=True))
@@ -379,7 +174,7 @@ class _Segment:
         top = calibration.rows(_LASER).get((_TOP,))
         if top is None:
             raise DatasetError(f'{calibration.path} has no top LiDAR')
-        T_base_lidar = _matrices([calibration.column(_LIDAR_PLACE)[top]])[0]
+        T_base_lidar = matrices([calibration.column(_LIDAR_PLACE)[top]])[0]
         values = calibration.column(f'{_BEAMS}.values')[top]
         low, high = (float(calibration.column(f'{_BEAMS}.{end}')[top]) for end in ('min', 'max'))
         # From the lowest up, while rows count from the highest.
@@ -427,17 +222,15 @@ class _Segment:
         stamps = sorted(stamp for stamp in rows if stamp in world)
         ways = [
             float(np.linalg.norm(world[after][:3, 3] - world[stamp][:3, 3]))
-            for stamp, after in zip(stamps, stamps[1:], strict=False)
+            for stamp, after in itertools.pairwise(stamps)
             if after - stamp < 2 * _TURN_NS
         ]
         usual = 0.0, _TURN_NS * 1e-9
         if not ways or max(ways) < _TELLING:
-            self._notes.append(
-                'the vehicle stands; turns are taken to begin with the stamp, behind'
-            )
+            self._notes.append('the vehicle stands; turns are taken to begin behind, at the stamp')
             return usual
         stamp = stamps[int(np.argmax(ways))]
-        pose = self._component('lidar_pose').array(rows[stamp], _POSE)[..., 3:].astype(np.float64)
+        pose = self._component('lidar_pose').array(rows[stamp], POSE)[..., 3:].astype(np.float64)
         place = np.median(pose, axis=0) - world[min(world)][:3, 3]
         place += poses.trajectory.poses([min(world)])[0][:3, 3]
         instants = np.arange(-_AROUND_NS, _TURN_NS + _AROUND_NS, _STEP_NS)
@@ -447,9 +240,7 @@ class _Segment:
         slope, first = np.polyfit(np.arange(len(seconds)), seconds, 1)
         last = first + slope * (len(seconds) - 1)
         if not 0.8 * usual[1] < abs(last - first) < 1.2 * usual[1]:
-            self._notes.append(
-                'poses of pixels do not tell times; a turn is taken to begin behind'
-            )
+            self._notes.append('poses of pixels tell no times; turns are taken to begin behind')
             return usual
         return float(first), float(last)
 
@@ -457,8 +248,8 @@ class _Segment:
         calibration = self._component('camera_calibration')
         names = ('f_u', 'f_v', 'c_u', 'c_v', 'k1', 'k2', 'p1', 'p2', 'k3')
         columns = [calibration.column(f'{_CALIBRATION}.intrinsic.{name}') for name in names]
-        sizes = [calibration.column(f'{_CALIBRATION}.{name}') for name in ('width', 'height')]
-        places = _matrices(calibration.column(f'{_CALIBRATION}.extrinsic.transform'))
+        width, height = (calibration.column(f'{_CALIBRATION}.{k}') for k in ('width', 'height'))
+        places = matrices(calibration.column(f'{_CALIBRATION}.extrinsic.transform'))
         cameras = {}
         for (number,), row in sorted(calibration.rows(_CAMERA).items()):
             fx, fy, cx, cy, *distortion = (float(column[row]) for column in columns)
@@ -467,7 +258,8 @@ class _Segment:
             P[:, :3] = K
             name = _CAMERAS.get(number, f'camera_{number}')
             model = CameraModel(
-                *(int(size[row]) for size in sizes),
+                int(width[row]),
+                int(height[row]),
                 K,
                 np.array(distortion),
                 np.eye(3),
@@ -484,11 +276,11 @@ class _Segment:
     ) -> tuple[list[ImageItem], dict[int, NDArray[np.float64]]]:
         """Return the images, and the vehicle's poses that come with them, by their time."""
         component = self._component('camera_image')
-        shutter = f'{_IMAGE}.rolling_shutter_params'
+        shutter = f'{IMAGE}.rolling_shutter_params'
         trigger = component.column(f'{shutter}.camera_trigger_time')
         done = component.column(f'{shutter}.camera_readout_done_time')
-        times = component.column(f'{_IMAGE}.pose_timestamp')
-        T = _matrices(component.column(f'{_IMAGE}.pose.transform'))
+        times = component.column(f'{IMAGE}.pose_timestamp')
+        T = matrices(component.column(f'{IMAGE}.pose.transform'))
         images, poses = [], {}
         for (_, number), row in sorted(component.rows(_STAMP, _CAMERA).items()):
             name = _CAMERAS.get(number, f'camera_{number}')
@@ -499,16 +291,3 @@ class _Segment:
             images.append(ImageItem(name, stamp, ImageFile(self._folder, self._name, row)))
             poses[round(float(times[row]) * 1e9)] = T[row]
         return images, poses
-
-
-def _matrices(values: list[Any]) -> NDArray[np.float64]:
-    """Return (N, 4, 4) of lists of 16 numbers, rows first.
-
-    Raises:
-        DatasetError: if they are others.
-    """
-    try:
-        T = np.array(values, np.float64).reshape(-1, 4, 4)
-    except (TypeError, ValueError) as err:
-        raise DatasetError(f'a transform is no 16 numbers: {err}') from err
-    return T

@@ -64,6 +64,12 @@ def pose_row(token: str, T: NDArray, **more) -> dict:
     return {'token': token, 'translation': T[:3, 3].tolist(), 'rotation': [w, x, y, z], **more}
 
 
+def moved(world: NDArray, time_s: float) -> NDArray[np.float64]:
+    """Return points (N, 3) of the world in the LiDAR's frame at an instant."""
+    T = np.linalg.inv(box_world.pose(time_s) @ T_BASE_LIDAR)
+    return world @ T[:3, :3].T + T[:3, 3]
+
+
 def write(
     root: Path, sweeps: int = 8, labels: bool = True, moved_to: float = 0.0
 ) -> dict[int, NDArray[np.int64]]:
@@ -109,20 +115,25 @@ def write(
     azimuth, part = turned()
     for number in range(sweeps):
         end = (number + 1) * TURN
-        found = box_world.sweep(T_BASE_LIDAR, ELEVATIONS, azimuth, end - TURN + part * TURN)
-        # Files list firing by firing.
-        order = np.lexsort((found.row, found.time))
-        found = found.where(order)
-        xyz = found.at(end + moved_to, T_BASE_LIDAR)
-        rows = np.column_stack([xyz, np.full(len(xyz), 12.0), found.row]).astype('<f4')
+        times = end - TURN + part * TURN
+        found = box_world.sweep(T_BASE_LIDAR, ELEVATIONS, azimuth, times)
+        # Files list firing by firing; without a return, where the sensor was.
+        column = np.searchsorted(times, found.time - 1e-9)
+        place = column * len(ELEVATIONS) + found.row
+        T = np.repeat(box_world.pose(times) @ T_BASE_LIDAR, len(ELEVATIONS), axis=0)
+        world, instance = T[:, :3, 3].copy(), np.zeros(len(T), np.int64)
+        world[place], instance[place] = found.world, found.instance
+        xyz = moved(world, end + moved_to)
+        ring = np.tile(np.arange(len(ELEVATIONS)), COLUMNS)
+        rows = np.column_stack([xyz, np.full(len(xyz), 12.0), ring]).astype('<f4')
         key = number % 10 == 0
         token = add('LIDAR_TOP', end, '.pcd.bin', key, rows.tobytes())
-        truth[us(end) * 1000] = found.instance
+        truth[us(end) * 1000] = instance[instance > 0]
         if key and labels:
             semantic = np.array([NUMBERS[name] for name in box_world.NAMES], np.uint8)
             name = f'lidarseg/v1.0-mini/{token}_lidarseg.bin'
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / name).write_bytes(semantic[found.instance].tobytes())
+            (root / name).write_bytes(semantic[instance].tobytes())
             lidarseg.append({'token': token, 'sample_data_token': token, 'filename': name})
     for channel, degrees in CAMERAS.items():
         for number in range(int(sweeps * TURN * 12)):

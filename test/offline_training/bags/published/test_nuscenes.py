@@ -69,7 +69,7 @@ def test_inspect_finds_nothing_wrong_and_extract_takes_all(drive, tmp_path):
     assert (report.frames, report.dropped) == (8, {})
     written = json.loads((tmp_path / 'dataset' / nuscenes_layout.SCENE / 'drive.json').read_text())
     assert written['source']['import']['geometry']['compensated_to'] == 'end'
-    assert written['parameters']['point_motion'] == 'compensated'
+    assert written['parameters']['point_motion'] == 'raw'
     found = load_labelled(
         'folder', tmp_path / 'dataset', bag.with_name(f'{bag.name}_truth'), space='common-12'
     )
@@ -95,6 +95,9 @@ def test_beams_are_counted_from_the_highest(drive):
         middle = [np.median(elevation[cloud.ring == k]) for k in range(nuscenes.BEAMS)]
         known = [value for value in middle if np.isfinite(value)]
         assert len(known) > 20
+        # Where they were measured, each beam's points have its one elevation.
+        expected = np.radians(nuscenes_layout.ELEVATIONS[::-1])[cloud.ring]
+        assert np.percentile(np.abs(elevation - expected), 99) < np.radians(0.05)
         # All but the two lowest, which the sensor has swapped.
         assert (np.diff(known)[:-1] < 0).all()
 

@@ -18,7 +18,7 @@ from drive_segment_ros.parameters import from_flat
 from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.bags.inspect import inspect
 from offline_training.bags.published.import_set import ImportOptions, import_set, list_drives
-from offline_training.bags.published.sets import waymo
+from offline_training.bags.published.sets import waymo, waymo_components
 
 SEGMENT = waymo_layout.SEGMENT
 
@@ -143,7 +143,7 @@ def test_what_is_missing_or_damaged_is_told(tmp_path):
         other = tmp_path / f'other/{name}/{SEGMENT}.parquet'
         kept = other.read_bytes()
         other.write_bytes(kept[: len(kept) // 2])
-        waymo._column.cache_clear()
+        waymo_components._column.cache_clear()
         with pytest.raises(DatasetError, match=rf'{name}/.* is damaged') as error:
             import_set('waymo', tmp_path / 'other', tmp_path / 'again', ImportOptions(workers=1))
         assert '\n' not in str(error.value)
