@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +35,19 @@ from offline_training.bags.published.drive import (
 from offline_training.bags.published.geometry import SetGeometry
 from offline_training.bags.published.poses import Poses, as_measured
 from offline_training.bags.published.sets import set_files
+from offline_training.bags.published.sets.nuscenes_tables import (
+    LIDAR,
+    Row,
+    Tables,
+    read_rows,
+    read_tables,
+)
 
 BEAMS = 32
-_LIDAR = 'LIDAR_TOP'
 _TURN_NS = 50_000_000
 _NOISE = 0
 # Directions without a return are listed as points at the sensor; it measures from 1 m on.
 _NEAREST = 0.7
-Row = Mapping[str, Any]
 
 
 class NuScenes:
@@ -70,9 +73,9 @@ class NuScenes:
     def drives(self, root: Path) -> list[DriveEntry]:
         """List the scenes of a folder."""
         return [
-            _entry(_tables(folder), scene)
+            _entry(read_tables(folder), scene)
             for name, folder in _scenes(root).items()
-            for scene in [_tables(folder).scenes[name]]
+            for scene in [read_tables(folder).scenes[name]]
         ]
 
     def open(self, root: Path, name: str) -> PublishedDrive:
@@ -80,32 +83,10 @@ class NuScenes:
         folder = _scenes(root).get(name)
         if folder is None:
             raise DatasetError(f'{root} has no scene {name}')
-        return _Scene(root, _tables(folder), name).drive()
+        return _Scene(root, read_tables(folder), name).drive()
 
 
 SET = NuScenes()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tables:
-    """A version's tables, as far as they are used.
-
-    Attributes:
-        version: `v1.0-mini` and so on.
-        scenes: by name.
-        data: of each scene's token its cameras' and the LiDAR's files, by channel.
-        poses, sensors: by token; sensors with their `channel`.
-        labels: files of labels, by token of the sweep's row.
-        classes: names by the number in them.
-    """
-
-    version: str
-    scenes: Mapping[str, Row]
-    data: Mapping[str, Mapping[str, list[Row]]]
-    poses: Mapping[str, Row]
-    sensors: Mapping[str, Row]
-    labels: Mapping[str, str]
-    classes: Mapping[int, str]
 
 
 def _scenes(root: Path) -> dict[str, Path]:
@@ -113,70 +94,14 @@ def _scenes(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in sorted(root.glob('v1.0-*')):
         if (folder / 'scene.json').is_file():
-            found |= {row['name']: folder for row in _rows(folder, 'scene')}
+            found |= {row['name']: folder for row in read_rows(folder, 'scene')}
     return dict(sorted(found.items()))
 
 
-def _rows(folder: Path, table: str, optional: bool = False) -> list[Row]:
-    path = folder / f'{table}.json'
-    if optional and not path.is_file():
-        return []
-    try:
-        rows: list[Row] = json.loads(set_files.read_file(path, 'unpack the metadata'))
-        if not all(isinstance(row, dict) for row in rows):
-            raise ValueError('it is no list of rows')
-    except (ValueError, TypeError, RecursionError) as err:
-        raise DatasetError(f'{path} is damaged: {err}; unpack the metadata again') from err
-    return rows
-
-
-@functools.lru_cache(maxsize=2)
-def _tables(folder: Path) -> _Tables:
-    """Read a version's tables, once a process: those of all scenes are in one file.
-
-    Raises:
-        DatasetError: if one is missing or damaged.
-    """
-    try:
-        channels = {row['token']: row['channel'] for row in _rows(folder, 'sensor')}
-        sensors = {
-            row['token']: {**row, 'channel': channels[row['sensor_token']]}
-            for row in _rows(folder, 'calibrated_sensor')
-        }
-        wanted = {
-            token
-            for token, row in sensors.items()
-            if row['channel'] == _LIDAR or row['channel'].startswith('CAM_')
-        }
-        scene_of = {row['token']: row['scene_token'] for row in _rows(folder, 'sample')}
-        data: dict[str, dict[str, list[Row]]] = {}
-        used = set()
-        for row in _rows(folder, 'sample_data'):
-            if row['calibrated_sensor_token'] in wanted:
-                channel = sensors[row['calibrated_sensor_token']]['channel']
-                of_scene = data.setdefault(scene_of[row['sample_token']], {})
-                of_scene.setdefault(channel, []).append(row)
-                used.add(row['ego_pose_token'])
-        poses = {row['token']: row for row in _rows(folder, 'ego_pose') if row['token'] in used}
-        labels = {
-            row['sample_data_token']: row['filename']
-            for row in _rows(folder, 'lidarseg', optional=True)
-        }
-        classes = {
-            int(row['index']): str(row['name'])
-            for row in _rows(folder, 'category', optional=True)
-            if labels and 'index' in row
-        }
-        scenes = {row['name']: row for row in _rows(folder, 'scene')}
-    except (KeyError, TypeError, ValueError) as err:
-        raise DatasetError(f'{folder}: the tables do not belong together: {err!r}') from err
-    return _Tables(folder.name, scenes, data, poses, sensors, labels, classes)
-
-
-def _entry(tables: _Tables, scene: Row) -> DriveEntry:
+def _entry(tables: Tables, scene: Row) -> DriveEntry:
     data = tables.data.get(scene['token'], {})
-    sweeps = data.get(_LIDAR, [])
-    cameras = tuple(sorted(_short(channel) for channel in data if channel != _LIDAR))
+    sweeps = data.get(LIDAR, [])
+    cameras = tuple(sorted(_short(channel) for channel in data if channel != LIDAR))
     labelled = sum(row['token'] in tables.labels for row in sweeps)
     return DriveEntry(
         scene['name'], len(sweeps), cameras, f'points of {labelled} sweeps' if labelled else 'none'
@@ -256,20 +181,20 @@ def _read(path: Path, kind: Any, columns: int) -> NDArray[Any]:
 class _Scene:
     """One scene's rows."""
 
-    def __init__(self, root: Path, tables: _Tables, name: str) -> None:
+    def __init__(self, root: Path, tables: Tables, name: str) -> None:
         self._root, self._tables, self._name = root, tables, name
         self._data = tables.data.get(tables.scenes[name]['token'], {})
         self._notes: list[str] = []
 
     def drive(self) -> PublishedDrive:
-        sweeps = self._rows(_LIDAR)
+        sweeps = self._rows(LIDAR)
         if not sweeps:
             raise DatasetError(
                 f'{self._root} has no sweep of {self._name}; unpack the file blobs it is in'
             )
         cameras, images = {}, []
         for channel in sorted(self._data):
-            rows = [] if channel == _LIDAR else self._rows(channel)
+            rows = [] if channel == LIDAR else self._rows(channel)
             if rows:
                 cameras[_short(channel)] = self._camera(channel, rows[0])
                 images += [self._image(channel, row) for row in rows]

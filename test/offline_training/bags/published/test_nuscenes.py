@@ -18,13 +18,13 @@ from drive_segment_ros.ros.bags import BagReader
 from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.bags.inspect import inspect
 from offline_training.bags.published.import_set import ImportOptions, import_set, list_drives
-from offline_training.bags.published.sets import nuscenes
+from offline_training.bags.published.sets import nuscenes, nuscenes_tables
 from offline_training.evaluation.drive_truth import load_labelled
 
 
 @pytest.fixture(autouse=True)
 def _fresh():
-    nuscenes._tables.cache_clear()
+    nuscenes_tables.read_tables.cache_clear()
 
 
 def imported(root: Path, output: Path, **options):
@@ -136,7 +136,7 @@ def test_what_is_missing_or_cut_is_told(tmp_path):
     assert done.notes[0].endswith('LIDAR_TOP: 1 of 8 files are not there')
     assert any('it was cut off' in line for line in done.notes)
     assert any('labels, its sweep' in line for line in done.notes)
-    nuscenes._tables.cache_clear()
+    nuscenes_tables.read_tables.cache_clear()
     (root / 'v1.0-mini/ego_pose.json').write_text('[{')
     with pytest.raises(DatasetError, match=r'ego_pose.json is damaged: .*unpack the metadata'):
         list_drives('nuscenes', root)
