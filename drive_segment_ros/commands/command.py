@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+# The rest of the work is done.
+PARTLY_DONE = 3
 
 
 def command(
@@ -91,6 +93,18 @@ def fail(message: str) -> None:
     raise typer.Exit(1)
 
 
+def end_partly_done(failed: Mapping[str, str]) -> None:
+    """End with a line for each part of the work that could not be done, if there is one.
+
+    Args:
+        failed: why, by what.
+    """
+    for name, reason in failed.items():
+        typer.echo(f'drive-segment: error: {name}: {" ".join(reason.split())}', err=True)
+    if failed:
+        raise typer.Exit(PARTLY_DONE)
+
+
 def print_json(values: Mapping[str, Any]) -> None:
     """Print a result for machines; paths become strings."""
     typer.echo(json.dumps(values, default=str, allow_nan=False))
@@ -101,3 +115,5 @@ def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter('drive-segment: %(levelname)s: %(message)s'))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    # Who works on a cluster is shown where to look at it.
+    logging.getLogger('offline_training.common.cluster').setLevel(logging.INFO)

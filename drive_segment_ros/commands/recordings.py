@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from drive_segment_ros.commands.command import INTERRUPTED, command, print_json
+from drive_segment_ros.commands.command import INTERRUPTED, command, end_partly_done, print_json
 from drive_segment_ros.commands.options import (
     AsJson,
     Assignments,
@@ -98,15 +98,16 @@ def extract(
         report = extract_bags(bags, output, parameters, options, on_progress)
     if as_json:
         print_json(dataclasses.asdict(report))
-        return
-    typer.echo(
-        f'{report.frames} frames from {report.images} images and {report.sweeps} sweeps in '
-        f'{report.dataset}, {report.frames_per_second:.1f} frames/s'
-    )
-    for reason, count in sorted(report.dropped.items()):
-        typer.echo(f'  {count} images dropped, {reason}: {IMAGE_REASONS[reason]}')
-    for source, count in report.segments_from.items():
-        typer.echo(f'  segments of {count} sweeps by {SEGMENTS_FROM[source]}')
+    else:
+        typer.echo(
+            f'{report.frames} frames from {report.images} images and {report.sweeps} sweeps in '
+            f'{report.dataset}, {report.frames_per_second:.1f} frames/s'
+        )
+        for reason, count in sorted(report.dropped.items()):
+            typer.echo(f'  {count} images dropped, {reason}: {IMAGE_REASONS[reason]}')
+        for source, count in report.segments_from.items():
+            typer.echo(f'  segments of {count} sweeps by {SEGMENTS_FROM[source]}')
+    end_partly_done(report.failed)
 
 
 @command(kept='what was removed stays removed; run it again')
