@@ -19,6 +19,7 @@ from drive_segment_ros.commands.options import (
     Overwrite,
     Params,
     as_assignments,
+    located,
 )
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.outputs import refuse_existing
@@ -32,7 +33,7 @@ def inspect(
     bags: Bags,
     join: Join = False,
     calibration: Annotated[
-        Path | None, typer.Option(help='Write the calibration found to this file.')
+        Path | None, typer.Option(parser=located, help='Write the calibration found to this file.')
     ] = None,
     odometry: Odometry = '',
     overwrite: Overwrite = False,
@@ -54,8 +55,12 @@ def inspect(
 
 @command(kept='the frames written are kept in {output}; go on by the same command with --resume')
 def extract(
-    bags: Annotated[list[Path], typer.Argument(help='Bag folders, .mcap or .db3 files.')],
-    output: Annotated[Path, typer.Option('--output', '-o', help='The dataset to write to.')],
+    bags: Annotated[
+        list[Path], typer.Argument(parser=located, help='Bag folders, .mcap or .db3 files.')
+    ],
+    output: Annotated[
+        Path, typer.Option('--output', '-o', parser=located, help='The dataset to write to.')
+    ],
     camera: Annotated[
         list[str] | None,
         typer.Option(help='Name, namespace or image topic; repeatable. Default: all cameras.'),
@@ -181,7 +186,10 @@ def play(
 )
 def simulate(
     output: Annotated[
-        Path, typer.Option('--output', '-o', help='The bag to write; its truth lies beside it.')
+        Path,
+        typer.Option(
+            '--output', '-o', parser=located, help='The bag to write; its truth lies beside it.'
+        ),
     ],
     seed: Annotated[int | None, typer.Option(help='Every seed is another town.')] = None,
     duration: Annotated[float | None, typer.Option(help='Seconds to drive.')] = None,
