@@ -17,6 +17,8 @@ import pytest
 from drive_segment_ros.dataset.frame import Frame, SweepRecord, encode_png
 from drive_segment_ros.dataset.writer import DriveWriter
 
+# `clusters.py`, beside this file.
+sys.path.insert(0, str(Path(__file__).parent))
 # Folders whose tests train networks in miniature.
 LEARNING = ('common', 'deploy', 'evaluation', 'networks', 'pseudo_labels', 'training')
 # Of the run's images.

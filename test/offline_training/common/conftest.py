@@ -1,0 +1,8 @@
+"""Makes `engine_jobs.py` beside this file importable, for tests and the workers they start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
