@@ -116,6 +116,29 @@ def read_whole(path: Path, largest: int | None = None) -> bytes:
     return data
 
 
+def read_range(path: Path, start: int, stop: int) -> bytes:
+    """Read bytes `start` to `stop` of a remote file by one request.
+
+    Raises:
+        OSError: if they cannot be read, or the file ends before.
+    """
+    with plain_errors(path):
+        data = filesystem(path).cat_file(key(path), start=start, end=stop)
+    if len(data) != stop - start:
+        raise OSError(errno.EIO, f'it ends within bytes {start} to {stop}', str(path))
+    return data
+
+
+def file_size(path: Path) -> int:
+    """Return how many bytes a remote file has.
+
+    Raises:
+        OSError: if it is none, or cannot be asked for.
+    """
+    with plain_errors(path):
+        return filesystem(path).info(key(path))['size']
+
+
 def read_many(paths: Sequence[Path]) -> list[bytes | OSError]:
     """Read small files, remote ones at the same time; an error takes its file's place.
 
