@@ -45,7 +45,7 @@ def staged(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=_PREFIX) as scratch:
         copy = Path(scratch) / path.name
         _download(path, copy)
-        with _named_as(path, copy):
+        with named_as(path, copy):
             yield copy
 
 
@@ -89,7 +89,7 @@ def staged_output(
             _download(path, local)
             upload.note()
         local.mkdir(exist_ok=True)
-        with _named_as(path, local), upload.meanwhile(every_s):
+        with named_as(path, local), upload.meanwhile(every_s):
             yield local
         upload.finish()
     except _NotUploadedError as err:
@@ -108,14 +108,26 @@ def local_copy(path: Path) -> Path:
     It is copied again where it has changed; a local path is returned as it is.
 
     Raises:
-        FileNotFoundError: if there is nothing.
-        OSError: if it cannot be copied; `strerror` says what to do.
+        StorageError: if there is nothing, or it cannot be copied.
     """
     if not is_remote(path):
         return path
-    with plain_errors(path):
-        listing = _listing(path)
-    return _copy(path, hashlib.sha256(repr(listing).encode()).hexdigest(), os.getpid())
+    try:
+        with plain_errors(path):
+            listing = _listing(path)
+            return _copy(path, hashlib.sha256(repr(listing).encode()).hexdigest(), os.getpid())
+    except OSError as err:
+        raise StorageError(f'cannot read {path}: {err.strerror or err}') from err
+
+
+@contextlib.contextmanager
+def named_as(path: Path, local: Path) -> Iterator[None]:
+    """Let errors about a local copy name the URL it stands for."""
+    try:
+        yield
+    except DriveSegmentError as err:
+        err.args = tuple(renamed(list(err.args), local, path))
+        raise
 
 
 def renamed(value: Any, local: Path, path: Path) -> Any:
@@ -216,16 +228,6 @@ class _Upload:
         return bool(self._last) and fnmatch(name, self._last)
 
 
-@contextlib.contextmanager
-def _named_as(path: Path, local: Path) -> Iterator[None]:
-    """Let errors about a local copy name the URL it stands for."""
-    try:
-        yield
-    except DriveSegmentError as err:
-        err.args = tuple(renamed(list(err.args), local, path))
-        raise
-
-
 def _check_reachable(path: Path) -> None:
     """Make sure, before any work, that a URL's bucket is there and may be listed."""
     try:
@@ -298,8 +300,7 @@ def _copy(path: Path, state: str, process: int) -> Path:
     """Copy a remote file or folder to where it stays as long as this process."""
     folder = Path(tempfile.mkdtemp(dir=_scratch(process)))
     try:
-        with plain_errors(path):
-            _get(path, folder / path.name)
+        _get(path, folder / path.name)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -23,8 +23,11 @@ from drive_segment_ros.commands.options import (
     Zoom,
     as_assignments,
     located,
+    refuse_remote,
 )
 from drive_segment_ros.outputs import refuse_existing
+from drive_segment_ros.staging import renamed, staged_output
+from drive_segment_ros.storage import is_remote
 
 TRUTH_HELP = 'Folder of labels named after the images; of several cameras one folder for each.'
 
@@ -107,7 +110,18 @@ def train(
     }
     settings = as_assignments(given, assignments)
     parameters = read_parameters(TrainParameters, params, settings)
-    report = train_networks(datasets, output, parameters, resume)
+    if is_remote(output) and os.environ.get('WORLD_SIZE', '1') != '1':
+        refuse_remote(
+            output, 'several processes share the run', 'train to a folder, copy it after'
+        )
+    with staged_output(
+        output,
+        'student*/model.safetensors',
+        resume=resume,
+        every_s=max(parameters.training.checkpoint_s, 10.0),
+        leave_out='cache/*',
+    ) as run:
+        report = renamed(train_networks(datasets, run, parameters, resume), run, output)
     if os.environ.get('RANK', '0') != '0':
         return  # One of torchrun's processes speaks for all.
     if as_json:
@@ -242,6 +256,8 @@ def ablate(
     }
     settings = as_assignments(given, assignments)
     parameters = read_parameters(AblationParameters, params, settings)
+    for path in (*datasets, output):
+        refuse_remote(path, 'an experiment links to its datasets', 'copy it to a local folder')
     results = run_experiment(datasets, output, ground_truth, parameters, bar, drive)
     if as_json:
         print_json(results)

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from drive_segment_ros.commands.command import fail
-from drive_segment_ros.errors import DriveSegmentError
-from drive_segment_ros.storage import location
+from drive_segment_ros.errors import DriveSegmentError, StorageError
+from drive_segment_ros.storage import is_remote, location
 
 
 def located(text: str) -> Path:
@@ -20,6 +20,16 @@ def located(text: str) -> Path:
         return location(text)
     except DriveSegmentError as err:
         fail(str(err))
+
+
+def refuse_remote(path: Path, what: str, instead: str) -> None:
+    """End with one line where a URL is given to what works on local files only.
+
+    Raises:
+        StorageError: if it is a URL.
+    """
+    if is_remote(path):
+        raise StorageError(f'{path} is not on this machine and {what}; {instead}')
 
 
 AsJson = Annotated[bool, typer.Option('--json', help='Print one JSON object and nothing else.')]

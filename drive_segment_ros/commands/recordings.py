@@ -20,6 +20,7 @@ from drive_segment_ros.commands.options import (
     Params,
     as_assignments,
     located,
+    refuse_remote,
 )
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.outputs import refuse_existing
@@ -119,6 +120,7 @@ def repair(dataset: Dataset, as_json: AsJson = False) -> None:
     """Find what a crash or a power cut left in a dataset, take it away, and say what was done."""
     from drive_segment_ros.dataset.repair import repair as repair_dataset
 
+    refuse_remote(dataset, 'a repair locks and renames files', 'repair it before it is copied')
     report = repair_dataset(dataset)
     if as_json:
         print_json(dataclasses.asdict(report))

@@ -17,6 +17,7 @@ from drive_segment_ros.commands.options import (
     Join,
     Overwrite,
     located,
+    refuse_remote,
 )
 from drive_segment_ros.outputs import refuse_existing
 
@@ -94,6 +95,7 @@ def save_topic(
     """Save the images of topics to files, without a ROS installation."""
     from drive_segment_ros.nodes.topic_saver import save_topics
 
+    refuse_remote(output, 'what is live is saved to a folder', 'copy it afterwards')
     refuse_existing(output, overwrite=overwrite)
     report = save_topics(topics, output, duration)
     if as_json:
@@ -154,6 +156,10 @@ def demo(
 ) -> None:
     """Go through everything once: from a drive to a network, its masks live, and a report."""
     from offline_training.demo.demo import demo as run_demo
+
+    for path in (output, bag):
+        if path is not None:
+            refuse_remote(path, 'the demo works on local folders', 'copy it')
 
     report = run_demo(output, bag)
     if as_json:

@@ -140,7 +140,7 @@ def brought_here(file: Path) -> Path:
     With a database comes what its recorder left beside it.
 
     Raises:
-        OSError: if it cannot be copied.
+        StorageError: if it cannot be copied.
     """
     if not is_remote(file) or (not is_database(file) and file.name == _bare(file.name)):
         return file
