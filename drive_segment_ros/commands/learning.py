@@ -118,7 +118,7 @@ def train(
         output,
         'student*/model.safetensors',
         resume=resume,
-        every_s=max(parameters.training.checkpoint_s, 10.0),
+        every_s=max(parameters.training.checkpoint_s, 1.0),
         leave_out='cache/*',
     ) as run:
         report = renamed(train_networks(datasets, run, parameters, resume), run, output)

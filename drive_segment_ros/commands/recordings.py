@@ -235,6 +235,7 @@ def simulate(
     settings = as_assignments(given, assignments)
     settings += [f'fault.{setting}' for setting in fault or []]
     parameters = read_parameters(SimulatorParameters, params, settings)
+    refuse_remote(output, 'a drive is simulated to a local folder', 'copy it and its truth after')
     with progress_bar() as update:
         summary = simulate_drive(
             output,
