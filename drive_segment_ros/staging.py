@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
+import fcntl
 import functools
 import hashlib
 import logging
@@ -15,6 +16,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -27,6 +29,8 @@ from drive_segment_ros.storage import filesystem, folder_names, is_remote, key, 
 _log = logging.getLogger(__name__)
 
 _PREFIX = 'drive_segment_'
+_COPIES = f'{_PREFIX}copies_'
+_BEING_MADE_S = 60.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -42,7 +46,7 @@ def staged(path: Path) -> Iterator[Path]:
     if not is_remote(path):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as scratch:
+    with tempfile.TemporaryDirectory(dir=_scratch(os.getpid())) as scratch:
         copy = Path(scratch) / path.name
         _download(path, copy)
         with named_as(path, copy):
@@ -61,7 +65,8 @@ def staged_output(
 ) -> Iterator[Path]:
     """Give a local folder to write to, uploaded when the block ends well; a local path as it is.
 
-    Where the upload fails, the local folder stays, and the error names it.
+    Where the upload fails, the local folder stays, and the error names it. It stays as well where
+    the block ends with an error and what it had written could not be uploaded meanwhile.
 
     Args:
         path: the folder to write.
@@ -97,7 +102,10 @@ def staged_output(
             f'cannot write {path}: {err}; the results are kept in {local}, copy them'
         ) from err
     except BaseException:
-        shutil.rmtree(local.parent, ignore_errors=True)
+        if upload.behind:
+            _log.warning('what could not be uploaded to %s is kept in %s', path, local)
+        else:
+            shutil.rmtree(local.parent, ignore_errors=True)
         raise
     shutil.rmtree(local.parent, ignore_errors=True)
 
@@ -148,12 +156,17 @@ class _NotUploadedError(Exception):
 
 
 class _Upload:
-    """A local folder on its way to object storage: what has been uploaded, and as of when."""
+    """A local folder on its way to object storage: what has been uploaded, and as of when.
+
+    Attributes:
+        behind: whether the last upload that was to be made meanwhile has failed.
+    """
 
     def __init__(self, local: Path, path: Path, last: str, leave_out: str) -> None:
         self._local, self._path = local, path
         self._last, self._leave_out = last, leave_out
         self._uploaded: dict[str, tuple[int, int]] = {}
+        self.behind = False
 
     def note(self) -> None:
         """Take what is in the local folder as uploaded."""
@@ -173,6 +186,9 @@ class _Upload:
                     self._upload(complete=False)
                 except _NotUploadedError as err:
                     _log.warning('cannot write %s yet: %s', self._path, err)
+                    self.behind = True
+                else:
+                    self.behind = False
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
@@ -309,8 +325,19 @@ def _copy(path: Path, state: str, process: int) -> Path:
 
 @functools.lru_cache(maxsize=1)
 def _scratch(process: int) -> Path:
-    """Return a folder that goes with the process."""
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    """Return a folder that goes with the process; take away those of processes that were killed.
+
+    The lock is the kernel's, so it goes with the process, however that ends.
+    """
+    for other in Path(tempfile.gettempdir()).glob(f'{_COPIES}*'):
+        with contextlib.suppress(OSError):
+            # One that is being made is not locked yet.
+            if other.stat().st_mtime < time.time() - _BEING_MADE_S:
+                lock = _locked(other)
+                shutil.rmtree(other, ignore_errors=True)
+                os.close(lock)
+    folder = Path(tempfile.mkdtemp(prefix=_COPIES))
+    _locked(folder)
 
     def remove() -> None:
         if os.getpid() == process:  # not one forked from it
@@ -318,3 +345,18 @@ def _scratch(process: int) -> Path:
 
     atexit.register(remove)
     return folder
+
+
+def _locked(folder: Path) -> int:
+    """Lock a folder as long as its descriptor, which is returned, is open.
+
+    Raises:
+        OSError: if another process has locked it.
+    """
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(opened)
+        raise
+    return opened

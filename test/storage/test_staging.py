@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -42,7 +43,7 @@ def test_a_folder_is_here_for_a_while(run: Path, scratch: Path) -> None:
         assert local.name == 'run'
         assert names_below(local) == ['a/b/model', 'empty', 'run.json']
         assert (local / 'a/b/model').read_bytes() == b'm'
-    assert list(scratch.iterdir()) == []
+    assert names_below(scratch) == []
     with staged(run / 'a/b/model') as file:
         assert file.read_bytes() == b'm'
     with staged(scratch) as same:
@@ -60,7 +61,7 @@ def test_errors_name_the_url_not_the_copy(run: Path, scratch: Path) -> None:
         staged(run.parent / 'none'),
     ):
         pass
-    assert list(scratch.iterdir()) == []
+    assert names_below(scratch) == []
 
 
 def test_a_copy_is_made_once_and_again_when_it_has_changed(run: Path, s3_server) -> None:
@@ -208,6 +209,43 @@ def test_an_upload_that_fails_meanwhile_is_told_and_tried_again(
         s3_server.refuse = lambda method, path: False
     assert 'cannot write s3://' in caplog.text
     assert read_whole(bucket / 'out/file') == b'1'
+
+
+def test_what_was_not_uploaded_when_the_work_ends_is_kept(
+    bucket: Path, s3_server, scratch: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    s3_server.refuse = lambda method, path: method == 'PUT'
+
+    def work() -> None:
+        with staged_output(bucket / 'out', every_s=0.05) as local:
+            (local / 'checkpoint').write_bytes(b'1')
+            until = time.monotonic() + 20.0
+            while 'cannot write' not in caplog.text and time.monotonic() < until:
+                time.sleep(0.02)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    (kept,) = scratch.glob('*/out/checkpoint')
+    assert f'is kept in {kept.parent}' in caplog.text
+
+
+def test_copies_of_a_killed_process_are_taken_away(run: Path, scratch: Path) -> None:
+    child = os.fork()
+    if not child:
+        local_copy(run)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (left,) = scratch.iterdir()
+    mine = local_copy(run)
+    assert left.exists()  # it may be another's that is about to be locked
+    old = time.time() - 3600.0
+    os.utime(left, (old, old))
+    os.utime(mine.parent.parent, (old, old))
+    staging._scratch.cache_clear()
+    local_copy(run / 'run.json')
+    assert not left.exists()
+    assert mine.exists()
 
 
 def test_scratch_is_where_tmpdir_says(run: Path, scratch: Path) -> None:

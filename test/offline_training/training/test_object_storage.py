@@ -95,7 +95,7 @@ def test_a_run_that_was_interrupted_goes_on_from_what_was_uploaded(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr('offline_training.training.train.soft_targets', interrupted)
+        patch.setattr('offline_training.training.train.TrainingRun.train_student', interrupted)
         line = train(remote, run, *often, code=130)
     assert f'kept in {run}; go on by the same command with --resume' in line
     kept = read_whole(run / MODELS[0])
