@@ -10,14 +10,17 @@ import contextlib
 import functools
 import json
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, cast
 
 import typer
 
 from drive_segment_ros.commands.interruption import Interruption
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.kernel_cache import VARIABLE
+from drive_segment_ros.storage import explained
 
 app = typer.Typer(
     name='drive-segment',
@@ -69,15 +72,32 @@ def command(
             # Library code names what it was doing; this is what no one expected, such as a full
             # disk under a temporary file.
             where = f'{err.filename}: ' if err.filename else ''
-            fail(f'{where}{err.strerror or err}')
+            fail(_of_storage(err, kwargs.values()) or f'{where}{err.strerror or err}')
         except RuntimeError as err:
             if 'no locator available' not in str(err):  # Numba's
                 raise
             fail(f'no folder for compiled kernels can be written; set {VARIABLE} to one')
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
+        except Exception as err:
+            told = _of_storage(err, kwargs.values())
+            if not told:
+                raise
+            fail(told)
 
     return app.command()(guarded)
+
+
+def _of_storage(err: Exception, arguments: Iterable[Any]) -> str:
+    """Say what an error of object storage means, by the first URL given; empty if it is none."""
+    if 'upath' not in sys.modules:
+        return ''
+    from upath import UPath
+
+    given = (one for value in arguments for one in (value if isinstance(value, list) else [value]))
+    url = next((one for one in given if isinstance(one, UPath)), None)
+    told = url and explained(err, cast(Path, url))
+    return f'{url}: {told.strerror}' if told else ''
 
 
 def _remedy(package: str) -> str:
@@ -87,7 +107,7 @@ def _remedy(package: str) -> str:
     return "pip install '.[train]' brings what learning needs"
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """End with a one-line error."""
     typer.echo(f'drive-segment: error: {" ".join(message.split())}', err=True)
     raise typer.Exit(1)

@@ -69,17 +69,12 @@ class DriveWriter:
             resume: whether an existing drive may be added to.
 
         Raises:
-            DatasetError: if it is a URL: object storage can neither be locked nor appended to,
-                if the folder holds something already and `resume` is off, if it was
-                recorded with other sensors or parameters, if another process writes it, if a
-                part of it is a link, or if it cannot be written.
+            DatasetError: if it is a URL, if the folder holds something already and `resume` is
+                off, if it was recorded with other sensors or parameters, if another process
+                writes it, if a part of it is a link, or if it cannot be written.
         """
         self.path = location(path)
-        if is_remote(self.path):
-            raise DatasetError(
-                f'{self.path} is not on this machine; a drive is recorded to a local folder, '
-                'copy it afterwards'
-            )
+        refuse_remote(self.path)
         for name in drive.get('cameras', {}):
             check_camera_name(name, self.path)
         if not resume and self.path.exists() and not _is_empty_folder(self.path):
@@ -308,6 +303,15 @@ class DriveWriter:
             raise
         self._info = info
         sync_folder(self.path)
+
+
+def refuse_remote(path: Path) -> None:
+    """Raise DatasetError for a URL: object storage can neither be locked nor appended to."""
+    if is_remote(path):
+        raise DatasetError(
+            f'{path} is not on this machine; a drive is recorded to a local folder, copy it '
+            'afterwards'
+        )
 
 
 def _json_text(content: Any) -> str:
