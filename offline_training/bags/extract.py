@@ -18,8 +18,9 @@ from pathlib import Path
 from drive_segment_ros.errors import BagError
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
-from drive_segment_ros.ros.bag_files import storage_stem
+from drive_segment_ros.ros.bag_files import is_storage, storage_stem
 from drive_segment_ros.ros.joined_bags import drives
+from drive_segment_ros.storage import is_remote
 from offline_training.bags.drive_extraction import DriveExtraction
 from offline_training.bags.drive_plan import PlanJob, plan_drive
 from offline_training.bags.extract_part import PartJob, close_recordings, extract_part
@@ -143,6 +144,8 @@ def extract(
 
 def drive_name(bag: Path) -> str:
     """Return the name of the drive a bag becomes: its folder's, or its file's without suffix."""
+    if is_remote(bag):
+        return storage_stem(bag) if is_storage(bag) else bag.name
     bag = bag.resolve()
     return bag.name if bag.is_dir() else storage_stem(bag)
 
