@@ -36,18 +36,23 @@ PARTLY_DONE = 3
 
 
 def command(
-    function: Callable[..., None] | None = None, *, kept: str = '', handles_signals: bool = False
+    function: Callable[..., None] | None = None,
+    *,
+    name: str | None = None,
+    kept: str = '',
+    handles_signals: bool = False,
 ) -> Callable[..., Any]:
-    """Register a subcommand, named like the function, whose errors are one line.
+    """Register a subcommand whose errors are one line.
 
     Args:
         function: the subcommand.
+        name: what it is called; by default as the function.
         kept: what to say when it is interrupted: what is kept and how to go on. Names of its
             arguments in braces stand for their values.
         handles_signals: whether it runs until interrupted and ends by itself then.
     """
     if function is None:
-        return functools.partial(command, kept=kept, handles_signals=handles_signals)
+        return functools.partial(command, name=name, kept=kept, handles_signals=handles_signals)
     inner = function
 
     @functools.wraps(function)
@@ -85,7 +90,7 @@ def command(
                 raise
             fail(told)
 
-    return app.command()(guarded)
+    return app.command(name)(guarded)
 
 
 def _of_storage(err: Exception, arguments: Iterable[Any]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -96,7 +97,12 @@ def extract(
     settings = list(assignments or [])
     if max_offset is not None:
         settings.append(f'sync.max_offset_s={max_offset}')
-    parameters = read_parameters(FrameParameters, params, settings)
+    # What is given holds for all bags; below it, each says what holds for it.
+    read_parameters(FrameParameters, params, settings)
+
+    def parameters(declared: Mapping[str, Any]) -> FrameParameters:
+        return read_parameters(FrameParameters, params, settings, declared)
+
     options = ExtractOptions(
         camera or [], lidar, odometry, calibration, workers, scheduler, preview, resume, join
     )

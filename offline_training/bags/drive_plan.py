@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from drive_segment_ros.errors import BagError
-from drive_segment_ros.frame.parameters import GeometryParameters
+from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.ros.joined_bags import open_drive
 from offline_training.bags import sensors
@@ -34,7 +35,8 @@ class PlanJob:
     Attributes:
         bags: the bag, or the bags that are its parts.
         cameras, lidar, odometry, calibration: see `find_rig`.
-        params: how cameras, clouds and motion are read.
+        params: how frames are made.
+        origin: what the bag's import says of it, for `drive.json`; None where it was recorded.
     """
 
     bags: tuple[Path, ...]
@@ -42,7 +44,8 @@ class PlanJob:
     lidar: str
     odometry: str
     calibration: Path | None
-    params: GeometryParameters
+    params: FrameParameters
+    origin: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +55,8 @@ class DrivePlan:
     Attributes:
         bags: the bag, or the bags that are its parts.
         name: what to call it in messages.
+        params: how frames are made.
+        origin: see `PlanJob`.
         rig: what it holds, without the open bag.
         offsets: of each camera, seconds.
         start_ns, end_ns: bag stamps of the first and the last message.
@@ -62,6 +67,8 @@ class DrivePlan:
 
     bags: tuple[Path, ...]
     name: str
+    params: FrameParameters
+    origin: Mapping[str, Any] | None
     rig: BagRig
     offsets: dict[str, float]
     start_ns: int
@@ -82,6 +89,8 @@ def plan_drive(job: PlanJob) -> DrivePlan:
         return DrivePlan(
             job.bags,
             str(reader),
+            job.params,
+            job.origin,
             dataclasses.replace(rig, reader=None),
             find_offsets(rig),
             reader.start_ns,

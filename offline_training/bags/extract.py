@@ -12,10 +12,11 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from drive_segment_ros.errors import BagError
+from drive_segment_ros.errors import BagError, DriveSegmentError
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
 from drive_segment_ros.ros.bag_files import is_storage, storage_stem
@@ -24,6 +25,7 @@ from drive_segment_ros.storage import is_remote
 from offline_training.bags.drive_extraction import DriveExtraction
 from offline_training.bags.drive_plan import PlanJob, plan_drive
 from offline_training.bags.extract_part import PartJob, close_recordings, extract_part
+from offline_training.bags.import_record import record_of
 from offline_training.common.engine import Engine, open_engine
 
 _log = logging.getLogger(__name__)
@@ -91,7 +93,7 @@ Progress = Callable[[str, int, int], None]
 def extract(
     bags: Sequence[Path],
     dataset: Path,
-    params: FrameParameters,
+    params: FrameParameters | Callable[[Mapping[str, Any]], FrameParameters],
     options: ExtractOptions | None = None,
     on_progress: Progress = lambda drive, done, total: None,
 ) -> ExtractReport:
@@ -103,7 +105,8 @@ def extract(
     Args:
         bags: bag folders or files.
         dataset: folder to write to; drives in it already are never touched unless resumed.
-        params: how frames are made.
+        params: how frames are made; or a function that returns it, given what a bag declares of
+            itself, see `import_record`.
         options: topics, workers, and so on.
         on_progress: called with drive, images done and images in all.
 
@@ -118,7 +121,7 @@ def extract(
     run = uuid.uuid4().hex
     parts = drives(bags, options.join)
     work = [
-        DriveExtraction(dataset / name, tuple(part), params, options.preview, options.resume, run)
+        DriveExtraction(dataset / name, tuple(part), options.preview, options.resume, run)
         for part, name in zip(parts, drive_names([part[0] for part in parts]), strict=True)
     ]
     imports = ['offline_training.bags.extract_part']
@@ -165,7 +168,7 @@ def drive_names(bags: Sequence[Path]) -> list[str]:
 def _extract_all(
     work: Sequence[DriveExtraction],
     engine: Engine,
-    params: FrameParameters,
+    params: FrameParameters | Callable[[Mapping[str, Any]], FrameParameters],
     options: ExtractOptions,
     on_progress: Progress,
 ) -> None:
@@ -173,22 +176,30 @@ def _extract_all(
 
     def plan_jobs() -> Iterator[PlanJob]:
         for drive in work:
-            yield PlanJob(
-                drive.bags,
-                tuple(options.cameras),
-                options.lidar,
-                options.odometry,
-                options.calibration,
-                params,
-            )
+            try:
+                record = record_of(drive.bags)
+                declared = {} if record is None else record.parameters
+                yield PlanJob(
+                    drive.bags,
+                    tuple(options.cameras),
+                    options.lidar,
+                    options.odometry,
+                    options.calibration,
+                    params(declared) if callable(params) else params,
+                    None if record is None else dataclasses.asdict(record),
+                )
+            except DriveSegmentError as err:
+                drive.error = err
 
     def part_jobs() -> Iterator[PartJob]:
-        for drive, planned in zip(work, engine.run(plan_drive, plan_jobs()), strict=True):
+        for planned in engine.run(plan_drive, plan_jobs()):
+            drive = of_bags[planned.job.bags]
             if planned.result is None:
                 drive.error = planned.error
             else:
                 yield from drive.begin(planned.result, engine.parallel)
 
+    of_bags = {drive.bags: drive for drive in work}
     of_folder = {drive.path: drive for drive in work}
     for part in engine.run(extract_part, part_jobs()):
         drive = of_folder[part.job.drive]
