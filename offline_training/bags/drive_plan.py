@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ _SECOND_NS = 1_000_000_000
 _LOOKED_AT_NS = 15 * _SECOND_NS
 # Of a topic that comes more rarely than this, a part may not hear the last message before it.
 _RARE_NS = 2 * _SECOND_NS
-# Each part hears some seconds more than its own, so that shorter ones cost more than they bring.
-_SHORTEST_NS, _LONGEST_NS = 2 * _SECOND_NS, 20 * _SECOND_NS
-_PARTS_A_WORKER = 2
+# Each part hears some seconds more than its own, so that shorter ones cost more than they bring;
+# of longer ones more is lost where a worker dies.
+_SHORTEST_NS, _LONGEST_NS = _SECOND_NS, 10 * _SECOND_NS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +110,9 @@ def bounds(plan: DrivePlan, parallel: int) -> list[int]:
         parallel: jobs that run at a time: a short recording is to keep all workers busy.
     """
     whole = plan.end_ns + 1 - plan.start_ns
-    length = min(max(whole // (_PARTS_A_WORKER * parallel), _SHORTEST_NS), _LONGEST_NS)
-    count = max(round(whole / length), 1) if plan.divisible else 1
+    # As many for each worker.
+    count = parallel * math.ceil(whole / (_LONGEST_NS * parallel))
+    count = max(min(count, whole // _SHORTEST_NS), 1) if plan.divisible else 1
     return [plan.start_ns + whole * number // count for number in range(count + 1)]
 
 

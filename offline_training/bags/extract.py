@@ -27,6 +27,7 @@ from offline_training.bags.drive_plan import PlanJob, plan_drive
 from offline_training.bags.extract_part import PartJob, close_recordings, extract_part
 from offline_training.bags.import_record import record_of
 from offline_training.common.engine import Engine, open_engine
+from offline_training.common.workers import InThisProcess
 
 _log = logging.getLogger(__name__)
 
@@ -192,13 +193,15 @@ def _extract_all(
                 drive.error = err
 
     def part_jobs() -> Iterator[PartJob]:
-        for planned in engine.run(plan_drive, plan_jobs()):
+        for planned in planner.run(plan_drive, plan_jobs()):
             drive = of_bags[planned.job.bags]
             if planned.result is None:
                 drive.error = planned.error
             else:
                 yield from drive.begin(planned.result, engine.parallel)
 
+    # What lies on this machine is looked into here, while workers start.
+    planner = engine if options.scheduler else Engine(InThisProcess())
     of_bags = {drive.bags: drive for drive in work}
     of_folder = {drive.path: drive for drive in work}
     for part in engine.run(extract_part, part_jobs()):
