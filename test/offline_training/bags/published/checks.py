@@ -11,6 +11,7 @@ from box_world import GROUND, colours
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.frame.view import View
 from drive_segment_ros.parameters import from_flat
+from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
 from drive_segment_ros.ros.bags import BagReader
 from offline_training.bags.bag_rig import find_rig
 from offline_training.bags.import_record import read_record
@@ -61,3 +62,12 @@ def _inside(shown: np.ndarray) -> np.ndarray:
     kernel = np.ones((size, size), np.uint8)
     image = shown.astype(np.uint8)
     return cv2.dilate(image, kernel) == cv2.erode(image, kernel)
+
+
+def clouds(bag: Path) -> list[PointCloud]:
+    """Return a bag's sweeps."""
+    with BagReader(bag) as reader:
+        return [
+            cloud_from_message(reader.deserialize(message.raw, message.msgtype))
+            for message in reader.messages(['/lidar/points'])
+        ]

@@ -72,9 +72,11 @@ def returns(number: int) -> box_world.Returns:
 
 def _table(path: Path, **columns: NDArray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Names of columns are objects, as pandas had them when the set was made.
-    with pd.option_context('future.infer_string', False):
-        pd.DataFrame(columns).rename_axis('index').to_pickle(path, protocol=4)
+    table = pd.DataFrame(columns).rename_axis('index')
+    # Texts are objects, as pandas had them when the set was made.
+    table = table.astype({name: object for name in ('uuid', 'label') if name in columns})
+    table.columns = pd.Index(list(columns), dtype=object)
+    table.to_pickle(path, protocol=4)
 
 
 def _pose(T: NDArray) -> dict:
