@@ -13,10 +13,12 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from typer.testing import CliRunner
 
 from drive_segment_ros import cli
+from drive_segment_ros.frame.events import Image
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.ros.bags import BagReader, header_stamp_ns
 from drive_segment_ros.ros.images import decode_image
 from drive_segment_ros.ros.video import primed
+from offline_training.bags.bag_rig import find_rig
 from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.evaluation.image_sources import images_in
 
@@ -157,3 +159,15 @@ def test_segment_and_random_access_see_the_same(video_bag, monkeypatch) -> None:
             image = reader.deserialize(message.raw, message.msgtype)
             picture = primed(reader, topic, message.bag_stamp_ns).push(image).pixels
             assert np.array_equal(picture, pictures[header_stamp_ns(image)])
+
+
+@pytest.mark.parametrize('begin', [0, 3, 5, 8, 11])
+def test_a_part_of_the_recording_has_the_same_pictures(video_bag, begin: int) -> None:
+    bag, pictures = video_bag
+    stamps = sorted(pictures)
+    with BagReader(bag) as reader:
+        rig = find_rig(reader, FrameParameters())
+        events = [event for _, event in rig.events(stamps[begin]) if isinstance(event, Image)]
+        assert [event.stamp_ns for event in events] == stamps[begin:]
+        for event in events:
+            assert np.array_equal(event.content.decode(120, 160), pictures[event.stamp_ns])
