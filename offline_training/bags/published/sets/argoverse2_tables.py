@@ -90,8 +90,8 @@ class Boxes:
             )
             T = inverse(self.T_base_box[k])
             inside = np.abs(xyz[near] @ T[:3, :3].T + T[:3, 3]) <= self.half[k] + _BOX_MARGIN
-            category[near[inside.all(axis=1)]] = self.category[k]
-            instance[near[inside.all(axis=1)]] = self.instance[k]
+            within = near[inside.all(axis=1)]
+            category[within], instance[within] = self.category[k], self.instance[k]
         return category, instance
 
 

@@ -95,8 +95,8 @@ def test_points_in_boxes_have_their_class_and_track(drive):
         of_first = found['semantic'][instance == 2]
         assert np.mean(of_first == names.index('REGULAR_VEHICLE')) > 0.99
         assert len(np.unique(found['instance'][instance == 2])) <= 2
-        # What has no box says nothing.
-        assert (found['semantic'][instance == 1] == 255).mean() > 0.99
+        # What has no box says nothing; the ground of all boxes is a few points.
+        assert np.count_nonzero(found['semantic'][instance == 1] != 255) < 20
     assert done.labelled > 4
 
 
