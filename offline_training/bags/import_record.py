@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.errors import BagError
+from drive_segment_ros.ros.bag_files import is_storage
+from drive_segment_ros.storage import read_whole
 from drive_segment_ros.text_files import dump_yaml, parse_yaml
 from offline_training.common.files import write_atomic
 
@@ -50,14 +52,29 @@ def read_record(bag: Path) -> ImportRecord | None:
     Raises:
         BagError: if it is damaged.
     """
-    path = (bag if bag.is_dir() else bag.parent) / RECORD_FILE
-    if not path.is_file():
-        return None
+    folder = bag.parent if is_storage(bag) else bag
     try:
-        content = parse_yaml(path.read_bytes().decode())
-        record = ImportRecord(**content)
+        text = read_whole(folder / RECORD_FILE).decode()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as err:
+        raise BagError(f'cannot read {folder / RECORD_FILE}: {err}') from err
+    try:
+        record = ImportRecord(**parse_yaml(text))
         if not isinstance(record.parameters, dict) or not isinstance(record.geometry, dict):
             raise ValueError('parameters and geometry are lists of names and values')
-    except (OSError, ValueError, TypeError) as err:
-        raise BagError(f'{path} is damaged ({err}); import the drive again') from err
+    except (ValueError, TypeError) as err:
+        raise BagError(
+            f'{folder / RECORD_FILE} is damaged ({err}); import the drive again'
+        ) from err
     return record
+
+
+def record_of(bags: Sequence[Path]) -> ImportRecord | None:
+    """Return the record of a drive's bags, the first there is.
+
+    Raises:
+        BagError: if one is damaged.
+    """
+    records = (read_record(bag) for bag in bags)
+    return next((record for record in records if record is not None), None)
