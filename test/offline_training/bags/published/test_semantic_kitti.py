@@ -74,7 +74,7 @@ def test_inspect_finds_nothing_wrong_and_truth_fits_what_extract_makes(drive, tm
     assert (report.frames, report.segments_from) == (4, {'ring': 4})
     written = json.loads((tmp_path / 'dataset' / '08' / 'drive.json').read_text())
     assert written['parameters']['point_motion'] == 'compensated'
-    assert written['parameters']['proposals.sky'] is False
+    assert written['source']['import']['geometry']['no_returns'] is False
     labelled = load_drive_truth(Dataset(tmp_path / 'dataset').drives[0], bag.parent / '08_truth')
     assert len(labelled['image_2'].images) == 4
     assert len(truth) == 4
