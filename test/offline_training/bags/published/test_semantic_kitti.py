@@ -9,7 +9,7 @@ import cv2
 import kitti_layout
 import numpy as np
 import pytest
-from checks import clouds, on_their_own_instance
+from checks import clouds, odometry_error, on_their_own_instance
 
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError
@@ -53,6 +53,13 @@ def test_clouds_compensated_to_another_instant_are_seen_to_be_wrong(tmp_path, in
     truth = kitti_layout.write_semantic(tmp_path / 'set', moved_to=instant)
     bag, _ = imported(tmp_path / 'set', tmp_path / 'bags')
     assert on_their_own_instance(bag, by_stamp(bag, truth))[0] < 0.97
+
+
+def test_odometry_is_how_the_vehicle_drove(drive):
+    _, bag, _, truth = drive
+    metres, degrees = odometry_error(bag, min(truth), max(truth))
+    assert metres < 0.01
+    assert degrees < 0.01
 
 
 def test_sixty_four_beams_and_no_times(drive):
