@@ -26,7 +26,6 @@ from drive_segment_ros.dataset.parts import (
     write_plan,
 )
 from drive_segment_ros.errors import BagError, DatasetError, DriveSegmentError
-from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.outputs import is_taken
 from drive_segment_ros.parameters import to_flat
 from drive_segment_ros.perception.coverage import UsualCoverage
@@ -43,7 +42,6 @@ class DriveExtraction:
     Attributes:
         path: its folder.
         bags: the bag it is made from, or the bags that are its parts.
-        params: how frames are made.
         error: why it is not, or not all of it, made; None if it is.
         total: what became of the recording, as of each part, without an earlier run's.
         images, images_done: of the cameras, and those that are read.
@@ -55,7 +53,6 @@ class DriveExtraction:
         self,
         path: Path,
         bags: tuple[Path, ...],
-        params: FrameParameters,
         preview: bool,
         resume: bool,
         run: str,
@@ -65,7 +62,6 @@ class DriveExtraction:
         Args:
             path: folder to write to.
             bags: the bag, or the bags that are its parts.
-            params: how frames are made.
             preview: whether a picture of each frame is wanted.
             resume: whether to go on with a drive that was begun.
             run: names the extraction that this belongs to.
@@ -77,7 +73,7 @@ class DriveExtraction:
         self.images = self.images_done = 0
         self.segments_from: Counter[str] = Counter()
         self.lacking: dict[int, str] = {}
-        self.params, self._preview, self._resume, self._run = params, preview, resume, run
+        self._preview, self._resume, self._run = preview, resume, run
         self._jobs: list[PartJob] = []
         self._missing: set[int] = set()
         self._lock = contextlib.ExitStack()
@@ -180,7 +176,7 @@ class DriveExtraction:
         write_plan(path, {**made, 'bounds': ends})
         self.images = plan.images
         self._jobs = [
-            PartJob(plan, start, stop, path, self.params, self._preview, self._run)
+            PartJob(plan, start, stop, path, self._preview, self._run)
             for start, stop in itertools.pairwise(ends)
         ]
         self._missing = {job.start_ns for job in self._jobs} - done.keys()
@@ -200,7 +196,7 @@ class DriveExtraction:
             'cameras': sorted(plan.rig.cameras),
             'lidar': plan.rig.lidar,
             'odometry': list(plan.rig.odometry),
-            'parameters': json.loads(json.dumps(to_flat(self.params))),
+            'parameters': json.loads(json.dumps(to_flat(plan.params))),
             'offsets': plan.offsets,
         }
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from drive_segment_ros.errors import BagError
-from drive_segment_ros.frame.parameters import GeometryParameters
+from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.ros.joined_bags import open_drive
 from offline_training.bags import sensors
@@ -22,9 +24,9 @@ _SECOND_NS = 1_000_000_000
 _LOOKED_AT_NS = 15 * _SECOND_NS
 # Of a topic that comes more rarely than this, a part may not hear the last message before it.
 _RARE_NS = 2 * _SECOND_NS
-# Each part hears some seconds more than its own, so that shorter ones cost more than they bring.
-_SHORTEST_NS, _LONGEST_NS = 2 * _SECOND_NS, 20 * _SECOND_NS
-_PARTS_A_WORKER = 2
+# Each part hears some seconds more than its own, so that shorter ones cost more than they bring;
+# of longer ones more is lost where a worker dies.
+_SHORTEST_NS, _LONGEST_NS = _SECOND_NS, 10 * _SECOND_NS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +36,8 @@ class PlanJob:
     Attributes:
         bags: the bag, or the bags that are its parts.
         cameras, lidar, odometry, calibration: see `find_rig`.
-        params: how cameras, clouds and motion are read.
+        params: how frames are made.
+        origin: what the bag's import says of it, for `drive.json`; None where it was recorded.
     """
 
     bags: tuple[Path, ...]
@@ -42,7 +45,8 @@ class PlanJob:
     lidar: str
     odometry: str
     calibration: Path | None
-    params: GeometryParameters
+    params: FrameParameters
+    origin: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,8 @@ class DrivePlan:
     Attributes:
         bags: the bag, or the bags that are its parts.
         name: what to call it in messages.
+        params: how frames are made.
+        origin: see `PlanJob`.
         rig: what it holds, without the open bag.
         offsets: of each camera, seconds.
         start_ns, end_ns: bag stamps of the first and the last message.
@@ -62,6 +68,8 @@ class DrivePlan:
 
     bags: tuple[Path, ...]
     name: str
+    params: FrameParameters
+    origin: Mapping[str, Any] | None
     rig: BagRig
     offsets: dict[str, float]
     start_ns: int
@@ -82,6 +90,8 @@ def plan_drive(job: PlanJob) -> DrivePlan:
         return DrivePlan(
             job.bags,
             str(reader),
+            job.params,
+            job.origin,
             dataclasses.replace(rig, reader=None),
             find_offsets(rig),
             reader.start_ns,
@@ -100,8 +110,9 @@ def bounds(plan: DrivePlan, parallel: int) -> list[int]:
         parallel: jobs that run at a time: a short recording is to keep all workers busy.
     """
     whole = plan.end_ns + 1 - plan.start_ns
-    length = min(max(whole // (_PARTS_A_WORKER * parallel), _SHORTEST_NS), _LONGEST_NS)
-    count = max(round(whole / length), 1) if plan.divisible else 1
+    # As many for each worker.
+    count = parallel * math.ceil(whole / (_LONGEST_NS * parallel))
+    count = max(min(count, whole // _SHORTEST_NS), 1) if plan.divisible else 1
     return [plan.start_ns + whole * number // count for number in range(count + 1)]
 
 

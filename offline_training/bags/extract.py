@@ -19,13 +19,15 @@ from typing import Any
 from drive_segment_ros.errors import BagError, DriveSegmentError
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
-from drive_segment_ros.ros.bag_files import storage_stem
+from drive_segment_ros.ros.bag_files import is_storage, storage_stem
 from drive_segment_ros.ros.joined_bags import drives
+from drive_segment_ros.storage import is_remote
 from offline_training.bags.drive_extraction import DriveExtraction
 from offline_training.bags.drive_plan import PlanJob, plan_drive
 from offline_training.bags.extract_part import PartJob, close_recordings, extract_part
 from offline_training.bags.import_record import record_of
 from offline_training.common.engine import Engine, open_engine
+from offline_training.common.workers import InThisProcess
 
 _log = logging.getLogger(__name__)
 
@@ -120,14 +122,13 @@ def extract(
     run = uuid.uuid4().hex
     parts = drives(bags, options.join)
     work = [
-        _begun(dataset / name, tuple(part), params, options, run)
+        DriveExtraction(dataset / name, tuple(part), options.preview, options.resume, run)
         for part, name in zip(parts, drive_names([part[0] for part in parts]), strict=True)
     ]
     imports = ['offline_training.bags.extract_part']
     try:
         with open_engine(options.workers, options.scheduler, imports) as engine:
-            sound = [drive for drive in work if drive.error is None]
-            _extract_all(sound, engine, options, on_progress)
+            _extract_all(work, engine, params, options, on_progress)
     finally:
         # Whatever ended this: what is there is joined.
         for drive in work:
@@ -147,6 +148,8 @@ def extract(
 
 def drive_name(bag: Path) -> str:
     """Return the name of the drive a bag becomes: its folder's, or its file's without suffix."""
+    if is_remote(bag):
+        return storage_stem(bag) if is_storage(bag) else bag.name
     bag = bag.resolve()
     return bag.name if bag.is_dir() else storage_stem(bag)
 
@@ -163,30 +166,10 @@ def drive_names(bags: Sequence[Path]) -> list[str]:
     return names
 
 
-def _begun(
-    path: Path,
-    bags: tuple[Path, ...],
-    params: FrameParameters | Callable[[Mapping[str, Any]], FrameParameters],
-    options: ExtractOptions,
-    run: str,
-) -> DriveExtraction:
-    """Return a drive to be made, with the parameters that go with its bags."""
-    error: DriveSegmentError | None = None
-    declared: Mapping[str, Any] = {}
-    try:
-        record = record_of(bags)
-        declared = {} if record is None else record.parameters
-    except BagError as err:
-        error = err
-    chosen = params(declared) if callable(params) else params
-    drive = DriveExtraction(path, bags, chosen, options.preview, options.resume, run)
-    drive.error = error
-    return drive
-
-
 def _extract_all(
     work: Sequence[DriveExtraction],
     engine: Engine,
+    params: FrameParameters | Callable[[Mapping[str, Any]], FrameParameters],
     options: ExtractOptions,
     on_progress: Progress,
 ) -> None:
@@ -194,22 +177,32 @@ def _extract_all(
 
     def plan_jobs() -> Iterator[PlanJob]:
         for drive in work:
-            yield PlanJob(
-                drive.bags,
-                tuple(options.cameras),
-                options.lidar,
-                options.odometry,
-                options.calibration,
-                drive.params,
-            )
+            try:
+                record = record_of(drive.bags)
+                declared = {} if record is None else record.parameters
+                yield PlanJob(
+                    drive.bags,
+                    tuple(options.cameras),
+                    options.lidar,
+                    options.odometry,
+                    options.calibration,
+                    params(declared) if callable(params) else params,
+                    None if record is None else dataclasses.asdict(record),
+                )
+            except DriveSegmentError as err:
+                drive.error = err
 
     def part_jobs() -> Iterator[PartJob]:
-        for drive, planned in zip(work, engine.run(plan_drive, plan_jobs()), strict=True):
+        for planned in planner.run(plan_drive, plan_jobs()):
+            drive = of_bags[planned.job.bags]
             if planned.result is None:
                 drive.error = planned.error
             else:
                 yield from drive.begin(planned.result, engine.parallel)
 
+    # What lies on this machine is looked into here, while workers start.
+    planner = engine if options.scheduler else Engine(InThisProcess())
+    of_bags = {drive.bags: drive for drive in work}
     of_folder = {drive.path: drive for drive in work}
     for part in engine.run(extract_part, part_jobs()):
         drive = of_folder[part.job.drive]

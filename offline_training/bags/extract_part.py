@@ -18,7 +18,6 @@ from drive_segment_ros.frame.drive_info import camera_info, drive_info
 from drive_segment_ros.frame.events import Image
 from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.pairing_report import pairing_report
-from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.frame.reasons import reason_of
 from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.frame.sweep import Sweep
@@ -26,7 +25,6 @@ from drive_segment_ros.ros.joined_bags import open_drive
 from drive_segment_ros.storage import write_whole
 from offline_training.bags.bag_rig import BagRig
 from offline_training.bags.drive_plan import DrivePlan
-from offline_training.bags.import_record import record_of
 from offline_training.bags.preview import draw_preview
 
 # What comes before a part is heard for so long, or longer where clocks are set back there. All
@@ -43,7 +41,6 @@ class PartJob:
         plan: of the recording.
         start_ns, stop_ns: bag stamps between which its images lie, the last excluded.
         drive: the folder to write to.
-        params: how frames are made.
         preview: whether a picture of each frame is wanted.
         run: names what this job belongs to: a worker keeps a bag open for its other jobs.
         again: whether frames that are there are written again.
@@ -53,7 +50,6 @@ class PartJob:
     start_ns: int
     stop_ns: int
     drive: Path
-    params: FrameParameters
     preview: bool
     run: str
     again: bool = False
@@ -163,8 +159,8 @@ class _Part:
             return
         self._describe(pair)
         try:
-            built = build(pair, self._job.params)
-            frame = to_frame(built, self._job.params)
+            built = build(pair, self._job.plan.params)
+            frame = to_frame(built, self._job.plan.params)
             self._writer.add(frame.encoded())
             if self._job.preview:
                 self._write_preview(camera, stamp_ns, draw_preview(built, frame.image))
@@ -178,19 +174,15 @@ class _Part:
             self._summary.frames += 1
 
     def _describe(self, pair: Pair) -> None:
-        rig = self._rig
+        plan, rig = self._job.plan, self._rig
+        source: dict[str, Any] = {'bag': rig.opened.path.name, 'damage': plan.damage}
+        if plan.origin is not None:
+            source['import'] = plan.origin
         self._writer.describe(
-            lambda: drive_info(pair, rig.lidar, rig.odometry, self._job.params, self._source())
+            lambda: drive_info(pair, rig.lidar, rig.odometry, self._job.plan.params, source)
         )
         name = pair.image.camera
         self._writer.add_camera(name, lambda: camera_info(pair, rig.cameras[name].topic.name))
-
-    def _source(self) -> dict[str, Any]:
-        """Return what the frames are from."""
-        plan = self._job.plan
-        source = {'bag': self._rig.opened.path.name, 'damage': plan.damage}
-        record = record_of(plan.bags)
-        return source if record is None else {**source, 'import': dataclasses.asdict(record)}
 
     def _write_preview(self, camera: str, stamp_ns: int, picture: bytes) -> None:
         path = self._job.drive / camera / 'preview' / f'{stamp_ns}.png'

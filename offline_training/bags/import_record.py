@@ -46,35 +46,34 @@ def write_record(bag: Path, record: ImportRecord) -> None:
     write_atomic(bag / RECORD_FILE, dump_yaml(content, sort_keys=False, width=99).encode())
 
 
+def record_of(bags: Sequence[Path]) -> ImportRecord | None:
+    """Return where the bags of a drive were imported from, if they were: the first that says.
+
+    Raises:
+        BagError: as `read_record`.
+    """
+    records = (read_record(bag) for bag in bags)
+    return next((record for record in records if record is not None), None)
+
+
 def read_record(bag: Path) -> ImportRecord | None:
     """Return the record of a bag, or of the one a file belongs to; None where it has none.
 
     Raises:
         BagError: if it is damaged.
     """
-    folder = bag.parent if is_storage(bag) else bag
+    path = (bag.parent if is_storage(bag) else bag) / RECORD_FILE
     try:
-        text = read_whole(folder / RECORD_FILE).decode()
+        data = read_whole(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as err:
-        raise BagError(f'cannot read {folder / RECORD_FILE}: {err}') from err
+    except OSError as err:
+        raise BagError(f'cannot read {path}: {err.strerror}') from err
     try:
-        record = ImportRecord(**parse_yaml(text))
+        content = parse_yaml(data.decode())
+        record = ImportRecord(**content)
         if not isinstance(record.parameters, dict) or not isinstance(record.geometry, dict):
             raise ValueError('parameters and geometry are lists of names and values')
     except (ValueError, TypeError) as err:
-        raise BagError(
-            f'{folder / RECORD_FILE} is damaged ({err}); import the drive again'
-        ) from err
+        raise BagError(f'{path} is damaged ({err}); import the drive again') from err
     return record
-
-
-def record_of(bags: Sequence[Path]) -> ImportRecord | None:
-    """Return the record of a drive's bags, the first there is.
-
-    Raises:
-        BagError: if one is damaged.
-    """
-    records = (read_record(bag) for bag in bags)
-    return next((record for record in records if record is not None), None)

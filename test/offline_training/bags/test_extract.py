@@ -321,8 +321,8 @@ def test_a_topic_without_a_whole_message_is_named(make_bag, tmp_path):
 
 
 def test_full_disk_keeps_what_was_written(make_bag, tmp_path, monkeypatch):
-    """Of four seconds: the first part, of two."""
-    real_write, left = parts.write_files, 29
+    """Of fourteen seconds: the first part, of seven."""
+    real_write, left = parts.write_files, 99
 
     def write(folder, files):
         nonlocal left
@@ -331,14 +331,14 @@ def test_full_disk_keeps_what_was_written(make_bag, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, 'No space left on device')
         real_write(folder, files)
 
-    bag = make_bag(count=40)
+    bag = make_bag(count=140)
     with monkeypatch.context() as patch:
         patch.setattr(parts, 'write_files', write)
         with pytest.raises(DatasetError, match='No space left on device') as error:
             run(bag, tmp_path / 'dataset')
     assert '\n' not in str(error.value)
-    assert len(Drive(tmp_path / 'dataset/drive').frames) == 20
-    assert run(bag, tmp_path / 'dataset', resume=True).frames == 20
+    assert len(Drive(tmp_path / 'dataset/drive').frames) == 70
+    assert run(bag, tmp_path / 'dataset', resume=True).frames == 70
     run(bag, tmp_path / 'whole')
     assert files(tmp_path / 'dataset') == files(tmp_path / 'whole')
 
@@ -439,7 +439,7 @@ def test_ros_1_is_refused_in_one_line_with_the_converter(tmp_path, command):
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_an_interrupted_extraction_goes_on_where_it_was(make_bag, tmp_path, workers):
-    bag, dataset = make_bag(count=60), tmp_path / 'dataset'
+    bag, dataset = make_bag(count=240), tmp_path / 'dataset'
     arguments = ['extract', str(bag), '-o', str(dataset), '--workers', str(workers), '--json']
     with subprocess.Popen(
         [sys.executable, '-m', 'drive_segment_ros.cli', *arguments],
@@ -457,9 +457,9 @@ def test_an_interrupted_extraction_goes_on_where_it_was(make_bag, tmp_path, work
     assert f'interrupted; the frames written are kept in {dataset}; go on by' in last
     assert 'Traceback' not in err
     kept = len((dataset / 'drive/front/frames.jsonl').read_text().splitlines())
-    assert 0 < kept < 60
+    assert 0 < kept < 240
     result = CliRunner().invoke(cli.app, [*arguments, '--resume'])
-    assert json.loads(result.stdout)['frames'] == 60 - kept
+    assert json.loads(result.stdout)['frames'] == 240 - kept
     run(bag, tmp_path / 'whole')
     assert files(dataset) == files(tmp_path / 'whole')
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -136,10 +137,15 @@ def test_the_default_division_keeps_workers_busy_and_parts_short(troubled):
     bag, _, _ = troubled
     plan = drive_plan.plan_drive(drive_plan.PlanJob((bag,), (), '', '', None, FrameParameters()))
     assert plan.images == 180
-    assert len(drive_plan.bounds(plan, 2)) - 1 == 4
-    ends = drive_plan.bounds(plan, 1)
-    assert (ends[0], ends[-1]) == (plan.start_ns, plan.end_ns + 1)
-    assert max(np.diff(drive_plan.bounds(plan, 1))) <= 20 * SECOND
+    assert [len(drive_plan.bounds(plan, count)) - 1 for count in (1, 2, 4, 16)] == [1, 2, 4, 8]
+    long = dataclasses.replace(plan, end_ns=plan.start_ns + 3600 * SECOND)
+    for parallel in (1, 16):
+        ends = drive_plan.bounds(long, parallel)
+        assert (ends[0], ends[-1]) == (long.start_ns, long.end_ns + 1)
+        assert (len(ends) - 1) % parallel == 0
+        assert 9 * SECOND < min(np.diff(ends)) <= max(np.diff(ends)) <= 10 * SECOND
+    whole = dataclasses.replace(long, divisible=False)
+    assert drive_plan.bounds(whole, 16) == [whole.start_ns, whole.end_ns + 1]
 
 
 def test_frames_written_twice_are_those_of_the_first_part(make_bag, tmp_path, divide):
@@ -169,7 +175,7 @@ def test_frames_written_twice_are_those_of_the_first_part(make_bag, tmp_path, di
 
 
 def test_what_a_killed_client_left_is_no_drive_until_it_is_resumed(make_bag, tmp_path):
-    bag = make_bag(count=60)
+    bag = make_bag(count=240)
     run(bag, tmp_path / 'whole')
     dataset = tmp_path / 'dataset'
     command = ['extract', str(bag), '-o', str(dataset), '--workers', '1']
@@ -183,12 +189,12 @@ def test_what_a_killed_client_left_is_no_drive_until_it_is_resumed(make_bag, tmp
         run(bag, dataset)
     repaired = tmp_path / 'repaired'
     subprocess.run(['cp', '-r', str(dataset), str(repaired)], check=True)
-    assert run(bag, dataset, resume=True).frames < 60
+    assert run(bag, dataset, resume=True).frames < 240
     assert files(dataset) == files(tmp_path / 'whole')
     # Who does not go on with it makes a drive of what is whole.
     report = repair(repaired)
     assert report.problems == []
-    assert 0 < report.frames < 60
+    assert 0 < report.frames < 240
     (drive,) = Dataset(repaired).drives
     assert len(drive.frames) == report.frames
     assert not (repaired / 'drive' / PARTS_FOLDER).exists()
@@ -196,8 +202,9 @@ def test_what_a_killed_client_left_is_no_drive_until_it_is_resumed(make_bag, tmp
     assert files(repaired) == files(tmp_path / 'whole')
 
 
-def test_a_part_that_is_half_written_is_written_again(make_bag, tmp_path):
+def test_a_part_that_is_half_written_is_written_again(make_bag, tmp_path, divide):
     bag = make_bag(count=60)
+    divide(0.4, 0.7)
     run(bag, tmp_path / 'whole')
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drive_extraction, 'remove_manifests', lambda drive: None)
@@ -239,7 +246,7 @@ def test_two_at_once_do_not_write_one_drive(make_bag, tmp_path):
     begun = tmp_path / 'dataset/drive'
     with locked(begun), pytest.raises(DatasetError, match='another process is writing this'):
         run(bag, tmp_path / 'dataset', resume=True)
-    assert run(bag, tmp_path / 'dataset').frames == 4
+    assert run(bag, tmp_path / 'dataset', resume=True).frames == 4
 
 
 def test_a_dataset_may_be_a_url(make_bag, tmp_path):
@@ -285,9 +292,9 @@ def test_no_sensor_data_passes_through_the_client(make_bag, tmp_path, monkeypatc
 
     monkeypatch.setattr(Engine, 'run', run_and_weigh)
     bag = make_bag(count=60)
-    assert run(bag, tmp_path / 'dataset').frames == 60
+    assert run(bag, tmp_path / 'dataset', 2).frames == 60
     recorded = sum(path.stat().st_size for path in bag.iterdir())
-    assert len(sent) == 1 + 3
+    assert len(sent) == 1 + 2  # a plan and two parts
     assert max(sent) < 20_000 < recorded / 100
 
 
@@ -366,7 +373,7 @@ def test_a_bag_that_ends_every_worker_is_set_aside(where, request, make_bag, tmp
 
 
 def test_a_scheduler_that_is_gone_leaves_what_is_done(cluster, make_bag, tmp_path):
-    bag = make_bag(count=60)
+    bag = make_bag(count=240)
     run(bag, tmp_path / 'here')
     dataset = tmp_path / 'there'
 
@@ -384,7 +391,7 @@ def test_a_scheduler_that_is_gone_leaves_what_is_done(cluster, make_bag, tmp_pat
     for worker in cluster.workers:
         worker.kill()
         worker.wait()
-    assert run(bag, dataset, resume=True).frames < 60
+    assert run(bag, dataset, resume=True).frames < 240
     assert files(dataset) == files(tmp_path / 'here')
 
 
