@@ -101,7 +101,7 @@ def _write(folder: Path, first: int, count: int) -> tuple[np.ndarray, list[np.nd
         xyz = np.stack([cloud.x, cloud.y, cloud.z], 1).astype(np.float64)
         world = xyz @ T[:3, :3].T + T[:3, 3]
         columns = dict(zip('xyz', world.T, strict=True))
-        columns |= {'i': cloud.intensity, 't': cloud.stamp_ns * 1e-9 + cloud.time}
+        columns |= {'i': cloud.intensity, 't': cloud.stamp_ns * 1e-9 + np.float64(cloud.time)}
         table = pd.DataFrame({**columns, 'd': np.zeros(len(xyz), np.int64)})
         table.columns = pd.Index(list(table), dtype=object)
         table.to_pickle(folder / 'lidar' / f'{number:02d}.pkl.gz', protocol=4)
