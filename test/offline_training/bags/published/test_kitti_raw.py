@@ -8,7 +8,7 @@ from pathlib import Path
 import kitti_layout
 import numpy as np
 import pytest
-from checks import clouds, on_their_own_instance
+from checks import clouds, odometry_error, on_their_own_instance
 
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.frame.parameters import FrameParameters
@@ -16,6 +16,7 @@ from drive_segment_ros.parameters import from_flat
 from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.bags.inspect import inspect
 from offline_training.bags.published.import_set import ImportOptions, import_set, list_drives
+from offline_training.bags.published.sets import kitti_files
 
 NAME = '2011_09_26_drive_0005_sync'
 
@@ -64,10 +65,45 @@ def test_points_have_the_times_at_which_they_were_measured(drive):
         assert cloud.stamp_ns == kitti_layout.stamp_ns(kitti_layout.frame_time(number))
 
 
+def test_odometry_is_how_the_vehicle_drove(drive):
+    _, bag, _, _ = drive
+    start, end = kitti_layout.START_NS, kitti_layout.stamp_ns(kitti_layout.frame_time(3) + 0.003)
+    metres, degrees = odometry_error(bag, start, end)
+    assert metres < 0.02
+    assert degrees < 0.1
+
+
 def test_beams_are_the_rows_of_the_file(drive):
     _, bag, _, _ = drive
     for number, cloud in enumerate(clouds(bag)):
         np.testing.assert_array_equal(cloud.ring, kitti_layout.returns(number).row)
+
+
+@pytest.mark.parametrize('sector', [(0.0, 40.0), (100.0, 230.0), (300.0, 360.0)])
+def test_beams_of_which_only_a_sector_returns(sector):
+    found = kitti_layout.returns(0)
+    azimuth = np.degrees(np.arctan2(found.xyz[:, 1], found.xyz[:, 0])) % 360.0
+    first, last = sector
+    kept = found.where((found.row >= 9) | ((azimuth > first) & (azimuth < last)))
+    _, number = np.unique(kept.row, return_inverse=True)
+    rings = kitti_files.rings_of(kept.xyz.astype(np.float32))
+    np.testing.assert_array_equal(rings, number.reshape(-1))
+
+
+def test_beams_where_points_are_not_quite_in_the_order_of_azimuth():
+    found = kitti_layout.returns(0)
+    rng = np.random.default_rng(1)
+    turned = np.arctan2(found.xyz[:, 1], found.xyz[:, 0]) + rng.normal(0.0, 0.006, len(found.xyz))
+    level = np.hypot(found.xyz[:, 0], found.xyz[:, 1])
+    xyz = np.stack([level * np.cos(turned), level * np.sin(turned), found.xyz[:, 2]], 1)
+    rings = kitti_files.rings_of(xyz.astype(np.float32))
+    assert rings is not None
+    assert np.mean(rings == found.row) > 0.99
+
+
+def test_points_in_no_order_have_no_beams_by_it():
+    xyz = kitti_layout.returns(0).xyz.astype(np.float32)
+    assert kitti_files.rings_of(np.random.default_rng(1).permutation(xyz)) is None
 
 
 def test_inspect_finds_nothing_wrong_and_extract_takes_all(drive, tmp_path):
