@@ -92,6 +92,13 @@ def test_what_belongs_to_no_set_or_to_two_that_disagree_is_refused() -> None:
         in_space(truth(['road']), 'cityscapes-20')
 
 
+def test_a_name_that_two_sets_mean_differently_is_refused(monkeypatch) -> None:
+    tables = {'one': {'van': ['car', 'car']}, 'two': {'van': ['truck', 'large vehicle']}}
+    monkeypatch.setattr('offline_training.evaluation.label_space._tables', lambda: tables)
+    with pytest.raises(DatasetError, match='may be those of one or two, which do not agree'):
+        in_space(truth(['van']), 'common-12')
+
+
 def test_drives_of_two_sets_are_scored_together(tmp_path: Path) -> None:
     sets = {
         'one': ['road', 'truck_bus', *[n for n in SIMULATOR if n not in ('road', 'truck_bus')]]
