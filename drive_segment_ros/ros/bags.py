@@ -292,7 +292,7 @@ class BagReader:
         else:
             reason = ''
         files, notes = find_files(self.path, metadata.files)
-        if reason and files:
+        if reason and not all(is_ros_1(file) for file in files):  # ROS 1 knows no such file
             notes.insert(0, f'{self.path} {reason}; its files are read directly')
         self._damage += notes
         return metadata, files

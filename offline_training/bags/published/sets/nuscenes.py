@@ -46,8 +46,9 @@ from offline_training.bags.published.sets.nuscenes_tables import (
 BEAMS = 32
 _TURN_NS = 50_000_000
 _NOISE = 0
-# Directions without a return are listed as points at the sensor; it measures from 1 m on.
-_NEAREST = 0.7
+# Metres: directions without a return are listed as points at the sensor, which measures from here
+# on; what else is nearer is the vehicle.
+_NEAREST = 1.0
 
 
 class NuScenes:
