@@ -11,15 +11,30 @@ from rosbags.typesys import Stores, get_typestore
 
 from drive_segment_ros.errors import ImageError, ModelError, OutputError
 from offline_training.common.classes import ClassName, default_classes, palette, save_classes
+from offline_training.common.engine import open_engine
 from offline_training.common.files import write_png
 from offline_training.deploy.segment import segment
 from offline_training.evaluation.baseline import BaselineParameters, make_baseline
 from offline_training.evaluation.evaluate import evaluate
-from offline_training.evaluation.image_sources import images_in, names_of, read_image, unique
+from offline_training.evaluation.image_sources import (
+    image_parts,
+    named_apart,
+    names_of,
+    read_image,
+    unique,
+)
 from offline_training.evaluation.network_prediction import NetworkPredictor, window_starts
 from offline_training.evaluation.predictors import load_predictor
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 from offline_training.training.checkpoints import save_model
+
+
+def images_in(source, skipped):
+    """Yield the names and images of all parts of a source."""
+    with open_engine(1) as engine:
+        for part in named_apart(image_parts(source), engine):
+            yield from part.images(skipped, lambda name: True)
+
 
 CONFIGURATION = NetworkConfiguration(3, 32, 48, 32, depth=1, heads=2)
 
@@ -178,8 +193,9 @@ def test_one_unfit_input_does_not_stop_the_others(run, tmp_path):
     report = segment(run, inputs, tmp_path / 'out')
 
     assert report['images'] == 1
-    assert ['broken.avi' in line for line in report['skipped']] == [True, False]
-    assert 'empty holds no image' in report['skipped'][1]
+    assert report['skipped'] == []
+    assert ['broken.avi' in line for line in report['failed']] == [True, False]
+    assert 'empty holds no image' in report['failed'][1]
 
 
 def test_pictures_written_before_are_no_input(run, tmp_path):
@@ -299,7 +315,7 @@ def test_what_was_interrupted_goes_on_with_the_images_that_are_left(run, tmp_pat
             raise KeyboardInterrupt
         write_png(path, image)
 
-    monkeypatch.setattr('offline_training.deploy.segment.write_png', stop)
+    monkeypatch.setattr('offline_training.deploy.segment_job.write_png', stop)
     with pytest.raises(KeyboardInterrupt):
         segment(run, [tmp_path / 'in'], out)
     monkeypatch.undo()
