@@ -60,7 +60,7 @@ def image_parts(
     Raises:
         BagError, ImageError: if the source is missing, cannot be read or is of no known kind.
     """
-    if not isinstance(source, Path):
+    if isinstance(source, Sequence):
         return _bag_parts(tuple(source))
     if not source.exists():
         raise ImageError(f'{source} does not exist')
