@@ -1,35 +1,69 @@
-"""Writes the drive's bag: messages in the order of their arrival."""
+"""Writes a drive's bag in parts, each a storage file that is whole or not there.
+
+A bag is a folder of `<name>_0.mcap`, `<name>_1.mcap` and so on, in the order of time, with a
+metadata.yaml that is written last.
+"""
 
 from __future__ import annotations
 
 import heapq
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import yaml
+
+from drive_segment_ros.dataset.disk_errors import disk_advice
+from drive_segment_ros.errors import BagError
+from offline_training.common.files import write_atomic
 from offline_training.simulator.messages import MessageFactory
 
+_METADATA_FILE, _INFORMATION = 'metadata.yaml', 'rosbag2_bagfile_information'
 
-class Recording:
-    """A new ROS 2 bag (MCAP); use as a context manager.
+
+class PartRecording:
+    """One part of a new ROS 2 bag (MCAP); use as a context manager.
 
     Attributes:
         make: of the messages to `add`.
+        information: what metadata.yaml says of a bag that is this part alone; known at the end.
     """
 
-    def __init__(self, path: Path) -> None:
-        from rosbags.rosbag2 import StoragePlugin, Writer
+    def __init__(
+        self, bag: Path, number: int, first_ns: int | None = None, stop_ns: int | None = None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            bag: the folder, which is there.
+            number: of the part.
+            first_ns, stop_ns: arrival of the first message that is in it and of that which is
+                not any more; None where there is no such limit.
+        """
         from rosbags.typesys import Stores, get_typestore
 
         # Humble's types are the same in every later distribution.
         self._typestore = get_typestore(Stores.ROS2_HUMBLE)
         self.make = MessageFactory(self._typestore)
-        self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+        self.information: dict[str, Any] = {}
+        self._bag, self._name = bag, f'{bag.name}_{number}'
+        self._first_ns, self._stop_ns = first_ns, stop_ns
         self._connections: dict[str, Any] = {}
         self._waiting: list[tuple[int, int, str, bytes]] = []
         self._count = 0
 
-    def __enter__(self) -> Recording:
+    def __enter__(self) -> PartRecording:
+        from rosbags.rosbag2 import StoragePlugin, Writer
+
+        # The file says its own name, so that it is written under it, elsewhere.
+        self._folder = Path(tempfile.mkdtemp(prefix=f'.{self._name}.', dir=self._bag))
+        self._writer = Writer(
+            self._folder / self._name, version=9, storage_plugin=StoragePlugin.MCAP
+        )
         self._writer.open()
         return self
 
@@ -39,12 +73,33 @@ class Recording:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self.write_until(None)
-        self._writer.close()
+        try:
+            if kind is None:
+                self.write_until(None)
+            self._writer.close()
+            if kind is None:
+                written = self._folder / self._name
+                self.information = yaml.safe_load((written / _METADATA_FILE).read_text())[
+                    _INFORMATION
+                ]
+                file = f'{self._name}.mcap'
+                os.replace(written / file, self._bag / file)
+        except OSError as err:
+            raise BagError(
+                f'cannot write {self._bag}: {err.strerror}; {disk_advice(err)}'
+            ) from err
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, topic: str, message: Any, arrival_ns: int) -> None:
-        """Hand in a message; it is written once nothing can arrive before it any more."""
+        """Hand in a message; it is written once nothing can arrive before it any more.
+
+        One that does not arrive while this part is recorded is another's.
+        """
+        if self._first_ns is not None and arrival_ns < self._first_ns:
+            return
+        if self._stop_ns is not None and arrival_ns >= self._stop_ns:
+            return
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
                 topic,
@@ -61,6 +116,47 @@ class Recording:
         while self._waiting and (arrival_ns is None or self._waiting[0][0] < arrival_ns):
             arrival, _, topic, data = heapq.heappop(self._waiting)
             self._writer.write(self._connections[topic], arrival, data)
+
+
+def write_metadata(bag: Path, parts: Sequence[Mapping[str, Any]]) -> None:
+    """Write a bag's metadata.yaml.
+
+    Args:
+        bag: the folder.
+        parts: what each part says of itself, in their order.
+
+    Raises:
+        DatasetError: if it cannot be written.
+    """
+    filled = [part for part in parts if part['message_count']]
+    starts = [part['starting_time']['nanoseconds_since_epoch'] for part in filled]
+    ends = [
+        start + part['duration']['nanoseconds'] for start, part in zip(starts, filled, strict=True)
+    ]
+    topics: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        for entry in part['topics_with_message_count']:
+            name = entry['topic_metadata']['name']
+            topic = topics.setdefault(name, {**entry, 'message_count': 0})
+            topic['message_count'] += entry['message_count']
+    information = {
+        **parts[0],
+        'relative_file_paths': [name for part in parts for name in part['relative_file_paths']],
+        'files': [file for part in parts for file in part['files']],
+        'starting_time': {'nanoseconds_since_epoch': min(starts)},
+        'duration': {'nanoseconds': max(ends) - min(starts)},
+        'message_count': sum(part['message_count'] for part in parts),
+        'topics_with_message_count': list(topics.values()),
+    }
+    text = yaml.dump({_INFORMATION: information}, Dumper=_Dumper, default_flow_style=False)
+    write_atomic(bag / _METADATA_FILE, text.encode())
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes each value out, for ROS's readers know no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _latched() -> tuple[Any, ...]:
