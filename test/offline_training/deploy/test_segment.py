@@ -287,6 +287,26 @@ def test_zoom_one_is_the_network_itself_and_zoom_two_sees_more(run):
     assert predictor.predict(image).label.shape == (32, 48)
 
 
+def test_threads_are_those_asked_for_while_an_image_is_looked_at_and_no_longer(monkeypatch):
+    network = Segmenter(CONFIGURATION).eval()
+    network.class_similarity.fill_(0.5).fill_diagonal_(1.0)
+    used = []
+    looks = network.expected_similarity
+    monkeypatch.setattr(
+        network, 'expected_similarity', lambda x: used.append(torch.get_num_threads()) or looks(x)
+    )
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for threads in (1, 0):
+            predictor = NetworkPredictor(network, default_classes(3), threads=threads)
+            predictor.predict(np.zeros((32, 48, 3), np.uint8))
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert used == [1, 2]
+
+
 def test_the_baseline_is_a_model_like_any_other(painted_drive, tmp_path):
     truth = tmp_path / 'truth'
     truth.mkdir()
