@@ -12,6 +12,7 @@ from typing import Any
 from drive_segment_ros.errors import BagError, ImageError, OutputError
 from drive_segment_ros.outputs import is_taken
 from offline_training.common.engine import Engine, open_engine
+from offline_training.common.files import absolute
 from offline_training.common.workers import WorkerDiedError
 from offline_training.deploy.segment_job import (
     PICTURES,
@@ -59,7 +60,7 @@ def segment(
 
     Returns:
         `images`, `kept` (images whose pictures were there), `skipped` (a line for each unreadable
-        one), `failed` (a line for each input that is unfit as a whole, and for each part of one
+        one), `failed` (why, by name, for each input that is unfit as a whole and each part of one
         that ended the processes it was given to), `output`.
 
     Raises:
@@ -70,35 +71,37 @@ def segment(
     for source in inputs:
         if not source.exists():
             raise ImageError(f'{source} does not exist')
+    # Workers may be at home in another folder.
+    inputs, target = [absolute(source) for source in inputs], absolute(output)
     joined = [source for source in inputs if join and is_bag(source)]
     sources = [source for source in inputs if source not in joined[1:]]
     predictor = _source(model, zoom)
     if resume:
         _check_made_by(output, predictor)
-    written = [output.resolve() / kind for kind in PICTURES]
-    failed: list[str] = []
+    written = [target / kind for kind in PICTURES]
+    failed: dict[str, str] = {}
     parts: dict[Path, Sequence[ImagePart]] = {}
     for source, folder in zip(sources, _folders(sources), strict=True):
-        with _noted(failed):
+        with _noted(source, failed):
             parts[folder] = image_parts(joined if source in joined else source, written)
     total = sum(part.count for of_source in parts.values() for part in of_source)
     with open_engine(enough_workers(workers, total), scheduler) as engine:
 
         def jobs() -> Iterator[SegmentJob]:
             for folder, of_source in parts.items():
-                with _noted(failed):
+                with _noted(of_source[0], failed):
                     for part in named_apart(of_source, engine):
-                        yield SegmentJob(predictor, part, output.resolve(), folder, resume)
+                        yield SegmentJob(predictor, part, target, folder, resume)
 
         report = _run(engine, jobs(), progress(range(total)), failed)
     if report['images'] + report['kept'] == 0:
-        reasons = [*failed, *report['skipped'], 'the inputs hold none']
+        reasons = [*failed.values(), *report['skipped'], 'the inputs hold none']
         raise ImageError(f'no image could be segmented: {reasons[0]}')
     return {**report, 'output': str(output)}
 
 
 def _run(
-    engine: Engine, jobs: Iterable[SegmentJob], shown: Iterable, failed: list[str]
+    engine: Engine, jobs: Iterable[SegmentJob], shown: Iterable, failed: dict[str, str]
 ) -> dict[str, Any]:
     """Have jobs done; what ends the processes it is given to is left out and named."""
     ticks = iter(shown)
@@ -107,25 +110,26 @@ def _run(
     for outcome in engine.run(segment_part, jobs):
         part, result = outcome.job.part, outcome.result
         if isinstance(outcome.error, WorkerDiedError):
-            failed.append(f'{part}: {outcome.error}')
+            failed[str(part)] = str(outcome.error)
         elif outcome.error is not None:
             raise outcome.error
         if result is not None:
             images, kept = images + result.images, kept + result.kept
             skipped.update(dict.fromkeys(result.skipped))
-            failed += [result.unreadable] if result.unreadable else []
+            if result.unreadable:
+                failed[str(part)] = result.unreadable
         deque(itertools.islice(ticks, part.count), maxlen=0)
     next(ticks, None)  # the last one is done as well
     return {'images': images, 'kept': kept, 'skipped': list(skipped), 'failed': failed}
 
 
 @contextlib.contextmanager
-def _noted(failed: list[str]) -> Iterator[None]:
+def _noted(what: object, failed: dict[str, str]) -> Iterator[None]:
     """Note why an input is unfit as a whole; the others go on."""
     try:
         yield
     except (BagError, ImageError, WorkerDiedError) as err:
-        failed.append(str(err))
+        failed[str(what)] = str(err)
 
 
 def _source(model: Path, zoom: int) -> PredictorSource:

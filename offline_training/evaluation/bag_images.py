@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from drive_segment_ros.errors import BagError, DriveSegmentError
-from drive_segment_ros.ros.bags import BagMessage, BagReader, peek_stamp_ns
+from drive_segment_ros.ros.bags import BagMessage, peek_stamp_ns
 from drive_segment_ros.ros.joined_bags import open_drive
 from offline_training.evaluation.image_part import NamedImage, Wanted
 
@@ -25,6 +27,7 @@ class BagImages:
         topics: of the images.
         start_ns, stop_ns: bag stamps, the first and that to stop before; None goes to the end.
         count: how many there are, if they are spread evenly over the drive.
+        run: of the command; what a worker opened in another may have been written anew since.
         before: images before the span that have the name of one in it, and how many.
     """
 
@@ -33,6 +36,7 @@ class BagImages:
     start_ns: int
     stop_ns: int | None
     count: int
+    run: str
     before: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
@@ -47,7 +51,7 @@ class BagImages:
         from drive_segment_ros.ros.images import decode_image
 
         used = Counter(dict(self.before))
-        bag = _opened(self.bags, _versions(self.bags))
+        bag = _opened(self.bags, self.run).reader
         for message in bag.messages(self.topics, self.start_ns, self.stop_ns):
             try:
                 name = _name(message)
@@ -63,7 +67,7 @@ class BagImages:
 
 def name_counts(part: BagImages) -> Counter[str]:
     """Return the names of a part's images, without their numbers, and how many have each."""
-    bag = _opened(part.bags, _versions(part.bags))
+    bag = _opened(part.bags, part.run).reader
     names: Counter[str] = Counter()
     for message in bag.messages(part.topics, part.start_ns, part.stop_ns):
         try:
@@ -78,14 +82,15 @@ def _name(message: BagMessage) -> str:
     return f'{message.topic.strip("/")}/{stamp_ns}'
 
 
-def _versions(bags: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
-    """Return what changes when a bag is recorded anew."""
-    files = [file for bag in bags for file in (sorted(bag.iterdir()) if bag.is_dir() else [bag])]
-    stats = [(file.name, file.stat()) for file in files]
-    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+class _Recording:
+    """A drive's bags, closed when nobody needs them any more."""
+
+    def __init__(self, bags: tuple[Path, ...]) -> None:
+        with contextlib.ExitStack() as stack:
+            self.reader = stack.enter_context(open_drive(bags))
+            self._close = weakref.finalize(self, stack.pop_all().close)
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(bags: tuple[Path, ...], versions: tuple[tuple[str, int, int], ...]) -> BagReader:
-    """Return a drive's bags, open until others are wanted."""
-    return open_drive(bags).__enter__()
+def _opened(bags: tuple[Path, ...], run: str) -> _Recording:
+    return _Recording(bags)

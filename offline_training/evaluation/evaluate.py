@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DatasetError
 from offline_training.common.engine import Engine, open_engine
-from offline_training.common.files import write_atomic, write_json
+from offline_training.common.files import absolute, write_atomic, write_json
 from offline_training.common.workers import WorkerDiedError
 from offline_training.evaluation.answers import Answers, SomeAnswers, load_answers
 from offline_training.evaluation.confusion_picture import confusion_picture
@@ -73,6 +73,8 @@ def evaluate(
     Raises:
         DatasetError, ModelError: if the input cannot be read or no image is left.
     """
+    # Workers may be at home in another folder.
+    model, images, truth = absolute(model), absolute(images), absolute(truth)
     cameras = load_labelled(layout, images, truth, frames)
     images_in_all = sum(len(part.images) for part in cameras.values())
     with open_engine(enough_workers(workers, images_in_all), scheduler) as engine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from drive_segment_ros.dataset.image_file import read_image_file
 from drive_segment_ros.errors import ImageError
 from drive_segment_ros.ros.joined_bags import open_drive
+from drive_segment_ros.storage import file_names, is_remote, read_whole
 from offline_training.common.engine import Engine
-from offline_training.common.files import files_below
+from offline_training.common.files import absolute, files_below
 from offline_training.evaluation.bag_images import IMAGE_TYPES, BagImages, name_counts
 from offline_training.evaluation.ground_truth import IMAGE_SUFFIXES
 from offline_training.evaluation.image_part import (
@@ -40,7 +41,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         ImageError: if it is missing, no image, truncated, or too large.
     """
     try:
-        return read_image_file(np.fromfile(path, np.uint8), upright=True)
+        return read_image_file(read_whole(path), upright=True)
     except OSError as err:
         raise ImageError(f'cannot read {path}: {err.strerror}') from err
     except ImageError as err:
@@ -80,12 +81,12 @@ def image_parts(
 
 
 def _files_in(folder: Path, without: Sequence[Path]) -> list[Path]:
-    others = [Path(os.path.abspath(other)) for other in without]
+    others = [absolute(other) for other in without if is_remote(other) == is_remote(folder)]
     files = [
         path
         for path in files_below(folder)
         if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(Path(os.path.abspath(path)).is_relative_to(other) for other in others)
+        and not any(absolute(path).is_relative_to(other) for other in others)
     ]
     if not files:
         raise ImageError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)}) and no bag')
@@ -96,7 +97,7 @@ def is_bag(source: Path) -> bool:
     """Whether a path is a bag: one of its files, or a folder of them, finished or not."""
     if source.suffix in BAG_SUFFIXES or (source / 'metadata.yaml').is_file():
         return True
-    return source.is_dir() and any(p.suffix in BAG_SUFFIXES for p in source.iterdir())
+    return source.is_dir() and any(n.endswith(BAG_SUFFIXES) for n in file_names(source))
 
 
 def names_of(files: Sequence[Path], root: Path) -> list[str]:
@@ -167,8 +168,9 @@ def _bag_parts(bags: tuple[Path, ...]) -> list[BagImages]:
         parts = 1 if bag.damage else max(min(-(-count // IMAGES_A_PART), length_ns), 1)
     times = [start_ns + length_ns * k // parts for k in range(parts)]
     counts = [count * (k + 1) // parts - count * k // parts for k in range(parts)]
+    run = uuid.uuid4().hex
     return [
-        BagImages(bags, names, *limits)
+        BagImages(bags, names, *limits, run)
         for limits in zip(times, [*times[1:], None], counts, strict=True)
     ]
 

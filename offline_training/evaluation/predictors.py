@@ -17,8 +17,10 @@ from drive_segment_ros.inference.model import DESCRIPTION_FILE
 from drive_segment_ros.inference.segmenter import GPU_DEVICES
 from drive_segment_ros.inference.segmenter import Segmenter as ExportedSegmenter
 from drive_segment_ros.inference.segmenter import load as load_exported
+from drive_segment_ros.storage import read_whole
 from drive_segment_ros.what_is import not_wanted
 from offline_training.common.classes import ClassName, default_classes
+from offline_training.common.files import absolute
 from offline_training.evaluation.baseline import BASELINE_FILE, ColourClusters
 from offline_training.evaluation.prediction import Prediction, Predictor
 
@@ -83,7 +85,7 @@ def predictor_source(model: Path, zoom: int, threads: int) -> PredictorSource:
     Raises:
         ModelError: if there is no model.
     """
-    return PredictorSource(model.resolve(), zoom, threads, model_digest(model))
+    return PredictorSource(absolute(model), zoom, threads, model_digest(model))
 
 
 def enough_workers(workers: int, images: int) -> int:
@@ -127,7 +129,7 @@ def model_digest(model: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
         if file.is_file():
-            digest.update(file.read_bytes())
+            digest.update(read_whole(file))
     return digest.hexdigest()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import uuid
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import numpy as np
 
 from drive_segment_ros.dataset.image_file import MAX_PIXELS
 from drive_segment_ros.errors import ImageError
+from drive_segment_ros.staging import staged
 from offline_training.evaluation.image_part import IMAGES_A_PART, NamedImage, Wanted
 
 # What says it has more says it wrongly; it is one part.
@@ -27,6 +31,7 @@ class VideoImages:
         start, stop: numbers of the first and of that to stop before; None goes to the end.
         count: how many there are.
         frames: that the video has by what it says of itself, an estimate in some formats.
+        run: of the command; what a worker opened in another may have been written anew since.
     """
 
     path: Path
@@ -34,6 +39,7 @@ class VideoImages:
     stop: int | None
     count: int
     frames: int
+    run: str
 
     def __str__(self) -> str:
         """Return what to call them in messages."""
@@ -41,10 +47,10 @@ class VideoImages:
 
     def images(self, skipped: list[str], wanted: Wanted) -> Iterator[NamedImage]:
         """Yield those wanted, see `ImagePart`."""
-        video = _opened(self.path, self.path.stat().st_mtime_ns)
+        video = _opened(self.path, self.run)
         if video.number > self.start:
             _opened.cache_clear()
-            video = _opened(self.path, self.path.stat().st_mtime_ns)
+            video = _opened(self.path, self.run)
         while self.stop is None or video.number < self.stop:
             name = f'{self.path.stem}/{video.number:06d}'
             if video.number < self.start or not wanted(name):
@@ -69,8 +75,9 @@ def video_parts(path: Path) -> list[VideoImages]:
     frames = _Video(path).frames
     last = max(frames - 1, 0) // IMAGES_A_PART * IMAGES_A_PART if frames < _MOST_FRAMES else 0
     starts = range(0, last, IMAGES_A_PART)
-    parts = [VideoImages(path, k, k + IMAGES_A_PART, IMAGES_A_PART, frames) for k in starts]
-    return [*parts, VideoImages(path, last, None, frames - last, frames)]
+    run = uuid.uuid4().hex
+    parts = [VideoImages(path, k, k + IMAGES_A_PART, IMAGES_A_PART, frames, run) for k in starts]
+    return [*parts, VideoImages(path, last, None, frames - last, frames, run)]
 
 
 class _Video:
@@ -83,11 +90,14 @@ class _Video:
 
     def __init__(self, path: Path) -> None:
         self.number = 0
-        self._capture = cv2.VideoCapture(str(path))
-        if not self._capture.isOpened():
-            raise ImageError(f'{path} is no video that can be read')
-        self.frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-        refuse_large_video(self._capture, path)
+        with contextlib.ExitStack() as stack:
+            self._capture = cv2.VideoCapture(str(stack.enter_context(staged(path))))
+            stack.callback(self._capture.release)
+            if not self._capture.isOpened():
+                raise ImageError(f'{path} is no video that can be read')
+            self.frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+            refuse_large_video(self._capture, path)
+            self._close = weakref.finalize(self, stack.pop_all().close)
 
     def skip(self) -> bool:
         """Pass over a frame; return whether there was one."""
@@ -103,7 +113,7 @@ class _Video:
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(path: Path, version: int) -> _Video:
+def _opened(path: Path, run: str) -> _Video:
     """Return a video as this process left it, for the next part of the same one."""
     return _Video(path)
 

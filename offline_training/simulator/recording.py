@@ -6,7 +6,6 @@ metadata.yaml that is written last.
 
 from __future__ import annotations
 
-import heapq
 import os
 import shutil
 import tempfile
@@ -19,8 +18,8 @@ import yaml
 
 from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.errors import BagError
+from offline_training.common.bag_recording import Recording
 from offline_training.common.files import write_atomic
-from offline_training.simulator.messages import MessageFactory
 
 _METADATA_FILE, _INFORMATION = 'metadata.yaml', 'rosbag2_bagfile_information'
 
@@ -44,27 +43,16 @@ class PartRecording:
             first_ns, stop_ns: arrival of the first message that is in it and of that which is
                 not any more; None where there is no such limit.
         """
-        from rosbags.typesys import Stores, get_typestore
-
-        # Humble's types are the same in every later distribution.
-        self._typestore = get_typestore(Stores.ROS2_HUMBLE)
-        self.make = MessageFactory(self._typestore)
         self.information: dict[str, Any] = {}
         self._bag, self._name = bag, f'{bag.name}_{number}'
         self._first_ns, self._stop_ns = first_ns, stop_ns
-        self._connections: dict[str, Any] = {}
-        self._waiting: list[tuple[int, int, str, bytes]] = []
-        self._count = 0
+        # The file says its own name, so that it is written under it, elsewhere.
+        self._folder = Path(tempfile.mkdtemp(prefix=f'.{self._name}.', dir=bag))
+        self._recording = Recording(self._folder / self._name)
+        self.make = self._recording.make
 
     def __enter__(self) -> PartRecording:
-        from rosbags.rosbag2 import StoragePlugin, Writer
-
-        # The file says its own name, so that it is written under it, elsewhere.
-        self._folder = Path(tempfile.mkdtemp(prefix=f'.{self._name}.', dir=self._bag))
-        self._writer = Writer(
-            self._folder / self._name, version=9, storage_plugin=StoragePlugin.MCAP
-        )
-        self._writer.open()
+        self._recording.__enter__()
         return self
 
     def __exit__(
@@ -74,14 +62,11 @@ class PartRecording:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if kind is None:
-                self.write_until(None)
-            self._writer.close()
+            self._recording.__exit__(kind, error, trace)
             if kind is None:
                 written = self._folder / self._name
-                self.information = yaml.safe_load((written / _METADATA_FILE).read_text())[
-                    _INFORMATION
-                ]
+                content = yaml.safe_load((written / _METADATA_FILE).read_text())
+                self.information = content[_INFORMATION]
                 file = f'{self._name}.mcap'
                 os.replace(written / file, self._bag / file)
         except OSError as err:
@@ -92,30 +77,15 @@ class PartRecording:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, topic: str, message: Any, arrival_ns: int) -> None:
-        """Hand in a message; it is written once nothing can arrive before it any more.
+        """Hand in a message; one that does not arrive in this part is another's."""
+        early = self._first_ns is not None and arrival_ns < self._first_ns
+        late = self._stop_ns is not None and arrival_ns >= self._stop_ns
+        if not early and not late:
+            self._recording.add(topic, message, arrival_ns)
 
-        One that does not arrive while this part is recorded is another's.
-        """
-        if self._first_ns is not None and arrival_ns < self._first_ns:
-            return
-        if self._stop_ns is not None and arrival_ns >= self._stop_ns:
-            return
-        if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(
-                topic,
-                message.__msgtype__,
-                typestore=self._typestore,
-                offered_qos_profiles=_latched() if topic == '/tf_static' else (),
-            )
-        data = bytes(self._typestore.serialize_cdr(message, message.__msgtype__))
-        heapq.heappush(self._waiting, (arrival_ns, self._count, topic, data))
-        self._count += 1
-
-    def write_until(self, arrival_ns: int | None) -> None:
-        """Write what arrived before an instant; everything if None."""
-        while self._waiting and (arrival_ns is None or self._waiting[0][0] < arrival_ns):
-            arrival, _, topic, data = heapq.heappop(self._waiting)
-            self._writer.write(self._connections[topic], arrival, data)
+    def write_until(self, arrival_ns: int) -> None:
+        """Write what arrived before an instant."""
+        self._recording.write_until(arrival_ns)
 
 
 def write_metadata(bag: Path, parts: Sequence[Mapping[str, Any]]) -> None:
@@ -157,30 +127,3 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
-
-
-def _latched() -> tuple[Any, ...]:
-    """Return the quality of service that late subscribers to /tf_static need."""
-    from rosbags.interfaces import (
-        Qos,
-        QosDurability,
-        QosHistory,
-        QosLiveliness,
-        QosReliability,
-        QosTime,
-    )
-
-    forever = QosTime(2147483647, 4294967295)
-    return (
-        Qos(
-            history=QosHistory.KEEP_LAST,
-            depth=1,
-            reliability=QosReliability.RELIABLE,
-            durability=QosDurability.TRANSIENT_LOCAL,
-            deadline=forever,
-            lifespan=forever,
-            liveliness=QosLiveliness.AUTOMATIC,
-            liveliness_lease_duration=forever,
-            avoid_ros_namespace_conventions=False,
-        ),
-    )
