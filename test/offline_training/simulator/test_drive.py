@@ -139,6 +139,16 @@ def test_parts_follow_each_other_and_metadata_says_what_they_hold(faulty: Path) 
     assert information['message_count'] == len(arrivals)
 
 
+def test_speed_goes_on_from_part_to_part(faulty: Path) -> None:
+    odometry = [message for _, message in read(faulty)['/odom']]
+    places = np.array([[p.x, p.y, p.z] for p in (o.pose.pose.position for o in odometry)])
+    speeds = np.array([o.twist.twist.linear.x for o in odometry])
+    assert len(speeds) > 90
+    np.testing.assert_allclose(
+        np.linalg.norm(np.diff(places, axis=0), axis=1) / 0.02, speeds[1:], atol=1e-6
+    )
+
+
 def test_a_worker_that_dies_costs_nothing(faulty: Path, tmp_path: Path) -> None:
     bag = tmp_path / faulty.name
     killed = []
