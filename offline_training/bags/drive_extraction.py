@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.dataset.own_files import refuse_links
-from drive_segment_ros.dataset.parts import (
-    Part,
+from drive_segment_ros.dataset.part_joining import (
     join_parts,
     locked,
-    other_than_before,
     overwritten,
-    read_drive,
-    read_parts,
-    read_plan,
     remove_manifests,
     remove_unfinished,
     repeated,
+)
+from drive_segment_ros.dataset.parts import (
+    Part,
+    other_than_before,
+    read_drive,
+    read_parts,
+    read_plan,
     write_plan,
 )
 from drive_segment_ros.errors import BagError, DatasetError, DriveSegmentError

@@ -25,7 +25,8 @@ from typer.testing import CliRunner
 
 from drive_segment_ros import cli
 from drive_segment_ros.dataset.own_files import PARTS_FOLDER
-from drive_segment_ros.dataset.parts import locked, read_parts
+from drive_segment_ros.dataset.part_joining import locked
+from drive_segment_ros.dataset.parts import read_parts
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.dataset.repair import repair
 from drive_segment_ros.errors import BagError, DatasetError
