@@ -18,8 +18,10 @@ from drive_segment_ros.commands.options import (
     Join,
     Layout,
     Model,
+    NetworkWorkers,
     Overwrite,
     Params,
+    Scheduler,
     Zoom,
     as_assignments,
     located,
@@ -182,6 +184,8 @@ def evaluate(
         typer.Option('--output', '-o', parser=located, help='Folder for scores and pictures.'),
     ] = None,
     overwrite: Overwrite = False,
+    workers: NetworkWorkers = 0,
+    scheduler: Scheduler = '',
     as_json: AsJson = False,
 ) -> None:
     """Score a model, or a folder of label images, against labelled images, in three ways."""
@@ -193,7 +197,17 @@ def evaluate(
     if output is not None:
         refuse_existing(*(output / file for file in SCORE_FILES), overwrite=overwrite)
     report = evaluate_model(
-        model, images, ground_truth, layout, frames, match_frames, zoom, output, bar('scoring')
+        model,
+        images,
+        ground_truth,
+        layout,
+        frames,
+        match_frames,
+        zoom,
+        output,
+        bar('scoring'),
+        workers,
+        scheduler,
     )
     if as_json:
         print_json(report)

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.dataset.disk_errors import disk_advice
-from drive_segment_ros.dataset.frame import EncodedFrame, proposal_path
+from drive_segment_ros.dataset.frame import PROPOSAL_FOLDER, EncodedFrame, proposal_path
 from drive_segment_ros.dataset.index import IndexWriter, index_lines, parse_index
 from drive_segment_ros.dataset.own_files import (
+    CAMERA_FOLDERS,
     DRIVE_FILE,
     FIXED,
     INDEX_FILE,
@@ -30,6 +31,7 @@ from drive_segment_ros.dataset.own_files import (
     PLAN_FILE,
     camera_folders,
     check_camera_name,
+    frame_files,
 )
 from drive_segment_ros.dataset.proposal_file import sweep_digest
 from drive_segment_ros.errors import DatasetError
@@ -43,6 +45,7 @@ from drive_segment_ros.storage import (
     write_whole,
 )
 from drive_segment_ros.text_files import parse_json
+from drive_segment_ros.whole_files import TEMPORARY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -343,6 +346,26 @@ def remove_manifests(drive: Path) -> None:
             (folder / PLAN_FILE).unlink()
         if not is_remote(folder) and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
+    except OSError as err:
+        raise _cannot_write(drive, err) from err
+
+
+def remove_unfinished(drive: Path) -> None:
+    """Take away what workers that were killed were writing, once nobody writes any more.
+
+    On object storage there is nothing of a file before all of it is there.
+
+    Raises:
+        DatasetError: if the disk refuses.
+    """
+    if is_remote(drive):
+        return
+    folders = [camera / name for camera in camera_folders(drive) for name in CAMERA_FOLDERS]
+    try:
+        for folder in (drive / PROPOSAL_FOLDER, *folders):
+            for path in frame_files(folder):
+                if path.name.startswith('.') or path.suffix == TEMPORARY:
+                    path.unlink()
     except OSError as err:
         raise _cannot_write(drive, err) from err
 

@@ -23,6 +23,7 @@ from drive_segment_ros.dataset.parts import (
     read_parts,
     read_plan,
     remove_manifests,
+    remove_unfinished,
     repeated,
     write_plan,
 )
@@ -239,6 +240,7 @@ class DriveExtraction:
             self.total.dropped = dict(Counter(self.total.dropped) + Counter(duplicate=twice))
         self._judge_sweeps(parts)
         if not self._missing or not (parts or frames):
+            remove_unfinished(self.path)
             remove_manifests(self.path)
             if not frames and not is_remote(self.path):
                 with contextlib.suppress(OSError):  # others' files are in it
