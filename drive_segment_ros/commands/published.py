@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from drive_segment_ros.commands.command import command, print_json
-from drive_segment_ros.commands.options import AsJson, Cameras, Overwrite
+from drive_segment_ros.commands.command import command, end_partly_done, print_json
+from drive_segment_ros.commands.options import (
+    AsJson,
+    Cameras,
+    Overwrite,
+    located,
+    refuse_remote,
+)
 from drive_segment_ros.progress import progress_bar
-from drive_segment_ros.storage import location
 
 if TYPE_CHECKING:
     from offline_training.bags.published.drive import DriveEntry
     from offline_training.bags.published.import_set import ImportReport
 
-_PARTLY = 3
 _MOST_LINES = 10
 
 
@@ -27,9 +31,12 @@ _MOST_LINES = 10
 )
 def import_(
     data_set: Annotated[str, typer.Argument(metavar='SET', help='Such as kitti-raw.')],
-    root: Annotated[str, typer.Argument(help='Its folder or URL, laid out as published.')],
+    root: Annotated[
+        Path, typer.Argument(parser=located, help='Its folder, laid out as published.')
+    ],
     output: Annotated[
-        Path, typer.Option('--output', '-o', help='Folder for the bags, one a drive.')
+        Path,
+        typer.Option('--output', '-o', parser=located, help='Folder for the bags, one a drive.'),
     ],
     drive: Annotated[
         list[str] | None,
@@ -58,9 +65,9 @@ def import_(
         list_drives,
     )
 
-    folder = location(root)
+    refuse_remote(output, 'a bag is renamed once it is complete', 'copy it there afterwards')
     if not drive and not everything:
-        entries = list_drives(data_set, folder)
+        entries = list_drives(data_set, root)
         if len(entries) > 1:
             _print_entries(entries, as_json)
             return
@@ -68,13 +75,12 @@ def import_(
         drive or [], frames, camera or [], workers, scheduler, resume, overwrite
     )
     with progress_bar() as on_progress:
-        report = import_set(data_set, folder, output, options, on_progress)
+        report = import_set(data_set, root, output, options, on_progress)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
         _print_report(report)
-    if report.failed:
-        raise typer.Exit(_PARTLY)
+    end_partly_done(report.failed)
 
 
 def _print_entries(entries: list[DriveEntry], as_json: bool) -> None:
@@ -100,8 +106,6 @@ def _print_report(report: ImportReport) -> None:
             typer.echo(f'  and {more} more in {done.bag}/import.yaml')
     for name in report.present:
         typer.echo(f'{name}: was there already')
-    for name, why in report.failed.items():
-        typer.echo(f'drive-segment: {name} is not imported: {why}', err=True)
     shared = {
         'yes': 'trained weights may be passed on',
         'non-commercial': 'trained weights may be passed on for non-commercial use',

@@ -75,18 +75,28 @@ def beams_from_order(cloud: PointCloud) -> tuple[NDArray[np.int32], int, Order] 
 
 
 def beams_of_turns(cloud: PointCloud, start: float) -> NDArray[np.int32] | None:
-    """Return each point's beam of a cloud known to list turn after turn about its third axis.
+    """Return each point's beam of a cloud known to list beams turn after turn, the highest first.
+
+    What is known of a file's layout need not be borne out by geometry, which a compensated or a
+    sparse sweep may not do. Each wrap of azimuth about the third axis begins a beam.
 
     Args:
         cloud: the sweep; neither `ring` nor `time` is used.
-        start: the azimuth, in turns from the first axis in the sense of the listing, at which
-            turns begin.
+        start: the azimuth at which turns begin, in turns from the first axis to the second, which
+            is the sense of the listing.
 
     Returns:
-        (N,) int32, 0 for the highest beam, -1 for points not finite or at the origin; None where
-        geometry contradicts it.
+        (N,) int32, 0 for the highest beam, -1 for points not finite or at the origin; None for
+        more turns than any sensor has beams.
     """
-    return _by_rows(_SphericalPoints(cloud, 2), start)
+    points = _SphericalPoints(cloud, 2)
+    turn, count = _unrolled(points.azimuth, points.range, 1.0)
+    if count < _MIN_POINTS or np.nanmax(turn) > _MAX_BEAMS:
+        return None
+    row = _rows(turn, start)
+    seen, number = np.unique(row, return_inverse=True)
+    # Rows without any return are no gaps in the numbers.
+    return (number.reshape(-1) - int(seen[0] < 0)).astype(np.int32)
 
 
 class _SphericalPoints:
@@ -97,8 +107,8 @@ class _SphericalPoints:
         self.azimuth, self.elevation, self.range = _spherical(a, b, c)
 
 
-def _by_rows(points: _SphericalPoints, start: float | None = None) -> NDArray[np.int32] | None:
-    """Return the beams of a cloud that lists one turn after the other, from `start` if known."""
+def _by_rows(points: _SphericalPoints) -> NDArray[np.int32] | None:
+    """Return the beams of a cloud that lists one turn after the other."""
     azimuth, elevation, distance = points.azimuth, points.elevation, points.range
     forward = _direction(azimuth, distance)
     if forward == 0.0:
@@ -107,8 +117,7 @@ def _by_rows(points: _SphericalPoints, start: float | None = None) -> NDArray[np
     turns = math.ceil(np.nanmax(turn) + 1.0)
     if not _MIN_BEAMS <= turns <= _MAX_BEAMS + 1 or count < _MIN_POINTS:
         return None
-    if start is None:
-        start = _row_start(turn, elevation, distance, turns)
+    start = _row_start(turn, elevation, distance, turns)
     if start is None:
         return None
     ring = _rows(turn, start)

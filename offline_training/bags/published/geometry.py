@@ -23,7 +23,8 @@ class SetGeometry:
             compensated and has times is put back to where it was measured: beams keep their
             elevation there, and every step takes it as any recording.
         no_returns: whether directions without a return are listed. Where they are not, a gap may
-            be a dropped point, and is no sky by itself.
+            be a dropped point: it is no sky by itself, and is taken for sky only where the image
+            looks like it, as in any cloud.
         cameras_fire: when.
         shutter: of the cameras.
         licence: its name.
@@ -45,9 +46,4 @@ class SetGeometry:
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of `extract` that follow, by their names."""
-        declared: dict[str, Any] = {
-            'point_motion': 'raw' if self.bag_points == 'measured' else 'compensated'
-        }
-        if not self.no_returns:
-            declared['proposals.sky'] = False
-        return declared
+        return {'point_motion': 'raw' if self.bag_points == 'measured' else 'compensated'}

@@ -152,8 +152,11 @@ def rings_of(xyz: NDArray[np.float32]) -> NDArray[np.uint16] | None:
     x, y, z = np.ascontiguousarray(xyz.T)
     cloud = PointCloud(0, '', x, y, z)
     ring = beams_of_turns(cloud, start=0.0)
-    if ring is not None and np.count_nonzero(ring == 0) < _FEW:
-        ring = ring - 1  # a file may begin with a point just before straight ahead
+    if ring is not None:
+        # A file may begin just before straight ahead, and end just beyond it.
+        points = np.bincount(ring[ring >= 0])
+        last = len(points) - 1 - int(points[-1] < _FEW)
+        ring = np.minimum(ring, last) - int(points[0] < _FEW)
     if ring is None or ring.max(initial=0) >= BEAMS:
         # Some turns were not told apart, or told apart where they should not be.
         found = beams_from_order(cloud)

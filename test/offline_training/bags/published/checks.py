@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import box_world
 import cv2
 import numpy as np
 from box_world import GROUND, colours
@@ -12,7 +13,8 @@ from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.frame.view import View
 from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
-from drive_segment_ros.ros.bags import BagReader
+from drive_segment_ros.perception.transforms import transform_matrix
+from drive_segment_ros.ros.bags import BagReader, header_stamp_ns
 from offline_training.bags.bag_rig import find_rig
 from offline_training.bags.import_record import read_record
 
@@ -71,3 +73,37 @@ def clouds(bag: Path) -> list[PointCloud]:
             cloud_from_message(reader.deserialize(message.raw, message.msgtype))
             for message in reader.messages(['/lidar/points'])
         ]
+
+
+def odometry_error(bag: Path, start_ns: int, end_ns: int) -> tuple[float, float]:
+    """Return how far the bag's odometry is from how the vehicle drove, metres and degrees.
+
+    The largest over the poses of an interval, relative to the first of them; those beyond the
+    published ones are none of it.
+
+    Args:
+        bag: of a drive through the street of boxes.
+        start_ns: of the drive's time, as a stamp.
+        end_ns: the end of the interval, which begins at the start.
+    """
+    errors = []
+    with BagReader(bag) as reader:
+        read = [
+            reader.deserialize(message.raw, message.msgtype)
+            for message in reader.messages(['/odom'])
+        ]
+    first = None
+    for message in read:
+        stamp = header_stamp_ns(message)
+        if not start_ns <= stamp <= end_ns:
+            continue
+        at, turn = message.pose.pose.position, message.pose.pose.orientation
+        T = transform_matrix([at.x, at.y, at.z], [turn.x, turn.y, turn.z, turn.w])
+        true = box_world.pose((stamp - start_ns) * 1e-9)
+        first = (T, true) if first is None else first
+        apart = np.linalg.inv(np.linalg.inv(first[1]) @ true) @ np.linalg.inv(first[0]) @ T
+        angle = np.degrees(np.arccos(np.clip((np.trace(apart[:3, :3]) - 1.0) / 2.0, -1.0, 1.0)))
+        errors.append((np.linalg.norm(apart[:3, 3]), angle))
+    assert len(errors) >= 3
+    metres, degrees = np.max(errors, axis=0)
+    return float(metres), float(degrees)

@@ -63,6 +63,21 @@ def test_all_drives_and_the_same_bytes_by_any_number_of_workers(root, tmp_path):
     assert files(tmp_path / '1') == files(tmp_path / '2')
 
 
+def test_a_cluster_makes_the_same_bytes(root, tmp_path):
+    from clusters import Cluster
+
+    (tmp_path / 'cluster').mkdir()
+    cluster = Cluster(tmp_path / 'cluster', 1)
+    try:
+        output = tmp_path / 'there'
+        result = run('semantic-kitti', root, '-o', output, '--all', '--scheduler', cluster.address)
+        assert result.exit_code == 0, result.output
+    finally:
+        cluster.close()
+    import_set('semantic-kitti', root, tmp_path / 'here', ImportOptions(workers=1))
+    assert files(tmp_path / 'there') == files(tmp_path / 'here')
+
+
 def test_frames_and_cameras_are_chosen(root, tmp_path):
     result = run(
         *('semantic-kitti', root, '-o', tmp_path, '--scene', '08', '--frames', '1:2'),
@@ -156,16 +171,26 @@ def test_a_bag_says_whose_data_it_holds_and_extract_is_told_what_follows(root, t
     record = read_record(tmp_path / '08')
     assert record is not None
     assert (record.set, record.drive, record.weights) == ('SemanticKITTI', '08', 'non-commercial')
-    assert record.parameters == {'point_motion': 'compensated', 'proposals.sky': False}
-    for given, sky in (((), False), (('--set', 'proposals.sky=true'), True)):
-        dataset = tmp_path / f'dataset_{sky}'
+    assert record.parameters == {'point_motion': 'compensated'}
+    for given, motion in (((), 'compensated'), (('--set', 'point_motion=auto'), 'auto')):
+        dataset = tmp_path / f'dataset_{motion}'
         result = CliRunner().invoke(
             cli.app, ['extract', str(tmp_path / '08'), '-o', str(dataset), '--workers=1', *given]
         )
         assert result.exit_code == 0, result.output
         written = json.loads((dataset / '08' / 'drive.json').read_text())
-        assert written['parameters']['proposals.sky'] is sky
-        assert written['parameters']['point_motion'] == 'compensated'
+        assert written['parameters']['point_motion'] == motion
+
+
+def test_a_damaged_record_is_told_by_extract_and_keeps_no_other_bag_from_it(root, tmp_path):
+    import_set('semantic-kitti', root, tmp_path, ImportOptions(workers=1))
+    (tmp_path / '08' / 'import.yaml').write_text('set: [')
+    bags = [str(tmp_path / name) for name in ('08', '09')]
+    output = str(tmp_path / 'dataset')
+    result = CliRunner().invoke(cli.app, ['extract', *bags, '-o', output, '--workers=1'])
+    assert result.exit_code == 3
+    assert 'import.yaml is damaged' in ' '.join(result.output.split())
+    assert (tmp_path / 'dataset' / '09' / 'drive.json').is_file()
 
 
 def test_a_set_is_read_from_a_url(root, tmp_path):

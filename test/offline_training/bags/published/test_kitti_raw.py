@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import kitti_layout
 import numpy as np
 import pytest
-from checks import clouds, on_their_own_instance
+from checks import clouds, odometry_error, on_their_own_instance
 
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.frame.parameters import FrameParameters
@@ -16,6 +17,7 @@ from drive_segment_ros.parameters import from_flat
 from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.bags.inspect import inspect
 from offline_training.bags.published.import_set import ImportOptions, import_set, list_drives
+from offline_training.bags.published.sets import kitti_files
 
 NAME = '2011_09_26_drive_0005_sync'
 
@@ -64,10 +66,45 @@ def test_points_have_the_times_at_which_they_were_measured(drive):
         assert cloud.stamp_ns == kitti_layout.stamp_ns(kitti_layout.frame_time(number))
 
 
+def test_odometry_is_how_the_vehicle_drove(drive):
+    _, bag, _, _ = drive
+    start, end = kitti_layout.START_NS, kitti_layout.stamp_ns(kitti_layout.frame_time(3) + 0.003)
+    metres, degrees = odometry_error(bag, start, end)
+    assert metres < 0.02
+    assert degrees < 0.1
+
+
 def test_beams_are_the_rows_of_the_file(drive):
     _, bag, _, _ = drive
     for number, cloud in enumerate(clouds(bag)):
         np.testing.assert_array_equal(cloud.ring, kitti_layout.returns(number).row)
+
+
+@pytest.mark.parametrize('sector', [(0.0, 40.0), (100.0, 230.0), (300.0, 360.0)])
+def test_beams_of_which_only_a_sector_returns(sector):
+    found = kitti_layout.returns(0)
+    azimuth = np.degrees(np.arctan2(found.xyz[:, 1], found.xyz[:, 0])) % 360.0
+    first, last = sector
+    kept = found.where((found.row >= 9) | ((azimuth > first) & (azimuth < last)))
+    _, number = np.unique(kept.row, return_inverse=True)
+    rings = kitti_files.rings_of(kept.xyz.astype(np.float32))
+    np.testing.assert_array_equal(rings, number.reshape(-1))
+
+
+def test_beams_where_points_are_not_quite_in_the_order_of_azimuth():
+    found = kitti_layout.returns(0)
+    rng = np.random.default_rng(1)
+    turned = np.arctan2(found.xyz[:, 1], found.xyz[:, 0]) + rng.normal(0.0, 0.006, len(found.xyz))
+    level = np.hypot(found.xyz[:, 0], found.xyz[:, 1])
+    xyz = np.stack([level * np.cos(turned), level * np.sin(turned), found.xyz[:, 2]], 1)
+    rings = kitti_files.rings_of(xyz.astype(np.float32))
+    assert rings is not None
+    assert np.mean(rings == found.row) > 0.99
+
+
+def test_points_in_no_order_have_no_beams_by_it():
+    xyz = kitti_layout.returns(0).xyz.astype(np.float32)
+    assert kitti_files.rings_of(np.random.default_rng(1).permutation(xyz)) is None
 
 
 def test_inspect_finds_nothing_wrong_and_extract_takes_all(drive, tmp_path):
@@ -127,6 +164,26 @@ def test_lost_frames_without_empty_lines(tmp_path):
     bag, done = imported(tmp_path / 'set', tmp_path / 'bags')
     assert done.sweeps == 3
     assert on_their_own_instance(bag, truth)[0] > 0.99
+
+
+def test_files_that_are_missing_are_told(tmp_path):
+    kitti_layout.write_raw(tmp_path / 'set')
+    folder = tmp_path / 'set' / kitti_layout.DATE / NAME
+    (folder / 'image_03' / 'data' / '0000000001.png').unlink()
+    _, done = imported(tmp_path / 'set', tmp_path / 'bags')
+    assert done.images == 7
+    assert len(done.notes) == 1
+    assert 'image_03: 1 frames were lost, the first is number 1' in done.notes[0]
+
+
+def test_grey_images_are_taken(tmp_path):
+    kitti_layout.write_raw(tmp_path / 'set', count=2, cameras=('00',))
+    folder = tmp_path / 'set' / kitti_layout.DATE / NAME / 'image_00' / 'data'
+    for path in folder.iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    bag, _ = imported(tmp_path / 'set', tmp_path / 'bags')
+    report = extract([bag], tmp_path / 'set2', FrameParameters(), ExtractOptions(workers=1))
+    assert (report.frames, report.dropped) == (2, {})
 
 
 def test_a_sweep_that_was_cut_off_is_left_out_and_told(tmp_path):

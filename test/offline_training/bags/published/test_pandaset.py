@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pandaset_layout
 import pytest
-from checks import clouds, on_their_own_instance
+from checks import clouds, odometry_error, on_their_own_instance
 
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.frame.parameters import FrameParameters
@@ -54,6 +54,15 @@ def test_poses_of_another_instant_are_seen_to_be_wrong(tmp_path, drive, monkeypa
     monkeypatch.setattr(Trajectory, 'pose', lambda self, stamp: right(self, stamp + late_ns))
     bag, _ = imported(root, tmp_path)
     assert on_their_own_instance(bag, truth)[0] < 0.97
+
+
+def test_odometry_is_how_the_vehicle_drove(drive):
+    _, bag, _, _ = drive
+    # From the first image on; the vehicle turns between poses 0.1 s apart.
+    start = pandaset_layout.stamp_ns(pandaset_layout.START)
+    metres, degrees = odometry_error(bag, start, start + 360_000_000)
+    assert metres < 0.05
+    assert degrees < 0.2
 
 
 def test_points_are_back_where_they_were_measured_each_on_its_beam(drive):

@@ -9,7 +9,7 @@ import cv2
 import kitti_layout
 import numpy as np
 import pytest
-from checks import clouds, on_their_own_instance
+from checks import clouds, odometry_error, on_their_own_instance
 
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError
@@ -55,6 +55,13 @@ def test_clouds_compensated_to_another_instant_are_seen_to_be_wrong(tmp_path, in
     assert on_their_own_instance(bag, by_stamp(bag, truth))[0] < 0.97
 
 
+def test_odometry_is_how_the_vehicle_drove(drive):
+    _, bag, _, truth = drive
+    metres, degrees = odometry_error(bag, min(truth), max(truth))
+    assert metres < 0.01
+    assert degrees < 0.01
+
+
 def test_sixty_four_beams_and_no_times(drive):
     _, bag, _, _ = drive
     for cloud in clouds(bag):
@@ -74,7 +81,7 @@ def test_inspect_finds_nothing_wrong_and_truth_fits_what_extract_makes(drive, tm
     assert (report.frames, report.segments_from) == (4, {'ring': 4})
     written = json.loads((tmp_path / 'dataset' / '08' / 'drive.json').read_text())
     assert written['parameters']['point_motion'] == 'compensated'
-    assert written['parameters']['proposals.sky'] is False
+    assert written['source']['import']['geometry']['no_returns'] is False
     labelled = load_drive_truth(Dataset(tmp_path / 'dataset').drives[0], bag.parent / '08_truth')
     assert len(labelled['image_2'].images) == 4
     assert len(truth) == 4

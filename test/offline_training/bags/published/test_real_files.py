@@ -1,0 +1,126 @@
+"""Real sweeps and a real drive, where they are at hand: rows, beams, and where the LiDAR is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from checks import clouds
+from scipy.spatial.transform import Rotation
+
+from drive_segment_ros.perception.clouds import cloud_from_message
+from drive_segment_ros.perception.transforms import TransformTree
+from drive_segment_ros.ros.bags import BagReader, header_stamp_ns
+from offline_training.bags.published.import_set import ImportOptions, import_set
+from offline_training.bags.published.sets.kitti_files import rings_of
+
+SHARED = Path(__file__).resolve().parents[5] / 'shared'
+PANDASET = SHARED / 'data' / 'pandaset_002_front' / 'bag'
+
+
+@pytest.mark.parametrize(
+    ('case', 'topic', 'beams'),
+    [
+        ('semantickitti_noring', '/points', 64),
+        ('kitti_frame0_noring', '/velodyne_points', 64),
+        # It is cut off in the midst of a row.
+        ('kitti_truncated_sweep', '/velodyne_points', 39),
+    ],
+)
+def test_rows_of_a_real_sweep(case, topic, beams):
+    path = SHARED / 'cases' / case
+    if not path.is_dir():
+        pytest.skip(f'{path} is not at hand')
+    with BagReader(path) as reader:
+        (message,) = reader.messages([topic])
+        cloud = cloud_from_message(reader.deserialize(message.raw, message.msgtype))
+    rings = rings_of(np.stack([cloud.x, cloud.y, cloud.z], 1))
+    assert rings is not None
+    counts = np.bincount(rings)
+    assert len(counts) == beams
+    assert counts.min() > 1000
+
+
+def test_beams_of_a_real_drive_and_where_its_lidar_is(tmp_path):
+    """Put back into the published layout, as far as that goes, a drive comes out as it was."""
+    if not PANDASET.is_dir():
+        pytest.skip(f'{PANDASET} is not at hand')
+    T_base_lidar, rings = _write(tmp_path / 'set' / '002', first=46, count=3)
+    import_set('pandaset', tmp_path / 'set', tmp_path / 'bags', ImportOptions(workers=1))
+    bag = tmp_path / 'bags' / '002'
+    for cloud, ring in zip(clouds(bag), rings, strict=True):
+        # Rings were made by elevation in the compensated cloud, which is moved up to 0.5 m.
+        elevation = np.degrees(np.arcsin(cloud.z / np.sqrt(cloud.x**2 + cloud.y**2 + cloud.z**2)))
+        assert len(np.unique(cloud.ring)) == 64
+        assert _spread(elevation, cloud.ring) < min(0.05, _spread(elevation, ring))
+    tree = TransformTree()
+    with BagReader(bag) as reader:
+        for message in reader.messages(['/tf_static']):
+            tree.set_messages(reader.deserialize(message.raw, message.msgtype).transforms)
+    found = tree.lookup('base_link', 'lidar')
+    np.testing.assert_allclose(found[:3, 3], T_base_lidar[:3, 3], atol=0.05)
+    apart = Rotation.from_matrix(found[:3, :3].T @ T_base_lidar[:3, :3])
+    assert np.degrees(apart.magnitude()) < 0.2
+
+
+def _spread(elevation: np.ndarray, ring: np.ndarray) -> float:
+    """Return how far elevations stray from their beam's median, in the median, degrees."""
+    beam = np.array([np.median(elevation[ring == number]) for number in range(64)])
+    return float(np.median(np.abs(elevation - beam[ring])))
+
+
+def _write(folder: Path, first: int, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Write frames of the bag as PandaSet has them; return T_base_lidar and the bag's rings."""
+    tree, poses = TransformTree(), {}
+    wanted = slice(first, first + count)
+    with BagReader(PANDASET) as reader:
+
+        def read(topic: str) -> list:
+            return [reader.deserialize(m.raw, m.msgtype) for m in reader.messages([topic])]
+
+        for message in read('/tf_static'):
+            tree.set_messages(message.transforms)
+        for message in read('/tf'):
+            one = TransformTree()
+            one.set_messages(message.transforms)
+            ((_, _, T),) = one.links
+            poses[header_stamp_ns(message.transforms[0])] = T
+        images = read('/camera/front/image_raw/compressed')[wanted]
+        sweeps = [cloud_from_message(message) for message in read('/lidar/points')[wanted]]
+    T_base_lidar = tree.lookup('base_link', 'lidar_top')
+    T_base_camera = tree.lookup('base_link', 'front_camera_optical')
+    T_base_ego = np.eye(4)
+    T_base_ego[:2, :2] = ((0.0, 1.0), (-1.0, 0.0))
+    for name in ('lidar', 'camera/front_camera'):
+        (folder / name).mkdir(parents=True)
+    for number, cloud in enumerate(sweeps):
+        T = poses[cloud.stamp_ns] @ T_base_lidar
+        xyz = np.stack([cloud.x, cloud.y, cloud.z], 1).astype(np.float64)
+        world = xyz @ T[:3, :3].T + T[:3, 3]
+        columns = dict(zip('xyz', world.T, strict=True))
+        columns |= {'i': cloud.intensity, 't': cloud.stamp_ns * 1e-9 + np.float64(cloud.time)}
+        table = pd.DataFrame({**columns, 'd': np.zeros(len(xyz), np.int64)})
+        table.columns = pd.Index(list(table), dtype=object)
+        table.to_pickle(folder / 'lidar' / f'{number:02d}.pkl.gz', protocol=4)
+    camera = folder / 'camera' / 'front_camera'
+    for number, image in enumerate(images):
+        (camera / f'{number:02d}.jpg').write_bytes(bytes(image.data))
+    _write_stamps(folder / 'lidar', [c.stamp_ns for c in sweeps], poses, T_base_ego)
+    _write_stamps(camera, [header_stamp_ns(image) for image in images], poses, T_base_camera)
+    intrinsics = {'fx': 1970.0131, 'fy': 1970.0091, 'cx': 970.0002, 'cy': 483.2988}
+    (camera / 'intrinsics.json').write_text(json.dumps(intrinsics))
+    return T_base_lidar, [cloud.ring for cloud in sweeps]
+
+
+def _write_stamps(folder: Path, stamps: list[int], poses: dict, T_base_sensor: np.ndarray) -> None:
+    written = []
+    for stamp in stamps:
+        T = poses[stamp] @ T_base_sensor
+        x, y, z, w = Rotation.from_matrix(T[:3, :3]).as_quat()
+        position = dict(zip('xyz', T[:3, 3].tolist(), strict=True))
+        written.append({'position': position, 'heading': {'w': w, 'x': x, 'y': y, 'z': z}})
+    (folder / 'poses.json').write_text(json.dumps(written))
+    (folder / 'timestamps.json').write_text(json.dumps([stamp * 1e-9 for stamp in stamps]))
