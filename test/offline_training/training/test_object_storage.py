@@ -168,3 +168,17 @@ def test_a_storage_that_refuses_is_named_by_its_url(
     said = command('export', f'{bucket}run', '-o', tmp_path / 'model', code=1)
     assert f'{bucket}run: access is refused' in said
     assert said.count('\n') == 1
+
+
+def test_what_no_one_named_of_a_storage_is_said_of_the_url_given(
+    bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from botocore.exceptions import EndpointConnectionError
+
+    def gone(*_: object) -> None:
+        raise EndpointConnectionError(endpoint_url='http://127.0.0.1:9')
+
+    monkeypatch.setattr('offline_training.deploy.export.export', gone)
+    said = command('export', f'{bucket}run', '-o', tmp_path / 'model', code=1)
+    assert said.startswith(f'drive-segment: error: {bucket}run: the server does not answer')
+    assert said.count('\n') == 1
