@@ -31,21 +31,28 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+# The rest of the work is done.
+PARTLY_DONE = 3
 
 
 def command(
-    function: Callable[..., None] | None = None, *, kept: str = '', handles_signals: bool = False
+    function: Callable[..., None] | None = None,
+    *,
+    name: str | None = None,
+    kept: str = '',
+    handles_signals: bool = False,
 ) -> Callable[..., Any]:
-    """Register a subcommand, named like the function, whose errors are one line.
+    """Register a subcommand whose errors are one line.
 
     Args:
         function: the subcommand.
+        name: what it is called; by default as the function.
         kept: what to say when it is interrupted: what is kept and how to go on. Names of its
             arguments in braces stand for their values.
         handles_signals: whether it runs until interrupted and ends by itself then.
     """
     if function is None:
-        return functools.partial(command, kept=kept, handles_signals=handles_signals)
+        return functools.partial(command, name=name, kept=kept, handles_signals=handles_signals)
     inner = function
 
     @functools.wraps(function)
@@ -83,7 +90,7 @@ def command(
                 raise
             fail(told)
 
-    return app.command()(guarded)
+    return app.command(name)(guarded)
 
 
 def _of_storage(err: Exception, arguments: Iterable[Any]) -> str:
@@ -111,6 +118,18 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+def end_partly_done(failed: Mapping[str, str]) -> None:
+    """End with a line for each part of the work that could not be done, if there is one.
+
+    Args:
+        failed: why, by what.
+    """
+    for name, reason in failed.items():
+        typer.echo(f'drive-segment: error: {name}: {" ".join(reason.split())}', err=True)
+    if failed:
+        raise typer.Exit(PARTLY_DONE)
+
+
 def print_json(values: Mapping[str, Any]) -> None:
     """Print a result for machines; paths become strings."""
     typer.echo(json.dumps(values, default=str, allow_nan=False))
@@ -121,3 +140,5 @@ def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter('drive-segment: %(levelname)s: %(message)s'))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    # Who works on a cluster is shown where to look at it.
+    logging.getLogger('offline_training.common.cluster').setLevel(logging.INFO)

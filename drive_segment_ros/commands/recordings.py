@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from drive_segment_ros.commands.command import INTERRUPTED, command, print_json
+from drive_segment_ros.commands.command import INTERRUPTED, command, end_partly_done, print_json
 from drive_segment_ros.commands.options import (
     AsJson,
     Assignments,
@@ -96,7 +97,12 @@ def extract(
     settings = list(assignments or [])
     if max_offset is not None:
         settings.append(f'sync.max_offset_s={max_offset}')
-    parameters = read_parameters(FrameParameters, params, settings)
+    # What is given holds for all bags; below it, each says what holds for it.
+    read_parameters(FrameParameters, params, settings)
+
+    def parameters(declared: Mapping[str, Any]) -> FrameParameters:
+        return read_parameters(FrameParameters, params, settings, declared)
+
     options = ExtractOptions(
         camera or [], lidar, odometry, calibration, workers, scheduler, preview, resume, join
     )
@@ -104,15 +110,16 @@ def extract(
         report = extract_bags(bags, output, parameters, options, on_progress)
     if as_json:
         print_json(dataclasses.asdict(report))
-        return
-    typer.echo(
-        f'{report.frames} frames from {report.images} images and {report.sweeps} sweeps in '
-        f'{report.dataset}, {report.frames_per_second:.1f} frames/s'
-    )
-    for reason, count in sorted(report.dropped.items()):
-        typer.echo(f'  {count} images dropped, {reason}: {IMAGE_REASONS[reason]}')
-    for source, count in report.segments_from.items():
-        typer.echo(f'  segments of {count} sweeps by {SEGMENTS_FROM[source]}')
+    else:
+        typer.echo(
+            f'{report.frames} frames from {report.images} images and {report.sweeps} sweeps in '
+            f'{report.dataset}, {report.frames_per_second:.1f} frames/s'
+        )
+        for reason, count in sorted(report.dropped.items()):
+            typer.echo(f'  {count} images dropped, {reason}: {IMAGE_REASONS[reason]}')
+        for source, count in report.segments_from.items():
+            typer.echo(f'  segments of {count} sweeps by {SEGMENTS_FROM[source]}')
+    end_partly_done(report.failed)
 
 
 @command(kept='what was removed stays removed; run it again')

@@ -25,6 +25,7 @@ from drive_segment_ros.dataset.frame import (
 from drive_segment_ros.dataset.index import IndexWriter
 from drive_segment_ros.dataset.own_files import (
     DRIVE_FILE,
+    FIXED,
     FRAME_FOLDERS,
     INDEX_FILE,
     camera_folders,
@@ -46,9 +47,6 @@ from drive_segment_ros.whole_files import (
     sync_folder,
     write_temporary,
 )
-
-# What must not change within a drive, for its frames to belong together; nor do its cameras.
-_FIXED = ('lidar', 'odometry', 'parameters')
 
 
 class DriveWriter:
@@ -277,7 +275,7 @@ class DriveWriter:
             raise DatasetError(
                 f'{path} is not JSON of a drive: {err}; choose another folder'
             ) from err
-        changed = [key for key in _FIXED if existing.get(key) != wanted.get(key)]
+        changed = [key for key in FIXED if existing.get(key) != wanted.get(key)]
         if changed:
             raise DatasetError(
                 f'{self.path} was written with other {", ".join(changed)}; resume it with those '
