@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from drive_segment_ros.commands.command import command, print_json
-from drive_segment_ros.commands.options import AsJson, Cameras, Overwrite
+from drive_segment_ros.commands.options import (
+    AsJson,
+    Cameras,
+    Overwrite,
+    located,
+    refuse_remote,
+)
 from drive_segment_ros.progress import progress_bar
-from drive_segment_ros.storage import location
 
 if TYPE_CHECKING:
     from offline_training.bags.published.drive import DriveEntry
@@ -27,9 +32,12 @@ _MOST_LINES = 10
 )
 def import_(
     data_set: Annotated[str, typer.Argument(metavar='SET', help='Such as kitti-raw.')],
-    root: Annotated[str, typer.Argument(help='Its folder or URL, laid out as published.')],
+    root: Annotated[
+        Path, typer.Argument(parser=located, help='Its folder or URL, laid out as published.')
+    ],
     output: Annotated[
-        Path, typer.Option('--output', '-o', help='Folder for the bags, one a drive.')
+        Path,
+        typer.Option('--output', '-o', parser=located, help='Folder for the bags, one a drive.'),
     ],
     drive: Annotated[
         list[str] | None,
@@ -58,9 +66,9 @@ def import_(
         list_drives,
     )
 
-    folder = location(root)
+    refuse_remote(output, 'bags are written to a local folder', 'copy them afterwards')
     if not drive and not everything:
-        entries = list_drives(data_set, folder)
+        entries = list_drives(data_set, root)
         if len(entries) > 1:
             _print_entries(entries, as_json)
             return
@@ -68,7 +76,7 @@ def import_(
         drive or [], frames, camera or [], workers, scheduler, resume, overwrite
     )
     with progress_bar() as on_progress:
-        report = import_set(data_set, folder, output, options, on_progress)
+        report = import_set(data_set, root, output, options, on_progress)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:

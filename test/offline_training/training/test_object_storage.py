@@ -137,6 +137,7 @@ def test_labels_are_written_where_the_dataset_is(
         (('repair', '{}set'), '{}set is not on this machine and a repair locks'),
         (('ablate', '{}set', '-o', 'x'), '{}set is not on this machine and an experiment'),
         (('simulate', '-o', '{}bag'), '{}bag is not on this machine and a drive is simulated'),
+        (('import', 'kitti-raw', 'x', '-o', '{}x'), '{}x is not on this machine and bags are'),
         (('save-topic', '/x', '-o', '{}x'), '{}x is not on this machine and what is live'),
         (('demo', '-o', '{}x'), '{}x is not on this machine and the demo works'),
     ],
