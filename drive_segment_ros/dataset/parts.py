@@ -37,6 +37,7 @@ from drive_segment_ros.storage import (
     file_names,
     is_remote,
     is_there,
+    read_many,
     read_whole,
     write_files,
     write_whole,
@@ -168,12 +169,13 @@ def read_parts(drive: Path) -> list[Part]:
     folder = drive / PARTS_FOLDER
     try:
         names = file_names(folder) if is_there(folder) else []
-        starts = sorted(
-            int(name[:-5]) for name in names if name.endswith('.json') and name[:-5].isdigit()
-        )
-        return [_read_part(manifest(drive, start)) for start in starts]
     except OSError as err:
-        raise DatasetError(f'cannot read {err.filename or folder}: {err.strerror}') from err
+        raise DatasetError(f'cannot read {folder}: {err.strerror}') from err
+    starts = sorted(
+        int(name[:-5]) for name in names if name.endswith('.json') and name[:-5].isdigit()
+    )
+    paths = [manifest(drive, start) for start in starts]
+    return [_part(path, data) for path, data in zip(paths, read_many(paths), strict=True)]
 
 
 def read_plan(drive: Path) -> dict[str, Any] | None:
@@ -373,11 +375,16 @@ def _indexes(drive: Path, info: Mapping[str, Any] | None) -> dict[str, list[dict
 
 def _object(path: Path) -> dict[str, Any] | None:
     try:
-        found = parse_json(read_whole(path))
+        return _parsed(path, read_whole(path))
     except FileNotFoundError:
         return None
     except OSError as err:
         raise DatasetError(f'cannot read {path}: {err.strerror}') from err
+
+
+def _parsed(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        found = parse_json(data)
     except ValueError as err:
         raise DatasetError(f'{path} is not JSON that can be read: {err}') from err
     if not isinstance(found, dict):
@@ -385,10 +392,11 @@ def _object(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def _read_part(path: Path) -> Part:
-    found = _object(path)
+def _part(path: Path, data: bytes | OSError) -> Part:
+    if isinstance(data, OSError):
+        raise DatasetError(f'cannot read {path}: {data.strerror}') from data
     try:
-        return Part(**(found or {}))
+        return Part(**_parsed(path, data))
     except TypeError as err:
         raise DatasetError(f'{path} is no manifest of a part: {err}; remove it') from err
 

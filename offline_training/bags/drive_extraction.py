@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,9 @@ from offline_training.bags.drive_plan import DrivePlan, bounds
 from offline_training.bags.extract_part import PartJob, PartSummary, explain_nothing, extract_part
 from offline_training.common.engine import Engine, Outcome
 from offline_training.common.workers import WorkerDiedError
+
+# Network file systems show others' files late.
+_SEEN_WITHIN_S, _LOOKED_AT_S = 10.0, 0.2
 
 
 class DriveExtraction:
@@ -126,7 +130,7 @@ class DriveExtraction:
         self._begun = False
         try:
             if not self._missing:
-                parts = read_parts(self.path)
+                parts = self._all_parts()
                 for number in overwritten(parts):
                     again = dataclasses.replace(self._jobs[number], again=True)
                     for _ in engine.map(extract_part, [again]):
@@ -209,6 +213,22 @@ class DriveExtraction:
         total.failures = {**part.failures, **total.failures}
         total.damage = list(dict.fromkeys([*total.damage, *part.damage]))
         self.images_done += part.images
+
+    def _all_parts(self) -> list[Part]:
+        """Return the parts that workers have finished.
+
+        Raises:
+            DatasetError: if they are not seen here.
+        """
+        until = time.monotonic() + _SEEN_WITHIN_S
+        while len(parts := read_parts(self.path)) < len(self._jobs):
+            if time.monotonic() > until:
+                raise DatasetError(
+                    f'{self.path}: of {len(self._jobs)} parts that workers have written '
+                    f'{len(parts)} are seen here; give a folder that all of them share, or a URL'
+                )
+            time.sleep(_LOOKED_AT_S)
+        return parts
 
     def _join(self, parts: list[Part]) -> None:
         """Make a drive of its parts; the manifests go once all of them are there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import importlib.metadata
 import logging
 import platform
@@ -226,6 +227,7 @@ class _ClusterCall:
             self._future.cancel()
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Return the versions of all that results depend on, by name."""
     found = {
