@@ -28,7 +28,6 @@ from drive_segment_ros.commands.options import (
     refuse_remote,
 )
 from drive_segment_ros.outputs import refuse_existing
-from drive_segment_ros.staging import renamed, staged_output
 from drive_segment_ros.storage import is_remote
 
 TRUTH_HELP = 'Folder of labels named after the images; of several cameras one folder for each.'
@@ -100,6 +99,7 @@ def train(
 ) -> None:
     """Train a teacher, then a student that needs only the image; distributed under torchrun."""
     from drive_segment_ros.parameter_files import read_parameters
+    from drive_segment_ros.staging import renamed, staged_output
     from offline_training.training.train import TrainParameters
     from offline_training.training.train import train as train_networks
 

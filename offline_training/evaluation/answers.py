@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from drive_segment_ros.dataset.reader import Drive
 from drive_segment_ros.errors import DatasetError, ParameterError
 from drive_segment_ros.label_ids import IGNORE_LABEL
-from drive_segment_ros.storage import files_there
+from drive_segment_ros.storage import files_there, name_below
 from offline_training.common.engine import Engine
 from offline_training.common.files import files_below
 from offline_training.evaluation.drive_truth import drives_in
@@ -145,7 +145,7 @@ class _LabelImages:
 
     def __init__(self, folder: Path, files: Sequence[Path], engine: Engine) -> None:
         self._folder = folder
-        self._file_of = {path.relative_to(folder).with_suffix('').parts: path for path in files}
+        self._file_of = {name_below(path, folder).with_suffix('').parts: path for path in files}
         self._image_of: dict[Path, Path] = {}
         self._pseudo_classes = _classes_in(files, engine)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from drive_segment_ros.dataset.image_file import read_image_file
 from drive_segment_ros.errors import ImageError
 from drive_segment_ros.ros.joined_bags import open_drive
-from drive_segment_ros.storage import file_names, is_remote, read_whole
+from drive_segment_ros.storage import file_names, is_remote, name_below, read_whole
 from offline_training.common.engine import Engine
 from offline_training.common.files import absolute, files_below
 from offline_training.evaluation.bag_images import IMAGE_TYPES, BagImages, name_counts
@@ -103,11 +103,11 @@ def is_bag(source: Path) -> bool:
 def names_of(files: Sequence[Path], root: Path) -> list[str]:
     """Return a name for each file: its path below `root` without suffix, or with it if two
     files differ in nothing else."""
-    stems = [str(path.relative_to(root).with_suffix('')) for path in files]
+    below = [name_below(path, root) for path in files]
+    stems = [str(name.with_suffix('')) for name in below]
     count = Counter(stems)
     names = (
-        stem if count[stem] == 1 else str(path.relative_to(root))
-        for stem, path in zip(stems, files, strict=True)
+        stem if count[stem] == 1 else str(name) for stem, name in zip(stems, below, strict=True)
     )
     return unique(names)
 
