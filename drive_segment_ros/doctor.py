@@ -55,6 +55,9 @@ MIB = 2**20
 GIB = 2**30
 # An uncompressed 1080p colour image is 6.2 MB: the largest message usual here, with some room.
 LARGEST_MESSAGE_BYTES = 8 * MIB
+# Most resident memory of one worker: drives of 1080p images and 64 beams, a tiny network on a
+# processor, a simulated rig of six cameras at 960x540.
+WORKER_MIB = {'extract': 420, 'segment': 640, 'simulate': 720}
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def diagnose() -> list[Check]:
         *check_precision(),
         check_gpu(),
         check_processor(Path('/proc/cpuinfo')),
+        check_memory(Path('/proc/meminfo'), Path('/sys/fs/cgroup/memory.max')),
         check_disk(Path.cwd()),
         check_kernel_cache(),
         check_shared_memory(Path('/dev/shm')),
@@ -242,6 +246,30 @@ def check_processor(cpuinfo: Path) -> Check:
     if cores < 2:
         return Check('processor', 'hint', detail, 'give the node two cores: one decodes meanwhile')
     return Check('processor', 'ok', detail)
+
+
+def check_memory(meminfo: Path, limit: Path) -> Check:
+    """How many workers of a command fit beside each other, given what they were seen to need.
+
+    Args:
+        meminfo: what the system says of its memory.
+        limit: file that says how many bytes a container may have, `max` or nothing where any.
+    """
+    cores = len(os.sched_getaffinity(0))
+    found = re.search(r'^MemAvailable:\s+(\d+) kB', _read(meminfo), re.MULTILINE)
+    if found is None:
+        return Check('memory', 'hint', f'{meminfo} does not say what is available')
+    free = int(found[1]) * 1024
+    allowed = _read(limit).strip()
+    if allowed.isdigit():
+        free = min(free, int(allowed))
+    fit = {name: int(free // (mib * MIB)) for name, mib in WORKER_MIB.items()}
+    workers = ', '.join(f'{name} {fit[name]} of {mib} MiB' for name, mib in WORKER_MIB.items())
+    detail = f'{free / MIB:.0f} MiB available, {cores} cores; workers that fit: {workers}'
+    few = [f'{name} --workers {max(fit[name], 1)}' for name in fit if fit[name] < cores]
+    if few:
+        return Check('memory', 'hint', detail, f'less than one a core: {", ".join(few)}')
+    return Check('memory', 'ok', detail)
 
 
 def check_disk(folder: Path) -> Check:

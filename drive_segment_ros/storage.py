@@ -15,7 +15,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from drive_segment_ros import whole_files
@@ -93,6 +93,15 @@ def filesystem(path: Path) -> Any:
 def key(path: Path) -> str:
     """Return what a remote path's filesystem calls it."""
     return cast(Any, path).path
+
+
+def name_below(path: Path, folder: Path) -> PurePosixPath:
+    """Return a path's name below a folder; a plain path, fit for folders elsewhere.
+
+    Raises:
+        ValueError: if it is not below it.
+    """
+    return PurePosixPath(str(path.relative_to(folder)))
 
 
 def read_whole(path: Path, largest: int | None = None) -> bytes:

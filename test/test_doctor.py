@@ -18,12 +18,42 @@ def test_this_machine_gets_a_finding_on_every_subject() -> None:
     checks = doctor.diagnose()
     names = {check.name for check in checks}
     assert {'Python', 'numpy', 'numba', 'cv2', 'open3d', 'rosbags'} <= names
-    assert {'ROS 2', 'GPU', 'processor', 'disk', 'shared memory', 'clock'} <= names
+    assert {'ROS 2', 'GPU', 'processor', 'memory', 'disk', 'shared memory', 'clock'} <= names
     for check in checks:
         assert check.status in ('ok', 'hint', 'problem')
         assert '\n' not in check.detail + check.advice
         if check.status == 'problem':
             assert check.advice, f'{check.name} is a problem and nothing says what to do'
+
+
+@pytest.mark.parametrize(
+    ('available_mib', 'limit', 'fit', 'status'),
+    [
+        (100_000, 'max\n', 'extract 238 of 420 MiB, segment 156 of 640 MiB', 'ok'),
+        (100_000, str(900 * 2**20), 'extract 2 of 420 MiB, segment 1 of 640 MiB', 'hint'),
+        (100, '', 'extract 0 of 420 MiB, segment 0 of 640 MiB', 'hint'),
+    ],
+)
+def test_memory_says_how_many_workers_fit(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    available_mib: int,
+    limit: str,
+    fit: str,
+    status: str,
+) -> None:
+    monkeypatch.setattr(doctor.os, 'sched_getaffinity', lambda _: {0, 1})
+    (tmp_path / 'meminfo').write_text(
+        f'MemTotal: 1 kB\nMemAvailable:   {available_mib * 1024} kB\n'
+    )
+    if limit:
+        (tmp_path / 'max').write_text(limit)
+    check = doctor.check_memory(tmp_path / 'meminfo', tmp_path / 'max')
+    assert (check.name, check.status) == ('memory', status)
+    assert f'2 cores; workers that fit: {fit}' in check.detail
+    if status == 'hint':
+        assert 'segment --workers 1' in check.advice
+        assert ('extract --workers' in check.advice) is (available_mib == 100)
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_every_dependency_is_pinned() -> None:
     keywords = {keyword.arg: keyword.value for keyword in next(calls).keywords}
     extras = ast.literal_eval(keywords['extras_require'])
     needed = {
-        re.split('[<>=!~]', requirement)[0].lower()
+        re.split(r'[\[<>=!~]', requirement)[0].lower()
         for requirements in [ast.literal_eval(keywords['install_requires']), *extras.values()]
         for requirement in requirements
     }

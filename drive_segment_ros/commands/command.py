@@ -1,7 +1,8 @@
 """How a subcommand behaves: registered by name, its errors one line, its results one object.
 
 Results go to standard output, everything else to standard error; with `--json` standard output is
-one object. Problems are one line and exit code 1.
+one object. Problems are one line and exit code 1; where part of the work could not be done the
+rest is, and the code is 3.
 """
 
 from __future__ import annotations

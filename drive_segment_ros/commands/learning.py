@@ -19,15 +19,16 @@ from drive_segment_ros.commands.options import (
     LabelSpace,
     Layout,
     Model,
+    NetworkWorkers,
     Overwrite,
     Params,
+    Scheduler,
     Zoom,
     as_assignments,
     located,
     refuse_remote,
 )
 from drive_segment_ros.outputs import refuse_existing
-from drive_segment_ros.staging import renamed, staged_output
 from drive_segment_ros.storage import is_remote
 
 TRUTH_HELP = 'Folder of labels named after the images; of several cameras one folder for each.'
@@ -99,6 +100,7 @@ def train(
 ) -> None:
     """Train a teacher, then a student that needs only the image; distributed under torchrun."""
     from drive_segment_ros.parameter_files import read_parameters
+    from drive_segment_ros.staging import renamed, staged_output
     from offline_training.training.train import TrainParameters
     from offline_training.training.train import train as train_networks
 
@@ -184,6 +186,8 @@ def evaluate(
         typer.Option('--output', '-o', parser=located, help='Folder for scores and pictures.'),
     ] = None,
     overwrite: Overwrite = False,
+    workers: NetworkWorkers = 0,
+    scheduler: Scheduler = '',
     as_json: AsJson = False,
 ) -> None:
     """Score a model, or a folder of label images, against labelled images, in three ways."""
@@ -204,6 +208,8 @@ def evaluate(
         zoom,
         output,
         bar('scoring'),
+        workers,
+        scheduler,
         label_space,
     )
     if as_json:

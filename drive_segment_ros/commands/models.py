@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from drive_segment_ros.commands.command import command, print_json
+from drive_segment_ros.commands.command import command, end_partly_done, print_json
 from drive_segment_ros.commands.options import (
     AsJson,
     Bags,
@@ -16,7 +16,9 @@ from drive_segment_ros.commands.options import (
     LabelSpace,
     Layout,
     Model,
+    NetworkWorkers,
     Overwrite,
+    Scheduler,
     Zoom,
     located,
 )
@@ -40,26 +42,31 @@ def segment(
         bool, typer.Option('--resume', help='Go on: leave images whose pictures are there.')
     ] = False,
     overwrite: Overwrite = False,
+    workers: NetworkWorkers = 0,
+    scheduler: Scheduler = '',
     as_json: AsJson = False,
 ) -> None:
     """Write labels, colours, overlays and confidence for images, folders, videos and bags."""
     from drive_segment_ros.progress import bar
-    from offline_training.deploy.segment import PICTURES
     from offline_training.deploy.segment import segment as segment_inputs
+    from offline_training.deploy.segment_job import PICTURES
 
     pictures = [output / name for name in PICTURES]
     instead = 'go on by --resume, or choose another output'
     refuse_existing(*pictures, overwrite=overwrite or resume, instead=instead)
     # What is to be replaced is not gone on with.
     going_on = resume and not overwrite
-    report = segment_inputs(model, inputs, output, zoom, bar('segmenting'), join, going_on)
+    report = segment_inputs(
+        model, inputs, output, zoom, bar('segmenting'), join, going_on, workers, scheduler
+    )
     if as_json:
         print_json(report)
-        return
-    kept = f' ({report["kept"]} were there)' if report['kept'] else ''
-    typer.echo(f'{report["images"]} images in {report["output"]}{kept}')
-    for line in report['skipped']:
-        typer.echo(f'  skipped: {line}', err=True)
+    else:
+        kept = f' ({report["kept"]} were there)' if report['kept'] else ''
+        typer.echo(f'{report["images"]} images in {report["output"]}{kept}')
+        for line in report['skipped']:
+            typer.echo(f'  skipped: {line}', err=True)
+    end_partly_done(report['failed'])
 
 
 @command

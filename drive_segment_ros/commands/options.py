@@ -94,6 +94,18 @@ LabelSpace = Annotated[
 Zoom = Annotated[
     int, typer.Option(help='Look n times closer, through overlapping windows.', min=1)
 ]
+Workers = Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)]
+NetworkWorkers = Annotated[
+    int,
+    typer.Option(
+        '--workers',
+        help='Processes; 0 is one per core, fewer for a few images, 1 on a GPU.',
+        min=0,
+    ),
+]
+Scheduler = Annotated[
+    str, typer.Option(help='Address of a dask scheduler, whose workers do the work instead.')
+]
 Assignments = Annotated[
     list[str] | None, typer.Option('--set', metavar='NAME=VALUE', help='Set one parameter.')
 ]

@@ -32,7 +32,7 @@ _MOST_LINES = 10
 def import_(
     data_set: Annotated[str, typer.Argument(metavar='SET', help='Such as kitti-raw.')],
     root: Annotated[
-        Path, typer.Argument(parser=located, help='Its folder, laid out as published.')
+        Path, typer.Argument(parser=located, help='Its folder or URL, laid out as published.')
     ],
     output: Annotated[
         Path,
@@ -65,7 +65,7 @@ def import_(
         list_drives,
     )
 
-    refuse_remote(output, 'a bag is renamed once it is complete', 'copy it there afterwards')
+    refuse_remote(output, 'bags are written to a local folder', 'copy them afterwards')
     if not drive and not everything:
         entries = list_drives(data_set, root)
         if len(entries) > 1:

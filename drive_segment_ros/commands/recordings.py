@@ -19,6 +19,8 @@ from drive_segment_ros.commands.options import (
     Join,
     Overwrite,
     Params,
+    Scheduler,
+    Workers,
     as_assignments,
     located,
     refuse_remote,
@@ -218,7 +220,8 @@ def simulate(
     preview: Annotated[
         bool, typer.Option('--preview', help='Also write a picture for people each second.')
     ] = False,
-    workers: Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)] = 0,
+    workers: Workers = 0,
+    scheduler: Scheduler = '',
     params: Params = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
@@ -251,6 +254,7 @@ def simulate(
             lambda done, total: update('simulating', done, total),
             preview,
             workers,
+            scheduler,
         )
     if as_json:
         print_json({**dataclasses.asdict(summary), 'frames_per_second': summary.frames_per_second})

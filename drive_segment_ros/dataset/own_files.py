@@ -23,7 +23,7 @@ PROTECTED = 'protected'
 # Folders of a camera that hold frames' files.
 FRAME_FOLDERS = (*FOLDERS, *MODEL_FOLDERS)
 # With what `label` and `extract --preview` add.
-_CAMERA_FOLDERS = (*FRAME_FOLDERS, 'pseudo_label', 'preview')
+CAMERA_FOLDERS = (*FRAME_FOLDERS, 'pseudo_label', 'preview')
 # The index holds the lock and goes last.
 _CAMERA_FILES = (f'{INDEX_FILE}.tmp', INDEX_FILE)
 # Without the first a folder is no drive.
@@ -72,7 +72,7 @@ def refuse_links(drive: Path) -> None:
     """
     parts = [drive, *(drive / name for name in (PROPOSAL_FOLDER, PARTS_FOLDER, *_DRIVE_FILES))]
     for camera in camera_folders(drive) if drive.is_dir() else ():
-        parts += [camera, *(camera / name for name in (*_CAMERA_FOLDERS, *_CAMERA_FILES))]
+        parts += [camera, *(camera / name for name in (*CAMERA_FOLDERS, *_CAMERA_FILES))]
     for path in parts:
         if path.is_symlink():
             raise DatasetError(
@@ -135,7 +135,7 @@ def _is_bare_camera(folder: Path) -> bool:
     return bool(entries) and all(
         not path.is_symlink()
         and (
-            (path.is_dir() and path.name in _CAMERA_FOLDERS and not any(path.iterdir()))
+            (path.is_dir() and path.name in CAMERA_FOLDERS and not any(path.iterdir()))
             or (path.is_file() and path.name in _CAMERA_FILES)
         )
         for path in entries
@@ -192,7 +192,7 @@ def remove_own_files(folder: Path) -> None:
     cameras = camera_folders(folder)
     for part in (
         folder / PROPOSAL_FOLDER,
-        *(c / name for c in cameras for name in _CAMERA_FOLDERS),
+        *(c / name for c in cameras for name in CAMERA_FOLDERS),
     ):
         for path in frame_files(part):
             path.unlink()
@@ -202,7 +202,7 @@ def remove_own_files(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     for camera in cameras:
         # Folders first: one that has neither these nor an index is not known as a camera's.
-        for name in _CAMERA_FOLDERS:
+        for name in CAMERA_FOLDERS:
             _remove_empty(camera / name)
         for name in _CAMERA_FILES:
             (camera / name).unlink(missing_ok=True)

@@ -33,7 +33,8 @@ from drive_segment_ros.dataset.own_files import (
     remove_own_files,
     unfinished_files,
 )
-from drive_segment_ros.dataset.parts import join_parts, locked, read_parts, remove_manifests
+from drive_segment_ros.dataset.part_joining import join_parts, locked, remove_manifests
+from drive_segment_ros.dataset.parts import read_parts
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.text_files import read_json
 from drive_segment_ros.what_is import not_wanted

@@ -20,7 +20,7 @@ from drive_segment_ros.perception.resizing import resize_image
 BACKENDS = ('tensorrt', 'openvino', 'onnxruntime')
 AUTO = 'auto'
 # Any of them: an NVIDIA GPU of a workstation, of a Jetson, of Windows' Linux.
-_GPU_DEVICES = ('/dev/nvidia0', '/dev/nvhost-gpu', '/dev/dxg')
+GPU_DEVICES = ('/dev/nvidia0', '/dev/nvhost-gpu', '/dev/dxg')
 _WARM_UP_IMAGES = 2
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def load(
 
 def _by_speed() -> list[str]:
     """Return the backends worth trying here, fastest first."""
-    if not any(Path(device).exists() for device in _GPU_DEVICES):
+    if not any(Path(device).exists() for device in GPU_DEVICES):
         return ['openvino', 'onnxruntime']
     if has_gpu_provider():
         return ['tensorrt', 'onnxruntime', 'openvino']

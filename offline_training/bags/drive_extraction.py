@@ -6,23 +6,27 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.dataset.own_files import refuse_links
-from drive_segment_ros.dataset.parts import (
-    Part,
+from drive_segment_ros.dataset.part_joining import (
     join_parts,
     locked,
-    other_than_before,
     overwritten,
+    remove_manifests,
+    remove_unfinished,
+    repeated,
+)
+from drive_segment_ros.dataset.parts import (
+    Part,
+    other_than_before,
     read_drive,
     read_parts,
     read_plan,
-    remove_manifests,
-    repeated,
     write_plan,
 )
 from drive_segment_ros.errors import BagError, DatasetError, DriveSegmentError
@@ -34,6 +38,9 @@ from offline_training.bags.drive_plan import DrivePlan, bounds
 from offline_training.bags.extract_part import PartJob, PartSummary, explain_nothing, extract_part
 from offline_training.common.engine import Engine, Outcome
 from offline_training.common.workers import WorkerDiedError
+
+# Network file systems show others' files late.
+_SEEN_WITHIN_S, _LOOKED_AT_S = 10.0, 0.2
 
 
 class DriveExtraction:
@@ -126,7 +133,7 @@ class DriveExtraction:
         self._begun = False
         try:
             if not self._missing:
-                parts = read_parts(self.path)
+                parts = self._all_parts()
                 for number in overwritten(parts):
                     again = dataclasses.replace(self._jobs[number], again=True)
                     for _ in engine.map(extract_part, [again]):
@@ -210,6 +217,22 @@ class DriveExtraction:
         total.damage = list(dict.fromkeys([*total.damage, *part.damage]))
         self.images_done += part.images
 
+    def _all_parts(self) -> list[Part]:
+        """Return the parts that workers have finished.
+
+        Raises:
+            DatasetError: if they are not seen here.
+        """
+        until = time.monotonic() + _SEEN_WITHIN_S
+        while len(parts := read_parts(self.path)) < len(self._jobs):
+            if time.monotonic() > until:
+                raise DatasetError(
+                    f'{self.path}: of {len(self._jobs)} parts that workers have written '
+                    f'{len(parts)} are seen here; give a folder that all of them share, or a URL'
+                )
+            time.sleep(_LOOKED_AT_S)
+        return parts
+
     def _join(self, parts: list[Part]) -> None:
         """Make a drive of its parts; the manifests go once all of them are there."""
         frames = join_parts(self.path, parts)
@@ -219,6 +242,7 @@ class DriveExtraction:
             self.total.dropped = dict(Counter(self.total.dropped) + Counter(duplicate=twice))
         self._judge_sweeps(parts)
         if not self._missing or not (parts or frames):
+            remove_unfinished(self.path)
             remove_manifests(self.path)
             if not frames and not is_remote(self.path):
                 with contextlib.suppress(OSError):  # others' files are in it

@@ -128,11 +128,13 @@ def extract(
     imports = ['offline_training.bags.extract_part']
     try:
         with open_engine(options.workers, options.scheduler, imports) as engine:
-            _extract_all(work, engine, params, options, on_progress)
+            try:
+                _extract_all(work, engine, params, options, on_progress)
+            finally:
+                # Whatever ended this: what is there is joined.
+                for drive in work:
+                    drive.close()
     finally:
-        # Whatever ended this: what is there is joined.
-        for drive in work:
-            drive.close()
         close_recordings()
     report = ExtractReport(str(dataset))
     for drive in work:

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from drive_segment_ros.dataset.parts import PartWriter
+from drive_segment_ros.dataset.part_writer import PartWriter
 from drive_segment_ros.errors import DatasetError, DriveSegmentError
 from drive_segment_ros.frame.build import build, to_frame
 from drive_segment_ros.frame.clock import SILENT_NS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import importlib.metadata
 import logging
 import platform
@@ -97,7 +98,7 @@ class ClusterWorkers:
         """
         self._client = client
         self._address = address
-        threads = client.nthreads()
+        threads = self._threads()
         if not threads:
             raise DriveSegmentError(
                 f'the scheduler at {address} has no workers; start some: '
@@ -128,7 +129,7 @@ class ClusterWorkers:
         """
         options: dict[str, Any] = {}
         if not_to:
-            others = set(self._client.nthreads()) - not_to
+            others = self._threads().keys() - not_to
             options = {'workers': sorted(others), 'allow_other_workers': False}
         try:
             return self._client.submit(_work, function, job, versions(), pure=False, **options)
@@ -137,7 +138,7 @@ class ClusterWorkers:
 
     def others(self, workers: set[str]) -> bool:
         """Whether there are workers besides some."""
-        return bool(set(self._client.nthreads()) - workers)
+        return bool(self._threads().keys() - workers)
 
     def answer(self, future: Any) -> _WorkersAnswer:
         """Wait for a future.
@@ -178,7 +179,7 @@ class ClusterWorkers:
             now = time.monotonic()
             if now - looked_at > _LOOKED_AT_S:
                 looked_at = now
-                if self._client.nthreads():
+                if self._threads():
                     alone_since = now
                 elif now - alone_since > _WITHOUT_WORKERS_S:
                     raise EngineError(
@@ -186,6 +187,14 @@ class ClusterWorkers:
                         f'{_WITHOUT_WORKERS_S:.0f} s'
                     )
             time.sleep(0.01)
+
+    def _threads(self) -> dict[str, int]:
+        """Return the threads of each worker, by address."""
+        try:
+            threads: dict[str, int] = self._client.nthreads()
+        except Exception as err:  # of several kinds
+            raise self._gone() from err
+        return threads
 
     def _ask(self, function: Callable[[], Any]) -> dict[str, Any]:
         """Return what each worker answers, by address."""
@@ -226,6 +235,7 @@ class _ClusterCall:
             self._future.cancel()
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Return the versions of all that results depend on, by name."""
     found = {

@@ -65,6 +65,11 @@ def write_png(path: Path, image: NDArray[Any]) -> None:
     write_atomic(path, encode_png(np.ascontiguousarray(image)))
 
 
+def absolute(path: Path) -> Path:
+    """Return a path that means the same in another process; links stay as they are."""
+    return path if is_remote(path) else Path(os.path.abspath(path))
+
+
 def files_below(folder: Path) -> list[Path]:
     """Return the files in a folder and below it, in order of path.
 

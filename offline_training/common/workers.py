@@ -20,6 +20,9 @@ from drive_segment_ros.memory import keep_freed_memory
 
 _ENDED = 'the process was ended from outside, most likely for lack of memory; use fewer --workers'
 _PARENT_LOOKED_AT_S = 0.5
+# Loky takes 300 MB that a job leaves for a leak and ends the process, and what it keeps between
+# jobs, an open bag or a loaded network, with it.
+_NO_LIMIT = str(1 << 60)
 
 
 class WorkerDiedError(DriveSegmentError):
@@ -138,7 +141,10 @@ class LocalProcesses:
         from loky import ProcessPoolExecutor
 
         executor = ProcessPoolExecutor(
-            self.parallel, initializer=_begin, initargs=(os.getpid(), self._imports)
+            self.parallel,
+            initializer=_begin,
+            initargs=(os.getpid(), self._imports),
+            env={'LOKY_MAX_MEMORY_LEAK_SIZE': _NO_LIMIT},
         )
         executor.submit(os.getpid)  # which starts all of them
         return executor

@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from drive_segment_ros.errors import BagError, ImageError, OutputError
 from drive_segment_ros.outputs import is_taken
-from drive_segment_ros.perception.resizing import resize_image, resize_labels
-from offline_training.common.classes import palette
-from offline_training.common.files import read_json, write_json, write_png
-from offline_training.evaluation.image_sources import images_in, images_of_bags, is_bag, unique
-from offline_training.evaluation.prediction import Prediction
-from offline_training.evaluation.predictors import load_predictor, model_digest
-
-_OVERLAY_OPACITY = 0.5
-
-
-@dataclasses.dataclass(frozen=True)
-class SegmentedImage:
-    """The pictures of one segmented image, all at its own size.
-
-    Attributes:
-        label: (H, W) uint8 pseudo-class.
-        confidence: (H, W) uint8, 255 is certain.
-        color, overlay: (H, W, 3) uint8 BGR.
-    """
-
-    label: NDArray[np.uint8]
-    confidence: NDArray[np.uint8]
-    color: NDArray[np.uint8]
-    overlay: NDArray[np.uint8]
-
-
-# The folders that `segment` writes.
-PICTURES = tuple(field.name for field in dataclasses.fields(SegmentedImage))
-# What made them.
-RECORD_FILE = 'segment.json'
+from offline_training.common.engine import Engine, open_engine
+from offline_training.common.files import absolute
+from offline_training.common.workers import WorkerDiedError
+from offline_training.deploy.segment_job import (
+    PICTURES,
+    SegmentJob,
+    known_maker,
+    made_by,
+    segment_part,
+)
+from offline_training.evaluation.image_part import ImagePart
+from offline_training.evaluation.image_sources import image_parts, is_bag, named_apart, unique
+from offline_training.evaluation.predictors import (
+    PredictorSource,
+    enough_workers,
+    is_model,
+    load_predictor,
+    predictor_source,
+)
 
 
 def segment(
@@ -53,6 +40,8 @@ def segment(
     progress: Callable[[Iterable], Iterable] = iter,
     join: bool = False,
     resume: bool = False,
+    workers: int = 0,
+    scheduler: str = '',
 ) -> dict[str, Any]:
     """Write `label/`, `color/`, `overlay/` and `confidence/` PNGs for every image of the inputs.
 
@@ -62,14 +51,17 @@ def segment(
             lies in the folders to write is not an input.
         output: folder.
         zoom: see `NetworkPredictor`.
-        progress: shows how far the inputs have come.
+        progress: shows how far the images have come.
         join: whether all bags among the inputs are parts of one drive; it has the place and the
             name of the first.
         resume: leave images whose pictures are all there.
+        workers, scheduler: who segments, see `open_engine` and `enough_workers`; the pictures do
+            not depend on it.
 
     Returns:
         `images`, `kept` (images whose pictures were there), `skipped` (a line for each unreadable
-        one), `output`.
+        one), `failed` (why, by name, for each input that is unfit as a whole and each part of one
+        that ended the processes it was given to), `output`.
 
     Raises:
         ImageError: if an input does not exist, or not a single image could be read.
@@ -79,39 +71,77 @@ def segment(
     for source in inputs:
         if not source.exists():
             raise ImageError(f'{source} does not exist')
-    parts = [source for source in inputs if join and is_bag(source)]
-    sources = [source for source in inputs if source not in parts[1:]]
-    predictor = load_predictor(model, zoom)
-    colours = palette(predictor.classes)
-    made_by = {'model': model_digest(model), 'zoom': zoom}
+    # Workers may be at home in another folder.
+    inputs, target = [absolute(source) for source in inputs], absolute(output)
+    joined = [source for source in inputs if join and is_bag(source)]
+    sources = [source for source in inputs if source not in joined[1:]]
+    predictor = _source(model, zoom)
     if resume:
-        _check_made_by(output, made_by)
-    skipped: list[str] = []
-    count = kept = 0
-    for source, folder in progress(list(zip(sources, _folders(sources), strict=True))):
-        bags = parts if source in parts else []
-        for name, image in _readable(source, bags, skipped, output):
-            # The suffix is added, not replaced: names may hold dots.
-            files = {kind: output / kind / folder / f'{name}.png' for kind in PICTURES}
-            if resume and all(file.is_file() for file in files.values()):
-                kept += 1
-                continue
-            pictures = draw(image, predictor.predict(image), colours)
-            if count == 0:
-                write_json(output / RECORD_FILE, made_by)
-            for kind, file in files.items():
-                write_png(file, getattr(pictures, kind))
-            count += 1
-    if count + kept == 0:
-        reason = skipped[0] if skipped else 'the inputs hold none'
-        raise ImageError(f'no image could be segmented: {reason}')
-    return {'images': count, 'kept': kept, 'skipped': skipped, 'output': str(output)}
+        _check_made_by(output, predictor)
+    written = [target / kind for kind in PICTURES]
+    failed: dict[str, str] = {}
+    parts: dict[Path, Sequence[ImagePart]] = {}
+    for source, folder in zip(sources, _folders(sources), strict=True):
+        with _noted(source, failed):
+            parts[folder] = image_parts(joined if source in joined else source, written)
+    total = sum(part.count for of_source in parts.values() for part in of_source)
+    with open_engine(enough_workers(workers, total), scheduler) as engine:
+
+        def jobs() -> Iterator[SegmentJob]:
+            for folder, of_source in parts.items():
+                with _noted(of_source[0], failed):
+                    for part in named_apart(of_source, engine):
+                        yield SegmentJob(predictor, part, target, folder, resume)
+
+        report = _run(engine, jobs(), progress(range(total)), failed)
+    if report['images'] + report['kept'] == 0:
+        reasons = [*failed.values(), *report['skipped'], 'the inputs hold none']
+        raise ImageError(f'no image could be segmented: {reasons[0]}')
+    return {**report, 'output': str(output)}
 
 
-def _check_made_by(output: Path, made_by: dict[str, Any]) -> None:
+def _run(
+    engine: Engine, jobs: Iterable[SegmentJob], shown: Iterable, failed: dict[str, str]
+) -> dict[str, Any]:
+    """Have jobs done; what ends the processes it is given to is left out and named."""
+    ticks = iter(shown)
+    images = kept = 0
+    skipped: dict[str, None] = {}  # what a bag says of itself, it says to each of its parts
+    for outcome in engine.run(segment_part, jobs):
+        part, result = outcome.job.part, outcome.result
+        if isinstance(outcome.error, WorkerDiedError):
+            failed[str(part)] = str(outcome.error)
+        elif outcome.error is not None:
+            raise outcome.error
+        if result is not None:
+            images, kept = images + result.images, kept + result.kept
+            skipped.update(dict.fromkeys(result.skipped))
+            if result.unreadable:
+                failed[str(part)] = result.unreadable
+        deque(itertools.islice(ticks, part.count), maxlen=0)
+    next(ticks, None)  # the last one is done as well
+    return {'images': images, 'kept': kept, 'skipped': list(skipped), 'failed': failed}
+
+
+@contextlib.contextmanager
+def _noted(what: object, failed: dict[str, str]) -> Iterator[None]:
+    """Note why an input is unfit as a whole; the others go on."""
+    try:
+        yield
+    except (BagError, ImageError, WorkerDiedError) as err:
+        failed[str(what)] = str(err)
+
+
+def _source(model: Path, zoom: int) -> PredictorSource:
+    """Return the model, if there is one that can be loaded."""
+    if not is_model(model):
+        load_predictor(model, zoom)  # which says what is wrong
+    return predictor_source(model, zoom, threads=1)
+
+
+def _check_made_by(output: Path, predictor: PredictorSource) -> None:
     """Refuse to go on with pictures that something else made, or nobody knows what."""
-    record = output / RECORD_FILE
-    known = record.is_file() and read_json(record) == made_by
+    known = known_maker(output) == made_by(predictor)
     if not known and any(is_taken(output / kind) for kind in PICTURES):
         raise OutputError(
             f'{output} has pictures of another model or zoom, which cannot be gone on with; '
@@ -124,35 +154,3 @@ def _folders(inputs: Sequence[Path]) -> list[Path]:
     if len(inputs) == 1:
         return [Path()]
     return [Path(name) for name in unique(source.resolve().name for source in inputs)]
-
-
-def _readable(
-    source: Path, bags: Sequence[Path], skipped: list[str], output: Path
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield the images of a source, or of the bags that it is joined of.
-
-    One that is unfit as a whole is skipped, the others go on.
-    """
-    written = [output / kind for kind in PICTURES]
-    try:
-        yield from images_of_bags(bags, skipped) if bags else images_in(source, skipped, written)
-    except (BagError, ImageError) as err:
-        skipped.append(str(err))
-
-
-def draw(
-    image: NDArray[np.uint8], prediction: Prediction, colours: NDArray[np.uint8]
-) -> SegmentedImage:
-    """Bring a prediction to its image's size and colour it.
-
-    Args:
-        image: (H, W, 3) uint8 BGR.
-        prediction: at any size.
-        colours: (256, 3) uint8 RGB by pseudo-class.
-    """
-    height, width = image.shape[:2]
-    label = resize_labels(prediction.label, height, width)
-    confidence = resize_image(prediction.confidence, height, width)
-    color = np.ascontiguousarray(colours[label][..., ::-1])
-    overlay = cv2.addWeighted(image, 1.0 - _OVERLAY_OPACITY, color, _OVERLAY_OPACITY, 0.0)
-    return SegmentedImage(label, confidence, color, np.asarray(overlay, np.uint8))

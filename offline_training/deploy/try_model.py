@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import ImageError
 from offline_training.common.classes import ClassName, default_classes, palette
-from offline_training.deploy.segment import draw
-from offline_training.evaluation.image_sources import refuse_large_video
+from offline_training.deploy.segment_job import draw
 from offline_training.evaluation.prediction import Prediction
 from offline_training.evaluation.predictors import load_predictor
+from offline_training.evaluation.video_images import refuse_large_video
 
 # What browsers play, and what OpenCV writes without further libraries.
 VIDEO_SUFFIX, _CODEC = '.webm', 'VP80'

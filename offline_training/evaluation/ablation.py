@@ -19,6 +19,7 @@ import drive_segment_ros
 from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.errors import ModelError, ParameterError
 from drive_segment_ros.parameters import from_flat, parameter, to_flat
+from offline_training.common.engine import Engine, open_engine
 from offline_training.common.files import read_object, write_atomic, write_json
 from offline_training.evaluation.ablation_tables import markdown
 from offline_training.evaluation.answers import Answers, PseudoLabels, load_answers
@@ -165,12 +166,13 @@ class Experiment:
         file = self._folder(seed) / 'scores' / f'{part}.json'
         if file.exists():
             return read_object(file)
-        answers = self._make(part, seed)
         show = self.progress(f'scoring {part}, seed {seed}')
-        scored, learned = (
-            count_labelled(answers, labelled, show)
-            for labelled in (self.held_out.scored, self.held_out.learned)
-        )
+        with open_engine(workers=1) as engine:
+            answers = self._make(part, seed, engine)
+            scored, learned = (
+                count_labelled(answers, labelled, show, engine)
+                for labelled in (self.held_out.scored, self.held_out.learned)
+            )
         if part == 'truth_bound':
             # Its outputs are the true classes: there is nothing to match.
             same = np.arange(len(self.held_out.scored.classes))
@@ -197,12 +199,13 @@ class Experiment:
             'version': drive_segment_ros.__version__,
         }
 
-    def _make(self, part: str, seed: int) -> Answers:
+    def _make(self, part: str, seed: int, engine: Engine) -> Answers:
         """Make what is scored and return it, opened."""
         if part == 'pseudo_labels':
             views = dict(zip(self.dataset.paths, self._labelled_datasets(seed), strict=True))
-            return PseudoLabels([Drive(views[self.held_out.dataset] / self.held_out.drive)])
-        return load_answers(self._model(part, seed))
+            drive = Drive(views[self.held_out.dataset] / self.held_out.drive)
+            return PseudoLabels([drive], engine)
+        return load_answers(self._model(part, seed), engine)
 
     def _model(self, part: str, seed: int) -> Path:
         """Make a model that is scored."""

@@ -1,8 +1,12 @@
-"""Whatever has an answer for an image file: a model, or label images made by any means."""
+"""Whatever has an answer for an image file: a model, or label images made by any means.
+
+`Answers` are found once; what `of` returns of them for some images travels to a worker.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,17 +16,24 @@ from numpy.typing import NDArray
 from drive_segment_ros.dataset.reader import Drive
 from drive_segment_ros.errors import DatasetError, ParameterError
 from drive_segment_ros.label_ids import IGNORE_LABEL
-from drive_segment_ros.storage import files_there
+from drive_segment_ros.storage import files_there, name_below
+from offline_training.common.engine import Engine
 from offline_training.common.files import files_below
 from offline_training.evaluation.drive_truth import drives_in
 from offline_training.evaluation.ground_truth import read_label
 from offline_training.evaluation.image_sources import read_image
-from offline_training.evaluation.prediction import Predictor
-from offline_training.evaluation.predictors import is_model, load_predictor
+from offline_training.evaluation.predictors import (
+    PredictorSource,
+    is_model,
+    load_predictor,
+    predictor_source,
+)
+
+_FILES_A_JOB = 64
 
 
-class Answers(Protocol):
-    """Whatever has an answer for an image file."""
+class SomeAnswers(Protocol):
+    """Answers for some image files; small, and can be pickled."""
 
     @property
     def pseudo_classes(self) -> int:
@@ -32,8 +43,24 @@ class Answers(Protocol):
         """Return an image's pseudo-classes at any size, and the shape it has itself."""
 
 
-def load_answers(model: Path, zoom: int = 1) -> Answers:
-    """Open a model, a folder of label images, or a drive or dataset with pseudo-labels.
+class Answers(Protocol):
+    """Whatever has an answer for an image file."""
+
+    def of(self, images: Sequence[Path]) -> SomeAnswers:
+        """Return the answers for some images.
+
+        Raises:
+            DatasetError: if there is none for one of them, or one for two.
+        """
+
+
+def load_answers(model: Path, engine: Engine, zoom: int = 1, threads: int = 0) -> Answers:
+    """Find a model, a folder of label images, or a drive or dataset with pseudo-labels.
+
+    Args:
+        model: which of them.
+        engine: looks into label images.
+        zoom, threads: see `load_predictor`.
 
     Raises:
         DatasetError, ModelError: if it is none of them.
@@ -45,16 +72,47 @@ def load_answers(model: Path, zoom: int = 1) -> Answers:
         if (drives or files) and zoom != 1:
             raise ParameterError(f'{model} holds label images; leave out --zoom')
         if drives:
-            return PseudoLabels(drives)
+            return PseudoLabels(drives, engine)
         if files:
-            return _LabelImages(model, files)
-    return _Network(load_predictor(model, zoom))
+            return _LabelImages(model, files, engine)
+        load_predictor(model, zoom)  # which says what is wrong
+    return _ModelAnswers(predictor_source(model, zoom, threads))
+
+
+@dataclasses.dataclass(frozen=True)
+class _ModelAnswers:
+    """A model's, for any image."""
+
+    source: PredictorSource
+
+    @property
+    def pseudo_classes(self) -> int:
+        return len(self.source.predictor().classes)
+
+    def predict(self, path: Path) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+        image = read_image(path)
+        return self.source.predictor().predict(image).label, image.shape[:2]
+
+    def of(self, images: Sequence[Path]) -> _ModelAnswers:
+        return self
+
+
+@dataclasses.dataclass(frozen=True)
+class _LabelFiles:
+    """A label image for each of some images."""
+
+    pseudo_classes: int
+    label_of: Mapping[Path, Path]
+
+    def predict(self, path: Path) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+        label = read_label(self.label_of[path])
+        return label, label.shape
 
 
 class PseudoLabels:
     """The pseudo-labels of drives, or of views of them, see `dataset_view`."""
 
-    def __init__(self, drives: Sequence[Drive]) -> None:
+    def __init__(self, drives: Sequence[Drive], engine: Engine) -> None:
         """Find them.
 
         Raises:
@@ -69,48 +127,48 @@ class PseudoLabels:
         }
         if not self._label_of:
             raise DatasetError(f'{drives[0].path} has no pseudo-label; run `drive-segment label`')
-        self.pseudo_classes = _classes_in(list(self._label_of.values()))
+        self._pseudo_classes = _classes_in(list(self._label_of.values()), engine)
 
-    def predict(self, path: Path) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
-        """Return the pseudo-label of an image, see `Answers`."""
-        file = self._label_of.get(path.resolve())
+    def of(self, images: Sequence[Path]) -> SomeAnswers:
+        """Return the pseudo-labels of some images, see `Answers`."""
+        return _LabelFiles(self._pseudo_classes, {path: self._file(path) for path in images})
+
+    def _file(self, image: Path) -> Path:
+        file = self._label_of.get(image.resolve())
         if file is None:
-            raise DatasetError(f'{path} has no pseudo-label; run `drive-segment label`')
-        label = read_label(file)
-        return label, label.shape
-
-
-def _classes_in(files: Sequence[Path]) -> int:
-    labels = (read_label(path) for path in files)
-    return 1 + max(int(label[label != IGNORE_LABEL].max(initial=0)) for label in labels)
-
-
-class _Network:
-    def __init__(self, predictor: Predictor) -> None:
-        self.pseudo_classes = len(predictor.classes)
-        self._predictor = predictor
-
-    def predict(self, path: Path) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
-        image = read_image(path)
-        return self._predictor.predict(image).label, image.shape[:2]
+            raise DatasetError(f'{image} has no pseudo-label; run `drive-segment label`')
+        return file
 
 
 class _LabelImages:
     """Files named after the images, in the folders the images are in, or all in one."""
 
-    def __init__(self, folder: Path, files: Sequence[Path]) -> None:
+    def __init__(self, folder: Path, files: Sequence[Path], engine: Engine) -> None:
         self._folder = folder
-        self._file_of = {path.relative_to(folder).with_suffix('').parts: path for path in files}
+        self._file_of = {name_below(path, folder).with_suffix('').parts: path for path in files}
         self._image_of: dict[Path, Path] = {}
-        self.pseudo_classes = _classes_in(files)
+        self._pseudo_classes = _classes_in(files, engine)
 
-    def predict(self, path: Path) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
-        parts = path.with_suffix('').parts
+    def of(self, images: Sequence[Path]) -> SomeAnswers:
+        return _LabelFiles(self._pseudo_classes, {path: self._file(path) for path in images})
+
+    def _file(self, image: Path) -> Path:
+        parts = image.with_suffix('').parts
         ends = (parts[start:] for start in range(len(parts)))
         file = next((self._file_of[end] for end in ends if end in self._file_of), None)
         if file is None:
-            raise DatasetError(f'{self._folder} holds no label image for {path.name}')
-        if self._image_of.setdefault(file, path) != path:
-            raise DatasetError(f'{file} would be the label of {self._image_of[file]} and {path}')
-        label = read_label(file)
-        return label, label.shape
+            raise DatasetError(f'{self._folder} holds no label image for {image.name}')
+        if self._image_of.setdefault(file, image) != image:
+            raise DatasetError(f'{file} would be the label of {self._image_of[file]} and {image}')
+        return file
+
+
+def _classes_in(files: Sequence[Path], engine: Engine) -> int:
+    """Return how many pseudo-classes label images have: one more than the largest."""
+    parts = (files[k : k + _FILES_A_JOB] for k in range(0, len(files), _FILES_A_JOB))
+    return 1 + max(engine.map(_largest_label, parts))
+
+
+def _largest_label(files: Sequence[Path]) -> int:
+    labels = (read_label(path) for path in files)
+    return max(int(label[label != IGNORE_LABEL].max(initial=0)) for label in labels)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DatasetError
-from offline_training.common.files import write_atomic, write_json
-from offline_training.evaluation.answers import Answers, load_answers
+from offline_training.common.engine import Engine, open_engine
+from offline_training.common.files import absolute, write_atomic, write_json
+from offline_training.common.workers import WorkerDiedError
+from offline_training.evaluation.answers import Answers, SomeAnswers, load_answers
 from offline_training.evaluation.confusion_picture import confusion_picture
 from offline_training.evaluation.drive_truth import joined, load_labelled
 from offline_training.evaluation.evaluation import (
@@ -24,11 +29,13 @@ from offline_training.evaluation.evaluation import (
 )
 from offline_training.evaluation.ground_truth import GroundTruth
 from offline_training.evaluation.label_space import OWN
+from offline_training.evaluation.predictors import enough_workers
 
 # What `evaluate` writes to a folder.
 SCORE_FILES = ('scores.json', 'confusion.json', 'confusion.png')
 # Images and truths that were scaled differ by a rounded pixel.
 _ASPECT_TOLERANCE = 0.02
+_IMAGES_A_JOB = 16
 
 
 def evaluate(
@@ -41,6 +48,8 @@ def evaluate(
     zoom: int = 1,
     output: Path | None = None,
     progress: Callable[[Iterable], Iterable] = iter,
+    workers: int = 0,
+    scheduler: str = '',
     label_space: str = OWN,
 ) -> dict[str, Any]:
     """Score a model, or label images made by whatever means.
@@ -56,6 +65,8 @@ def evaluate(
         zoom: see `NetworkPredictor`.
         output: folder for `scores.json`, `confusion.json`, `confusion.png`; None writes nothing.
         progress: shows how far an iteration has come.
+        workers, scheduler: who looks at images, see `open_engine` and `enough_workers`; the
+            scores do not depend on it.
         label_space: the classes to score in, see `label_space`.
 
     Returns:
@@ -65,14 +76,20 @@ def evaluate(
     Raises:
         DatasetError, ModelError: if the input cannot be read or no image is left.
     """
+    # Workers may be at home in another folder.
+    model, images, truth = absolute(model), absolute(images), absolute(truth)
     cameras = load_labelled(layout, images, truth, frames, label_space)
-    answers = load_answers(model, zoom)
-    counts = {name: count_labelled(answers, part, progress) for name, part in cameras.items()}
-    labelled, confusion = joined(cameras), np.sum(list(counts.values()), axis=0)
-    learned_on = confusion
-    if match_frames is not None:
-        others = joined(load_labelled(layout, images, truth, match_frames, label_space))
-        learned_on = count_labelled(answers, others, progress)
+    images_in_all = sum(len(part.images) for part in cameras.values())
+    with open_engine(enough_workers(workers, images_in_all), scheduler) as engine:
+        answers = load_answers(model, engine, zoom, threads=1)
+        counts = {
+            name: count_labelled(answers, part, progress, engine) for name, part in cameras.items()
+        }
+        labelled, confusion = joined(cameras), np.sum(list(counts.values()), axis=0)
+        learned_on = confusion
+        if match_frames is not None:
+            others = joined(load_labelled(layout, images, truth, match_frames, label_space))
+            learned_on = count_labelled(answers, others, progress, engine)
     matching = match(learned_on)
 
     def scored(counted: NDArray[np.int64]) -> dict[str, Any]:
@@ -114,33 +131,71 @@ def count_confusion(
         (K + 1, C) as of `confusion_matrix`, and the labelled images that were counted.
     """
     labelled = joined(load_labelled(layout, images, truth, frames, label_space))
-    return count_labelled(load_answers(model, zoom), labelled, progress), labelled
+    with open_engine(1) as engine:
+        answers = load_answers(model, engine, zoom)
+        return count_labelled(answers, labelled, progress, engine), labelled
 
 
 def count_labelled(
     answers: Answers,
     labelled: GroundTruth,
-    progress: Callable[[Iterable], Iterable] = iter,
+    progress: Callable[[Iterable], Iterable],
+    engine: Engine,
 ) -> NDArray[np.int64]:
     """Count pixels by pseudo-class and class, (K + 1, C) as of `confusion_matrix`.
 
     Raises:
         DatasetError, ModelError: if something cannot be read, a truth has not the shape of its
             image, or no pixel has a label.
+        WorkerDiedError: if the processes that were given some of the images ended.
     """
-    pseudo_classes, classes = answers.pseudo_classes, len(labelled.classes)
+    images = labelled.images
+    jobs = (
+        _counting(answers, dataclasses.replace(labelled, images=images[k : k + _IMAGES_A_JOB]))
+        for k in range(0, len(images), _IMAGES_A_JOB)
+    )
+    shown = iter(progress(images))
+    total: NDArray[np.int64] | None = None
+    for outcome in engine.run(_count, jobs):
+        if isinstance(outcome.error, WorkerDiedError):
+            first, last = (outcome.job.labelled.images[k].image_path for k in (0, -1))
+            raise WorkerDiedError(f'images {first} to {last}: {outcome.error}')
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.result is not None
+        total = outcome.result if total is None else total + outcome.result
+        deque(itertools.islice(shown, len(outcome.job.labelled.images)), maxlen=0)
+    next(shown, None)  # the last one is done as well
+    if total is None or not total.any():
+        raise DatasetError(f'no pixel of the {len(images)} labelled images has a label')
+    return total
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counting:
+    """A job: some labelled images, and what answers for them."""
+
+    answers: SomeAnswers
+    labelled: GroundTruth
+
+
+def _counting(answers: Answers, labelled: GroundTruth) -> _Counting:
+    return _Counting(answers.of([item.image_path for item in labelled.images]), labelled)
+
+
+def _count(job: _Counting) -> NDArray[np.int64]:
+    """Count the pixels of a job's images, see `count_labelled`."""
+    pseudo_classes, classes = job.answers.pseudo_classes, len(job.labelled.classes)
     total = np.zeros((pseudo_classes + 1, classes), np.int64)
-    for item in progress(labelled.images):
-        truth = labelled.label(item)
-        predicted, shape = answers.predict(item.image_path)
+    for item in job.labelled.images:
+        truth = job.labelled.label(item)
+        predicted, shape = job.answers.predict(item.image_path)
         if abs(shape[0] * truth.shape[1] / (shape[1] * truth.shape[0]) - 1.0) > _ASPECT_TOLERANCE:
             raise DatasetError(
                 f'{item.label_path} is {truth.shape[1]}x{truth.shape[0]}, not of the shape of '
                 f'{item.image_path}, {shape[1]}x{shape[0]}'
             )
         total += confusion_matrix(predicted, truth, pseudo_classes, classes)
-    if not total.any():
-        raise DatasetError(f'no pixel of the {len(labelled.images)} labelled images has a label')
     return total
 
 

@@ -18,7 +18,7 @@ from drive_segment_ros.dataset.image_file import read_image_file
 from drive_segment_ros.errors import DatasetError, ImageError
 from drive_segment_ros.inference.model import class_name
 from drive_segment_ros.label_ids import IGNORE_LABEL
-from drive_segment_ros.storage import files_there, is_remote, read_whole
+from drive_segment_ros.storage import files_there, is_remote, name_below, read_whole
 from drive_segment_ros.text_files import read_json
 from offline_training.common.files import files_below
 
@@ -131,7 +131,7 @@ def _folder(images: Path, truth: Path) -> GroundTruth:
     """Images and labels of one stem; names in `classes.json` beside the labels, if any."""
     image_of: dict[Path, Path] = {}
     label_of = {
-        image: truth / str(image.relative_to(images).with_suffix('.png'))
+        image: truth / str(name_below(image, images).with_suffix('.png'))
         for image in files_below(images)
         if image.suffix.lower() in IMAGE_SUFFIXES
     }
@@ -217,7 +217,7 @@ def _below(path: Path, images: Path) -> tuple[str, ...]:
     parts = (path if is_remote(path) else Path(os.path.abspath(path))).parts[:-1]
     if 'rgb_anon' in parts:
         return parts[len(parts) - parts[::-1].index('rgb_anon') :]
-    return path.relative_to(images).parts[:-1]
+    return name_below(path, images).parts[:-1]
 
 
 LAYOUTS: dict[str, Callable[[Path, Path], GroundTruth]] = {

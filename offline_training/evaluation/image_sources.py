@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-import os
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.dataset.image_file import MAX_PIXELS, read_image_file
-from drive_segment_ros.errors import DriveSegmentError, ImageError
+from drive_segment_ros.dataset.image_file import read_image_file
+from drive_segment_ros.errors import ImageError
 from drive_segment_ros.ros.bag_files import is_storage
-from drive_segment_ros.ros.joined_bags import Bags, open_drive
-from drive_segment_ros.staging import staged
-from drive_segment_ros.storage import file_names, is_remote, read_whole
-from offline_training.common.files import files_below
+from drive_segment_ros.ros.joined_bags import open_drive
+from drive_segment_ros.storage import file_names, is_remote, name_below, read_whole
+from offline_training.bags.sensors import IMAGE_TYPES
+from offline_training.common.engine import Engine
+from offline_training.common.files import absolute, files_below
+from offline_training.evaluation.bag_images import BagImages, name_counts
 from offline_training.evaluation.ground_truth import IMAGE_SUFFIXES
+from offline_training.evaluation.image_part import (
+    IMAGES_A_PART,
+    ImagePart,
+    NamedImage,
+    Wanted,
+)
+from offline_training.evaluation.video_images import video_parts
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm')
 
@@ -40,48 +49,49 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise ImageError(f'{path} {err}') from err
 
 
-def images_in(
-    source: Path, skipped: list[str], without: Sequence[Path] = ()
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield the images of a source, each with a name that is unique in it.
+def image_parts(
+    source: Path | Sequence[Path], without: Sequence[Path] = ()
+) -> Sequence[ImagePart]:
+    """Divide a source's images into parts of some seconds' work, whoever is to work on them.
 
     Args:
-        source: an image, a folder of images (searched below too), a video or a bag.
-        skipped: gets a line for each image that cannot be read; the others go on.
+        source: an image, a folder of images (searched below too), a video, a bag, or the bags
+            that a drive is joined of.
         without: folders that are not looked into, such as those of our own pictures.
 
-    Yields:
-        A relative path without suffix, and (H, W, 3) uint8 BGR.
-
     Raises:
-        ImageError: if the source is missing or of no known kind.
+        BagError, ImageError: if the source is missing, cannot be read or is of no known kind.
     """
+    if isinstance(source, Sequence):
+        return _bag_parts(tuple(source))
     if not source.exists():
         raise ImageError(f'{source} does not exist')
     if is_bag(source):
-        yield from images_of_bags(source, skipped)
-    elif source.is_dir():
-        others = [
-            _absolute(folder) for folder in without if is_remote(folder) == is_remote(source)
-        ]
-        files = [
-            path
-            for path in files_below(source)
-            if path.suffix.lower() in IMAGE_SUFFIXES
-            and not any(_absolute(path).is_relative_to(folder) for folder in others)
-        ]
-        if not files:
-            raise ImageError(f'{source} holds no image ({", ".join(IMAGE_SUFFIXES)}) and no bag')
-        yield from _files(files, names_of(files, source), skipped)
-    elif source.suffix.lower() in VIDEO_SUFFIXES:
-        with staged(source) as video:
-            yield from _video(video, skipped)
-    else:
-        yield from _files([source], [source.stem], skipped)
+        return _bag_parts((source,))
+    if source.suffix.lower() in VIDEO_SUFFIXES and not source.is_dir():
+        return video_parts(source)
+    files, names = [source], [source.stem]
+    if source.is_dir():
+        files = _files_in(source, without)
+        names = names_of(files, source)
+    named = list(zip(files, names, strict=True))
+    return [
+        ImageFiles(tuple(named[k : k + IMAGES_A_PART]))
+        for k in range(0, len(named), IMAGES_A_PART)
+    ]
 
 
-def _absolute(path: Path) -> Path:
-    return path if is_remote(path) else Path(os.path.abspath(path))
+def _files_in(folder: Path, without: Sequence[Path]) -> list[Path]:
+    others = [absolute(other) for other in without if is_remote(other) == is_remote(folder)]
+    files = [
+        path
+        for path in files_below(folder)
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(absolute(path).is_relative_to(other) for other in others)
+    ]
+    if not files:
+        raise ImageError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)}) and no bag')
+    return files
 
 
 def is_bag(source: Path) -> bool:
@@ -94,11 +104,11 @@ def is_bag(source: Path) -> bool:
 def names_of(files: Sequence[Path], root: Path) -> list[str]:
     """Return a name for each file: its path below `root` without suffix, or with it if two
     files differ in nothing else."""
-    stems = [str(path.relative_to(root).with_suffix('')) for path in files]
+    below = [name_below(path, root) for path in files]
+    stems = [str(name.with_suffix('')) for name in below]
     count = Counter(stems)
     names = (
-        stem if count[stem] == 1 else str(path.relative_to(root))
-        for stem, path in zip(stems, files, strict=True)
+        stem if count[stem] == 1 else str(name) for stem, name in zip(stems, below, strict=True)
     )
     return unique(names)
 
@@ -113,73 +123,73 @@ def unique(names: Iterable[str]) -> list[str]:
     return list(result)
 
 
-def _files(
-    files: Sequence[Path], names: Sequence[str], skipped: list[str]
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    for path, name in zip(files, names, strict=True):
-        try:
-            image = read_image(path)
-        except ImageError as err:
-            skipped.append(str(err))
-            continue
-        yield name, image
+@dataclasses.dataclass(frozen=True)
+class ImageFiles:
+    """Image files.
+
+    Attributes:
+        files: paths and names.
+    """
+
+    files: tuple[tuple[Path, str], ...]
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.files)
+
+    def __str__(self) -> str:
+        """Return what to call them in messages."""
+        first, last = self.files[0][0], self.files[-1][0]
+        return f'{first}' if len(self.files) == 1 else f'{first} to {last}'
+
+    def images(self, skipped: list[str], wanted: Wanted) -> Iterator[NamedImage]:
+        """Yield those wanted, see `ImagePart`."""
+        for path, name in self.files:
+            if not wanted(name):
+                continue
+            try:
+                image = read_image(path)
+            except ImageError as err:
+                skipped.append(str(err))
+                continue
+            yield name, image
 
 
-def _video(path: Path, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    capture = cv2.VideoCapture(str(path))
-    try:
-        if not capture.isOpened():
-            raise ImageError(f'{path} is no video that can be read')
-        # What the file says of itself, which is an estimate in some formats.
-        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        refuse_large_video(capture, path)
-        number = 0
-        while True:
-            good, image = capture.read()
-            if not good:
-                if number < 0.95 * frames - 1.0:
-                    skipped.append(f'{path} ends after {number} of {frames} frames')
-                return
-            yield f'{path.stem}/{number:06d}', np.asarray(image, np.uint8)
-            number += 1
-    finally:
-        capture.release()
-
-
-def refuse_large_video(capture: cv2.VideoCapture, path: Path) -> None:
-    """Raise ImageError where an opened video's frames are larger than images may be."""
-    width, height = (capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f'{path} has frames of {width:.0f} x {height:.0f} px, above the limit {MAX_PIXELS}'
-        )
-
-
-def images_of_bags(bags: Bags, skipped: list[str]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield the images of a bag, or of all parts of a drive; see `images_in`."""
-    from drive_segment_ros.ros.bags import header_stamp_ns
-    from drive_segment_ros.ros.images import decode_image
-    from drive_segment_ros.ros.video import VIDEO_TYPES, VideoStream
-    from offline_training.bags.sensors import IMAGE_TYPES
-
+def _bag_parts(bags: tuple[Path, ...]) -> list[BagImages]:
+    """Divide a drive by time."""
     with open_drive(bags) as bag:
-        topics = [topic.name for topic in bag.topics.values() if topic.type in IMAGE_TYPES]
+        topics = [topic for topic in bag.topics.values() if topic.type in IMAGE_TYPES]
         if not topics:
             raise ImageError(f'{bag} holds no image topic; it has {", ".join(bag.topics)}')
-        videos = {t: VideoStream() for t in topics if bag.topics[t].type in VIDEO_TYPES}
-        used: Counter[str] = Counter()
-        for message in bag.messages(topics):
-            try:
-                image = bag.deserialize(message.raw, message.msgtype)
-                if message.topic in videos:
-                    image = videos[message.topic].push(image)
-                stamp_ns = header_stamp_ns(image) or message.bag_stamp_ns
-                name = f'{message.topic.strip("/")}/{stamp_ns}'
-                decoded = decode_image(image)
-                # A clock that was set back gives stamps a second time.
-                again = f'_{used[name]}' if used[name] else ''
-                used[name] += 1
-                yield name + again, decoded
-            except DriveSegmentError as err:
-                skipped.append(f'{message.topic} at {message.bag_stamp_ns}: {err}')
-        skipped.extend(bag.damage)
+        names = tuple(topic.name for topic in topics)
+        count = sum(topic.count for topic in topics)
+        start_ns, length_ns = bag.start_ns, bag.end_ns + 1 - bag.start_ns
+        # What is whole in a damaged bag is searched for at each opening.
+        parts = 1 if bag.damage else max(min(-(-count // IMAGES_A_PART), length_ns), 1)
+    times = [start_ns + length_ns * k // parts for k in range(parts)]
+    counts = [count * (k + 1) // parts - count * k // parts for k in range(parts)]
+    run = uuid.uuid4().hex
+    return [
+        BagImages(bags, names, *limits, run)
+        for limits in zip(times, [*times[1:], None], counts, strict=True)
+    ]
+
+
+def named_apart(parts: Sequence[ImagePart], engine: Engine) -> Iterator[ImagePart]:
+    """Yield the parts of a source with all that they need to give each image a name of its own.
+
+    Args:
+        parts: all of one source, see `image_parts`.
+        engine: looks into bags. A clock that was set back gives stamps a second time, in another
+            part maybe.
+    """
+    bag_parts = [part for part in parts if isinstance(part, BagImages)]
+    if len(bag_parts) < 2:
+        yield from parts
+        return
+    seen: Counter[str] = Counter()
+    for part, found in zip(bag_parts, engine.map(name_counts, bag_parts), strict=True):
+        before = tuple((name, seen[name]) for name in found if name in seen)
+        seen.update(found)
+        yield dataclasses.replace(part, before=before)

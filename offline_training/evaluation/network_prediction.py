@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,9 @@ from offline_training.training.training import training_device
 class NetworkPredictor:
     """A Segmenter on this machine's best device, in full precision on each of them."""
 
-    def __init__(self, network: Segmenter, classes: list[ClassName], zoom: int = 1) -> None:
+    def __init__(
+        self, network: Segmenter, classes: list[ClassName], zoom: int = 1, threads: int = 0
+    ) -> None:
         """Take a network.
 
         Args:
@@ -27,21 +31,32 @@ class NetworkPredictor:
             classes: names and colours.
             zoom: 1 looks at the whole image at once; n looks at it n times larger, through
                 overlapping windows of the network's input size.
+            threads: of a processor, see `load_predictor`.
         """
         self.classes = classes
         self._device = training_device()
         self._network = network.eval().to(self._device)
         self._zoom = zoom
+        self._threads = threads
 
     @staticmethod
-    def load(model: Path, zoom: int = 1) -> NetworkPredictor:
-        """Load a run, one of its stages or a model file, see `load_model`."""
+    def load(model: Path, zoom: int = 1, threads: int = 0) -> NetworkPredictor:
+        """Load a run, one of its stages or a model file, see `load_model`.
+
+        Args:
+            model, zoom: see `load_predictor`.
+            threads: see `load_predictor`.
+        """
         network, _ = load_model(model)
         classes = classes_of_run(model, network.configuration.classes)
-        return NetworkPredictor(network, classes, zoom)
+        return NetworkPredictor(network, classes, zoom, threads)
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
         """Segment an image, see `Predictor`."""
+        with _threads_of_torch(self._threads):
+            return self._predict(image)
+
+    def _predict(self, image: NDArray[np.uint8]) -> Prediction:
         configuration = self._network.configuration
         size = configuration.height * self._zoom, configuration.width * self._zoom
         probability = self._probability(resize_image(image, *size))
@@ -69,6 +84,17 @@ class NetworkPredictor:
                     total[:, window[0], window[1]] += self._network.expected_similarity(seen)[0]
                     views[window] += 1.0
         return total / views
+
+
+@contextlib.contextmanager
+def _threads_of_torch(threads: int) -> Iterator[None]:
+    """Have PyTorch use so many threads, which is a setting of the whole process; 0 leaves it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def window_starts(length: int, window: int) -> list[int]:

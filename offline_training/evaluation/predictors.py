@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +14,27 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import ModelError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
+from drive_segment_ros.inference.segmenter import GPU_DEVICES
 from drive_segment_ros.inference.segmenter import Segmenter as ExportedSegmenter
 from drive_segment_ros.inference.segmenter import load as load_exported
 from drive_segment_ros.storage import read_whole
 from drive_segment_ros.what_is import not_wanted
 from offline_training.common.classes import ClassName, default_classes
+from offline_training.common.files import absolute
 from offline_training.evaluation.baseline import BASELINE_FILE, ColourClusters
 from offline_training.evaluation.prediction import Prediction, Predictor
 
+# A process takes as long to start and load a network as it takes for so many images.
+_IMAGES_A_WORKER = 40
 
-def load_predictor(model: Path, zoom: int = 1) -> Predictor:
+
+def load_predictor(model: Path, zoom: int = 1, threads: int = 0) -> Predictor:
     """Load a run, one of its stages, a model file, an exported model, or a baseline.
+
+    Args:
+        model: which of them.
+        zoom: see `NetworkPredictor`.
+        threads: processor threads to use at most; 0 takes as many as there are cores.
 
     Raises:
         ModelError: if `model` is none of them, or is exported and `zoom` is not 1.
@@ -34,7 +46,7 @@ def load_predictor(model: Path, zoom: int = 1) -> Predictor:
                 f'{model} is exported and looks at whole images only; leave out --zoom, or give '
                 'the run it was made from'
             )
-        return ExportedPredictor(load_exported(model))
+        return ExportedPredictor(load_exported(model, threads=threads))
     if (model / BASELINE_FILE).is_file():
         baseline = ColourClusters.load(model / BASELINE_FILE)
         return BaselinePredictor(baseline, default_classes(len(baseline.centres)))
@@ -44,7 +56,56 @@ def load_predictor(model: Path, zoom: int = 1) -> Predictor:
     # Needs PyTorch, which a vehicle does not have.
     from offline_training.evaluation.network_prediction import NetworkPredictor
 
-    return NetworkPredictor.load(model, zoom)
+    return NetworkPredictor.load(model, zoom, threads)
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictorSource:
+    """A model that a worker loads once, however many jobs it does.
+
+    Attributes:
+        model, zoom, threads: see `load_predictor`. A network's last bits depend on the number of
+            threads: where several processes are to give the same pictures as one, each has 1.
+        digest: of the model, which may have been trained again since a worker loaded it.
+    """
+
+    model: Path
+    zoom: int
+    threads: int
+    digest: str
+
+    def predictor(self) -> Predictor:
+        """Return the model, loaded."""
+        return _loaded(self)
+
+
+def predictor_source(model: Path, zoom: int, threads: int) -> PredictorSource:
+    """Return a model as jobs name it.
+
+    Raises:
+        ModelError: if there is no model.
+    """
+    return PredictorSource(absolute(model), zoom, threads, model_digest(model))
+
+
+def enough_workers(workers: int, images: int) -> int:
+    """Return how many processes look at images.
+
+    Args:
+        workers: as asked for; 0 is one a core, or fewer where they would take longer to start
+            than to work, and one where there is a GPU, which all would share.
+        images: how many there are.
+    """
+    if workers:
+        return workers
+    if any(Path(device).exists() for device in GPU_DEVICES):
+        return 1
+    return max(1, min(len(os.sched_getaffinity(0)), images // _IMAGES_A_WORKER))
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(source: PredictorSource) -> Predictor:
+    return load_predictor(source.model, source.zoom, source.threads)
 
 
 def model_digest(model: Path) -> str:

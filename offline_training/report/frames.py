@@ -23,7 +23,7 @@ from offline_training.common.classes import (
     load_classes,
     palette,
 )
-from offline_training.deploy.segment import draw
+from offline_training.deploy.segment_job import draw
 from offline_training.evaluation.drive_truth import joined, load_drive_truth
 from offline_training.evaluation.image_sources import read_image
 from offline_training.evaluation.prediction import Prediction, Predictor

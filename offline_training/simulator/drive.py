@@ -1,38 +1,43 @@
-"""Simulates a drive: a bag with its faults, and the truth beside it."""
+"""Simulates a drive: a bag with its faults, and the truth beside it.
+
+What becomes of each message is drawn here, in their order; parts of the drive are made by workers.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
+import itertools
+import math
 import os
+import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, ParameterError
 from drive_segment_ros.parameters import to_flat
-from drive_segment_ros.perception.transforms import inverse
-from offline_training.common.bag_recording import Recording
-from offline_training.common.worker_pool import begin_to_import, in_order, worker_pool
-from offline_training.simulator.cameras import Camera
-from offline_training.simulator.ego import matrix_of, quaternion_of
+from offline_training.common.engine import open_engine
+from offline_training.common.workers import WorkerDiedError
+from offline_training.simulator.drive_part import DrivePart, MadePart, make_part, optical_frame
 from offline_training.simulator.faults import Clock, Fate, misaligned
-from offline_training.simulator.frames import Frame, FrameTask, Stage, enter, leave, make_frame
+from offline_training.simulator.frames import exposed_s, leave, sensors
 from offline_training.simulator.materials import CLASSES
 from offline_training.simulator.parameters import RIGS, SimulatorParameters
+from offline_training.simulator.recording import write_metadata
 from offline_training.simulator.traffic import STEP_S
-from offline_training.simulator.truth import TruthFiles, TruthWriter
+from offline_training.simulator.truth import TruthWriter
 
 START_NS = 1_700_000_000_000_000_000
-LIDAR_TOPIC = '/lidar/points'
+# A part is a file of the bag, of a second at least and ten at most. It is never smaller because
+# there are more workers: the bag is the same for any number.
+_SHORTEST_S, _LONGEST_S, _USUAL_PARTS = 1.0, 10.0, 32
 _PERIODS_A_WORKER = 20
-_PRELOAD = ['offline_training.simulator.preloaded']
-_IMAGE_DELAY_S, _SWEEP_DELAY_S, _ODOMETRY_DELAY_S = 0.03, 0.005, 0.001
+_IMPORTS = ['offline_training.simulator.preloaded']
+_IMAGE_DELAY_S, _SWEEP_DELAY_S = 0.03, 0.005
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,23 +69,25 @@ def simulate(
     progress: Callable[[int, int], None] | None = None,
     preview: bool = False,
     workers: int = 0,
+    scheduler: str = '',
 ) -> SimulationSummary:
     """Simulate a drive and record it.
 
     Args:
         output: the bag's folder, new; the truth goes to `truth_folder(output)`, new too.
         parameters: which drive.
-        progress: called after each sweep with how many are done and how many there will be.
+        progress: called after each part with how many sweeps are done and how many there will be.
         preview: also write a picture of each camera for people, once a second of the drive.
         workers: processes, each with a town of its own; 1 works in this process, 0 takes one a
             core, or fewer for a short drive. The bag is the same for any number.
+        scheduler: see `open_engine`; its workers must see the same folders.
 
     Raises:
-        BagError: if the bag or its truth exists already.
+        BagError: if the bag or its truth exists already, or it cannot be written.
         ParameterError: if the drive is shorter than a sweep, or if its clock jumps onto stamps
             it has given before.
         CalibrationError: if a lens cannot be.
-        DriveSegmentError: if a worker process dies.
+        WorkerDiedError: if a part ends the processes it is given to.
     """
     output = Path(output).resolve()
     for path in (output, truth_folder(output)):
@@ -88,29 +95,48 @@ def simulate(
             raise BagError(f'{path} exists already; choose another name or remove it')
     _check_times(parameters)
     began = time.monotonic()
-    workers = workers or _enough_workers(parameters)
-    if workers > 1:
-        begin_to_import(_PRELOAD)  # while the town is built
-    truth_path = truth_folder(output)
-    stage = Stage(parameters, TruthFiles(truth_path), preview)
-    drive = _Drive(parameters, stage)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    drive = _Drive(output, parameters, preview)
+    output.mkdir(parents=True)
+    made: list[MadePart] = []
     try:
         with (
-            TruthWriter(truth_path, RIGS[parameters.rig]) as truth,
-            Recording(output) as recording,
+            TruthWriter(truth_folder(output), RIGS[parameters.rig]) as truth,
+            open_engine(workers or _enough_workers(parameters), scheduler, _IMPORTS) as engine,
         ):
-            drive.record(recording, truth, progress, workers)
+            outcomes = engine.run(make_part, drive.parts(truth))
+            for outcome in outcomes:
+                if isinstance(outcome.error, WorkerDiedError):
+                    raise WorkerDiedError(
+                        f'part {outcome.job.number} of {output}: {outcome.error}'
+                    )
+                if outcome.error is not None:
+                    raise outcome.error
+                assert outcome.result is not None
+                made.append(outcome.result)
+                if progress is not None:
+                    progress(outcome.job.periods[1] + 1, _sweeps(parameters))
+            drive.counts['points'] = sum(part.points for part in made)
+            truth.write_summary(drive.summary(made[0]))
     finally:
         leave()
+    _remove_remains(output)
+    write_metadata(output, [part.information for part in made])
     seconds = time.monotonic() - began
-    return SimulationSummary(output, truth_path, **drive.counts, seconds=seconds)
+    return SimulationSummary(output, truth_folder(output), **drive.counts, seconds=seconds)
+
+
+def _remove_remains(bag: Path) -> None:
+    """Remove what workers that died left of parts that others made."""
+    for folder in bag.glob(f'.{bag.name}_*'):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(folder)
 
 
 def _enough_workers(parameters: SimulatorParameters) -> int:
     """Return one a core, but no more than earn the time that building their towns takes."""
     periods = _sweeps(parameters) * len(RIGS[parameters.rig])
-    return max(min(len(os.sched_getaffinity(0)), periods // _PERIODS_A_WORKER), 1)
+    parts = len(_part_times(parameters)) - 1
+    return max(min(len(os.sched_getaffinity(0)), periods // _PERIODS_A_WORKER, parts), 1)
 
 
 def _check_times(parameters: SimulatorParameters) -> None:
@@ -132,13 +158,21 @@ def _sweeps(parameters: SimulatorParameters) -> int:
     return int(parameters.duration_s * parameters.rate_hz + 1e-6)
 
 
-class _Drive:
-    """One drive: has its periods made, and records them."""
+def _part_times(parameters: SimulatorParameters) -> list[float]:
+    """Return when the parts of a drive begin and the last ends, seconds of the drive."""
+    duration = parameters.duration_s
+    usual = min(int(duration / _SHORTEST_S), _USUAL_PARTS)
+    parts = max(usual, math.ceil(duration / _LONGEST_S), 1)
+    return [duration * k / parts for k in range(parts + 1)]
 
-    def __init__(self, parameters: SimulatorParameters, stage: Stage) -> None:
+
+class _Drive:
+    """One drive: draws what becomes of its messages, and says what each part is to hold."""
+
+    def __init__(self, output: Path, parameters: SimulatorParameters, preview: bool) -> None:
         self.counts = {'images': 0, 'sweeps': 0, 'points': 0, 'lost': 0}
-        self._parameters, self._stage = parameters, stage
-        self._cameras, self._lidar = stage.cameras, stage.lidar
+        self._output, self._parameters, self._preview = output, parameters, preview
+        self._cameras, self._lidar = sensors(parameters)
         seed, faults = parameters.seed, parameters.fault
         rng = np.random.default_rng([seed, 4])
         self._published = {
@@ -146,54 +180,56 @@ class _Drive:
             for camera in self._cameras
         }
         self._clock = Clock(START_NS, parameters.duration_s, faults, rng)
-        self._T_odom_world = np.eye(4)
-        self._last_pose: NDArray[np.float64] | None = None
+        self._images: dict[tuple[int, int], Fate] = {}  # on their way, by period and camera
+        self._sweeps: dict[int, Fate] = {}  # on their way, by period
 
-    def record(
-        self,
-        recording: Recording,
-        truth: TruthWriter,
-        progress: Callable[[int, int], None] | None,
-        workers: int,
-    ) -> None:
-        """Drive from beginning to end."""
-        rate, sweeps = self._parameters.rate_hz, _sweeps(self._parameters)
-        self._add_static_transforms(recording)
-        initializer = functools.partial(enter, self._stage)
-        with worker_pool(workers, preload=_PRELOAD, initializer=initializer) as (pool, at_once):
-            fates: deque[tuple[list[Fate], Fate]] = deque()
+    def parts(self, truth: TruthWriter) -> Iterator[DrivePart]:
+        """Yield what each part is to hold; note what becomes of messages."""
+        rate, periods = self._parameters.rate_hz, _sweeps(self._parameters)
+        times = _part_times(self._parameters)
+        limits = [None, *(self._clock.recorder_ns(time_s) for time_s in times[1:-1]), None]
+        drawn = 0
+        for number, (start_s, end_s) in enumerate(itertools.pairwise(times)):
+            last = min(int(end_s * rate + 1e-6), periods - 1)
+            for period in range(drawn, last + 1):
+                self._draw(period, truth)
+            drawn = max(drawn, last + 1)
+            first_ns, stop_ns = limits[number], limits[number + 1]
+            images = _arriving(self._images, stop_ns)
+            sweeps = _arriving(self._sweeps, stop_ns)
+            measured = [*(period for period, _ in images), *sweeps]
+            # Odometry arrives a little late, and its steps reach over a period's end.
+            moving = max(int((start_s - 2.0 * STEP_S) * rate), 0)
+            yield DrivePart(
+                self._output,
+                truth.files.path,
+                self._parameters,
+                self._preview,
+                START_NS,
+                number,
+                first_ns,
+                stop_ns,
+                (min([moving, *measured]), last),
+                images,
+                sweeps,
+                self._static_poses() if number == 0 else {},
+            )
 
-            def tasks() -> Iterator[FrameTask]:
-                for number in range(sweeps):
-                    fates.append(self._fates(number, truth))
-                    images, sweep = fates[-1]
-                    image_stamps_ns = [None if fate.lost else fate.stamp_ns for fate in images]
-                    sweep_stamp_ns = None if sweep.lost else sweep.stamp_ns
-                    yield FrameTask(number, tuple(image_stamps_ns), sweep_stamp_ns)
-
-            frames = in_order(pool, make_frame, tasks(), 2 * at_once)
-            for number, frame in enumerate(frames):
-                self._record(recording, frame, *fates.popleft())
-                # Whatever is still to come was measured later.
-                recording.write_until(self._clock.recorder_ns((number + 1) / rate))
-                if progress is not None:
-                    progress(number + 1, sweeps)
-        truth.write_summary(self._summary())
-
-    def _fates(self, number: int, truth: TruthWriter) -> tuple[list[Fate], Fate]:
+    def _draw(self, number: int, truth: TruthWriter) -> None:
         """Draw and note the fate of each camera's image and of the sweep of a period."""
         rate = self._parameters.rate_hz
         start, end = number / rate, (number + 1) / rate
-        images = []
         for index, camera in enumerate(self._cameras):
-            exposed = self._stage.exposed_s(index, number)
+            exposed = exposed_s(self._parameters, self._lidar, camera, number)
             fate = self._clock.fate(exposed, exposed + _IMAGE_DELAY_S, is_image=True)
             self._note(truth, camera.name, number, exposed, fate, 'images')
-            images.append(fate)
+            if not fate.lost:
+                self._images[number, index] = fate
         stamped = end if self._parameters.lidar.stamp == 'end' else start
         sweep = self._clock.fate(stamped, end + _SWEEP_DELAY_S, is_image=False)
         self._note(truth, 'lidar', number, stamped, sweep, 'sweeps')
-        return images, sweep
+        if not sweep.lost:
+            self._sweeps[number] = sweep
 
     def _note(
         self, truth: TruthWriter, sensor: str, number: int, time_s: float, fate: Fate, kind: str
@@ -204,72 +240,12 @@ class _Drive:
             sensor=sensor, number=number, true_stamp_ns=true_stamp_ns, **dataclasses.asdict(fate)
         )
 
-    def _record(self, recording: Recording, frame: Frame, images: list[Fate], sweep: Fate) -> None:
-        self._record_motion(recording, frame.first_step, frame.motion)
-        for camera, image, fate in zip(self._cameras, frame.images, images, strict=True):
-            if image is not None:
-                self._record_image(recording, camera, image, fate)
-        if frame.points is not None:
-            self.counts['points'] += len(frame.points)
-            message = recording.make.point_cloud(sweep.stamp_ns, 'lidar', frame.points)
-            recording.add(LIDAR_TOPIC, message, sweep.arrival_ns)
-
-    def _record_motion(
-        self, recording: Recording, first_step: int, poses: NDArray[np.float64]
-    ) -> None:
-        """Record the car's odometry."""
-        make = recording.make
-        if self._last_pose is None:
-            self._T_odom_world = inverse(matrix_of(poses[0]))
-            self._last_pose = 2 * poses[0] - poses[1]
-        for number, pose in enumerate(poses, first_step):
-            step = pose - self._last_pose
-            self._last_pose = pose
-            speed = float(np.linalg.norm(step[:3])) / STEP_S
-            yaw_rate = float((step[3] + np.pi) % (2 * np.pi) - np.pi) / STEP_S
-            T = self._T_odom_world @ matrix_of(pose)
-            stamp_ns = self._clock.stamp_ns(number * STEP_S)
-            arrival_ns = self._clock.recorder_ns(number * STEP_S + _ODOMETRY_DELAY_S)
-            position, turn = T[:3, 3], quaternion_of(T[:3, :3])
-            moved = make.transform(stamp_ns, 'odom', 'base_link', position, turn)
-            recording.add('/tf', make.transforms([moved]), arrival_ns)
-            odometry = make.odometry(stamp_ns, position, turn, speed, yaw_rate)
-            recording.add('/odom', odometry, arrival_ns)
-
-    def _record_image(
-        self, recording: Recording, camera: Camera, image: NDArray[np.uint8], fate: Fate
-    ) -> None:
-        make = recording.make
-        topic, frame, stamp_ns = (
-            f'/camera/{camera.name}',
-            optical_frame(camera.name),
-            fate.stamp_ns,
-        )
-        if self._parameters.camera.encoding == 'raw':
-            message = make.image(stamp_ns, frame, image)
-            recording.add(f'{topic}/image_raw', message, fate.arrival_ns)
-        else:
-            message = make.compressed_image(stamp_ns, frame, image)
-            recording.add(f'{topic}/image_raw/compressed', message, fate.arrival_ns)
-        size = (camera.width, camera.height)
-        info = make.camera_info(stamp_ns, frame, size, camera.K, camera.D, camera.distortion_model)
-        recording.add(f'{topic}/camera_info', info, fate.arrival_ns)
-
-    def _add_static_transforms(self, recording: Recording) -> None:
+    def _static_poses(self) -> dict[str, Any]:
         poses = {'lidar': self._lidar.T_base_lidar}
-        poses |= {optical_frame(name): pose for name, pose in self._published.items()}
-        stamp_ns = self._clock.stamp_ns(0.0)
-        transforms = [
-            recording.make.transform(
-                stamp_ns, 'base_link', frame, pose[:3, 3], quaternion_of(pose[:3, :3])
-            )
-            for frame, pose in poses.items()
-        ]
-        message = recording.make.transforms(transforms)
-        recording.add('/tf_static', message, self._clock.recorder_ns(0.0))
+        return poses | {optical_frame(name): pose for name, pose in self._published.items()}
 
-    def _summary(self) -> dict[str, Any]:
-        """Return what truth.json says."""
+    def summary(self, first: MadePart) -> dict[str, Any]:
+        """Return what truth.json says, given what the first part says of the town."""
         cameras = {
             camera.name: {
                 'width': camera.width,
@@ -287,15 +263,20 @@ class _Drive:
             'start_ns': START_NS,
             'clock_jumps_at_s': self._clock.jump_at_s,
             'classes': CLASSES,
-            'class_of_instance': self._stage.world.class_of.tolist(),
-            'first_moving_instance': self._stage.world.first_mover,
+            'class_of_instance': first.town['class_of_instance'],
+            'first_moving_instance': first.town['first_moving_instance'],
             'cameras': cameras,
             'T_base_lidar': self._lidar.T_base_lidar.tolist(),
-            'T_world_odom': inverse(self._T_odom_world).tolist(),
+            'T_world_odom': first.town['T_world_odom'],
             **self.counts,
         }
 
 
-def optical_frame(camera: str) -> str:
-    """Return the frame id of a camera's images."""
-    return f'{camera}_camera_optical'
+def _arriving(fates: dict[Any, Fate], stop_ns: int | None) -> dict[Any, Fate]:
+    """Take the fates of what arrives before an instant out of those on their way."""
+    arriving = {
+        key: fate for key, fate in fates.items() if stop_ns is None or fate.arrival_ns < stop_ns
+    }
+    for key in arriving:
+        del fates[key]
+    return arriving

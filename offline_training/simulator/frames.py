@@ -1,12 +1,13 @@
 """One period of a simulated drive, complete in itself: the car's motion, images, a sweep, truth.
 
-Every worker process gets the whole town and lets its traffic flow, and so can make any period that
-is not behind it, whoever makes the others.
+Every worker process builds the whole town and lets its traffic flow, and so can make any period,
+whoever makes the others.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import cv2
 import numpy as np
@@ -30,8 +31,8 @@ class FrameTask:
     """A period to be made.
 
     Attributes:
-        number: of the period, ascending from task to task.
-        image_stamps_ns: of each camera's image, nanoseconds; None if it gets lost.
+        number: of the period.
+        image_stamps_ns: of each camera's image, nanoseconds; None if it is not wanted.
         sweep_stamp_ns: of the sweep, or None.
     """
 
@@ -49,8 +50,8 @@ class Frame:
         motion: (S, 6) float64 x, y, z, yaw, pitch, roll of base_link in the world, every `STEP_S`;
             the periods' pieces follow each other without gap, one step ahead of their sensors.
         images: each camera's as its message holds it: (H, W, 3) uint8 BGR, or (N,) uint8 JPEG;
-            None where lost.
-        points: (N,) structured, see `Sweep`, or None where lost.
+            None where not wanted.
+        points: (N,) structured, see `Sweep`, or None where not wanted.
     """
 
     first_step: int
@@ -60,82 +61,112 @@ class Frame:
 
 
 class Stage:
-    """A town, the sensors in it, and where their truth goes.
+    """A town, the sensors in it, and the traffic as far as it has come.
 
     Attributes:
         world: the town and what moves in it.
         cameras, lidar: on the car.
+        first_pose: where the drive begins, (6,), see `Frame`.
     """
 
-    def __init__(self, parameters: SimulatorParameters, truth: TruthFiles, preview: bool) -> None:
-        self._parameters, self._truth, self._preview = parameters, truth, preview
-        self.cameras = [Camera(name, parameters.camera) for name in RIGS[parameters.rig]]
-        self.lidar = Lidar(parameters.lidar, parameters.rate_hz, parameters.seed)
+    def __init__(self, parameters: SimulatorParameters) -> None:
+        self._parameters = parameters
+        self.cameras, self.lidar = sensors(parameters)
         self.world = World(parameters.seed)
         self._look = Look(self.world.sun, np.random.default_rng([parameters.seed, 3]))
+        self.first_pose = self.motion(0)[1][0]
 
-    def frame(self, task: FrameTask) -> Frame:
-        """Measure one period of the drive and write its truth."""
+    def can_make(self, number: int) -> bool:
+        """Whether a period is still to come, or all that it needs is remembered."""
+        start_s = max(number - 1, 0) / self._parameters.rate_hz
+        return self.world.traffic.remembers(start_s - STEP_S)
+
+    def motion(self, number: int) -> tuple[int, NDArray[np.float64]]:
+        """Return the first step of a period and the car's poses in it, see `Frame`."""
         rate = self._parameters.rate_hz
-        first_step = step_after(task.number / rate) + 1 if task.number else 0
-        last_step = step_after((task.number + 1) / rate)
+        first_step = step_after(number / rate) + 1 if number else 0
+        last_step = step_after((number + 1) / rate)
         traffic = self.world.traffic
         traffic.advance(last_step * STEP_S)
         _, poses = traffic.window(first_step * STEP_S, last_step * STEP_S)
-        shown = self._preview and task.number % round(rate) == 0
-        sweep = self._sweep(task) if shown or task.sweep_stamp_ns is not None else None
+        return first_step, poses[:, 0]
+
+    def frame(self, task: FrameTask, truth: TruthFiles, preview: bool) -> Frame:
+        """Measure one period of the drive and write its truth.
+
+        Args:
+            task: which period, and what of it.
+            truth: where the truth goes.
+            preview: whether to draw pictures for people, once a second.
+        """
+        first_step, poses = self.motion(task.number)
+        shown = preview and task.number % round(self._parameters.rate_hz) == 0
+        wanted = shown and any(stamp_ns is not None for stamp_ns in task.image_stamps_ns)
+        sweep = self._sweep(task) if wanted or task.sweep_stamp_ns is not None else None
+        if sweep is not None and task.sweep_stamp_ns is not None:
+            truth.add_sweep(task.sweep_stamp_ns, sweep)
         images = [
-            None if stamp_ns is None else self._image(task, index, stamp_ns, sweep, shown)
+            None
+            if stamp_ns is None
+            else self._image(task, index, stamp_ns, truth, sweep if shown else None)
             for index, stamp_ns in enumerate(task.image_stamps_ns)
         ]
         points = None if sweep is None or task.sweep_stamp_ns is None else sweep.points
-        return Frame(first_step, poses[:, 0], images, points)
-
-    def exposed_s(self, camera: int, number: int) -> float:
-        """Return when a camera exposes in a period, seconds of the drive."""
-        share = self.lidar.passes(self.cameras[camera].yaw)
-        return (number + share) / self._parameters.rate_hz
+        return Frame(first_step, poses, images, points)
 
     def _sweep(self, task: FrameTask) -> Sweep:
         faults = self._parameters.fault
         rng = np.random.default_rng([self._parameters.seed, 5, task.number])
-        sweep = self.lidar.sweep(self.world, task.number, faults.rain, faults.nan_points, rng)
-        if task.sweep_stamp_ns is not None:
-            self._truth.add_sweep(task.sweep_stamp_ns, sweep)
-        return sweep
+        return self.lidar.sweep(self.world, task.number, faults.rain, faults.nan_points, rng)
 
     def _image(
-        self, task: FrameTask, index: int, stamp_ns: int, sweep: Sweep | None, shown: bool
+        self, task: FrameTask, index: int, stamp_ns: int, truth: TruthFiles, shown: Sweep | None
     ) -> NDArray[np.uint8]:
         """Return an image as its message holds it, exposed as the LiDAR passes its camera."""
-        time_s = self.exposed_s(index, task.number)
-        T_world_base = ego_poses(self.world.traffic, np.array([time_s]))[0]
         camera = self.cameras[index]
+        time_s = exposed_s(self._parameters, self.lidar, camera, task.number)
+        T_world_base = ego_poses(self.world.traffic, np.array([time_s]))[0]
         exposure = camera.expose(self.world, T_world_base, time_s)
         rng = np.random.default_rng([self._parameters.seed, 6, index, task.number])
         brightness = self._parameters.fault.exposure
         shot = camera.develop(exposure, self.world, self._look, brightness, rng)
-        self._truth.add_shot(camera.name, stamp_ns, shot)
-        if shown and sweep is not None:
-            self._truth.add_preview(camera.name, stamp_ns, preview_picture(shot, sweep))
+        truth.add_shot(camera.name, stamp_ns, shot)
+        if shown is not None:
+            truth.add_preview(camera.name, stamp_ns, preview_picture(shot, shown))
         if self._parameters.camera.encoding == 'raw':
             return shot.image
         return cv2.imencode('.jpg', shot.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
 
 
-_stages: list[Stage] = []  # that of the drive which this process is at work on
+def sensors(parameters: SimulatorParameters) -> tuple[list[Camera], Lidar]:
+    """Return the cameras and the LiDAR on the car."""
+    cameras = [Camera(name, parameters.camera) for name in RIGS[parameters.rig]]
+    return cameras, Lidar(parameters.lidar, parameters.rate_hz, parameters.seed)
 
 
-def enter(stage: Stage) -> None:
-    """Make a stage the one whose frames this process makes."""
-    _stages[:] = [stage]
+def exposed_s(parameters: SimulatorParameters, lidar: Lidar, camera: Camera, number: int) -> float:
+    """Return when a camera exposes in a period, seconds of the drive."""
+    return (number + lidar.passes(camera.yaw)) / parameters.rate_hz
+
+
+def stage_for(parameters: SimulatorParameters, number: int) -> Stage:
+    """Return the stage of a drive, for periods from a number on.
+
+    A process keeps the one it had last: a town takes a second to build, and its traffic must flow
+    from the beginning of the drive.
+    """
+    stage = _stage(parameters)
+    if not stage.can_make(number):
+        leave()
+        stage = _stage(parameters)
+    return stage
 
 
 def leave() -> None:
     """Give the memory of this process's stage back."""
-    _stages.clear()
+    _stage.cache_clear()
 
 
-def make_frame(task: FrameTask) -> Frame:
-    """Return `Stage.frame` of the stage this process has entered."""
-    return _stages[0].frame(task)
+@functools.lru_cache(maxsize=1)
+def _stage(parameters: SimulatorParameters) -> Stage:
+    return Stage(parameters)

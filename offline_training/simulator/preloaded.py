@@ -1,4 +1,4 @@
-"""What the process that workers are forked from imports: Open3D, and Numba ready to load kernels.
+"""What workers import before their first part: Open3D, and Numba ready to load kernels.
 
 Numba takes a third of a second before its first kernel.
 """

@@ -1,6 +1,6 @@
 """What moves: vehicles that follow, stop and give way, people who walk round the blocks.
 
-The traffic advances in steps of 20 ms and remembers the last second only, so that a drive may be
+The traffic advances in steps of 20 ms and remembers the last seconds only, so that a drive may be
 as long as one likes. Vehicles follow the intelligent driver model (Treiber, Hennecke & Helbing
 2000) and pass intersections one at a time, in the order of arrival.
 """
@@ -19,7 +19,7 @@ from offline_training.simulator.street_plan import Block, StreetPlan
 from offline_training.simulator.terrain import Terrain
 
 STEP_S = 0.02
-_MEMORY_STEPS = 100
+_MEMORY_STEPS = 150
 _ACCELERATION, _BRAKING = 1.8, 2.5  # m/s^2, comfortable
 _GAP = 2.0  # metres, standing
 _HEADWAY_S = 1.2
@@ -138,6 +138,10 @@ class Traffic:
         """The latest instant that is known; negative before the first `advance`."""
         return self._step * STEP_S
 
+    def remembers(self, time_s: float) -> bool:
+        """Whether an instant is still known, or is to come."""
+        return time_s >= (self._step - len(self._history) + 1) * STEP_S
+
     def advance(self, time_s: float) -> None:
         """Go on until `time_s` is known."""
         while self.time_s < time_s:
@@ -147,7 +151,7 @@ class Traffic:
             self._history.append(self._poses(self._step * STEP_S))
 
     def window(self, start_s: float, end_s: float) -> tuple[float, NDArray[np.float64]]:
-        """Return the steps that cover a span of the last second.
+        """Return the steps that cover a span of the last seconds.
 
         Returns:
             The first step's time, and (steps, movers, 6) x, y, z, yaw, pitch, roll in the world;

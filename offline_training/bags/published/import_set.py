@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from drive_segment_ros.errors import DatasetError, DriveSegmentError
+from drive_segment_ros.storage import is_remote
 from offline_training.bags.published.drive import DriveEntry
 from offline_training.bags.published.import_drive import (
     ImportedDrive,
@@ -105,6 +106,9 @@ def import_set(
         DriveSegmentError: if no drive can be imported; the first one's error.
     """
     options = options or ImportOptions()
+    # Workers elsewhere begin in other folders.
+    output = output.absolute()
+    root = root if is_remote(root) else root.absolute()
     entries = {entry.name: entry for entry in list_drives(name, root)}
     wanted = list(dict.fromkeys(options.drives)) or list(entries)
     unknown = [drive for drive in wanted if drive not in entries]

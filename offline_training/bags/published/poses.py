@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation, Slerp
+from scipy.spatial.transform import Rotation
 
 from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.transforms import inverse
@@ -109,12 +109,21 @@ def as_measured(
     motion = poses.trajectory.sweep_motion(
         stamp_ns, stamp_ns, T_base_lidar, float(time.min()), float(time.max())
     )
-    T = np.tile(np.eye(4), (len(motion.T), 1, 1))
-    T[:, :3] = motion.T
+    T = np.tile(np.eye(4), (len(motion.T) + 1, 1, 1))
+    # From one knot to the next is interpolated, as points are on their way into an image; the
+    # last knot stands twice.
+    T[:, :3] = np.concatenate([motion.T, motion.T[-1:]])
     T = inverse(T)
-    if len(T) == 1:
-        return (xyz @ T[0, :3, :3].T + T[0, :3, 3]).astype(np.float32)
-    at = np.clip(np.asarray(time, np.float64), motion.times[0], motion.times[-1])
-    turned = Slerp(motion.times, Rotation.from_matrix(T[:, :3, :3]))(at).apply(xyz)
-    moved = [np.interp(at, motion.times, T[:, k, 3]) for k in range(3)]
-    return (turned + np.stack(moved, 1)).astype(np.float32)
+    last = len(motion.times) - 1
+    span = float(motion.times[-1] - motion.times[0])
+    knot = (np.asarray(time, np.float64) - motion.times[0]) * (last / span if last else 0.0)
+    before = np.clip(knot.astype(int), 0, last)
+    part = np.clip(knot - before, 0.0, 1.0)[:, None]
+    return ((1.0 - part) * _moved(T[before], xyz) + part * _moved(T[before + 1], xyz)).astype(
+        np.float32
+    )
+
+
+def _moved(T: NDArray[np.float64], xyz: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return (N, 3) points, each moved by its own of (N, 4, 4) transforms."""
+    return np.einsum('nij,nj->ni', T[:, :3, :3], xyz) + T[:, :3, 3]

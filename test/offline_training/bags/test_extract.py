@@ -20,7 +20,7 @@ from numpy.lib import recfunctions
 from typer.testing import CliRunner
 
 from drive_segment_ros import cli
-from drive_segment_ros.dataset import parts
+from drive_segment_ros.dataset import part_writer
 from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.errors import (
     BagError,
@@ -322,7 +322,7 @@ def test_a_topic_without_a_whole_message_is_named(make_bag, tmp_path):
 
 def test_full_disk_keeps_what_was_written(make_bag, tmp_path, monkeypatch):
     """Of fourteen seconds: the first part, of seven."""
-    real_write, left = parts.write_files, 99
+    real_write, left = part_writer.write_files, 99
 
     def write(folder, files):
         nonlocal left
@@ -333,7 +333,7 @@ def test_full_disk_keeps_what_was_written(make_bag, tmp_path, monkeypatch):
 
     bag = make_bag(count=140)
     with monkeypatch.context() as patch:
-        patch.setattr(parts, 'write_files', write)
+        patch.setattr(part_writer, 'write_files', write)
         with pytest.raises(DatasetError, match='No space left on device') as error:
             run(bag, tmp_path / 'dataset')
     assert '\n' not in str(error.value)
@@ -371,7 +371,7 @@ def test_two_bags_of_one_name_become_two_drives(make_bag, tmp_path):
 def test_memory_holds_few_sweeps_at_a_time(make_bag, tmp_path, monkeypatch):
     """Those that an image may still pair with: some of the last second or two."""
     alive, most = weakref.WeakSet(), 0
-    real_event, real_add = bag_rig.raw_sweep_event, parts.PartWriter.add
+    real_event, real_add = bag_rig.raw_sweep_event, part_writer.PartWriter.add
 
     def event(*arguments):
         alive.add(sweep := real_event(*arguments))
@@ -383,7 +383,7 @@ def test_memory_holds_few_sweeps_at_a_time(make_bag, tmp_path, monkeypatch):
         real_add(writer, frame)
 
     monkeypatch.setattr(bag_rig, 'raw_sweep_event', event)
-    monkeypatch.setattr(parts.PartWriter, 'add', add)
+    monkeypatch.setattr(part_writer.PartWriter, 'add', add)
     assert run(make_bag(count=60), tmp_path / 'dataset').frames == 60
     assert 0 < most <= 20
 

@@ -25,7 +25,8 @@ from typer.testing import CliRunner
 
 from drive_segment_ros import cli
 from drive_segment_ros.dataset.own_files import PARTS_FOLDER
-from drive_segment_ros.dataset.parts import locked, read_parts
+from drive_segment_ros.dataset.part_joining import locked
+from drive_segment_ros.dataset.parts import read_parts
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.dataset.repair import repair
 from drive_segment_ros.errors import BagError, DatasetError
@@ -263,6 +264,14 @@ def test_a_dataset_may_be_a_url(make_bag, tmp_path):
     assert run(bag, remote, resume=True).frames == 0
 
 
+def test_a_folder_that_workers_do_not_share_is_told(make_bag, tmp_path, monkeypatch):
+    """Of a cluster: each worker writes to a disk of its own."""
+    monkeypatch.setattr(drive_extraction, '_SEEN_WITHIN_S', 0.0)
+    monkeypatch.setattr(drive_extraction, 'read_parts', lambda drive: [])
+    with pytest.raises(DatasetError, match='of 1 parts that workers have written 0 are seen here'):
+        run(make_bag(), tmp_path / 'dataset')
+
+
 def test_bags_and_dataset_in_object_storage(make_bag, bucket, tmp_path):
     """Read and written by worker processes; of what is written no part is seen before it is."""
     bags = [make_bag(name, count=30) for name in ('one', 'two')]
@@ -318,36 +327,37 @@ def test_a_cluster_writes_what_one_process_writes(cluster, make_bag, tmp_path):
     assert files(tmp_path / 'there') == files(tmp_path / 'here')
 
 
-def test_killed_workers_lose_and_damage_nothing(cluster, make_bag, tmp_path):
-    bags = [make_bag(name, count=60) for name in ('one', 'two')]
-    run(bags, tmp_path / 'here')
-    chosen, ended = random.Random(7), threading.Event()
+def test_twenty_killed_workers_lose_and_damage_nothing(cluster, make_bag, tmp_path, divide):
+    bag = make_bag(count=300)
+    divide(*(number / 30 for number in range(1, 30)))
+    run(bag, tmp_path / 'here')
+    chosen, ended, killed = random.Random(7), threading.Event(), []
 
     def kill() -> None:
-        while not ended.wait(chosen.uniform(0.3, 1.5)):
+        while len(killed) < 20 and not ended.wait(chosen.uniform(0.1, 0.8)):
             # The process that works is the child of the one that looks after it.
-            children = subprocess.run(
+            found = subprocess.run(
                 ['pgrep', '-P', str(chosen.choice(cluster.workers).pid)],
                 capture_output=True,
                 check=False,
-            ).stdout.split()
-            for child in children:
+            )
+            for child in found.stdout.split():
                 os.kill(int(child), signal.SIGKILL)
-            killed.append(len(children))
-            if sum(killed) >= 3:
-                return
+                killed.append(int(child))
 
-    killed: list[int] = []
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        report = run(bags, tmp_path / 'there', scheduler=cluster.address)
+        for turn in range(20):
+            report = run(bag, tmp_path / f'there{turn}', scheduler=cluster.address)
+            assert (report.frames, report.failed) == (300, {})
+            assert files(tmp_path / f'there{turn}') == files(tmp_path / 'here')
+            if not killer.is_alive():
+                break
     finally:
         ended.set()
         killer.join()
-    assert sum(killed) >= 1
-    assert (report.frames, report.failed) == (120, {})
-    assert files(tmp_path / 'there') == files(tmp_path / 'here')
+    assert len(killed) >= 20
 
 
 @pytest.mark.parametrize('where', ['here', 'a cluster'])

@@ -48,6 +48,17 @@ def slow_pid(number: int) -> int:
     return os.getpid()
 
 
+def keep_much(number: int) -> int:
+    """Keep as much as a loaded network between jobs, and say who works."""
+    if not kept:
+        kept.append(b'x' * 400_000_000)
+    time.sleep(1.2)  # Loky looks once a second
+    return os.getpid()
+
+
+kept: list[bytes] = []
+
+
 def die_the_first_time(name: str) -> str:
     """End the process at the first try of the third job."""
     path = Path(name)

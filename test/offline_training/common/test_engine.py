@@ -99,6 +99,13 @@ def test_a_worker_killed_once_costs_no_job(where, request, tmp_path):
     assert [(outcome.result, outcome.error) for outcome in outcomes] == [(j, None) for j in jobs]
 
 
+def test_what_a_worker_keeps_between_jobs_stays(recwarn):
+    with open_engine(2) as engine:
+        pids = list(engine.map(engine_jobs.keep_much, range(6)))
+    assert len(set(pids)) <= 2
+    assert not [warning for warning in recwarn if 'restarted' in str(warning.message)]
+
+
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     script = (
         'import os, sys, time\n'

@@ -11,15 +11,30 @@ from rosbags.typesys import Stores, get_typestore
 
 from drive_segment_ros.errors import ImageError, ModelError, OutputError
 from offline_training.common.classes import ClassName, default_classes, palette, save_classes
+from offline_training.common.engine import open_engine
 from offline_training.common.files import write_png
 from offline_training.deploy.segment import segment
 from offline_training.evaluation.baseline import BaselineParameters, make_baseline
 from offline_training.evaluation.evaluate import evaluate
-from offline_training.evaluation.image_sources import images_in, names_of, read_image, unique
+from offline_training.evaluation.image_sources import (
+    image_parts,
+    named_apart,
+    names_of,
+    read_image,
+    unique,
+)
 from offline_training.evaluation.network_prediction import NetworkPredictor, window_starts
 from offline_training.evaluation.predictors import load_predictor
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 from offline_training.training.checkpoints import save_model
+
+
+def images_in(source, skipped):
+    """Yield the names and images of all parts of a source."""
+    with open_engine(1) as engine:
+        for part in named_apart(image_parts(source), engine):
+            yield from part.images(skipped, lambda name: True)
+
 
 CONFIGURATION = NetworkConfiguration(3, 32, 48, 32, depth=1, heads=2)
 
@@ -178,8 +193,9 @@ def test_one_unfit_input_does_not_stop_the_others(run, tmp_path):
     report = segment(run, inputs, tmp_path / 'out')
 
     assert report['images'] == 1
-    assert ['broken.avi' in line for line in report['skipped']] == [True, False]
-    assert 'empty holds no image' in report['skipped'][1]
+    assert report['skipped'] == []
+    assert list(report['failed']) == [str(tmp_path / name) for name in ('broken.avi', 'empty')]
+    assert 'empty holds no image' in report['failed'][str(tmp_path / 'empty')]
 
 
 def test_pictures_written_before_are_no_input(run, tmp_path):
@@ -271,6 +287,26 @@ def test_zoom_one_is_the_network_itself_and_zoom_two_sees_more(run):
     assert predictor.predict(image).label.shape == (32, 48)
 
 
+def test_threads_are_those_asked_for_while_an_image_is_looked_at_and_no_longer(monkeypatch):
+    network = Segmenter(CONFIGURATION).eval()
+    network.class_similarity.fill_(0.5).fill_diagonal_(1.0)
+    used = []
+    looks = network.expected_similarity
+    monkeypatch.setattr(
+        network, 'expected_similarity', lambda x: used.append(torch.get_num_threads()) or looks(x)
+    )
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for threads in (1, 0):
+            predictor = NetworkPredictor(network, default_classes(3), threads=threads)
+            predictor.predict(np.zeros((32, 48, 3), np.uint8))
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert used == [1, 2]
+
+
 def test_the_baseline_is_a_model_like_any_other(painted_drive, tmp_path):
     truth = tmp_path / 'truth'
     truth.mkdir()
@@ -299,7 +335,7 @@ def test_what_was_interrupted_goes_on_with_the_images_that_are_left(run, tmp_pat
             raise KeyboardInterrupt
         write_png(path, image)
 
-    monkeypatch.setattr('offline_training.deploy.segment.write_png', stop)
+    monkeypatch.setattr('offline_training.deploy.segment_job.write_png', stop)
     with pytest.raises(KeyboardInterrupt):
         segment(run, [tmp_path / 'in'], out)
     monkeypatch.undo()

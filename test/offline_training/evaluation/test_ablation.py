@@ -117,7 +117,7 @@ def test_each_matching_is_learned_on_its_own_frames(painted_drive, truth, tmp_pa
     answers.mkdir()
     for index, (stamp, label) in enumerate(painted_drive.truth.items()):
         cv2.imwrite(str(answers / f'{stamp}.png'), label if index < 4 else (label + 1) % 4)
-    monkeypatch.setattr(ablation.Experiment, '_make', lambda *_: load_answers(answers))
+    monkeypatch.setattr(ablation.Experiment, '_make', lambda *a: load_answers(answers, a[-1]))
     parameters = AblationParameters(frames=':4', score_frames='4:')
     experiment = ablation.Experiment(
         [painted_drive.dataset], tmp_path / 'experiment', truth, parameters, lambda _: iter, ''

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import multiprocessing
+import os
+import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import yaml
+from clusters import Cluster
 
-from drive_segment_ros.errors import BagError, CalibrationError, DriveSegmentError, ParameterError
+from drive_segment_ros.errors import BagError, CalibrationError, DatasetError, ParameterError
 from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.perception.clouds import cloud_from_message
 from drive_segment_ros.ros.bags import BagReader
@@ -96,17 +102,95 @@ def test_bag_does_not_depend_on_the_workers(faulty: Path, tmp_path: Path) -> Non
     assert digest(truth_folder(bag)) == digest(truth_folder(faulty))
 
 
-def test_dead_worker_is_told_and_what_was_recorded_can_be_read(tmp_path: Path) -> None:
-    bag = tmp_path / 'drive'
+def test_a_cluster_makes_the_same_bag(faulty: Path, tmp_path: Path) -> None:
+    bag = tmp_path / faulty.name
+    values = {**SMALL, **FAULTS, 'duration_s': 2.0}
+    cluster = Cluster(tmp_path)
+    try:
+        simulate(bag, from_flat(SimulatorParameters, values), scheduler=cluster.address)
+    finally:
+        cluster.close()
+    assert digest(bag) == digest(faulty)
+    assert digest(truth_folder(bag)) == digest(truth_folder(faulty))
+
+
+def test_parts_follow_each_other_and_metadata_says_what_they_hold(faulty: Path) -> None:
+    """A player reads a bag's files one after the other."""
+    content = yaml.safe_load((faulty / 'metadata.yaml').read_text())
+    information = content['rosbag2_bagfile_information']
+    names = [f'{faulty.name}_{number}.mcap' for number in range(2)]
+    assert information['relative_file_paths'] == names
+    assert sorted(path.name for path in faulty.iterdir()) == [*names, 'metadata.yaml']
+    arrivals, counts = [], Counter()
+    for file in information['files']:
+        with BagReader(faulty / file['path']) as part:
+            stamps = [message.bag_stamp_ns for message in part.messages()]
+            counts.update({topic.name: topic.count for topic in part.topics.values()})
+        assert file['message_count'] == len(stamps)
+        assert file['starting_time']['nanoseconds_since_epoch'] == stamps[0]
+        assert file['duration']['nanoseconds'] == stamps[-1] - stamps[0]
+        arrivals += stamps
+    assert arrivals == sorted(arrivals)
+    told = {
+        topic['topic_metadata']['name']: topic['message_count']
+        for topic in information['topics_with_message_count']
+    }
+    assert told == counts
+    assert information['message_count'] == len(arrivals)
+
+
+def test_speed_goes_on_from_part_to_part(faulty: Path) -> None:
+    odometry = [message for _, message in read(faulty)['/odom']]
+    places = np.array([[p.x, p.y, p.z] for p in (o.pose.pose.position for o in odometry)])
+    speeds = np.array([o.twist.twist.linear.x for o in odometry])
+    assert len(speeds) > 90
+    np.testing.assert_allclose(
+        np.linalg.norm(np.diff(places, axis=0), axis=1) / 0.02, speeds[1:], atol=1e-6
+    )
+
+
+def test_a_worker_that_dies_costs_nothing(faulty: Path, tmp_path: Path) -> None:
+    bag = tmp_path / faulty.name
+    killed = []
 
     def kill_a_worker(done: int, total: int) -> None:
-        if done == 3:
-            multiprocessing.active_children()[0].kill()
+        if not killed:
+            killed.append(multiprocessing.active_children()[0])
+            os.kill(killed[0].pid, signal.SIGKILL)
 
-    parameters = from_flat(SimulatorParameters, {**SMALL, 'duration_s': 6.0})
-    with pytest.raises(DriveSegmentError, match='worker process was ended'):
-        simulate(bag, parameters, kill_a_worker, workers=2)
-    assert read(bag)['/lidar/points']
+    values = {**SMALL, **FAULTS, 'duration_s': 2.0}
+    simulate(bag, from_flat(SimulatorParameters, values), kill_a_worker, workers=2)
+    assert killed
+    assert digest(bag) == digest(faulty)
+    assert digest(truth_folder(bag)) == digest(truth_folder(faulty))
+
+
+def test_what_was_recorded_before_an_interruption_can_be_read(tmp_path: Path) -> None:
+    bag = tmp_path / 'drive'
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    parameters = from_flat(SimulatorParameters, {**SMALL, 'duration_s': 3.0})
+    with pytest.raises(KeyboardInterrupt):
+        simulate(bag, parameters, interrupt, workers=1)
+    assert [path.name for path in bag.iterdir()] == ['drive_0.mcap']
+    assert len(read(bag)['/lidar/points']) in (9, 10)
+    assert not (truth_folder(bag) / 'truth.json').exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bag = tmp_path / 'drive'
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr('offline_training.simulator.truth.TruthFiles.add_sweep', refuse)
+    with pytest.raises(DatasetError, match=r'cannot write .*drive_truth: No space left'):
+        make(bag)
+    assert list(bag.iterdir()) == []
 
 
 def test_bag_holds_every_sensor_and_truth_every_message(sound: Path) -> None:

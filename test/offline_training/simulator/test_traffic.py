@@ -23,7 +23,7 @@ def poses() -> np.ndarray:
         start, steps = traffic.window(second - 1, second)
         assert start == second - 1
         samples += list(steps[1:])
-    assert len(traffic._history) <= 100  # memory does not grow with the drive
+    assert len(traffic._history) <= 150  # memory does not grow with the drive
     return np.stack(samples)
 
 

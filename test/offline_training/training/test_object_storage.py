@@ -137,6 +137,7 @@ def test_labels_are_written_where_the_dataset_is(
         (('repair', '{}set'), '{}set is not on this machine and a repair locks'),
         (('ablate', '{}set', '-o', 'x'), '{}set is not on this machine and an experiment'),
         (('simulate', '-o', '{}bag'), '{}bag is not on this machine and a drive is simulated'),
+        (('import', 'kitti-raw', 'x', '-o', '{}x'), '{}x is not on this machine and bags are'),
         (('save-topic', '/x', '-o', '{}x'), '{}x is not on this machine and what is live'),
         (('demo', '-o', '{}x'), '{}x is not on this machine and the demo works'),
     ],
@@ -167,4 +168,18 @@ def test_a_storage_that_refuses_is_named_by_its_url(
     s3_server.refuse = lambda method, path: True
     said = command('export', f'{bucket}run', '-o', tmp_path / 'model', code=1)
     assert f'{bucket}run: access is refused' in said
+    assert said.count('\n') == 1
+
+
+def test_what_no_one_named_of_a_storage_is_said_of_the_url_given(
+    bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from botocore.exceptions import EndpointConnectionError
+
+    def gone(*_: object) -> None:
+        raise EndpointConnectionError(endpoint_url='http://127.0.0.1:9')
+
+    monkeypatch.setattr('offline_training.deploy.export.export', gone)
+    said = command('export', f'{bucket}run', '-o', tmp_path / 'model', code=1)
+    assert said.startswith(f'drive-segment: error: {bucket}run: the server does not answer')
     assert said.count('\n') == 1

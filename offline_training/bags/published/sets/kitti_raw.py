@@ -202,7 +202,8 @@ class _Recording:
         for number, path in files.items():
             if stamps.get(number) is None:
                 self._notes.append(f'{path}: its time is missing; it is left out')
-        lost = [number for number in _gaps(stamps) if number not in files]
+        last = max([*files, *(number for number, stamp in stamps.items() if stamp)], default=-1)
+        lost = [number for number in range(last + 1) if number not in files]
         if lost:
             self._notes.append(
                 f'{self._folder.name}/{sensor}: {len(lost)} frames were lost, the first is '
@@ -268,11 +269,6 @@ def _by_number(stamps: list[int | None], files: Mapping[int, Path]) -> dict[int,
     if len(stamps) == len(files) and max(files, default=0) >= len(stamps):
         return dict(zip(files, stamps, strict=True))
     return dict(enumerate(stamps))
-
-
-def _gaps(stamps: Mapping[int, int | None]) -> list[int]:
-    """Return the numbers between the first and the last that have no time."""
-    return [k for k in range(min(stamps, default=0), max(stamps, default=0)) if not stamps.get(k)]
 
 
 def _mercator(records: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -63,6 +63,21 @@ def test_all_drives_and_the_same_bytes_by_any_number_of_workers(root, tmp_path):
     assert files(tmp_path / '1') == files(tmp_path / '2')
 
 
+def test_a_cluster_makes_the_same_bytes(root, tmp_path):
+    from clusters import Cluster
+
+    (tmp_path / 'cluster').mkdir()
+    cluster = Cluster(tmp_path / 'cluster', 1)
+    try:
+        output = tmp_path / 'there'
+        result = run('semantic-kitti', root, '-o', output, '--all', '--scheduler', cluster.address)
+        assert result.exit_code == 0, result.output
+    finally:
+        cluster.close()
+    import_set('semantic-kitti', root, tmp_path / 'here', ImportOptions(workers=1))
+    assert files(tmp_path / 'there') == files(tmp_path / 'here')
+
+
 def test_frames_and_cameras_are_chosen(root, tmp_path):
     result = run(
         *('semantic-kitti', root, '-o', tmp_path, '--scene', '08', '--frames', '1:2'),

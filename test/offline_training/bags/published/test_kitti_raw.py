@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import kitti_layout
 import numpy as np
 import pytest
@@ -163,6 +164,26 @@ def test_lost_frames_without_empty_lines(tmp_path):
     bag, done = imported(tmp_path / 'set', tmp_path / 'bags')
     assert done.sweeps == 3
     assert on_their_own_instance(bag, truth)[0] > 0.99
+
+
+def test_files_that_are_missing_are_told(tmp_path):
+    kitti_layout.write_raw(tmp_path / 'set')
+    folder = tmp_path / 'set' / kitti_layout.DATE / NAME
+    (folder / 'image_03' / 'data' / '0000000001.png').unlink()
+    _, done = imported(tmp_path / 'set', tmp_path / 'bags')
+    assert done.images == 7
+    assert len(done.notes) == 1
+    assert 'image_03: 1 frames were lost, the first is number 1' in done.notes[0]
+
+
+def test_grey_images_are_taken(tmp_path):
+    kitti_layout.write_raw(tmp_path / 'set', count=2, cameras=('00',))
+    folder = tmp_path / 'set' / kitti_layout.DATE / NAME / 'image_00' / 'data'
+    for path in folder.iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    bag, _ = imported(tmp_path / 'set', tmp_path / 'bags')
+    report = extract([bag], tmp_path / 'set2', FrameParameters(), ExtractOptions(workers=1))
+    assert (report.frames, report.dropped) == (2, {})
 
 
 def test_a_sweep_that_was_cut_off_is_left_out_and_told(tmp_path):

@@ -1,0 +1,207 @@
+"""How time, memory and bytes grow with the data: each stage on 1, 4 and 16 times a drive.
+
+Longer drives are the shortest one repeated, the car going on where it had come to; `simulate`
+renders them. Each stage runs in a process of its own with two workers where it takes any.
+`exponent` is the slope of log time over log data by least squares, over all sizes; a stage whose
+cost is half fixed shows less than it will have, so `exponent_large` is that between the two
+largest, and `fixed_s` what a straight line through these two leaves for no data at all.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from process_tree import measured
+from repeated_bag import repeat_bag
+from scale_stages import SIMULATED, STAGES, WORKERS
+
+from drive_segment_ros.parameters import from_flat
+from offline_training.simulator import SimulatorParameters, simulate, truth_folder
+
+SIZES, QUICK_SIZES = (1, 4, 16), (1, 4)
+SECONDS, SIMULATED_SECONDS = 4.0, 2.0
+# Those whose work a cluster can do; what passes through its client is counted.
+CLUSTERED = ('simulate', 'extract', 'segment', 'evaluate')
+_CLUSTERED_SIZES = (1, 4)
+_RUNS = {1: 3, 4: 3, 16: 1}
+_STAGES = Path(__file__).with_name('scale_stages.py')
+
+
+def run(quick: bool = False) -> dict[str, Any]:
+    """Measure each stage at each size.
+
+    Args:
+        quick: 1 and 4 times only, once each, and no cluster.
+
+    Returns:
+        `results` as `drive-segment bench` prints them, where `median_s`, `p95_s`, `peak_mib`,
+        `cpu_s` and `bytes` are of the largest size, `ratio` its time over that of the smallest,
+        and `sizes` has those of each; `workers`.
+    """
+    sizes = QUICK_SIZES if quick else SIZES
+    found: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix='.bench_scale_') as name:
+        folder = Path(name)
+        for size in sizes:
+            data = folder / str(size)
+            _prepare(data, folder, size)
+            for stage in STAGES:
+                for _ in range(1 if quick else _RUNS[size]):
+                    _forget(data, stage)
+                    report = _stage(stage, data, size)
+                    found.setdefault(stage, {}).setdefault(size, []).append(report)
+                    for step, seconds in report.get('steps', {}).items():
+                        of_step = {'seconds': seconds, 'items': report['items']}
+                        runs = found.setdefault(f'{stage}.{step}', {})
+                        runs.setdefault(size, []).append(of_step)
+            if not quick and size in _CLUSTERED_SIZES and _has_dask():
+                with _cluster(data) as address:
+                    for stage in CLUSTERED:
+                        _forget(data, stage)
+                        report = _stage(stage, data, size, address)
+                        runs = found.setdefault(f'{stage}.cluster', {})
+                        runs.setdefault(size, []).append(report)
+            if size != sizes[0]:
+                shutil.rmtree(data)
+    results = [_result(f'scale.{stage}', of_sizes) for stage, of_sizes in found.items()]
+    return {'results': results, 'workers': WORKERS}
+
+
+def _prepare(data: Path, folder: Path, size: int) -> None:
+    """Make a drive of some length with its truth, and a model."""
+    first = folder / '1'
+    period_ns = round(SECONDS * 1e9)
+    if size == 1:
+        simulate(
+            data / 'bag', from_flat(SimulatorParameters, {**SIMULATED, 'duration_s': SECONDS})
+        )
+        _write_model(data / 'model')
+        return
+    data.mkdir()
+    repeat_bag(first / 'bag', data / 'bag', size, period_ns)
+    shutil.copytree(first / 'model', data / 'model')
+    for path in truth_folder(first / 'bag').glob('front/semantic/*'):
+        target = truth_folder(data / 'bag') / 'front/semantic'
+        target.mkdir(parents=True, exist_ok=True)
+        if path.suffix != '.png':
+            shutil.copy(path, target)
+            continue
+        for number in range(size):
+            os.link(path, target / f'{int(path.stem) + number * period_ns}.png')
+
+
+def _write_model(folder: Path) -> None:
+    """Write a network of the smallest size that has learned nothing; it takes as long."""
+    import torch
+
+    from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
+    from offline_training.training.checkpoints import save_model
+
+    torch.manual_seed(0)
+    network = Segmenter(NetworkConfiguration(30, 144, 256, 256, depth=4, heads=2))
+    save_model(folder / 'student/model.safetensors', network, {})
+
+
+def _stage(stage: str, data: Path, size: int, scheduler: str = '') -> dict[str, Any]:
+    seconds = (SIMULATED_SECONDS if stage == 'simulate' else SECONDS) * size
+    return measured(_STAGES, stage, data, seconds, *([scheduler] if scheduler else []))
+
+
+def _forget(data: Path, stage: str) -> None:
+    """Remove what a stage wrote before."""
+    written = {
+        'simulate': ('drive', 'drive_truth'),
+        'extract': ('dataset',),
+        'train_preparation': ('training',),
+        'segment': ('masks',),
+    }
+    for name in written.get(stage, ()):
+        shutil.rmtree(data / name, ignore_errors=True)
+
+
+def _has_dask() -> bool:
+    return importlib.util.find_spec('distributed') is not None
+
+
+@contextmanager
+def _cluster(folder: Path) -> Iterator[str]:
+    """Start a scheduler and as many workers as there are local ones; yield its address."""
+    from distributed import Client
+
+    options = ['--host', '127.0.0.1', '--no-dashboard']
+    file = folder / 'scheduler.json'
+    commands = [['dask_scheduler', '--port', '0', '--scheduler-file', str(file)]]
+    commands.append(['dask_worker', '--scheduler-file', str(file), '--nthreads', '1'])
+    commands[-1] += ['--nworkers', str(WORKERS), '--local-directory', str(folder / 'dask')]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-m', f'distributed.cli.{module}', *rest, *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for module, *rest in commands
+    ]
+    try:
+        with Client(scheduler_file=str(file), timeout=60, set_as_default=False) as client:
+            client.wait_for_workers(WORKERS, timeout=60)
+            address = client.scheduler.address
+        yield address
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+        for process in processes:
+            process.wait()
+
+
+def _result(name: str, of_sizes: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return a stage's figures, see `run`."""
+    sizes = sorted(of_sizes)
+    seconds = {size: [report['seconds'] for report in of_sizes[size]] for size in sizes}
+    medians = np.array([float(np.median(seconds[size])) for size in sizes])
+    items = np.array([of_sizes[size][0]['items'] for size in sizes], float)
+    largest = of_sizes[sizes[-1]]
+    result: dict[str, Any] = {
+        'name': name,
+        'median_s': float(medians[-1]),
+        'p95_s': float(np.quantile(seconds[sizes[-1]], 0.95)),
+        'runs': sum(map(len, of_sizes.values())),
+        'peer': False,
+        'ratio': float(medians[-1] / medians[0]),
+        'items': int(items[-1]),
+    }
+    if len(sizes) > 1:
+        result['exponent'] = _slope(items, medians)
+        result['exponent_large'] = _slope(items[-2:], medians[-2:])
+        per_item = float(np.diff(medians[-2:])[0] / np.diff(items[-2:])[0])
+        result['item_ms'] = 1e3 * per_item
+        result['fixed_s'] = float(medians[-1] - per_item * items[-1])
+    for key in ('peak_mib', 'cpu_s', 'bytes', 'client_bytes', 'segments'):
+        if key in largest[0]:
+            result[key] = float(np.median([report[key] for report in largest]))
+    if 'cpu_s' in largest[0] and len(sizes) > 1:
+        cpu = np.array([np.median([r['cpu_s'] for r in of_sizes[size]]) for size in sizes])
+        result['cpu_exponent_large'] = _slope(items[-2:], cpu[-2:])
+    result['sizes'] = {
+        str(size): {
+            key: float(np.median([report[key] for report in of_sizes[size]]))
+            for key in ('items', 'seconds', 'cpu_s', 'peak_mib', 'bytes', 'client_bytes')
+            if key in of_sizes[size][0]
+        }
+        for size in sizes
+    }
+    return result
+
+
+def _slope(items: np.ndarray, seconds: np.ndarray) -> float:
+    """Return the exponent of a power law, by least squares of the logarithms."""
+    return round(float(np.polyfit(np.log(items), np.log(np.maximum(seconds, 1e-3)), 1)[0]), 3)

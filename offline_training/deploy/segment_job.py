@@ -1,0 +1,158 @@
+"""What a worker of `segment` does: read some images, segment them, and write their pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import BagError, ImageError
+from drive_segment_ros.perception.resizing import resize_image, resize_labels
+from offline_training.common.classes import palette
+from offline_training.common.files import read_json, write_json, write_png
+from offline_training.evaluation.image_part import ImagePart
+from offline_training.evaluation.prediction import Prediction
+from offline_training.evaluation.predictors import PredictorSource
+
+_OVERLAY_OPACITY = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentedImage:
+    """The pictures of one segmented image, all at its own size.
+
+    Attributes:
+        label: (H, W) uint8 pseudo-class.
+        confidence: (H, W) uint8, 255 is certain.
+        color, overlay: (H, W, 3) uint8 BGR.
+    """
+
+    label: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+    color: NDArray[np.uint8]
+    overlay: NDArray[np.uint8]
+
+
+# The folders that `segment` writes.
+PICTURES = tuple(field.name for field in dataclasses.fields(SegmentedImage))
+# What made them.
+RECORD_FILE = 'segment.json'
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentJob:
+    """Some images to be segmented.
+
+    Attributes:
+        source: the model.
+        part: the images.
+        output: the folder that `PICTURES` are in.
+        folder: where the pictures go in each of them.
+        resume: whether to leave images whose pictures are all there.
+    """
+
+    source: PredictorSource
+    part: ImagePart
+    output: Path
+    folder: Path
+    resume: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentResult:
+    """What became of a job's images.
+
+    Attributes:
+        images: segmented.
+        kept: whose pictures were there.
+        skipped: a line for each that cannot be read.
+        unreadable: why not a single one can, or empty.
+    """
+
+    images: int
+    kept: int
+    skipped: tuple[str, ...]
+    unreadable: str = ''
+
+
+def segment_part(job: SegmentJob) -> SegmentResult:
+    """Segment a job's images.
+
+    Raises:
+        DatasetError: if a picture cannot be written.
+        ModelError: if the model cannot be loaded.
+    """
+    skipped: list[str] = []
+    count = kept = 0
+
+    def is_new(name: str) -> bool:
+        nonlocal kept
+        there = job.resume and all(file.is_file() for file in _files(job, name).values())
+        kept += there
+        return not there
+
+    unreadable = ''
+    try:
+        for name, image in job.part.images(skipped, is_new):
+            prediction = job.source.predictor().predict(image)
+            pictures = draw(image, prediction, _colours(job.source))
+            if count == 0:
+                _record(job)
+            for kind, file in _files(job, name).items():
+                write_png(file, getattr(pictures, kind))
+            count += 1
+    except (BagError, ImageError) as err:
+        unreadable = str(err)
+    return SegmentResult(count, kept, tuple(skipped), unreadable)
+
+
+def made_by(source: PredictorSource) -> dict[str, Any]:
+    """Return what a folder's pictures depend on, besides their images."""
+    return {'model': source.digest, 'zoom': source.zoom}
+
+
+def known_maker(output: Path) -> Any:
+    """Return what the pictures of a folder were `made_by`, None where nothing says so."""
+    record = output / RECORD_FILE
+    return read_json(record) if record.is_file() else None
+
+
+def draw(
+    image: NDArray[np.uint8], prediction: Prediction, colours: NDArray[np.uint8]
+) -> SegmentedImage:
+    """Bring a prediction to its image's size and colour it.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        prediction: at any size.
+        colours: (256, 3) uint8 RGB by pseudo-class.
+    """
+    height, width = image.shape[:2]
+    label = resize_labels(prediction.label, height, width)
+    confidence = resize_image(prediction.confidence, height, width)
+    color = np.ascontiguousarray(colours[label][..., ::-1])
+    overlay = cv2.addWeighted(image, 1.0 - _OVERLAY_OPACITY, color, _OVERLAY_OPACITY, 0.0)
+    return SegmentedImage(label, confidence, color, np.asarray(overlay, np.uint8))
+
+
+def _files(job: SegmentJob, name: str) -> Mapping[str, Path]:
+    # The suffix is added, not replaced: names may hold dots.
+    return {kind: job.output / kind / job.folder / f'{name}.png' for kind in PICTURES}
+
+
+def _record(job: SegmentJob) -> None:
+    """Say what made the pictures, before the first of them."""
+    maker = made_by(job.source)
+    if known_maker(job.output) != maker:
+        write_json(job.output / RECORD_FILE, maker)
+
+
+@functools.lru_cache(maxsize=1)
+def _colours(source: PredictorSource) -> NDArray[np.uint8]:
+    return palette(source.predictor().classes)

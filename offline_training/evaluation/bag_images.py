@@ -1,0 +1,104 @@
+"""Images of a part of a bag, each with a name that does not depend on the parts."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from drive_segment_ros.errors import BagError, DriveSegmentError
+from drive_segment_ros.ros.bags import BagMessage, peek_stamp_ns
+from drive_segment_ros.ros.joined_bags import open_drive
+from offline_training.evaluation.image_part import NamedImage, Wanted
+
+
+@dataclasses.dataclass(frozen=True)
+class BagImages:
+    """The images of a bag, or of all parts of a drive, that were recorded in a span of time.
+
+    Attributes:
+        bags: which are one drive.
+        topics: of the images.
+        start_ns, stop_ns: bag stamps, the first and that to stop before; None goes to the end.
+        count: how many there are, if they are spread evenly over the drive.
+        run: of the command; what a worker opened in another may have been written anew since.
+        before: images before the span that have the name of one in it, and how many.
+    """
+
+    bags: tuple[Path, ...]
+    topics: tuple[str, ...]
+    start_ns: int
+    stop_ns: int | None
+    count: int
+    run: str
+    before: tuple[tuple[str, int], ...] = ()
+
+    def __str__(self) -> str:
+        """Return what to call them in messages."""
+        bags = ' + '.join(map(str, self.bags))
+        until = 'the end' if self.stop_ns is None else str(self.stop_ns)
+        return f'{bags} from {self.start_ns} to {until} ns'
+
+    def images(self, skipped: list[str], wanted: Wanted) -> Iterator[NamedImage]:
+        """Yield those wanted, see `ImagePart`; of messages of one topic and stamp, the later ones
+        get a number."""
+        from drive_segment_ros.ros.images import decode_image
+        from drive_segment_ros.ros.video import VIDEO_TYPES, primed
+
+        used = Counter(dict(self.before))
+        bag = _opened(self.bags, self.run).reader
+        videos = {
+            topic: primed(bag, topic, self.start_ns)
+            for topic in self.topics
+            if bag.topics[topic].type in VIDEO_TYPES
+        }
+        for message in bag.messages(self.topics, self.start_ns, self.stop_ns):
+            try:
+                image = None
+                if message.topic in videos:  # those that are not wanted, others build on
+                    packet = bag.deserialize(message.raw, message.msgtype)
+                    image = videos[message.topic].push(packet)
+                name = _name(message)
+                again = f'_{used[name]}' if used[name] else ''
+                used[name] += 1
+                if wanted(name + again):
+                    image = image or bag.deserialize(message.raw, message.msgtype)
+                    yield name + again, decode_image(image)
+            except DriveSegmentError as err:
+                skipped.append(f'{message.topic} at {message.bag_stamp_ns}: {err}')
+        skipped.extend(bag.damage)
+
+
+def name_counts(part: BagImages) -> Counter[str]:
+    """Return the names of a part's images, without their numbers, and how many have each."""
+    bag = _opened(part.bags, part.run).reader
+    names: Counter[str] = Counter()
+    for message in bag.messages(part.topics, part.start_ns, part.stop_ns):
+        try:
+            names[_name(message)] += 1
+        except BagError:
+            continue  # too short to have a stamp, and no image
+    return names
+
+
+def _name(message: BagMessage) -> str:
+    stamp_ns = peek_stamp_ns(message.raw) or message.bag_stamp_ns
+    return f'{message.topic.strip("/")}/{stamp_ns}'
+
+
+class _Recording:
+    """A drive's bags, closed when nobody needs them any more."""
+
+    def __init__(self, bags: tuple[Path, ...]) -> None:
+        with contextlib.ExitStack() as stack:
+            self.reader = stack.enter_context(open_drive(bags))
+            self._close = weakref.finalize(self, stack.pop_all().close)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(bags: tuple[Path, ...], run: str) -> _Recording:
+    return _Recording(bags)

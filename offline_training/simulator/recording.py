@@ -1,0 +1,129 @@
+"""Writes a drive's bag in parts, each a storage file that is whole or not there.
+
+A bag is a folder of `<name>_0.mcap`, `<name>_1.mcap` and so on, in the order of time, with a
+metadata.yaml that is written last.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+from drive_segment_ros.dataset.disk_errors import disk_advice
+from drive_segment_ros.errors import BagError
+from offline_training.common.bag_recording import Recording
+from offline_training.common.files import write_atomic
+
+_METADATA_FILE, _INFORMATION = 'metadata.yaml', 'rosbag2_bagfile_information'
+
+
+class PartRecording:
+    """One part of a new ROS 2 bag (MCAP); use as a context manager.
+
+    Attributes:
+        make: of the messages to `add`.
+        information: what metadata.yaml says of a bag that is this part alone; known at the end.
+    """
+
+    def __init__(
+        self, bag: Path, number: int, first_ns: int | None = None, stop_ns: int | None = None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            bag: the folder, which is there.
+            number: of the part.
+            first_ns, stop_ns: arrival of the first message that is in it and of that which is
+                not any more; None where there is no such limit.
+        """
+        self.information: dict[str, Any] = {}
+        self._bag, self._name = bag, f'{bag.name}_{number}'
+        self._first_ns, self._stop_ns = first_ns, stop_ns
+        # The file says its own name, so that it is written under it, elsewhere.
+        self._folder = Path(tempfile.mkdtemp(prefix=f'.{self._name}.', dir=bag))
+        self._recording = Recording(self._folder / self._name)
+        self.make = self._recording.make
+
+    def __enter__(self) -> PartRecording:
+        self._recording.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._recording.__exit__(kind, error, trace)
+            if kind is None:
+                written = self._folder / self._name
+                content = yaml.safe_load((written / _METADATA_FILE).read_text())
+                self.information = content[_INFORMATION]
+                file = f'{self._name}.mcap'
+                os.replace(written / file, self._bag / file)
+        except OSError as err:
+            raise BagError(
+                f'cannot write {self._bag}: {err.strerror}; {disk_advice(err)}'
+            ) from err
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def add(self, topic: str, message: Any, arrival_ns: int) -> None:
+        """Hand in a message; one that does not arrive in this part is another's."""
+        early = self._first_ns is not None and arrival_ns < self._first_ns
+        late = self._stop_ns is not None and arrival_ns >= self._stop_ns
+        if not early and not late:
+            self._recording.add(topic, message, arrival_ns)
+
+    def write_until(self, arrival_ns: int) -> None:
+        """Write what arrived before an instant."""
+        self._recording.write_until(arrival_ns)
+
+
+def write_metadata(bag: Path, parts: Sequence[Mapping[str, Any]]) -> None:
+    """Write a bag's metadata.yaml.
+
+    Args:
+        bag: the folder.
+        parts: what each part says of itself, in their order.
+
+    Raises:
+        DatasetError: if it cannot be written.
+    """
+    filled = [part for part in parts if part['message_count']]
+    starts = [part['starting_time']['nanoseconds_since_epoch'] for part in filled]
+    ends = [
+        start + part['duration']['nanoseconds'] for start, part in zip(starts, filled, strict=True)
+    ]
+    topics: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        for entry in part['topics_with_message_count']:
+            name = entry['topic_metadata']['name']
+            topic = topics.setdefault(name, {**entry, 'message_count': 0})
+            topic['message_count'] += entry['message_count']
+    information = {
+        **parts[0],
+        'relative_file_paths': [name for part in parts for name in part['relative_file_paths']],
+        'files': [file for part in parts for file in part['files']],
+        'starting_time': {'nanoseconds_since_epoch': min(starts)},
+        'duration': {'nanoseconds': max(ends) - min(starts)},
+        'message_count': sum(part['message_count'] for part in parts),
+        'topics_with_message_count': list(topics.values()),
+    }
+    text = yaml.dump({_INFORMATION: information}, Dumper=_Dumper, default_flow_style=False)
+    write_atomic(bag / _METADATA_FILE, text.encode())
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes each value out, for ROS's readers know no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
