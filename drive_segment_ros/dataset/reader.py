@@ -170,6 +170,14 @@ class Drive:
         """
         return [frame for frames in self.cameras.values() for frame in frames]
 
+    def frames_of(self, camera: str) -> list[FrameRecord]:
+        """Return the frames of one camera that `info` names, by stamp, and read no other.
+
+        Raises:
+            DatasetError: if its index is missing or damaged.
+        """
+        return self._camera(camera)
+
     def _camera(self, name: str) -> list[FrameRecord]:
         path = self.path / name / INDEX_FILE
         try:
