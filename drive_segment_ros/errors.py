@@ -51,3 +51,7 @@ class ModelError(DriveSegmentError):
 
 class DependencyError(DriveSegmentError):
     """An optional package is needed and not installed; the message names it."""
+
+
+class StorageError(DriveSegmentError):
+    """Object storage does not answer, refuses, or has not what is asked for."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from drive_segment_ros.errors import OutputError
+from drive_segment_ros.errors import OutputError, StorageError
+from drive_segment_ros.storage import is_remote, is_there
 
 
 def refuse_existing(*paths: Path, overwrite: bool, instead: str = 'choose another output') -> None:
@@ -18,6 +19,7 @@ def refuse_existing(*paths: Path, overwrite: bool, instead: str = 'choose anothe
 
     Raises:
         OutputError: if a path is there, unless it is an empty folder, and `overwrite` is off.
+        StorageError: as `is_taken`.
     """
     for path in paths:
         if not overwrite and is_taken(path):
@@ -27,7 +29,16 @@ def refuse_existing(*paths: Path, overwrite: bool, instead: str = 'choose anothe
 
 
 def is_taken(path: Path) -> bool:
-    """Tell whether a path is anything but an empty folder; a link to nothing is something."""
+    """Tell whether a path is anything but an empty folder; a link to nothing is something.
+
+    Raises:
+        StorageError: if a remote storage cannot be asked.
+    """
+    if is_remote(path):
+        try:
+            return is_there(path)
+        except OSError as err:
+            raise StorageError(f'{path}: {err.strerror}') from err
     if path.is_dir():
         return next(path.iterdir(), None) is not None
     return path.exists() or path.is_symlink()

@@ -15,6 +15,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from drive_segment_ros.storage import is_remote, read_whole
+
 # Written by hand or by this package; a calibration of a hundred cameras has 100 kB.
 LARGEST_YAML, LARGEST_JSON = 1_000_000, 100_000_000
 # Nested lists and mappings, and a YAML's entries once every alias is spelt out.
@@ -55,6 +57,8 @@ def read_bytes(path: Path, largest: int) -> bytes:
         OSError: if it cannot be read.
         ValueError: if it is no file, or too large.
     """
+    if is_remote(path):
+        return read_whole(path, largest)
     opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(opened)

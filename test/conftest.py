@@ -1,15 +1,17 @@
-"""Fixtures shared by the whole suite: the real drive, and a DDS domain for each test."""
+"""Fixtures shared by the suite: the real drive, an S3 server, a DDS domain for each test."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import json
+import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +56,87 @@ def real_drive() -> Path:
 def real_bag(real_drive: Path) -> Path:
     """The real drive's bag: front camera, 64-beam LiDAR, tf; 56 sweeps."""
     return real_drive / 'bag'
+
+
+class S3Server:
+    """An S3 server in this process, on the loopback.
+
+    Attributes:
+        address: its URL.
+        asked: method and path of each request since a test began.
+        sent: bytes of objects sent since then.
+        refuse: whether to answer a request, by method and path, with an error.
+    """
+
+    def __init__(self, running: Any) -> None:
+        self.address = 'http://{}:{}'.format(*running.get_host_and_port())
+        self._application = running._server.app
+        running._server.app = self
+        self.reset()
+
+    def reset(self) -> None:
+        """Count from here on, and answer all."""
+        self.asked: list[tuple[str, str]] = []
+        self.sent = 0
+        self.refuse: Callable[[str, str], bool] = lambda method, path: False
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        """Answer a request (WSGI)."""
+        method, path = environ['REQUEST_METHOD'], environ['PATH_INFO']
+        self.asked.append((method, path))
+        if self.refuse(method, path):
+            start_response('403 Forbidden', [('Content-Type', 'application/xml')])
+            return [b'<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>']
+        answer = b''.join(self._application(environ, start_response))
+        if method == 'GET' and path.count('/') > 1:
+            self.sent += len(answer)
+        return [answer]
+
+
+@pytest.fixture(scope='session')
+def _s3_server() -> Iterator[S3Server]:
+    server = pytest.importorskip('moto.server', reason='moto is not installed')
+    logging.getLogger('werkzeug').setLevel(logging.ERROR)
+    running = server.ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False)
+    running.start()
+    yield S3Server(running)
+    running.stop()
+
+
+@pytest.fixture
+def s3_server(_s3_server: S3Server) -> S3Server:
+    """The server that `bucket` is on."""
+    _s3_server.reset()
+    return _s3_server
+
+
+_BUCKETS = itertools.count()
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The URL of an empty bucket; nothing is asked of any other host."""
+    pytest.importorskip('s3fs', reason='s3fs is not installed')
+    import s3fs
+
+    from drive_segment_ros.storage import filesystem, key, location
+
+    for name in ('AWS_PROFILE', 'AWS_SESSION_TOKEN', 'AWS_ENDPOINT_URL_S3'):
+        monkeypatch.delenv(name, raising=False)
+    for name in ('AWS_CONFIG_FILE', 'AWS_SHARED_CREDENTIALS_FILE'):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv('AWS_EC2_METADATA_DISABLED', 'true')
+    monkeypatch.setenv('AWS_ACCESS_KEY_ID', 'test')
+    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', 'test')
+    monkeypatch.setenv('AWS_DEFAULT_REGION', 'us-east-1')
+    monkeypatch.setenv('AWS_ENDPOINT_URL', s3_server.address)
+    # Clients keep the server and the credentials that they were made with.
+    s3fs.S3FileSystem.clear_instance_cache()
+    path = location(f's3://bucket-{next(_BUCKETS)}/')
+    filesystem(path).mkdir(key(path))
+    s3_server.reset()
+    yield path
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 # Above 101 the ports of DDS lie where the system chooses those of other programs. Each test takes

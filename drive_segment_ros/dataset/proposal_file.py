@@ -6,12 +6,13 @@ import io
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.frame import REQUIRED
+from drive_segment_ros.text_files import read_bytes
 
 # Some 100 kB are usual.
 _LARGEST = 100_000_000
@@ -19,20 +20,26 @@ _LARGEST = 100_000_000
 UNREADABLE = (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
-def read_proposals(file: Path | BinaryIO) -> dict[str, NDArray[Any]]:
+def read_proposals(path: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays of a sweep's proposals.
 
     Raises:
-        OSError, UNREADABLE: if they cannot be read, are larger than any sweep's, or not one row a
-            proposal.
+        OSError, UNREADABLE: as `parse_proposals`, and if the file cannot be read.
     """
-    with zipfile.ZipFile(file) as archive:
+    return parse_proposals(read_bytes(path, _LARGEST))
+
+
+def parse_proposals(data: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays in a file of a sweep's proposals.
+
+    Raises:
+        UNREADABLE: if there are none, they are larger than any sweep's, or not one row a proposal.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         size = sum(member.file_size for member in archive.infolist())
         if size > _LARGEST:
             raise ValueError(f'{size} bytes of arrays')
-    if not isinstance(file, Path):
-        file.seek(0)
-    with np.load(file, allow_pickle=False) as archive:
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         arrays = dict(archive)
     lacking = [name for name in REQUIRED if name not in arrays]
     if lacking:
@@ -57,5 +64,5 @@ def are_same_sweep(one: bytes, other: bytes) -> bool:
     """
     if one == other:
         return True
-    a, b = (read_proposals(io.BytesIO(data)) for data in (one, other))
+    a, b = (parse_proposals(data) for data in (one, other))
     return all(np.array_equal(a[name], b[name]) for name in REQUIRED)

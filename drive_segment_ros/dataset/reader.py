@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import logging
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,8 @@ from drive_segment_ros.dataset.index import parse_index
 from drive_segment_ros.dataset.own_files import DRIVE_FILE, INDEX_FILE, check_camera_name
 from drive_segment_ros.dataset.proposal_file import UNREADABLE, read_proposals
 from drive_segment_ros.errors import DatasetError, ImageError
-from drive_segment_ros.text_files import read_json
+from drive_segment_ros.storage import folder_names, is_remote, location, read_many, read_whole
+from drive_segment_ros.text_files import parse_json, read_json
 from drive_segment_ros.what_is import not_wanted
 
 _log = logging.getLogger(__name__)
@@ -110,16 +114,20 @@ class Drive:
         info: `drive.json`: cameras, LiDAR, odometry, parameters, software version, source.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, described: bytes | None = None) -> None:
         """Read `drive.json`.
+
+        Args:
+            path: the drive's folder.
+            described: content of `drive.json`, where it has been read already.
 
         Raises:
             DatasetError: if there is none, or it is not a JSON object that names cameras.
         """
-        self.path = Path(path)
+        self.path = location(path)
         file = self.path / DRIVE_FILE
         try:
-            info = read_json(file)
+            info = read_json(file) if described is None else parse_json(described)
         except OSError as err:
             raise DatasetError(f'{self.path} is no drive: {file.name}: {err.strerror}') from err
         except ValueError as err:
@@ -150,9 +158,10 @@ class Drive:
             DatasetError: if that is so of all of them.
         """
         cameras, damage = {}, []
-        for name in self.info['cameras']:
+        paths = [self.path / name / INDEX_FILE for name in self.info['cameras']]
+        for path, content in zip(paths, read_many(paths), strict=True):
             try:
-                cameras[name] = self._camera(name)
+                cameras[path.parent.name] = self._camera(path, content)
             except DatasetError as err:
                 damage.append(err)
         if damage and not cameras:
@@ -176,17 +185,17 @@ class Drive:
         Raises:
             DatasetError: if its index is missing or damaged.
         """
-        return self._camera(camera)
+        path = self.path / camera / INDEX_FILE
+        (content,) = read_many([path])
+        return self._camera(path, content)
 
-    def _camera(self, name: str) -> list[FrameRecord]:
-        path = self.path / name / INDEX_FILE
-        try:
-            index = parse_index(path.read_bytes(), path)
-        except OSError as err:
-            raise DatasetError(f'cannot read {path}: {err.strerror}') from err
+    def _camera(self, path: Path, content: bytes | OSError) -> list[FrameRecord]:
+        if isinstance(content, OSError):
+            raise DatasetError(f'cannot read {path}: {content.strerror}') from content
+        index = parse_index(content, path)
         if index.torn:
             _log.warning('%s: last line is incomplete, as a crash leaves it; ignored', path)
-        frames = [self._frame(record, name, path) for record in index.records]
+        frames = [self._frame(record, path.parent.name, path) for record in index.records]
         return sorted(frames, key=lambda frame: frame.stamp_ns)
 
     def _frame(self, record: dict[str, Any], camera: str, index: Path) -> FrameRecord:
@@ -224,10 +233,10 @@ class Dataset:
         Raises:
             DatasetError: if a folder is missing, is a drive itself, holds none, or is given twice.
         """
-        self.paths = [Path(path) for path in paths]
+        self.paths = [location(path) for path in paths]
         if len({path.resolve() for path in self.paths}) < len(self.paths):
             raise DatasetError(f'{_last_twice(self.paths)} is given twice; give each dataset once')
-        self.drives = [Drive(folder) for path in self.paths for folder in _drive_folders(path)]
+        self.drives = [drive for path in self.paths for drive in _drives(path)]
 
     def __str__(self) -> str:
         return ', '.join(map(str, self.paths))
@@ -238,19 +247,55 @@ def _last_twice(paths: list[Path]) -> Path:
     return next(p for k, p in enumerate(paths) if p.resolve() in resolved[:k])
 
 
-def _drive_folders(dataset: Path) -> list[Path]:
-    if (dataset / DRIVE_FILE).exists():
-        raise DatasetError(f'{dataset} is one drive; give the folder above it')
-    folders = sorted(file.parent for file in dataset.glob(f'*/{DRIVE_FILE}'))
-    if not folders:
+def _drives(dataset: Path) -> list[Drive]:
+    drives = _drives_of_storage(dataset) if is_remote(dataset) else _drives_of_folder(dataset)
+    if not drives:
         advice = 'give a folder of drives, as `drive-segment extract BAG -o DATASET` writes it'
         raise DatasetError(not_wanted(dataset, 'a dataset', advice))
-    return folders
+    return drives
+
+
+def _drives_of_folder(dataset: Path) -> list[Drive]:
+    if (dataset / DRIVE_FILE).exists():
+        raise _one_drive(dataset)
+    return [Drive(folder) for folder in sorted(f.parent for f in dataset.glob(f'*/{DRIVE_FILE}'))]
+
+
+def _drives_of_storage(dataset: Path) -> list[Drive]:
+    """Find the drives by one listing, and a request for the description each may have."""
+    try:
+        folders = [dataset, *(dataset / name for name in folder_names(dataset))]
+    except FileNotFoundError as err:
+        if err.strerror != os.strerror(errno.ENOENT):
+            raise DatasetError(f'cannot read {dataset}: {err.strerror}') from err
+        return []
+    except OSError as err:
+        raise DatasetError(f'cannot read {dataset}: {err.strerror}') from err
+    drives = []
+    for folder, content in zip(folders, _described(folders), strict=True):
+        if content is not None and folder is dataset:
+            raise _one_drive(dataset)
+        drives += [] if content is None else [Drive(folder, content)]
+    return drives
+
+
+def _described(folders: Sequence[Path]) -> Iterator[bytes | None]:
+    """Yield what `drive.json` of each folder holds, None where there is none."""
+    for folder, content in zip(
+        folders, read_many([folder / DRIVE_FILE for folder in folders]), strict=True
+    ):
+        if isinstance(content, OSError) and not isinstance(content, FileNotFoundError):
+            raise DatasetError(f'cannot read {folder / DRIVE_FILE}: {content.strerror}')
+        yield None if isinstance(content, OSError) else content
+
+
+def _one_drive(dataset: Path) -> DatasetError:
+    return DatasetError(f'{dataset} is one drive; give the folder above it')
 
 
 def _read_image(path: Path, *, unchanged: bool = False) -> NDArray[Any]:
     try:
-        return read_image_file(np.fromfile(path, np.uint8), unchanged=unchanged)
+        return read_image_file(read_whole(path), unchanged=unchanged)
     except OSError as err:
         raise DatasetError(f'cannot read {path}: {err.strerror}') from err
     except ImageError as err:

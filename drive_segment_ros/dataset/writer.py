@@ -37,6 +37,7 @@ from drive_segment_ros.dataset.own_files import (
 )
 from drive_segment_ros.dataset.proposal_file import UNREADABLE, are_same_sweep
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.storage import is_remote, location
 from drive_segment_ros.text_files import read_json
 from drive_segment_ros.whole_files import (
     TEMPORARY,
@@ -70,11 +71,17 @@ class DriveWriter:
             resume: whether an existing drive may be added to.
 
         Raises:
-            DatasetError: if the folder holds something already and `resume` is off, if it was
+            DatasetError: if it is a URL: object storage can neither be locked nor appended to,
+                if the folder holds something already and `resume` is off, if it was
                 recorded with other sensors or parameters, if another process writes it, if a
                 part of it is a link, or if it cannot be written.
         """
-        self.path = Path(path)
+        self.path = location(path)
+        if is_remote(self.path):
+            raise DatasetError(
+                f'{self.path} is not on this machine; a drive is recorded to a local folder, '
+                'copy it afterwards'
+            )
         for name in drive.get('cameras', {}):
             check_camera_name(name, self.path)
         if not resume and self.path.exists() and not _is_empty_folder(self.path):

@@ -41,7 +41,7 @@ class CameraStream:
         clock: of its images.
         model: its calibration, None before the first.
         offset: finds what is added to its stamps.
-        drops: images dropped, by reason, see `IMAGE_REASONS`.
+        drops: images dropped that are counted, by reason, see `IMAGE_REASONS`.
         pairs: number of images that found a sweep.
         images: those that wait for one, by key.
         final: whether no message follows soon, so that everything is to be decided.
@@ -51,6 +51,7 @@ class CameraStream:
         self,
         name: str,
         sync: SyncParameters,
+        offset_s: float | None,
         sweep_clock: Clock,
         vehicle: Vehicle,
         on_error: Callable[[str, str], object],
@@ -60,15 +61,16 @@ class CameraStream:
         Args:
             name: the camera's.
             sync: when an image and a sweep belong together.
+            offset_s: what is added to its stamps; None where it is to be found.
             sweep_clock: of the sweeps.
             vehicle: where it is, and where its sensors are.
             on_error: told a reason and a text where an image is lost to an error.
         """
         self.name = name
         self.clock = Clock(round(sync.jump_back_s / _NS))
-        self.clock.offset_ns = round((sync.fixed_offset_s or 0.0) / _NS)
+        self.clock.offset_ns = round((offset_s or 0.0) / _NS)
         self.model: CameraModel | None = None
-        self.offset = CameraOffset(sync.fixed_offset_s)
+        self.offset = CameraOffset(offset_s)
         self.drops: Counter[str] = Counter()
         self.pairs = 0
         self.images: list[Item] = []
@@ -86,6 +88,12 @@ class CameraStream:
     def pending(self) -> int:
         """Number of images not yet decided, or decided and not ready."""
         return len(self.images) + len(self._waiting)
+
+    @property
+    def awaits(self) -> bool:
+        """Whether an image that is counted is not decided, or decided and not ready."""
+        waiting = (*self.images, *(pair.image for pair in self._waiting))
+        return any(item.event.counted for item in waiting)
 
     @property
     def oldest_key(self) -> float:
@@ -107,10 +115,15 @@ class CameraStream:
         sweep, _ = choose(self.name, self.images, sweeps, self._max_offset_ns, math.inf, math.inf)
         self._settle(sweep, 'queue_full')
 
+    def drop(self, image: Image, reason: str) -> None:
+        """Count an image that becomes no frame."""
+        if image.counted:
+            self.drops[reason] += 1
+
     def stop(self, reason: str) -> None:
         """Give up everything that waits, for a reason."""
-        if self.pending:
-            self.drops[reason] += self.pending
+        for item in (*self.images, *(pair.image for pair in self._waiting)):
+            self.drop(item.event, reason)
         self.images.clear()
         self._waiting.clear()
 
@@ -154,7 +167,7 @@ class CameraStream:
     def _settle(self, sweep: Item | None, reason: str) -> None:
         image = self.images.pop(0)
         if sweep is None:
-            self.drops[reason] += 1
+            self.drop(image.event, reason)
             return
         sweep.taken_by.add(self.name)
         self.pairs += 1
@@ -200,8 +213,9 @@ class CameraStream:
     def _give_up(self, known: float, problem: str) -> None:
         """Lose the images that have waited for a calibration for too long."""
         while self.images and (self.final or known - self.images[0].key > SILENT_NS):
+            image = self.images[0].event
             self._settle(None, 'bad_calibration')
-            self._on_error('bad_calibration', problem)
+            self._tell(image, 'bad_calibration', problem)
 
     def _shift(self, offset_ns: int) -> None:
         """Set the offset, for images that wait as well."""
@@ -225,12 +239,12 @@ class CameraStream:
             except CalibrationError as err:
                 if not given_up:
                     break  # It may come.
-                self._lose('bad_calibration', str(err))
+                self._lose(waiting, 'bad_calibration', str(err))
             except Exception as err:
                 # Whatever it is, it must not keep those behind it from coming.
                 reason = reason_of(err)
                 text = f'unexpected {type(err).__name__}: {err}'
-                self._lose(reason, text if reason == 'error' else str(err))
+                self._lose(waiting, reason, text if reason == 'error' else str(err))
             self._waiting.popleft()
         return pairs
 
@@ -268,6 +282,10 @@ class CameraStream:
             max(waiting.image.arrival_s, waiting.sweep.arrival_s),
         )
 
-    def _lose(self, reason: str, text: str) -> None:
-        self.drops[reason] += 1
-        self._on_error(reason, text)
+    def _lose(self, waiting: _Waiting, reason: str, text: str) -> None:
+        self.drop(waiting.image.event, reason)
+        self._tell(waiting.image.event, reason, text)
+
+    def _tell(self, image: Image, reason: str, text: str) -> None:
+        if image.counted:
+            self._on_error(reason, text)

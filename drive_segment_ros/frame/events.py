@@ -22,12 +22,15 @@ class Image:
         stamp_ns: when it was taken.
         frame_id: optical frame; empty where the message has none.
         content: what is known of it: a `Picture`, or the mask a network made of it.
+        counted: whether what becomes of it is counted; not of one that only leads in, as where a
+            recording is read from its middle on.
     """
 
     camera: str
     stamp_ns: int
     frame_id: str
     content: Any
+    counted: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

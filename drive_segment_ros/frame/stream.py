@@ -14,7 +14,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from drive_segment_ros.frame.camera_stream import CameraStream
 from drive_segment_ros.frame.clock import SILENT_NS, Clock
@@ -51,6 +51,7 @@ class FrameStream:
         expects_motion: Callable[[], bool] = lambda: True,
         motion_kinds: Collection[str] = ('odometry', 'tf'),
         calibration: TransformTree | None = None,
+        offsets: Mapping[str, float] | None = None,
         on_error: Callable[[str, str], object] = lambda reason, text: None,
     ) -> None:
         """Begin.
@@ -61,10 +62,12 @@ class FrameStream:
             expects_motion: whether odometry is to come, so that it is worth waiting for.
             motion_kinds: which odometry may be taken, see `Pose.kind`.
             calibration: transforms that go before all that are heard.
+            offsets: of cameras where they are known, seconds; others are found.
             on_error: told a reason and a text where a pair is lost to an error.
         """
         self._sync = params.sync
         self._on_error = on_error
+        self._offsets = dict(offsets or {})
         self._jump_back_ns = round(params.sync.jump_back_s / _NS)
         self._max_offset_ns = round(params.sync.max_offset_s / _NS)
         self.max_offset_s = params.sync.max_offset_s
@@ -87,7 +90,12 @@ class FrameStream:
         """Return a camera's stream, which begins with its first mention."""
         if name not in self.cameras:
             self.cameras[name] = CameraStream(
-                name, self._sync, self.sweep_clock, self.vehicle, self._on_error
+                name,
+                self._sync,
+                self._offsets.get(name, self._sync.fixed_offset_s),
+                self.sweep_clock,
+                self.vehicle,
+                self._on_error,
             )
         return self.cameras[name]
 
@@ -101,12 +109,16 @@ class FrameStream:
         self._heard_s = max(now_s, self._heard_s)
         if isinstance(event, Image):
             camera = self.camera(event.camera)
-            key = self._key(camera.clock, event.stamp_ns, camera.drops)
-            if key is not None:
+            key, reason = self._key(camera.clock, event.stamp_ns)
+            if key is None:
+                camera.drop(event, reason)
+            else:
                 camera.add(event, key, now_s, self._sweeps)
         elif isinstance(event, Sweep):
-            key = self._key(self.sweep_clock, event.stamp_ns, self.sweep_drops)
-            if key is not None:
+            key, reason = self._key(self.sweep_clock, event.stamp_ns)
+            if key is None:
+                self.sweep_drops[reason] += 1
+            else:
                 bisect.insort(self._sweeps, Item(key, event, now_s), key=key_of)
                 self._let_go(len(self._sweeps) - self._sync.queue)
         elif isinstance(event, CameraInfo):
@@ -139,22 +151,23 @@ class FrameStream:
         self._let_go(len(self._sweeps))
         return pairs
 
+    @property
+    def awaits(self) -> bool:
+        """Whether an image that is counted is not decided yet."""
+        return any(camera.awaits for camera in self.cameras.values())
+
     def stop(self, reason: str) -> None:
         """Give up everything that waits, for a reason."""
         for camera in self.cameras.values():
             camera.stop(reason)
         self._let_go(len(self._sweeps))
 
-    def _key(self, clock: Clock, stamp_ns: int, drops: Counter[str]) -> int | None:
-        """Return a message's key; None, and it is counted, where it is of no use."""
+    def _key(self, clock: Clock, stamp_ns: int) -> tuple[int | None, str]:
+        """Return a message's key; None, and the reason, where it is of no use."""
         clock.received += 1
         if stamp_ns <= 0:
-            drops['zero_stamp'] += 1
-            return None
-        key = clock.take(stamp_ns, self._epoch())
-        if key is None:
-            drops['duplicate'] += 1
-        return key
+            return None, 'zero_stamp'
+        return clock.take(stamp_ns, self._epoch()), 'duplicate'
 
     def _epoch(self) -> int:
         """Return the latest epoch of any sensor."""

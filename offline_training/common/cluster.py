@@ -14,7 +14,14 @@ from typing import Any
 
 import drive_segment_ros
 from drive_segment_ros.errors import DependencyError, DriveSegmentError
-from offline_training.common.workers import Call, EngineError, WorkerDiedError, prepare_process
+from offline_training.common.workers import (
+    Answer,
+    Call,
+    EngineError,
+    WorkerDiedError,
+    answer,
+    prepare_process,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -28,18 +35,14 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Answer:
-    """What a worker says of a job: its result, or why there is none.
+class _WorkersAnswer(Answer):
+    """What a worker of a cluster says of a job.
 
     Attributes:
-        value: the result.
-        error: None where there is one.
         no_room: whether the worker's disk is full, which another's may not be.
         worker: its address.
     """
 
-    value: Any = None
-    error: DriveSegmentError | None = None
     no_room: bool = False
     worker: str = ''
 
@@ -136,7 +139,7 @@ class ClusterWorkers:
         """Whether there are workers besides some."""
         return bool(set(self._client.nthreads()) - workers)
 
-    def answer(self, future: Any) -> _Answer:
+    def answer(self, future: Any) -> _WorkersAnswer:
         """Wait for a future.
 
         Raises:
@@ -147,7 +150,7 @@ class ClusterWorkers:
 
         self.wait(future)
         try:
-            answer: _Answer = future.result(timeout=_CONNECT_S)
+            found: _WorkersAnswer = future.result(timeout=_CONNECT_S)
         except KilledWorker as err:
             raise WorkerDiedError(
                 f'{err.allowed_failures + 1} workers ended while they had it, most likely for '
@@ -159,7 +162,7 @@ class ClusterWorkers:
             if type(err).__name__ in ('CancelledError', 'FutureCancelledError'):
                 raise self._gone() from err
             raise
-        return answer
+        return found
 
     def wait(self, future: Any) -> None:
         """Wait until a future is done.
@@ -205,16 +208,14 @@ class _ClusterCall:
         self._workers, self._function, self._job = workers, function, job
         self._future = workers.send(function, job, set())
 
-    def result(self) -> Any:
+    def answer(self) -> Answer:
         full: set[str] = set()
         while True:
-            answer = self._workers.answer(self._future)
-            if answer.error is None:
-                return answer.value
-            full.add(answer.worker)
-            if not answer.no_room or not self._workers.others(full):
-                raise answer.error
-            _log.warning('%s: %s; another worker takes it', answer.worker, answer.error)
+            found = self._workers.answer(self._future)
+            full.add(found.worker)
+            if not found.no_room or not self._workers.others(full):
+                return found
+            _log.warning('%s: %s; another worker takes it', found.worker, found.error)
             self._future = self._workers.send(self._function, self._job, full)
 
     def wait(self) -> None:
@@ -263,17 +264,18 @@ def check_versions(own: dict[str, str], of_workers: dict[str, Any]) -> None:
                 )
 
 
-def _work(function: Callable[[Any], Any], job: Any, wanted: dict[str, str]) -> _Answer:
+def _work(function: Callable[[Any], Any], job: Any, wanted: dict[str, str]) -> _WorkersAnswer:
     """Do a job on a worker, which may have come after the client looked at versions."""
     from distributed import get_worker
 
     worker = get_worker().address
     try:
         check_versions(wanted, {worker: versions()})
-        prepare_process()
-        return _Answer(function(job), worker=worker)
     except DriveSegmentError as err:
-        return _Answer(error=err, no_room=_has_no_room(err), worker=worker)
+        return _WorkersAnswer(error=err, worker=worker)
+    prepare_process()
+    done = answer(function, job)
+    return _WorkersAnswer(done.value, done.error, done.log, _has_no_room(done.error), worker)
 
 
 def _has_no_room(error: BaseException | None) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -16,7 +17,6 @@ from typing import Generic, TypeVar
 from drive_segment_ros.errors import DriveSegmentError
 from offline_training.common.workers import (
     Call,
-    EngineError,
     InThisProcess,
     LocalProcesses,
     WorkerDiedError,
@@ -54,6 +54,7 @@ class Engine:
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
+        self._told: set[tuple[str, int, str]] = set()
 
     @property
     def parallel(self) -> int:
@@ -111,14 +112,17 @@ class Engine:
             outcome = self._result(job, self._workers.submit(function, job))
         return outcome
 
-    @staticmethod
-    def _result(job: Job, call: Call) -> Outcome[Job, Result]:
+    def _result(self, job: Job, call: Call) -> Outcome[Job, Result]:
         try:
-            return Outcome(job, call.result())
-        except EngineError:
-            raise
-        except DriveSegmentError as err:
+            answer = call.answer()
+        except WorkerDiedError as err:
             return Outcome(job, None, err)
+        for name, level, text in answer.log:
+            # Each job on a bag says again what is wrong with the bag.
+            if (name, level, text) not in self._told:
+                self._told.add((name, level, text))
+                logging.getLogger(name).log(level, '%s', text)
+        return Outcome(job, answer.value, answer.error)
 
 
 @contextlib.contextmanager

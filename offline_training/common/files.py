@@ -14,7 +14,7 @@ from drive_segment_ros import text_files
 from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.dataset.frame import encode_png
 from drive_segment_ros.errors import DatasetError
-from drive_segment_ros.whole_files import write_whole
+from drive_segment_ros.storage import filesystem, is_remote, key, plain_errors, write_whole
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -69,8 +69,15 @@ def files_below(folder: Path) -> list[Path]:
     """Return the files in a folder and below it, in order of path.
 
     Links to folders are followed, since large data sets are often linked to; a folder that is
-    reached twice is looked into once.
+    reached twice is looked into once. A folder of object storage is listed at once.
+
+    Raises:
+        OSError: if object storage cannot be listed.
     """
+    if is_remote(folder):
+        with plain_errors(folder):
+            found = filesystem(folder).find(key(folder))
+        return sorted(folder / name.removeprefix(key(folder)).lstrip('/') for name in found)
     files: list[Path] = []
     seen: set[str] = set()
     for root, folders, names in os.walk(folder, followlinks=True):

@@ -1,8 +1,13 @@
-"""Workers on this machine: this process, or loky's processes, which are noticed when they die."""
+"""Workers on this machine: this process, or loky's processes, which are noticed when they die.
+
+What a worker logs travels with its answer, so that it is told by the command that asked.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import logging
 import os
 import signal
 import threading
@@ -25,16 +30,30 @@ class EngineError(DriveSegmentError):
     """Nobody is there any more to work on jobs."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a worker says of a job.
+
+    Attributes:
+        value: the result, None where there is none.
+        error: why there is none.
+        log: what was logged: logger, level, text.
+    """
+
+    value: Any = None
+    error: DriveSegmentError | None = None
+    log: tuple[tuple[str, int, str], ...] = ()
+
+
 class Call(Protocol):
     """A job that was handed out."""
 
-    def result(self) -> Any:
-        """Wait for the job and return its result.
+    def answer(self) -> Answer:
+        """Wait for the job.
 
         Raises:
             WorkerDiedError: if the process that worked on it ended.
             EngineError: if there is nobody to work on it.
-            DriveSegmentError: the job's own.
         """
 
     def wait(self) -> None:
@@ -69,8 +88,11 @@ class _Later:
     def __init__(self, function: Callable[[Any], Any], job: Any) -> None:
         self._function, self._job = function, job
 
-    def result(self) -> Any:
-        return self._function(self._job)
+    def answer(self) -> Answer:
+        try:
+            return Answer(self._function(self._job))
+        except DriveSegmentError as err:
+            return Answer(error=err)
 
     def wait(self) -> None:
         pass
@@ -102,11 +124,11 @@ class LocalProcesses:
         from loky.process_executor import BrokenProcessPool
 
         try:
-            return _LocalCall(self._executor.submit(function, job))
+            return _LocalCall(self._executor.submit(answer, function, job))
         except BrokenProcessPool:
             self._executor.shutdown(kill_workers=True)
             self._executor = self._start()
-        return _LocalCall(self._executor.submit(function, job))
+        return _LocalCall(self._executor.submit(answer, function, job))
 
     def close(self) -> None:
         """End the processes, whatever they do."""
@@ -126,13 +148,14 @@ class _LocalCall:
     def __init__(self, future: Any) -> None:
         self._future = future
 
-    def result(self) -> Any:
+    def answer(self) -> Answer:
         from loky.process_executor import BrokenProcessPool
 
         try:
-            return self._future.result()
+            found: Answer = self._future.result()
         except BrokenProcessPool as err:
             raise WorkerDiedError(_ENDED) from err
+        return found
 
     def wait(self) -> None:
         from loky import wait
@@ -141,6 +164,31 @@ class _LocalCall:
 
     def cancel(self) -> None:
         self._future.cancel()
+
+
+def answer(function: Callable[[Any], Any], job: Any) -> Answer:
+    """Do a job in a worker process."""
+    notes = _Notes(logging.WARNING)
+    root = logging.getLogger()
+    root.addHandler(notes)
+    try:
+        return Answer(function(job), log=tuple(notes.taken))
+    except DriveSegmentError as err:
+        return Answer(error=err, log=tuple(notes.taken))
+    finally:
+        root.removeHandler(notes)
+
+
+class _Notes(logging.Handler):
+    """Takes down what this package logs."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.taken: list[tuple[str, int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith(('drive_segment_ros', 'offline_training')):
+            self.taken.append((record.name, record.levelno, record.getMessage()))
 
 
 def _begin(parent: int, imports: Sequence[str]) -> None:

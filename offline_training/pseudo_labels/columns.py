@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.storage import read_whole
 from offline_training.common.files import write_atomic
 
 
@@ -34,7 +35,7 @@ def read_columns(path: Path, names: Sequence[str] | None = None) -> dict[str, ND
         DatasetError: if it cannot be read.
     """
     try:
-        with pa.BufferReader(path.read_bytes()) as source:
+        with pa.BufferReader(read_whole(path)) as source:
             table = pq.read_table(source, columns=names, use_threads=False)
         return {name: _decoded(table[name]) for name in table.column_names}
     except OSError as err:

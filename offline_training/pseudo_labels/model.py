@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.frame import encode_npz
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.storage import read_whole
 from offline_training.common.files import write_atomic
 from offline_training.pseudo_labels.features import Scaling
 
@@ -95,7 +96,7 @@ class ClassModel:
             DatasetError: if it cannot be read.
         """
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            with np.load(io.BytesIO(read_whole(path)), allow_pickle=False) as file:
                 arrays: dict[str, Any] = dict(file)
             scaling = Scaling(*(arrays.pop(f'scaling_{n}') for n in ('centre', 'scale', 'weight')))
             return ClassModel(scaling, **arrays)

@@ -1,0 +1,337 @@
+"""Files by path or by URL: `s3://bucket/drive`, `gs://`, `memory://`, as fsspec knows them.
+
+A local path stays a `pathlib.Path`; a URL becomes a `upath.UPath`, which is used in the same way
+and is typed as a Path throughout. Object storage has neither append nor rename: a file is written
+by one request, which is whole or not there. What its libraries raise becomes an OSError whose
+`strerror` says what to do, so that callers name the file as they do for local ones.
+
+Nothing of fsspec is imported before the first URL: a node starts without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from drive_segment_ros import whole_files
+from drive_segment_ros.errors import DependencyError, StorageError
+
+# Two letters at least, for a drive of Windows has one; `file:/x` is no URL of ours.
+_URL = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+)://')
+# What brings a protocol that fsspec knows and does not carry itself.
+_PACKAGES = {
+    **dict.fromkeys(('s3', 's3a'), "pip install '.[s3]'"),
+    **dict.fromkeys(('gs', 'gcs'), 'pip install gcsfs'),
+    **dict.fromkeys(('abfs', 'abfss', 'az', 'adl'), 'pip install adlfs'),
+}
+_S3 = ('s3', 's3a')
+_LOCAL = ('file', 'local')
+# A server that does not answer is waited for two minutes, where it would be half an hour: s3fs
+# repeats what it repeats itself and what its client does, eight requests in all.
+_S3_PATIENCE = {'connect_timeout': 5, 'read_timeout': 15, 'retries': {'max_attempts': 1}}
+_S3_TRIES = 2
+# Libraries whose errors are about the storage, whatever their class.
+_LIBRARIES = frozenset(
+    ('aiobotocore', 'aiohttp', 'azure', 'botocore', 'fsspec', 'gcsfs', 'google', 's3fs')
+)
+_NO_ANSWER = ('Connect', 'Connection', 'Timeout', 'HTTPClientError', 'ServerDisconnected')
+# Larger than any file: a request for a range needs no question about the size before it.
+_TO_THE_END = 2**50
+
+
+def location(text: str | Path) -> Path:
+    """Return where a text of a person leads: a local path, or a `UPath` for a URL.
+
+    `file:///a` is a local path too. Nothing is asked of the storage yet. A path that is one
+    already is returned as it is.
+
+    Raises:
+        DependencyError: if what the URL's protocol needs is not installed.
+        StorageError: if there is no such protocol, or the URL names no bucket.
+    """
+    if not isinstance(text, str):
+        return text
+    found = _URL.match(text)
+    protocol = found[1].lower() if found else ''
+    if found is None or protocol in _LOCAL:
+        return Path(text[found.end() :] if found else text)
+    _check_protocol(protocol, text)
+    from upath import UPath
+
+    options = _options(protocol)
+    path = cast(Path, UPath(protocol + text[len(found[1]) :], **options))
+    if protocol in _PACKAGES and not text[found.end() :].strip('/'):
+        raise StorageError(f'{text} names no bucket; give {protocol}://BUCKET/FOLDER')
+    return path
+
+
+def is_remote(path: Path) -> bool:
+    """Whether a path is a URL's, so that only this module can open it."""
+    return not isinstance(path, Path)
+
+
+def filesystem(path: Path) -> Any:
+    """Return the fsspec filesystem of a remote path.
+
+    It is looked up anew each time: the one a path has kept is of no use in a forked process.
+    """
+    import fsspec
+
+    remote = cast(Any, path)
+    found = fsspec.filesystem(remote.protocol, **remote.storage_options)
+    if remote.protocol in _S3:
+        found.retries = _S3_TRIES
+    return found
+
+
+def key(path: Path) -> str:
+    """Return what a remote path's filesystem calls it."""
+    return cast(Any, path).path
+
+
+def read_whole(path: Path, largest: int | None = None) -> bytes:
+    """Read a file; a remote one by one request.
+
+    Args:
+        path: of the file.
+        largest: bytes that it may have; None for any number.
+
+    Raises:
+        OSError: if it cannot be read; `strerror` says what to do.
+        ValueError: if it is larger.
+    """
+    if not is_remote(path):
+        data = path.read_bytes()
+    else:
+        end = _TO_THE_END if largest is None else largest + 1
+        with plain_errors(path):
+            data = _range(path, 0, end)
+    if largest is not None and len(data) > largest:
+        raise ValueError(f'it has more than {largest} bytes')
+    return data
+
+
+def read_many(paths: Sequence[Path]) -> list[bytes | OSError]:
+    """Read small files, remote ones at the same time; an error takes its file's place.
+
+    They are to be of one filesystem.
+    """
+    if not paths or not is_remote(paths[0]):
+        return [_read_or_error(path) for path in paths]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(16, len(paths))) as threads:
+        return list(threads.map(_read_or_error, paths))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is whole or not there, see `whole_files.write_whole`; remote by one PUT.
+
+    Raises:
+        OSError: if it cannot be written; nothing of it stays then.
+    """
+    if not is_remote(path):
+        whole_files.write_whole(path, data)
+        return
+    with plain_errors(path):
+        filesystem(path).pipe_file(key(path), data)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write many small files, each of which is whole or not there; none is announced before all.
+
+    A local file is synced and renamed, and the folders' names are synced once at the end; remote
+    files are written at the same time.
+
+    Args:
+        folder: made if missing, as are folders in it.
+        files: content by name, relative to the folder.
+
+    Raises:
+        OSError: if one cannot be written; others may have been.
+    """
+    paths = {folder / name: data for name, data in files.items()}
+    if is_remote(folder):
+        with plain_errors(folder):
+            filesystem(folder).pipe({key(path): data for path, data in paths.items()})
+        return
+    folders = {folder, *(path.parent for path in paths)}
+    for one in folders:
+        one.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    try:
+        for path, data in paths.items():
+            written.append(path)
+            whole_files.write_temporary(path, data)
+        while written:
+            whole_files.publish(written[-1])
+            written.pop()
+    finally:
+        for path in written:
+            with contextlib.suppress(OSError):
+                os.unlink(f'{path}{whole_files.TEMPORARY}')
+    for one in {parent for made in folders for parent in (made, made.parent)}:
+        whole_files.sync_folder(one)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or folder.
+
+    Raises:
+        OSError: if a remote storage cannot be asked.
+    """
+    if not is_remote(path):
+        return path.exists()
+    with plain_errors(path):
+        return filesystem(path).exists(key(path))
+
+
+def file_names(folder: Path) -> list[str]:
+    """Return the names of the files in a folder, sorted; of a remote one by one listing.
+
+    Raises:
+        OSError: if it cannot be listed.
+    """
+    return sorted(name for name, is_folder in _entries(folder) if not is_folder)
+
+
+def folder_names(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted; of a remote one by one listing.
+
+    Raises:
+        OSError: if it cannot be listed.
+    """
+    return sorted(name for name, is_folder in _entries(folder) if is_folder)
+
+
+@contextlib.contextmanager
+def plain_errors(path: Path) -> Iterator[None]:
+    """Raise what the libraries of a remote path raise as an OSError that says what to do."""
+    try:
+        yield
+    except Exception as err:
+        told = explained(err, path) if is_remote(path) else None
+        if told is None:
+            raise
+        raise told from err
+
+
+def explained(err: BaseException, path: Path) -> OSError | None:
+    """Return an error of a storage's libraries as an OSError; None if it is none of theirs.
+
+    Args:
+        err: the error.
+        path: remote, what was being read or written.
+    """
+    protocol = cast(Any, path).protocol
+    kind = type(err)
+    library = kind.__module__.partition('.')[0]
+    if not isinstance(err, OSError | TimeoutError) and library not in _LIBRARIES:
+        return None
+    if isinstance(err, OSError) and err.strerror and err.filename:
+        return None  # Said already.
+    said = ' '.join(str(err).split())
+    number = getattr(err, 'errno', None) or errno.EIO
+    if isinstance(err, FileNotFoundError):
+        number, text = errno.ENOENT, os.strerror(errno.ENOENT)
+        if 'bucket does not exist' in said:
+            text = f'there is no such bucket; check its name and {_where(protocol)}'
+    elif isinstance(err, FileExistsError | IsADirectoryError | NotADirectoryError):
+        number = err.errno or errno.EEXIST
+        text = os.strerror(number)
+    elif isinstance(err, PermissionError):
+        number, text = errno.EACCES, f'access is refused ({said}); check {_key(protocol)}'
+    elif 'Credential' in kind.__name__ or 'Token' in kind.__name__:
+        number, text = errno.EACCES, f'there are no usable credentials; set {_key(protocol)}'
+    elif isinstance(err, TimeoutError) or any(name in kind.__name__ for name in _NO_ANSWER):
+        number = errno.ETIMEDOUT
+        text = f'the server does not answer ({said}); check the network and {_where(protocol)}'
+    else:
+        text = said or kind.__name__
+    return OSError(number, text, str(path))
+
+
+def _check_protocol(protocol: str, text: str) -> None:
+    from fsspec.registry import get_filesystem_class, known_implementations
+
+    try:
+        get_filesystem_class(protocol)
+    except ImportError as err:
+        package = known_implementations.get(protocol, {}).get('err', '').rstrip('.')
+        remedy = _PACKAGES.get(protocol) or package or 'install what fsspec needs for it'
+        raise DependencyError(f'{text} needs a package that is not installed; {remedy}') from err
+    except ValueError as err:
+        raise StorageError(
+            f'{text}: there is no protocol {protocol}://; give a local path, or a URL such as '
+            's3://BUCKET/FOLDER'
+        ) from err
+
+
+def _options(protocol: str) -> dict[str, Any]:
+    """Return what a filesystem is made with, beside what its user configured."""
+    if protocol not in _PACKAGES:
+        return {}
+    # Others may write what is read: a listing that was remembered would be wrong.
+    options: dict[str, Any] = {'use_listings_cache': False}
+    if protocol in _S3:
+        from fsspec.config import conf
+
+        given = conf.get(protocol, {}).get('config_kwargs', {})
+        options['config_kwargs'] = {**_S3_PATIENCE, **given}
+    return options
+
+
+def _range(path: Path, start: int, end: int) -> bytes:
+    """Read bytes `start` to `end` of a remote file, as far as it has them."""
+    try:
+        return filesystem(path).cat_file(key(path), start=start, end=end)
+    except OSError as err:
+        # An empty object has no range at all.
+        if start == 0 and err.errno == errno.EINVAL and _is_range_error(err):
+            return b''
+        raise
+
+
+def _is_range_error(err: OSError) -> bool:
+    response = getattr(err.__cause__, 'response', None) or {}
+    return response.get('Error', {}).get('Code') in ('InvalidRange', '416')
+
+
+def _read_or_error(path: Path) -> bytes | OSError:
+    try:
+        return read_whole(path)
+    except OSError as err:
+        return err
+
+
+def _entries(folder: Path) -> list[tuple[str, bool]]:
+    """Return the name of each entry of a folder, and whether it is one itself."""
+    if not is_remote(folder):
+        return [(entry.name, entry.is_dir()) for entry in folder.iterdir()]
+    with plain_errors(folder):
+        found = filesystem(folder).ls(key(folder), detail=True)
+    names = ((entry['name'].rstrip('/').rpartition('/')[2], entry) for entry in found)
+    # An object of the folder's own name is how some programs mark an empty folder.
+    return [
+        (name, entry['type'] == 'directory')
+        for name, entry in names
+        if name and entry['name'].strip('/') != key(folder).strip('/')
+    ]
+
+
+def _key(protocol: str) -> str:
+    """Say what a protocol's credentials are."""
+    if protocol in _S3:
+        return 'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, and what they may do'
+    if protocol in ('gs', 'gcs'):
+        return 'GOOGLE_APPLICATION_CREDENTIALS, and what they may do'
+    return f'the credentials for {protocol}://'
+
+
+def _where(protocol: str) -> str:
+    return 'AWS_ENDPOINT_URL' if protocol in _S3 else f'the configuration of {protocol}://'
