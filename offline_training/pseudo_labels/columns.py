@@ -36,7 +36,10 @@ def read_columns(path: Path, names: Sequence[str] | None = None) -> dict[str, ND
     """
     try:
         with pa.BufferReader(read_whole(path)) as source:
-            table = pq.read_table(source, columns=names, use_threads=False)
+            table = pq.ParquetFile(source).read(names, use_threads=False)
+        lacking = [name for name in names or () if name not in table.column_names]
+        if lacking:
+            raise ValueError(f'it has no column {lacking[0]}')
         return {name: _decoded(table[name]) for name in table.column_names}
     except OSError as err:
         raise DatasetError(f'cannot read {path}: {err.strerror or err}') from err
@@ -53,9 +56,7 @@ def _encoded(values: NDArray[Any]) -> pa.Array:
 
 
 def _decoded(column: pa.ChunkedArray) -> NDArray[Any]:
-    whole = column.combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):  # of several chunks, or of none
-        whole = pa.concat_arrays(whole.chunks) if whole.chunks else pa.array([], column.type)
+    whole = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
     if isinstance(whole.type, pa.FixedSizeListType):
-        return whole.flatten().to_numpy(zero_copy_only=False).reshape(len(whole), -1)
+        return whole.flatten().to_numpy(zero_copy_only=False).reshape(-1, whole.type.list_size)
     return whole.to_numpy(zero_copy_only=False)
