@@ -8,6 +8,7 @@ for beside the repository), or a simulated one's; the result says whose.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import operator
@@ -74,10 +75,11 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 def described(dataset: Path) -> DrivePlan:
-    """Describe a dataset's first drive as one range, if that is not done yet; return its plan."""
+    """Describe and track a dataset's first drive as one range, unless done; return its plan."""
     plan, *_ = plan_drives(Dataset(dataset), [], 1, frames_a_range=10**6)
-    if not plan.path(plan.ranges[0], 'segments').exists():
+    if not plan.tracks_path.exists():
         describe(DescribeJob(plan, plan.ranges[0], 'descriptor'))
+        track(SampleJob(plan, slice(None), True, 0))
     return plan
 
 
@@ -98,7 +100,7 @@ def measure(original: DrivePlan, dataset: Path, segments: int) -> dict[str, Any]
         jobs = [SampleJob(plan, everything, True, parameters.seed) for plan in plans]
         limit = functools.reduce(operator.add, engine.map(track, jobs)).limit()
         step('track')
-        jobs = [SampleJob(job.plan, everything, True, parameters.seed, limit) for job in jobs]
+        jobs = [dataclasses.replace(job, limit=limit) for job in jobs]
         learned = join_samples(list(engine.map(sample, jobs)))
         step('sample')
         model, _ = fit(learned, [0, 1, 2], parameters)
@@ -132,6 +134,7 @@ def repeat(original: DrivePlan, dataset: Path, segments: int) -> list[DrivePlan]
         segments: in all of them, at least.
     """
     camera = original.ranges[0].camera
+    objects = read_columns(original.tracks_path)['track']
     tables = {
         content: read_columns(original.path(original.ranges[0], content))
         for content in ('segments', 'matches')
@@ -145,12 +148,10 @@ def repeat(original: DrivePlan, dataset: Path, segments: int) -> list[DrivePlan]
     plans = []
     frames = original.frames[camera]
     for plan, share in zip(plan_drives(Dataset(dataset), [], 1), shares, strict=True):
-        ranges = tuple(
-            FrameRange(camera, k * frames, (k + 1) * frames) for k in range(len(share))
-        )
-        plan = DrivePlan(plan.drive, plan.tables, plan.number, plan.frames, ranges, plan.run)
+        ranges = tuple(FrameRange(camera, k * frames, (k + 1) * frames) for k in range(len(share)))
+        plan = dataclasses.replace(plan, ranges=ranges)
         for part, repetition in zip(ranges, share.tolist(), strict=True):
-            _write_tables(plan, part, tables, repetition)
+            _write_tables(plan, part, tables, objects, seed=repetition)
         plans.append(plan)
     return plans
 
@@ -175,20 +176,24 @@ def _write_drive(original: DrivePlan, camera: str, folder: Path, repetitions: in
 
 
 def _write_tables(
-    plan: DrivePlan, part: FrameRange, tables: dict[str, dict[str, np.ndarray]], seed: int
+    plan: DrivePlan,
+    part: FrameRange,
+    tables: dict[str, dict[str, np.ndarray]],
+    objects: np.ndarray,
+    seed: int,
 ) -> None:
-    """Write a range's tables: the original's, later, and with other looks."""
+    """Write a range's tables: the original's, later, and its objects with other looks."""
     random = np.random.default_rng(seed)
     segments = dict(tables['segments'])
     segments['frame'] = (segments['frame'] + part.first).astype(np.int32)
     later = part.first // (part.last - part.first) * _APART_NS
     segments['sweep'] = segments['sweep'] + later
-    # An object is told from others by its id and sweep here; views of one need not be alike.
     for name, values in segments.items():
         if name.startswith(FEATURE):
             spread = np.nanstd(values, axis=0)
             noise = random.normal(0.0, _VIEW_JITTER, values.shape)
-            noise += random.normal(0.0, _OBJECT_JITTER, values.shape[1])
+            looks = random.normal(0.0, _OBJECT_JITTER, (objects.max() + 1, values.shape[1]))
+            noise += looks[objects]
             segments[name] = (values + spread * noise).astype(np.float32)
     write_columns(plan.path(part, 'segments'), segments)
     rows = {name: code + part.first * ROWS_A_FRAME for name, code in tables['matches'].items()}
