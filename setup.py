@@ -49,7 +49,7 @@ setup(
         'rosbags>=0.11.9',
         'scipy>=1.10',
         'typer>=0.12',
-        'universal-pathlib>=0.2.6',
+        'universal-pathlib>=0.3.0',
     ],
     extras_require={
         # A vehicle needs none of these; ROS itself comes from its distribution there.

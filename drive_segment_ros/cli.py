@@ -12,6 +12,7 @@ from drive_segment_ros.commands.command import INTERRUPTED, app
 # In the order of `--help`: importing a group registers its commands.
 # isort: off
 from drive_segment_ros.commands import recordings
+from drive_segment_ros.commands import published
 from drive_segment_ros.commands import learning
 from drive_segment_ros.commands import models
 from drive_segment_ros.commands import vehicle
@@ -25,6 +26,7 @@ __all__ = [
     'learning',
     'main',
     'models',
+    'published',
     'recordings',
     'vehicle',
 ]

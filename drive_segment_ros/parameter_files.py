@@ -15,7 +15,12 @@ T = TypeVar('T')
 _ROS_KEY = 'ros__parameters'
 
 
-def read_parameters(cls: type[T], path: Path | None, assignments: Sequence[str] = ()) -> T:
+def read_parameters(
+    cls: type[T],
+    path: Path | None,
+    assignments: Sequence[str] = (),
+    declared: Mapping[str, Any] | None = None,
+) -> T:
     """Build a parameter dataclass from a file, then assignments; the rest keeps its default.
 
     Args:
@@ -23,12 +28,13 @@ def read_parameters(cls: type[T], path: Path | None, assignments: Sequence[str] 
         path: YAML with dotted or nested names. A ROS parameter file (`node: ros__parameters:`)
             will do too; of that, parameters of the node itself are passed over.
         assignments: `name=value` each, the value written as in YAML.
+        declared: values by name that go before the defaults, and before nothing else.
 
     Raises:
         ParameterError: if the file cannot be read, or a name or value is wrong.
     """
     types = {info.name: info.type for info in describe(cls)}
-    values = {} if path is None else _read(path, set(types))
+    values = dict(declared or {}) | ({} if path is None else _read(path, set(types)))
     for assignment in assignments:
         name, equals, text = assignment.partition('=')
         if not equals:

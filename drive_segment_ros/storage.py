@@ -14,7 +14,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +40,7 @@ _LIBRARIES = frozenset(
     ('aiobotocore', 'aiohttp', 'azure', 'botocore', 'fsspec', 'gcsfs', 'google', 's3fs')
 )
 _NO_ANSWER = ('Connect', 'Connection', 'Timeout', 'HTTPClientError', 'ServerDisconnected')
+_LONGEST_SAID = 200
 # Larger than any file: a request for a range needs no question about the size before it.
 _TO_THE_END = 2**50
 
@@ -114,6 +115,29 @@ def read_whole(path: Path, largest: int | None = None) -> bytes:
     if largest is not None and len(data) > largest:
         raise ValueError(f'it has more than {largest} bytes')
     return data
+
+
+def read_range(path: Path, start: int, stop: int) -> bytes:
+    """Read bytes `start` to `stop` of a remote file by one request.
+
+    Raises:
+        OSError: if they cannot be read, or the file ends before.
+    """
+    with plain_errors(path):
+        data = filesystem(path).cat_file(key(path), start=start, end=stop)
+    if len(data) != stop - start:
+        raise OSError(errno.EIO, f'it ends within bytes {start} to {stop}', str(path))
+    return data
+
+
+def file_size(path: Path) -> int:
+    """Return how many bytes a remote file has.
+
+    Raises:
+        OSError: if it is none, or cannot be asked for.
+    """
+    with plain_errors(path):
+        return filesystem(path).info(key(path))['size']
 
 
 def read_many(paths: Sequence[Path]) -> list[bytes | OSError]:
@@ -191,6 +215,20 @@ def is_there(path: Path) -> bool:
         return filesystem(path).exists(key(path))
 
 
+def files_there(files: Iterable[Path]) -> set[Path]:
+    """Return those of many files that are there; of remote ones by one listing a folder.
+
+    Raises:
+        OSError: if a remote storage cannot be asked.
+    """
+    wanted = set(files)
+    there = {file for file in wanted if not is_remote(file) and file.is_file()}
+    for folder in {file.parent for file in wanted if is_remote(file)}:
+        with contextlib.suppress(FileNotFoundError):
+            there |= wanted & {folder / name for name in file_names(folder)}
+    return there
+
+
 def file_names(folder: Path) -> list[str]:
     """Return the names of the files in a folder, sorted; of a remote one by one listing.
 
@@ -235,7 +273,7 @@ def explained(err: BaseException, path: Path) -> OSError | None:
         return None
     if isinstance(err, OSError) and err.strerror and err.filename:
         return None  # Said already.
-    said = ' '.join(str(err).split())
+    said = ' '.join(str(err).split())[:_LONGEST_SAID]
     number = getattr(err, 'errno', None) or errno.EIO
     if isinstance(err, FileNotFoundError):
         number, text = errno.ENOENT, os.strerror(errno.ENOENT)

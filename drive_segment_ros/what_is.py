@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from drive_segment_ros.errors import StorageError
+from drive_segment_ros.storage import is_remote, is_there
+
 # A file's name, or what it ends in, and what it is.
 _FILES = {
     'model.onnx': 'the graph of an exported model (give its folder)',
@@ -71,7 +74,14 @@ def not_wanted(path: Path, wanted: str, advice: str) -> str:
         path: as given.
         wanted: what it should be, as `a run`.
         advice: where such a thing comes from.
+
+    Raises:
+        StorageError: if a remote storage cannot be asked.
     """
-    if not path.exists() and not path.is_symlink():
+    try:
+        missing = not is_there(path) and (is_remote(path) or not path.is_symlink())
+    except OSError as err:
+        raise StorageError(f'{path}: {err.strerror}') from err
+    if missing:
         return f'{path} does not exist; {advice}'
     return f'{path} is {what_is(path)}, not {wanted}; {advice}'

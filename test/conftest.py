@@ -86,7 +86,8 @@ class S3Server:
         self.asked.append((method, path))
         if self.refuse(method, path):
             start_response('403 Forbidden', [('Content-Type', 'application/xml')])
-            return [b'<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>']
+            denied = b'<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
+            return [] if method == 'HEAD' else [denied]
         answer = b''.join(self._application(environ, start_response))
         if method == 'GET' and path.count('/') > 1:
             self.sent += len(answer)

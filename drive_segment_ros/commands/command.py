@@ -10,14 +10,17 @@ import contextlib
 import functools
 import json
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, cast
 
 import typer
 
 from drive_segment_ros.commands.interruption import Interruption
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.kernel_cache import VARIABLE
+from drive_segment_ros.storage import explained
 
 app = typer.Typer(
     name='drive-segment',
@@ -28,21 +31,28 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+# The rest of the work is done.
+PARTLY_DONE = 3
 
 
 def command(
-    function: Callable[..., None] | None = None, *, kept: str = '', handles_signals: bool = False
+    function: Callable[..., None] | None = None,
+    *,
+    name: str | None = None,
+    kept: str = '',
+    handles_signals: bool = False,
 ) -> Callable[..., Any]:
-    """Register a subcommand, named like the function, whose errors are one line.
+    """Register a subcommand whose errors are one line.
 
     Args:
         function: the subcommand.
+        name: what it is called; by default as the function.
         kept: what to say when it is interrupted: what is kept and how to go on. Names of its
             arguments in braces stand for their values.
         handles_signals: whether it runs until interrupted and ends by itself then.
     """
     if function is None:
-        return functools.partial(command, kept=kept, handles_signals=handles_signals)
+        return functools.partial(command, name=name, kept=kept, handles_signals=handles_signals)
     inner = function
 
     @functools.wraps(function)
@@ -67,15 +77,32 @@ def command(
             # Library code names what it was doing; this is what no one expected, such as a full
             # disk under a temporary file.
             where = f'{err.filename}: ' if err.filename else ''
-            fail(f'{where}{err.strerror or err}')
+            fail(_of_storage(err, kwargs.values()) or f'{where}{err.strerror or err}')
         except RuntimeError as err:
             if 'no locator available' not in str(err):  # Numba's
                 raise
             fail(f'no folder for compiled kernels can be written; set {VARIABLE} to one')
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
+        except Exception as err:
+            told = _of_storage(err, kwargs.values())
+            if not told:
+                raise
+            fail(told)
 
-    return app.command()(guarded)
+    return app.command(name)(guarded)
+
+
+def _of_storage(err: Exception, arguments: Iterable[Any]) -> str:
+    """Say what an error of object storage means, by the first URL given; empty if it is none."""
+    if 'upath' not in sys.modules:
+        return ''
+    from upath import UPath
+
+    given = (one for value in arguments for one in (value if isinstance(value, list) else [value]))
+    url = next((one for one in given if isinstance(one, UPath)), None)
+    told = url and explained(err, cast(Path, url))
+    return f'{url}: {told.strerror}' if told else ''
 
 
 def _remedy(package: str) -> str:
@@ -85,10 +112,22 @@ def _remedy(package: str) -> str:
     return "pip install '.[train]' brings what learning needs"
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """End with a one-line error."""
     typer.echo(f'drive-segment: error: {" ".join(message.split())}', err=True)
     raise typer.Exit(1)
+
+
+def end_partly_done(failed: Mapping[str, str]) -> None:
+    """End with a line for each part of the work that could not be done, if there is one.
+
+    Args:
+        failed: why, by what.
+    """
+    for name, reason in failed.items():
+        typer.echo(f'drive-segment: error: {name}: {" ".join(reason.split())}', err=True)
+    if failed:
+        raise typer.Exit(PARTLY_DONE)
 
 
 def print_json(values: Mapping[str, Any]) -> None:
@@ -101,3 +140,5 @@ def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter('drive-segment: %(levelname)s: %(message)s'))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    # Who works on a cluster is shown where to look at it.
+    logging.getLogger('offline_training.common.cluster').setLevel(logging.INFO)

@@ -22,8 +22,12 @@ from drive_segment_ros.commands.options import (
     Params,
     Zoom,
     as_assignments,
+    located,
+    refuse_remote,
 )
 from drive_segment_ros.outputs import refuse_existing
+from drive_segment_ros.staging import renamed, staged_output
+from drive_segment_ros.storage import is_remote
 
 TRUTH_HELP = 'Folder of labels named after the images; of several cameras one folder for each.'
 
@@ -81,7 +85,9 @@ def label(
 @command(kept='the last checkpoint is kept in {output}; go on by the same command with --resume')
 def train(
     datasets: Datasets,
-    output: Annotated[Path, typer.Option('--output', '-o', help='The run folder to write.')],
+    output: Annotated[
+        Path, typer.Option('--output', '-o', parser=located, help='The run folder to write.')
+    ],
     epochs: Annotated[int | None, typer.Option(help='Passes over the frames.')] = None,
     size: Annotated[str | None, typer.Option(help='tiny, small or base.')] = None,
     frames: Frames = None,
@@ -108,7 +114,18 @@ def train(
     }
     settings = as_assignments(given, assignments)
     parameters = read_parameters(TrainParameters, params, settings)
-    report = train_networks(datasets, output, parameters, resume)
+    if is_remote(output) and os.environ.get('WORLD_SIZE', '1') != '1':
+        refuse_remote(
+            output, 'several processes share the run', 'train to a folder, copy it after'
+        )
+    with staged_output(
+        output,
+        'student*/model.safetensors',
+        resume=resume,
+        every_s=max(parameters.training.checkpoint_s, 1.0),
+        leave_out='cache/*',
+    ) as run:
+        report = renamed(train_networks(datasets, run, parameters, resume), run, output)
     if os.environ.get('RANK', '0') != '0':
         return  # One of torchrun's processes speaks for all.
     if as_json:
@@ -123,7 +140,9 @@ def train(
 @command(kept='run it again')
 def baseline(
     datasets: Datasets,
-    output: Annotated[Path, typer.Option('--output', '-o', help='Folder to write it to.')],
+    output: Annotated[
+        Path, typer.Option('--output', '-o', parser=located, help='Folder to write it to.')
+    ],
     classes: Annotated[int, typer.Option(help='Number of clusters.')] = 30,
     frames: Frames = None,
     camera: Cameras = None,
@@ -150,8 +169,10 @@ def baseline(
 @command
 def evaluate(
     model: Model,
-    images: Annotated[Path, typer.Argument(help='Folder of images, or a drive or dataset.')],
-    ground_truth: Annotated[Path, typer.Option(help=TRUTH_HELP)],
+    images: Annotated[
+        Path, typer.Argument(parser=located, help='Folder of images, or a drive or dataset.')
+    ],
+    ground_truth: Annotated[Path, typer.Option(parser=located, help=TRUTH_HELP)],
     layout: Layout = 'folder',
     frames: Annotated[
         str, typer.Option(help='Which labelled images to score, FIRST:LAST; default: all.')
@@ -161,7 +182,8 @@ def evaluate(
     ] = None,
     zoom: Zoom = 1,
     output: Annotated[
-        Path | None, typer.Option('--output', '-o', help='Folder for scores and pictures.')
+        Path | None,
+        typer.Option('--output', '-o', parser=located, help='Folder for scores and pictures.'),
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -192,9 +214,14 @@ def ablate(
     datasets: Datasets,
     output: Annotated[
         Path,
-        typer.Option('--output', '-o', help="The experiment's folder; goes on if it is there."),
+        typer.Option(
+            '--output',
+            '-o',
+            parser=located,
+            help="The experiment's folder; goes on if it is there.",
+        ),
     ],
-    ground_truth: Annotated[Path, typer.Option(help=TRUTH_HELP)],
+    ground_truth: Annotated[Path, typer.Option(parser=located, help=TRUTH_HELP)],
     frames: Annotated[
         str, typer.Option(help='Frames of each camera of each drive to learn from, FIRST:LAST.')
     ],
@@ -233,6 +260,8 @@ def ablate(
     }
     settings = as_assignments(given, assignments)
     parameters = read_parameters(AblationParameters, params, settings)
+    for path in (*datasets, output):
+        refuse_remote(path, 'an experiment links to its datasets', 'copy it to a local folder')
     results = run_experiment(datasets, output, ground_truth, parameters, bar, drive)
     if as_json:
         print_json(results)
@@ -242,26 +271,34 @@ def ablate(
 
 @command
 def report(
-    path: Annotated[Path, typer.Argument(help="A run's folder, or a demo's.")],
+    path: Annotated[Path, typer.Argument(parser=located, help="A run's folder, or a demo's.")],
     output: Annotated[
-        Path | None, typer.Option('--output', '-o', help='HTML file; default: PATH/report.html.')
+        Path | None,
+        typer.Option(
+            '--output', '-o', parser=located, help='HTML file; default: PATH/report.html.'
+        ),
     ] = None,
     dataset: Annotated[
         list[Path] | None,
-        typer.Option(help='What the run was learned from: its frames are shown; may be repeated.'),
+        typer.Option(
+            parser=located,
+            help='What the run was learned from: its frames are shown; may be repeated.',
+        ),
     ] = None,
     bag: Annotated[
         list[Path] | None,
         typer.Option(
-            help='What the dataset was extracted from: its sweeps are shown; may be repeated.'
+            parser=located,
+            help='What the dataset was extracted from: its sweeps are shown; may be repeated.',
         ),
     ] = None,
     join: Join = False,
     ground_truth: Annotated[
-        Path | None, typer.Option(help="Folder of labels of the dataset's images.")
+        Path | None, typer.Option(parser=located, help="Folder of labels of the dataset's images.")
     ] = None,
     scores: Annotated[
-        Path | None, typer.Option(help='What `evaluate -o` wrote; default: PATH/scores.')
+        Path | None,
+        typer.Option(parser=located, help='What `evaluate -o` wrote; default: PATH/scores.'),
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,

@@ -17,6 +17,7 @@ from drive_segment_ros.commands.options import (
     Model,
     Overwrite,
     Zoom,
+    located,
 )
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.outputs import refuse_existing
@@ -26,8 +27,12 @@ from drive_segment_ros.progress import progress_bar
 @command(kept='the pictures written are kept in {output}; go on by the same command with --resume')
 def segment(
     model: Model,
-    inputs: Annotated[list[Path], typer.Argument(help='Images, folders, videos, bags.')],
-    output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the pictures.')],
+    inputs: Annotated[
+        list[Path], typer.Argument(parser=located, help='Images, folders, videos, bags.')
+    ],
+    output: Annotated[
+        Path, typer.Option('--output', '-o', parser=located, help='Folder for the pictures.')
+    ],
     join: Join = False,
     zoom: Zoom = 1,
     resume: Annotated[
@@ -58,9 +63,13 @@ def segment(
 
 @command
 def paint(
-    model: Annotated[Path, typer.Argument(help='A model folder, as `export` writes it.')],
+    model: Annotated[
+        Path, typer.Argument(parser=located, help='A model folder, as `export` writes it.')
+    ],
     bags: Bags,
-    output: Annotated[Path, typer.Option('--output', '-o', help='The .png or .jpg to write.')],
+    output: Annotated[
+        Path, typer.Option('--output', '-o', parser=located, help='The .png or .jpg to write.')
+    ],
     frame: Annotated[int, typer.Option(help='Which pair of image and sweep.', min=0)] = 0,
     join: Join = False,
     camera: Annotated[
@@ -102,14 +111,20 @@ def web(
 
 @command
 def name(
-    model: Annotated[Path, typer.Argument(help='A run folder, or one of its stages.')],
+    model: Annotated[
+        Path, typer.Argument(parser=located, help='A run folder, or one of its stages.')
+    ],
     names: Annotated[
-        Path | None, typer.Option(help='YAML with a line such as `7: road` for each class.')
+        Path | None,
+        typer.Option(parser=located, help='YAML with a line such as `7: road` for each class.'),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help='Folder of labelled images, or a drive or dataset.')
+        Path | None,
+        typer.Option(parser=located, help='Folder of labelled images, or a drive or dataset.'),
     ] = None,
-    ground_truth: Annotated[Path | None, typer.Option(help='Folder of their labels.')] = None,
+    ground_truth: Annotated[
+        Path | None, typer.Option(parser=located, help='Folder of their labels.')
+    ] = None,
     layout: Layout = 'folder',
     frames: Annotated[str, typer.Option(help='Labelled images to use, FIRST:LAST.')] = '',
     overwrite: Annotated[
@@ -135,8 +150,12 @@ def name(
 
 @command(kept='run it again')
 def export(
-    run: Annotated[Path, typer.Argument(help='A run folder, or one of its stages.')],
-    output: Annotated[Path, typer.Option('--output', '-o', help='The model folder to write.')],
+    run: Annotated[
+        Path, typer.Argument(parser=located, help='A run folder, or one of its stages.')
+    ],
+    output: Annotated[
+        Path, typer.Option('--output', '-o', parser=located, help='The model folder to write.')
+    ],
     precision: Annotated[str, typer.Option(help='Of weights and activations: fp32, fp16.')] = (
         'fp32'
     ),
@@ -165,7 +184,9 @@ def export(
 
 @command
 def build_engine(
-    model: Annotated[Path, typer.Argument(help='A model folder, as `export` writes it.')],
+    model: Annotated[
+        Path, typer.Argument(parser=located, help='A model folder, as `export` writes it.')
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Build a model's TensorRT engine for this machine's GPU, ahead of the first drive."""

@@ -9,30 +9,61 @@ from typing import Annotated, Any
 
 import typer
 
+from drive_segment_ros.commands.command import fail
+from drive_segment_ros.errors import DriveSegmentError, StorageError
+from drive_segment_ros.storage import is_remote, location
+
+
+def located(text: str) -> Path:
+    """Return where an option leads, a `UPath` for a URL; a wrong URL ends with one line."""
+    try:
+        return location(text)
+    except DriveSegmentError as err:
+        fail(str(err))
+
+
+def refuse_remote(path: Path, what: str, instead: str) -> None:
+    """End with one line where a URL is given to what works on local files only.
+
+    Raises:
+        StorageError: if it is a URL.
+    """
+    if is_remote(path):
+        raise StorageError(f'{path} is not on this machine and {what}; {instead}')
+
+
 AsJson = Annotated[bool, typer.Option('--json', help='Print one JSON object and nothing else.')]
 Bags = Annotated[
-    list[Path], typer.Argument(help='Bag folder, .mcap or .db3 file; several with --join.')
+    list[Path],
+    typer.Argument(parser=located, help='Bag folder, .mcap or .db3 file; several with --join.'),
 ]
 Join = Annotated[
     bool, typer.Option('--join', help='All bags given are parts of one drive, recorded apart.')
 ]
 Params = Annotated[
-    Path | None, typer.Option('--params', help='Parameters, YAML with dotted or nested names.')
+    Path | None,
+    typer.Option('--params', parser=located, help='Parameters, YAML with dotted or nested names.'),
 ]
 Calibration = Annotated[
     Path | None,
-    typer.Option(help='Calibration file, as `inspect --calibration` writes it.'),
+    typer.Option(parser=located, help='Calibration file, as `inspect --calibration` writes it.'),
 ]
-Dataset = Annotated[Path, typer.Argument(help='Dataset folder, as `extract` writes it.')]
+Dataset = Annotated[
+    Path, typer.Argument(parser=located, help='Dataset folder, as `extract` writes it.')
+]
 Datasets = Annotated[
-    list[Path], typer.Argument(help='Dataset folders, as `extract` writes them; one or several.')
+    list[Path],
+    typer.Argument(
+        parser=located, help='Dataset folders, as `extract` writes them; one or several.'
+    ),
 ]
 Cameras = Annotated[
     list[str] | None,
     typer.Option('--camera', help='Camera to take, by name; may be repeated; default: all.'),
 ]
 Model = Annotated[
-    Path, typer.Argument(help='A run folder, one of its stages, or an exported model.')
+    Path,
+    typer.Argument(parser=located, help='A run folder, one of its stages, or an exported model.'),
 ]
 Overwrite = Annotated[
     bool, typer.Option('--overwrite', help='Replace results that are there already.')

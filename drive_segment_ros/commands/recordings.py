@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from drive_segment_ros.commands.command import INTERRUPTED, command, print_json
+from drive_segment_ros.commands.command import INTERRUPTED, command, end_partly_done, print_json
 from drive_segment_ros.commands.options import (
     AsJson,
     Assignments,
@@ -19,6 +20,8 @@ from drive_segment_ros.commands.options import (
     Overwrite,
     Params,
     as_assignments,
+    located,
+    refuse_remote,
 )
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.outputs import refuse_existing
@@ -32,7 +35,7 @@ def inspect(
     bags: Bags,
     join: Join = False,
     calibration: Annotated[
-        Path | None, typer.Option(help='Write the calibration found to this file.')
+        Path | None, typer.Option(parser=located, help='Write the calibration found to this file.')
     ] = None,
     odometry: Odometry = '',
     overwrite: Overwrite = False,
@@ -54,8 +57,12 @@ def inspect(
 
 @command(kept='the frames written are kept in {output}; go on by the same command with --resume')
 def extract(
-    bags: Annotated[list[Path], typer.Argument(help='Bag folders, .mcap or .db3 files.')],
-    output: Annotated[Path, typer.Option('--output', '-o', help='The dataset to write to.')],
+    bags: Annotated[
+        list[Path], typer.Argument(parser=located, help='Bag folders, .mcap or .db3 files.')
+    ],
+    output: Annotated[
+        Path, typer.Option('--output', '-o', parser=located, help='The dataset to write to.')
+    ],
     camera: Annotated[
         list[str] | None,
         typer.Option(help='Name, namespace or image topic; repeatable. Default: all cameras.'),
@@ -90,7 +97,12 @@ def extract(
     settings = list(assignments or [])
     if max_offset is not None:
         settings.append(f'sync.max_offset_s={max_offset}')
-    parameters = read_parameters(FrameParameters, params, settings)
+    # What is given holds for all bags; below it, each says what holds for it.
+    read_parameters(FrameParameters, params, settings)
+
+    def parameters(declared: Mapping[str, Any]) -> FrameParameters:
+        return read_parameters(FrameParameters, params, settings, declared)
+
     options = ExtractOptions(
         camera or [], lidar, odometry, calibration, workers, scheduler, preview, resume, join
     )
@@ -98,15 +110,16 @@ def extract(
         report = extract_bags(bags, output, parameters, options, on_progress)
     if as_json:
         print_json(dataclasses.asdict(report))
-        return
-    typer.echo(
-        f'{report.frames} frames from {report.images} images and {report.sweeps} sweeps in '
-        f'{report.dataset}, {report.frames_per_second:.1f} frames/s'
-    )
-    for reason, count in sorted(report.dropped.items()):
-        typer.echo(f'  {count} images dropped, {reason}: {IMAGE_REASONS[reason]}')
-    for source, count in report.segments_from.items():
-        typer.echo(f'  segments of {count} sweeps by {SEGMENTS_FROM[source]}')
+    else:
+        typer.echo(
+            f'{report.frames} frames from {report.images} images and {report.sweeps} sweeps in '
+            f'{report.dataset}, {report.frames_per_second:.1f} frames/s'
+        )
+        for reason, count in sorted(report.dropped.items()):
+            typer.echo(f'  {count} images dropped, {reason}: {IMAGE_REASONS[reason]}')
+        for source, count in report.segments_from.items():
+            typer.echo(f'  segments of {count} sweeps by {SEGMENTS_FROM[source]}')
+    end_partly_done(report.failed)
 
 
 @command(kept='what was removed stays removed; run it again')
@@ -114,6 +127,7 @@ def repair(dataset: Dataset, as_json: AsJson = False) -> None:
     """Find what a crash or a power cut left in a dataset, take it away, and say what was done."""
     from drive_segment_ros.dataset.repair import repair as repair_dataset
 
+    refuse_remote(dataset, 'a repair locks and renames files', 'repair it before it is copied')
     report = repair_dataset(dataset)
     if as_json:
         print_json(dataclasses.asdict(report))
@@ -181,7 +195,10 @@ def play(
 )
 def simulate(
     output: Annotated[
-        Path, typer.Option('--output', '-o', help='The bag to write; its truth lies beside it.')
+        Path,
+        typer.Option(
+            '--output', '-o', parser=located, help='The bag to write; its truth lies beside it.'
+        ),
     ],
     seed: Annotated[int | None, typer.Option(help='Every seed is another town.')] = None,
     duration: Annotated[float | None, typer.Option(help='Seconds to drive.')] = None,
@@ -225,6 +242,7 @@ def simulate(
     settings = as_assignments(given, assignments)
     settings += [f'fault.{setting}' for setting in fault or []]
     parameters = read_parameters(SimulatorParameters, params, settings)
+    refuse_remote(output, 'a drive is simulated to a local folder', 'copy it and its truth after')
     with progress_bar() as update:
         summary = simulate_drive(
             output,

@@ -10,7 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from drive_segment_ros.commands.command import INTERRUPTED, command, print_json
-from drive_segment_ros.commands.options import AsJson, Assignments, Calibration, Join, Overwrite
+from drive_segment_ros.commands.options import (
+    AsJson,
+    Assignments,
+    Calibration,
+    Join,
+    Overwrite,
+    located,
+    refuse_remote,
+)
 from drive_segment_ros.outputs import refuse_existing
 
 
@@ -20,11 +28,14 @@ def live(
         str, typer.Option(help='Which node to run: proposals, segmentation or recorder.')
     ] = 'proposals',
     model: Annotated[
-        Path | None, typer.Option(help='The model to segment with, as `export` writes it.')
+        Path | None,
+        typer.Option(parser=located, help='The model to segment with, as `export` writes it.'),
     ] = None,
     params: Annotated[
         Path | None,
-        typer.Option('--params', help='ROS parameter file, such as those in config/.'),
+        typer.Option(
+            '--params', parser=located, help='ROS parameter file, such as those in config/.'
+        ),
     ] = None,
     calibration: Calibration = None,
     camera: Annotated[
@@ -72,7 +83,9 @@ def save_topic(
             'folder of its name.'
         ),
     ],
-    output: Annotated[Path, typer.Option('--output', '-o', help='Folder for the images.')],
+    output: Annotated[
+        Path, typer.Option('--output', '-o', parser=located, help='Folder for the images.')
+    ],
     duration: Annotated[
         float | None, typer.Option(help='Seconds to save; default: until interrupted.')
     ] = None,
@@ -82,6 +95,7 @@ def save_topic(
     """Save the images of topics to files, without a ROS installation."""
     from drive_segment_ros.nodes.topic_saver import save_topics
 
+    refuse_remote(output, 'what is live is saved to a folder', 'copy it afterwards')
     refuse_existing(output, overwrite=overwrite)
     report = save_topics(topics, output, duration)
     if as_json:
@@ -96,7 +110,9 @@ def save_topic(
 def doctor(
     bags: Annotated[
         list[Path] | None,
-        typer.Argument(help='Look at the cameras of this bag, not at those heard.'),
+        typer.Argument(
+            parser=located, help='Look at the cameras of this bag, not at those heard.'
+        ),
     ] = None,
     join: Join = False,
     as_json: AsJson = False,
@@ -127,14 +143,23 @@ def demo(
     output: Annotated[
         Path | None,
         typer.Option(
-            '--output', '-o', help='New folder for the results; default: demo_output, _2, ...'
+            '--output',
+            '-o',
+            parser=located,
+            help='New folder for the results; default: demo_output, _2, ...',
         ),
     ] = None,
-    bag: Annotated[Path | None, typer.Option(help='A bag; default: a simulated drive.')] = None,
+    bag: Annotated[
+        Path | None, typer.Option(parser=located, help='A bag; default: a simulated drive.')
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Go through everything once: from a drive to a network, its masks live, and a report."""
     from offline_training.demo.demo import demo as run_demo
+
+    for path in (output, bag):
+        if path is not None:
+            refuse_remote(path, 'the demo works on local folders', 'copy it')
 
     report = run_demo(output, bag)
     if as_json:

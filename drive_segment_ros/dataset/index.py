@@ -135,7 +135,7 @@ class IndexWriter:
             OSError: if it cannot be written; the old one stays.
         """
         temporary = self._path.with_suffix('.jsonl.tmp')
-        data = b''.join(_line(record) for record in records)
+        data = index_lines(records)
         file = os.open(
             temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o644
         )
@@ -157,6 +157,11 @@ class IndexWriter:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def index_lines(records: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return the content of a `frames.jsonl`."""
+    return b''.join(_line(record) for record in records)
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

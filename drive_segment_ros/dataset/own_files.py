@@ -12,6 +12,10 @@ from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.text_files import read_json
 
 DRIVE_FILE, INDEX_FILE = 'drive.json', 'frames.jsonl'
+# Of a drive that is being made: what parts it has, and which of them are there, see `parts`.
+PARTS_FOLDER, PLAN_FILE = 'parts', 'plan.json'
+# What must not change within a drive, for its frames to belong together; nor do its cameras.
+FIXED = ('lidar', 'odometry', 'parameters')
 # A drive that is being removed has this suffix, so that no crash leaves a drive half of whose
 # frames are gone.
 REMOVING = '.removing'
@@ -24,7 +28,7 @@ _CAMERA_FOLDERS = (*FRAME_FOLDERS, 'pseudo_label', 'preview')
 _CAMERA_FILES = (f'{INDEX_FILE}.tmp', INDEX_FILE)
 # Without the first a folder is no drive.
 _DRIVE_FILES = (DRIVE_FILE, f'{DRIVE_FILE}.tmp', PROTECTED)
-_NO_CAMERAS = (PROPOSAL_FOLDER, 'preview')
+_NO_CAMERAS = (PROPOSAL_FOLDER, 'preview', PARTS_FOLDER)
 # A stamp, as `1700.jpg`; under a temporary name `1700.jpg.tmp` or `.1700.png.x7_k2m1q`.
 _FRAME_FILE = re.compile(r'\d+\.[a-z]+(\.tmp)?|\.\d+\.[a-z]+\.\w+')
 _CAMERA_NAME = re.compile(r'[A-Za-z0-9_-]{1,100}')
@@ -39,7 +43,7 @@ def check_camera_name(name: str, where: Path) -> None:
     if not _CAMERA_NAME.fullmatch(name) or name in (*_NO_CAMERAS, *_DRIVE_FILES):
         raise DatasetError(
             f'{where}: {name[:100]!r} is no name of a camera; it takes letters, digits, _ and -, '
-            f'and {" and ".join(_NO_CAMERAS)} are others'
+            f'and {", ".join(_NO_CAMERAS)} are others'
         )
 
 
@@ -66,7 +70,7 @@ def refuse_links(drive: Path) -> None:
     Raises:
         DatasetError: if the drive, or one of its own folders or files, is a link.
     """
-    parts = [drive, *(drive / name for name in (PROPOSAL_FOLDER, *_DRIVE_FILES))]
+    parts = [drive, *(drive / name for name in (PROPOSAL_FOLDER, PARTS_FOLDER, *_DRIVE_FILES))]
     for camera in camera_folders(drive) if drive.is_dir() else ():
         parts += [camera, *(camera / name for name in (*_CAMERA_FOLDERS, *_CAMERA_FILES))]
     for path in parts:
@@ -90,6 +94,15 @@ def frame_files(folder: Path) -> Iterator[Path]:
         for path in sorted(folder.iterdir()):
             if _FRAME_FILE.fullmatch(path.name) and path.is_file() and not path.is_symlink():
                 yield path
+
+
+def part_files(drive: Path) -> list[Path]:
+    """Return what a drive that is being made has beside its frames, the plan last."""
+    folder = drive / PARTS_FOLDER
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    manifests = sorted(path for path in folder.glob('*.json') if path.stem.isdigit())
+    return [path for path in (*manifests, folder / PLAN_FILE) if path.is_file()]
 
 
 def is_bare(folder: Path) -> bool:
@@ -150,6 +163,7 @@ def holds_drive(folder: Path) -> bool:
     """Tell whether anything in a folder has the name of a drive's own file or folder."""
     return (
         bool(camera_folders(folder))
+        or bool(part_files(folder))
         or any((folder / name).exists() for name in (PROPOSAL_FOLDER, *_DRIVE_FILES))
         or bool(_emptied_cameras(folder))
     )
@@ -182,6 +196,8 @@ def remove_own_files(folder: Path) -> None:
     ):
         for path in frame_files(part):
             path.unlink()
+    for path in part_files(folder):
+        path.unlink()
     for name in _DRIVE_FILES:
         (folder / name).unlink(missing_ok=True)
     for camera in cameras:
@@ -191,7 +207,7 @@ def remove_own_files(folder: Path) -> None:
         for name in _CAMERA_FILES:
             (camera / name).unlink(missing_ok=True)
         _remove_empty(camera)
-    for path in (folder / PROPOSAL_FOLDER, *_emptied_cameras(folder)):
+    for path in (folder / PROPOSAL_FOLDER, folder / PARTS_FOLDER, *_emptied_cameras(folder)):
         _remove_empty(path)
     _remove_empty(folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
 import zlib
@@ -52,6 +53,19 @@ def parse_proposals(data: bytes) -> dict[str, NDArray[Any]]:
     if len(arrays['id']) and not 0 <= arrays['id'].min() <= arrays['id'].max() < 2**16:
         raise ValueError('an id is beyond those of a segment image')
     return arrays
+
+
+def sweep_digest(data: bytes) -> str:
+    """Return what the ids in a file of proposals mean, as `are_same_sweep` compares it.
+
+    Raises:
+        UNREADABLE: if it holds no proposals.
+    """
+    arrays = parse_proposals(data)
+    digest = hashlib.sha256()
+    for name in REQUIRED:
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()[:16]
 
 
 def are_same_sweep(one: bytes, other: bytes) -> bool:

@@ -27,11 +27,13 @@ from drive_segment_ros.dataset.own_files import (
     camera_folders,
     holds_drive,
     is_bare,
+    part_files,
     refuse_links,
     remove_bare,
     remove_own_files,
     unfinished_files,
 )
+from drive_segment_ros.dataset.parts import join_parts, locked, read_parts, remove_manifests
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.text_files import read_json
 from drive_segment_ros.what_is import not_wanted
@@ -97,7 +99,7 @@ def remove_drive(folder: Path) -> None:
 def _is_drive(folder: Path) -> bool:
     if folder.suffix == REMOVING:
         return holds_drive(folder) or next(folder.iterdir(), None) is None
-    return (folder / DRIVE_FILE).exists() or bool(camera_folders(folder))
+    return (folder / DRIVE_FILE).exists() or bool(camera_folders(folder) or part_files(folder))
 
 
 def _repair_drive(folder: Path, report: RepairReport) -> None:
@@ -106,6 +108,8 @@ def _repair_drive(folder: Path, report: RepairReport) -> None:
         remove_drive(folder)
         report.repaired.append(f'{folder.name}: removed, as was begun')
         return
+    if part_files(folder):
+        _join(folder, report)
     cameras = [CameraRepair(path) for path in camera_folders(folder)]
     whole: list[dict[str, Any]] = []
     problems: list[str] = []
@@ -133,6 +137,17 @@ def _repair_drive(folder: Path, report: RepairReport) -> None:
                 return
         report.drives += 1
         report.frames += len(whole)
+
+
+def _join(folder: Path, report: RepairReport) -> None:
+    """Make a drive of the parts that an extraction has finished, which nobody goes on with."""
+    with locked(folder):
+        parts = read_parts(folder)
+        frames = join_parts(folder, parts)
+        remove_manifests(folder)
+    report.repaired.append(
+        f'{folder.name}: joined {len(parts)} finished parts, {sum(frames.values())} frames'
+    )
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from drive_segment_ros.dataset.frame import (
 from drive_segment_ros.dataset.index import IndexWriter
 from drive_segment_ros.dataset.own_files import (
     DRIVE_FILE,
+    FIXED,
     FRAME_FOLDERS,
     INDEX_FILE,
     camera_folders,
@@ -47,9 +48,6 @@ from drive_segment_ros.whole_files import (
     write_temporary,
 )
 
-# What must not change within a drive, for its frames to belong together; nor do its cameras.
-_FIXED = ('lidar', 'odometry', 'parameters')
-
 
 class DriveWriter:
     """Adds frames to one drive of a dataset; a context manager.
@@ -71,17 +69,12 @@ class DriveWriter:
             resume: whether an existing drive may be added to.
 
         Raises:
-            DatasetError: if it is a URL: object storage can neither be locked nor appended to,
-                if the folder holds something already and `resume` is off, if it was
-                recorded with other sensors or parameters, if another process writes it, if a
-                part of it is a link, or if it cannot be written.
+            DatasetError: if it is a URL, if the folder holds something already and `resume` is
+                off, if it was recorded with other sensors or parameters, if another process
+                writes it, if a part of it is a link, or if it cannot be written.
         """
         self.path = location(path)
-        if is_remote(self.path):
-            raise DatasetError(
-                f'{self.path} is not on this machine; a drive is recorded to a local folder, '
-                'copy it afterwards'
-            )
+        refuse_remote(self.path)
         for name in drive.get('cameras', {}):
             check_camera_name(name, self.path)
         if not resume and self.path.exists() and not _is_empty_folder(self.path):
@@ -282,7 +275,7 @@ class DriveWriter:
             raise DatasetError(
                 f'{path} is not JSON of a drive: {err}; choose another folder'
             ) from err
-        changed = [key for key in _FIXED if existing.get(key) != wanted.get(key)]
+        changed = [key for key in FIXED if existing.get(key) != wanted.get(key)]
         if changed:
             raise DatasetError(
                 f'{self.path} was written with other {", ".join(changed)}; resume it with those '
@@ -310,6 +303,15 @@ class DriveWriter:
             raise
         self._info = info
         sync_folder(self.path)
+
+
+def refuse_remote(path: Path) -> None:
+    """Raise DatasetError for a URL: object storage can neither be locked nor appended to."""
+    if is_remote(path):
+        raise DatasetError(
+            f'{path} is not on this machine; a drive is recorded to a local folder, copy it '
+            'afterwards'
+        )
 
 
 def _json_text(content: Any) -> str:

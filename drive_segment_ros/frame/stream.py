@@ -152,6 +152,12 @@ class FrameStream:
         return pairs
 
     @property
+    def jumps(self) -> int:
+        """How often a sensor's clock was set back."""
+        clocks = [camera.clock for camera in self.cameras.values()]
+        return sum(clock.jumps for clock in (*clocks, self.sweep_clock, self.vehicle.motion.clock))
+
+    @property
     def awaits(self) -> bool:
         """Whether an image that is counted is not decided yet."""
         return any(camera.awaits for camera in self.cameras.values())

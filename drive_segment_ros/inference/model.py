@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.errors import ModelError
+from drive_segment_ros.staging import local_copy, named_as
+from drive_segment_ros.storage import is_remote
 from drive_segment_ros.text_files import read_json, shown
 from drive_segment_ros.what_is import not_wanted
 
@@ -96,11 +98,16 @@ def read_model(folder: Path) -> Model:
     """Read a model folder and make sure that its graph is the one described.
 
     Args:
-        folder: as `drive-segment export` writes it.
+        folder: as `drive-segment export` writes it; one in object storage is copied here.
 
     Raises:
         ModelError: if the folder or a file is missing, damaged, or of another version.
+        StorageError: if it cannot be copied.
     """
+    if is_remote(folder):
+        copy = local_copy(folder)
+        with named_as(folder, copy):
+            return read_model(copy)
     path = folder / DESCRIPTION_FILE
     try:
         content = read_json(path)

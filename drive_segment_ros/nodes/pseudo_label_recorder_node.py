@@ -9,7 +9,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +35,7 @@ from drive_segment_ros.ros.diagnostics import (
     in_words,
     summarise,
 )
+from drive_segment_ros.storage import location
 
 if TYPE_CHECKING:
     from drive_segment_ros.inference.segmenter import Segmenter
@@ -100,7 +100,7 @@ class PseudoLabelRecorderNode(FrameNode):
         if self.parameters.model:
             from drive_segment_ros.inference import segmenter
 
-            self._segmenter = segmenter.load(Path(self.parameters.model).expanduser())
+            self._segmenter = segmenter.load(location(self.parameters.model).expanduser())
         super().configure()
         for name in ('start', 'stop', 'snapshot', 'status'):
             answer = getattr(self, f'_on_{name}')
@@ -110,7 +110,7 @@ class PseudoLabelRecorderNode(FrameNode):
         """Open the dataset, then start hearing."""
         parameters = self.parameters
         self._recorder = Recorder(
-            Path(parameters.dataset).expanduser(),
+            location(parameters.dataset).expanduser(),
             parameters.disk,
             name=self.get_namespace().strip('/').replace('/', '_'),
         )

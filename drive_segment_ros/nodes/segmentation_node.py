@@ -6,7 +6,6 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from drive_segment_ros.ros.image_size import image_size, reduction
 from drive_segment_ros.ros.images import decode_image
 from drive_segment_ros.ros.missing_topics import MissingTopics
 from drive_segment_ros.ros.node_parameters import NodeParameters
+from drive_segment_ros.storage import location
 from drive_segment_ros.worker import Worker
 
 _LOOK_PERIOD_S = 0.1
@@ -124,7 +124,7 @@ class SegmentationNode(ManagedNode):
             raise ParameterError(
                 'parameter model is empty; give a folder that `drive-segment export` wrote'
             )
-        folder = Path(parameters.model).expanduser()
+        folder = location(parameters.model).expanduser()
         self._loading = f'loading {folder}'
         self.report()
         try:

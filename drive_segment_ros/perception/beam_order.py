@@ -74,6 +74,21 @@ def beams_from_order(cloud: PointCloud) -> tuple[NDArray[np.int32], int, Order] 
     return None
 
 
+def beams_of_turns(cloud: PointCloud, start: float) -> NDArray[np.int32] | None:
+    """Return each point's beam of a cloud known to list turn after turn about its third axis.
+
+    Args:
+        cloud: the sweep; neither `ring` nor `time` is used.
+        start: the azimuth, in turns from the first axis in the sense of the listing, at which
+            turns begin.
+
+    Returns:
+        (N,) int32, 0 for the highest beam, -1 for points not finite or at the origin; None where
+        geometry contradicts it.
+    """
+    return _by_rows(_SphericalPoints(cloud, 2), start)
+
+
 class _SphericalPoints:
     """Azimuth, elevation (rad) and range (m) of a cloud's points about an axis."""
 
@@ -82,8 +97,8 @@ class _SphericalPoints:
         self.azimuth, self.elevation, self.range = _spherical(a, b, c)
 
 
-def _by_rows(points: _SphericalPoints) -> NDArray[np.int32] | None:
-    """Return the beams of a cloud that lists one turn after the other."""
+def _by_rows(points: _SphericalPoints, start: float | None = None) -> NDArray[np.int32] | None:
+    """Return the beams of a cloud that lists one turn after the other, from `start` if known."""
     azimuth, elevation, distance = points.azimuth, points.elevation, points.range
     forward = _direction(azimuth, distance)
     if forward == 0.0:
@@ -92,7 +107,8 @@ def _by_rows(points: _SphericalPoints) -> NDArray[np.int32] | None:
     turns = math.ceil(np.nanmax(turn) + 1.0)
     if not _MIN_BEAMS <= turns <= _MAX_BEAMS + 1 or count < _MIN_POINTS:
         return None
-    start = _row_start(turn, elevation, distance, turns)
+    if start is None:
+        start = _row_start(turn, elevation, distance, turns)
     if start is None:
         return None
     ring = _rows(turn, start)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from drive_segment_ros.errors import CalibrationError
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.transforms import TransformTree, transform_matrix
+from drive_segment_ros.storage import is_remote, location, write_whole
 from drive_segment_ros.text_files import dump_yaml, read_yaml
 
 
@@ -51,7 +52,11 @@ def save_calibration(
     }
     text = dump_yaml(content, sort_keys=False, default_flow_style=None, width=100)
     try:
-        Path(path).write_text(text, encoding='utf-8')
+        place = location(path)
+        if is_remote(place):
+            write_whole(place, text.encode())
+        else:
+            place.write_text(text, encoding='utf-8')
     except OSError as err:
         raise CalibrationError(f'cannot write calibration {path}: {err.strerror}') from err
 
@@ -66,7 +71,7 @@ def load_calibration(path: str | Path) -> tuple[TransformTree, dict[str, CameraM
         CalibrationError: if the file is missing, is not YAML, or an entry makes no sense.
     """
     try:
-        content = read_yaml(Path(path).expanduser())
+        content = read_yaml(location(path).expanduser())
     except OSError as err:
         raise CalibrationError(f'cannot read calibration {path}: {err.strerror}') from err
     except ValueError as err:

@@ -19,7 +19,7 @@ from typing import Any
 from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.dataset.frame import FOLDERS, PROPOSAL_FOLDER, EncodedFrame
 from drive_segment_ros.dataset.own_files import INDEX_FILE
-from drive_segment_ros.dataset.writer import DriveWriter
+from drive_segment_ros.dataset.writer import DriveWriter, refuse_remote
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.motion import JUMP_BACK_NS
@@ -82,6 +82,7 @@ class Recorder:
         Raises:
             DatasetError: if the dataset cannot be made or written.
         """
+        refuse_remote(dataset)
         self._disk = DatasetDisk(dataset, parameters)
         self._name = name
         self._writer: DriveWriter | None = None

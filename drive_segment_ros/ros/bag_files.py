@@ -20,6 +20,8 @@ from typing import Any
 import yaml
 
 from drive_segment_ros.errors import BagError
+from drive_segment_ros.staging import local_copy
+from drive_segment_ros.storage import file_names, is_remote, read_whole
 
 SQLITE, MCAP = '.db3', '.mcap'
 _COMPRESSED = ('.zstd', '.zst')
@@ -58,7 +60,7 @@ def read_metadata(path: Path) -> Metadata:
         FileNotFoundError: if there is none.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        content = yaml.safe_load(read_whole(path).decode())
         info = content['rosbag2_bagfile_information']
         counts: dict[str, int] = {}
         qos: dict[str, Any] = {}
@@ -104,7 +106,7 @@ def find_files(folder: Path, listed: tuple[str, ...]) -> tuple[list[Path], list[
         part of the bag.
     """
     # A leading dot: what macOS and copying programs leave.
-    names = sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith('.'))
+    names = [name for name in file_names(folder) if not name.startswith('.')]
     found: dict[str, Path] = {}
     notes = []
     for name in names:
@@ -130,6 +132,23 @@ def find_files(folder: Path, listed: tuple[str, ...]) -> tuple[list[Path], list[
         ]
         return [found[name] for name in dict.fromkeys(wanted)], notes
     return [found[name] for name in sorted(found, key=_natural)], notes
+
+
+def brought_here(file: Path) -> Path:
+    """Return a storage file that can be opened: one that is remote, unless an MCAP, as a copy.
+
+    With a database comes what its recorder left beside it.
+
+    Raises:
+        StorageError: if it cannot be copied.
+    """
+    if not is_remote(file) or (not is_database(file) and file.name == _bare(file.name)):
+        return file
+    beside = _hot_files(file)
+    copied = local_copy(file)
+    for hot in beside:
+        shutil.copyfile(local_copy(hot), copied.with_name(hot.name))
+    return copied
 
 
 def needs_unpacking(file: Path) -> bool:

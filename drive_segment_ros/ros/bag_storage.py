@@ -12,6 +12,8 @@ from typing import Any
 
 from drive_segment_ros.errors import BagError
 from drive_segment_ros.ros.mcap_recovery import RecoveredMcap
+from drive_segment_ros.staging import local_copy
+from drive_segment_ros.storage import is_remote
 
 _log = logging.getLogger(__name__)
 
@@ -44,18 +46,39 @@ def open_mcap(file: Path) -> Any:
     """
     from rosbags.rosbag2.storage_mcap import McapReader
 
+    if is_remote(file):
+        return _open_remote_mcap(file)
     reader = McapReader(file)
     try:
         reader.open()
     except Exception:  # of any kind, see `_read`
         return RecoveredMcap(file)
-    indexed: Counter[int] = Counter()
-    for chunk in reader.chunks:
-        indexed.update(chunk.channel_count)
-    if reader.chunks and all(indexed[c.id] == c.msgcount for c in reader.connections):
+    if _is_indexed(reader):
         return reader
     reader.close()
     return RecoveredMcap(file)
+
+
+def _open_remote_mcap(file: Path) -> Any:
+    """Open an MCAP file in place if its index is complete, else a local copy of it."""
+    from drive_segment_ros.ros.remote_mcap import RemoteMcap
+
+    reader = RemoteMcap(file)
+    try:
+        reader.open()
+    except OSError:  # the storage's, not the file's
+        raise
+    except Exception:  # of any kind, see `_read`
+        return open_mcap(local_copy(file))
+    return reader if _is_indexed(reader) else open_mcap(local_copy(file))
+
+
+def _is_indexed(reader: Any) -> bool:
+    """Whether each message that an MCAP file counts is in its index."""
+    indexed: Counter[int] = Counter()
+    for chunk in reader.chunks:
+        indexed.update(chunk.channel_count)
+    return bool(reader.chunks) and all(indexed[c.id] == c.msgcount for c in reader.connections)
 
 
 def is_cdr(connection: Any) -> bool:

@@ -24,6 +24,7 @@ from drive_segment_ros.errors import BagError
 from drive_segment_ros.ros.bag_files import (
     Metadata,
     NoRoomError,
+    brought_here,
     decompressed,
     find_files,
     is_database,
@@ -44,6 +45,7 @@ from drive_segment_ros.ros.bag_storage import (
     type_store,
 )
 from drive_segment_ros.ros.mcap_recovery import parsed_qos
+from drive_segment_ros.storage import is_remote, is_there, location
 from drive_segment_ros.what_is import not_wanted, what_is
 
 if TYPE_CHECKING:
@@ -105,18 +107,26 @@ class BagReader:
         Raises:
             BagError: if nothing is there, or it is not a ROS 2 bag.
         """
-        self.path = Path(path)
+        self.path = location(path)
         self.topics: dict[str, Topic] = {}
         self.start_ns = self.end_ns = 0
         self._damage: list[str] = []
         self._parts: list[_Part] = []
         self._types: Any = None
-        if not self.path.exists():
+        if not self._is_there():
             raise BagError(f'{self.path}: no such bag; {_WANTED}')
         if re.search(r'\.bag(\.active)?$', self.path.name, re.IGNORECASE):
             raise BagError(f'{self.path} is a ROS 1 bag; {ros_1_remedy(self.path)}')
-        if self.path.is_file() and not is_storage(self.path):
+        if not is_storage(self.path) and self.path.is_file():
             raise BagError(not_wanted(self.path, 'a bag', _WANTED))
+
+    def _is_there(self) -> bool:
+        try:
+            return is_there(self.path)
+        except OSError as err:
+            if not is_remote(self.path):
+                raise
+            raise BagError(f'{self.path}: {err.strerror}') from err
 
     def __str__(self) -> str:
         """Return what to call it in messages."""
@@ -217,6 +227,8 @@ class BagReader:
                 found[connection.id] += 1
                 yield BagMessage(connection.topic, stamp, decompressed(raw), types[connection.id])
         except Exception as err:  # decoders of damaged data raise errors of every kind
+            if isinstance(err, OSError) and is_remote(self.path):
+                raise BagError(f'{self.path}: {part.name}: {err.strerror}') from err
             self._note(
                 f'{part.name} is damaged {(last - self.start_ns) * 1e-9:.1f} s from the start of '
                 f'the bag ({one_line(err)}); what comes before is used'
@@ -236,7 +248,11 @@ class BagReader:
             _log.warning('%s', line)
 
     def _open(self) -> None:
-        metadata, files = self._find_files()
+        try:
+            metadata, files = self._find_files()
+            files = [brought_here(file) for file in files]
+        except OSError as err:
+            raise BagError(f'{self.path} cannot be read: {err.strerror or one_line(err)}') from err
         with contextlib.ExitStack() as stack:
             folder = Path()
             if any(needs_unpacking(file) for file in files):
@@ -294,7 +310,10 @@ class BagReader:
         except BagError as err:
             self._damage.append(str(err))
         except OSError as err:
-            self._damage.append(f'{name}: {err.strerror or one_line(err)}')
+            reason = f'{name}: {err.strerror or one_line(err)}'
+            if is_remote(file):  # The part may be sound, and there the next time.
+                raise BagError(f'{self.path} cannot be read: {reason}') from err
+            self._damage.append(reason)
         else:
             self._parts.append(_Part(name, reader))
             self._damage += [reader.damage] if getattr(reader, 'damage', '') else []

@@ -50,7 +50,7 @@ def open_drive(bags: Bags) -> BagReader:
     Raises:
         BagError: if there is none, one is missing or no ROS 2 bag, or one is given twice.
     """
-    if isinstance(bags, (Path, str)):
+    if isinstance(bags, str) or not isinstance(bags, Sequence):
         return BagReader(bags)
     return BagReader(bags[0]) if len(bags) == 1 else JoinedBags(bags)
 

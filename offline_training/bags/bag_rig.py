@@ -10,6 +10,7 @@ from pathlib import Path
 
 from drive_segment_ros.errors import BagError, CalibrationError
 from drive_segment_ros.frame.events import CameraInfo, Event, Image
+from drive_segment_ros.frame.motion_sources import MotionSource
 from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.parameters import GeometryParameters
 from drive_segment_ros.frame.stream import FrameStream
@@ -30,73 +31,102 @@ from offline_training.bags.calibrated_cameras import CalibratedCamera, find_came
 
 _log = logging.getLogger(__name__)
 
+_FOREVER_NS = 2**63
+
 
 @dataclasses.dataclass(frozen=True)
 class BagRig:
     """What frames are made of.
 
     Attributes:
-        reader: the open bag, or the bags that are one drive.
+        reader: the open bag, or the bags that are one drive; None while it travels.
         params: how cameras, clouds and motion are read.
         cameras: by name.
         lidar: the point cloud topic.
         odometry: topics of the vehicle's motion; empty if there is none.
+        motion: the frames it is of; None where they are not known.
         transforms: those that hold for the whole drive.
         moving: topics of transforms that do not, where a sensor depends on one.
     """
 
-    reader: BagReader
+    reader: BagReader | None
     params: GeometryParameters
     cameras: Mapping[str, CalibratedCamera]
     lidar: str
     odometry: tuple[str, ...]
+    motion: MotionSource | None
     transforms: TransformTree
     moving: tuple[str, ...]
 
     def stream(
-        self, on_error: Callable[[str, str], object] = lambda reason, text: None
+        self,
+        on_error: Callable[[str, str], object] = lambda reason, text: None,
+        offsets: Mapping[str, float] | None = None,
     ) -> FrameStream:
-        """Return a fresh stream for the rig's events; see there for `on_error`."""
-        return FrameStream(
+        """Return a fresh stream for the rig's events; see there for `on_error` and `offsets`."""
+        stream = FrameStream(
             self.params,
             self.cameras,
             expects_motion=lambda: bool(self.odometry),
             calibration=self.transforms,
+            offsets=offsets,
             on_error=on_error,
         )
+        if self.motion is not None:
+            # The same from the middle of the recording on as from its beginning.
+            stream.vehicle.motion.sources.takes(*dataclasses.astuple(self.motion))
+        return stream
 
-    def events(self) -> Iterator[Event]:
-        """Yield all that happens, once through the bag in the order of bag time."""
+    def events(
+        self, start_ns: int | None = None, own: tuple[int, int] | None = None
+    ) -> Iterator[tuple[int, Event]]:
+        """Yield what happens in the order of bag time, each with its bag stamp.
+
+        Args:
+            start_ns: the bag stamp to begin at; None for the beginning.
+            own: between which bag stamps images are counted, the last excluded; None for all.
+        """
+        first, last = own or (0, _FOREVER_NS)
         for camera in self.cameras.values():
-            yield CameraInfo(camera.name, camera.model)
+            yield 0, CameraInfo(camera.name, camera.model)
         images = {camera.topic.name: camera for camera in self.cameras.values()}
         infos = {c.info_topic: c for c in self.cameras.values() if c.info_topic}
         topics = {*images, *infos, self.lidar, *self.odometry, *self.moving}
-        for message in self.reader.messages(topics):
+        for message in self.opened.messages(topics, start_ns):
+            bag_ns = message.bag_stamp_ns
             if message.topic in images:
-                yield self._image(images[message.topic], message)
+                counted = first <= bag_ns < last
+                yield bag_ns, self._image(images[message.topic], message, counted)
             elif message.topic == self.lidar:
                 raw = RawMessage(message.raw, message.msgtype)
-                yield raw_sweep_event(raw, *_header(message.raw), self.params)
+                yield bag_ns, raw_sweep_event(raw, *_header(message.raw), self.params)
             else:
                 # One that is damaged: its neighbours will do.
                 with contextlib.suppress(BagError, CalibrationError):
-                    yield from self._calibration_or_motion(infos, message)
+                    for event in self._calibration_or_motion(infos, message):
+                        yield bag_ns, event
 
     def pairs(self, stream: FrameStream) -> Iterator[Pair]:
         """Yield the pairs that a stream makes of all that happens."""
-        for event in self.events():
+        for _, event in self.events():
             yield from stream.push(event)
         yield from stream.finish()
 
-    def _image(self, camera: CalibratedCamera, message: BagMessage) -> Image:
+    @property
+    def opened(self) -> BagReader:
+        """The open bag."""
+        assert self.reader is not None
+        return self.reader
+
+    def _image(self, camera: CalibratedCamera, message: BagMessage, counted: bool) -> Image:
         raw = RawMessage(message.raw, message.msgtype)
-        return Image(camera.name, *_header(message.raw), MessagePicture(raw, self.params))
+        picture = MessagePicture(raw, self.params)
+        return Image(camera.name, *_header(message.raw), picture, counted)
 
     def _calibration_or_motion(
         self, infos: Mapping[str, CalibratedCamera], message: BagMessage
     ) -> Iterator[Event]:
-        decoded = self.reader.deserialize(message.raw, message.msgtype)
+        decoded = self.opened.deserialize(message.raw, message.msgtype)
         if message.topic in infos:
             camera = infos[message.topic]
             setting, topic = self.params.rectified, camera.topic.name
@@ -168,6 +198,7 @@ def find_rig(
         found.cameras,
         lidar_topic.name,
         motion.topics,
+        motion.source,
         still,
         tuple(vehicle.tf_topics(reader)) if moving else (),
     )

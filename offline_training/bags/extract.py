@@ -1,33 +1,33 @@
-"""Recorded bags to a dataset: every image with a sweep becomes a frame with object segments."""
+"""Recorded bags to a dataset: every image with a sweep becomes a frame with object segments.
+
+A recording is looked into once (`plan_drive`), divided into parts by time (`bounds`), each part is
+read, made into frames and written by a worker (`extract_part`), and the parts are joined here. Of
+what the sensors saw nothing passes through this process.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
-import pickle
 import time
+import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from drive_segment_ros.dataset.writer import DriveWriter
-from drive_segment_ros.errors import BagError, DatasetError, DriveSegmentError
-from drive_segment_ros.frame.drive_info import camera_info, drive_info
-from drive_segment_ros.frame.pair import Pair
-from drive_segment_ros.frame.pairing_report import pairing_report
+from drive_segment_ros.errors import BagError, DriveSegmentError
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
-from drive_segment_ros.perception.coverage import UsualCoverage
-from drive_segment_ros.ros.bag_files import storage_stem
-from drive_segment_ros.ros.bags import BagReader
-from drive_segment_ros.ros.joined_bags import drives, open_drive
-from offline_training.bags import frame_job
-from offline_training.bags.bag_rig import find_rig
-from offline_training.bags.frame_job import Outcome, Setup, jobs_of
-from offline_training.common.worker_pool import in_order, worker_pool
+from drive_segment_ros.ros.bag_files import is_storage, storage_stem
+from drive_segment_ros.ros.joined_bags import drives
+from drive_segment_ros.storage import is_remote
+from offline_training.bags.drive_extraction import DriveExtraction
+from offline_training.bags.drive_plan import PlanJob, plan_drive
+from offline_training.bags.extract_part import PartJob, close_recordings, extract_part
+from offline_training.bags.import_record import record_of
+from offline_training.common.engine import Engine, open_engine
+from offline_training.common.workers import InThisProcess
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ class ExtractReport:
         damage: what could not be read, a line each.
         segments_from: frames by what their segments were made from, keys of `SEGMENTS_FROM`.
         incomplete_sweeps: frames whose sweep lacks beams or a sector; labels leave that out.
+        failed: drives that were not extracted, or not all of them, and why.
     """
 
     dataset: str
@@ -84,6 +85,7 @@ class ExtractReport:
     damage: list[str] = dataclasses.field(default_factory=list)
     segments_from: dict[str, int] = dataclasses.field(default_factory=dict)
     incomplete_sweeps: int = 0
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 Progress = Callable[[str, int, int], None]
@@ -92,53 +94,62 @@ Progress = Callable[[str, int, int], None]
 def extract(
     bags: Sequence[Path],
     dataset: Path,
-    params: FrameParameters,
+    params: FrameParameters | Callable[[Mapping[str, Any]], FrameParameters],
     options: ExtractOptions | None = None,
     on_progress: Progress = lambda drive, done, total: None,
 ) -> ExtractReport:
     """Extract bags to a dataset, a drive each, named like the bag.
 
     Of two bags of one name the later drive is named with a number. A bag that cannot be extracted
-    does not keep the others from it.
+    does not keep the others from it, nor does one that ends every worker.
 
     Args:
         bags: bag folders or files.
         dataset: folder to write to; drives in it already are never touched unless resumed.
-        params: how frames are made.
+        params: how frames are made; or a function that returns it, given what a bag declares of
+            itself, see `import_record`.
         options: topics, workers, and so on.
         on_progress: called with drive, images done and images in all.
 
     Raises:
-        DriveSegmentError: the first bag's error, once all others are done.
+        DriveSegmentError: if nothing could be extracted; the first bag's error.
     """
     options = options or ExtractOptions()
     twice = [bag for bag, count in Counter(bag.resolve() for bag in bags).items() if count > 1]
     if twice:
         raise BagError(f'{twice[0]} is given twice; give each bag once')
-    parts = drives(bags, options.join)
     began = time.perf_counter()
+    run = uuid.uuid4().hex
+    parts = drives(bags, options.join)
+    work = [
+        DriveExtraction(dataset / name, tuple(part), options.preview, options.resume, run)
+        for part, name in zip(parts, drive_names([part[0] for part in parts]), strict=True)
+    ]
+    imports = ['offline_training.bags.extract_part']
+    try:
+        with open_engine(options.workers, options.scheduler, imports) as engine:
+            _extract_all(work, engine, params, options, on_progress)
+    finally:
+        # Whatever ended this: what is there is joined.
+        for drive in work:
+            drive.close()
+        close_recordings()
     report = ExtractReport(str(dataset))
-    errors: list[DriveSegmentError] = []
-    with worker_pool(
-        options.workers, options.scheduler, ['offline_training.bags.frame_job']
-    ) as pool:
-        for drive, name in zip(parts, drive_names([part[0] for part in parts]), strict=True):
-            try:
-                with open_drive(drive) as reader:
-                    extraction = _Extraction(reader, dataset / name, params, options)
-                    extraction.run(*pool, report, on_progress)
-            except DriveSegmentError as failure:
-                errors.append(failure)
+    for drive in work:
+        _add(report, drive)
     report.frames_per_second = report.frames / (time.perf_counter() - began)
-    if errors:
-        for error in errors[1:]:
-            _log.error('%s', error)
+    errors = [drive.error for drive in work if drive.error is not None]
+    for error in errors[1:]:
+        _log.error('%s', error)
+    if len(errors) == len(work):
         raise errors[0]
     return report
 
 
 def drive_name(bag: Path) -> str:
     """Return the name of the drive a bag becomes: its folder's, or its file's without suffix."""
+    if is_remote(bag):
+        return storage_stem(bag) if is_storage(bag) else bag.name
     bag = bag.resolve()
     return bag.name if bag.is_dir() else storage_stem(bag)
 
@@ -155,142 +166,79 @@ def drive_names(bags: Sequence[Path]) -> list[str]:
     return names
 
 
-class _Extraction:
-    """One drive on its way from its bag, or its bags, to a dataset."""
+def _extract_all(
+    work: Sequence[DriveExtraction],
+    engine: Engine,
+    params: FrameParameters | Callable[[Mapping[str, Any]], FrameParameters],
+    options: ExtractOptions,
+    on_progress: Progress,
+) -> None:
+    """Have the parts of all drives written, and join those of each."""
 
-    def __init__(
-        self, reader: BagReader, path: Path, params: FrameParameters, options: ExtractOptions
-    ) -> None:
-        self._reader = reader
-        self._path = path
-        self._params = params
-        self._options = options
-        self._rig = find_rig(
-            reader,
-            params,
-            options.cameras,
-            options.lidar,
-            options.odometry,
-            options.calibration,
-        )
-        # Why images were lost, in words, by reason; the first of each.
-        self._failures: dict[str, str] = {}
-        self._stream = self._rig.stream(self._failures.setdefault)
-        self._sweeps: dict[int, Mapping[str, Any]] = {}
-
-    def run(
-        self, executor: Executor, parallel: int, report: ExtractReport, on_progress: Progress
-    ) -> None:
-        """Extract the drive and add what comes of it to the report.
-
-        Raises:
-            DriveSegmentError: if nothing comes of it, or the disk is full.
-        """
-        pairs = self._rig.pairs(self._stream)
-        first = next(pairs, None)
-        if first is None:
-            self._count(report, Counter(), 0)
-            raise self._nothing()
-        drops: Counter[str] = Counter()
-        written = 0
-        total = sum(camera.topic.count for camera in self._rig.cameras.values())
-        setup = pickle.dumps(Setup(self._params, self._options.preview))
-        with DriveWriter(self._path, self._drive_info(first), self._options.resume) as writer:
-            resumed = sum(len(stamps) for stamps in writer.stamps.values())
-            done = {name: set(stamps) for name, stamps in writer.stamps.items()}
-            wanted = self._new_pairs(itertools.chain([first], pairs), writer, done)
+    def plan_jobs() -> Iterator[PlanJob]:
+        for drive in work:
             try:
-                # Two jobs a worker: one at work, one waiting.
-                jobs = jobs_of(setup, wanted)
-                for outcomes in in_order(executor, frame_job.run, jobs, 2 * parallel):
-                    for outcome in outcomes:
-                        camera, stamp_ns = outcome.pair_of
-                        if outcome.frame is None:
-                            drops[outcome.reason] += 1
-                            self._failures.setdefault(outcome.reason, outcome.message)
-                        elif stamp_ns in writer.stamps.get(camera, ()):
-                            # A clock that was set back, or a recording of a bag that was looped.
-                            drops['duplicate'] += 1
-                        else:
-                            writer.add(outcome.frame)
-                            written += 1
-                            self._sweeps[outcome.frame.sweep_stamp_ns] = outcome.frame.record
-                            self._write_preview(outcome)
-                        on_progress(self._path.name, resumed + written + drops.total(), total)
-            finally:
-                self._count(report, drops, written)
-                writer.remove()
-        self._judge_sweeps(report)
-        for lost in [camera.drops for camera in self._stream.cameras.values()]:
-            drops = drops + lost
-        for reason, message in self._failures.items():
-            _log.warning('%s: %d frames: %s', self._path.name, drops[reason], message)
-        if not written and not resumed:
-            raise self._nothing()
+                record = record_of(drive.bags)
+                declared = {} if record is None else record.parameters
+                yield PlanJob(
+                    drive.bags,
+                    tuple(options.cameras),
+                    options.lidar,
+                    options.odometry,
+                    options.calibration,
+                    params(declared) if callable(params) else params,
+                    None if record is None else dataclasses.asdict(record),
+                )
+            except DriveSegmentError as err:
+                drive.error = err
 
-    def _nothing(self) -> BagError:
-        reason = '; '.join(self._failures.values()) or pairing_report(self._stream)
-        return BagError(f'{self._reader}: no frame could be extracted: {reason}')
+    def part_jobs() -> Iterator[PartJob]:
+        for planned in planner.run(plan_drive, plan_jobs()):
+            drive = of_bags[planned.job.bags]
+            if planned.result is None:
+                drive.error = planned.error
+            else:
+                yield from drive.begin(planned.result, engine.parallel)
 
-    def _new_pairs(
-        self, pairs: Iterable[Pair], writer: DriveWriter, done: Mapping[str, Collection[int]]
-    ) -> Iterator[Pair]:
-        """Yield the pairs whose frames are not there; make their cameras known before."""
-        known: set[str] = set()
-        for pair in pairs:
-            name = pair.image.camera
-            if name not in known:
-                known.add(name)
-                writer.add_camera(name, camera_info(pair, self._rig.cameras[name].topic.name))
-            if pair.image.stamp_ns not in done.get(name, ()):
-                yield pair
+    # What lies on this machine is looked into here, while workers start.
+    planner = engine if options.scheduler else Engine(InThisProcess())
+    of_bags = {drive.bags: drive for drive in work}
+    of_folder = {drive.path: drive for drive in work}
+    for part in engine.run(extract_part, part_jobs()):
+        drive = of_folder[part.job.drive]
+        drive.take(part)
+        on_progress(drive.path.name, drive.images_done, drive.images)
+        if not drive.awaits:
+            drive.finish(engine)
+    for drive in work:
+        drive.finish(engine)
 
-    def _count(self, report: ExtractReport, drops: Counter[str], written: int) -> None:
-        cameras = self._stream.cameras.values()
-        report.images += sum(camera.clock.received for camera in cameras)
-        report.sweeps += self._stream.sweep_clock.received
-        report.frames += written
-        for camera in cameras:
-            drops = drops + camera.drops
-        # No Counter: `dataclasses.asdict` turns its keys into tuples.
-        report.dropped = dict(Counter(report.dropped) + drops)
-        report.damage += self._reader.damage
 
-    def _judge_sweeps(self, report: ExtractReport) -> None:
-        """Say how segments were made, and which sweeps lack something; by the frames' records."""
-        sweeps = self._sweeps
-        made = Counter(record['segments_from'] for record in sweeps.values())
-        report.segments_from = dict(Counter(report.segments_from) + made)
-        if made['none']:
-            _log.warning(
-                '%s: %d sweeps by %s', self._path.name, made['none'], SEGMENTS_FROM['none']
-            )
-        usual = UsualCoverage(sweeps.values())
-        lacking = {stamp: usual.lacking(record) for stamp, record in sweeps.items()}
-        lacking = {stamp: text for stamp, text in lacking.items() if text}
-        report.incomplete_sweeps += len(lacking)
-        for stamp, text in list(lacking.items())[:1]:
-            _log.warning(
-                '%s: %d sweeps are incomplete, what they lack stays unlabelled; the first, of '
-                '%d ns: %s',
-                self._path.name,
-                len(lacking),
-                stamp,
-                text,
-            )
-
-    def _drive_info(self, first: Pair) -> dict[str, Any]:
-        source = {'bag': self._reader.path.name, 'damage': self._reader.damage}
-        rig = self._rig
-        return drive_info(first, rig.lidar, rig.odometry, self._params, source)
-
-    def _write_preview(self, outcome: Outcome) -> None:
-        if outcome.frame is None or outcome.preview is None:
-            return
-        camera, stamp_ns = outcome.pair_of
-        path = self._path / camera / 'preview' / f'{stamp_ns}.png'
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(outcome.preview)
-        except OSError as err:
-            raise DatasetError(f'cannot write {path}: {err.strerror}') from err
+def _add(report: ExtractReport, drive: DriveExtraction) -> None:
+    """Add what became of a drive to the report, and say what was lost."""
+    name, total = drive.path.name, drive.total
+    report.images += total.images
+    report.sweeps += total.sweeps
+    report.frames += total.frames
+    # No Counter: `dataclasses.asdict` turns its keys into tuples.
+    report.dropped = dict(Counter(report.dropped) + Counter(total.dropped))
+    report.damage += total.damage
+    for reason, message in total.failures.items():
+        _log.warning('%s: %s: %d frames: %s', name, reason, total.dropped[reason], message)
+    report.segments_from = dict(Counter(report.segments_from) + drive.segments_from)
+    if drive.segments_from['none']:
+        _log.warning(
+            '%s: %d sweeps by %s', name, drive.segments_from['none'], SEGMENTS_FROM['none']
+        )
+    report.incomplete_sweeps += len(drive.lacking)
+    for stamp, text in list(drive.lacking.items())[:1]:
+        _log.warning(
+            '%s: %d sweeps are incomplete, what they lack stays unlabelled; the first, of '
+            '%d ns: %s',
+            name,
+            len(drive.lacking),
+            stamp,
+            text,
+        )
+    if drive.error is not None:
+        report.failed[name] = str(drive.error)

@@ -25,6 +25,7 @@ from drive_segment_ros.ros.joined_bags import Bags, open_drive
 from offline_training.bags import sensors, vehicle
 from offline_training.bags.calibrated_cameras import first_camera_info
 from offline_training.bags.extrinsics_check import ExtrinsicsReport
+from offline_training.bags.import_record import read_record
 from offline_training.bags.inspect_pairs import (
     Vehicle,
     inspect_extrinsics,
@@ -81,6 +82,9 @@ class _Inspection:
     """The state of one inspection."""
 
     def __init__(self, reader: BagReader, odometry: str) -> None:
+        record = read_record(reader.path)
+        declared = {} if record is None else record.parameters
+        self.point_motion = str(declared.get('point_motion', _DEFAULT.point_motion))
         self.reader = reader
         self.wanted_odometry = odometry
         self.motion = vehicle.Odometry()
@@ -239,7 +243,9 @@ class _Inspection:
         facts = sweep_facts(cloud)
         beams, made = facts['beams'] or None, SEGMENTS_FROM[facts['segments_from']]
         self.problems += coverage_problems(self.reader, topic, self.recorded.sizes[topic.name])
-        self.problems += time_problems(topic.name, message, cloud, self.published_s(topic.name))
+        if self.point_motion != 'compensated':
+            late_s = self.published_s(topic.name)
+            self.problems += time_problems(topic.name, message, cloud, late_s)
         if cloud.time is not None and finite:
             first, last = float(np.nanmin(cloud.time)), float(np.nanmax(cloud.time))
         return LidarReport(topic.name, frame, points, fields, beams, first, last, made)
@@ -281,7 +287,11 @@ class _Inspection:
                     apart_s = view.span_s  # of a sweep that begins in view, half is as far
                 bag_stamps = images[stamps.images, 1], sweeps[stamps.sweeps, 1]
                 known = Vehicle(
-                    self.tree, self.motion.topics, self.odometry_frame, _DEFAULT.base_frame
+                    self.tree,
+                    self.motion.topics,
+                    self.odometry_frame,
+                    _DEFAULT.base_frame,
+                    self.point_motion,
                 )
                 extrinsics = inspect_extrinsics(
                     self.reader,

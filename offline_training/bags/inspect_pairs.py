@@ -104,12 +104,14 @@ class Vehicle:
         tree: extrinsics.
         odometry: topics of the vehicle's motion, empty if there are none.
         odometry_frame, base_frame: its frames.
+        point_motion: the parameter, as the bag declares it, or `auto`.
     """
 
     tree: TransformTree
     odometry: tuple[str, ...]
     odometry_frame: str
     base_frame: str
+    point_motion: str = 'auto'
 
 
 def inspect_extrinsics(
@@ -204,7 +206,7 @@ def _motion(
         T_base_lidar,
         poses.around(poses.clock.epoch, min(first_ns, stamp_ns), max(last_ns, stamp_ns)),
     )
-    return motion_to_image(pair, 'auto')[0]
+    return motion_to_image(pair, vehicle.point_motion)[0]
 
 
 def _nearest(stamps: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.int64]:

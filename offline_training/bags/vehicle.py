@@ -115,11 +115,13 @@ class Odometry:
 
     Attributes:
         topics: nav_msgs/Odometry or tf messages; empty if there is none.
+        source: the frames taken; None if there is none, or none could be read.
         text: topic and frames, empty if there is none.
         warning: what else might have been taken; empty if nothing.
     """
 
     topics: tuple[str, ...] = ()
+    source: MotionSource | None = None
     text: str = ''
     warning: str = ''
 
@@ -167,7 +169,7 @@ def choose_odometry(
             f'several odometries: {texts[taken]} is taken, {", ".join(others)} left aside; choose '
             'one with --odometry'
         )
-    return Odometry(tuple(chosen), texts[taken], warning)
+    return Odometry(tuple(chosen), taken, texts[taken], warning)
 
 
 def _frames(reader: BagReader, topic: Topic) -> list[tuple[str, str]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Sequence
 
 from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError, ParameterError
+from drive_segment_ros.storage import read_whole
 
 
 def parse_slice(text: str) -> slice:
@@ -61,6 +63,6 @@ def fingerprint(frames: Sequence[FrameRecord]) -> str:
     digest = hashlib.sha256()
     for frame in frames:
         digest.update(f'{frame.drive.name}/{frame.camera}/{frame.stamp_ns}\n'.encode())
-        if frame.pseudo_label_path.exists():
-            digest.update(frame.pseudo_label_path.read_bytes())
+        with contextlib.suppress(FileNotFoundError):
+            digest.update(read_whole(frame.pseudo_label_path))
     return digest.hexdigest()[:16]

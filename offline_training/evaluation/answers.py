@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from drive_segment_ros.dataset.reader import Drive
 from drive_segment_ros.errors import DatasetError, ParameterError
 from drive_segment_ros.label_ids import IGNORE_LABEL
+from drive_segment_ros.storage import files_there
 from offline_training.common.files import files_below
 from offline_training.evaluation.drive_truth import drives_in
 from offline_training.evaluation.ground_truth import read_label
@@ -59,11 +60,12 @@ class PseudoLabels:
         Raises:
             DatasetError: if no frame has a pseudo-label, or one cannot be read.
         """
+        frames = [frame for drive in drives for frame in drive.frames]
+        there = files_there(frame.pseudo_label_path for frame in frames)
         self._label_of = {
             frame.image_path.resolve(): frame.pseudo_label_path
-            for drive in drives
-            for frame in drive.frames
-            if frame.pseudo_label_path.is_file()
+            for frame in frames
+            if frame.pseudo_label_path in there
         }
         if not self._label_of:
             raise DatasetError(f'{drives[0].path} has no pseudo-label; run `drive-segment label`')

@@ -21,6 +21,7 @@ from drive_segment_ros.errors import ModelError
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.resizing import resize_image
 from drive_segment_ros.perception.superpixels import felzenszwalb
+from drive_segment_ros.storage import read_whole
 from offline_training.common.files import write_atomic
 from offline_training.common.frame_selection import select_frames
 from offline_training.common.pooling import pool
@@ -93,7 +94,7 @@ class ColourClusters:
             ModelError: if the file is damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(io.BytesIO(read_whole(path)), allow_pickle=False) as file:
                 arrays = dict(file)
             width = int(arrays.pop('width'))
             return ColourClusters(width=width, **arrays)

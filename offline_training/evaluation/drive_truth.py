@@ -10,6 +10,7 @@ from typing import Any
 from drive_segment_ros.dataset.own_files import DRIVE_FILE
 from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.storage import files_there
 from offline_training.common.frame_selection import parse_slice
 from offline_training.evaluation.ground_truth import (
     GroundTruth,
@@ -110,8 +111,9 @@ def load_drive_truth(drive: Drive, truth: Path) -> dict[str, GroundTruth]:
         folder = truth_folder(drive, camera, truth)
         if folder is None:
             continue
-        labels = ((frame, folder / f'{frame.image_path.stem}.png') for frame in frames)
-        found = [LabelledImage(f.image_path, label) for f, label in labels if label.is_file()]
+        labels = [(frame, folder / f'{frame.image_path.stem}.png') for frame in frames]
+        there = files_there(label for _, label in labels)
+        found = [LabelledImage(f.image_path, label) for f, label in labels if label in there]
         if found:
             named = next((f for f in (folder, truth) if (f / 'classes.json').is_file()), folder)
             known[camera] = GroundTruth(found, *folder_classes(named))

@@ -18,6 +18,7 @@ from drive_segment_ros.dataset.image_file import read_image_file
 from drive_segment_ros.errors import DatasetError, ImageError
 from drive_segment_ros.inference.model import class_name
 from drive_segment_ros.label_ids import IGNORE_LABEL
+from drive_segment_ros.storage import files_there, is_remote, read_whole
 from drive_segment_ros.text_files import read_json
 from offline_training.common.files import files_below
 
@@ -81,14 +82,14 @@ def read_label(path: Path) -> NDArray[np.uint8]:
         DatasetError: if it cannot be read, or has colours, or more or fewer than 8 bits.
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        data = read_whole(path)
         label = read_image_file(data, unchanged=True)
     except OSError as err:
         raise DatasetError(f'cannot read {path}: {err.strerror}') from err
     except ImageError as err:
         raise DatasetError(f'{path} is no image that can be read: it {err}') from err
     # Ids of fewer bits would be stretched to 0..255.
-    few_bits = data[:8].tobytes() == _PNG_SIGNATURE and data[_PNG_BIT_DEPTH] < 8
+    few_bits = data[:8] == _PNG_SIGNATURE and data[_PNG_BIT_DEPTH] < 8
     if label.dtype != np.uint8 or label.ndim != 2 or few_bits:
         raise DatasetError(f'{path} must be an 8-bit grey image of ids, no colours')
     return np.asarray(label, np.uint8)
@@ -122,9 +123,14 @@ def load_ground_truth(layout: str, images: Path, truth: Path) -> GroundTruth:
 def _folder(images: Path, truth: Path) -> GroundTruth:
     """Images and labels of one stem; names in `classes.json` beside the labels, if any."""
     image_of: dict[Path, Path] = {}
-    for image in files_below(images):
-        label = truth / image.relative_to(images).with_suffix('.png')
-        if image.suffix.lower() not in IMAGE_SUFFIXES or label == image or not label.is_file():
+    label_of = {
+        image: truth / str(image.relative_to(images).with_suffix('.png'))
+        for image in files_below(images)
+        if image.suffix.lower() in IMAGE_SUFFIXES
+    }
+    there = files_there(label_of.values())
+    for image, label in label_of.items():
+        if label == image or label not in there:
             continue
         if label in image_of:
             raise DatasetError(f'{label} is the label of both {image_of[label]} and {image}')
@@ -201,7 +207,7 @@ def _acdc(condition: str) -> Callable[[Path, Path], GroundTruth]:
 
 def _below(path: Path, images: Path) -> tuple[str, ...]:
     """Return the folders of an image below `rgb_anon`; without that, below `images`."""
-    parts = Path(os.path.abspath(path)).parts[:-1]
+    parts = (path if is_remote(path) else Path(os.path.abspath(path))).parts[:-1]
     if 'rgb_anon' in parts:
         return parts[len(parts) - parts[::-1].index('rgb_anon') :]
     return path.relative_to(images).parts[:-1]

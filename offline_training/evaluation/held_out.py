@@ -10,6 +10,7 @@ from pathlib import Path
 
 from drive_segment_ros.dataset.reader import Dataset, Drive, FrameRecord
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.storage import read_whole
 from offline_training.common.frame_selection import parse_slice
 from offline_training.evaluation.drive_truth import joined, load_drive_truth
 from offline_training.evaluation.ground_truth import GroundTruth
@@ -92,11 +93,11 @@ def fingerprint_of_segments(dataset: Dataset, truth: list[GroundTruth]) -> str:
     for drive in dataset.drives:
         for frame in drive.frames:
             digest.update(f'{drive.name}/{frame.camera}/{frame.stamp_ns}\n'.encode())
-            digest.update(frame.segment_path.read_bytes())
+            digest.update(read_whole(frame.segment_path))
     for labelled in truth:
         for item in labelled.images:
             digest.update(f'{item.label_path.name}\n'.encode())
-            digest.update(item.label_path.read_bytes())
+            digest.update(read_whole(item.label_path))
     return digest.hexdigest()[:16]
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from drive_segment_ros.dataset.image_file import MAX_PIXELS, read_image_file
 from drive_segment_ros.errors import DriveSegmentError, ImageError
 from drive_segment_ros.ros.joined_bags import Bags, open_drive
+from drive_segment_ros.staging import staged
+from drive_segment_ros.storage import file_names, is_remote, read_whole
 from offline_training.common.files import files_below
 from offline_training.evaluation.ground_truth import IMAGE_SUFFIXES
 
@@ -32,7 +34,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         ImageError: if it is missing, no image, truncated, or too large.
     """
     try:
-        return read_image_file(np.fromfile(path, np.uint8), upright=True)
+        return read_image_file(read_whole(path), upright=True)
     except OSError as err:
         raise ImageError(f'cannot read {path}: {err.strerror}') from err
     except ImageError as err:
@@ -60,27 +62,34 @@ def images_in(
     if is_bag(source):
         yield from images_of_bags(source, skipped)
     elif source.is_dir():
-        others = [Path(os.path.abspath(folder)) for folder in without]
+        others = [
+            _absolute(folder) for folder in without if is_remote(folder) == is_remote(source)
+        ]
         files = [
             path
             for path in files_below(source)
             if path.suffix.lower() in IMAGE_SUFFIXES
-            and not any(Path(os.path.abspath(path)).is_relative_to(folder) for folder in others)
+            and not any(_absolute(path).is_relative_to(folder) for folder in others)
         ]
         if not files:
             raise ImageError(f'{source} holds no image ({", ".join(IMAGE_SUFFIXES)}) and no bag')
         yield from _files(files, names_of(files, source), skipped)
     elif source.suffix.lower() in VIDEO_SUFFIXES:
-        yield from _video(source, skipped)
+        with staged(source) as video:
+            yield from _video(video, skipped)
     else:
         yield from _files([source], [source.stem], skipped)
+
+
+def _absolute(path: Path) -> Path:
+    return path if is_remote(path) else Path(os.path.abspath(path))
 
 
 def is_bag(source: Path) -> bool:
     """Whether a path is a bag: one of its files, or a folder of them, finished or not."""
     if source.suffix in BAG_SUFFIXES or (source / 'metadata.yaml').is_file():
         return True
-    return source.is_dir() and any(p.suffix in BAG_SUFFIXES for p in source.iterdir())
+    return source.is_dir() and any(n.endswith(BAG_SUFFIXES) for n in file_names(source))
 
 
 def names_of(files: Sequence[Path], root: Path) -> list[str]:

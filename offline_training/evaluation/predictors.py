@@ -14,6 +14,7 @@ from drive_segment_ros.errors import ModelError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
 from drive_segment_ros.inference.segmenter import Segmenter as ExportedSegmenter
 from drive_segment_ros.inference.segmenter import load as load_exported
+from drive_segment_ros.storage import read_whole
 from drive_segment_ros.what_is import not_wanted
 from offline_training.common.classes import ClassName, default_classes
 from offline_training.evaluation.baseline import BASELINE_FILE, ColourClusters
@@ -67,7 +68,7 @@ def model_digest(model: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
         if file.is_file():
-            digest.update(file.read_bytes())
+            digest.update(read_whole(file))
     return digest.hexdigest()
 
 

@@ -11,15 +11,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.dataset.image_file import read_image_file
 from drive_segment_ros.dataset.reader import FrameRecord
-from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.errors import DatasetError, ImageError
 from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.perception.proposals import GROUND
 from drive_segment_ros.perception.resizing import resize_labels
+from drive_segment_ros.storage import files_there, read_whole
 from offline_training.evaluation.ground_truth import (
     GroundTruth,
     LabelledImage,
@@ -101,9 +102,10 @@ def score_segments(
     scores = SegmentScores(classes, labelled, covered, pure, in_ground)
     if instances is not None:
         scores.instances = scores.merged = 0
+    there = files_there(truth / f'{frame.stamp_ns}.png' for frame in frames)
     for frame in frames:
         label_path = truth / f'{frame.stamp_ns}.png'
-        if not label_path.is_file():
+        if label_path not in there:
             continue
         label = labels.label(LabelledImage(frame.image_path, label_path))
         segment = resize_labels(frame.segment(), *label.shape)
@@ -142,8 +144,11 @@ def _add_instances(
     scores: SegmentScores, label: NDArray[np.uint8], segment: NDArray[np.integer], path: Path
 ) -> None:
     """Count the objects that share a proposal with another."""
-    ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if ids is None or ids.shape != label.shape:
+    try:
+        ids = read_image_file(read_whole(path), unchanged=True)
+    except (OSError, ImageError) as err:
+        raise DatasetError(f'{path} is no image of object ids: {err}') from err
+    if ids.shape != label.shape:
         raise DatasetError(f'{path} is no image of object ids of shape {label.shape}')
     wanted = np.isin(label, [scores.classes.index(c) for c in _COUNTED if c in scores.classes])
     homes = list(_homes(np.asarray(ids, np.int64)[wanted], segment[wanted]))

@@ -18,6 +18,8 @@ from safetensors import SafetensorError
 import drive_segment_ros
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
+from drive_segment_ros.staging import local_copy
+from drive_segment_ros.storage import is_there
 from offline_training.common.classes import CLASSES_FILE, load_classes
 from offline_training.common.files import read_json
 from offline_training.evaluation.image_sources import read_image
@@ -104,7 +106,7 @@ def losses(run: Path | None) -> dict[str, NDArray[np.float64]]:
     curves = {}
     for file in sorted(run.glob(f'*/{CHECKPOINT_FILE}')) if run else []:
         try:
-            with safetensors.safe_open(file, 'np') as checkpoint:
+            with safetensors.safe_open(local_copy(file), 'np') as checkpoint:
                 curves[file.parent.name] = np.asarray(checkpoint.get_tensor('losses'), np.float64)
         except (OSError, SafetensorError) as err:
             raise DatasetError(f'{file} is damaged: {err}; train again, or remove it') from err
@@ -176,7 +178,7 @@ def read_if_there(path: Path) -> Any:
     Raises:
         DatasetError: if it cannot be read, or is damaged.
     """
-    return read_json(path) if os.path.exists(path) else None
+    return read_json(path) if is_there(path) else None
 
 
 def _processor() -> str:

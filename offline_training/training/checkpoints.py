@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from drive_segment_ros.errors import ModelError
+from drive_segment_ros.staging import local_copy
 from drive_segment_ros.text_files import parse_json
 from drive_segment_ros.what_is import not_wanted
 from offline_training.common.classes import CLASSES_FILE, ClassName, default_classes, load_classes
@@ -184,7 +185,7 @@ def _save(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> Non
 
 def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        with safetensors.safe_open(path, 'pt') as file:
+        with safetensors.safe_open(local_copy(path), 'pt') as file:
             header = parse_json(file.metadata()['configuration'])
             if not isinstance(header, dict):
                 raise ValueError('its configuration is no object')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+# `engine_jobs.py`, what workers do.
+sys.path.insert(0, str(Path(__file__).parents[1] / 'common'))
 
 SECOND = 1_000_000_000
 START = 1_000 * SECOND
@@ -40,6 +44,12 @@ POINT = np.dtype([(n, '<f4') for n in ('x', 'y', 'z', 'intensity', 't')] + [('ri
 OPTICAL = (-0.5, 0.5, -0.5, 0.5)
 
 MakeBag = Callable[..., Path]
+
+
+@pytest.fixture(scope='session')
+def bag_writer() -> MakeBag:
+    """Return `write_bag`, for fixtures of a wider scope."""
+    return write_bag
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from numpy.lib import recfunctions
 from typer.testing import CliRunner
 
 from drive_segment_ros import cli
+from drive_segment_ros.dataset import parts
 from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.errors import (
     BagError,
@@ -29,6 +30,7 @@ from drive_segment_ros.errors import (
 )
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
+from offline_training.bags import bag_rig
 from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.bags.inspect import inspect
 
@@ -236,8 +238,9 @@ def test_a_sweep_is_decoded_and_segmented_once_for_all_cameras(make_bag, tmp_pat
     monkeypatch.setattr(FrameParameters, 'cloud', cloud)
     bag = make_bag(cameras=('/left', '/middle', '/right'))
     assert run(bag, tmp_path / 'dataset').frames == 12
-    assert set(counts) == {'cloud', 'spinning_beams', 'find_proposals', 'describe_proposals'}
-    assert set(counts.values()) == {4}
+    # One is looked at before, for when it passes the cameras.
+    assert counts.pop('cloud') == 4 + 1
+    assert counts == {'spinning_beams': 4, 'find_proposals': 4, 'describe_proposals': 4}
 
 
 def test_a_namespace_chooses_the_camera(make_bag, tmp_path):
@@ -318,32 +321,41 @@ def test_a_topic_without_a_whole_message_is_named(make_bag, tmp_path):
 
 
 def test_full_disk_keeps_what_was_written(make_bag, tmp_path, monkeypatch):
-    real_write, calls = os.write, 0
+    """Of fourteen seconds: the first part, of seven."""
+    real_write, left = parts.write_files, 99
 
-    def write(file, data):
-        nonlocal calls
-        calls += len(data) > 1
-        if (
-            calls > 2 + 4 * 2
-        ):  # drive.json, the camera in it, then two frames of three files and a line
+    def write(folder, files):
+        nonlocal left
+        left -= 1
+        if left < 0:
             raise OSError(errno.ENOSPC, 'No space left on device')
-        return real_write(file, data)
+        real_write(folder, files)
 
-    bag = make_bag()
+    bag = make_bag(count=140)
     with monkeypatch.context() as patch:
-        patch.setattr(os, 'write', write)
+        patch.setattr(parts, 'write_files', write)
         with pytest.raises(DatasetError, match='No space left on device') as error:
             run(bag, tmp_path / 'dataset')
     assert '\n' not in str(error.value)
-    assert len(Drive(tmp_path / 'dataset/drive').frames) == 2
-    assert run(bag, tmp_path / 'dataset', resume=True).frames == 2
+    assert len(Drive(tmp_path / 'dataset/drive').frames) == 70
+    assert run(bag, tmp_path / 'dataset', resume=True).frames == 70
+    run(bag, tmp_path / 'whole')
+    assert files(tmp_path / 'dataset') == files(tmp_path / 'whole')
 
 
 def test_one_bad_bag_does_not_keep_the_others_back(make_bag, tmp_path):
     good, bad = make_bag('good'), make_bag('bad', transforms=False)
+    report = extract([bad, good], tmp_path / 'd', FrameParameters(), ExtractOptions(workers=1))
+    assert list(report.failed) == ['bad']
+    assert 'no transform' in report.failed['bad']
+    assert len(Drive(tmp_path / 'd/good').frames) == report.frames == 4
+    arguments = ['extract', str(bad), str(good), '-o', str(tmp_path / 'f'), '--workers', '1']
+    answer = CliRunner().invoke(cli.app, arguments)
+    assert answer.exit_code == 3
+    assert '4 frames from 4 images' in answer.stdout
+    assert 'drive-segment: error: bad: ' in answer.stderr
     with pytest.raises(DriveSegmentError, match='no transform'):
-        extract([bad, good], tmp_path / 'd', FrameParameters(), ExtractOptions(workers=1))
-    assert len(Drive(tmp_path / 'd/good').frames) == 4
+        run(bad, tmp_path / 'e')
     with pytest.raises(BagError, match='given twice'):
         extract([good, good], tmp_path / 'e', FrameParameters())
 
@@ -356,28 +368,24 @@ def test_two_bags_of_one_name_become_two_drives(make_bag, tmp_path):
     assert [len(drive.frames) for drive in Dataset(tmp_path / 'd').drives] == [4, 4]
 
 
-def test_memory_holds_few_frames_at_a_time(make_bag, tmp_path, monkeypatch):
-    """Jobs in being never exceed what the workers and the matcher need."""
-    from offline_training.bags import frame_job
+def test_memory_holds_few_sweeps_at_a_time(make_bag, tmp_path, monkeypatch):
+    """Those that an image may still pair with: some of the last second or two."""
+    alive, most = weakref.WeakSet(), 0
+    real_event, real_add = bag_rig.raw_sweep_event, parts.PartWriter.add
 
-    alive, most = set(), 0
-    real_job, real_run = frame_job.FrameJob, frame_job.run
+    def event(*arguments):
+        alive.add(sweep := real_event(*arguments))
+        return sweep
 
-    def job(*values):
+    def add(writer, frame):
         nonlocal most
-        made = real_job(*values)
-        alive.add(id(made))
         most = max(most, len(alive))
-        return made
+        real_add(writer, frame)
 
-    def run_and_forget(made):
-        alive.discard(id(made))
-        return real_run(made)
-
-    monkeypatch.setattr(frame_job, 'FrameJob', job)
-    monkeypatch.setattr(frame_job, 'run', run_and_forget)
-    assert run(make_bag(count=30), tmp_path / 'dataset').frames == 30
-    assert most <= 2
+    monkeypatch.setattr(bag_rig, 'raw_sweep_event', event)
+    monkeypatch.setattr(parts.PartWriter, 'add', add)
+    assert run(make_bag(count=60), tmp_path / 'dataset').frames == 60
+    assert 0 < most <= 20
 
 
 def test_command_prints_the_promised_keys(make_bag, tmp_path):
@@ -431,7 +439,7 @@ def test_ros_1_is_refused_in_one_line_with_the_converter(tmp_path, command):
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_an_interrupted_extraction_goes_on_where_it_was(make_bag, tmp_path, workers):
-    bag, dataset = make_bag(count=60), tmp_path / 'dataset'
+    bag, dataset = make_bag(count=240), tmp_path / 'dataset'
     arguments = ['extract', str(bag), '-o', str(dataset), '--workers', str(workers), '--json']
     with subprocess.Popen(
         [sys.executable, '-m', 'drive_segment_ros.cli', *arguments],
@@ -439,9 +447,8 @@ def test_an_interrupted_extraction_goes_on_where_it_was(make_bag, tmp_path, work
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        index = dataset / 'drive/front/frames.jsonl'
         deadline = time.monotonic() + 120.0
-        while not (index.exists() and index.read_bytes()) and time.monotonic() < deadline:
+        while time.monotonic() < deadline and not any(dataset.glob('drive/parts/[0-9]*.json')):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -449,10 +456,12 @@ def test_an_interrupted_extraction_goes_on_where_it_was(make_bag, tmp_path, work
     last = err.strip().splitlines()[-1]
     assert f'interrupted; the frames written are kept in {dataset}; go on by' in last
     assert 'Traceback' not in err
-    kept = len(index.read_text().splitlines())
-    assert 0 < kept < 60
+    kept = len((dataset / 'drive/front/frames.jsonl').read_text().splitlines())
+    assert 0 < kept < 240
     result = CliRunner().invoke(cli.app, [*arguments, '--resume'])
-    assert json.loads(result.stdout)['frames'] == 60 - kept
+    assert json.loads(result.stdout)['frames'] == 240 - kept
+    run(bag, tmp_path / 'whole')
+    assert files(dataset) == files(tmp_path / 'whole')
 
 
 def beams_listed(points: np.ndarray) -> np.ndarray:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import importlib
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.frame.parameters import FrameParameters
+from drive_segment_ros.perception.clouds import PointCloud
+
+# A sweep of so many points ends the process.
+FATAL_POINTS = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class FatalParameters(FrameParameters):
+    """Parameters that end the process at a sweep of some points, as a lack of memory does."""
+
+    def cloud(self, message: Any) -> PointCloud:
+        """Read a sweep."""
+        if message.width == FATAL_POINTS:
+            os._exit(9)
+        return super().cloud(message)
 
 
 def raise_for_odd(number: int) -> int:

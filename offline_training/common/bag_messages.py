@@ -1,4 +1,4 @@
-"""The drive as ROS messages: rosbags' classes, made from arrays."""
+"""A drive as ROS messages: rosbags' classes, made from arrays."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ class MessageFactory:
         stamp = self._types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 1_000_000_000))
         return self._types['std_msgs/msg/Header'](stamp, frame_id)
 
-    def compressed_image(self, stamp_ns: int, frame_id: str, jpeg: NDArray[np.uint8]) -> Any:
-        """Return a sensor_msgs/CompressedImage of an encoded picture."""
+    def compressed_image(
+        self, stamp_ns: int, frame_id: str, encoded: NDArray[np.uint8], form: str = 'jpeg'
+    ) -> Any:
+        """Return a sensor_msgs/CompressedImage of an encoded picture, `jpeg` or `png`."""
         kind = self._types['sensor_msgs/msg/CompressedImage']
-        return kind(self.header(stamp_ns, frame_id), 'jpeg', jpeg.reshape(-1))
+        return kind(self.header(stamp_ns, frame_id), form, encoded.reshape(-1))
 
     def image(self, stamp_ns: int, frame_id: str, bgr: NDArray[np.uint8]) -> Any:
         """Return a sensor_msgs/Image of an (H, W, 3) picture."""
@@ -41,10 +43,16 @@ class MessageFactory:
         K: NDArray[np.float64],
         D: NDArray[np.float64],
         distortion_model: str,
+        R: NDArray[np.float64] | None = None,
+        P: NDArray[np.float64] | None = None,
     ) -> Any:
-        """Return a sensor_msgs/CameraInfo of a monocular camera; size is width, height."""
-        P = np.zeros((3, 4))
-        P[:, :3] = K
+        """Return a sensor_msgs/CameraInfo; size is width, height.
+
+        R and P, of the rectified image, are those of a monocular camera unless given.
+        """
+        if P is None:
+            P = np.zeros((3, 4))
+            P[:, :3] = K
         region = self._types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
         return self._types['sensor_msgs/msg/CameraInfo'](
             header=self.header(stamp_ns, frame_id),
@@ -53,7 +61,7 @@ class MessageFactory:
             distortion_model=distortion_model,
             d=D,
             k=K.reshape(-1),
-            r=np.eye(3).reshape(-1),
+            r=(np.eye(3) if R is None else R).reshape(-1),
             p=P.reshape(-1),
             binning_x=0,
             binning_y=0,

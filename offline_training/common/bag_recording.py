@@ -1,4 +1,4 @@
-"""Writes the drive's bag: messages in the order of their arrival."""
+"""Writes a drive's bag: messages in the order of their arrival."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from offline_training.simulator.messages import MessageFactory
+from offline_training.common.bag_messages import MessageFactory
 
 
 class Recording:

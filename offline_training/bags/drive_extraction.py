@@ -1,0 +1,238 @@
+"""One recording on its way to a drive: its parts are handed out, taken back and joined."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.dataset.own_files import refuse_links
+from drive_segment_ros.dataset.parts import (
+    Part,
+    join_parts,
+    locked,
+    other_than_before,
+    overwritten,
+    read_drive,
+    read_parts,
+    read_plan,
+    remove_manifests,
+    repeated,
+    write_plan,
+)
+from drive_segment_ros.errors import BagError, DatasetError, DriveSegmentError
+from drive_segment_ros.outputs import is_taken
+from drive_segment_ros.parameters import to_flat
+from drive_segment_ros.perception.coverage import UsualCoverage
+from drive_segment_ros.storage import is_remote
+from offline_training.bags.drive_plan import DrivePlan, bounds
+from offline_training.bags.extract_part import PartJob, PartSummary, explain_nothing, extract_part
+from offline_training.common.engine import Engine, Outcome
+from offline_training.common.workers import WorkerDiedError
+
+
+class DriveExtraction:
+    """A drive that is being made.
+
+    Attributes:
+        path: its folder.
+        bags: the bag it is made from, or the bags that are its parts.
+        error: why it is not, or not all of it, made; None if it is.
+        total: what became of the recording, as of each part, without an earlier run's.
+        images, images_done: of the cameras, and those that are read.
+        segments_from: sweeps by what their segments were made from.
+        lacking: what sweeps lack, by stamp.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        bags: tuple[Path, ...],
+        preview: bool,
+        resume: bool,
+        run: str,
+    ) -> None:
+        """Name what is to be done.
+
+        Args:
+            path: folder to write to.
+            bags: the bag, or the bags that are its parts.
+            preview: whether a picture of each frame is wanted.
+            resume: whether to go on with a drive that was begun.
+            run: names the extraction that this belongs to.
+        """
+        self.path = path
+        self.bags = bags
+        self.error: DriveSegmentError | None = None
+        self.total = PartSummary()
+        self.images = self.images_done = 0
+        self.segments_from: Counter[str] = Counter()
+        self.lacking: dict[int, str] = {}
+        self._preview, self._resume, self._run = preview, resume, run
+        self._jobs: list[PartJob] = []
+        self._missing: set[int] = set()
+        self._lock = contextlib.ExitStack()
+        self._begun = False
+
+    @property
+    def awaits(self) -> bool:
+        """Whether parts of it are still to come."""
+        return bool(self._missing) and self.error is None
+
+    def begin(self, plan: DrivePlan, parallel: int) -> Iterator[PartJob]:
+        """Yield the jobs that make the drive, as long as none fails.
+
+        Args:
+            plan: of the recording.
+            parallel: jobs that run at a time.
+        """
+        try:
+            self._begin(plan, parallel)
+        except DriveSegmentError as err:
+            self.error = err
+            return
+        for job in self._jobs:
+            if self.error is not None:
+                return
+            if job.start_ns in self._missing:
+                yield job
+
+    def take(self, part: Outcome[PartJob, PartSummary]) -> None:
+        """Take what became of a part."""
+        if isinstance(part.error, WorkerDiedError):
+            first, last = (
+                (stamp - part.job.plan.start_ns) * 1e-9
+                for stamp in (part.job.start_ns, part.job.stop_ns)
+            )
+            self.error = self.error or BagError(
+                f'{part.job.plan.name} is set aside at {first:.1f} to {last:.1f} s: {part.error}'
+            )
+        elif part.error is not None:
+            self.error = self.error or part.error
+        else:
+            self._missing.discard(part.job.start_ns)
+            if part.result is not None:
+                self._add(part.result)
+
+    def finish(self, engine: Engine) -> None:
+        """Join the parts, and say why where there is no frame."""
+        if not self._begun:
+            return
+        self._begun = False
+        try:
+            if not self._missing:
+                parts = read_parts(self.path)
+                for number in overwritten(parts):
+                    again = dataclasses.replace(self._jobs[number], again=True)
+                    for _ in engine.map(extract_part, [again]):
+                        pass
+                self._join(parts)
+                if not any(part.frames for part in parts) and not read_drive(self.path):
+                    (reason,) = engine.map(explain_nothing, self._jobs[:1])
+                    told = '; '.join(self.total.failures.values()) or reason
+                    self.error = BagError(
+                        f'{self._jobs[0].plan.name}: no frame could be extracted: {told}'
+                    )
+            else:
+                self._join(read_parts(self.path))
+        except DriveSegmentError as err:
+            self.error = self.error or err
+        finally:
+            self._lock.close()
+
+    def close(self) -> None:
+        """Join what parts there are, whatever has ended the work."""
+        if self._begun:
+            self._begun = False
+            with contextlib.suppress(DriveSegmentError):
+                self._join(read_parts(self.path))
+        self._lock.close()
+
+    def _begin(self, plan: DrivePlan, parallel: int) -> None:
+        path = self.path
+        if not self._resume and is_taken(path):
+            raise DatasetError(
+                f'{path} exists and is not overwritten; choose another output folder or resume it'
+            )
+        if not is_remote(path):
+            refuse_links(path)
+        self._lock.enter_context(locked(path))
+        self._begun = True
+        made = self._made_of(plan)
+        self._compare(read_drive(path), made)
+        there = read_plan(path)
+        if there is not None and {**there, 'bounds': None} != {**made, 'bounds': None}:
+            # Parts of another plan are made what they are to be; this one adds to them.
+            join_parts(path, read_parts(path))
+            remove_manifests(path)
+            there = None
+        ends = bounds(plan, parallel) if there is None else list(there['bounds'])
+        done = {part.start_ns: part for part in read_parts(path)}
+        write_plan(path, {**made, 'bounds': ends})
+        self.images = plan.images
+        self._jobs = [
+            PartJob(plan, start, stop, path, self._preview, self._run)
+            for start, stop in itertools.pairwise(ends)
+        ]
+        self._missing = {job.start_ns for job in self._jobs} - done.keys()
+        self.images_done = sum(part.summary['images'] for part in done.values())
+
+    def _compare(self, there: Mapping[str, Any] | None, made: Mapping[str, Any]) -> None:
+        """Make sure that what is to be added belongs to what is there; its LiDAR comes later."""
+        changed = [n for n in ('odometry', 'parameters') if there and there.get(n) != made[n]]
+        if changed:
+            raise other_than_before(self.path, changed)
+
+    def _made_of(self, plan: DrivePlan) -> dict[str, Any]:
+        """Return what has to be the same for parts to belong together."""
+        return {
+            'start_ns': plan.start_ns,
+            'end_ns': plan.end_ns,
+            'cameras': sorted(plan.rig.cameras),
+            'lidar': plan.rig.lidar,
+            'odometry': list(plan.rig.odometry),
+            'parameters': json.loads(json.dumps(to_flat(plan.params))),
+            'offsets': plan.offsets,
+        }
+
+    def _add(self, part: PartSummary) -> None:
+        total = self.total
+        total.images += part.images
+        total.sweeps += part.sweeps
+        total.frames += part.frames
+        total.dropped = dict(Counter(total.dropped) + Counter(part.dropped))
+        total.failures = {**part.failures, **total.failures}
+        total.damage = list(dict.fromkeys([*total.damage, *part.damage]))
+        self.images_done += part.images
+
+    def _join(self, parts: list[Part]) -> None:
+        """Make a drive of its parts; the manifests go once all of them are there."""
+        frames = join_parts(self.path, parts)
+        twice = repeated(parts)
+        if twice:
+            self.total.frames -= twice
+            self.total.dropped = dict(Counter(self.total.dropped) + Counter(duplicate=twice))
+        self._judge_sweeps(parts)
+        if not self._missing or not (parts or frames):
+            remove_manifests(self.path)
+            if not frames and not is_remote(self.path):
+                with contextlib.suppress(OSError):  # others' files are in it
+                    self.path.rmdir()
+
+    def _judge_sweeps(self, parts: list[Part]) -> None:
+        """Find how segments were made, and which sweeps lack something; by the frames' records."""
+        sweeps: dict[int, Mapping[str, Any]] = {
+            record['sweep_stamp_ns']: record
+            for part in parts
+            for records in part.frames.values()
+            for record in records
+        }
+        self.segments_from = Counter(record['segments_from'] for record in sweeps.values())
+        usual = UsualCoverage(sweeps.values())
+        lacking = {stamp: usual.lacking(record) for stamp, record in sweeps.items()}
+        self.lacking = {stamp: text for stamp, text in lacking.items() if text}

@@ -1,0 +1,165 @@
+"""What is found out about a recording before it is extracted, once for all who work on it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from drive_segment_ros.errors import BagError
+from drive_segment_ros.frame.parameters import FrameParameters
+from drive_segment_ros.frame.stream import FrameStream
+from drive_segment_ros.ros.joined_bags import open_drive
+from offline_training.bags import sensors
+from offline_training.bags.bag_rig import BagRig, find_rig
+
+_SECOND_NS = 1_000_000_000
+# A camera whose first images and sweeps do not tell its offset has none, see `CameraOffset`.
+_LOOKED_AT_NS = 15 * _SECOND_NS
+# Of a topic that comes more rarely than this, a part may not hear the last message before it.
+_RARE_NS = 2 * _SECOND_NS
+# Each part hears some seconds more than its own, so that shorter ones cost more than they bring;
+# of longer ones more is lost where a worker dies.
+_SHORTEST_NS, _LONGEST_NS = _SECOND_NS, 10 * _SECOND_NS
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanJob:
+    """A recording that is to be extracted.
+
+    Attributes:
+        bags: the bag, or the bags that are its parts.
+        cameras, lidar, odometry, calibration: see `find_rig`.
+        params: how frames are made.
+        origin: what the bag's import says of it, for `drive.json`; None where it was recorded.
+    """
+
+    bags: tuple[Path, ...]
+    cameras: tuple[str, ...]
+    lidar: str
+    odometry: str
+    calibration: Path | None
+    params: FrameParameters
+    origin: Mapping[str, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DrivePlan:
+    """What all who work on a recording are told.
+
+    Attributes:
+        bags: the bag, or the bags that are its parts.
+        name: what to call it in messages.
+        params: how frames are made.
+        origin: see `PlanJob`.
+        rig: what it holds, without the open bag.
+        offsets: of each camera, seconds.
+        start_ns, end_ns: bag stamps of the first and the last message.
+        images: messages of the cameras.
+        damage: what cannot be read, a line each.
+        divisible: whether any part of it can be worked on without what came before.
+    """
+
+    bags: tuple[Path, ...]
+    name: str
+    params: FrameParameters
+    origin: Mapping[str, Any] | None
+    rig: BagRig
+    offsets: dict[str, float]
+    start_ns: int
+    end_ns: int
+    images: int
+    damage: list[str]
+    divisible: bool
+
+
+def plan_drive(job: PlanJob) -> DrivePlan:
+    """Look into a recording.
+
+    Raises:
+        DriveSegmentError: if it cannot be read or lacks a sensor, or no camera can be used.
+    """
+    with open_drive(job.bags) as reader:
+        rig = find_rig(reader, job.params, job.cameras, job.lidar, job.odometry, job.calibration)
+        return DrivePlan(
+            job.bags,
+            str(reader),
+            job.params,
+            job.origin,
+            dataclasses.replace(rig, reader=None),
+            find_offsets(rig),
+            reader.start_ns,
+            reader.end_ns,
+            sum(camera.topic.count for camera in rig.cameras.values()),
+            list(reader.damage),
+            not rig.moving and all(_is_lasting(rig, name) for name in rig.cameras),
+        )
+
+
+def bounds(plan: DrivePlan, parallel: int) -> list[int]:
+    """Return where the parts of a recording begin, and where the last one ends, bag stamps.
+
+    Args:
+        plan: of the recording.
+        parallel: jobs that run at a time: a short recording is to keep all workers busy.
+    """
+    whole = plan.end_ns + 1 - plan.start_ns
+    # As many for each worker.
+    count = parallel * math.ceil(whole / (_LONGEST_NS * parallel))
+    count = max(min(count, whole // _SHORTEST_NS), 1) if plan.divisible else 1
+    return [plan.start_ns + whole * number // count for number in range(count + 1)]
+
+
+def find_offsets(rig: BagRig) -> dict[str, float]:
+    """Return what is to be added to each camera's stamps, seconds; found as it is on the road."""
+    offsets: dict[str, float] = {}
+    for begin_ns in _beginnings(rig):
+        missing = {name: c for name, c in rig.cameras.items() if name not in offsets}
+        if not missing:
+            break
+        looking = dataclasses.replace(rig, cameras=missing)
+        stream = looking.stream()
+        for bag_ns, event in looking.events(begin_ns):
+            stream.push(event)
+            if len(_found(stream)) == len(missing) or bag_ns - begin_ns > _LOOKED_AT_NS:
+                break
+        else:
+            stream.finish()
+        offsets |= _found(stream)
+    return {name: offsets.get(name, 0.0) for name in rig.cameras}
+
+
+def _found(stream: FrameStream) -> dict[str, float]:
+    cameras = stream.cameras.items()
+    return {name: c.offset.value_s for name, c in cameras if c.offset.value_s is not None}
+
+
+def _beginnings(rig: BagRig) -> Iterator[int]:
+    """Yield where to look for offsets: at the beginning, and where cameras begin later."""
+    reader = rig.opened
+    yield reader.start_ns
+    for camera in rig.cameras.values():
+        for message in itertools.islice(reader.messages([camera.topic.name]), 1):
+            yield message.bag_stamp_ns
+
+
+def _is_lasting(rig: BagRig, name: str) -> bool:
+    """Whether a camera's calibration is known to any part: it comes often, or never changes."""
+    reader, camera = rig.opened, rig.cameras[name]
+    topic = reader.topics.get(camera.info_topic)
+    if topic is None or topic.count * _RARE_NS > reader.end_ns - reader.start_ns:
+        return True
+    found: set[tuple[bytes, ...]] = set()
+    for message in reader.messages([topic.name]):
+        with contextlib.suppress(BagError):  # a damaged one; its neighbours will do
+            info = reader.deserialize(message.raw, sensors.CAMERA_INFO)
+            found.add(
+                tuple(np.asarray(part).tobytes() for part in (info.k, info.d, info.r, info.p))
+            )
+    return len(found) <= 1

@@ -1,0 +1,211 @@
+"""A part of a recording becomes frames: what a worker does, from the bag to the dataset."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import weakref
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.dataset.parts import PartWriter
+from drive_segment_ros.errors import DatasetError, DriveSegmentError
+from drive_segment_ros.frame.build import build, to_frame
+from drive_segment_ros.frame.clock import SILENT_NS
+from drive_segment_ros.frame.drive_info import camera_info, drive_info
+from drive_segment_ros.frame.events import Image
+from drive_segment_ros.frame.pair import Pair
+from drive_segment_ros.frame.pairing_report import pairing_report
+from drive_segment_ros.frame.reasons import reason_of
+from drive_segment_ros.frame.stream import FrameStream
+from drive_segment_ros.frame.sweep import Sweep
+from drive_segment_ros.ros.joined_bags import open_drive
+from drive_segment_ros.storage import write_whole
+from offline_training.bags.bag_rig import BagRig
+from offline_training.bags.drive_plan import DrivePlan
+from offline_training.bags.preview import draw_preview
+
+# What comes before a part is heard for so long, or longer where clocks are set back there. All
+# that a stream still knows after `SILENT_NS` without that is in what it heard meanwhile.
+_LEAD_NS = 3_000_000_000
+_SETTLED_NS = SILENT_NS + 500_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class PartJob:
+    """A range of a recording's time that is to become frames.
+
+    Attributes:
+        plan: of the recording.
+        start_ns, stop_ns: bag stamps between which its images lie, the last excluded.
+        drive: the folder to write to.
+        preview: whether a picture of each frame is wanted.
+        run: names what this job belongs to: a worker keeps a bag open for its other jobs.
+        again: whether frames that are there are written again.
+    """
+
+    plan: DrivePlan
+    start_ns: int
+    stop_ns: int
+    drive: Path
+    preview: bool
+    run: str
+    again: bool = False
+
+
+@dataclasses.dataclass
+class PartSummary:
+    """What became of a part.
+
+    Attributes:
+        images, sweeps: messages of it.
+        frames: written.
+        dropped: images that became no frame, by reason.
+        failures: by reason, what went wrong first, in words.
+        damage: what of the recording cannot be read, a line each.
+    """
+
+    images: int = 0
+    sweeps: int = 0
+    frames: int = 0
+    dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+    failures: dict[str, str] = dataclasses.field(default_factory=dict)
+    damage: list[str] = dataclasses.field(default_factory=list)
+
+
+def extract_part(job: PartJob) -> PartSummary:
+    """Write the frames of a part, and that it is there.
+
+    Raises:
+        DriveSegmentError: if the recording cannot be read, or the dataset not be written.
+    """
+    return _Part(job).run()
+
+
+def explain_nothing(job: PartJob) -> str:
+    """Return why no image of a recording became a frame."""
+    rig = _rig(job)
+    stream = rig.stream(offsets=job.plan.offsets)
+    for _ in rig.pairs(stream):
+        pass
+    return pairing_report(stream)
+
+
+def close_recordings() -> None:
+    """Close what this process has kept open."""
+    _opened.cache_clear()
+
+
+class _Part:
+    """A part on its way from its recording to a dataset."""
+
+    def __init__(self, job: PartJob) -> None:
+        self._job = job
+        self._rig = _rig(job)
+        self._writer = PartWriter(job.drive, job.start_ns)
+        if job.again:
+            self._writer.stamps.clear()
+        self._there = {name: set(stamps) for name, stamps in self._writer.stamps.items()}
+        self._summary = PartSummary()
+        self._drops: Counter[str] = Counter()
+
+    def run(self) -> PartSummary:
+        lead_ns = _LEAD_NS
+        while (stream := self._take_all(self._job.start_ns - lead_ns)) is None:
+            lead_ns *= 2
+        for camera in stream.cameras.values():
+            self._drops += camera.drops
+        self._summary.dropped = dict(self._drops)
+        self._summary.damage = list(self._rig.opened.damage)
+        self._writer.finish(dataclasses.asdict(self._summary))
+        return self._summary
+
+    def _take_all(self, lead_ns: int) -> FrameStream | None:
+        """Take the pairs of the part, heard from a bag stamp on; return their stream.
+
+        None, and nothing is taken, where clocks are set back so soon after that stamp that it
+        matters what was before it.
+        """
+        job = self._job
+        stream = self._rig.stream(self._summary.failures.setdefault, job.plan.offsets)
+        settled, begun = lead_ns <= job.plan.start_ns, False
+        for bag_ns, event in self._rig.events(lead_ns, (job.start_ns, job.stop_ns)):
+            if bag_ns >= job.stop_ns and not stream.awaits:
+                return stream
+            settled = settled or (bag_ns >= lead_ns + _SETTLED_NS and not stream.jumps)
+            if not begun and bag_ns >= job.start_ns:
+                if not settled:
+                    return None
+                begun = True
+            if job.start_ns <= bag_ns < job.stop_ns:
+                self._summary.sweeps += isinstance(event, Sweep)
+                self._summary.images += isinstance(event, Image)
+            for pair in stream.push(event):
+                self._take(pair)
+        for pair in stream.finish():
+            self._take(pair)
+        return stream
+
+    def _take(self, pair: Pair) -> None:
+        """Make a pair a frame, if it is of this part and not there yet."""
+        camera, stamp_ns = pair.image.camera, pair.image.stamp_ns
+        if not pair.image.counted or stamp_ns in self._there.get(camera, ()):
+            return
+        if stamp_ns in self._writer.stamps.get(camera, ()):
+            # A clock that was set back, or a recording of a bag that was looped.
+            self._drops['duplicate'] += 1
+            return
+        self._describe(pair)
+        try:
+            built = build(pair, self._job.plan.params)
+            frame = to_frame(built, self._job.plan.params)
+            self._writer.add(frame.encoded())
+            if self._job.preview:
+                self._write_preview(camera, stamp_ns, draw_preview(built, frame.image))
+        except DriveSegmentError as err:
+            reason = reason_of(err)
+            if reason == 'error':
+                raise
+            self._drops[reason] += 1
+            self._summary.failures.setdefault(reason, str(err))
+        else:
+            self._summary.frames += 1
+
+    def _describe(self, pair: Pair) -> None:
+        plan, rig = self._job.plan, self._rig
+        source: dict[str, Any] = {'bag': rig.opened.path.name, 'damage': plan.damage}
+        if plan.origin is not None:
+            source['import'] = plan.origin
+        self._writer.describe(
+            lambda: drive_info(pair, rig.lidar, rig.odometry, self._job.plan.params, source)
+        )
+        name = pair.image.camera
+        self._writer.add_camera(name, lambda: camera_info(pair, rig.cameras[name].topic.name))
+
+    def _write_preview(self, camera: str, stamp_ns: int, picture: bytes) -> None:
+        path = self._job.drive / camera / 'preview' / f'{stamp_ns}.png'
+        try:
+            write_whole(path, picture)
+        except OSError as err:
+            raise DatasetError(f'cannot write {path}: {err.strerror}') from err
+
+
+class _Recording:
+    """A recording that is closed when nobody needs it any more."""
+
+    def __init__(self, bags: tuple[Path, ...]) -> None:
+        with contextlib.ExitStack() as stack:
+            self.reader = stack.enter_context(open_drive(bags))
+            self._close = weakref.finalize(self, stack.pop_all().close)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(bags: tuple[Path, ...], run: str) -> _Recording:
+    return _Recording(bags)
+
+
+def _rig(job: PartJob) -> BagRig:
+    reader: Any = _opened(job.plan.bags, job.run).reader
+    return dataclasses.replace(job.plan.rig, reader=reader)

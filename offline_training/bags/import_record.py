@@ -1,0 +1,79 @@
+"""What `import` leaves in a bag's folder, for `extract` and for people: whose data they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.errors import BagError
+from drive_segment_ros.ros.bag_files import is_storage
+from drive_segment_ros.storage import read_whole
+from drive_segment_ros.text_files import dump_yaml, parse_yaml
+from offline_training.common.files import write_atomic
+
+RECORD_FILE = 'import.yaml'
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportRecord:
+    """Where a bag is from.
+
+    Attributes:
+        set: the data set's name.
+        drive: in the set.
+        licence: of the set.
+        weights: whether trained weights may be passed on: `yes`, `non-commercial`, `no`.
+        geometry: what its clouds and cameras are like, see `published.geometry`.
+        parameters: those of `extract` that follow from it, by name; what is given by a person
+            goes before them.
+        notes: what is missing or odd, a line each.
+    """
+
+    set: str
+    drive: str
+    licence: str
+    weights: str
+    geometry: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    notes: Sequence[str] = ()
+
+
+def write_record(bag: Path, record: ImportRecord) -> None:
+    """Write a bag's record into its folder."""
+    content = dataclasses.asdict(record)
+    write_atomic(bag / RECORD_FILE, dump_yaml(content, sort_keys=False, width=99).encode())
+
+
+def record_of(bags: Sequence[Path]) -> ImportRecord | None:
+    """Return where the bags of a drive were imported from, if they were: the first that says.
+
+    Raises:
+        BagError: as `read_record`.
+    """
+    records = (read_record(bag) for bag in bags)
+    return next((record for record in records if record is not None), None)
+
+
+def read_record(bag: Path) -> ImportRecord | None:
+    """Return the record of a bag, or of the one a file belongs to; None where it has none.
+
+    Raises:
+        BagError: if it is damaged.
+    """
+    path = (bag.parent if is_storage(bag) else bag) / RECORD_FILE
+    try:
+        data = read_whole(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as err:
+        raise BagError(f'cannot read {path}: {err.strerror}') from err
+    try:
+        content = parse_yaml(data.decode())
+        record = ImportRecord(**content)
+        if not isinstance(record.parameters, dict) or not isinstance(record.geometry, dict):
+            raise ValueError('parameters and geometry are lists of names and values')
+    except (ValueError, TypeError) as err:
+        raise BagError(f'{path} is damaged ({err}); import the drive again') from err
+    return record

@@ -1,0 +1,53 @@
+"""What the clouds and cameras of a data set are like: declared by its importer, never assumed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class SetGeometry:
+    """How a set was measured, what was done to it before it was published, and on what terms.
+
+    Attributes:
+        compensated_to: the instant of a sweep to which the set has moved its points: `none` leaves
+            each where it was measured.
+        points_frame: the frame of the coordinates as published.
+        rotation: sense of the LiDAR's turn, seen from above.
+        begins: where the turn begins, seen from the vehicle.
+        beams: what numbers the beams, or how rows are rebuilt.
+        point_times: where the time of each point is from; `none`: it is not known.
+        bag_points: what the bag's clouds hold: `measured`, each point where it was measured and
+            with its time; `compensated`, all at the header stamp and without times. A set that was
+            compensated and has times is put back to where it was measured: beams keep their
+            elevation there, and every step takes it as any recording.
+        no_returns: whether directions without a return are listed. Where they are not, a gap may
+            be a dropped point, and is no sky by itself.
+        cameras_fire: when.
+        shutter: of the cameras.
+        licence: its name.
+        weights: whether weights trained on the set may be passed on.
+    """
+
+    compensated_to: Literal['none', 'start', 'end', 'stamp']
+    points_frame: Literal['sensor', 'vehicle', 'world']
+    rotation: Literal['clockwise', 'counter-clockwise', 'none']
+    begins: str
+    beams: str
+    point_times: Literal['field', 'azimuth', 'none']
+    bag_points: Literal['measured', 'compensated']
+    no_returns: bool
+    cameras_fire: str
+    shutter: Literal['global', 'rolling']
+    licence: str
+    weights: Literal['yes', 'non-commercial', 'no']
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of `extract` that follow, by their names."""
+        declared: dict[str, Any] = {
+            'point_motion': 'raw' if self.bag_points == 'measured' else 'compensated'
+        }
+        if not self.no_returns:
+            declared['proposals.sky'] = False
+        return declared

@@ -1,0 +1,206 @@
+"""A bag in object storage is the local one; no more of it is fetched than what is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from drive_segment_ros.errors import BagError
+from drive_segment_ros.ros.bags import BagReader
+from drive_segment_ros.ros.joined_bags import open_drive
+from drive_segment_ros.storage import write_files, write_whole
+
+SECOND = 10**9
+START = 100 * SECOND
+
+
+def upload(bag: Path, bucket: Path) -> Path:
+    """Copy a bag's folder to a bucket."""
+    write_files(bucket / bag.name, {file.name: file.read_bytes() for file in bag.iterdir()})
+    return bucket / bag.name
+
+
+def size_of(bag: Path) -> int:
+    return sum(file.stat().st_size for file in bag.glob('*.mcap'))
+
+
+@pytest.fixture(autouse=True)
+def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have copies made where they can be seen."""
+    (tmp_path / 'scratch').mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'scratch'))
+    from drive_segment_ros import staging
+
+    staging._copy.cache_clear()
+    staging._scratch.cache_clear()
+
+
+@pytest.mark.parametrize('bare', [False, True])
+def test_it_is_the_local_one(any_bag: Path, bucket: Path, bare: bool) -> None:
+    remote = upload(any_bag, bucket)
+    here = there = any_bag
+    if bare:
+        here = next(file for file in any_bag.iterdir() if file.suffix != '.yaml')
+        there = remote / here.name
+    else:
+        there = remote
+    with BagReader(here) as one, BagReader(there) as two:
+        assert one.topics == two.topics
+        assert (one.start_ns, one.end_ns) == (two.start_ns, two.end_ns)
+        assert list(one.messages()) == list(two.messages())
+        window = (['/text'], START + SECOND, START + 2 * SECOND)
+        texts = list(two.messages(*window))
+        assert texts == list(one.messages(*window))
+        assert len(texts) == 10
+        assert one.damage == two.damage == []
+        assert two.deserialize(texts[0].raw, texts[0].msgtype).data == 'message 10'
+
+
+def test_a_url_as_text_and_parts_of_a_drive(any_bag: Path, bucket: Path) -> None:
+    remote = upload(any_bag, bucket)
+    for bags in (str(remote), remote, [remote]):
+        with open_drive(bags) as reader:
+            assert reader.topics['/cloud'].count == 60
+    with pytest.raises(BagError, match='is given twice'):
+        open_drive([remote, remote])
+
+
+def test_a_tenth_of_the_time_is_a_tenth_of_the_bytes(
+    large_bag: Path, bucket: Path, s3_server
+) -> None:
+    remote = upload(large_bag, bucket)
+    s3_server.reset()
+    with BagReader(remote) as reader:
+        span = reader.end_ns - reader.start_ns
+        opened = s3_server.sent
+        start = reader.start_ns + span // 2
+        found = list(reader.messages(None, start, start + span // 10))
+    assert len(found) == 60
+    assert opened < 0.01 * size_of(large_bag)
+    assert s3_server.sent < 0.2 * size_of(large_bag)
+    assert len(s3_server.asked) < 20
+
+
+def test_all_of_it_is_fetched_once(large_bag: Path, bucket: Path, s3_server) -> None:
+    remote = upload(large_bag, bucket)
+    s3_server.reset()
+    with BagReader(remote) as reader:
+        assert len(list(reader.messages())) == 600
+    assert s3_server.sent < 1.1 * size_of(large_bag)
+
+
+def test_readers_of_one_bag_do_not_disturb_each_other(any_bag: Path, bucket: Path) -> None:
+    with BagReader(upload(any_bag, bucket)) as reader:
+        once = list(reader.messages())
+        streams = [reader.messages(), reader.messages(['/cloud'])]
+        both = list(zip(*streams, strict=False))
+        assert [message for message, _ in both] == once[: len(both)]
+
+
+def test_what_nobody_reads_to_the_end_is_fetched_no_further(
+    large_bag: Path, bucket: Path, s3_server
+) -> None:
+    remote = upload(large_bag, bucket)
+    with BagReader(remote) as reader:
+        messages = reader.messages()
+        next(messages)
+        messages.close()
+        s3_server.reset()
+    assert s3_server.sent < 0.8 * size_of(large_bag)
+
+
+def test_a_file_without_an_index_is_copied_once(
+    large_bag: Path, bucket: Path, s3_server, caplog: pytest.LogCaptureFixture
+) -> None:
+    (file,) = large_bag.glob('*.mcap')
+    data = file.read_bytes()[: size_of(large_bag) // 4]
+    write_whole(bucket / 'cut.mcap', data)
+    s3_server.reset()
+    for _ in range(2):
+        with BagReader(bucket / 'cut.mcap') as reader:
+            assert len(list(reader.messages())) > 100
+            (damage,) = reader.damage
+            assert damage.startswith('cut.mcap is truncated after')
+    assert len(data) < s3_server.sent < 1.1 * len(data)
+
+    # What has changed is copied again.
+    write_whole(bucket / 'cut.mcap', data[: len(data) // 2])
+    with BagReader(bucket / 'cut.mcap') as reader:
+        assert 10 < len(list(reader.messages())) < 100
+
+
+def test_what_a_killed_recorder_left_is_read(database: Path, bucket: Path) -> None:
+    (file,) = database.glob('*.db3')
+    with contextlib.closing(sqlite3.connect(file)) as opened:
+        opened.execute('PRAGMA journal_mode=WAL')
+        opened.execute('DELETE FROM messages WHERE id > 100')
+        opened.commit()
+        assert (database / f'{file.name}-wal').exists()
+        remote = upload(database, bucket)
+    with BagReader(remote) as reader:
+        assert len(list(reader.messages())) == 100
+
+
+def test_what_is_missing_is_said_as_of_a_local_bag(large_bag: Path, bucket: Path) -> None:
+    with pytest.raises(BagError, match=r'^s3://.*/none: no such bag; give a bag folder'):
+        BagReader(bucket / 'none')
+    write_whole(bucket / 'text.txt', b'')
+    with pytest.raises(BagError, match=r'text.txt is a file of another kind .*, not a bag'):
+        BagReader(bucket / 'text.txt')
+    write_whole(bucket / 'old.bag', b'')
+    with pytest.raises(BagError, match=r'old.bag is a ROS 1 bag; convert it'):
+        BagReader(bucket / 'old.bag')
+    remote = upload(large_bag, bucket)
+    (remote / 'metadata.yaml').unlink()
+    with BagReader(remote) as reader:
+        (line,) = reader.damage
+        assert 'has no metadata.yaml, as after a crash' in line
+    write_whole(bucket / 'torn/torn.mcap', b'\x89MCAP0\r\nnonsense')
+    with (
+        pytest.raises(BagError, match=r'torn cannot be read: .*torn.mcap: not a single whole'),
+        BagReader(bucket / 'torn'),
+    ):
+        pass
+    with pytest.raises(BagError, match=r's3://no-such-bucket-x/bag: no such bag'):
+        BagReader('s3://no-such-bucket-x/bag')
+
+
+def test_a_storage_that_fails_on_the_way_is_no_damage(
+    large_bag: Path, bucket: Path, s3_server
+) -> None:
+    """What could not be fetched must not be left out: it is there the next time."""
+    remote = upload(large_bag, bucket)
+    with BagReader(remote) as reader:
+        messages = reader.messages()
+        next(messages)
+        s3_server.refuse = lambda method, path: True
+        with pytest.raises(BagError, match=r's3://.*: large.mcap: access is refused'):
+            list(messages)
+    s3_server.refuse = lambda method, path: path.endswith('.mcap')
+    with (
+        pytest.raises(BagError, match=r'cannot be read: .*access is refused'),
+        BagReader(remote),
+    ):
+        pass
+
+
+def test_copies_go_with_the_process(large_bag: Path, bucket: Path, tmp_path: Path) -> None:
+    from drive_segment_ros import staging
+
+    (file,) = large_bag.glob('*.mcap')
+    write_whole(bucket / 'cut.mcap', file.read_bytes()[:3_000_000])
+    child = os.fork()
+    if not child:
+        staging.local_copy(bucket / 'cut.mcap')
+        count = len(list((tmp_path / 'scratch').rglob('cut.mcap')))
+        import atexit
+
+        atexit._run_exitfuncs()
+        os._exit(count)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert list((tmp_path / 'scratch').iterdir()) == []
