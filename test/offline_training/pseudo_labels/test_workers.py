@@ -16,6 +16,8 @@ from drive_segment_ros.cli import app
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.dataset.repair import repair
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.storage import location, write_files
+from offline_training.common.files import write_png
 from offline_training.pseudo_labels import drive_plan, sampling
 from offline_training.pseudo_labels.assignment import LabelParameters
 from offline_training.pseudo_labels.drive_plan import plan_drives
@@ -131,6 +133,45 @@ def test_a_second_run_reads_what_has_changed_and_leaves_no_table_of_the_first(
         *(f'front.00000000.{content}.parquet' for content in ('classes', 'matches', 'segments')),
         'tracks.parquet',
     ]
+
+
+def test_labels_in_object_storage_are_those_of_a_folder(dataset):
+    files = {str(p.relative_to(dataset)): p for p in dataset.rglob('*') if p.is_file()}
+    remote = location('memory://labelled/set')
+    write_files(remote, {name: path.read_bytes() for name, path in files.items()})
+
+    here = label([dataset], FEW, quiet)
+    for _ in range(2):  # the second finds what the first left
+        there = label([remote], FEW, quiet)
+
+    assert {**there, 'datasets': []} == {**here, 'datasets': []}
+    expected = labels(dataset)
+    assert len(expected) == 3 * FRAMES
+    for name, content in expected.items():
+        assert (remote / name).read_bytes() == content
+
+
+def test_a_frame_without_segments_is_unknown_and_costs_the_others_nothing(dataset):
+    frames = Dataset(dataset).drives[1].frames
+    for frame in frames[3:5]:
+        write_png(frame.segment_path, np.zeros_like(frame.segment()))
+
+    report = label([dataset], FEW, quiet)
+
+    shares = [np.mean(frame.pseudo_label() != 255) for frame in frames]
+    assert shares[3] == shares[4] == 0.0
+    assert min(shares[:3] + shares[5:]) > 0.0
+    assert report['frames'] == 3 * FRAMES
+
+
+def test_a_drive_without_any_segment_stands_beside_one_with(dataset):
+    for frame in Dataset(dataset).drives[1].frames:
+        write_png(frame.segment_path, np.zeros_like(frame.segment()))
+
+    report = label([dataset], FEW, quiet)
+
+    assert report['coverage'][2]['labelled_fraction'] == 0.0
+    assert report['coverage'][0]['labelled_fraction'] > 0.0
 
 
 def test_tables_are_named_as_results_and_repair_leaves_them(dataset):
