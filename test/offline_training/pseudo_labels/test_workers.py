@@ -122,12 +122,15 @@ def test_a_second_run_reads_what_has_changed_and_leaves_no_table_of_the_first(
     cut(monkeypatch, 5)
     label([dataset], FEW, quiet)
     index = dataset / 'drive_1/front/frames.jsonl'
-    index.write_text(''.join(index.read_text().splitlines(keepends=True)[:8]))
+    index.write_text(''.join(index.read_text().splitlines(keepends=True)[-8:]))
     cut(monkeypatch, 100)
+    for path in labels(dataset):
+        (dataset / path).unlink()
 
     report = label([dataset], FEW, quiet)
 
-    assert report['frames'] == 2 * FRAMES + 8
+    assert report['frames'] == len(labels(dataset)) == 2 * FRAMES + 8
+    assert all(frame.pseudo_label_path.exists() for frame in Dataset(dataset).drives[1].frames)
     names = sorted(p.name for p in (dataset / 'pseudo_classes/segments/drive_1').iterdir())
     assert names == [
         *(f'front.00000000.{content}.parquet' for content in ('classes', 'matches', 'segments')),
