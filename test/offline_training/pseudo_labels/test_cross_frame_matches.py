@@ -111,14 +111,16 @@ def test_what_is_remembered_is_matched_with_what_comes_but_not_with_what_was():
 
 
 def test_the_table_of_a_drive_holds_the_matches_of_each_camera(tmp_path):
-    write_boxes(tmp_path / 'drive', [Box(20.0, 4.0), Box(25.0, -3.0)], 2, 'front', 'mirror')
+    boxes = [Box(20.0, 4.0), Box(25.0, -3.0), Box(40.0, 0.0)]
+    write_boxes(tmp_path / 'drive', boxes, 2, 'front', 'mirror')
 
     table = table_of(tmp_path)
 
-    assert table.frame.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    found = {(int(a), int(b)) for a, b in table.matches if a < 4}
-    assert found == {(0, 2), (2, 0), (1, 3), (3, 1)}
-    assert table.matches.max() < 8
+    assert table.frame.tolist() == np.repeat([0, 1, 2, 3], 3).tolist()
+    found = {(int(a), int(b)) for a, b in table.matches}
+    front = {(0, 3), (3, 0), (1, 4), (4, 1), (2, 5), (5, 2)}
+    # What is straight ahead is so in a mirror too.
+    assert found == front | {(8, 11), (11, 8)}
 
 
 def test_means_are_over_all_views_by_weight():
