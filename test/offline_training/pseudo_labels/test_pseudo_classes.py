@@ -170,6 +170,10 @@ def test_a_track_speaks_for_what_was_found_in_no_other_frame():
     assert of_others([(9, 5)], **odd) == [1, 0]
 
 
+def test_what_is_learned_from_looks_as_it_did_then_whatever_its_track_shows_later():
+    assert of_others([], looks=[1.0], pixels=[10**8], track=[0]) == [0]
+
+
 def test_pixels_between_two_classes_are_of_neither():
     label = np.full((5, 7), 3, np.uint8)
     label[:, 4:] = 1
