@@ -103,6 +103,8 @@ def test_an_object_in_two_cameras_is_one_object(tmp_path):
     front, left = (label_of(tmp_path / 'set', camera, 'car') for camera in ('front', 'left'))
     assert len(front) == 1
     assert front == left
+    # Each camera's segments get their own classes: the van is in no other.
+    assert 255 not in label_of(tmp_path / 'set', 'left', 'van')
 
 
 def test_cameras_are_chosen_and_frames_are_of_each_camera(tmp_path):

@@ -228,7 +228,7 @@ def test_a_dataset_whose_labelling_was_killed_is_not_learned_from(labelled, tmp_
         written.append(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr('offline_training.pseudo_labels.pseudo_classes.write_png', killed)
+        patch.setattr('offline_training.pseudo_labels.label_drive.write_png', killed)
         with pytest.raises(KeyboardInterrupt):
             label([labelled.dataset], LabelParameters(5, 'descriptor', restarts=3), quiet)
 
