@@ -96,6 +96,12 @@ def write_drive(dataset: Path, frames: int) -> PaintedDrive:
     return PaintedDrive(dataset, truths)
 
 
+@pytest.fixture(scope='session')
+def paint_drive() -> Callable[[Path, int], PaintedDrive]:
+    """Return the function that writes a painted drive of some frames."""
+    return write_drive
+
+
 @pytest.fixture
 def painted_drive(tmp_path: Path) -> PaintedDrive:
     """Six frames in `tmp_path/dataset`."""
