@@ -41,8 +41,8 @@ def test_shards_hold_every_frame_once_and_stay_small(count):
 def test_targets_are_balanced_over_all_frames(tmp_path):
     two = RegionTargets(np.array([[0, 0, 1]] * 3, np.int32), PROBABILITY[:2], WEIGHT[:2])
 
-    # In two shards.
-    targets = write(tmp_path / 'targets', [one_region(), two] * 5, class_balance=0.5)
+    # In two shards, of which the first lacks a class.
+    targets = write(tmp_path / 'targets', [one_region()] * 8 + [two] * 8, class_balance=0.5)
 
     assert targets[0].weight[0] == targets[9].weight[0]
     assert targets[9].weight[1] / targets[9].weight[0] == pytest.approx((15 / 3) ** 0.5)

@@ -94,6 +94,21 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
         assert torch.equal(resumed.network.state_dict()[name], tensor), name
 
 
+def test_the_rates_follow_the_schedule(tmp_path, monkeypatch):
+    images, targets = two_halves(tmp_path)
+    used = []
+    step = torch.optim.AdamW.step
+
+    def noted(optimizer):
+        used.append(optimizer.param_groups[0]['lr'])
+        return step(optimizer)
+
+    monkeypatch.setattr(torch.optim.AdamW, 'step', noted)
+    fit(network(), images, targets, parameters(learning_rate=0.5), tmp_path / 'run', {})
+
+    assert used == [0.5 * schedule(number, 9, 0.1) for number in range(9)]
+
+
 def test_the_average_of_the_weights_is_what_is_kept(tmp_path):
     images, targets = two_halves(tmp_path)
 
