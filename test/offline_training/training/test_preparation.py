@@ -13,8 +13,12 @@ from offline_training.networks.segmenter import Segmenter, configuration
 from offline_training.pseudo_labels.assignment import LabelParameters
 from offline_training.pseudo_labels.pseudo_classes import label
 from offline_training.training import preparation
-from offline_training.training.checkpoints import MODEL_FILE, save_model
-from offline_training.training.distillation import DistillationParameters
+from offline_training.training.checkpoints import MODEL_FILE, load_model, save_model
+from offline_training.training.distillation import (
+    DistillationParameters,
+    soft_targets,
+    teacher_probability,
+)
 from offline_training.training.preparation import (
     prepare_answers,
     prepare_images,
@@ -114,6 +118,8 @@ def test_what_is_prepared_is_what_the_frames_hold(made):
     frames = Dataset(made / 'dataset').drives[0].frames
     images, labels, answers = prepare(made / 'dataset', made / 'run/teacher', made / 'one')
 
+    teacher, _ = load_model(made / 'run/teacher')
+
     assert (len(images), len(labels), len(answers)) == (FRAMES, FRAMES, FRAMES)
     for index in (0, 7, 8, 19):
         assert (images[index] == resize_image(frames[index].image(), *SIZE)[..., ::-1]).all()
@@ -123,4 +129,13 @@ def test_what_is_prepared_is_what_the_frames_hold(made):
         assert not target.weight[target.regions][~known].any()
         answer = target.probability[target.regions].argmax(axis=-1)
         assert (answer == frames[index].pseudo_label())[known].all()
-        assert answers[index].weight[answers[index].regions].min() > 0.0
+        expected = soft_targets(
+            teacher_probability(teacher, images[index]),
+            images[index],
+            frames[index].segment(),
+            frames[index].pseudo_label(),
+            DistillationParameters(),
+        )
+        assert (answers[index].regions == expected.regions).all()
+        assert (answers[index].probability == expected.probability).all()
+        assert answers[index].weight[expected.regions].min() > 0.0
