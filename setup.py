@@ -30,7 +30,10 @@ setup(
     packages=find_packages(
         include=['drive_segment_ros', 'drive_segment_ros.*', 'offline_training*']
     ),
-    package_data={'offline_training.report': ['page.css', 'page.html.j2', 'page.js']},
+    package_data={
+        'offline_training.evaluation.label_spaces': ['*.yaml'],
+        'offline_training.report': ['page.css', 'page.html.j2', 'page.js'],
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),

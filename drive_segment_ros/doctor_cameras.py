@@ -13,7 +13,12 @@ from drive_segment_ros.perception.camera_plausibility import plausibility_warnin
 from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 
 _INFO = 'sensor_msgs/msg/CameraInfo'
-_IMAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+_IMAGES = (
+    'sensor_msgs/msg/Image',
+    'sensor_msgs/msg/CompressedImage',
+    'ffmpeg_image_transport_msgs/msg/FFMPEGPacket',
+    'foxglove_msgs/msg/CompressedVideo',
+)
 # Discovery takes up to a second on one machine; cameras send at 1 Hz at least.
 _DISCOVERY_S, _LISTEN_S = 1.0, 3.0
 

@@ -25,6 +25,10 @@ class ImageError(DriveSegmentError):
     """An image message cannot be decoded."""
 
 
+class VideoError(ImageError):
+    """An image of encoded video cannot be decoded: packets that it builds on are missing."""
+
+
 class CalibrationError(DriveSegmentError):
     """Intrinsics or extrinsics are missing or make no sense."""
 

@@ -21,7 +21,8 @@ _FILES = {
     '.safetensors': "a network's weights",
     '.mcap': 'a bag',
     '.db3': 'a bag',
-    '.bag': 'a ROS 1 bag',
+    '.bag': 'a bag',
+    '.active': 'a bag',
     '.yaml': 'a YAML file',
     '.json': 'a JSON file',
     '.html': 'a page',
@@ -48,6 +49,8 @@ _FOLDERS = {
     'metadata.yaml': 'a bag',
     '*.mcap': 'a bag',
     '*.db3': 'a bag',
+    '*.bag': 'a bag',
+    '*.bag.active': 'a bag',
     '*.png': 'a folder of images',
     '*.jpg': 'a folder of images',
 }

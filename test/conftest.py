@@ -9,11 +9,14 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 if 'PYTEST_XDIST_WORKER' in os.environ:
     # Before NumPy and PyTorch are imported: workers share the cores, and threads that spin for
@@ -186,7 +189,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def write_model(folder: Path) -> None:
     """Write a model whose label is each pixel's strongest channel, and confidence its value."""
     onnx = pytest.importorskip('onnx', reason='onnx is not installed; `pip install .[train]`')
-    import numpy as np
     from onnx import TensorProto, helper, numpy_helper
 
     from drive_segment_ros.inference.model import Model, ModelClass
@@ -234,3 +236,114 @@ def model_folder(tmp_path: Path) -> Path:
     """A model folder whose answer is known, see `write_model`; images are 8 x 12 px."""
     write_model(tmp_path / 'model')
     return tmp_path / 'model'
+
+
+@pytest.fixture(scope='session')
+def as_ros_1() -> Callable[..., Path]:
+    """Return a function that writes what a bag of ROS 2 holds as one of ROS 1."""
+    return write_ros_1
+
+
+def write_ros_1(
+    bag: Path, file: Path, compression: str = '', start_ns: int = 0, stop_ns: int = 2**63
+) -> Path:
+    """Write a bag's messages, or those between two bag stamps, as a ROS 1 bag; return the file.
+
+    /tf_static is latched; headers count up in `seq`.
+    """
+    from rosbags.rosbag1 import Writer
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+    from drive_segment_ros.ros.bags import BagReader
+
+    tf = 'tf2_msgs/msg/TFMessage'
+    modern, old = get_typestore(Stores.ROS2_JAZZY), get_typestore(Stores.ROS1_NOETIC)
+    old.register(get_types_from_msg('geometry_msgs/TransformStamped[] transforms', tf))
+    writer = Writer(file)
+    if compression:
+        writer.set_compression(Writer.CompressionFormat[compression.upper()])
+    with BagReader(bag) as reader, writer:
+        connections = {
+            topic.name: writer.add_connection(
+                topic.name,
+                topic.type,
+                typestore=old,
+                latching=int(topic.name == '/tf_static'),
+            )
+            for topic in reader.topics.values()
+        }
+        for number, message in enumerate(reader.messages(None, start_ns, stop_ns)):
+            raw = bytearray(modern.cdr_to_ros1(message.raw, message.msgtype))
+            if message.msgtype != tf:
+                raw[:4] = number.to_bytes(4, 'little')
+            writer.write(connections[message.topic], message.bag_stamp_ns, bytes(raw))
+    return file
+
+
+@pytest.fixture(scope='session')
+def encode_video() -> Callable[..., list[tuple[int, bytes]]]:
+    """Return a function that encodes pictures as video, see `encoded_video`."""
+    return encoded_video
+
+
+def encoded_video(
+    pictures: Sequence[NDArray[np.uint8]],
+    encoder: str = 'libx264',
+    group: int = 12,
+    between: int = 0,
+    **options: str,
+) -> list[tuple[int, bytes]]:
+    """Encode pictures; skip the test where the encoder is missing.
+
+    Args:
+        pictures: (H, W, 3) BGR each.
+        encoder: FFmpeg's name, `libx264` or `libx265`.
+        group: pictures between key frames.
+        between: pictures that refer to later ones (B-frames).
+        options: of the encoder.
+
+    Returns:
+        For each packet, in the order they are sent, the number of its picture, and its bytes.
+    """
+    av = pytest.importorskip('av', reason="PyAV is not installed; `pip install '.[video]'`")
+    try:
+        context = av.CodecContext.create(encoder, 'w')
+    except av.codec.codec.UnknownCodecError:
+        pytest.skip(f'FFmpeg was built without {encoder}')
+    context.height, context.width = pictures[0].shape[:2]
+    context.pix_fmt = 'yuv420p'
+    context.time_base = Fraction(1, 10)
+    context.framerate = 10
+    context.gop_size, context.max_b_frames = group, between
+    x265 = f'log-level=none:keyint={group}:min-keyint={group}:bframes={between}:scenecut=0'
+    params = {'x265-params': x265} if encoder == 'libx265' else {'sc_threshold': '0'}
+    context.options = {'preset': 'veryfast', **params, **options}
+    packets = []
+    for number, picture in enumerate([*pictures, None]):
+        frame = None
+        if picture is not None:
+            frame = av.VideoFrame.from_ndarray(picture, format='bgr24')
+            frame.pts = number
+        packets += [(packet.pts, bytes(packet)) for packet in context.encode(frame)]
+    return packets
+
+
+@pytest.fixture(scope='session')
+def decode_video() -> Callable[..., dict[int, NDArray[np.uint8]]]:
+    """Return a function that decodes packets one after the other, by PyAV alone."""
+
+    def decode(codec: str, packets: Sequence[tuple[int, bytes]]) -> dict[int, NDArray[np.uint8]]:
+        import av
+
+        context = av.CodecContext.create(codec, 'r')
+        pictures = {}
+        for number, data in [*packets, (0, None)]:
+            packet = None
+            if data is not None:
+                packet = av.Packet(data)
+                packet.pts = number
+            for frame in context.decode(packet):
+                pictures[frame.pts] = frame.to_ndarray(format='bgr24')
+        return pictures
+
+    return decode

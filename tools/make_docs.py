@@ -64,6 +64,10 @@ INPUTS = {
         'sensor_msgs/CompressedImage',
         'the same, JPEG or PNG; taken where both are published',
     ),
+    'image_raw/ffmpeg`, `image_raw/foxglove': (
+        'ffmpeg_image_transport_msgs/FFMPEGPacket, foxglove_msgs/CompressedVideo',
+        'the same as H.264 or H.265; taken where neither is published',
+    ),
     'camera_info': ('sensor_msgs/CameraInfo', 'its calibration'),
     'points': ('sensor_msgs/PointCloud2', 'any with x, y, z; times and beams if there'),
     'odom': ('nav_msgs/Odometry', "the vehicle's motion; takes precedence over /tf"),

@@ -16,6 +16,7 @@ from drive_segment_ros.commands.options import (
     Datasets,
     Frames,
     Join,
+    LabelSpace,
     Layout,
     Model,
     NetworkWorkers,
@@ -183,6 +184,7 @@ def evaluate(
         str | None, typer.Option(help='Learn the matching on these images instead.')
     ] = None,
     zoom: Zoom = 1,
+    label_space: LabelSpace = 'own',
     output: Annotated[
         Path | None,
         typer.Option('--output', '-o', parser=located, help='Folder for scores and pictures.'),
@@ -212,6 +214,7 @@ def evaluate(
         bar('scoring'),
         workers,
         scheduler,
+        label_space,
     )
     if as_json:
         print_json(report)

@@ -13,6 +13,7 @@ from drive_segment_ros.commands.options import (
     Bags,
     Calibration,
     Join,
+    LabelSpace,
     Layout,
     Model,
     NetworkWorkers,
@@ -134,6 +135,7 @@ def name(
     ] = None,
     layout: Layout = 'folder',
     frames: Annotated[str, typer.Option(help='Labelled images to use, FIRST:LAST.')] = '',
+    label_space: LabelSpace = 'own',
     overwrite: Annotated[
         bool, typer.Option('--overwrite', help='Replace names that were given before.')
     ] = False,
@@ -145,7 +147,9 @@ def name(
     if names is not None and images is None:
         classes = name_by_hand(model, names, overwrite)
     elif names is None and images is not None and ground_truth is not None:
-        classes = name_from_labels(model, images, ground_truth, layout, frames, overwrite)
+        classes = name_from_labels(
+            model, images, ground_truth, layout, frames, overwrite, label_space
+        )
     else:
         raise DriveSegmentError('give either --names, or --images and --ground-truth')
     if as_json:

@@ -35,7 +35,9 @@ def refuse_remote(path: Path, what: str, instead: str) -> None:
 AsJson = Annotated[bool, typer.Option('--json', help='Print one JSON object and nothing else.')]
 Bags = Annotated[
     list[Path],
-    typer.Argument(parser=located, help='Bag folder, .mcap or .db3 file; several with --join.'),
+    typer.Argument(
+        parser=located, help='Bag folder, .mcap, .db3 or ROS 1 .bag file; several with --join.'
+    ),
 ]
 Join = Annotated[
     bool, typer.Option('--join', help='All bags given are parts of one drive, recorded apart.')
@@ -80,6 +82,13 @@ Layout = Annotated[
         '--format',
         help='folder, cityscapes, cityscapes-27, dark-zurich, nighttime-driving, acdc or '
         'acdc-fog, -night, -rain, -snow.',
+    ),
+]
+LabelSpace = Annotated[
+    str,
+    typer.Option(
+        help="Classes to use: own (the truth's), cityscapes-19, or common-12, which all published "
+        'sets have.'
     ),
 ]
 Zoom = Annotated[

@@ -60,7 +60,8 @@ def inspect(
 @command(kept='the frames written are kept in {output}; go on by the same command with --resume')
 def extract(
     bags: Annotated[
-        list[Path], typer.Argument(parser=located, help='Bag folders, .mcap or .db3 files.')
+        list[Path],
+        typer.Argument(parser=located, help='Bag folders, .mcap, .db3 or ROS 1 .bag files.'),
     ],
     output: Annotated[
         Path, typer.Option('--output', '-o', parser=located, help='The dataset to write to.')

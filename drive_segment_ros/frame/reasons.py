@@ -8,6 +8,7 @@ from drive_segment_ros.errors import (
     DriveSegmentError,
     ImageError,
     MotionError,
+    VideoError,
 )
 
 # Of images, until their frame is built.
@@ -18,6 +19,7 @@ IMAGE_REASONS: dict[str, str] = {
     'sweep_taken': 'the sweep near it serves a nearer image',
     'queue_full': 'too many images waited for a sweep',
     'bad_image': 'it cannot be read',
+    'incomplete_video': 'packets of its video since the last key frame are missing',
     'bad_cloud': 'its sweep cannot be read, or has no point in the image',
     'bad_calibration': 'intrinsics or extrinsics are missing or make no sense',
     'no_motion': 'odometry that makes no sense',
@@ -32,6 +34,7 @@ SWEEP_REASONS: dict[str, str] = {
     'unused': 'no image lies within max_offset_s of it',
 }
 _REASON_OF: dict[type[DriveSegmentError], str] = {
+    VideoError: 'incomplete_video',  # before what it is a kind of
     ImageError: 'bad_image',
     CloudError: 'bad_cloud',
     CalibrationError: 'bad_calibration',

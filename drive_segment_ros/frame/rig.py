@@ -6,7 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-_TRANSPORT = '/compressed'
+# Of image_transport: the last component of a topic that is a copy of the image before it.
+TRANSPORTS = ('/compressed', '/ffmpeg', '/foxglove')
 # Folders of a drive that are no cameras.
 _RESERVED = ('proposal', 'preview')
 
@@ -46,9 +47,14 @@ def camera_names(topics: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def raw_topic(topic: str) -> str:
+    """Return an image topic without its transport."""
+    return topic.removesuffix(next((t for t in TRANSPORTS if topic.endswith(t)), ''))
+
+
 def _components(topic: str) -> list[str]:
     """Return the components of a topic without its transport; at least the image's own."""
-    return [part for part in topic.removesuffix(_TRANSPORT).split('/') if part] or ['image']
+    return [part for part in raw_topic(topic).split('/') if part] or ['image']
 
 
 def _name(namespace: list[str], depth: int) -> str:

@@ -55,7 +55,8 @@ class InputParameters:
 
     image_transport: str = parameter(
         'auto',
-        'which images to take: image_raw, image_raw/compressed, or whichever is published',
+        'which images to take: image_raw, image_raw/compressed, encoded video in image_raw/ffmpeg '
+        'or image_raw/foxglove, or whichever is published, in that order',
         choices=TRANSPORTS,
     )
     reliability: str = parameter(

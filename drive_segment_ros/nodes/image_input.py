@@ -1,21 +1,30 @@
-"""A camera's images, compressed or raw, whichever is published."""
+"""A camera's images, compressed, raw or encoded as video, whichever is published."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
+from drive_segment_ros.errors import DependencyError
 from drive_segment_ros.ros.qos import FollowingSubscription
 from drive_segment_ros.ros.subscriber import SimpleFilter
+from drive_segment_ros.ros.video import VideoStream
 
-TRANSPORTS = ('auto', 'raw', 'compressed')
+TRANSPORTS = ('auto', 'raw', 'compressed', 'ffmpeg', 'foxglove')
+_VIDEO = {
+    'ffmpeg': ('ffmpeg_image_transport_msgs', 'FFMPEGPacket'),
+    'foxglove': ('foxglove_msgs', 'CompressedVideo'),
+}
 
 
 class ImageInput(SimpleFilter):
     """A message filter of `TOPIC` or `TOPIC/compressed`, by image_transport's naming.
 
     On `auto` it takes the compressed images where both are published: they are what a frame
-    keeps, and cost the middleware a tenth. As long as nothing is published, nothing is chosen.
+    keeps, and cost the middleware a tenth. Encoded video, `TOPIC/ffmpeg` or `TOPIC/foxglove`, is
+    taken where there is neither; its packets come as images that are decoded when looked at. As
+    long as nothing is published, nothing is chosen.
 
     Attributes:
         subscription: the one in use, None before one is chosen.
@@ -35,10 +44,13 @@ class ImageInput(SimpleFilter):
         Args:
             node: rclpy node.
             topic: the raw image's name; remapping either transport's topic works.
-            callback: called with each Image or CompressedImage; more may follow by
+            callback: called with each Image, CompressedImage or `VideoImage`; more may follow by
                 `registerCallback`.
             transport: one of `TRANSPORTS`.
             options: for `FollowingSubscription`.
+
+        Raises:
+            DependencyError: if the messages of the transport given are not installed.
         """
         from sensor_msgs.msg import CompressedImage, Image
 
@@ -49,6 +61,12 @@ class ImageInput(SimpleFilter):
         self._node = node
         self._options = options
         types = {'compressed': (CompressedImage, f'{topic}/compressed'), 'raw': (Image, topic)}
+        for name, (package, message) in _VIDEO.items():
+            found = _imported(package, message)
+            if found is not None:
+                types[name] = found, f'{topic}/{name}'
+            elif name == transport:
+                raise DependencyError(f'images of transport {name} need {package}; install it')
         self._candidates = list(types.values()) if transport == 'auto' else [types[transport]]
         self.candidates = [(name, kind) for kind, name in self._candidates]
         if transport == 'auto':
@@ -80,10 +98,34 @@ class ImageInput(SimpleFilter):
         if self.subscription is not None and self.subscription.topic == topic:
             return
         self.destroy()
+        callback = self.signalMessage
+        if topic.endswith(tuple(f'/{name}' for name in _VIDEO)):
+            callback = _decoding(VideoStream(), self.signalMessage)
         self.subscription = FollowingSubscription(
-            self._node, message_type, topic, self.signalMessage, **self._options
+            self._node, message_type, topic, callback, **self._options
         )
 
     def _is_published(self, topic: str) -> bool:
         # Publishers' infos, not count_publishers, whose answer ignores remappings.
         return bool(self._node.get_publishers_info_by_topic(topic))
+
+
+def _imported(package: str, message: str) -> Any:
+    """Return a message's class, None where its package is not installed."""
+    try:
+        return getattr(importlib.import_module(f'{package}.msg'), message)
+    except (ImportError, AttributeError):
+        return None
+
+
+def _decoding(stream: VideoStream, signal: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return a callback that hands on a video's packets as images."""
+    from std_msgs.msg import Header
+
+    def hear(message: Any) -> None:
+        header = getattr(message, 'header', None)
+        if header is None:  # Foxglove's, which has what a header has
+            header = Header(stamp=message.timestamp, frame_id=message.frame_id)
+        signal(stream.push(message, header))
+
+    return hear

@@ -15,6 +15,7 @@ from std_srvs.srv import SetBool
 
 from drive_segment_ros.errors import ImageError, ParameterError
 from drive_segment_ros.frame.paint import Mask
+from drive_segment_ros.frame.reasons import reason_of
 from drive_segment_ros.inference.segmenter import Segmenter, load
 from drive_segment_ros.nodes.camera_intake import CameraIntake
 from drive_segment_ros.nodes.frame_node import INPUT_TOPICS
@@ -287,7 +288,7 @@ class SegmentationNode(ManagedNode):
     def _on_failure(self, error: Exception) -> None:
         """Count an image that became no mask; on a worker's thread."""
         bad_image = isinstance(error, ImageError)
-        reason = 'bad_image' if bad_image else 'error'
+        reason = reason_of(error)
         self._figures.dropped(reason)
         text = str(error) if bad_image else f'unexpected {type(error).__name__}: {error}'
         self.note_error(reason, text)

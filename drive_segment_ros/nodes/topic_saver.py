@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.errors import DatasetError, ImageError
+from drive_segment_ros.frame.rig import raw_topic
 from drive_segment_ros.nodes.image_input import ImageInput
 from drive_segment_ros.nodes.signals import signals_set
 from drive_segment_ros.ros.images import encoded_image
 from drive_segment_ros.whole_files import write_whole
 
-_COMPRESSED = '/compressed'
 _LOOK_PERIOD_S = 0.1
 
 
@@ -45,7 +45,7 @@ def save_topics(
     """Write every image of some topics to a file, until interrupted (SIGINT, SIGTERM).
 
     Args:
-        topics: of sensor_msgs/Image, or of CompressedImage where they end in `/compressed`.
+        topics: of sensor_msgs/Image, or of what the transport says that they end in.
         folder: to write to; made if missing. Each of several topics has one below, of its name.
         duration_s: how long; None until interrupted.
         stop: ends it when set.
@@ -71,9 +71,9 @@ def save_topics(
             inputs = [
                 ImageInput(
                     node,
-                    topic.removesuffix(_COMPRESSED),
+                    raw_topic(topic),
                     files[topic].add,
-                    'compressed' if topic.endswith(_COMPRESSED) else 'raw',
+                    topic.removeprefix(raw_topic(topic)).strip('/') or 'raw',
                 )
                 for topic in files
             ]

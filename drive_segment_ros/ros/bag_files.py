@@ -23,7 +23,9 @@ from drive_segment_ros.errors import BagError
 from drive_segment_ros.staging import local_copy
 from drive_segment_ros.storage import file_names, is_remote, read_whole
 
-SQLITE, MCAP = '.db3', '.mcap'
+SQLITE, MCAP, ROS_1 = '.db3', '.mcap', '.bag'
+# What `rosbag record` adds until it ends, and `rosbag reindex` to the file it was given.
+_ACTIVE, _BEFORE_REINDEX = '.active', '.orig.bag'
 _COMPRESSED = ('.zstd', '.zst')
 _SIDECARS = ('-wal', '-shm', '-journal')
 # What a database that was not closed has beside it, and how that begins if it holds anything.
@@ -80,12 +82,17 @@ def read_metadata(path: Path) -> Metadata:
 
 def is_storage(path: Path) -> bool:
     """Whether a file is named like a bag's storage, compressed or not."""
-    return _bare(path.name).lower().endswith((SQLITE, MCAP))
+    return is_ros_1(path) or _bare(path.name).lower().endswith((SQLITE, MCAP))
+
+
+def is_ros_1(path: Path) -> bool:
+    """Whether a storage file is named like a bag of ROS 1, finished or not."""
+    return _bare(path.name).lower().removesuffix(_ACTIVE).endswith(ROS_1)
 
 
 def storage_stem(path: Path) -> str:
     """Return a storage file's name without the suffixes of storage and compression."""
-    return PurePath(_bare(path.name)).stem
+    return PurePath(_bare(path.name).removesuffix(_ACTIVE)).stem
 
 
 def is_database(path: Path) -> bool:
@@ -113,6 +120,8 @@ def find_files(folder: Path, listed: tuple[str, ...]) -> tuple[list[Path], list[
         if not is_storage(Path(name)):
             if _may_be_storage(name, names):
                 notes.append(f'{name} is passed over; if it belongs to the bag, {_remedy(name)}')
+        elif name.replace(_BEFORE_REINDEX, ROS_1) in names and name.endswith(_BEFORE_REINDEX):
+            notes.append(f'{name} is passed over for {name.replace(_BEFORE_REINDEX, ROS_1)}')
         elif _bare(name) in found:  # The bare name sorts first.
             notes.append(f'{name} is passed over for {found[_bare(name)].name}')
         else:
@@ -142,7 +151,8 @@ def brought_here(file: Path) -> Path:
     Raises:
         StorageError: if it cannot be copied.
     """
-    if not is_remote(file) or (not is_database(file) and file.name == _bare(file.name)):
+    in_place = not (is_database(file) or is_ros_1(file)) and file.name == _bare(file.name)
+    if not is_remote(file) or in_place:
         return file
     beside = _hot_files(file)
     copied = local_copy(file)
@@ -243,16 +253,9 @@ def _may_be_storage(name: str, names: list[str]) -> bool:
 
 
 def _remedy(name: str) -> str:
-    if name.endswith('.bag'):
-        return ros_1_remedy(Path(name))
     if name.endswith(_SIDECARS):
         return 'copy the .db3 file it goes with, too'
-    return 'decompress it or rename it to .mcap or .db3'
-
-
-def ros_1_remedy(path: Path) -> str:
-    """Say how a ROS 1 bag becomes one of ROS 2."""
-    return f'convert it: rosbags-convert --src {path.name} --dst {path.stem}'
+    return 'decompress it or rename it to .mcap, .db3 or .bag'
 
 
 def _bare(name: str) -> str:

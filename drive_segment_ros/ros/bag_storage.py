@@ -15,6 +15,7 @@ from drive_segment_ros.ros.mcap_recovery import RecoveredMcap
 from drive_segment_ros.staging import local_copy
 from drive_segment_ros.storage import is_remote
 
+_HEADER = 'std_msgs/msg/Header'
 _log = logging.getLogger(__name__)
 
 
@@ -90,8 +91,8 @@ def explain_foreign(encodings: Collection[str]) -> str:
     """Say what to do about a bag none of whose messages is in ROS 2's encoding."""
     if 'ros1' in encodings:
         return (
-            'its messages are of ROS 1; convert the .bag it was made from: '
-            'rosbags-convert --src FILE.bag --dst FOLDER'
+            'its messages are of ROS 1, or of types that ROS 2 defines otherwise; '
+            'an MCAP of ROS 1 is not read: give the .bag it was made from'
         )
     return (
         f'its messages are encoded as {", ".join(sorted(encodings))}, not as CDR as in ROS 2; '
@@ -108,15 +109,28 @@ def ros_type(connection: Any) -> str:
     return f'{parts[0]}/msg/{parts[1]}' if len(parts) == 2 else '/'.join(parts)
 
 
+# Encoded video, by the packages' own definitions. Stamp and frame, with which Foxglove's begins,
+# are encoded as a header is, and are read as one.
+_HEADED_VIDEO = 'foxglove_msgs/msg/CompressedVideo'
+_VIDEO = {
+    'ffmpeg_image_transport_msgs/msg/FFMPEGPacket': 'std_msgs/Header header\nint32 width\n'
+    'int32 height\nstring encoding\nuint64 pts\nuint8 flags\nbool is_bigendian\nuint8[] data',
+    _HEADED_VIDEO: 'std_msgs/Header header\nuint8[] data\nstring format',
+}
+
+
 @functools.lru_cache(maxsize=1)
 def default_type_store() -> Any:
-    """Return rosbags' type store of ROS 2 Jazzy, made once.
+    """Return rosbags' type store of ROS 2 Jazzy, with messages of encoded video, made once.
 
     The sensor messages read here are the same in every ROS 2 distribution.
     """
-    from rosbags.typesys import Stores, get_typestore
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-    return get_typestore(Stores.ROS2_JAZZY)
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for msgtype, definition in _VIDEO.items():
+        store.register(get_types_from_msg(definition, msgtype))
+    return store
 
 
 def type_store(connections: Sequence[Any]) -> Any:
@@ -137,11 +151,23 @@ def type_store(connections: Sequence[Any]) -> Any:
                     defined.update(get_types_from_idl(text) if text.strip() else {})
         except Exception as err:  # the grammar's errors are of several kinds
             _log.info('definition of %s cannot be parsed: %s', msgtype, one_line(err))
+    if _HEADED_VIDEO in defined:
+        defined[_HEADED_VIDEO] = default_type_store().fielddefs[_HEADED_VIDEO]
+        defined[_HEADER] = default_type_store().fielddefs[_HEADER]
     if any(ros_type(connection) not in defined for connection in connections):
         defined = {**default_type_store().fielddefs, **defined}
     store = get_typestore(Stores.EMPTY)
     store.register(defined)
     return store
+
+
+def types_within(fields: Any) -> list[str]:
+    """Return the message types in rosbags' definition of some fields."""
+    if isinstance(fields, str):
+        return [fields] if '/' in fields else []
+    if not isinstance(fields, (tuple, list)):
+        return []
+    return [name for part in fields for name in types_within(part)]
 
 
 def one_line(err: BaseException) -> str:

@@ -1,6 +1,7 @@
-"""Read ROS 2 recordings, whatever wrote them and whatever state they are in.
+"""Read recordings, whatever wrote them and whatever state they are in.
 
-A bag is a folder or a bare storage file, MCAP or SQLite. rosbags reads them; here is added what
+A bag is a folder or a bare storage file: MCAP or SQLite of ROS 2, or a bag of ROS 1, whose
+messages are converted as they are read (`ros_1_bags`). rosbags reads them; here is added what
 makes foreign bags readable: a default type store, types that are unknown without being fatal, and
 files a crashed recorder left without an end, without metadata or with a part still in a journal.
 """
@@ -11,7 +12,6 @@ import contextlib
 import dataclasses
 import heapq
 import logging
-import re
 import struct
 import tempfile
 from collections import Counter
@@ -28,10 +28,10 @@ from drive_segment_ros.ros.bag_files import (
     decompressed,
     find_files,
     is_database,
+    is_ros_1,
     is_storage,
     needs_unpacking,
     read_metadata,
-    ros_1_remedy,
     shortfalls,
     unpack,
 )
@@ -43,15 +43,17 @@ from drive_segment_ros.ros.bag_storage import (
     open_mcap,
     ros_type,
     type_store,
+    types_within,
 )
 from drive_segment_ros.ros.mcap_recovery import parsed_qos
+from drive_segment_ros.ros.ros_1_bags import Ros1Bag
 from drive_segment_ros.storage import is_remote, is_there, location
 from drive_segment_ros.what_is import not_wanted, what_is
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_WANTED = 'give a bag folder, an .mcap or a .db3 file'
+_WANTED = 'give a bag folder, or an .mcap, .db3 or .bag file'
 _log = logging.getLogger(__name__)
 
 
@@ -105,7 +107,7 @@ class BagReader:
         """Name the bag; nothing is opened yet.
 
         Raises:
-            BagError: if nothing is there, or it is not a ROS 2 bag.
+            BagError: if nothing is there, or it is not a bag.
         """
         self.path = location(path)
         self.topics: dict[str, Topic] = {}
@@ -115,8 +117,6 @@ class BagReader:
         self._types: Any = None
         if not self._is_there():
             raise BagError(f'{self.path}: no such bag; {_WANTED}')
-        if re.search(r'\.bag(\.active)?$', self.path.name, re.IGNORECASE):
-            raise BagError(f'{self.path} is a ROS 1 bag; {ros_1_remedy(self.path)}')
         if not is_storage(self.path) and self.path.is_file():
             raise BagError(not_wanted(self.path, 'a bag', _WANTED))
 
@@ -207,7 +207,7 @@ class BagReader:
             name = wanted.pop()
             if name not in found:
                 found[name] = self._types.fielddefs[name][1]
-                wanted += _types_within(found[name])
+                wanted += types_within(found[name])
         return dict(sorted(found.items()))
 
     def _read(
@@ -263,7 +263,7 @@ class BagReader:
         if not self._parts:
             if not self._damage and what_is(self.path) != 'a bag':
                 raise BagError(not_wanted(self.path, 'a bag', _WANTED))
-            reason = '; '.join(self._damage) or 'it holds no .mcap or .db3 file'
+            reason = '; '.join(self._damage) or 'it holds no .mcap, .db3 or .bag file'
             raise BagError(f'{self.path} cannot be read: {reason}')
         self._find_topics(metadata)
         if not self._damage:  # else it is known why messages are missing
@@ -292,7 +292,7 @@ class BagReader:
         else:
             reason = ''
         files, notes = find_files(self.path, metadata.files)
-        if reason and files:
+        if reason and not all(is_ros_1(file) for file in files):  # ROS 1 knows no such file
             notes.insert(0, f'{self.path} {reason}; its files are read directly')
         self._damage += notes
         return metadata, files
@@ -304,7 +304,7 @@ class BagReader:
             if needs_unpacking(file):
                 file, damage = unpack(file, folder)
                 self._damage += [damage] if damage else []
-            reader = open_database(file) if is_database(file) else open_mcap(file)
+            reader = _opened(file)
         except NoRoomError:
             raise
         except BagError as err:
@@ -340,6 +340,12 @@ class BagReader:
         for part in self._parts:
             part.reader.close()
         self._parts = []
+
+
+def _opened(file: Path) -> Any:
+    if is_ros_1(file):
+        return Ros1Bag(file)
+    return open_database(file) if is_database(file) else open_mcap(file)
 
 
 def header_stamp_ns(message: Any) -> int:
@@ -392,12 +398,3 @@ def _temporary_folder(bag: Path) -> tempfile.TemporaryDirectory[str]:
 
 def _is_known(store: Any, msgtype: str) -> bool:
     return msgtype in store.fielddefs
-
-
-def _types_within(fields: Any) -> list[str]:
-    """Return the message types in rosbags' definition of some fields."""
-    if isinstance(fields, str):
-        return [fields] if '/' in fields else []
-    if not isinstance(fields, (tuple, list)):
-        return []
-    return [name for part in fields for name in _types_within(part)]

@@ -48,7 +48,7 @@ def open_drive(bags: Bags) -> BagReader:
     """Return a reader of a drive, to be entered: of one bag, or of several that are its parts.
 
     Raises:
-        BagError: if there is none, one is missing or no ROS 2 bag, or one is given twice.
+        BagError: if there is none, one is missing or no bag, or one is given twice.
     """
     if isinstance(bags, str) or not isinstance(bags, Sequence):
         return BagReader(bags)
@@ -71,7 +71,7 @@ class JoinedBags(BagReader):
         """Name the parts; nothing is opened yet.
 
         Raises:
-            BagError: if there is none, one is missing or no ROS 2 bag, or one is given twice.
+            BagError: if there is none, one is missing or no bag, or one is given twice.
         """
         if not paths:
             raise BagError('no bag is given')

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from drive_segment_ros.frame.rig import TRANSPORTS
 from drive_segment_ros.ros.launch_arguments import PACKAGE, given
 
 
@@ -152,7 +153,7 @@ def _camera_node(
     arguments: Mapping[str, str], name: str, camera: str, set_here: Mapping[str, Any]
 ) -> Any:
     image = arguments['image']
-    images = [('image_raw', image), ('image_raw/compressed', f'{image}/compressed')]
+    images = [(f'image_raw{t}', f'{image}{t}') for t in ('', *TRANSPORTS)]
     return _node(arguments, name, absolute_namespace(arguments, camera), images, set_here)
 
 
@@ -168,7 +169,7 @@ def _rig_node(
     images = [
         (f'{camera.rstrip("/")}/image_raw{transport}', f'{camera.rstrip("/")}/{image}{transport}')
         for camera in (cameras if image != 'image_raw' else ())
-        for transport in ('', '/compressed')
+        for transport in ('', *TRANSPORTS)
     ]
     set_here = {**set_here, 'cameras': list(cameras)}
     return _node(arguments, name, absolute_namespace(arguments, ''), images, set_here)

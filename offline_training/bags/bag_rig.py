@@ -7,6 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from drive_segment_ros.errors import BagError, CalibrationError
 from drive_segment_ros.frame.events import CameraInfo, Event, Image
@@ -26,6 +27,7 @@ from drive_segment_ros.ros.events import (
     raw_sweep_event,
     transform_event,
 )
+from drive_segment_ros.ros.video import VIDEO_TYPES, VideoStream, primed
 from offline_training.bags import sensors, vehicle
 from offline_training.bags.calibrated_cameras import CalibratedCamera, find_cameras
 
@@ -92,11 +94,21 @@ class BagRig:
         images = {camera.topic.name: camera for camera in self.cameras.values()}
         infos = {c.info_topic: c for c in self.cameras.values() if c.info_topic}
         topics = {*images, *infos, self.lidar, *self.odometry, *self.moving}
+        videos = {
+            topic: VideoStream() if start_ns is None else primed(self.opened, topic, start_ns)
+            for topic, camera in images.items()
+            if camera.topic.type in VIDEO_TYPES
+        }
         for message in self.opened.messages(topics, start_ns):
             bag_ns = message.bag_stamp_ns
             if message.topic in images:
                 counted = first <= bag_ns < last
-                yield bag_ns, self._image(images[message.topic], message, counted)
+                yield (
+                    bag_ns,
+                    self._image(
+                        images[message.topic], message, counted, videos.get(message.topic)
+                    ),
+                )
             elif message.topic == self.lidar:
                 raw = RawMessage(message.raw, message.msgtype)
                 yield bag_ns, raw_sweep_event(raw, *_header(message.raw), self.params)
@@ -118,9 +130,19 @@ class BagRig:
         assert self.reader is not None
         return self.reader
 
-    def _image(self, camera: CalibratedCamera, message: BagMessage, counted: bool) -> Image:
-        raw = RawMessage(message.raw, message.msgtype)
-        picture = MessagePicture(raw, self.params)
+    def _image(
+        self,
+        camera: CalibratedCamera,
+        message: BagMessage,
+        counted: bool,
+        video: VideoStream | None,
+    ) -> Image:
+        content: Any = RawMessage(message.raw, message.msgtype)
+        if video is not None:
+            # A damaged one is as good as lost.
+            with contextlib.suppress(BagError):
+                content = video.push(self.opened.deserialize(message.raw, message.msgtype))
+        picture = MessagePicture(content, self.params)
         return Image(camera.name, *_header(message.raw), picture, counted)
 
     def _calibration_or_motion(

@@ -113,7 +113,8 @@ class _Inspection:
         lidars = [seen for t in sensors.lidars(reader) if (seen := self.lidar(t))]
         if not sensors.cameras(reader):
             self.problem(
-                'no camera images', f'record sensor_msgs/Image or CompressedImage{_APART}'
+                'no camera images',
+                f'record sensor_msgs/Image, CompressedImage or encoded video{_APART}',
             )
         if not sensors.lidars(reader):
             self.problem('no LiDAR sweeps', f'record sensor_msgs/PointCloud2{_APART}')
@@ -161,7 +162,11 @@ class _Inspection:
             return None
         size = (0, 0) if picture is None else picture.shape[:2]
         height, width = size if size != (0, 0) else image_size(message) or size
-        encoding = message.encoding if topic.type == sensors.IMAGE else message.format
+        encoding = next(
+            getattr(message, name)
+            for name in ('video', 'encoding', 'format')
+            if hasattr(message, name)
+        )
         info_topic = sensors.camera_info_topic(self.reader, topic.name)
         model = self.calibration(topic, info_topic)
         if model is not None and width and (model.width, model.height) != (width, height):

@@ -22,6 +22,7 @@ from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader, Topic, header_stamp_ns
 from drive_segment_ros.ros.events import pose_event, transform_event
 from drive_segment_ros.ros.images import decode_image
+from drive_segment_ros.ros.video import VIDEO_TYPES, primed
 from offline_training.bags.extrinsics_check import ExtrinsicsReport, check_extrinsics
 from offline_training.bags.sensors import ODOMETRY
 
@@ -152,6 +153,8 @@ def inspect_extrinsics(
             continue
         try:
             message = reader.deserialize(image.raw, topics[0].type)
+            if topics[0].type in VIDEO_TYPES:
+                message = primed(reader, topics[0].name, image.bag_stamp_ns).push(message)
             picture = decode_image(message)
             cloud = cloud_from_message(reader.deserialize(sweep.raw, topics[1].type))
         except (BagError, ImageError, CloudError):

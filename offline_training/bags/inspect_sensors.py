@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, CloudError, DriveSegmentError, ImageError
+from drive_segment_ros.frame.reasons import reason_of
 from drive_segment_ros.perception.clouds import (
     PointCloud,
     cloud_from_message,
@@ -22,10 +23,13 @@ from drive_segment_ros.perception.coverage import UsualCoverage, sweep_facts
 from drive_segment_ros.perception.point_times import resembles_time, time_fields
 from drive_segment_ros.ros.bags import BagReader, Topic
 from drive_segment_ros.ros.images import decode_image, shows_itself
+from drive_segment_ros.ros.video import VIDEO_TYPES, VideoStream
 from offline_training.bags.inspect_report import Problem
 
 # A driver may need some sweeps and images to begin.
 _EXAMPLES = 10
+# Until an encoder sends a key frame.
+_EXAMPLES_OF_VIDEO = 300
 # Published sooner after its stamp than this part of a sweep, it was not stamped at its beginning.
 _TOO_SOON = 0.7
 # Sweeps looked at for what they lack: spread over the bag, and the smallest messages.
@@ -42,7 +46,8 @@ def first_image(
         decoded; message None where none can be read. And what is wrong with them.
     """
     message, picture, failed = _first(reader, topic, decode_image, lambda _: True)
-    problems = _failures(topic, 'image', failed, 'extract drops such images as bad_image')
+    reason = reason_of(failed[0]) if failed else ''
+    problems = _failures(topic, 'image', failed, f'extract drops such images as {reason}')
     if picture is not None and hasattr(message, 'format') and not shows_itself(message):
         problems.append(
             Problem(
@@ -200,8 +205,11 @@ def _first(
 
 
 def _examples(reader: BagReader, topic: Topic) -> Iterator[Any]:
-    for message in itertools.islice(reader.messages([topic.name]), _EXAMPLES):
+    video = VideoStream() if topic.type in VIDEO_TYPES else None
+    count = _EXAMPLES if video is None else _EXAMPLES_OF_VIDEO
+    for raw in itertools.islice(reader.messages([topic.name]), count):
         try:
-            yield reader.deserialize(message.raw, topic.type)
+            message = reader.deserialize(raw.raw, topic.type)
+            yield message if video is None else video.push(message)
         except BagError:  # a damaged one; `inspect` says so of the first
             continue

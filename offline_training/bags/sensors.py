@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drive_segment_ros.errors import BagError
-from drive_segment_ros.frame.rig import camera_names
+from drive_segment_ros.frame.rig import camera_names, raw_topic
 from drive_segment_ros.ros.bags import BagReader, Topic
+from drive_segment_ros.ros.video import VIDEO_TYPES
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
@@ -17,20 +18,26 @@ POINT_CLOUD = 'sensor_msgs/msg/PointCloud2'
 ODOMETRY = 'nav_msgs/msg/Odometry'
 TRANSFORMS = 'tf2_msgs/msg/TFMessage'
 
-_TRANSPORT = '/compressed'
+IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE, *VIDEO_TYPES)
+# Copies of an image topic in the order they are taken: files as received, then whole pictures.
+_COPIES = ('/compressed', '', '/ffmpeg', '/foxglove')
 # Depths, by image_transport's naming; no pictures.
 _DEPTH = '/compressedDepth'
 
 
 def cameras(reader: BagReader) -> list[Topic]:
-    """Return the image topics, one per camera: of a raw and a compressed copy the compressed."""
-    images = of_type(reader, IMAGE, COMPRESSED_IMAGE)
+    """Return the image topics, one per camera: of several copies the first of `_COPIES`."""
+    images = [t for t in of_type(reader, *IMAGE_TYPES) if not t.name.endswith(_DEPTH)]
     names = {topic.name for topic in images}
     return [
         topic
         for topic in images
-        if topic.name + _TRANSPORT not in names and not topic.name.endswith(_DEPTH)
+        if topic.name == next(n for n in _copies(topic.name) if n in names)
     ]
+
+
+def _copies(name: str) -> list[str]:
+    return [raw_topic(name) + copy for copy in _COPIES]
 
 
 def lidars(reader: BagReader) -> list[Topic]:
@@ -58,13 +65,14 @@ def choose_cameras(reader: BagReader, wanted: Sequence[str] = ()) -> list[Topic]
     if not found:
         topics = ', '.join(reader.topics) or 'none'
         raise BagError(
-            f'{reader} has no camera images (sensor_msgs Image or CompressedImage); '
+            f'{reader} has no camera images (sensor_msgs Image or CompressedImage, or '
+            f'encoded video); '
             f'it has {topics}'
         )
     if not wanted:
         return found
     names = camera_names(topic.name for topic in found)
-    everything = of_type(reader, IMAGE, COMPRESSED_IMAGE)
+    everything = of_type(reader, *IMAGE_TYPES)
     chosen: dict[str, Topic] = {}  # one a camera, whatever its transport
     for text in wanted:
         meant = _named(text, everything, found, names)
@@ -72,7 +80,7 @@ def choose_cameras(reader: BagReader, wanted: Sequence[str] = ()) -> list[Topic]
             known = ', '.join(f'{name} ({topic})' for topic, name in names.items())
             raise BagError(f'{reader} has no camera {text}; it has {known}')
         for topic in meant:
-            chosen.setdefault(topic.name.removesuffix(_TRANSPORT), topic)
+            chosen.setdefault(raw_topic(topic.name), topic)
     return [chosen[name] for name in sorted(chosen)]
 
 
@@ -116,7 +124,7 @@ def choose_lidar(reader: BagReader, wanted: str = '') -> Topic:
 
 def camera_info_topic(reader: BagReader, image_topic: str) -> str | None:
     """Return the camera_info topic that goes with an image topic, by ROS's naming."""
-    raw = image_topic.removesuffix(_TRANSPORT)
+    raw = raw_topic(image_topic)
     for namespace in (raw.rpartition('/')[0], raw):
         topic = reader.topics.get(f'{namespace}/camera_info')
         if topic is not None and topic.type == CAMERA_INFO and topic.count:

@@ -18,6 +18,7 @@ from offline_training.evaluation.ground_truth import (
     folder_classes,
     load_ground_truth,
 )
+from offline_training.evaluation.label_space import OWN, in_space
 
 # Where `simulate` has a camera's labels.
 _SEMANTIC = 'semantic'
@@ -31,7 +32,7 @@ def drives_in(path: Path) -> list[Drive]:
 
 
 def load_labelled(
-    layout: str, images: Path, truth: Path, frames: str = ''
+    layout: str, images: Path, truth: Path, frames: str = '', space: str = OWN
 ) -> dict[str, GroundTruth]:
     """Find labelled images, by camera where they are those of drives.
 
@@ -41,24 +42,27 @@ def load_labelled(
         truth: folder of labels; of a dataset of several drives one that has a folder for each.
         frames: which of the labelled images, FIRST:LAST in order of name, of each camera of each
             drive.
+        space: the classes to have them in, see `label_space`.
 
     Returns:
         By the camera's name; a single one named `` of images of no drive.
 
     Raises:
-        DatasetError: if no labelled image is found.
+        DatasetError: if no labelled image is found, or its classes are not known in that space.
     """
     chosen = parse_slice(frames)
     drives = drives_in(images) if layout == 'folder' else []
     if not drives:
-        return {'': _chosen(load_ground_truth(layout, images, truth), chosen, frames)}
+        found = in_space(load_ground_truth(layout, images, truth), space)
+        return {'': _chosen(found, chosen, frames)}
     of_camera: dict[str, list[GroundTruth]] = {}
     for drive in drives:
         labels = truth if len(drives) == 1 else truth / drive.name
         if len(drives) > 1 and not labels.is_dir():
             continue
         for camera, found in load_drive_truth(drive, labels).items():
-            of_camera.setdefault(camera, []).append(_chosen(found, chosen, frames))
+            found = _chosen(in_space(found, space), chosen, frames)
+            of_camera.setdefault(camera, []).append(found)
     if not of_camera:
         raise DatasetError(f'{truth} has no folder named as a drive of {images}')
     parts = {name: joined(dict(enumerate(found))) for name, found in of_camera.items()}

@@ -28,6 +28,7 @@ from offline_training.evaluation.evaluation import (
     score,
 )
 from offline_training.evaluation.ground_truth import GroundTruth
+from offline_training.evaluation.label_space import OWN
 from offline_training.evaluation.predictors import enough_workers
 
 # What `evaluate` writes to a folder.
@@ -49,6 +50,7 @@ def evaluate(
     progress: Callable[[Iterable], Iterable] = iter,
     workers: int = 0,
     scheduler: str = '',
+    label_space: str = OWN,
 ) -> dict[str, Any]:
     """Score a model, or label images made by whatever means.
 
@@ -65,17 +67,18 @@ def evaluate(
         progress: shows how far an iteration has come.
         workers, scheduler: who looks at images, see `open_engine` and `enough_workers`; the
             scores do not depend on it.
+        label_space: the classes to score in, see `label_space`.
 
     Returns:
-        The three scores, `classes_present`, `k`, `images`, `matching_learned_on`; of several
-        cameras `cameras`, the scores and images of each by the same matching.
+        The three scores, `classes_present`, `k`, `images`, `label_space`, `matching_learned_on`;
+        of several cameras `cameras`, the scores and images of each by the same matching.
 
     Raises:
         DatasetError, ModelError: if the input cannot be read or no image is left.
     """
     # Workers may be at home in another folder.
     model, images, truth = absolute(model), absolute(images), absolute(truth)
-    cameras = load_labelled(layout, images, truth, frames)
+    cameras = load_labelled(layout, images, truth, frames, label_space)
     images_in_all = sum(len(part.images) for part in cameras.values())
     with open_engine(enough_workers(workers, images_in_all), scheduler) as engine:
         answers = load_answers(model, engine, zoom, threads=1)
@@ -85,7 +88,7 @@ def evaluate(
         labelled, confusion = joined(cameras), np.sum(list(counts.values()), axis=0)
         learned_on = confusion
         if match_frames is not None:
-            others = joined(load_labelled(layout, images, truth, match_frames))
+            others = joined(load_labelled(layout, images, truth, match_frames, label_space))
             learned_on = count_labelled(answers, others, progress, engine)
     matching = match(learned_on)
 
@@ -99,6 +102,7 @@ def evaluate(
             for name, part in cameras.items()
         }
     result['images'] = len(labelled.images)
+    result['label_space'] = label_space
     result['matching_learned_on'] = (
         'scored images' if match_frames is None else match_frames or 'all labelled images'
     )
@@ -119,13 +123,14 @@ def count_confusion(
     frames: str = '',
     zoom: int = 1,
     progress: Callable[[Iterable], Iterable] = iter,
+    label_space: str = OWN,
 ) -> tuple[NDArray[np.int64], GroundTruth]:
     """Count pixels by pseudo-class and class over labelled images, see `evaluate`.
 
     Returns:
         (K + 1, C) as of `confusion_matrix`, and the labelled images that were counted.
     """
-    labelled = joined(load_labelled(layout, images, truth, frames))
+    labelled = joined(load_labelled(layout, images, truth, frames, label_space))
     with open_engine(1) as engine:
         answers = load_answers(model, engine, zoom)
         return count_labelled(answers, labelled, progress, engine), labelled

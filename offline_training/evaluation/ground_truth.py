@@ -40,10 +40,16 @@ ACDC_CONDITIONS = ('fog', 'night', 'rain', 'snow')
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImage:
-    """One image and where its truth lies."""
+    """One image and where its truth lies.
+
+    Attributes:
+        image_path, label_path: of the files.
+        number_of_id: as of `GroundTruth`, where this truth has ids of its own; else None.
+    """
 
     image_path: Path
     label_path: Path
+    number_of_id: NDArray[np.uint8] | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +72,8 @@ class GroundTruth:
         Raises:
             DatasetError: if the file is no 8-bit image of ids, or holds ids beyond its classes.
         """
-        number = self.number_of_id[read_label(item.label_path)]
+        table = self.number_of_id if item.number_of_id is None else item.number_of_id
+        number = table[read_label(item.label_path)]
         largest = int(number[number != IGNORE_LABEL].max(initial=0))
         if largest >= len(self.classes):
             raise DatasetError(

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.image_file import read_image_file
 from drive_segment_ros.errors import ImageError
+from drive_segment_ros.ros.bag_files import is_storage
 from drive_segment_ros.ros.joined_bags import open_drive
 from drive_segment_ros.storage import file_names, is_remote, name_below, read_whole
+from offline_training.bags.sensors import IMAGE_TYPES
 from offline_training.common.engine import Engine
 from offline_training.common.files import absolute, files_below
-from offline_training.evaluation.bag_images import IMAGE_TYPES, BagImages, name_counts
+from offline_training.evaluation.bag_images import BagImages, name_counts
 from offline_training.evaluation.ground_truth import IMAGE_SUFFIXES
 from offline_training.evaluation.image_part import (
     IMAGES_A_PART,
@@ -29,7 +31,6 @@ from offline_training.evaluation.image_part import (
 from offline_training.evaluation.video_images import video_parts
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm')
-BAG_SUFFIXES = ('.mcap', '.db3')
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -95,9 +96,9 @@ def _files_in(folder: Path, without: Sequence[Path]) -> list[Path]:
 
 def is_bag(source: Path) -> bool:
     """Whether a path is a bag: one of its files, or a folder of them, finished or not."""
-    if source.suffix in BAG_SUFFIXES or (source / 'metadata.yaml').is_file():
+    if (source.is_file() and is_storage(source)) or (source / 'metadata.yaml').is_file():
         return True
-    return source.is_dir() and any(n.endswith(BAG_SUFFIXES) for n in file_names(source))
+    return source.is_dir() and any(is_storage(Path(name)) for name in file_names(source))
 
 
 def names_of(files: Sequence[Path], root: Path) -> list[str]:

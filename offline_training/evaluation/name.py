@@ -11,6 +11,7 @@ from drive_segment_ros.errors import ModelError, OutputError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
 from offline_training.common.classes import ClassName, default_classes, load_names, save_classes
 from offline_training.evaluation.evaluate import count_confusion
+from offline_training.evaluation.label_space import OWN
 from offline_training.training.checkpoints import classes_file, classes_of_run, load_model
 
 
@@ -31,6 +32,7 @@ def name_from_labels(
     layout: str = 'folder',
     frames: str = '',
     overwrite: bool = False,
+    label_space: str = OWN,
 ) -> list[ClassName]:
     """Name each pseudo-class after the class it shows most on labelled frames.
 
@@ -40,13 +42,16 @@ def name_from_labels(
         model: a run.
         images, truth, layout, frames: as for `evaluate`.
         overwrite: whether names that were given before may change.
+        label_space: whose names to give, see `label_space`.
 
     Raises:
         DatasetError, ModelError: as of `evaluate`.
         OutputError: as of `name_by_hand`.
     """
     _check_is_run(model)
-    confusion, labelled = count_confusion(model, images, truth, layout, frames)
+    confusion, labelled = count_confusion(
+        model, images, truth, layout, frames, label_space=label_space
+    )
     seen = confusion[:-1]
     names = {
         int(number): labelled.classes[seen[number].argmax()]

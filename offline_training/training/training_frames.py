@@ -9,6 +9,7 @@ from pathlib import Path
 
 from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.storage import files_there
 from offline_training.common.frame_selection import select_frames
 from offline_training.training.processes import Alive, distributed_rank, together
 
@@ -33,8 +34,10 @@ def labelled_frames(
         selection = select_frames(Dataset(*datasets), frames, cameras)
         chosen = [frame for camera in selection for frame in camera]
         rank, world = distributed_rank()
-        for frame in chosen[rank::world]:
-            if not frame.pseudo_label_path.exists():
+        mine = chosen[rank::world]
+        there = files_there(frame.pseudo_label_path for frame in mine)
+        for frame in mine:
+            if frame.pseudo_label_path not in there:
                 raise DatasetError(
                     f'{frame.drive}: frame {frame.stamp_ns} of camera {frame.camera} has no '
                     'pseudo-label; run `drive-segment label '

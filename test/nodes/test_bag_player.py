@@ -206,7 +206,12 @@ needs_missing_tf2 = pytest.mark.skipif(
 
 
 @needs_missing_tf2
-def test_all_arrives_byte_for_byte_and_odometry_keeps_its_doubles(bag, listener):
+@pytest.mark.parametrize('ros_1', [False, True])
+def test_all_arrives_byte_for_byte_and_odometry_keeps_its_doubles(
+    bag, listener, tmp_path, as_ros_1, ros_1
+):
+    if ros_1:
+        bag = as_ros_1(bag, tmp_path / 'old.bag', 'lz4')
     player = start_player(bag, rate=2.0, clock=True, wait_for_subscribers=20.0)
     listener.spin_until(lambda: player.poll() is not None)
     listener.spin_until(lambda: len(listener.clouds) >= 5 and len(listener.odometry) >= 5)

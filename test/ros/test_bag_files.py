@@ -234,12 +234,12 @@ def test_every_other_file_is_named_and_junk_is_not(tmp_path):
         (bag / junk).write_bytes(b'\x00\x05\x16\x07')
     (bag / 'folder.mcap').mkdir()
     assert read(bag) == (EXPECTED, [])
-    for name in ('bag_1.mcap', 'bag_2.mcap.gz', 'old.bag', 'lost.db3-wal'):
+    for name in ('bag_1.mcap', 'bag_2.mcap.gz', 'lost.db3-wal'):
         (bag / name).write_bytes(b'\x00\x05\x16\x07')
     found, damage = read(bag)
     assert found == EXPECTED
     assert 'bag_1.mcap is passed over: metadata.yaml does not list it' in damage[-1]
-    assert ['rosbags-convert' in line for line in damage] == [False, False, True, False]
+    assert len(damage) == 3
     assert 'bag_2.mcap.gz is passed over; if it belongs to the bag, decompress it' in damage[0]
 
 
@@ -336,8 +336,8 @@ def test_a_cut_file_is_read_beyond_private_records(tmp_path):
 @pytest.mark.parametrize(
     ('encoding', 'schema', 'said'),
     [
-        ('ros1', ('std_msgs/String', 'ros1msg', b'string data'), 'rosbags-convert --src'),
-        ('ros1', (TEXT, 'ros2msg', b'string data'), 'rosbags-convert --src'),
+        ('ros1', ('std_msgs/String', 'ros1msg', b'string data'), 'give the .bag it was made from'),
+        ('ros1', (TEXT, 'ros2msg', b'string data'), 'give the .bag it was made from'),
         ('protobuf', ('foxglove.Text', 'protobuf', b'\xff\x00\xfe'), 'encoded as protobuf'),
         ('json', ('Text', 'jsonschema', b'{}'), 'encoded as json'),
     ],

@@ -256,12 +256,6 @@ def test_what_is_no_bag_is_said_in_one_line(tmp_path, make, message):
     assert str(tmp_path) in str(error.value)
 
 
-def test_ros_1_bag_names_the_converter(tmp_path):
-    (tmp_path / 'old.bag').write_bytes(b'#ROSBAG V2.0\n')
-    with pytest.raises(BagError, match='rosbags-convert --src'):
-        BagReader(tmp_path / 'old.bag')
-
-
 def test_truncated_copy_of_a_real_drive(tmp_path):
     if not REAL_BAG.exists():
         pytest.skip(f'no recording at {REAL_BAG}')

@@ -17,7 +17,8 @@ class SetGeometry:
         rotation: sense of the LiDAR's turn, seen from above.
         begins: where the turn begins, seen from the vehicle.
         beams: what numbers the beams, or how rows are rebuilt.
-        point_times: where the time of each point is from; `none`: it is not known.
+        point_times: where the time of each point is from; `order`: that of points in a file;
+            `none`: it is not known.
         bag_points: what the bag's clouds hold: `measured`, each point where it was measured and
             with its time; `compensated`, all at the header stamp and without times. A set that was
             compensated and has times is put back to where it was measured: beams keep their
@@ -36,7 +37,7 @@ class SetGeometry:
     rotation: Literal['clockwise', 'counter-clockwise', 'none']
     begins: str
     beams: str
-    point_times: Literal['field', 'azimuth', 'none']
+    point_times: Literal['field', 'azimuth', 'order', 'none']
     bag_points: Literal['measured', 'compensated']
     no_returns: bool
     cameras_fire: str

@@ -424,19 +424,6 @@ def test_json_counts_drops_by_reason(make_bag, tmp_path):
     assert json.loads(result.stdout)['dropped'] == {'no_sweep': 1}
 
 
-@pytest.mark.parametrize('command', ['inspect', 'extract', 'play'])
-def test_ros_1_is_refused_in_one_line_with_the_converter(tmp_path, command):
-    bag = tmp_path / 'old.bag'
-    bag.write_bytes(b'#ROSBAG V2.0\n')
-    output = ['-o', str(tmp_path / 'dataset')] if command == 'extract' else []
-    result = CliRunner().invoke(cli.app, [command, str(bag), *output])
-    assert result.exit_code == 1
-    assert result.stderr.strip() == (
-        f'drive-segment: error: {bag} is a ROS 1 bag; convert it: '
-        'rosbags-convert --src old.bag --dst old'
-    )
-
-
 @pytest.mark.parametrize('workers', [1, 2])
 def test_an_interrupted_extraction_goes_on_where_it_was(make_bag, tmp_path, workers):
     bag, dataset = make_bag(count=240), tmp_path / 'dataset'

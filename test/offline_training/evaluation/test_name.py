@@ -29,7 +29,7 @@ def test_a_pseudo_class_is_named_after_what_it_shows_most(run, monkeypatch):
     confusion = np.array([[1000, 0, 0], [900, 0, 3], [0, 500, 0], [0, 0, 0], [7, 7, 7]])
     labelled = types.SimpleNamespace(classes=['road', 'sky', 'person'])
     monkeypatch.setattr(
-        'offline_training.evaluation.name.count_confusion', lambda *_: (confusion, labelled)
+        'offline_training.evaluation.name.count_confusion', lambda *_, **__: (confusion, labelled)
     )
 
     classes = name_from_labels(run, run, run)

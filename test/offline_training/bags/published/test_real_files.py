@@ -15,7 +15,9 @@ from drive_segment_ros.perception.clouds import cloud_from_message
 from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader, header_stamp_ns
 from offline_training.bags.published.import_set import ImportOptions, import_set
+from offline_training.bags.published.sets import nuscenes
 from offline_training.bags.published.sets.kitti_files import rings_of
+from offline_training.bags.published.sets.nuscenes import BEAMS
 
 SHARED = Path(__file__).resolve().parents[5] / 'shared'
 PANDASET = SHARED / 'data' / 'pandaset_002_front' / 'bag'
@@ -124,3 +126,33 @@ def _write_stamps(folder: Path, stamps: list[int], poses: dict, T_base_sensor: n
         written.append({'position': position, 'heading': {'w': w, 'x': x, 'y': y, 'z': z}})
     (folder / 'poses.json').write_text(json.dumps(written))
     (folder / 'timestamps.json').write_text(json.dumps([stamp * 1e-9 for stamp in stamps]))
+
+
+def test_a_real_sweep_of_nuscenes_is_listed_firing_by_firing():
+    """So times follow from the order of points.
+
+    Points without a return are where the sensor was, seen from where it is at the end of the turn:
+    that is the instant to which the set has moved its points.
+    """
+    path = SHARED / 'cases' / 'nuscenes_noring'
+    if not path.is_dir():
+        pytest.skip(f'{path} is not at hand')
+    with BagReader(path) as reader:
+        (message,) = reader.messages(['/points'])
+        cloud = cloud_from_message(reader.deserialize(message.raw, message.msgtype))
+    xyz = np.stack([cloud.x, cloud.y, cloud.z], 1).reshape(-1, BEAMS, 3)
+    distance = np.linalg.norm(xyz, axis=2)
+    far = distance > 2.0
+    elevation = np.degrees(np.arcsin(xyz[..., 2] / np.maximum(distance, 1e-3)))
+    middle = [np.median(elevation[far[:, k], k]) for k in range(BEAMS)]
+    assert (np.diff(middle) > 1.0).all()
+    # Clockwise, from the left: the LiDAR looks along y.
+    azimuth = np.degrees(np.unwrap(np.arctan2(xyz[:, 20, 1], xyz[:, 20, 0])))[far[:, 20]]
+    turned = nuscenes._turned(np.tile(np.arange(BEAMS), len(xyz)).astype(np.float32))
+    at = turned.reshape(-1, BEAMS)[far[:, 20], 20]
+    assert azimuth[0] % 360.0 == pytest.approx(180.0, abs=3.0)
+    assert np.abs(azimuth - azimuth[0] + 360.0 * (at - at[0])).max() < 3.0
+    way = distance[0].min() * (1.0 - turned.reshape(-1, BEAMS))
+    assert way[0, 0] > 0.4
+    assert (np.abs(distance - way) < 0.005).mean() > 0.1
+    assert distance[-1].min() < 0.001

@@ -1,0 +1,288 @@
+"""nuScenes: scenes of 20 s, six cameras, a 32-beam LiDAR of 20 Hz; nuScenes-lidarseg's labels.
+
+    <root>/v1.0-*/{scene,sample,sample_data,ego_pose,calibrated_sensor,sensor}.json
+    <root>/{samples,sweeps}/LIDAR_TOP/*.pcd.bin       float32 x y z intensity ring, the LiDAR's frame
+    <root>/{samples,sweeps}/CAM_*/*.jpg               undistorted
+    <root>/v1.0-*/{lidarseg,category}.json, <root>/lidarseg/v1.0-*/*_lidarseg.bin    uint8 a point
+
+H. Caesar et al., "nuScenes", CVPR 2020; schema_nuscenes.md of the development kit. A sweep's stamp
+is when its turn is complete, and its points are moved to then; labels are of key frames alone.
+When a point was measured is not published; files list all firings in order, even those without a
+return, 32 points each.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.errors import DatasetError, MotionError
+from drive_segment_ros.perception.cameras import CameraModel
+from drive_segment_ros.perception.transforms import transform_matrix
+from offline_training.bags.published.drive import (
+    DriveEntry,
+    ImageItem,
+    PublishedCamera,
+    PublishedDrive,
+    SweepItem,
+    SweepPoints,
+)
+from offline_training.bags.published.geometry import SetGeometry
+from offline_training.bags.published.poses import Poses, as_measured
+from offline_training.bags.published.sets import set_files
+from offline_training.bags.published.sets.nuscenes_tables import (
+    LIDAR,
+    Row,
+    Tables,
+    read_rows,
+    read_tables,
+)
+
+BEAMS = 32
+_TURN_NS = 50_000_000
+_NOISE = 0
+# Metres: directions without a return are listed as points at the sensor, which measures from here
+# on; what else is nearer is the vehicle.
+_NEAREST = 1.0
+
+
+class NuScenes:
+    """The importer, see `PublishedSet`."""
+
+    title = 'nuScenes'
+    layout = 'v1.0-*/*.json, samples, sweeps; lidarseg, if there are labels'
+    geometry = SetGeometry(
+        compensated_to='end',
+        points_frame='sensor',
+        rotation='clockwise',
+        begins='to the left',
+        beams='field ring, 0 is the lowest',
+        point_times='order',
+        bag_points='measured',
+        no_returns=False,
+        cameras_fire='as the LiDAR passes their view, so apart from each other; 12 Hz',
+        shutter='global',
+        licence='CC BY-NC-SA 4.0',
+        weights='non-commercial',
+    )
+
+    def drives(self, root: Path) -> list[DriveEntry]:
+        """List the scenes of a folder."""
+        return [
+            _entry(read_tables(folder), scene)
+            for name, folder in _scenes(root).items()
+            for scene in [read_tables(folder).scenes[name]]
+        ]
+
+    def open(self, root: Path, name: str) -> PublishedDrive:
+        """Open a scene."""
+        folder = _scenes(root).get(name)
+        if folder is None:
+            raise DatasetError(f'{root} has no scene {name}')
+        return _Scene(root, read_tables(folder), name).drive()
+
+
+SET = NuScenes()
+
+
+def _scenes(root: Path) -> dict[str, Path]:
+    """Return the folder of tables that each scene is in, by the scene's name."""
+    found: dict[str, Path] = {}
+    for folder in sorted(root.glob('v1.0-*')):
+        if (folder / 'scene.json').is_file():
+            found |= {row['name']: folder for row in read_rows(folder, 'scene')}
+    return dict(sorted(found.items()))
+
+
+def _entry(tables: Tables, scene: Row) -> DriveEntry:
+    data = tables.data.get(scene['token'], {})
+    sweeps = data.get(LIDAR, [])
+    cameras = tuple(sorted(_short(channel) for channel in data if channel != LIDAR))
+    labelled = sum(row['token'] in tables.labels for row in sweeps)
+    return DriveEntry(
+        scene['name'], len(sweeps), cameras, f'points of {labelled} sweeps' if labelled else 'none'
+    )
+
+
+def _short(channel: str) -> str:
+    return channel.removeprefix('CAM_').lower()
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepFile:
+    """Reads a sweep and its labels, if it has any; it can be pickled."""
+
+    path: Path
+    labels: Path | None
+    begin_ns: int
+    stamp_ns: int
+    poses: Poses
+    T_base_lidar: NDArray[np.float64]
+
+    def __call__(self) -> SweepPoints:
+        values = _read(self.path, '<f4', 5)
+        ring = values[:, 4]
+        if not ((ring >= 0) & (ring < BEAMS)).all():
+            raise DatasetError(f'{self.path} holds rings beyond {BEAMS}; it is left out')
+        time = (1.0 - _turned(ring)) * (self.begin_ns - self.stamp_ns) * 1e-9
+        try:
+            xyz = as_measured(
+                values[:, :3].astype(np.float64),
+                time,
+                self.stamp_ns,
+                self.poses,
+                self.T_base_lidar,
+            )
+        except MotionError as err:
+            raise DatasetError(f'{self.path}: {err}; it is left out') from err
+        there = np.linalg.norm(xyz, axis=1) > _NEAREST
+        points = SweepPoints(
+            xyz[there],
+            values[there, 3],
+            time[there].astype(np.float32),
+            (BEAMS - 1 - ring[there]).astype(np.uint16),
+        )
+        if self.labels is None:
+            return points
+        label = _read(self.labels, np.uint8, 1)[:, 0]
+        if len(label) != len(values):
+            raise DatasetError(
+                f'{self.labels} has {len(label)} labels, its sweep {len(values)} points; the '
+                'sweep is left out; download both again'
+            )
+        return dataclasses.replace(points, semantic=label[there])
+
+
+def _turned(ring: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the part of the turn that had passed at each point, (N,) 0 to 1.
+
+    Args:
+        ring: (N,) in the order of the file: a firing goes through the rings, upwards.
+    """
+    firing = np.cumsum(np.r_[False, ring[1:] <= ring[:-1]])
+    return (firing + 0.5) / (firing[-1] + 1)
+
+
+def _read(path: Path, kind: Any, columns: int) -> NDArray[Any]:
+    data = set_files.read_file(path)
+    size = columns * np.dtype(kind).itemsize
+    if len(data) % size:
+        raise DatasetError(
+            f'{path} has {len(data)} bytes, no multiple of {size}: it was cut off, and is left '
+            'out; download it again'
+        )
+    return np.frombuffer(data, kind).reshape(-1, columns)
+
+
+class _Scene:
+    """One scene's rows."""
+
+    def __init__(self, root: Path, tables: Tables, name: str) -> None:
+        self._root, self._tables, self._name = root, tables, name
+        self._data = tables.data.get(tables.scenes[name]['token'], {})
+        self._notes: list[str] = []
+
+    def drive(self) -> PublishedDrive:
+        sweeps = self._rows(LIDAR)
+        if not sweeps:
+            raise DatasetError(
+                f'{self._root} has no sweep of {self._name}; unpack the file blobs it is in'
+            )
+        cameras, images = {}, []
+        for channel in sorted(self._data):
+            rows = [] if channel == LIDAR else self._rows(channel)
+            if rows:
+                cameras[_short(channel)] = self._camera(channel, rows[0])
+                images += [self._image(channel, row) for row in rows]
+        labelled = any(row['token'] in self._tables.labels for row in sweeps)
+        T_base_lidar, poses = self._pose_of(self._sensor(sweeps[0])), self._poses()
+        first, last = (int(sweeps[k]['timestamp']) * 1000 for k in (0, -1))
+        covering = poses.covering(first - 2 * _TURN_NS, last)
+        begins = self._begins(sweeps)
+        return PublishedDrive(
+            self._name,
+            cameras,
+            T_base_lidar,
+            [
+                self._sweep(row, begin, covering, T_base_lidar)
+                for row, begin in zip(sweeps, begins, strict=True)
+            ],
+            images,
+            poses,
+            self._tables.classes if labelled else {},
+            (_NOISE,),
+            self._notes,
+            {'version': self._tables.version, 'description': self._scene().get('description', '')},
+        )
+
+    def _scene(self) -> Row:
+        return self._tables.scenes[self._name]
+
+    def _rows(self, channel: str) -> list[Row]:
+        """Return a sensor's rows in order of time, those whose files are there."""
+        rows = sorted(self._data.get(channel, []), key=lambda row: int(row['timestamp']))
+        there = [row for row in rows if (self._root / row['filename']).is_file()]
+        if len(there) < len(rows):
+            self._notes.append(
+                f'{self._name}/{channel}: {len(rows) - len(there)} of {len(rows)} files are not '
+                'there'
+            )
+        return there
+
+    def _sensor(self, row: Row) -> Row:
+        return self._tables.sensors[row['calibrated_sensor_token']]
+
+    def _pose_of(self, row: Row) -> NDArray[np.float64]:
+        """Return the transform of a row that has translation and rotation (w x y z)."""
+        w, x, y, z = (float(value) for value in row['rotation'])
+        return transform_matrix([float(value) for value in row['translation']], [x, y, z, w])
+
+    def _camera(self, channel: str, row: Row) -> PublishedCamera:
+        sensor = self._sensor(row)
+        K = np.array(sensor['camera_intrinsic'], np.float64)
+        if K.shape != (3, 3):
+            raise DatasetError(f'{self._name}: the intrinsics of {channel} are no 3 x 3 numbers')
+        P = np.zeros((3, 4))
+        P[:, :3] = K
+        optical = f'{_short(channel)}_optical'
+        size = int(row['width']), int(row['height'])
+        model = CameraModel(
+            *size, K, np.zeros(5), np.eye(3), P, 'plumb_bob', optical, rectified=False
+        )
+        return PublishedCamera(model, self._pose_of(sensor))
+
+    def _image(self, channel: str, row: Row) -> ImageItem:
+        read = functools.partial(set_files.read_file, self._root / row['filename'])
+        return ImageItem(_short(channel), int(row['timestamp']) * 1000, read)
+
+    def _begins(self, sweeps: list[Row]) -> list[int]:
+        """Return when each turn began: with the end of the one before, if that is there."""
+        stamps = [int(row['timestamp']) * 1000 for row in sweeps]
+        before = [stamps[0] - _TURN_NS, *stamps[:-1]]
+        return [
+            begin if stamp - begin < 1.5 * _TURN_NS else stamp - _TURN_NS
+            for begin, stamp in zip(before, stamps, strict=True)
+        ]
+
+    def _sweep(
+        self, row: Row, begin_ns: int, poses: Poses, T_base_lidar: NDArray[np.float64]
+    ) -> SweepItem:
+        stamp, path = int(row['timestamp']) * 1000, self._root / row['filename']
+        labels = self._tables.labels.get(row['token'])
+        labelled = self._root / labels if labels else None
+        read = SweepFile(path, labelled, begin_ns, stamp, poses, T_base_lidar)
+        return SweepItem(stamp, begin_ns, stamp, read)
+
+    def _poses(self) -> Poses:
+        rows = {
+            int(row['timestamp']) * 1000: self._tables.poses[row['ego_pose_token']]
+            for of_channel in self._data.values()
+            for row in of_channel
+        }
+        T = np.array([self._pose_of(row) for row in rows.values()])
+        return Poses.of(np.array(list(rows)), T)
