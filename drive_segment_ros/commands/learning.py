@@ -49,6 +49,8 @@ def label(
     frames: Frames = None,
     camera: Cameras = None,
     seed: Annotated[int | None, typer.Option(help='Of the clustering; default: 0.')] = None,
+    workers: Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)] = 0,
+    scheduler: Annotated[str, typer.Option(help='Address of a dask scheduler to use.')] = '',
     params: Params = None,
     assignments: Assignments = None,
     overwrite: Overwrite = False,
@@ -57,8 +59,9 @@ def label(
     """Group look-alike objects into pseudo-classes and write a pseudo-label for every frame."""
     from drive_segment_ros.parameter_files import read_parameters
     from drive_segment_ros.progress import bar
-    from offline_training.pseudo_labels.pseudo_classes import LabelParameters, label_folders
+    from offline_training.pseudo_labels.assignment import LabelParameters
     from offline_training.pseudo_labels.pseudo_classes import label as label_dataset
+    from offline_training.pseudo_labels.pseudo_classes import label_folders
 
     refuse_existing(*label_folders(datasets), overwrite=overwrite, instead='keep these labels')
     given = {
@@ -69,7 +72,8 @@ def label(
         'seed': seed,
     }
     settings = as_assignments(given, assignments)
-    report = label_dataset(datasets, read_parameters(LabelParameters, params, settings), bar)
+    parameters = read_parameters(LabelParameters, params, settings)
+    report = label_dataset(datasets, parameters, bar, workers, scheduler)
     if as_json:
         print_json(report)
         return

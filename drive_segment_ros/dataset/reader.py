@@ -179,6 +179,16 @@ class Drive:
         """
         return [frame for frames in self.cameras.values() for frame in frames]
 
+    def frames_of(self, camera: str) -> list[FrameRecord]:
+        """Return the frames of one camera that `info` names, by stamp, and read no other.
+
+        Raises:
+            DatasetError: if its index is missing or damaged.
+        """
+        path = self.path / camera / INDEX_FILE
+        (content,) = read_many([path])
+        return self._camera(path, content)
+
     def _camera(self, path: Path, content: bytes | OSError) -> list[FrameRecord]:
         if isinstance(content, OSError):
             raise DatasetError(f'cannot read {path}: {content.strerror}') from content

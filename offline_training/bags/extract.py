@@ -24,8 +24,9 @@ from drive_segment_ros.ros.joined_bags import drives
 from drive_segment_ros.storage import is_remote
 from offline_training.bags.drive_extraction import DriveExtraction
 from offline_training.bags.drive_plan import PlanJob, plan_drive
-from offline_training.bags.extract_part import PartJob, close_recordings, extract_part
+from offline_training.bags.extract_part import PartJob, extract_part
 from offline_training.bags.import_record import record_of
+from offline_training.bags.kept_open import close_recordings
 from offline_training.common.engine import Engine, open_engine
 from offline_training.common.workers import InThisProcess
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,10 +18,10 @@ from drive_segment_ros.frame.pairing_report import pairing_report
 from drive_segment_ros.frame.reasons import reason_of
 from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.frame.sweep import Sweep
-from drive_segment_ros.ros.joined_bags import open_drive
 from drive_segment_ros.storage import write_whole
 from offline_training.bags.bag_rig import BagRig
 from offline_training.bags.drive_plan import DrivePlan
+from offline_training.bags.kept_open import opened
 from offline_training.bags.preview import draw_preview
 
 # What comes before a part is heard for so long, or longer where clocks are set back there. All
@@ -91,11 +88,6 @@ def explain_nothing(job: PartJob) -> str:
     for _ in rig.pairs(stream):
         pass
     return pairing_report(stream)
-
-
-def close_recordings() -> None:
-    """Close what this process has kept open."""
-    _opened.cache_clear()
 
 
 class _Part:
@@ -192,20 +184,5 @@ class _Part:
             raise DatasetError(f'cannot write {path}: {err.strerror}') from err
 
 
-class _Recording:
-    """A recording that is closed when nobody needs it any more."""
-
-    def __init__(self, bags: tuple[Path, ...]) -> None:
-        with contextlib.ExitStack() as stack:
-            self.reader = stack.enter_context(open_drive(bags))
-            self._close = weakref.finalize(self, stack.pop_all().close)
-
-
-@functools.lru_cache(maxsize=1)
-def _opened(bags: tuple[Path, ...], run: str) -> _Recording:
-    return _Recording(bags)
-
-
 def _rig(job: PartJob) -> BagRig:
-    reader: Any = _opened(job.plan.bags, job.run).reader
-    return dataclasses.replace(job.plan.rig, reader=reader)
+    return dataclasses.replace(job.plan.rig, reader=opened(job.plan.bags, job.run))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-import weakref
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from drive_segment_ros.errors import BagError, DriveSegmentError
 from drive_segment_ros.ros.bags import BagMessage, peek_stamp_ns
-from drive_segment_ros.ros.joined_bags import open_drive
+from drive_segment_ros.ros.video import VIDEO_TYPES, primed
+from offline_training.bags.kept_open import opened
 from offline_training.evaluation.image_part import NamedImage, Wanted
 
 
@@ -47,10 +45,9 @@ class BagImages:
         """Yield those wanted, see `ImagePart`; of messages of one topic and stamp, the later ones
         get a number."""
         from drive_segment_ros.ros.images import decode_image
-        from drive_segment_ros.ros.video import VIDEO_TYPES, primed
 
         used = Counter(dict(self.before))
-        bag = _opened(self.bags, self.run).reader
+        bag = opened(self.bags, self.run)
         videos = {
             topic: primed(bag, topic, self.start_ns)
             for topic in self.topics
@@ -58,15 +55,16 @@ class BagImages:
         }
         for message in bag.messages(self.topics, self.start_ns, self.stop_ns):
             try:
-                image = None
-                if message.topic in videos:  # those that are not wanted, others build on
-                    packet = bag.deserialize(message.raw, message.msgtype)
-                    image = videos[message.topic].push(packet)
                 name = _name(message)
                 again = f'_{used[name]}' if used[name] else ''
                 used[name] += 1
-                if wanted(name + again):
-                    image = image or bag.deserialize(message.raw, message.msgtype)
+                video = videos.get(message.topic)
+                if video is not None:
+                    image = video.push(bag.deserialize(message.raw, message.msgtype))
+                    if wanted(name + again):
+                        yield name + again, decode_image(image)
+                elif wanted(name + again):
+                    image = bag.deserialize(message.raw, message.msgtype)
                     yield name + again, decode_image(image)
             except DriveSegmentError as err:
                 skipped.append(f'{message.topic} at {message.bag_stamp_ns}: {err}')
@@ -75,7 +73,7 @@ class BagImages:
 
 def name_counts(part: BagImages) -> Counter[str]:
     """Return the names of a part's images, without their numbers, and how many have each."""
-    bag = _opened(part.bags, part.run).reader
+    bag = opened(part.bags, part.run)
     names: Counter[str] = Counter()
     for message in bag.messages(part.topics, part.start_ns, part.stop_ns):
         try:
@@ -88,17 +86,3 @@ def name_counts(part: BagImages) -> Counter[str]:
 def _name(message: BagMessage) -> str:
     stamp_ns = peek_stamp_ns(message.raw) or message.bag_stamp_ns
     return f'{message.topic.strip("/")}/{stamp_ns}'
-
-
-class _Recording:
-    """A drive's bags, closed when nobody needs them any more."""
-
-    def __init__(self, bags: tuple[Path, ...]) -> None:
-        with contextlib.ExitStack() as stack:
-            self.reader = stack.enter_context(open_drive(bags))
-            self._close = weakref.finalize(self, stack.pop_all().close)
-
-
-@functools.lru_cache(maxsize=1)
-def _opened(bags: tuple[Path, ...], run: str) -> _Recording:
-    return _Recording(bags)

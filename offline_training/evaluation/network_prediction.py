@@ -15,7 +15,7 @@ from offline_training.common.classes import ClassName
 from offline_training.evaluation.prediction import Prediction
 from offline_training.networks.segmenter import Segmenter
 from offline_training.training.checkpoints import classes_of_run, load_model
-from offline_training.training.training import training_device
+from offline_training.training.processes import training_device
 
 
 class NetworkPredictor:

@@ -16,12 +16,12 @@ import torch
 import drive_segment_ros
 from drive_segment_ros.dataset.reader import FrameRecord
 from drive_segment_ros.parameters import to_flat
-from drive_segment_ros.progress import bar
 from offline_training.evaluation.ground_truth import GroundTruth
-from offline_training.training.train import TrainParameters, input_size, new_network
+from offline_training.training.preparation import prepare_images, prepare_labels
+from offline_training.training.train import TrainParameters, new_network
 from offline_training.training.training import fit
+from offline_training.training.training_frames import input_size
 from offline_training.training.training_log import TrainingLog
-from offline_training.training.training_set import FrameImages, FrameTargets, pseudo_label_targets
 
 
 def train_on_truth(
@@ -41,18 +41,15 @@ def train_on_truth(
     """
     label_of = {item.image_path: item for item in truth.images}
     frames = [frame for frame in frames if frame.image_path in label_of]
-    height, width = input_size(frames[0], parameters)
+    height, width = input_size(frames[0], parameters.height, parameters.width)
     classes = len(truth.classes)
-    images = FrameImages.create(
-        folder / 'cache/images', frames, height, width, bar('reading')
-    ).array
-    targets = FrameTargets.create(
+    images = prepare_images(folder / 'cache/images', frames, height, width)
+    targets = prepare_labels(
         folder / 'cache/truth',
+        lambda index: truth.label(label_of[frames[index].image_path]),
         len(frames),
-        (
-            pseudo_label_targets(truth.label(label_of[frame.image_path]), classes, height, width)
-            for frame in frames
-        ),
+        classes,
+        (height, width),
         parameters.training.class_balance,
     )
     # True classes are things: none stands in for another. The truth may be single points, which

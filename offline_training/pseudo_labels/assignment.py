@@ -1,7 +1,4 @@
-"""Which pseudo-class each segment gets: fine clusters of objects, merged, by many votes.
-
-Road, raised ground and sky are classes by themselves; k-means has objects only.
-"""
+"""Which pseudo-class each segment gets: from its looks, and from all views of what it shows."""
 
 from __future__ import annotations
 
@@ -11,17 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.parameters import parameter
-from offline_training.pseudo_labels.consensus import find_consensus
-from offline_training.pseudo_labels.cross_frame_matches import mean_over_matches
-from offline_training.pseudo_labels.features import Scaling
-from offline_training.pseudo_labels.kmeans import kmeans, nearest
-from offline_training.pseudo_labels.merging import merge_clusters
+from offline_training.pseudo_labels.cross_frame_matches import counted_matches, mean_over_matches
+from offline_training.pseudo_labels.model import ClassModel
 from offline_training.pseudo_labels.segment_table import SegmentTable
-from offline_training.pseudo_labels.stuff_classes import NO_STUFF
-
-# Fine clusters hold at least this many objects on average.
-OBJECTS_A_CLUSTER = 10
-_OBJECT_POWER = 0.75
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,82 +53,53 @@ class Assignment:
     Attributes:
         label: (S,) pseudo-class; stuff classes come first.
         label_alone: (S,) the one it would get by its own features, whatever its track.
-        inertia: of the objects learned from, in the fine clusters; mean of all starts.
     """
 
     label: NDArray[np.intp]
     label_alone: NDArray[np.intp]
-    inertia: float
 
 
-def cluster(
-    table: SegmentTable, learned: NDArray[np.bool_], parameters: LabelParameters
+def assign(
+    table: SegmentTable, learned: NDArray[np.bool_], model: ClassModel, follow_tracks: bool = True
 ) -> Assignment:
-    """Assign a pseudo-class to every segment.
+    """Assign a pseudo-class to every segment of a drive; nothing of other drives has a part in it.
 
     Args:
-        table: all segments.
-        learned: (S,) which of them the classes are learned from.
-        parameters: number of classes, clustering.
+        table: all its segments.
+        learned: (S,) which of them classes were learned from.
+        model: the classes.
+        follow_tracks: see `LabelParameters`.
     """
-    present = np.setdiff1d(table.stuff[learned], [NO_STUFF])
     # A stuff class that what is learned from does not show is treated as objects are.
-    objects = ~np.isin(table.stuff, present)
-    assigned = np.searchsorted(present, table.stuff)
-    first = len(present)
-    if not (objects & learned).any():
-        assigned[objects] = first
-        return Assignment(assigned, assigned, 0.0)
-    scaling = Scaling.learn(
-        {name: part[objects & learned] for name, part in table.features.items()}
-    )
-    alone = scaling.apply({name: part[objects] for name, part in table.features.items()})
-    track = table.track[objects] if parameters.follow_tracks else np.arange(len(alone))
-    pixels = table.pixels[objects]
+    objects = ~np.isin(table.stuff, model.stuff)
+    first = len(model.stuff)
+    assigned = np.searchsorted(model.stuff, table.stuff)
+    assigned[objects] = first
+    if len(model.centres) == 0 or not objects.any():
+        return Assignment(assigned, assigned)
+    alone = model.scaling.apply({name: part[objects] for name, part in table.features.items()})
+    assigned_alone = assigned.copy()
+    assigned_alone[objects] += model.share_of(alone).argmax(axis=1)
+    track = table.track[objects] if follow_tracks else np.arange(len(alone))
+    size = np.sqrt(table.pixels[objects])
     inside = learned[objects]
     # What is learned from is what was seen in the frames to learn from, not later.
-    counted = inside | ~np.isin(track, track[inside])
-    of_track = track_means(alone, track, np.where(counted, np.sqrt(pixels), 0.0))
-    _, seen, owner = np.unique(track[inside], return_index=True, return_inverse=True)
-    known = of_track[inside][seen]
-    weight = object_weight(owner.reshape(-1), pixels[inside])
-    count = parameters.classes - first
-    # Links between clusters mean something if a cluster holds some objects.
-    most = min(parameters.fine_clusters, len(known) // OBJECTS_A_CLUSTER)
-    groupings = [
-        _grouping(known, weight, max(most, count), count, parameters.seed * 1000 + start)
-        for start in range(parameters.restarts)
-    ]
-
-    def votes(rows: NDArray[np.float32]) -> NDArray[np.intp]:
-        return np.stack([group[nearest(rows, centres)[0]] for centres, group, _ in groupings], 1)
-
-    consensus = find_consensus(votes(known), weight, count, parameters.seed)
-    assigned_alone = assigned.copy()
-    assigned_alone[objects] = first + consensus.label(votes(alone))
+    known = np.zeros(int(track.max()) + 1, bool)
+    known[track[inside]] = True
+    of_track = track_means(alone, track, np.where(inside | ~known[track], size, 0.0))
     row = np.cumsum(objects) - 1
     matches, in_sweep = (
-        row[pairs if parameters.follow_tracks else pairs[:0]]
+        counted_matches(row[pairs if follow_tracks else pairs[:0]], inside)
         for pairs in (table.matches, table.in_sweep)
     )
-    views = mean_over_matches(np.concatenate([matches, in_sweep]), np.sqrt(pixels), inside)
+    views = mean_over_matches(np.concatenate([matches, in_sweep]), size)
     # What was found at no other time looks as its track does.
-    found = np.diff(mean_over_matches(matches, np.sqrt(pixels), inside).indptr) > 1
+    found = np.zeros(len(alone), bool)
+    found[matches[:, 0]] = True
     looks = np.where(found[:, None], alone, of_track)
-    share = consensus.share(votes((views @ (views @ looks)).astype(np.float32)))
-    assigned[objects] = first + (views @ (views @ share)).argmax(axis=1)
-    inertia = float(np.mean([inertia for _, _, inertia in groupings]))
-    return Assignment(assigned, assigned_alone, inertia)
-
-
-def _grouping(
-    known: NDArray[np.float32], weight: NDArray[np.float32], fine: int, count: int, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.intp], float]:
-    """Cluster finely and merge; return the fine centres, the group of each, and the inertia."""
-    clusters = kmeans(known, fine, seed, weight, restarts=1)
-    used, cluster = np.unique(nearest(known, clusters.centres)[0], return_inverse=True)
-    group = merge_clusters(known, weight, cluster, count, seed=seed)
-    return clusters.centres[used], group, clusters.inertia
+    share = model.share_of(views @ (views @ looks))
+    assigned[objects] += (views @ (views @ share)).argmax(axis=1)
+    return Assignment(assigned, assigned_alone)
 
 
 def track_means(
@@ -149,17 +109,3 @@ def track_means(
     total = np.bincount(track, weight)
     sums = np.stack([np.bincount(track, column * weight) for column in values.T], axis=1)
     return (sums[track] / total[track, None]).astype(np.float32)
-
-
-def object_weight(owner: NDArray[np.intp], pixels: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return how much each object counts, mean 1: by the pixels it covers in all frames.
-
-    To a power below 1: what is large must not drown what is small. Counted alike, hundreds of
-    crumbs of facades and foliage would decide the classes.
-
-    Args:
-        owner: (S,) object of each segment, 0 to T - 1.
-        pixels: (S,) pixels of each segment.
-    """
-    weight = np.bincount(owner, pixels) ** _OBJECT_POWER
-    return (weight / weight.mean()).astype(np.float32)

@@ -7,8 +7,6 @@ the classes. Fred & Jain, "Combining multiple clusterings using evidence accumul
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,35 +16,9 @@ from offline_training.pseudo_labels.merging import agglomerate
 _MOST_ROWS = 4_000
 
 
-@dataclasses.dataclass(frozen=True)
-class Consensus:
-    """Classes that many groupings agree on.
-
-    Attributes:
-        shares: for each grouping (G, K) float64: the share of each of its groups in each class.
-    """
-
-    shares: list[NDArray[np.float64]]
-
-    def share(self, votes: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Return how much of a row's groups stands for each class, (N, K).
-
-        Args:
-            votes: (N, R) the group each of the R groupings puts each row into.
-        """
-        total = np.zeros((len(votes), self.shares[0].shape[1]))
-        for shares, groups in zip(self.shares, votes.T, strict=True):
-            total += shares[groups]
-        return total / len(self.shares)
-
-    def label(self, votes: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return the class most of a row's groups stand for, (N,); `votes` as in `share`."""
-        return self.share(votes).argmax(axis=1)
-
-
 def find_consensus(
     votes: NDArray[np.intp], weight: NDArray[np.float32], count: int, seed: int = 0
-) -> Consensus:
+) -> list[NDArray[np.float64]]:
     """Find the classes that groupings of the same rows agree on.
 
     Args:
@@ -54,6 +26,10 @@ def find_consensus(
         weight: (N,) how much each row counts.
         count: number of classes K; fewer if there are fewer different rows.
         seed: of the sample, where there are more than 4,000 rows.
+
+    Returns:
+        For each grouping (G, K) float64: the share of each of its groups in each class. A row is
+        of the class that its groups have the largest mean share in.
     """
     groups = [int(column.max()) + 1 for column in votes.T]
     if len(votes) > _MOST_ROWS:
@@ -67,12 +43,10 @@ def find_consensus(
         together += column[:, None] == column
     linked = together * (np.outer(size, size) / votes.shape[1])
     label = agglomerate(linked, size, count, power=1.0)
-    return Consensus(
-        [
-            _shares(column, label, size, length, count)
-            for column, length in zip(kinds.T, groups, strict=True)
-        ]
-    )
+    return [
+        _shares(column, label, size, length, count)
+        for column, length in zip(kinds.T, groups, strict=True)
+    ]
 
 
 def _shares(

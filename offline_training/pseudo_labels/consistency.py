@@ -14,35 +14,47 @@ from numpy.typing import NDArray
 _LEAST_VIEWS = 5
 
 
-def consistency(
+def first_and_last(
     label: NDArray[np.integer],
     track: NDArray[np.integer],
     frame: NDArray[np.integer],
     weight: NDArray[np.floating],
-) -> float:
-    """Return what an object's class when first seen tells of its class when last seen.
+    classes: int,
+) -> NDArray[np.float64]:
+    """Return how much of what has one class when first seen has which when last seen, (K, K).
+
+    Those of several drives add up.
 
     Args:
         label: (S,) class each segment would get by itself, whatever its track.
         track: (S,) object each segment is a view of.
         frame: (S,) when.
         weight: (S,) how much a segment counts.
-
-    Returns:
-        Mutual information of the two in nats: 0 is chance, the logarithm of the number of classes
-        is the most; 0 too if no object was seen five times.
+        classes: number K of classes.
     """
     order = np.lexsort((frame, track))
     first = np.flatnonzero(np.diff(track[order], prepend=np.min(track, initial=0) - 1))
     last = np.append(first[1:], len(order)) - 1
     long = last - first + 1 >= _LEAST_VIEWS
     before, after = order[first[long]], order[last[long]]
-    if len(before) == 0:
-        return 0.0
-    classes = int(label.max()) + 1
     joint = np.zeros((classes, classes))
     np.add.at(joint, (label[before], label[after]), np.sqrt(weight[before] * weight[after]))
-    joint /= joint.sum()
+    return joint
+
+
+def consistency(joint: NDArray[np.float64]) -> float:
+    """Return what an object's class when first seen tells of its class when last seen.
+
+    Args:
+        joint: (K, K), see `first_and_last`.
+
+    Returns:
+        Mutual information of the two in nats: 0 is chance, the logarithm of the number of classes
+        is the most; 0 too if no object was seen five times.
+    """
+    if not joint.any():
+        return 0.0
+    joint = joint / joint.sum()
     apart = np.outer(joint.sum(axis=1), joint.sum(axis=0))
     seen = joint > 0
     return float((joint[seen] * np.log(joint[seen] / apart[seen])).sum())

@@ -23,7 +23,7 @@ from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.proposals import KINDS
 
 # Frames before and after that are looked at. 5 to 30 give much the same classes.
-_WINDOW = 10
+WINDOW = 10
 # How far in range a segment's mean may lie from a point on it: half its length and some, not more.
 _SLACK_M = 0.5
 _MOST_M = 3.0
@@ -78,17 +78,14 @@ class _Rig:
 
 
 class CrossFrameMatcher:
-    """Matches objects with those of other frames; a drive's are added in order of time."""
+    """Matches a camera's objects with those of other frames; frames come in order of time."""
 
-    def __init__(self) -> None:
-        self._rig: _Rig | None = None
-        self._past: deque[_View] = deque(maxlen=_WINDOW)
-        self._matches: list[NDArray[np.int64]] = []
-
-    def begin(self, calibration: DriveCalibration | None) -> None:
-        """Begin a drive; without calibration it has no matches."""
+    def __init__(self, calibration: DriveCalibration | None) -> None:
+        """Begin a camera of a drive; without calibration it has no matches."""
         self._rig = None if calibration is None else _Rig.of(calibration)
-        self._past.clear()
+        # None is a frame without a pose.
+        self._past: deque[_View | None] = deque(maxlen=WINDOW)
+        self._matches: list[NDArray[np.int64]] = []
 
     def add(
         self,
@@ -104,17 +101,50 @@ class CrossFrameMatcher:
             proposals: arrays of P rows, as `describe_proposals` makes them, and `id`, `kind`.
             segment: (H, W) uint16 proposal ids.
             T_odom_base: (4, 4) pose; None where unknown, which leaves the frame out.
+
+        Raises:
+            KeyError: an array that the proposals lack.
         """
+        view = self._view(rows, proposals, segment, T_odom_base)
+        if view is not None:
+            assert self._rig is not None
+            for other in self._past:
+                if other is not None:
+                    self._matches.append(_look_up(self._rig, view, other))
+                    self._matches.append(_look_up(self._rig, other, view))
+        self._past.append(view)
+
+    def remember(
+        self,
+        rows: NDArray[np.int64],
+        proposals: Mapping[str, NDArray[Any]],
+        segment: NDArray[np.uint16],
+        T_odom_base: NDArray[np.float64] | None,
+    ) -> None:
+        """Take a frame, see `add`, that others have matched with those before it."""
+        self._past.append(self._view(rows, proposals, segment, T_odom_base))
+
+    def matches(self) -> NDArray[np.int64]:
+        """Return (L, 2) rows: a segment, and one that lies in another frame where it is."""
+        return np.concatenate([np.empty((0, 2), np.int64), *self._matches])
+
+    def _view(
+        self,
+        rows: NDArray[np.int64],
+        proposals: Mapping[str, NDArray[Any]],
+        segment: NDArray[np.uint16],
+        T_odom_base: NDArray[np.float64] | None,
+    ) -> _View | None:
         rig = self._rig
         if rig is None or T_odom_base is None or 'centroid_x' not in proposals:
-            return
+            return None
         objects = np.flatnonzero(proposals['kind'] == KINDS.index('object'))
         centroid = np.stack([proposals[f'centroid_{axis}'][objects] for axis in 'xyz'], axis=1)
         base = centroid.astype(np.float64) + rig.lidar
         number = np.full(65536, -1, np.int64)
         number[proposals['id'][objects]] = np.arange(len(objects))
         length = proposals['extent_long'][objects].astype(np.float64)
-        view = _View(
+        return _View(
             T_odom_base,
             rig.camera.scaled(segment.shape[1], segment.shape[0]),
             segment,
@@ -124,13 +154,6 @@ class CrossFrameMatcher:
             proposals['range'][objects].astype(np.float64),
             np.minimum(0.5 * length + _SLACK_M, _MOST_M),
         )
-        for other in self._past:
-            self._matches += [_look_up(rig, view, other), _look_up(rig, other, view)]
-        self._past.append(view)
-
-    def matches(self) -> NDArray[np.int64]:
-        """Return (L, 2) rows: a segment, and one that lies in another frame where it is."""
-        return np.concatenate([np.empty((0, 2), np.int64), *self._matches])
 
 
 def _look_up(rig: _Rig, view: _View, other: _View) -> NDArray[np.int64]:
@@ -148,20 +171,29 @@ def _look_up(rig: _Rig, view: _View, other: _View) -> NDArray[np.int64]:
     return np.stack([view.row[seen[same]], other.row[found[same]]], axis=1)
 
 
+def counted_matches(matches: NDArray[np.int64], counted: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the matches but those by which what is learned from takes from what is not.
+
+    Args:
+        matches: (L, 2) rows, see `CrossFrameMatcher.matches`.
+        counted: (S,) what is learned from.
+    """
+    return matches[counted[matches[:, 1]] | ~counted[matches[:, 0]]]
+
+
 def mean_over_matches(
-    matches: NDArray[np.int64], weight: NDArray[np.floating], counted: NDArray[np.bool_]
+    matches: NDArray[np.int64], weight: NDArray[np.floating]
 ) -> sparse.csr_matrix:
     """Return what averages values over all views of a thing: itself and its matches.
 
     Args:
-        matches: (L, 2) rows, see `CrossFrameMatcher.matches`.
+        matches: (L, 2) rows, a pair once at most.
         weight: (S,) how much a view counts.
-        counted: (S,) what is learned from; it takes nothing that is not.
 
     Returns:
         (S, S), rows sum to 1; multiplied with (S, D) values it gives their means.
     """
-    one, other = matches[counted[matches[:, 1]] | ~counted[matches[:, 0]]].T
+    one, other = matches.T
     count = len(weight)
     views = sparse.csr_matrix((weight[other], (one, other)), (count, count))
     views = views + sparse.diags(weight)

@@ -1,17 +1,16 @@
 """What a segment looks like: numbers in which segments of one kind of thing lie close together.
 
-Two sources, none of which has seen a label: an embedded descriptor (colour, texture, LiDAR
-geometry), and a self-supervised backbone's dense features averaged inside each segment.
+Two sources, none of which has seen a label: the embedded descriptor (see `descriptor`), and a
+self-supervised backbone's dense features averaged inside each segment.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -19,6 +18,7 @@ from scipy import sparse
 
 from drive_segment_ros.errors import DependencyError, ModelError
 from drive_segment_ros.perception.resizing import resize_image
+from offline_training.pseudo_labels.descriptor import Descriptor
 
 _log = logging.getLogger(__name__)
 
@@ -33,24 +33,6 @@ GROUP_WEIGHTS = {
     'texture': 0.3,
     'position': 0.2,
     'backbone': 1.0,
-}
-# Proposal arrays by group; with a number c they are taken as log(c + x): they differ by factors.
-GEOMETRY: dict[str, dict[str, float | None]] = {
-    'size': {
-        'height_min': None,
-        'height_max': 1.0,
-        'extent_long': 0.3,
-        'extent_short': 0.3,
-        'extent_vertical': 0.3,
-    },
-    'shape': {
-        'planarity': None,
-        'linearity': None,
-        'scattering': None,
-        'normal_vertical': None,
-        'roughness': 0.02,
-    },
-    'intensity': {'intensity_mean': 3.0, 'intensity_std': 3.0},
 }
 # Tried in this order by `auto`, if their weights are on this machine already.
 BACKBONES = (
@@ -83,97 +65,6 @@ class Features(Protocol):
         Returns:
             Columns by group of `GROUP_WEIGHTS`, each (P, D_group) float32; NaN is unknown.
         """
-
-
-@dataclasses.dataclass(frozen=True)
-class Descriptor:
-    """The embedded descriptor: no weights, nothing to download."""
-
-    name: str = 'descriptor'
-
-    def __call__(
-        self,
-        image: NDArray[np.uint8],
-        segment: NDArray[np.uint16],
-        proposals: Mapping[str, NDArray[Any]],
-    ) -> dict[str, NDArray[np.float32]]:
-        """Describe a frame's proposals, see `Features`."""
-        height, width = segment.shape
-        small = resize_image(image, height, width)
-        lab = cv2.cvtColor(small.astype(np.float32) / 255.0, cv2.COLOR_BGR2LAB)
-        rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-        position = np.stack([rows / height, columns / width], axis=-1)
-        layers = np.concatenate([lab, lab**2, texture(lab[..., 0]), position], axis=-1)
-        means = segment_means(layers.reshape(-1, layers.shape[-1]), segment, proposals['id'])
-        mean, square = means[:, 0:3], means[:, 3:6]
-        return {
-            **geometry(proposals),
-            'colour': np.hstack([mean, np.sqrt(np.maximum(square - mean**2, 0.0))]),
-            'texture': np.log1p(means[:, 6:-2]),
-            'position': means[:, -2:],
-        }
-
-
-def texture(lightness: NDArray[Any]) -> NDArray[np.float32]:
-    """Return texture layers (H, W, 6): gradients across and along, fine detail, at two scales."""
-    layers = []
-    for _ in range(2):
-        across = np.abs(cv2.Sobel(lightness, cv2.CV_32F, 1, 0))
-        along = np.abs(cv2.Sobel(lightness, cv2.CV_32F, 0, 1))
-        layers += [across, along, np.abs(cv2.Laplacian(lightness, cv2.CV_32F))]
-        lightness = cv2.GaussianBlur(lightness, (0, 0), 2.0)
-    return np.stack(layers, axis=-1)
-
-
-def geometry(proposals: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-    """Return the proposals' geometry by group, each (P, D), NaN where a frame lacks an array."""
-    unknown = np.full(len(proposals['id']), np.nan, np.float32)
-    groups = {}
-    for group, names in GEOMETRY.items():
-        columns = []
-        for name, offset in names.items():
-            column = proposals.get(name, unknown).astype(np.float32)
-            if offset is not None:
-                column = np.log(offset + np.maximum(column, 0.0))
-            columns.append(column)
-        groups[group] = np.stack(columns, axis=1)
-    return groups
-
-
-def segment_means(
-    values: NDArray[np.float32], segment: NDArray[np.uint16], ids: NDArray[np.integer]
-) -> NDArray[np.float32]:
-    """Average values over the cells of each segment.
-
-    Args:
-        values: (N, D) float32, a row per pixel of `segment`, in its order.
-        segment: N ids, any shape.
-        ids: (P,) the segments asked for.
-
-    Returns:
-        (P, D) float32; NaN for a segment without pixels.
-    """
-    membership, pixels = _membership(segment, np.arange(segment.size), segment.size, ids)
-    with np.errstate(invalid='ignore'):
-        return (membership @ values) / pixels[:, None]
-
-
-def _membership(
-    segment: NDArray[np.uint16],
-    cells: NDArray[np.integer],
-    cell_count: int,
-    ids: NDArray[np.integer],
-) -> tuple[sparse.csr_matrix, NDArray[np.float32]]:
-    """Return how many pixels each segment has in each cell, (P, cells), and in all, (P,)."""
-    row_of_id = np.full(65536, -1, np.int64)
-    row_of_id[ids] = np.arange(len(ids))
-    rows = row_of_id[segment.ravel()]
-    inside = rows >= 0
-    counts = sparse.csr_matrix(
-        (np.ones(int(inside.sum()), np.float32), (rows[inside], cells.ravel()[inside])),
-        shape=(len(ids), cell_count),
-    )
-    return counts, np.bincount(rows[inside], minlength=len(ids)).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,6 +124,24 @@ class Backbone:
         if tokens.shape[1] < rows * columns:
             raise ModelError(f'{self.name} is no vision transformer with one token a patch')
         return tokens[0, -rows * columns :].reshape(rows, columns, -1).float().numpy()
+
+
+def _membership(
+    segment: NDArray[np.uint16],
+    cells: NDArray[np.integer],
+    cell_count: int,
+    ids: NDArray[np.integer],
+) -> tuple[sparse.csr_matrix, NDArray[np.float32]]:
+    """Return how many pixels each segment has in each cell, (P, cells), and in all, (P,)."""
+    row_of_id = np.full(65536, -1, np.int64)
+    row_of_id[ids] = np.arange(len(ids))
+    rows = row_of_id[segment.ravel()]
+    inside = rows >= 0
+    counts = sparse.csr_matrix(
+        (np.ones(int(inside.sum()), np.float32), (rows[inside], cells.ravel()[inside])),
+        shape=(len(ids), cell_count),
+    )
+    return counts, np.bincount(rows[inside], minlength=len(ids)).astype(np.float32)
 
 
 def load_backbone(name: str, local_only: bool = False) -> Backbone:
@@ -326,8 +235,3 @@ class Scaling:
         """Return (P, D) float32 without NaN: what is unknown counts as usual."""
         values = (np.hstack(list(groups.values())) - self.centre) / self.scale
         return np.clip(np.nan_to_num(values, nan=0.0), -3.0, 3.0) * self.weight
-
-
-def stack(frames: Sequence[Mapping[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
-    """Put the segments of all frames into one table a group."""
-    return {name: np.vstack([frame[name] for frame in frames]) for name in frames[0]}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -19,33 +20,84 @@ ROWS, COLUMNS = 3, 4
 _CONTEXT = 0.4  # of the segment's size, shown around it
 
 
-def write_galleries(
-    folder: Path,
-    frames: Sequence[FrameRecord],
-    table: SegmentTable,
-    assigned: NDArray[np.intp],
-    classes: int,
-) -> None:
-    """Write `class_00.png`, ...: up to 12 segments of each class, largest objects first.
+@dataclasses.dataclass(frozen=True)
+class Exhibit:
+    """A segment that may be shown for its class: which it is in which frame, and how large."""
+
+    frame: FrameRecord
+    id: int
+    pixels: int
+
+
+Exhibits = Mapping[int, Sequence[Exhibit]]
+
+
+def exhibits(
+    table: SegmentTable, assigned: NDArray[np.integer], frames: Sequence[FrameRecord]
+) -> dict[int, list[Exhibit]]:
+    """Return up to 12 segments of each class in a drive: of its largest objects, one each.
+
+    Args:
+        table: the drive's segments.
+        assigned: (S,) class of each.
+        frames: those that the table counts.
+    """
+    return {
+        number: [
+            Exhibit(frames[table.frame[row]], int(table.id[row]), int(table.pixels[row]))
+            for row in typical_rows(table, assigned, number)
+        ]
+        for number in np.unique(assigned).tolist()
+    }
+
+
+def largest_exhibits(one: Exhibits, other: Exhibits) -> dict[int, list[Exhibit]]:
+    """Return the 12 largest of each class, of both."""
+    both = {
+        number: [*one.get(number, []), *other.get(number, [])]
+        for number in one.keys() | other.keys()
+    }
+    return {
+        number: sorted(found, key=lambda exhibit: -exhibit.pixels)[: ROWS * COLUMNS]
+        for number, found in both.items()
+    }
+
+
+def draw_galleries(shown: Exhibits, classes: int) -> list[NDArray[np.uint8]]:
+    """Return a picture of each class: up to 12 segments, largest objects first.
 
     At most one segment of a track, so that the picture shows twelve objects and not one twelve
     times.
     """
-    chosen = {number: typical_rows(table, assigned, number) for number in range(classes)}
-    tiles: dict[int, list[NDArray[np.uint8]]] = {number: [] for number in range(classes)}
+    tiles: dict[tuple[int, int], NDArray[np.uint8]] = {}
     # Frame by frame, so that each image is read once.
-    wanted = sorted((int(table.frame[row]), row, n) for n, rows in chosen.items() for row in rows)
-    current = -1
-    for index, row, number in wanted:
-        if index != current:
-            current, segment = index, frames[index].segment()
-            image = resize_image(frames[index].image(), *segment.shape)
-        tiles[number].append(tile(image, segment == table.id[row]))
-    for number, pictures in tiles.items():
-        write_png(folder / f'class_{number:02d}.png', mosaic(pictures))
+    wanted = sorted(
+        (str(one.frame.image_path), number, place)
+        for number, found in shown.items()
+        for place, one in enumerate(found)
+    )
+    current = ''
+    for path, number, place in wanted:
+        one = shown[number][place]
+        if path != current:
+            current, segment = path, one.frame.segment()
+            image = resize_image(one.frame.image(), *segment.shape)
+        tiles[number, place] = tile(image, segment == one.id)
+    return [
+        mosaic([tiles[number, place] for place in range(len(shown.get(number, [])))])
+        for number in range(classes)
+    ]
 
 
-def typical_rows(table: SegmentTable, assigned: NDArray[np.intp], number: int) -> NDArray[np.intp]:
+def write_galleries(folder: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
+    """Write `class_00.png`, ..."""
+    for number, picture in enumerate(pictures):
+        write_png(folder / f'class_{number:02d}.png', picture)
+
+
+def typical_rows(
+    table: SegmentTable, assigned: NDArray[np.integer], number: int
+) -> NDArray[np.intp]:
     """Return the rows shown for a class: the largest view of each of its largest objects."""
     rows = np.flatnonzero(assigned == number)
     rows = rows[np.argsort(-table.pixels[rows], kind='stable')]

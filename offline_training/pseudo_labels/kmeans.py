@@ -18,10 +18,12 @@ class Clusters:
 
     Attributes:
         centres: (K, D) float32.
+        label: (N,) nearest centre of each row.
         inertia: weighted mean of the squared distance of a row to its centre.
     """
 
     centres: NDArray[np.float32]
+    label: NDArray[np.intp]
     inertia: float
 
 
@@ -60,8 +62,9 @@ def kmeans(
         # Fewer distinct rows than clusters.
         warnings.simplefilter('ignore', ConvergenceWarning)
         found = kind(min(count, len(values)), **options).fit(values, sample_weight=weight)
-    centres = found.cluster_centers_.astype(np.float32)
-    return Clusters(centres, float(np.average(nearest(values, centres)[1], weights=weight)))
+        centres = found.cluster_centers_.astype(np.float32)
+        label, distance = nearest(values, centres)
+    return Clusters(centres, label, float(np.average(distance, weights=weight)))
 
 
 def nearest(

@@ -7,13 +7,10 @@ from which next to nothing is learned, without a word.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from drive_segment_ros.dataset.reader import FrameRecord
 
 # A drive's norm is reached by one in ten of its frames, so that it holds where most are damaged.
 _NORM = 0.9
@@ -74,22 +71,6 @@ class DriveCoverage:
         if np.count_nonzero(poor) > max(1.0, _SHARE * len(poor)):
             return ranges
         return [(first, last) for first, last in ranges if last - first >= _RUN]
-
-
-def coverage_of_drives(
-    drives: Sequence[Sequence[FrameRecord]],
-    labelled: NDArray[np.float64],
-    objects: NDArray[np.int64],
-) -> list[DriveCoverage]:
-    """Divide what each frame got, (F,) each, into cameras; those without a frame are left out."""
-    coverage, first = [], 0
-    for drive in drives:
-        own = slice(first, first + len(drive))
-        first = own.stop
-        if drive:
-            name = f'{drive[0].drive.name}/{drive[0].camera}'
-            coverage.append(DriveCoverage(name, labelled[own], objects[own]))
-    return coverage
 
 
 def coverage_warnings(drives: list[DriveCoverage]) -> list[str]:

@@ -11,39 +11,31 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# More rows than this are sampled: links are shares, which some thousand rows tell well enough.
-_MOST_ROWS = 20_000
+# Nearest rows each row is linked to.
+NEIGHBOURS = 20
 # A pair's links are compared with its clusters' sizes to this power. Sizes multiplied, power 1,
 # would merge the small ones first and keep all alike; power 1/2 lets large ones swallow the rest.
 _SIZE_POWER = 0.75
 
 
 def merge_clusters(
-    values: NDArray[np.float32],
+    near: NDArray[np.intp],
     weight: NDArray[np.float32],
     cluster: NDArray[np.intp],
     count: int,
-    neighbours: int = 20,
-    seed: int = 0,
 ) -> NDArray[np.intp]:
     """Merge clusters until `count` are left.
 
     Args:
-        values: (N, D) float32, what was clustered.
+        near: (N, L) the rows nearest to each, see `nearest_rows`.
         weight: (N,) how much each row counts.
         cluster: (N,) cluster of each row; all of 0 to M - 1 occur.
         count: how many shall be left.
-        neighbours: nearest rows each row is linked to.
-        seed: of the sample, where there are more than 20,000 rows.
 
     Returns:
         (M,) for each cluster which of the merged ones, 0 to count - 1, it belongs to.
     """
-    clusters = int(cluster.max()) + 1
-    if len(values) > _MOST_ROWS:
-        chosen = np.random.default_rng(seed).choice(len(values), _MOST_ROWS, replace=False)
-        values, weight, cluster = values[chosen], weight[chosen], cluster[chosen]
-    linked = links(values, weight, cluster, clusters, neighbours)
+    linked = links(near, weight, cluster)
     return agglomerate(linked, linked.sum(axis=1), count, _SIZE_POWER)
 
 
@@ -92,24 +84,24 @@ def agglomerate(
 
 
 def links(
-    values: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    cluster: NDArray[np.intp],
-    clusters: int,
-    neighbours: int,
+    near: NDArray[np.intp], weight: NDArray[np.float32], cluster: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """Return how much clusters are linked by their rows' nearest neighbours, (M, M), symmetric."""
-    near = nearest_rows(values, min(neighbours, len(values) - 1))
-    row = np.repeat(np.arange(len(values)), near.shape[1])
+    clusters = int(cluster.max()) + 1
+    row = np.repeat(np.arange(len(near)), near.shape[1])
     strength = np.sqrt(weight[row] * weight[near.ravel()])
-    linked = np.zeros((clusters, clusters))
-    np.add.at(linked, (cluster[row], cluster[near.ravel()]), strength)
+    pair = cluster[row] * clusters + cluster[near.ravel()]
+    linked: NDArray[np.float64] = np.bincount(pair, strength, clusters**2).astype(np.float64)
+    linked = linked.reshape(clusters, clusters)
     return linked + linked.T
 
 
-def nearest_rows(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Return each row's nearest other rows, (N, count)."""
+def nearest_rows(values: NDArray[np.float32], count: int = NEIGHBOURS) -> NDArray[np.intp]:
+    """Return each row's nearest other rows, (N, count); fewer where there are no more."""
     from sklearn.neighbors import NearestNeighbors
 
+    count = min(count, len(values) - 1)
+    if count < 1:
+        return np.empty((len(values), 0), np.intp)
     found = NearestNeighbors(n_neighbors=count, algorithm='brute').fit(values)
     return found.kneighbors(return_distance=False)

@@ -1,53 +1,74 @@
 """Pseudo-classes: look-alike segments of all frames, found by k-means and drawn as pseudo-labels.
 
-Road, raised ground and sky are classes by themselves; k-means has objects only.
+Drives are described, tracked and labelled by workers, each by itself; classes are learned in
+between, in one process, from a sample of bounded size.
 """
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
+import functools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from drive_segment_ros.dataset.reader import Dataset, FrameRecord
+from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError
-from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.parameters import to_flat
 from offline_training.common.classes import CLASSES_FILE, default_classes, save_classes
-from offline_training.common.files import read_object, write_json, write_png
-from offline_training.common.frame_selection import parse_slice, select_frames
-from offline_training.pseudo_labels.assignment import Assignment, LabelParameters, cluster
-from offline_training.pseudo_labels.class_statistics import class_statistics
+from offline_training.common.engine import Engine, open_engine
+from offline_training.common.files import read_object, write_json
+from offline_training.common.frame_selection import parse_slice
+from offline_training.pseudo_labels.assignment import LabelParameters
 from offline_training.pseudo_labels.consistency import consistency
+from offline_training.pseudo_labels.describe import DescribeJob, describe
+from offline_training.pseudo_labels.drive_plan import (
+    PSEUDO_CLASSES_FOLDER,
+    SEGMENTS_FOLDER,
+    DrivePlan,
+    plan_drives,
+)
 from offline_training.pseudo_labels.features import choose_features
-from offline_training.pseudo_labels.gallery import write_galleries
-from offline_training.pseudo_labels.label_coverage import coverage_of_drives, coverage_warnings
-from offline_training.pseudo_labels.segment_table import SegmentTable, collect
-from offline_training.pseudo_labels.stuff_classes import NO_STUFF
+from offline_training.pseudo_labels.fit import fit
+from offline_training.pseudo_labels.gallery import draw_galleries, write_galleries
+from offline_training.pseudo_labels.label_coverage import DriveCoverage, coverage_warnings
+from offline_training.pseudo_labels.label_drive import (
+    AssignJob,
+    DriveLabels,
+    PaintJob,
+    label_segments,
+    paint,
+)
+from offline_training.pseudo_labels.model import MODEL_FILE, ClassModel
+from offline_training.pseudo_labels.sampling import SampleJob, join_samples, sample, track
 
 _log = logging.getLogger(__name__)
 
-PSEUDO_CLASSES_FOLDER = 'pseudo_classes'
 STATISTICS_FILE = 'statistics.json'
+Progress = Callable[[str], Callable[[Iterable], Iterable]]
+Result = TypeVar('Result')
 
 
 def label(
     datasets: Sequence[Path],
     parameters: LabelParameters,
-    progress: Callable[[str], Callable[[Iterable], Iterable]],
+    progress: Progress,
+    workers: int = 1,
+    scheduler: str = '',
 ) -> dict[str, Any]:
     """Find pseudo-classes and write `pseudo_label/*.png`, galleries and statistics.
+
+    Labels are the same whoever works on them.
 
     Args:
         datasets: folders of drives, which get the same classes.
         parameters: features, number of classes, clustering.
         progress: makes a function that shows how far an iteration has come, from its name.
+        workers, scheduler: see `open_engine`.
 
     Returns:
         `datasets`, `classes`, `features`, `frames`, `segments`, `labelled_fraction`, `inertia`,
@@ -61,50 +82,43 @@ def label(
         if path.is_symlink():
             raise DatasetError(f'{path} is a link, and labels are not written through links')
     dataset = Dataset(*datasets)
-    cameras = select_frames(dataset, cameras=parameters.cameras)
-    frames = [frame for camera in cameras for frame in camera]
-    features = choose_features(parameters.features)
-    table = collect(cameras, features, progress('describing'))
-    learned = _in_slice(cameras, parse_slice(parameters.frames))[table.frame]
-    if not learned.any():
-        frames_learned = f'frames {parameters.frames} hold' if parameters.frames else 'it holds'
-        raise DatasetError(f'{dataset}: {frames_learned} no segment to cluster')
-    found = cluster(table, learned, parameters)
+    learned = parse_slice(parameters.frames)
+    features = choose_features(parameters.features).name
     folders = [path / PSEUDO_CLASSES_FOLDER for path in dataset.paths]
-    for folder in folders:
-        # Killed between old and new labels, the dataset must not pass for a labelled one.
-        for name in (CLASSES_FILE, STATISTICS_FILE):
-            (folder / name).unlink(missing_ok=True)
-        for picture in (folder / 'gallery').glob('class_*.png'):
-            picture.unlink()
-    labelled = write_pseudo_labels(frames, table, found.label, progress('labelling'))
-    objects = table.stuff == NO_STUFF
-    coverage = coverage_of_drives(
-        cameras, labelled, np.bincount(table.frame[objects], minlength=len(frames))
-    )
+    with open_engine(workers, scheduler, [describe.__module__]) as engine:
+        plans = plan_drives(dataset, parameters.cameras, engine.parallel)
+        _describe(engine, plans, features, progress('describing'))
+        model, inertia = _learn(engine, plans, learned, parameters, progress)
+        _unlabel(folders)
+        for folder in folders:
+            model.save(folder / MODEL_FILE)
+        jobs = [AssignJob(plan, folders[0] / MODEL_FILE, learned, parameters) for plan in plans]
+        found, coverage = _label(engine, plans, jobs, progress)
+    share = np.concatenate([camera.labelled for camera in coverage])
     report: dict[str, Any] = {
         'datasets': [str(path) for path in dataset.paths],
         'classes': parameters.classes,
-        'features': features.name,
-        'frames': len(frames),
-        'segments': len(table.id),
-        'labelled_fraction': round(float(labelled.mean()), 4),
-        'inertia': round(found.inertia, 6),
-        'consistency': round(_consistency(frames, table, found), 4),
-        'coverage': [drive.summary() for drive in coverage],
+        'features': features,
+        'frames': len(share),
+        'segments': found.segments,
+        'labelled_fraction': round(float(share.mean()), 4),
+        'inertia': round(inertia, 6),
+        'consistency': round(consistency(found.joint), 4),
+        'coverage': [camera.summary() for camera in coverage],
         'warnings': coverage_warnings(coverage),
     }
     for warning in report['warnings']:
         _log.warning('%s', warning)
     statistics = {
         **report,
-        'labelling': _fingerprint(table, found),
+        'labelling': found.fingerprint(),
         'parameters': to_flat(parameters),
-        'class_statistics': class_statistics(table, found.label, parameters.classes),
+        'class_statistics': found.counts.statistics(),
     }
+    pictures = draw_galleries(found.exhibits, parameters.classes)
     for folder in folders:
         save_classes(folder / CLASSES_FILE, default_classes(parameters.classes))
-        write_galleries(folder / 'gallery', frames, table, found.label, parameters.classes)
+        write_galleries(folder / 'gallery', pictures)
         write_json(folder / STATISTICS_FILE, statistics)
     return report
 
@@ -114,12 +128,10 @@ def label_folders(datasets: Sequence[Path]) -> list[Path]:
     folders = []
     for dataset in datasets:
         classes = dataset / PSEUDO_CLASSES_FOLDER
-        folders += [classes, classes / 'gallery']
-        folders += [
-            drive.path / camera / 'pseudo_label'
-            for drive in Dataset(dataset).drives
-            for camera in drive.info['cameras']
-        ]
+        folders += [classes, classes / 'gallery', classes / SEGMENTS_FOLDER]
+        for drive in Dataset(dataset).drives:
+            folders.append(classes / SEGMENTS_FOLDER / drive.name)
+            folders += [drive.path / camera / 'pseudo_label' for camera in drive.info['cameras']]
     return folders
 
 
@@ -142,66 +154,77 @@ def classes_of(datasets: Sequence[Path]) -> Path:
     return first / CLASSES_FILE
 
 
-def _consistency(frames: Sequence[FrameRecord], table: SegmentTable, found: Assignment) -> float:
-    objects = table.stuff == NO_STUFF
-    when = np.array([frame.stamp_ns for frame in frames], np.int64)[table.frame]
-    return consistency(
-        found.label_alone[objects],
-        table.track[objects],
-        when[objects],
-        np.sqrt(table.pixels[objects]),
-    )
+def _describe(
+    engine: Engine,
+    plans: Sequence[DrivePlan],
+    features: str,
+    progress: Callable[[Iterable], Iterable],
+) -> None:
+    """Describe all frames; tables of an earlier run, which may be of other ranges, go first."""
+    for plan in plans:
+        for table in plan.tables.glob('*.parquet'):
+            table.unlink()
+    jobs = [DescribeJob(plan, part, features) for plan in plans for part in plan.ranges]
+    for _ in _shown(engine.map(describe, jobs), jobs, progress):
+        pass
 
 
-def _fingerprint(table: SegmentTable, found: Assignment) -> str:
-    """Return a hash of which segment got which class: labels of one run have the same."""
-    digest = hashlib.sha256()
-    for column in (table.frame, table.id, found.label.astype(np.int64)):
-        digest.update(column.tobytes())
-    return digest.hexdigest()[:16]
+def _learn(
+    engine: Engine,
+    plans: Sequence[DrivePlan],
+    learned: slice,
+    parameters: LabelParameters,
+    progress: Progress,
+) -> tuple[ClassModel, float]:
+    """Follow the objects of each drive, and learn classes from a sample of them."""
+    jobs = [SampleJob(plan, learned, parameters.follow_tracks, parameters.seed) for plan in plans]
+    tracked = _shown(engine.map(track, jobs), jobs, progress('tracking'))
+    candidates = functools.reduce(operator.add, tracked)
+    if not candidates.learned:
+        frames = f'frames {parameters.frames} hold' if parameters.frames else 'it holds'
+        names = ', '.join(dict.fromkeys(str(plan.drive.parent) for plan in plans))
+        raise DatasetError(f'{names}: {frames} no segment to cluster')
+    limit = candidates.limit()
+    jobs = [dataclasses.replace(job, limit=limit) for job in jobs]
+    samples = list(_shown(engine.map(sample, jobs), jobs, progress('sampling')))
+    return fit(join_samples(samples), candidates.stuff, parameters)
 
 
-def write_pseudo_labels(
-    frames: Sequence[FrameRecord],
-    table: SegmentTable,
-    assigned: NDArray[np.intp],
-    progress: Callable[[Iterable], Iterable] = iter,
-) -> NDArray[np.float64]:
-    """Write each frame's pseudo-label; return the share of its pixels that got a class, (F,)."""
-    order = np.argsort(table.frame, kind='stable')
-    bounds = np.searchsorted(table.frame[order], np.arange(len(frames) + 1))
-    labelled = np.zeros(len(frames))
-    for index, frame in enumerate(progress(frames)):
-        rows = order[bounds[index] : bounds[index + 1]]
-        class_of_id = np.full(65536, IGNORE_LABEL, np.uint8)
-        class_of_id[table.id[rows]] = assigned[rows]
-        pseudo_label = class_of_id[frame.segment()]
-        pseudo_label[between_classes(pseudo_label)] = IGNORE_LABEL
-        write_png(frame.pseudo_label_path, pseudo_label)
-        labelled[index] = np.mean(pseudo_label != IGNORE_LABEL)
-    return labelled
+def _unlabel(folders: Sequence[Path]) -> None:
+    """Take away what names classes: killed amid new labels, no dataset may pass for labelled."""
+    for folder in folders:
+        for name in (CLASSES_FILE, STATISTICS_FILE, MODEL_FILE):
+            (folder / name).unlink(missing_ok=True)
+        for picture in (folder / 'gallery').glob('class_*.png'):
+            picture.unlink()
 
 
-def between_classes(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return the pixels that touch one of another class, (H, W); unknown is no class.
+def _label(
+    engine: Engine,
+    plans: Sequence[DrivePlan],
+    jobs: Sequence[AssignJob],
+    progress: Progress,
+) -> tuple[DriveLabels, list[DriveCoverage]]:
+    """Give the segments of each drive classes, and write the labels of each range of frames."""
+    assigned = _shown(engine.map(label_segments, jobs), jobs, progress('assigning'))
+    found = functools.reduce(operator.add, assigned)
+    ranges = [PaintJob(plan, part) for plan in plans for part in plan.ranges]
+    painted = _shown(engine.map(paint, ranges), ranges, progress('labelling'))
+    labelled = np.concatenate(list(painted))
+    coverage, first = [], 0
+    for plan in plans:
+        for camera, count in plan.frames.items():
+            own = slice(first, first + count)
+            first = own.stop
+            if count:
+                name = f'{plan.drive.name}/{camera}'
+                coverage.append(DriveCoverage(name, labelled[own], found.objects[own]))
+    return found, coverage
 
-    Where two things meet, neither LiDAR nor superpixels tell to the pixel which is which.
 
-    Args:
-        label: (H, W) uint8 pseudo-class, 255 = unknown.
-    """
-    neighbours = np.ones((3, 3), np.uint8)
-    known = label != IGNORE_LABEL
-    lowest = cv2.erode(label, neighbours)
-    highest = cv2.dilate(np.where(known, label, 0).astype(np.uint8), neighbours)
-    return known & (lowest != highest)
-
-
-def _in_slice(drives: Sequence[Sequence[FrameRecord]], chosen: slice) -> NDArray[np.bool_]:
-    """Return for every frame of all drives whether its drive's slice holds it."""
-    inside = []
-    for drive in drives:
-        flags = np.zeros(len(drive), bool)
-        flags[chosen] = True
-        inside.append(flags)
-    return np.concatenate(inside)
+def _shown(
+    results: Iterator[Result], jobs: Sequence[Any], progress: Callable[[Iterable], Iterable]
+) -> Iterator[Result]:
+    """Yield the results of jobs, and show how far they have come."""
+    for _, result in zip(progress(jobs), results, strict=True):
+        yield result

@@ -1,30 +1,21 @@
-"""Every segment of a dataset in one table: what it looks like, and which of them are one thing."""
+"""Every segment of a drive in one table: what it looks like, and which of them are one thing."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.dataset.drive_calibration import DriveCalibration
-from drive_segment_ros.dataset.reader import Drive, FrameRecord
-from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.perception.proposals import KINDS
-from offline_training.pseudo_labels.cross_frame_matches import CrossFrameMatcher
-from offline_training.pseudo_labels.features import Features, stack
-from offline_training.pseudo_labels.stuff_classes import stuff_classes
-from offline_training.pseudo_labels.sweep_tracks import (
-    pose,
-    same_in_sweep,
-    sweep_tracks,
-    unique_tracks,
-)
+from offline_training.pseudo_labels.columns import read_columns
+from offline_training.pseudo_labels.drive_plan import DrivePlan
+from offline_training.pseudo_labels.sweep_tracks import same_in_sweep
 
 # Statistics a person names a class by: medians of these proposal arrays.
-_DESCRIBED = (
+DESCRIBED = (
     'height_min',
     'height_max',
     'extent_long',
@@ -32,15 +23,18 @@ _DESCRIBED = (
     'extent_vertical',
     'range',
 )
-_COUNTED = ('frame', 'id', 'kind', 'stuff', 'pixels', 'drive', 'sweep', 'track')
+# How columns of features begin; the rest is the name of their group.
+FEATURE = 'feature.'
+# A segment's number within its camera is its frame's index times this, and its row there.
+ROWS_A_FRAME = 65536
 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentTable:
-    """Every segment of a dataset, a row each.
+    """Every segment of a drive, a row each; cameras one after the other.
 
     Attributes:
-        frame: (S,) index of its frame.
+        frame: (S,) index of its frame, counted through all cameras.
         id: (S,) its id in that frame's sweep.
         kind: (S,) index into `KINDS`.
         stuff: (S,) the stuff class it is, see `stuff_classes`; `NO_STUFF` for objects.
@@ -65,71 +59,71 @@ class SegmentTable:
     described: dict[str, NDArray[np.float32]]
 
 
-def collect(
-    cameras: Sequence[Sequence[FrameRecord]],
-    features: Features,
-    progress: Callable[[Iterable], Iterable] = iter,
-) -> SegmentTable:
-    """Describe all segments of all frames; segments without a pixel are left out.
+def read_table(plan: DrivePlan) -> SegmentTable:
+    """Read what was written of a drive, once it is described and tracked.
 
-    Args:
-        cameras: the frames of each camera of each drive, in order of time.
-        features: what describes a segment.
-        progress: shows how far an iteration has come.
+    Raises:
+        DatasetError: if a table cannot be read.
     """
-    owner = [frame for camera in cameras for frame in camera]
-    begun = {id(camera[0]) for camera in cameras if camera}
-    drives = {path: number for number, path in enumerate(dict.fromkeys(f.drive for f in owner))}
-    tracks = {path: sweep_tracks([f for f in owner if f.drive == path]) for path in drives}
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in (*_COUNTED, *_DESCRIBED)}
-    described: list[dict[str, NDArray[np.float32]]] = []
-    matcher = CrossFrameMatcher()
-    first = 0
-    for index, frame in enumerate(progress(owner)):
-        if id(frame) in begun:
-            matcher.begin(_calibration(frame))
-        segment, proposals = frame.segment(), frame.proposals()
-        pixels = np.bincount(segment.ravel(), minlength=65536)[proposals['id']]
-        seen = pixels > 0
-        proposals = {name: array[seen] for name, array in proposals.items()}
-        count = int(seen.sum())
-        described.append(features(frame.image(), segment, proposals))
-        try:
-            matcher.add(np.arange(first, first + count), proposals, segment, pose(frame))
-        except KeyError as err:
-            raise DatasetError(
-                f'{frame.proposal_path} lacks {err}; extract the drive again'
-            ) from err
-        first += count
-        row = {
-            'frame': np.full(count, index),
-            'drive': np.full(count, drives[frame.drive]),
-            'sweep': np.full(count, frame.sweep_stamp_ns),
-            'stuff': stuff_classes(proposals),
-            'pixels': pixels[seen],
-            'track': tracks[frame.drive][frame.sweep_stamp_ns][seen],
-            **{name: proposals[name] for name in ('id', 'kind')},
-            **{name: proposals.get(name, np.full(count, np.nan)) for name in _DESCRIBED},
-        }
-        for name, values in row.items():
-            columns[name].append(values)
-    whole = {name: np.concatenate(parts) for name, parts in columns.items()}
-    of_sweep = (whole['drive'], whole['sweep'], whole['id'].astype(np.int64))
+    columns = read_segments(plan)
     return SegmentTable(
-        frame=whole['frame'].astype(np.int64),
-        id=whole['id'].astype(np.int64),
-        kind=whole['kind'].astype(np.uint8),
-        stuff=whole['stuff'].astype(np.int64),
-        pixels=whole['pixels'].astype(np.int64),
-        track=unique_tracks(*of_sweep, whole['track']),
-        matches=matcher.matches(),
-        in_sweep=same_in_sweep(*of_sweep, whole['kind'] == KINDS.index('object')),
-        features=stack(described),
-        described={name: whole[name].astype(np.float32) for name in _DESCRIBED},
+        frame=columns['frame'],
+        id=columns['id'].astype(np.int64),
+        kind=columns['kind'],
+        stuff=columns['stuff'].astype(np.int64),
+        pixels=columns['pixels'].astype(np.int64),
+        track=read_columns(plan.tracks_path)['track'],
+        matches=_matches(plan, columns['frame']),
+        in_sweep=same_in_sweep(
+            columns['sweep'], columns['id'], columns['kind'] == KINDS.index('object')
+        ),
+        features=features_in(columns),
+        described={name: columns[name] for name in DESCRIBED},
     )
 
 
-def _calibration(frame: FrameRecord) -> DriveCalibration | None:
-    drive = Drive(frame.drive)
-    known = 'model' in drive.info['cameras'][frame.camera]
-    return DriveCalibration.of(drive, frame.camera) if known else None
+def features_in(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    """Return the features among a table's columns, by group."""
+    return {
+        name.removeprefix(FEATURE): values
+        for name, values in columns.items()
+        if name.startswith(FEATURE)
+    }
+
+
+def read_segments(plan: DrivePlan, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Return columns of all segments of a drive, or some of them.
+
+    `frame` is counted through all cameras, (S,) int64, and rises.
+    """
+    parts = []
+    for part in plan.ranges:
+        columns = read_columns(plan.path(part, 'segments'), names)
+        if 'frame' in columns:
+            columns['frame'] = columns['frame'].astype(np.int64) + plan.frames_before(part.camera)
+        parts.append(columns)
+    return joined(parts)
+
+
+def joined(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Return tables of the same columns as one, one below the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _matches(plan: DrivePlan, frame: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a drive's matches by rows of its table, (L, 2)."""
+    first_row = np.searchsorted(frame, np.arange(sum(plan.frames.values())))
+    pairs = []
+    for part in plan.ranges:
+        columns = read_columns(plan.path(part, 'matches'))
+        of_frame = first_row[plan.frames_before(part.camera) :]
+        pairs.append(
+            np.stack(
+                [
+                    of_frame[rows // ROWS_A_FRAME] + rows % ROWS_A_FRAME
+                    for rows in columns.values()
+                ],
+                axis=1,
+            )
+        )
+    return np.concatenate(pairs)

@@ -3,49 +3,71 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.reader import FrameRecord
-from offline_training.pseudo_labels.tracks import UNTRACKED, follow
+from drive_segment_ros.perception.proposals import KINDS
+from offline_training.pseudo_labels.tracks import PLACE_AND_SIZE, follow
+
+# What a proposal has that was extracted without being followed.
+NOT_RECORDED = -2
+# Columns of segments that objects are followed by.
+TRACKED_BY = ('sweep', 'id', 'kind', 'track', *PLACE_AND_SIZE)
 
 
-def sweep_tracks(frames: Sequence[FrameRecord]) -> dict[int, NDArray[np.int64]]:
-    """Return the track of each proposal of each sweep of a drive, whatever cameras see of it.
+def sweep_tracks(
+    segments: Mapping[str, NDArray[Any]],
+    poses: Mapping[int, NDArray[np.float64] | None],
+) -> NDArray[np.int64]:
+    """Return the track of each segment of a drive, the same in whatever cameras it is seen.
 
     Args:
-        frames: of one drive, of all its cameras.
+        segments: columns `TRACKED_BY`, each (S,), of all cameras.
+        poses: of the vehicle at each sweep, by its stamp; None where unknown.
 
     Returns:
-        By the sweep's stamp, (P,) int64 as its proposals are listed: those recorded with them,
-        else those found now, see `follow`. What no image shows is not tracked: it would draw
-        away the tracks of what lies beside it, which on a real drive costs 0.9 of mIoU.
+        (S,) int64: the tracks recorded with the proposals where all have them, else those found
+        now, see `follow`. What no image shows is not among the segments and is not tracked: it
+        would draw away the tracks of what lies beside it, which on a real drive costs 0.9 of mIoU.
+    """
+    if (segments['track'] != NOT_RECORDED).all():
+        return segments['track'].astype(np.int64)
+    things, thing = _unique_pairs(segments['sweep'], segments['id'])
+    stamps = np.array(sorted(poses), np.int64)
+    bounds = np.searchsorted(segments['sweep'][things], stamps)
+    ends = np.append(bounds[1:], len(things))
+    of_sweep = [
+        _placed(
+            {name: segments[name][things[first:end]] for name in ('id', 'kind', *PLACE_AND_SIZE)}
+        )
+        for first, end in zip(bounds, ends, strict=True)
+    ]
+    found = follow(of_sweep, [poses[stamp] for stamp in stamps.tolist()])
+    return np.concatenate([np.empty(0, np.int64), *found])[thing]
+
+
+def _placed(rows: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return a sweep's arrays, those of places left out where its objects have none."""
+    places = rows['centroid_x'][rows['kind'] == KINDS.index('object')]
+    if len(places) == 0 or not np.isnan(places).all():
+        return rows
+    return {name: rows[name] for name in ('id', 'kind')}
+
+
+def sweep_poses(frames: Iterable[FrameRecord]) -> dict[int, NDArray[np.float64] | None]:
+    """Return the vehicle's pose at each sweep, by its stamp: the nearest of those at its images.
+
+    Args:
+        frames: of one drive, of all cameras.
     """
     of_sweep: defaultdict[int, list[FrameRecord]] = defaultdict(list)
     for frame in frames:
         of_sweep[frame.sweep_stamp_ns].append(frame)
-    stamps = sorted(of_sweep)
-    proposals = [of_sweep[stamp][0].proposals() for stamp in stamps]
-    if all('track' in rows for rows in proposals):
-        return {
-            s: rows['track'].astype(np.int64) for s, rows in zip(stamps, proposals, strict=True)
-        }
-    seen = [
-        np.flatnonzero(np.isin(rows['id'], _ids_shown(of_sweep[stamp])))
-        for stamp, rows in zip(stamps, proposals, strict=True)
-    ]
-    shown = [
-        {name: values[chosen] for name, values in rows.items()}
-        for rows, chosen in zip(proposals, seen, strict=True)
-    ]
-    found = follow(shown, [_sweep_pose(of_sweep[stamp]) for stamp in stamps])
-    tracks = {}
-    for stamp, rows, chosen, track in zip(stamps, proposals, seen, found, strict=True):
-        tracks[stamp] = np.full(len(rows['id']), UNTRACKED, np.int64)
-        tracks[stamp][chosen] = track
-    return tracks
+    return {stamp: _sweep_pose(seen) for stamp, seen in of_sweep.items()}
 
 
 def pose(frame: FrameRecord) -> NDArray[np.float64] | None:
@@ -55,42 +77,33 @@ def pose(frame: FrameRecord) -> NDArray[np.float64] | None:
 
 
 def unique_tracks(
-    drive: NDArray[np.integer],
-    sweep: NDArray[np.integer],
-    proposal: NDArray[np.integer],
-    track: NDArray[np.integer],
+    sweep: NDArray[np.integer], proposal: NDArray[np.integer], track: NDArray[np.integer]
 ) -> NDArray[np.int64]:
-    """Number objects through all drives, contiguous from 0.
+    """Number the objects of a drive, contiguous from 0.
 
     What is not tracked, -1, is an object of its sweep alone: the same in each of its cameras.
 
     Args:
-        drive, sweep, proposal: (S,) of each segment: its drive, its sweep's stamp, its id there.
+        sweep, proposal: (S,) of each segment: its sweep's stamp, its id there.
         track: (S,) within the drive.
     """
     alone = track < 0
-    keys = [drive, np.where(alone, sweep, -1), np.where(alone, proposal, track)]
-    _, number = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)
-    return number.reshape(-1).astype(np.int64)
+    return _unique_pairs(np.where(alone, sweep, -1), np.where(alone, proposal, track))[1]
 
 
 def same_in_sweep(
-    drive: NDArray[np.integer],
-    sweep: NDArray[np.integer],
-    proposal: NDArray[np.integer],
-    counted: NDArray[np.bool_],
+    sweep: NDArray[np.integer], proposal: NDArray[np.integer], counted: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
     """Return (L, 2) rows: a segment, and one of the same object in another image of its sweep.
 
     Args:
-        drive, sweep, proposal: as of `unique_tracks`.
+        sweep, proposal: as of `unique_tracks`.
         counted: (S,) which segments are asked for.
     """
     rows = np.flatnonzero(counted)
-    keys = np.stack([drive[rows], sweep[rows], proposal[rows]], axis=1)
-    _, thing = np.unique(keys, axis=0, return_inverse=True)
-    order = np.argsort(thing.reshape(-1), kind='stable')
-    rows, thing = rows[order], thing.reshape(-1)[order]
+    _, thing = _unique_pairs(sweep[rows], proposal[rows])
+    order = np.argsort(thing, kind='stable')
+    rows, thing = rows[order], thing[order]
     pairs = [np.empty((0, 2), np.int64)]
     # As many images of a sweep as there are, few.
     for apart in range(1, len(rows)):
@@ -102,10 +115,17 @@ def same_in_sweep(
     return np.concatenate(pairs)
 
 
-def _ids_shown(frames: Sequence[FrameRecord]) -> NDArray[np.intp]:
-    """Return the proposals of a sweep that some image shows."""
-    shown = sum(np.bincount(frame.segment().ravel(), minlength=65536) for frame in frames)
-    return np.flatnonzero(shown)
+def _unique_pairs(
+    first: NDArray[np.integer], second: NDArray[np.integer]
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Return where each pair is first, in the pairs' order, and which of them each row is."""
+    order = np.lexsort((second, first))
+    a, b = first[order], second[order]
+    begins = np.ones(len(order), bool)
+    begins[1:] = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
+    number = np.empty(len(order), np.int64)
+    number[order] = np.cumsum(begins) - 1
+    return order[begins], number
 
 
 def _sweep_pose(frames: Sequence[FrameRecord]) -> NDArray[np.float64] | None:

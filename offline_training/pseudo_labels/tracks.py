@@ -17,6 +17,11 @@ from scipy.spatial import KDTree
 from drive_segment_ros.perception.proposals import KINDS
 
 UNTRACKED = -1
+# The proposal arrays that objects are followed by.
+PLACE_AND_SIZE = (
+    *('centroid_x', 'centroid_y', 'centroid_z'),
+    *('extent_long', 'extent_short', 'extent_vertical'),
+)
 # How far an object may seem to move or grow between frames; 1 m is 36 km/h at 10 frames/s.
 _GATE_M = 1.0
 # A difference in size counts half: it depends on what is hidden.
@@ -68,9 +73,8 @@ def follow(
 
 def _places(rows: Mapping[str, NDArray[Any]], pose: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return where objects are in odom and how large, (P, 6) metres."""
-    centre = np.stack([rows[f'centroid_{axis}'] for axis in 'xyz'], axis=1).astype(np.float64)
-    names = ('extent_long', 'extent_short', 'extent_vertical')
-    size = np.stack([rows[name] for name in names], axis=1)
+    values = np.stack([rows[name] for name in PLACE_AND_SIZE], axis=1)
+    centre, size = values[:, :3].astype(np.float64), values[:, 3:]
     return np.hstack([centre @ pose[:3, :3].T + pose[:3, 3], _SIZE_WEIGHT * size])
 
 

@@ -27,7 +27,7 @@ from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER
 from offline_training.report.frames import data_uri
 from offline_training.report.sources import Sources
 from offline_training.training.checkpoints import CHECKPOINT_FILE, MODEL_FILE
-from offline_training.training.train import RUN_FILE
+from offline_training.training.run_folder import RUN_FILE
 
 # Whose versions decide what comes out; those not installed are left out.
 _DISTRIBUTIONS = (

@@ -31,6 +31,7 @@ from offline_training.evaluation.predictors import load_predictor
 from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER
 from offline_training.report.lidar_view import lidar_views
 from offline_training.report.sources import DriveSource, Sources
+from offline_training.training.frame_images import FrameImages
 
 WIDTH = 640
 FRAMES_PER_DRIVE = 6
@@ -154,10 +155,9 @@ def _spread(frames: list[FrameRecord]) -> list[FrameRecord]:
 
 def _of_cache(run: Path | None, networks: _Networks) -> Iterator[SampleFrame]:
     """Yield frames of the images a run keeps at network size; nothing else of them is known."""
-    file = run and run / 'cache/images/images.npy'
-    if not file or not file.is_file():
+    if run is None:
         return
-    images = np.load(file, mmap_mode='r')
+    images = FrameImages.kept(run / 'cache/images')
     for index in spread(len(images), FRAMES_PER_DRIVE):
         image = _resized(np.ascontiguousarray(images[index][..., ::-1]))
         unknown = 'the dataset is not at hand; name it with --dataset'

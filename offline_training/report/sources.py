@@ -12,7 +12,7 @@ from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.ros.joined_bags import drives, one_drive
 from drive_segment_ros.text_files import inside, read_json
 from drive_segment_ros.what_is import not_wanted
-from offline_training.training.train import RUN_FILE
+from offline_training.training.run_folder import RUN_FILE
 
 # What `drive-segment demo` leaves in its folder: its steps, and what lies where.
 DEMO_FILE = 'demo.json'

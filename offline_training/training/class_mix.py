@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.training.training_set import RegionTargets
+from offline_training.training.frame_targets import RegionTargets
 
 # A class is pasted with this chance over the root of its share of the image: half the time if it
 # covers a fiftieth, always if it covers a two-hundredth.

@@ -10,24 +10,25 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from offline_training.networks.segmenter import Segmenter
+from offline_training.training.frame_images import Images
 
 # Images looked at, at most: the matrix is a mean, which these tell well enough.
 _MOST_IMAGES = 256
 
 
 @torch.no_grad()
-def class_similarity(network: Segmenter, images: NDArray[np.uint8]) -> Tensor:
+def class_similarity(network: Segmenter, images: Images) -> Tensor:
     """Return the cosine between every two classes' probabilities over all pixels of images.
 
     Classes that the network confuses are similar, whatever they show: no label is needed.
 
     Args:
         network: in evaluation mode, on any device.
-        images: (N, H, W, 3) uint8 RGB at network size; evenly spaced ones are taken if N > 256.
+        images: (H, W, 3) uint8 RGB each, at network size; evenly spaced ones are taken of more
+            than 256.
 
     Returns:
         (K, K) float32, 0..1, symmetric, 1 on its diagonal.
@@ -37,7 +38,7 @@ def class_similarity(network: Segmenter, images: NDArray[np.uint8]) -> Tensor:
     products = torch.zeros(classes, classes, dtype=torch.float64, device=device)
     chosen = np.linspace(0, len(images) - 1, min(len(images), _MOST_IMAGES)).round().astype(int)
     for index in chosen:
-        image = torch.from_numpy(np.array(images[index])).to(device)
+        image = torch.from_numpy(np.array(images[int(index)])).to(device)
         logits = network(image.permute(2, 0, 1)[None].float() / 255.0)
         probability = logits[0].float().softmax(dim=0).flatten(1)
         products += (probability @ probability.T).double()

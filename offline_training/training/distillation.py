@@ -19,7 +19,7 @@ from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.resizing import resize_labels
 from offline_training.common.pooling import pool
 from offline_training.networks.segmenter import Segmenter
-from offline_training.training.training_set import RegionTargets
+from offline_training.training.frame_targets import RegionTargets
 
 
 @dataclasses.dataclass(frozen=True)

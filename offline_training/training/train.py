@@ -4,58 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
-import logging
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 import drive_segment_ros
-from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError, ModelError
 from drive_segment_ros.parameters import parameter, to_flat
-from drive_segment_ros.progress import bar
-from offline_training.common.classes import CLASSES_FILE, load_classes, save_classes
-from offline_training.common.files import read_object, write_json
-from offline_training.common.frame_selection import fingerprint, select_frames
+from offline_training.common.classes import load_classes
 from offline_training.networks.initial_weights import network_from_backbone
 from offline_training.networks.segmenter import Segmenter, configuration
 from offline_training.pseudo_labels.features import load_backbone
 from offline_training.pseudo_labels.pseudo_classes import classes_of
-from offline_training.training.checkpoints import load_model
-from offline_training.training.distillation import (
-    DistillationParameters,
-    soft_targets,
-    teacher_probability,
-)
-from offline_training.training.training import (
-    FitResult,
-    TrainingParameters,
-    check_same_run,
-    distributed_rank,
-    fit,
-    training_device,
+from offline_training.training.distillation import DistillationParameters
+from offline_training.training.frame_targets import FrameTargets
+from offline_training.training.preparation import prepare_answers, prepare_images, prepare_labels
+from offline_training.training.processes import PeerError, distributed_rank, process_group
+from offline_training.training.run_folder import begin_run, check_alike, shared_fingerprint
+from offline_training.training.training import FitResult, fit
+from offline_training.training.training_frames import (
+    input_size,
+    labelled_frames,
+    names_of,
+    warn_of_aspects,
 )
 from offline_training.training.training_log import TrainingLog
-from offline_training.training.training_set import (
-    FrameImages,
-    FrameTargets,
-    RegionTargets,
-    pseudo_label_targets,
-)
-
-_log = logging.getLogger(__name__)
-
-RUN_FILE = 'run.json'
-# Inputs are multiples of 16 px; beyond that, objects change their shape.
-_SQUEEZED = 0.1
-T = TypeVar('T')
+from offline_training.training.training_parameters import TrainingParameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +89,7 @@ def train(
             is too small.
     """
     began = time.monotonic()
-    with _process_group(), _memory_told():
+    with _told(folder), process_group():
         run = TrainingRun(datasets, folder, parameters, resume)
         waits = []
         if teacher is None:
@@ -132,7 +110,7 @@ def train(
 
 
 class TrainingRun:
-    """A run folder: `run.json`, `classes.yaml`, `cache/` and a folder for each network."""
+    """A run folder and what is trained in it; in all processes together."""
 
     def __init__(
         self,
@@ -151,70 +129,52 @@ class TrainingRun:
         self.parameters = parameters
         self.frames = labelled_frames(datasets, parameters.frames, parameters.cameras)
         self.classes = load_classes(classes_of(datasets))
-        self.height, self.width = input_size(self.frames[0], parameters)
+        self.height, self.width = input_size(self.frames[0], parameters.height, parameters.width)
         rank, processes = distributed_rank()
         self.provenance = {
             'parameters': to_flat(parameters),
             'input': [self.height, self.width],
-            'data': fingerprint(self.frames),
             'processes': processes,
             'version': drive_segment_ros.__version__,
         }
         # What is wrong with the network's measures is said before anything is written.
         new_network(parameters, len(self.classes), self.height, self.width)
+        check_alike({**self.provenance, 'frames': names_of(self.frames)})
+        self.provenance['data'] = shared_fingerprint(self.frames)
         if rank == 0:
-            _warn_of_aspects(self.frames, self.height, self.width)
-            self._begin(resume)
-        self.images = _first_process_first(self._open_images)
+            warn_of_aspects(self.frames, self.height, self.width)
+        begin_run(folder, self.classes, self.provenance, resume)
+        self.images = prepare_images(folder / 'cache/images', self.frames, self.height, self.width)
 
     def train_teacher(self) -> FitResult:
         """Train the teacher on the pseudo-labels: known pixels only."""
-
-        def targets() -> FrameTargets:
-            classes = len(self.classes)
-            labels = (
-                pseudo_label_targets(frame.pseudo_label(), classes, self.height, self.width)
-                for frame in self.frames
-            )
-            return self._targets('teacher', labels)
-
-        known = _first_process_first(targets)
-        if not known.weight.any():
+        targets = prepare_labels(
+            self.folder / 'cache/teacher',
+            lambda index: self.frames[index].pseudo_label(),
+            len(self.frames),
+            len(self.classes),
+            (self.height, self.width),
+            self.parameters.training.class_balance,
+        )
+        if not targets.known:
             raise DatasetError(
                 'no pixel of the frames has a pseudo-class; there is nothing to learn'
             )
         # Teachers lose by pasting, students gain: docs/results.md.
-        return self._fit('teacher', 0, known, self.parameters.training.without_pasting())
+        return self._fit('teacher', 0, targets, self.parameters.training.without_pasting())
 
     def train_student(self, student: str, teacher: Path, number: int) -> FitResult:
         """Train a student afresh on what a teacher says of every pixel, pooled over regions."""
-
-        def targets() -> FrameTargets:
-            network, _ = load_model(teacher)
-            network.to(training_device())
-            items = bar(f'targets for {student}')(range(len(self.frames)))
-            pooled = (
-                soft_targets(
-                    teacher_probability(network, self.images[index]),
-                    self.images[index],
-                    self.frames[index].segment(),
-                    self.frames[index].pseudo_label(),
-                    self.parameters.distillation,
-                )
-                for index in items
-            )
-            return self._targets(student, pooled)
-
         how = self.parameters.training
-        return self._fit(student, number, _first_process_first(targets), how)
-
-    def _targets(self, stage: str, targets: Iterable[RegionTargets]) -> FrameTargets:
-        return FrameTargets.create(
-            self.folder / 'cache' / stage,
-            len(self.frames),
-            targets,
-            self.parameters.training.class_balance,
+        targets = prepare_answers(
+            self.folder / 'cache' / student,
+            self.frames,
+            self.images,
+            teacher,
+            self.parameters.distillation,
+            how.class_balance,
         )
+        return self._fit(student, number, targets, how)
 
     def _fit(
         self, stage: str, number: int, targets: FrameTargets, how: TrainingParameters
@@ -234,70 +194,6 @@ class TrainingRun:
             log.draw(result.losses)
         return result
 
-    def _begin(self, resume: bool) -> None:
-        occupied = self.folder.exists() and any(self.folder.iterdir())
-        if occupied and not resume:
-            raise ModelError(f'{self.folder} is not empty; resume it or choose another folder')
-        if (self.folder / RUN_FILE).exists():
-            # All that lies in the folder was made for that run; its classes may have names now.
-            check_same_run(read_object(self.folder / RUN_FILE), self.provenance, self.folder)
-            for leftover in self.folder.glob('*/.*.safetensors.*'):
-                leftover.unlink()  # Of one that was killed while it wrote.
-            return
-        if any(path.is_dir() for path in self.folder.glob('*')):
-            raise ModelError(f'{self.folder} has no {RUN_FILE}; choose another run folder')
-        # Last what tells that the run has begun.
-        save_classes(self.folder / CLASSES_FILE, self.classes)
-        write_json(self.folder / RUN_FILE, self.provenance)
-
-    def _open_images(self) -> np.ndarray:
-        folder = self.folder / 'cache/images'
-        return FrameImages.create(
-            folder, self.frames, self.height, self.width, bar('reading')
-        ).array
-
-
-def labelled_frames(
-    datasets: Sequence[Path], frames: str = '', cameras: Sequence[str] = ()
-) -> list[FrameRecord]:
-    """Return the chosen frames of all cameras of all drives, see `select_frames`.
-
-    Raises:
-        DatasetError: if one has no pseudo-label.
-    """
-    selection = select_frames(Dataset(*datasets), frames, cameras)
-    chosen = [frame for camera in selection for frame in camera]
-    for frame in chosen:
-        if not frame.pseudo_label_path.exists():
-            raise DatasetError(
-                f'{frame.drive}: frame {frame.stamp_ns} of camera {frame.camera} has no '
-                f'pseudo-label; run `drive-segment label {" ".join(map(str, datasets))}` first, '
-                'or choose cameras with --camera'
-            )
-    return chosen
-
-
-def input_size(frame: FrameRecord, parameters: TrainParameters) -> tuple[int, int]:
-    """Return the network's input height and width, multiples of 16."""
-    if parameters.height:
-        return parameters.height, parameters.width
-    rows, columns = frame.image().shape[:2]
-    return max(round(parameters.width * rows / columns / 16), 1) * 16, parameters.width
-
-
-def _warn_of_aspects(frames: Sequence[FrameRecord], height: int, width: int) -> None:
-    """Tell of cameras whose images the network sees squeezed, as all have one input size."""
-    told: set[str] = set()
-    for frame in {(frame.drive, frame.camera): frame for frame in frames}.values():
-        rows, columns = frame.image().shape[:2]
-        if abs(rows * width / (columns * height) - 1.0) > _SQUEEZED and frame.camera not in told:
-            told.add(frame.camera)
-            _log.warning(
-                'images of camera %s, %d x %d, are squeezed to %d x %d; choose cameras of one '
-                'shape with --camera, or set height',
-                *(frame.camera, columns, rows, width, height),
-            )
-
 
 def new_network(parameters: TrainParameters, classes: int, height: int, width: int) -> Segmenter:
     """Return an untrained network of the size asked for, or one that starts from a checkpoint."""
@@ -314,46 +210,15 @@ def _student_name(number: int) -> str:
 
 
 @contextlib.contextmanager
-def _process_group() -> Iterator[None]:
-    """Join the other processes when started by `torchrun`, which sets WORLD_SIZE."""
-    if int(os.environ.get('WORLD_SIZE', 1)) == 1:
-        yield
-        return
-    if 'RANK' not in os.environ:
-        raise ModelError('WORLD_SIZE is set but RANK is not; start several processes by torchrun')
-    device = training_device()
-    if device.type == 'cuda':
-        if (device.index or 0) >= torch.cuda.device_count():
-            raise ModelError(
-                f'process {device.index} of this machine has no GPU of its own; start '
-                f'{torch.cuda.device_count()}'
-            )
-        torch.cuda.set_device(device)
-    backend = 'nccl' if device.type == 'cuda' else 'gloo'
-    # The others wait while the first reads frames or asks the teacher, which may take hours.
-    dist.init_process_group(backend, timeout=datetime.timedelta(days=1))
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
-@contextlib.contextmanager
-def _memory_told() -> Iterator[None]:
+def _told(folder: Path) -> Iterator[None]:
+    """Say what to do where memory or another process gave out."""
     try:
         yield
     except torch.OutOfMemoryError as err:
         raise ModelError(
             "the GPU's memory is too small; lower training.batch_size, width or size"
         ) from err
-
-
-def _first_process_first(work: Callable[[], T]) -> T:
-    """Let the first process do work that leaves files, then the others, who find them there."""
-    rank, world = distributed_rank()
-    if rank > 0:
-        dist.barrier()
-    result = work()
-    if rank == 0 and world > 1:
-        dist.barrier()
-    return result
+    except PeerError as err:
+        raise ModelError(
+            f'{err}; what is finished is kept in {folder}: start all processes again with --resume'
+        ) from err

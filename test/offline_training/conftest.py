@@ -98,6 +98,12 @@ def write_drive(dataset: Path, frames: int) -> PaintedDrive:
     return PaintedDrive(dataset, truths)
 
 
+@pytest.fixture(scope='session')
+def paint_drive() -> Callable[[Path, int], PaintedDrive]:
+    """Return the function that writes a painted drive of some frames."""
+    return write_drive
+
+
 @pytest.fixture
 def painted_drive(tmp_path: Path) -> PaintedDrive:
     """Six frames in `tmp_path/dataset`."""
@@ -172,8 +178,10 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_json(run / 'run.json', {'parameters': {'training.epochs': 7}})
     classes = [ClassName('road', (128, 64, 128)), ClassName('car <b>', (0, 0, 142))]
     save_classes(run / 'classes.yaml', classes)
-    (run / 'cache/images').mkdir(parents=True)
-    np.save(run / 'cache/images/images.npy', np.zeros((2, RUN_HEIGHT, RUN_WIDTH, 3), np.uint8))
+    (run / 'cache/images/00000').mkdir(parents=True)
+    np.save(
+        run / 'cache/images/00000/images.npy', np.zeros((2, RUN_HEIGHT, RUN_WIDTH, 3), np.uint8)
+    )
     return run
 
 

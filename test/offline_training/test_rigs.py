@@ -15,6 +15,7 @@ from drive_segment_ros.dataset.frame import Frame, SweepRecord, encode_png
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.dataset.writer import DriveWriter
 from offline_training.common.files import write_png
+from offline_training.training.frame_images import FrameImages
 
 HEIGHT, WIDTH = 48, 80
 RIG = {'cameras': {'front': {}, 'left': {}}}
@@ -103,6 +104,8 @@ def test_an_object_in_two_cameras_is_one_object(tmp_path):
     front, left = (label_of(tmp_path / 'set', camera, 'car') for camera in ('front', 'left'))
     assert len(front) == 1
     assert front == left
+    # Each camera's segments get their own classes: the van is in no other.
+    assert 255 not in label_of(tmp_path / 'set', 'left', 'van')
 
 
 def test_cameras_are_chosen_and_frames_are_of_each_camera(tmp_path):
@@ -137,8 +140,7 @@ def test_two_datasets_with_drives_of_one_name_stay_apart(tmp_path):
     small = ('--epochs', '1', '--set', 'width=80', '--set', 'height=48', '--camera', 'front')
     run = command('train', *sets, '-o', tmp_path / 'run', *small)
     assert Path(run['student']).is_dir()
-    images = np.load(tmp_path / 'run/cache/images/images.npy')
-    assert len(images) == 8
+    assert len(FrameImages.kept(tmp_path / 'run/cache/images')) == 8
     # Labelled apart, a number is another class in each.
     command('label', sets[1], '--classes', '5', '--overwrite', *LABEL)
     message = refused('train', *sets, '-o', tmp_path / 'other', *small)

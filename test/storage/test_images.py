@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from drive_segment_ros.storage import location, write_files
+from offline_training.common.engine import open_engine
 from offline_training.common.files import write_json, write_png
 from offline_training.evaluation.answers import load_answers
 from offline_training.evaluation.ground_truth import load_ground_truth
-from offline_training.evaluation.image_sources import images_in
+from offline_training.evaluation.image_sources import image_parts
+
+
+def images_in(source: Path, skipped: list[str], without: Sequence[Path] = ()) -> Iterator[Any]:
+    """Yield the images of a source, each with its name."""
+    for part in image_parts(source, without):
+        yield from part.images(skipped, lambda name: True)
 
 
 @pytest.fixture
@@ -55,8 +64,10 @@ def test_truth_and_label_images(
     found = load_ground_truth('folder', images, truth)
     assert [item.label_path for item in found.images] == [truth / 'a.png', truth / 'night/b.png']
     assert (found.label(found.images[0]) == 1).all()
-    answers = load_answers(truth)
-    assert [answers.predict(item.image_path)[0].max() for item in found.images] == [1, 1]
+    paths = [item.image_path for item in found.images]
+    with open_engine(1) as engine:
+        answers = load_answers(truth, engine).of(paths)
+    assert [answers.predict(path)[0].max() for path in paths] == [1, 1]
 
 
 def test_labels_of_many_images_are_found_by_few_requests(bucket: Path, s3_server) -> None:

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import mutual_info_score
 
-from offline_training.pseudo_labels.consistency import consistency
+from offline_training.pseudo_labels.consistency import consistency as of_joint
+from offline_training.pseudo_labels.consistency import first_and_last
+
+
+def consistency(label, *rest):
+    return of_joint(first_and_last(label, *rest, classes=int(label.max(initial=0)) + 1))
 
 
 def views(labels_by_track):
@@ -43,3 +48,12 @@ def test_objects_seen_a_moment_do_not_count():
     assert consistency(*views(lasting + brief)) == pytest.approx(np.log(3))
     assert consistency(*views(brief)) == 0.0
     assert consistency(np.empty(0, int), np.empty(0, int), np.empty(0, int), np.empty(0)) == 0.0
+
+
+def test_drives_add_up():
+    tracks = [np.random.default_rng(0).integers(0, 4, 7) for _ in range(40)]
+    whole, *parts = (
+        first_and_last(*views(some), classes=4) for some in (tracks, tracks[:10], tracks[10:])
+    )
+
+    assert whole == pytest.approx(sum(parts))

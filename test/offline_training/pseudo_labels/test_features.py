@@ -1,17 +1,17 @@
 import logging
 
+import cv2
 import numpy as np
 import pytest
 
 from drive_segment_ros.errors import ModelError
 from offline_training.pseudo_labels import features
+from offline_training.pseudo_labels.descriptor import GEOMETRY, Descriptor, segment_means, texture
 from offline_training.pseudo_labels.features import (
     Backbone,
-    Descriptor,
     Scaling,
     choose_features,
     load_backbone,
-    segment_means,
 )
 
 PROPOSALS = {
@@ -55,14 +55,32 @@ def save_backbone(folder, kind):
 def test_segment_means_are_the_means_of_each_segments_pixels():
     random = np.random.default_rng(0)
     segment = random.integers(0, 4, (9, 7)).astype(np.uint16)
-    values = random.random((63, 5)).astype(np.float32)
+    lab = random.random((9, 7, 3)).astype(np.float32)
+    layers = random.normal(size=(6, 9, 7)).astype(np.float32)
     ids = np.array([3, 1, 9])
 
-    means = segment_means(values, segment, ids)
+    means = segment_means(lab, layers, segment, ids)
 
+    y, x = np.mgrid[0:9, 0:7]
+    values = np.dstack([lab, lab**2, np.abs(layers).transpose(1, 2, 0), y / 9, x / 7])
     for row, number in enumerate(ids[:2]):
-        assert means[row] == pytest.approx(values[segment.ravel() == number].mean(axis=0))
+        assert means[row] == pytest.approx(values[segment == number].mean(axis=0))
     assert np.isnan(means[2]).all()
+
+
+def test_texture_is_gradients_and_detail_at_two_scales():
+    lightness = np.random.default_rng(0).random((20, 30)).astype(np.float32)
+    coarse = cv2.GaussianBlur(lightness, (0, 0), 2.0)
+
+    layers = texture(lightness)
+
+    for scale, image in enumerate((lightness, coarse)):
+        expected = (
+            cv2.Sobel(image, cv2.CV_32F, 1, 0),
+            cv2.Sobel(image, cv2.CV_32F, 0, 1),
+            cv2.Laplacian(image, cv2.CV_32F),
+        )
+        assert (layers[3 * scale : 3 * scale + 3] == expected).all()
 
 
 def test_the_descriptor_sees_colour_texture_and_geometry():
@@ -72,7 +90,7 @@ def test_the_descriptor_sees_colour_texture_and_geometry():
 
     assert groups['colour'][0, 1] > 50 > abs(groups['colour'][1, 1])  # red in Lab's a
     assert groups['texture'][1, 0] > groups['texture'][0, 0]
-    column = list(features.GEOMETRY['size']).index('height_max')
+    column = list(GEOMETRY['size']).index('height_max')
     assert groups['size'][:, column] == pytest.approx(np.log1p([1.5, 0.1]))
     assert np.isnan(groups['size'][:, 0]).all()  # this frame has no height_min
 

@@ -5,19 +5,16 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from tables import classes_of, table_of
 
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError, ParameterError
 from offline_training.common.classes import load_classes
-from offline_training.pseudo_labels.assignment import (
-    LabelParameters,
-    cluster,
-    object_weight,
-    track_means,
-)
-from offline_training.pseudo_labels.features import Descriptor
-from offline_training.pseudo_labels.pseudo_classes import between_classes, label
-from offline_training.pseudo_labels.segment_table import SegmentTable, collect
+from offline_training.pseudo_labels.assignment import LabelParameters, track_means
+from offline_training.pseudo_labels.fit import object_weight
+from offline_training.pseudo_labels.label_drive import between_classes
+from offline_training.pseudo_labels.pseudo_classes import label
+from offline_training.pseudo_labels.segment_table import SegmentTable
 from offline_training.pseudo_labels.stuff_classes import NO_STUFF, SKY
 from offline_training.pseudo_labels.sweep_tracks import same_in_sweep, unique_tracks
 
@@ -63,10 +60,10 @@ def test_label_is_repeatable_and_follows_its_seed(painted_drive):
 
 
 def test_an_area_that_is_not_learned_from_has_no_class_of_its_own(painted_drive):
-    table = collect([Dataset(painted_drive.dataset).drives[0].frames], Descriptor())
+    table = table_of(painted_drive.dataset)
     learned = table.stuff != SKY
 
-    found = cluster(table, learned, FOUR)
+    found = classes_of(table, learned, FOUR)
 
     assert set(found.label[learned]) == {0, 1, 2, 3}
     assert (found.label[~learned] > 0).all()
@@ -111,7 +108,7 @@ def test_label_learns_from_the_chosen_frames_only(painted_drive, tmp_path, follo
 
 
 def test_a_track_keeps_its_class_through_time(painted_drive):
-    table = collect([Dataset(painted_drive.dataset).drives[0].frames], Descriptor())
+    table = table_of(painted_drive.dataset)
     weight = np.sqrt(table.pixels)
     means = track_means(table.features['colour'], table.track, weight)
 
@@ -146,7 +143,7 @@ def of_others(matches, looks, pixels, track, follow_tracks=True):
     parameters = LabelParameters(
         2, 'descriptor', fine_clusters=0, restarts=3, follow_tracks=follow_tracks
     )
-    found = cluster(table, np.arange(count) < 9, parameters).label
+    found = classes_of(table, np.arange(count) < 9, parameters).label
     assert len(set(found[:5])) == len(set(found[5:9])) == 1
     return [int(label == found[5]) for label in found[9:]]
 
@@ -171,6 +168,10 @@ def test_a_track_speaks_for_what_was_found_in_no_other_frame():
 
     assert of_others([], **odd) == [0, 0]
     assert of_others([(9, 5)], **odd) == [1, 0]
+
+
+def test_what_is_learned_from_looks_as_it_did_then_whatever_its_track_shows_later():
+    assert of_others([], looks=[1.0], pixels=[10**8], track=[0]) == [0]
 
 
 def test_pixels_between_two_classes_are_of_neither():
@@ -201,29 +202,27 @@ def test_what_is_large_counts_more_but_not_in_proportion():
 
 
 def test_untracked_segments_are_objects_of_their_sweep_alone():
-    drive = np.array([0, 0, 0, 0, 0, 1, 1])
-    sweep = np.array([7, 7, 7, 7, 8, 7, 8])
-    proposal = np.array([4, 5, 6, 5, 5, 4, 9])
-    track = np.array([5, -1, -1, -1, -1, 5, 5])
+    sweep = np.array([7, 7, 7, 7, 8, 8])
+    proposal = np.array([4, 5, 6, 5, 5, 9])
+    track = np.array([5, -1, -1, -1, -1, 5])
 
-    number = unique_tracks(drive, sweep, proposal, track)
+    number = unique_tracks(sweep, proposal, track)
 
-    assert number[5] == number[6]
+    assert number[0] == number[5] == 0
     assert number[1] == number[3]
-    assert len(np.unique(number)) == 5
+    assert sorted(set(number)) == [0, 1, 2, 3]
 
 
 def test_an_object_in_several_images_of_a_sweep_is_paired_with_itself():
-    drive = np.array([0, 0, 0, 0, 0, 1, 0])
-    sweep = np.array([7, 7, 7, 8, 7, 7, 7])
-    proposal = np.array([4, 5, 4, 4, 4, 4, 5])
-    objects = np.array([True, True, True, True, True, True, False])
+    sweep = np.array([7, 7, 7, 8, 7, 7])
+    proposal = np.array([4, 5, 4, 4, 4, 5])
+    objects = np.array([True, True, True, True, True, False])
 
-    pairs = same_in_sweep(drive, sweep, proposal, objects)
+    pairs = same_in_sweep(sweep, proposal, objects)
 
     expected = {(0, 2), (2, 0), (0, 4), (4, 0), (2, 4), (4, 2)}
     assert sorted(map(tuple, pairs.tolist())) == sorted(expected)
-    assert same_in_sweep(*np.empty((3, 0), np.int64), np.empty(0, bool)).shape == (0, 2)
+    assert same_in_sweep(*np.empty((2, 0), np.int64), np.empty(0, bool)).shape == (0, 2)
 
 
 def test_frames_that_are_no_slice_are_refused(painted_drive):

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from drive_segment_ros.label_ids import IGNORE_LABEL
 from offline_training.training.class_mix import paste_rare_classes
-from offline_training.training.training_set import (
+from offline_training.training.frame_targets import (
     RegionTargets,
     pseudo_label_targets,
 )

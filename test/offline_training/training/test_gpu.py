@@ -7,8 +7,9 @@ from drive_segment_ros.perception.resizing import resize_labels
 from offline_training.evaluation.predictors import load_predictor
 from offline_training.pseudo_labels.assignment import LabelParameters
 from offline_training.pseudo_labels.pseudo_classes import label
+from offline_training.training.processes import training_device
 from offline_training.training.train import TrainParameters, train
-from offline_training.training.training import TrainingParameters, training_device
+from offline_training.training.training_parameters import TrainingParameters
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason='no GPU that PyTorch can use on this machine'

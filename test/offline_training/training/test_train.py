@@ -20,6 +20,7 @@ from offline_training.evaluation.name import name_by_hand, name_from_labels
 from offline_training.pseudo_labels.assignment import LabelParameters
 from offline_training.pseudo_labels.pseudo_classes import label
 from offline_training.training.checkpoints import load_model
+from offline_training.training.frame_targets import FrameTargets
 from offline_training.training.train import TrainParameters, train
 
 pytestmark = pytest.mark.usefixtures('small_network')
@@ -91,7 +92,7 @@ def test_a_run_killed_between_files_resumes_to_the_same_student(labelled, tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr('offline_training.training.train.soft_targets', killed)
+        patch.setattr('offline_training.training.preparation.soft_targets', killed)
         with pytest.raises(KeyboardInterrupt):
             train([labelled.dataset], tmp_path / 'run', parameters())
     assert not (tmp_path / 'run/student').exists()
@@ -111,7 +112,7 @@ def test_a_run_killed_before_it_began_is_resumed(labelled, tmp_path, monkeypatch
     run = tmp_path / 'run'
     with monkeypatch.context() as patch:
         for writer in ('save_classes', 'write_json'):
-            patch.setattr(f'offline_training.training.train.{writer}', killed)
+            patch.setattr(f'offline_training.training.run_folder.{writer}', killed)
         with pytest.raises(KeyboardInterrupt):
             train([labelled.dataset], run, parameters())
 
@@ -228,7 +229,7 @@ def test_a_dataset_whose_labelling_was_killed_is_not_learned_from(labelled, tmp_
         written.append(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr('offline_training.pseudo_labels.pseudo_classes.write_png', killed)
+        patch.setattr('offline_training.pseudo_labels.label_drive.write_png', killed)
         with pytest.raises(KeyboardInterrupt):
             label([labelled.dataset], LabelParameters(5, 'descriptor', restarts=3), quiet)
 
@@ -271,7 +272,8 @@ def test_teacher_and_student_let_rare_classes_count_more_as_asked(labelled, tmp_
 
     train([labelled.dataset], tmp_path / 'run', chosen)
 
-    weights = (np.load(tmp_path / f'run/cache/{stage}/weight.npy') for stage in STAGES)
-    for weight in weights:
+    for stage in STAGES:
+        targets = FrameTargets(tmp_path / 'run/cache' / stage, 6, power)
+        weight = np.concatenate([targets[index].weight for index in range(6)])
         known = weight[weight > 0]
         assert (known.max() > 1.5 * known.min()) == (power > 0.0)

@@ -7,17 +7,14 @@ import torch
 from drive_segment_ros.errors import ModelError
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 from offline_training.training.augmentation import AugmentationParameters
+from offline_training.training.batches import batches
 from offline_training.training.checkpoints import TrainingState, load_checkpoint, load_model
 from offline_training.training.class_similarity import class_similarity
-from offline_training.training.training import (
-    TrainingParameters,
-    fit,
-    make_optimizers,
-    sample_batches,
-    schedule,
-    soft_cross_entropy,
-)
-from offline_training.training.training_set import FrameTargets, pseudo_label_targets
+from offline_training.training.frame_targets import FrameTargets, pseudo_label_targets
+from offline_training.training.loss import soft_cross_entropy
+from offline_training.training.optimizers import make_optimizers, schedule
+from offline_training.training.training import fit
+from offline_training.training.training_parameters import TrainingParameters
 
 CONFIGURATION = NetworkConfiguration(2, 32, 48, embedding=32, depth=1, heads=2)
 
@@ -35,8 +32,14 @@ def two_halves(folder, count=5):
         labels[index] = np.arange(48) > random.integers(12, 36)
         images[index] = 60 + 120 * labels[index, ..., None] + random.integers(0, 20, (32, 48, 1))
         labels[index, :10] = 255
-    targets = (pseudo_label_targets(label, 2, 32, 48) for label in labels)
-    return images, FrameTargets.create(folder / 'targets', count, targets)
+    return images, targets_of(folder / 'targets', labels)
+
+
+def targets_of(folder, labels) -> FrameTargets:
+    """Targets of hard labels (N, 32, 48) of two classes."""
+    made = [pseudo_label_targets(label, 2, 32, 48) for label in labels]
+    FrameTargets.write(folder, len(made), lambda frames: (made[index] for index in frames))
+    return FrameTargets(folder, len(made))
 
 
 def network() -> Segmenter:
@@ -91,6 +94,21 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
         assert torch.equal(resumed.network.state_dict()[name], tensor), name
 
 
+def test_the_rates_follow_the_schedule(tmp_path, monkeypatch):
+    images, targets = two_halves(tmp_path)
+    used = []
+    step = torch.optim.AdamW.step
+
+    def noted(optimizer):
+        used.append(optimizer.param_groups[0]['lr'])
+        return step(optimizer)
+
+    monkeypatch.setattr(torch.optim.AdamW, 'step', noted)
+    fit(network(), images, targets, parameters(learning_rate=0.5), tmp_path / 'run', {})
+
+    assert used == [0.5 * schedule(number, 9, 0.1) for number in range(9)]
+
+
 def test_the_average_of_the_weights_is_what_is_kept(tmp_path):
     images, targets = two_halves(tmp_path)
 
@@ -125,7 +143,7 @@ def test_order_and_augmentation_follow_the_seed(tmp_path):
 
     def first(seed, **changes):
         how = parameters(seed=seed, augmentation=AugmentationParameters(**changes))
-        return next(sample_batches(images, targets, how, 0, 1)).images
+        return next(batches(images, targets, how, 0, 1)).images
 
     unchanged = {'smallest_crop': 1.0, 'paste': 0.0, 'flip': 0.0}
     unchanged |= {'brightness': 0.0, 'saturation': 0.0, 'hue_deg': 0.0}
@@ -215,9 +233,9 @@ def test_every_frame_is_seen_each_epoch_and_batches_depend_on_step_alone(tmp_pat
     marked[:] = np.arange(5)[:, None, None, None] * 50
     plain = parameters(batch_size=1).without_pasting()
 
-    seen = [batch.images.mean().item() for batch in sample_batches(marked, targets, plain, 0, 5)]
-    later = next(sample_batches(images, targets, parameters(), 4, 5))
-    *_, last = sample_batches(images, targets, parameters(), 0, 5)
+    seen = [batch.images.mean().item() for batch in batches(marked, targets, plain, 0, 5)]
+    later = next(batches(images, targets, parameters(), 4, 5))
+    *_, last = batches(images, targets, parameters(), 0, 5)
 
     assert len({round(value, 6) for value in seen}) == 5
     assert torch.equal(later.images, last.images)
@@ -227,15 +245,13 @@ def test_rare_things_of_other_frames_come_into_a_sample(tmp_path):
     label = np.zeros((32, 48), np.uint8)
     label[8:12, 8:12] = 1
     images = np.repeat(np.arange(5, dtype=np.uint8) * 50, 32 * 48 * 3).reshape(5, 32, 48, 3)
-    targets = FrameTargets.create(
-        tmp_path / 'targets', 5, (pseudo_label_targets(label, 2, 32, 48) for _ in range(5))
-    )
+    targets = targets_of(tmp_path / 'targets', [label] * 5)
     unchanged = AugmentationParameters(1.0, flip=0.0, brightness=0.0, saturation=0.0, hue_deg=0.0)
     asked = parameters(augmentation=dataclasses.replace(unchanged, paste=1.0), epochs=20)
 
     def mixed(parameters):
-        batches = sample_batches(images, targets, parameters, 0, 40)
-        samples = [(image * 255).round() for batch in batches for image in batch.images]
+        drawn = batches(images, targets, parameters, 0, 40)
+        samples = [(image * 255).round() for batch in drawn for image in batch.images]
         return [len(torch.unique(sample)) == 2 for sample in samples]
 
     assert np.mean(mixed(asked)) > 0.3
@@ -249,8 +265,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
-from offline_training.training.training import TrainingParameters, fit
-from offline_training.training.training_set import FrameTargets
+from offline_training.training.frame_targets import FrameTargets
+from offline_training.training.training import fit
+from offline_training.training.training_parameters import TrainingParameters
 
 folder = Path(sys.argv[1])
 torch.set_num_threads(1)
@@ -260,8 +277,8 @@ network = Segmenter(NetworkConfiguration(2, 32, 48, embedding=32, depth=1, heads
 parameters = TrainingParameters(
     epochs=3, batch_size=2, precision='fp32', matrix_learning_rate=float(sys.argv[2])
 )
-fit(network, np.load(folder / 'images.npy'), FrameTargets(folder / 'targets'), parameters,
-    folder / 'two', {})
+targets = FrameTargets(folder / 'targets', 8)
+fit(network, np.load(folder / 'images.npy'), targets, parameters, folder / 'two', {})
 dist.destroy_process_group()
 """
 

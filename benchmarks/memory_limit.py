@@ -1,0 +1,49 @@
+"""A program that gets less memory than it wants, page cache included."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_ROOT = Path('/sys/fs/cgroup')
+
+
+@contextlib.contextmanager
+def memory_limit(size: int) -> Iterator[Callable[[], None] | None]:
+    """Make a control group with `size` bytes of memory, below this process's own.
+
+    Yields:
+        What a child calls before it becomes the program; None where this system or user has no
+        such groups.
+    """
+    group = _group()
+    if group is None:
+        yield None
+        return
+    folder, limit = group
+    try:
+        (folder / limit).write_text(str(size))
+        yield lambda: (folder / 'cgroup.procs').write_text(str(os.getpid())) and None
+    finally:
+        folder.rmdir()
+
+
+def _group() -> tuple[Path, str] | None:
+    """Return a new group and the name of its limit, of version 1 or 2."""
+    for line in Path('/proc/self/cgroup').read_text().splitlines():
+        _, controllers, own = line.split(':', 2)
+        if controllers == 'memory':
+            folder, limit = _ROOT / 'memory' / own.lstrip('/'), 'memory.limit_in_bytes'
+        elif not controllers and (_ROOT / 'cgroup.controllers').exists():
+            folder, limit = _ROOT / own.lstrip('/'), 'memory.max'
+        else:
+            continue
+        folder = folder / f'drive_segment_bench_{os.getpid()}'
+        with contextlib.suppress(OSError):
+            folder.mkdir()
+            if (folder / limit).exists():
+                return folder, limit
+            folder.rmdir()
+    return None

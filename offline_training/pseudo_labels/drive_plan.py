@@ -1,0 +1,151 @@
+"""What there is to label, in pieces that workers take: drives, and ranges of frames of a camera.
+
+Jobs hold paths and numbers only; what they make goes to tables beside the classes, and the next
+jobs read it there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.dataset.reader import Dataset, Drive, FrameRecord
+from drive_segment_ros.errors import DatasetError
+
+PSEUDO_CLASSES_FOLDER = 'pseudo_classes'
+# Tables of segments, a folder for each drive.
+SEGMENTS_FOLDER = 'segments'
+# Frames of a range: enough that what every range repeats, the frames before it, costs little, and
+# few enough that its segments are small and all workers have work. Labels do not depend on it.
+_FEWEST_FRAMES, _MOST_FRAMES = 40, 256
+# Ranges a worker should get, so that all end at about the same time.
+_RANGES_A_WORKER = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameRange:
+    """Frames of one camera of a drive, in order of time; `last` is not among them."""
+
+    camera: str
+    first: int
+    last: int
+
+
+@dataclasses.dataclass(frozen=True)
+class DrivePlan:
+    """A drive that is labelled.
+
+    Attributes:
+        drive: its folder.
+        tables: folder of its tables.
+        number: of the drive among those labelled together.
+        frames: of each camera, how many there are; those that are added later have no part in it.
+        ranges: all frames, camera by camera.
+        run: what the files read are remembered by, so that the next run reads them again.
+    """
+
+    drive: Path
+    tables: Path
+    number: int
+    frames: dict[str, int]
+    ranges: tuple[FrameRange, ...]
+    run: str
+
+    @property
+    def tracks_path(self) -> Path:
+        """The table of which object each segment shows."""
+        return self.tables / 'tracks.parquet'
+
+    def path(self, part: FrameRange, content: str) -> Path:
+        """Return the table of a range: `segments`, `matches` or `classes`."""
+        return self.tables / f'{part.camera}.{part.first:08d}.{content}.parquet'
+
+    def camera_frames(self, camera: str) -> list[FrameRecord]:
+        """Return the frames of a camera, read once a run and process."""
+        return _drive_and_frames(self.drive, camera, self.run)[1][: self.frames[camera]]
+
+    def all_frames(self) -> list[FrameRecord]:
+        """Return the frames of all cameras, one after the other."""
+        return [frame for camera in self.frames for frame in self.camera_frames(camera)]
+
+    def opened(self, camera: str) -> Drive:
+        """Return the drive, read once a run and process."""
+        return _drive_and_frames(self.drive, camera, self.run)[0]
+
+    def frames_before(self, camera: str) -> int:
+        """Return how many frames the cameras before this one have."""
+        names = list(self.frames)
+        return sum(self.frames[name] for name in names[: names.index(camera)])
+
+    def learned(self, chosen: slice) -> NDArray[np.bool_]:
+        """Return which frames, camera by camera, (F,), a slice of each camera holds."""
+        inside = [np.zeros(count, bool) for count in self.frames.values()]
+        for flags in inside:
+            flags[chosen] = True
+        return np.concatenate(inside)
+
+
+@functools.lru_cache(maxsize=8)
+def _drive_and_frames(folder: Path, camera: str, run: str) -> tuple[Drive, list[FrameRecord]]:
+    drive = Drive(folder)
+    return drive, drive.frames_of(camera)
+
+
+def plan_drives(
+    dataset: Dataset, cameras: Sequence[str], at_once: int, frames_a_range: int = 0
+) -> list[DrivePlan]:
+    """Find the frames of drives and divide them; a drive's index is read and let go again.
+
+    Args:
+        dataset: the drives.
+        cameras: by name; empty is all.
+        at_once: how many ranges are worked on at a time.
+        frames_a_range: the most a range has; 0 follows from `at_once` and how many there are.
+
+    Raises:
+        DatasetError: if there is no frame, or no drive has a camera of a name.
+    """
+    counts: list[dict[str, int]] = []
+    known: set[str] = set()
+    for drive in dataset.drives:
+        # Another one than the dataset's, which would keep every frame's record.
+        found = {name: len(frames) for name, frames in Drive(drive.path).cameras.items()}
+        known |= found.keys()
+        counts.append({n: count for n, count in found.items() if n in cameras or not cameras})
+    unknown = [name for name in cameras if name not in known]
+    if unknown:
+        raise DatasetError(
+            f'{dataset} has no camera {unknown[0]}; choose from {", ".join(sorted(known))}'
+        )
+    total = sum(sum(count.values()) for count in counts)
+    if total == 0:
+        raise DatasetError(f'{dataset}: frames : holds no frame')
+    share = total // (_RANGES_A_WORKER * at_once)
+    longest = frames_a_range or min(max(share, _FEWEST_FRAMES), _MOST_FRAMES)
+    run = uuid.uuid4().hex
+    return [
+        DrivePlan(drive.path, _tables(drive), number, count, _ranges(count, longest), run)
+        for number, (drive, count) in enumerate(zip(dataset.drives, counts, strict=True))
+        if any(count.values())
+    ]
+
+
+def _tables(drive: Drive) -> Path:
+    return drive.path.parent / PSEUDO_CLASSES_FOLDER / SEGMENTS_FOLDER / drive.name
+
+
+def _ranges(frames: dict[str, int], longest: int) -> tuple[FrameRange, ...]:
+    ranges = []
+    for camera, count in frames.items():
+        # Alike in length, so that none is a frame or two that repeat ten.
+        parts = -(-count // longest)
+        ends = np.linspace(0, count, parts + 1).round().astype(int).tolist() if parts else [0]
+        ranges += [FrameRange(camera, first, last) for first, last in itertools.pairwise(ends)]
+    return tuple(ranges)

@@ -1,0 +1,122 @@
+"""Pseudo-classes learned from a sample: fine clusters of objects, merged, by many votes.
+
+Road, raised ground and sky are classes by themselves; k-means has objects only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline_training.pseudo_labels.assignment import LabelParameters, track_means
+from offline_training.pseudo_labels.consensus import find_consensus
+from offline_training.pseudo_labels.features import Scaling
+from offline_training.pseudo_labels.kmeans import kmeans
+from offline_training.pseudo_labels.merging import merge_clusters, nearest_rows
+from offline_training.pseudo_labels.model import ClassModel
+from offline_training.pseudo_labels.sampling import Sample
+
+# Fine clusters hold at least this many objects on average.
+OBJECTS_A_CLUSTER = 10
+_OBJECT_POWER = 0.75
+
+
+@dataclasses.dataclass(frozen=True)
+class _Grouping:
+    """One run of k-means, merged.
+
+    Attributes:
+        centres: (M, D) of its clusters.
+        cluster: (T,) of each object.
+        group: (M,) of each cluster.
+        inertia: of the objects in the clusters.
+    """
+
+    centres: NDArray[np.float32]
+    cluster: NDArray[np.intp]
+    group: NDArray[np.intp]
+    inertia: float
+
+
+def fit(
+    sample: Sample, stuff: Iterable[int], parameters: LabelParameters
+) -> tuple[ClassModel, float]:
+    """Learn pseudo-classes.
+
+    Args:
+        sample: segments of objects.
+        stuff: the stuff classes seen in what is learned from.
+        parameters: number of classes, clustering.
+
+    Returns:
+        The classes, and the inertia of objects in the fine clusters, mean of all starts.
+    """
+    present = np.array(sorted(stuff), np.int64)
+    if len(sample.owner) == 0:
+        return ClassModel.without_objects(present), 0.0
+    scaling = Scaling.learn(sample.features)
+    looks = scaling.apply(sample.features)
+    objects = np.unique(sample.owner, return_index=True)[1]
+    known = track_means(looks, sample.owner, np.sqrt(sample.pixels))[objects]
+    weight = object_weight(sample.owner, sample.pixels)
+    count = parameters.classes - len(present)
+    # Links between clusters mean something if a cluster holds some objects.
+    most = min(parameters.fine_clusters, len(known) // OBJECTS_A_CLUSTER)
+    seeds = [parameters.seed * 1000 + start for start in range(parameters.restarts)]
+    groupings = _groupings(known, weight, max(most, count), count, seeds)
+    votes = np.stack([grouping.group[grouping.cluster] for grouping in groupings], axis=1)
+    consensus = find_consensus(votes, weight, count, parameters.seed)
+    model = ClassModel(
+        scaling,
+        present,
+        np.concatenate([grouping.centres for grouping in groupings]),
+        np.concatenate([shares[g.group] for shares, g in zip(consensus, groupings, strict=True)]),
+        np.cumsum([0, *(len(grouping.centres) for grouping in groupings)]),
+    )
+    return model, float(np.mean([grouping.inertia for grouping in groupings]))
+
+
+def _groupings(
+    known: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    fine: int,
+    count: int,
+    seeds: list[int],
+) -> list[_Grouping]:
+    """Cluster finely and merge, once a seed; who is near whom is the same for all."""
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    def grouping(seed: int) -> _Grouping:
+        clusters = kmeans(known, fine, seed, weight, restarts=1)
+        used, cluster = np.unique(clusters.label, return_inverse=True)
+        group = merge_clusters(near, weight, cluster, count)
+        return _Grouping(clusters.centres[used], cluster, group, clusters.inertia)
+
+    # A thread a start, each with one of its own: what a start gives does not depend on the others.
+    # Limits and filters of warnings are the process's, so they are held here for all of them.
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter('ignore', ConvergenceWarning)
+        near = nearest_rows(known)
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+            return list(threads.map(grouping, seeds))
+
+
+def object_weight(owner: NDArray[np.intp], pixels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return how much each object counts, mean 1: by the pixels it covers in all frames.
+
+    To a power below 1: what is large must not drown what is small. Counted alike, hundreds of
+    crumbs of facades and foliage would decide the classes.
+
+    Args:
+        owner: (S,) object of each segment, 0 to T - 1.
+        pixels: (S,) pixels of each segment.
+    """
+    weight = np.bincount(owner, pixels) ** _OBJECT_POWER
+    return (weight / weight.mean()).astype(np.float32)

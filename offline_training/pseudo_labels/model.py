@@ -1,0 +1,106 @@
+"""What was learned of pseudo-classes, in one small file: all it takes to label a drive."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.dataset.frame import encode_npz
+from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.storage import read_whole
+from offline_training.common.files import write_atomic
+from offline_training.pseudo_labels.features import Scaling
+
+MODEL_FILE = 'clusters.npz'
+# Rows at a time: their distances to a grouping's clusters stay in the processor's cache.
+_ROWS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassModel:
+    """Fine clusters of objects, and the share of each class that each stands for.
+
+    Attributes:
+        scaling: of features.
+        stuff: the stuff classes seen in what was learned from; they are the first classes.
+        centres: (M, D) float32, of the clusters of all groupings, one grouping after the other.
+        share: (M, K) float64, of each cluster in each class of objects.
+        bounds: (R + 1,) where each of the R groupings begins and the last one ends.
+    """
+
+    scaling: Scaling
+    stuff: NDArray[np.int64]
+    centres: NDArray[np.float32]
+    share: NDArray[np.float64]
+    bounds: NDArray[np.int64]
+
+    @staticmethod
+    def without_objects(stuff: NDArray[np.int64]) -> ClassModel:
+        """Return the model of data whose segments are all stuff: an object is the next class."""
+        nothing = np.empty(0, np.float32)
+        return ClassModel(
+            Scaling(nothing, nothing, nothing),
+            stuff,
+            np.empty((0, 0), np.float32),
+            np.empty((0, 1)),
+            np.zeros(1, np.int64),
+        )
+
+    def share_of(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return how much of the groupings stands for each class of objects, (N, K).
+
+        In each grouping a row is of the cluster it is nearest to.
+
+        Args:
+            values: (N, D) scaled features.
+        """
+        from threadpoolctl import threadpool_limits
+
+        total = np.zeros((len(values), self.share.shape[1]))
+        values = values.astype(np.float32, copy=False)
+        spans = list(zip(self.bounds[:-1].tolist(), self.bounds[1:].tolist(), strict=True))
+        minus_twice = [np.ascontiguousarray(-2.0 * self.centres[a:b].T) for a, b in spans]
+        squared = np.einsum('md,md->m', self.centres, self.centres)
+        # Threads would share the rows out by their number, and round otherwise at the seams.
+        with threadpool_limits(1):
+            for first in range(0, len(values), _ROWS):
+                rows = slice(first, first + _ROWS)
+                for (a, b), centres in zip(spans, minus_twice, strict=True):
+                    # Less the row's own square, which is the same for all clusters.
+                    distance = values[rows] @ centres
+                    distance += squared[a:b]
+                    total[rows] += self.share[a + distance.argmin(axis=1)]
+        return total / max(len(spans), 1)
+
+    def save(self, path: Path) -> None:
+        """Write the model.
+
+        Raises:
+            DatasetError: if it cannot be written.
+        """
+        scaling = {f'scaling_{name}': value for name, value in vars(self.scaling).items()}
+        own = {name: value for name, value in vars(self).items() if name != 'scaling'}
+        write_atomic(path, encode_npz({**own, **scaling}))
+
+    @staticmethod
+    def load(path: Path) -> ClassModel:
+        """Read what `save` wrote.
+
+        Raises:
+            DatasetError: if it cannot be read.
+        """
+        try:
+            with np.load(io.BytesIO(read_whole(path)), allow_pickle=False) as file:
+                arrays: dict[str, Any] = dict(file)
+            scaling = Scaling(*(arrays.pop(f'scaling_{n}') for n in ('centre', 'scale', 'weight')))
+            return ClassModel(scaling, **arrays)
+        except OSError as err:
+            raise DatasetError(f'cannot read {path}: {err.strerror or err}') from err
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as err:
+            raise DatasetError(f'{path} holds no classes: {err}; run `label` again') from err

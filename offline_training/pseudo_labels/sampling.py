@@ -1,0 +1,160 @@
+"""What classes are learned from: all objects where they are few, else a sample of bounded size.
+
+Each object of each drive draws a number from the drive's own generator; those with the lowest are
+taken, whole, with all their segments. So the sample depends on seed and drives alone: not on who
+worked on what, when it ended, or how drives were divided.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offline_training.pseudo_labels.columns import read_columns, write_columns
+from offline_training.pseudo_labels.drive_plan import DrivePlan
+from offline_training.pseudo_labels.segment_table import features_in, joined, read_segments
+from offline_training.pseudo_labels.stuff_classes import NO_STUFF
+from offline_training.pseudo_labels.sweep_tracks import (
+    TRACKED_BY,
+    sweep_poses,
+    sweep_tracks,
+    unique_tracks,
+)
+
+# At most so many objects, and segments of them, are learned from, some 100 MB in all: 200 fine
+# clusters have 100 objects each, and links between them are shares, which those tell well enough.
+MOST_OBJECTS, MOST_SEGMENTS = 20_000, 500_000
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleJob:
+    """A drive, and what of it is learned from.
+
+    Attributes:
+        plan: the drive.
+        learned: frames of each camera.
+        follow_tracks: whether an object is a track, or every segment is one.
+        seed: of the numbers that objects draw.
+        limit: objects that drew less than this are taken.
+    """
+
+    plan: DrivePlan
+    learned: slice
+    follow_tracks: bool
+    seed: int
+    limit: float = np.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """The objects of a drive, or of several, that may be learned from: those that drew lowest.
+
+    Attributes:
+        draw: (N,) between 0 and 1, ascending.
+        segments: (N,) that each has in what is learned from.
+        stuff: the stuff classes seen in what is learned from.
+        learned: segments in what is learned from, stuff among them.
+    """
+
+    draw: NDArray[np.float64]
+    segments: NDArray[np.int64]
+    stuff: frozenset[int]
+    learned: int
+
+    def __add__(self, other: Candidates) -> Candidates:
+        """Return those of the drives of both."""
+        draw = np.concatenate([self.draw, other.draw])
+        lowest = _lowest(draw)
+        return Candidates(
+            draw[lowest],
+            np.concatenate([self.segments, other.segments])[lowest],
+            self.stuff | other.stuff,
+            self.learned + other.learned,
+        )
+
+    def limit(self) -> float:
+        """Return below which draw objects are taken; infinite where all are."""
+        most = int(np.searchsorted(np.cumsum(self.segments), MOST_SEGMENTS, 'right'))
+        taken = max(min(most, MOST_OBJECTS), 1)
+        return float(self.draw[taken]) if taken < len(self.draw) else np.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Segments to learn from: all that was seen of some objects.
+
+    Attributes:
+        features: columns by group, each (S, D_group).
+        pixels: (S,) each covers.
+        owner: (S,) object each is a view of.
+    """
+
+    features: dict[str, NDArray[np.float32]]
+    pixels: NDArray[np.int64]
+    owner: NDArray[np.int64]
+
+
+def track(job: SampleJob) -> Candidates:
+    """Follow a drive's objects, write the table of tracks, and have the objects draw.
+
+    Raises:
+        DatasetError: if a table cannot be read or written.
+    """
+    plan = job.plan
+    segments = read_segments(plan, [*TRACKED_BY, 'frame', 'stuff'])
+    found = sweep_tracks(segments, sweep_poses(plan.all_frames()))
+    number = unique_tracks(segments['sweep'], segments['id'], found)
+    write_columns(plan.tracks_path, {'track': number})
+    inside = plan.learned(job.learned)[segments['frame']]
+    owner, draw = _draws(job, number)
+    objects = inside & (segments['stuff'] == NO_STUFF)
+    counts = np.bincount(owner[objects], minlength=len(draw))
+    seen = np.flatnonzero(counts)
+    lowest = seen[_lowest(draw[seen])]
+    stuff = np.setdiff1d(segments['stuff'][inside], [NO_STUFF]).tolist()
+    return Candidates(draw[lowest], counts[lowest], frozenset(stuff), int(inside.sum()))
+
+
+def sample(job: SampleJob) -> Sample:
+    """Return the segments of those of a drive's objects that drew less than the limit.
+
+    Raises:
+        DatasetError: if a table cannot be read.
+    """
+    segments = read_segments(job.plan)
+    owner, draw = _draws(job, read_columns(job.plan.tracks_path)['track'])
+    inside = job.plan.learned(job.learned)[segments['frame']]
+    taken = inside & (segments['stuff'] == NO_STUFF) & (draw[owner] < job.limit)
+    return Sample(
+        {name: values[taken] for name, values in features_in(segments).items()},
+        segments['pixels'][taken].astype(np.int64),
+        np.unique(owner[taken], return_inverse=True)[1].reshape(-1),
+    )
+
+
+def join_samples(drives: Sequence[Sample]) -> Sample:
+    """Return the samples of drives, whose objects are others each, as one."""
+    objects = np.cumsum([0, *(int(drive.owner.max(initial=-1)) + 1 for drive in drives)])
+    owners = [drive.owner + first for drive, first in zip(drives, objects[:-1], strict=True)]
+    return Sample(
+        joined([drive.features for drive in drives]),
+        np.concatenate([drive.pixels for drive in drives]),
+        np.concatenate(owners),
+    )
+
+
+def _lowest(draw: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the lowest draws in order: one more than are taken, which is the limit of those."""
+    return np.argsort(draw, kind='stable')[: MOST_OBJECTS + 1]
+
+
+def _draws(
+    job: SampleJob, track: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the object each segment is a view of, and what each object drew."""
+    owner = track if job.follow_tracks else np.arange(len(track))
+    random = np.random.default_rng([job.seed, job.plan.number])
+    return owner, random.random(int(owner.max(initial=-1)) + 1)

@@ -1,0 +1,115 @@
+"""What each step learns from: augmented samples, prepared ahead of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from offline_training.training.ahead import ahead
+from offline_training.training.augmentation import augment
+from offline_training.training.class_mix import paste_rare_classes
+from offline_training.training.frame_images import Images
+from offline_training.training.frame_targets import FrameTargets
+from offline_training.training.training_parameters import TrainingParameters
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Augmented samples: images (B, 3, H, W) float 0..1, probability (B, K, h, w), weight."""
+
+    images: Tensor
+    probability: Tensor
+    weight: Tensor  # (B, h, w)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sample:
+    """Which frame stands at which place of the training."""
+
+    frame: int
+    epoch: int
+    step: int
+    place: int
+
+
+def batches(
+    images: Images,
+    targets: FrameTargets,
+    parameters: TrainingParameters,
+    first_step: int,
+    steps: int,
+    rank: int = 0,
+    world: int = 1,
+    threads: int = 1,
+) -> Iterator[Batch]:
+    """Yield this process's batches; what a step holds depends on seed and step alone.
+
+    Args:
+        images: (H, W, 3) uint8 RGB each.
+        targets: of the same frames.
+        parameters: seed, batch size and augmentation.
+        first_step, steps: the step to begin with, and the one to end before.
+        rank, world: this process's number, and the number of processes.
+        threads: that prepare batches ahead.
+    """
+
+    def batch(samples: list[_Sample]) -> Batch:
+        return _batch([_sample(images, targets, parameters, sample) for sample in samples])
+
+    chosen = _samples(len(images), parameters, first_step, steps, rank, world)
+    return ahead(batch, chosen, threads)
+
+
+def steps_per_epoch(frames: int, parameters: TrainingParameters, world: int) -> int:
+    """Return how many steps pass over all frames once."""
+    return max(math.ceil(frames / (parameters.batch_size * world)), 1)
+
+
+def _samples(
+    frames: int, parameters: TrainingParameters, first_step: int, steps: int, rank: int, world: int
+) -> Iterator[list[_Sample]]:
+    """Yield what this process's samples of each step are."""
+    per_step = parameters.batch_size * world
+    per_epoch = steps_per_epoch(frames, parameters, world)
+    mine = range(rank * parameters.batch_size, (rank + 1) * parameters.batch_size)
+    order, drawn = np.empty(0, np.int64), -1
+    for number in range(first_step, steps):
+        epoch, step = divmod(number, per_epoch)
+        if epoch != drawn:
+            order = np.random.default_rng((parameters.seed, epoch)).permutation(frames)
+            # The last step of an epoch is filled up from its beginning.
+            order, drawn = np.resize(order, per_epoch * per_step), epoch
+        yield [_Sample(int(order[step * per_step + place]), epoch, step, place) for place in mine]
+
+
+def _sample(
+    images: Images, targets: FrameTargets, parameters: TrainingParameters, sample: _Sample
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return image (H, W, 3) uint8, probability (h, w, K) float16 and weight (h, w) float32."""
+    place = (sample.epoch, sample.step, sample.place)
+    random = np.random.default_rng((parameters.seed, sample.frame, *place))
+    image, target = images[sample.frame], targets[sample.frame]
+    paste = parameters.augmentation.paste
+    # Without pasting nothing is drawn for it: a teacher's samples do not hang on this.
+    if paste > 0.0 and random.random() < paste:
+        other = int(random.integers(len(images)))
+        image, target = paste_rare_classes(image, target, images[other], targets[other], random)
+    image, regions = augment(image, target.regions, parameters.augmentation, random)
+    return image, target.probability[regions], target.weight[regions]
+
+
+def _batch(samples: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Batch:
+    """Stack samples, by NumPy: PyTorch would start threads of its own for each of ours."""
+    images, probability, weight = zip(*samples, strict=True)
+    scaled = np.divide(np.stack(images), np.float32(255.0), dtype=np.float32)
+    return Batch(
+        # The colours of a pixel side by side, as convolutions want them.
+        torch.from_numpy(scaled).permute(0, 3, 1, 2),
+        torch.from_numpy(np.stack([p.transpose(2, 0, 1) for p in probability])),
+        torch.from_numpy(np.stack(weight)),
+    )

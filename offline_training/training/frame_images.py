@@ -1,0 +1,109 @@
+"""Frames decoded once at network size, in shards in the run's folder.
+
+The page cache holds them in RAM as long as they fit, several processes share them, and a set
+larger than memory still trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.dataset.reader import FrameRecord
+from drive_segment_ros.perception.resizing import resize_image
+from offline_training.training.ahead import ahead
+from offline_training.training.processes import Alive, data_threads
+from offline_training.training.shards import (
+    RowReader,
+    RowWriter,
+    shard_folder,
+    shards,
+    wait_until_visible,
+    write_shards,
+)
+
+_FILE = 'images.npy'
+
+
+class Images(Protocol):
+    """Images by their number, each (H, W, 3) uint8 RGB: `FrameImages`, or an array of them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]: ...
+
+
+class FrameImages:
+    """Images of a fixed list of frames, each (H, W, 3) uint8 RGB."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        """Open shards; all but the last hold equally many.
+
+        Raises:
+            DatasetError: if one is damaged.
+        """
+        self._shards = [RowReader(file) for file in files]
+        self._count = sum(map(len, self._shards))
+
+    @staticmethod
+    def open(folder: Path, count: int) -> FrameImages:
+        """Open what all processes wrote by `write`.
+
+        Raises:
+            DatasetError: if something is damaged or missing.
+        """
+        files = [shard_folder(folder, number) / _FILE for number in range(len(shards(count)))]
+        wait_until_visible(*files)
+        return FrameImages(files)
+
+    @staticmethod
+    def kept(folder: Path) -> FrameImages:
+        """Open what there is in a run's folder, which may be nothing.
+
+        Raises:
+            DatasetError: if something is damaged.
+        """
+        return FrameImages(sorted(folder.glob(f'*/{_FILE}')))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        shard, row = divmod(index, len(self._shards[0]))
+        return self._shards[shard].read(row, row + 1)[0]
+
+    @staticmethod
+    def write(
+        folder: Path,
+        frames: Sequence[FrameRecord],
+        height: int,
+        width: int,
+        alive: Alive = lambda: None,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        """Decode and resize this process's share of frames, those that are there excepted.
+
+        Args:
+            folder: of the shards.
+            frames: all of them.
+            height, width: to resize to, px.
+            alive: raises where another process failed.
+            progress: told how many frames more are there.
+        """
+
+        def image(index: int) -> NDArray[np.uint8]:
+            return resize_image(frames[index].image(), height, width)[..., ::-1]
+
+        def fill(chosen: range, part: Path) -> None:
+            shape = (len(chosen), height, width, 3)
+            with RowWriter(part / _FILE, np.uint8, shape) as file:
+                for row in ahead(image, chosen, data_threads()):
+                    alive()
+                    file.append(row)
+                    progress(1)
+
+        write_shards(folder, len(frames), fill, alive)

@@ -1,0 +1,81 @@
+"""Which frames are learned from, and at which size."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from drive_segment_ros.dataset.reader import Dataset, FrameRecord
+from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.storage import files_there
+from offline_training.common.frame_selection import select_frames
+from offline_training.training.processes import Alive, distributed_rank, together
+
+_log = logging.getLogger(__name__)
+
+# Inputs are multiples of 16 px; beyond that, objects change their shape.
+_SQUEEZED = 0.1
+
+
+def labelled_frames(
+    datasets: Sequence[Path], frames: str = '', cameras: Sequence[str] = ()
+) -> list[FrameRecord]:
+    """Return the chosen frames of all cameras of all drives, see `select_frames`.
+
+    Each process looks whether its share of them has pseudo-labels.
+
+    Raises:
+        DatasetError: if one has none.
+    """
+
+    def labelled(alive: Alive) -> list[FrameRecord]:
+        selection = select_frames(Dataset(*datasets), frames, cameras)
+        chosen = [frame for camera in selection for frame in camera]
+        rank, world = distributed_rank()
+        mine = chosen[rank::world]
+        there = files_there(frame.pseudo_label_path for frame in mine)
+        for frame in mine:
+            if frame.pseudo_label_path not in there:
+                raise DatasetError(
+                    f'{frame.drive}: frame {frame.stamp_ns} of camera {frame.camera} has no '
+                    'pseudo-label; run `drive-segment label '
+                    f'{" ".join(map(str, datasets))}` first, or choose cameras with --camera'
+                )
+        return chosen
+
+    return together(labelled)
+
+
+def names_of(frames: Sequence[FrameRecord]) -> str:
+    """Return a hash of which frames these are, whatever they hold."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(f'{frame.drive.name}/{frame.camera}/{frame.stamp_ns}\n'.encode())
+    return digest.hexdigest()
+
+
+def input_size(frame: FrameRecord, height: int, width: int) -> tuple[int, int]:
+    """Return the network's input height and width; a height of 0 keeps the image's aspect.
+
+    What follows from the aspect is a multiple of 16.
+    """
+    if height:
+        return height, width
+    rows, columns = frame.image().shape[:2]
+    return max(round(width * rows / columns / 16), 1) * 16, width
+
+
+def warn_of_aspects(frames: Sequence[FrameRecord], height: int, width: int) -> None:
+    """Tell of cameras whose images the network sees squeezed, as all have one input size."""
+    told: set[str] = set()
+    for frame in {(frame.drive, frame.camera): frame for frame in frames}.values():
+        rows, columns = frame.image().shape[:2]
+        if abs(rows * width / (columns * height) - 1.0) > _SQUEEZED and frame.camera not in told:
+            told.add(frame.camera)
+            _log.warning(
+                'images of camera %s, %d x %d, are squeezed to %d x %d; choose cameras of one '
+                'shape with --camera, or set height',
+                *(frame.camera, columns, rows, width, height),
+            )

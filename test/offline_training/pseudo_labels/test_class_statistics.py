@@ -1,0 +1,87 @@
+"""Figures of classes: those of drives add up, and medians of many are those of a sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drive_segment_ros.dataset.reader import FrameRecord
+from offline_training.pseudo_labels import class_statistics
+from offline_training.pseudo_labels.class_statistics import ClassCounts
+from offline_training.pseudo_labels.gallery import exhibits, largest_exhibits
+from offline_training.pseudo_labels.segment_table import DESCRIBED, SegmentTable
+from offline_training.pseudo_labels.stuff_classes import NO_STUFF
+
+CLASSES = 5
+
+
+def drive(seed: int, count: int) -> tuple[SegmentTable, np.ndarray]:
+    """Return segments, and their classes, 0 to 3."""
+    random = np.random.default_rng(seed)
+    table = SegmentTable(
+        frame=np.sort(random.integers(0, 9, count)),
+        id=np.arange(count),
+        kind=random.integers(0, 3, count).astype(np.uint8),
+        stuff=np.full(count, NO_STUFF),
+        pixels=random.integers(1, 10**6, count),
+        track=random.integers(0, count // 4, count),
+        matches=np.empty((0, 2), np.int64),
+        in_sweep=np.empty((0, 2), np.int64),
+        features={},
+        described={n: random.normal(5, 2, count).astype(np.float32) for n in DESCRIBED},
+    )
+    return table, random.integers(0, 4, count)
+
+
+def test_figures_of_drives_add_up():
+    one, other = drive(0, 300), drive(1, 500)
+    counts = [ClassCounts.of(*d, CLASSES, [0, n]) for n, d in enumerate((one, other))]
+
+    entries = (counts[0] + counts[1]).statistics()
+
+    assert entries == (counts[1] + counts[0]).statistics()
+    for number, entry in enumerate(entries):
+        rows = [label == number for _, label in (one, other)]
+        tables = one[0], other[0]
+        assert entry['segments'] == sum(int(r.sum()) for r in rows)
+        pairs = list(zip(tables, rows, strict=True))
+        assert entry['objects'] == sum(len(np.unique(t.track[r])) for t, r in pairs)
+        assert entry['pixels'] == sum(int(t.pixels[r].sum()) for t, r in pairs)
+        assert entry['kinds']['ground'] == sum(int((t.kind[r] == 1).sum()) for t, r in pairs)
+        if entry['segments']:
+            ranges = np.concatenate([t.described['range'][r] for t, r in pairs])
+            assert entry['range_m'] == pytest.approx(np.median(ranges), abs=0.006)
+        else:
+            assert 'range_m' not in entry
+
+
+def test_medians_of_many_are_of_a_sample(monkeypatch):
+    monkeypatch.setattr(class_statistics, 'MOST_MEASURED', 400)
+    drives = [(*drive(seed, 3000), CLASSES, [0, seed]) for seed in range(3)]
+    a, b, c = (ClassCounts.of(*one) for one in drives)
+
+    total = a + b + c
+
+    assert np.bincount(total.measured).tolist() == [400] * 4
+    assert total.statistics() == (c + (b + a)).statistics()
+    # Of all drives alike.
+    medians = [entry['height_max_m'] for entry in total.statistics()[:4]]
+    assert medians == pytest.approx([5.0] * 4, abs=0.4)
+
+
+def test_the_gallery_shows_the_largest_of_all_drives_an_object_once():
+    shown: dict = {}
+    pixels, drives = [], [drive(seed, 200) for seed in range(3)]
+    for number, (table, label) in enumerate(drives):
+        folder = Path(f'drive_{number}')
+        frames = [FrameRecord(folder, 'front', k, k, {}, *[folder] * 4) for k in range(9)]
+        found = exhibits(table, label, frames)
+        rows = np.flatnonzero(label == 2)
+        best = {t: table.pixels[rows][table.track[rows] == t].max() for t in table.track[rows]}
+        pixels += best.values()
+        shown = largest_exhibits(shown, found)
+
+    assert [one.pixels for one in shown[2]] == sorted(map(int, pixels), reverse=True)[:12]
+    assert len({(one.frame.drive, one.id) for one in shown[2]}) == 12

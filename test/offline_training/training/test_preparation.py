@@ -1,0 +1,141 @@
+"""What is prepared is the same whoever prepares it."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from drive_segment_ros.dataset.reader import Dataset
+from drive_segment_ros.perception.resizing import resize_image
+from offline_training.networks.segmenter import Segmenter, configuration
+from offline_training.pseudo_labels.assignment import LabelParameters
+from offline_training.pseudo_labels.pseudo_classes import label
+from offline_training.training import preparation
+from offline_training.training.checkpoints import MODEL_FILE, load_model, save_model
+from offline_training.training.distillation import (
+    DistillationParameters,
+    soft_targets,
+    teacher_probability,
+)
+from offline_training.training.preparation import (
+    prepare_answers,
+    prepare_images,
+    prepare_labels,
+)
+
+pytestmark = pytest.mark.usefixtures('small_network')
+
+FRAMES, SIZE = 20, (64, 112)
+
+_SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+sys.path.insert(0, sys.argv[1])
+from test_preparation import prepare
+from offline_training.training.processes import process_group
+torch.set_num_threads(1)
+with process_group():
+    prepare(*map(Path, sys.argv[2:]))
+"""
+
+
+def prepare(dataset, teacher, folder):
+    """Prepare all there is to prepare."""
+    frames = Dataset(dataset).drives[0].frames
+    images = prepare_images(folder / 'images', frames, *SIZE)
+    labels = prepare_labels(
+        folder / 'teacher', lambda k: frames[k].pseudo_label(), len(frames), 4, SIZE, 0.25
+    )
+    answers = prepare_answers(
+        folder / 'student', frames, images, teacher, DistillationParameters(), 0.25
+    )
+    return images, labels, answers
+
+
+@pytest.fixture
+def made(tmp_path, paint_drive):
+    """A labelled dataset, a teacher, and what one process prepares of them."""
+    paint_drive(tmp_path / 'dataset', FRAMES)
+    label(
+        [tmp_path / 'dataset'],
+        LabelParameters(4, 'descriptor', restarts=3),
+        lambda description: iter,
+    )
+    torch.manual_seed(0)
+    save_model(
+        tmp_path / 'run/teacher' / MODEL_FILE, Segmenter(configuration('tiny', 4, *SIZE)), {}
+    )
+    prepare(tmp_path / 'dataset', tmp_path / 'run/teacher', tmp_path / 'one')
+    return tmp_path
+
+
+def hashes(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }
+
+
+def test_two_processes_prepare_the_same_bytes_as_one(made, in_two_processes):
+    (made / 'script.py').write_text(_SCRIPT)
+
+    in_two_processes(
+        *(str(made / 'script.py'), str(Path(__file__).parent)),
+        *(str(made / 'dataset'), str(made / 'run/teacher'), str(made / 'two')),
+    )
+
+    assert hashes(made / 'two') == hashes(made / 'one')
+    # Three shards of images, and of targets for teacher and student.
+    assert len(hashes(made / 'one')) == 3 * (1 + 5 + 5)
+
+
+def test_shards_that_are_there_are_not_made_again(made, monkeypatch):
+    removed = made / 'one/student/00001'
+    before = hashes(made / 'one')
+    times = {path: path.stat().st_mtime_ns for path in (made / 'one').rglob('*.npy')}
+    shutil.rmtree(removed)
+    asked = []
+    answer = preparation.teacher_probability
+    monkeypatch.setattr(
+        preparation,
+        'teacher_probability',
+        lambda network, image: asked.append(image) or answer(network, image),
+    )
+
+    prepare(made / 'dataset', made / 'run/teacher', made / 'one')
+
+    assert len(asked) == 8
+    assert hashes(made / 'one') == before
+    kept = [path for path in times if removed not in path.parents]
+    assert all(path.stat().st_mtime_ns == times[path] for path in kept)
+
+
+def test_what_is_prepared_is_what_the_frames_hold(made):
+    frames = Dataset(made / 'dataset').drives[0].frames
+    images, labels, answers = prepare(made / 'dataset', made / 'run/teacher', made / 'one')
+
+    teacher, _ = load_model(made / 'run/teacher')
+
+    assert (len(images), len(labels), len(answers)) == (FRAMES, FRAMES, FRAMES)
+    for index in (0, 7, 8, 19):
+        assert (images[index] == resize_image(frames[index].image(), *SIZE)[..., ::-1]).all()
+        target = labels[index]
+        known = frames[index].pseudo_label() != 255
+        assert (target.weight[target.regions] > 0)[known].all()
+        assert not target.weight[target.regions][~known].any()
+        answer = target.probability[target.regions].argmax(axis=-1)
+        assert (answer == frames[index].pseudo_label())[known].all()
+        expected = soft_targets(
+            teacher_probability(teacher, images[index]),
+            images[index],
+            frames[index].segment(),
+            frames[index].pseudo_label(),
+            DistillationParameters(),
+        )
+        assert (answers[index].regions == expected.regions).all()
+        assert (answers[index].probability == expected.probability).all()
+        assert answers[index].weight[expected.regions].min() > 0.0
