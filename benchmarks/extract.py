@@ -1,16 +1,19 @@
 """`drive-segment extract`, frames a second, everything included: processes, reading, writing.
 
 `extract.rig` is a simulated rig of three cameras; its `ratio` is the time of a sweep with all its
-frames over that of one camera of the same bag.
+frames over that of one camera of the same bag. `extract.cluster` is four bags on two workers of a
+dask cluster; its `ratio` is its time over that of one worker.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dask_cluster import dask_cluster, has_dask
 from drives import some_bag
 
 from drive_segment_ros.frame.parameters import FrameParameters
@@ -39,6 +42,7 @@ def run(quick: bool = False) -> dict[str, Any]:
             )
             for k in range(runs)
         ]
+        clustered = [] if quick or not has_dask() else _on_clusters(bag, folder)
     ones, threes = zip(*pairs, strict=True)
     ratio = float(np.median([_sweep_s(three) / _sweep_s(one) for one, three in pairs]))
     return {
@@ -46,9 +50,30 @@ def run(quick: bool = False) -> dict[str, Any]:
             _result('extract.frame', reports),
             _result('extract.one_of_rig', ones),
             {**_result('extract.rig', threes), 'ratio': ratio},
+            *clustered,
         ],
         'bag': source,
     }
+
+
+def _on_clusters(bag: Path, folder: Path) -> list[dict[str, Any]]:
+    """Extract four copies of a bag on one and on two workers."""
+    copies = [folder / f'copy{k}' for k in range(4)]
+    for copy in copies:
+        shutil.copytree(bag, copy)
+    found: dict[int, list[ExtractReport]] = {}
+    with tempfile.TemporaryDirectory(dir=folder) as warm:
+        for workers in (1, 2):
+            with dask_cluster(workers) as address:
+                options = ExtractOptions(scheduler=address)
+                # Workers import what they need, and compile it, before time is taken.
+                extract([bag], Path(warm) / str(workers), FrameParameters(), options)
+                found[workers] = [
+                    extract(copies, folder / f'on{workers}_{k}', FrameParameters(), options)
+                    for k in range(3)
+                ]
+    one, two = (_result('extract.cluster', found[workers]) for workers in (1, 2))
+    return [{**two, 'ratio': two['median_s'] / one['median_s']}]
 
 
 def _extract(bag: Path, dataset: Path, cameras: tuple[str, ...] = ()) -> ExtractReport:

@@ -9,18 +9,14 @@ largest, and `fixed_s` what a straight line through these two leaves for no data
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dask_cluster import dask_cluster, has_dask
 from process_tree import measured
 from repeated_bag import repeat_bag
 from scale_stages import SIMULATED, STAGES, WORKERS
@@ -64,8 +60,8 @@ def run(quick: bool = False) -> dict[str, Any]:
                         of_step = {'seconds': seconds, 'items': report['items']}
                         runs = found.setdefault(f'{stage}.{step}', {})
                         runs.setdefault(size, []).append(of_step)
-            if not quick and size in _CLUSTERED_SIZES and _has_dask():
-                with _cluster(data) as address:
+            if not quick and size in _CLUSTERED_SIZES and has_dask():
+                with dask_cluster(WORKERS) as address:
                     for stage in CLUSTERED:
                         _forget(data, stage)
                         report = _stage(stage, data, size, address)
@@ -127,40 +123,6 @@ def _forget(data: Path, stage: str) -> None:
     }
     for name in written.get(stage, ()):
         shutil.rmtree(data / name, ignore_errors=True)
-
-
-def _has_dask() -> bool:
-    return importlib.util.find_spec('distributed') is not None
-
-
-@contextmanager
-def _cluster(folder: Path) -> Iterator[str]:
-    """Start a scheduler and as many workers as there are local ones; yield its address."""
-    from distributed import Client
-
-    options = ['--host', '127.0.0.1', '--no-dashboard']
-    file = folder / 'scheduler.json'
-    commands = [['dask_scheduler', '--port', '0', '--scheduler-file', str(file)]]
-    commands.append(['dask_worker', '--scheduler-file', str(file), '--nthreads', '1'])
-    commands[-1] += ['--nworkers', str(WORKERS), '--local-directory', str(folder / 'dask')]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, '-m', f'distributed.cli.{module}', *rest, *options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for module, *rest in commands
-    ]
-    try:
-        with Client(scheduler_file=str(file), timeout=60, set_as_default=False) as client:
-            client.wait_for_workers(WORKERS, timeout=60)
-            address = client.scheduler.address
-        yield address
-    finally:
-        for process in reversed(processes):
-            process.terminate()
-        for process in processes:
-            process.wait()
 
 
 def _result(name: str, of_sizes: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:

@@ -123,7 +123,10 @@ def local_copy(path: Path) -> Path:
     try:
         with plain_errors(path):
             listing = _listing(path)
-            return _copy(path, hashlib.sha256(repr(listing).encode()).hexdigest(), os.getpid())
+            state = hashlib.sha256(repr(listing).encode()).hexdigest()
+            if not _copy(path, state, os.getpid()).exists():  # somebody tidied it away
+                _copy.cache_clear()
+            return _copy(path, state, os.getpid())
     except OSError as err:
         raise StorageError(f'cannot read {path}: {err.strerror or err}') from err
 
@@ -323,8 +326,15 @@ def _copy(path: Path, state: str, process: int) -> Path:
     return folder / path.name
 
 
-@functools.lru_cache(maxsize=1)
 def _scratch(process: int) -> Path:
+    """Return a folder that goes with the process; another, where somebody tidied it away."""
+    if not _made_scratch(process).is_dir():
+        _made_scratch.cache_clear()
+    return _made_scratch(process)
+
+
+@functools.lru_cache(maxsize=1)
+def _made_scratch(process: int) -> Path:
     """Return a folder that goes with the process; take away those of processes that were killed.
 
     The lock is the kernel's, so it goes with the process, however that ends.

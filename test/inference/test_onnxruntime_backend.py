@@ -84,7 +84,7 @@ def test_a_provider_without_its_libraries_is_not_claimed(runtime, model_folder):
 )
 def test_a_gpu_is_preferred_where_there_is_one(runtime, monkeypatch, providers, devices, order):
     runtime(providers, providers)
-    monkeypatch.setattr(module, '_GPU_DEVICES', devices)
+    monkeypatch.setattr(module, 'GPU_DEVICES', devices)
 
     assert module._by_speed() == order
     assert has_gpu_provider() == (CUDA in providers)

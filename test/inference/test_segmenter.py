@@ -102,7 +102,7 @@ def test_auto_goes_on_when_the_gpu_refuses(model_folder, monkeypatch, caplog):
     def refuse(*_):
         raise ModelError('the driver does not answer')
 
-    monkeypatch.setattr(module, '_GPU_DEVICES', ('/',))
+    monkeypatch.setattr(module, 'GPU_DEVICES', ('/',))
     monkeypatch.setattr(module, 'TensorRtBackend', refuse)
 
     loaded = load(model_folder, threads=1)

@@ -39,7 +39,7 @@ def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from drive_segment_ros import staging
 
     staging._copy.cache_clear()
-    staging._scratch.cache_clear()
+    staging._made_scratch.cache_clear()
 
 
 @pytest.mark.parametrize('bare', [False, True])
@@ -175,8 +175,8 @@ def test_what_is_missing_is_said_as_of_a_local_bag(large_bag: Path, bucket: Path
     with pytest.raises(BagError, match=r'text.txt is a file of another kind .*, not a bag'):
         BagReader(bucket / 'text.txt')
     write_whole(bucket / 'old.bag', b'')
-    with pytest.raises(BagError, match=r'old.bag is a ROS 1 bag; convert it'):
-        BagReader(bucket / 'old.bag')
+    with pytest.raises(BagError, match=r'old.bag cannot be read: '), BagReader(bucket / 'old.bag'):
+        pass
     remote = upload(large_bag, bucket)
     (remote / 'metadata.yaml').unlink()
     with BagReader(remote) as reader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -13,7 +14,14 @@ import pytest
 from drive_segment_ros import staging
 from drive_segment_ros.errors import ModelError, OutputError, StorageError
 from drive_segment_ros.staging import local_copy, renamed, staged, staged_output
-from drive_segment_ros.storage import file_names, location, read_many, read_whole, write_files
+from drive_segment_ros.storage import (
+    file_names,
+    location,
+    read_many,
+    read_whole,
+    write_files,
+    write_whole,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +30,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / 'scratch').mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'scratch'))
     staging._copy.cache_clear()
-    staging._scratch.cache_clear()
+    staging._made_scratch.cache_clear()
     return tmp_path / 'scratch'
 
 
@@ -242,7 +250,7 @@ def test_copies_of_a_killed_process_are_taken_away(run: Path, scratch: Path) -> 
     old = time.time() - 3600.0
     os.utime(left, (old, old))
     os.utime(mine.parent.parent, (old, old))
-    staging._scratch.cache_clear()
+    staging._made_scratch.cache_clear()
     local_copy(run / 'run.json')
     assert not left.exists()
     assert mine.exists()
@@ -251,3 +259,11 @@ def test_copies_of_a_killed_process_are_taken_away(run: Path, scratch: Path) -> 
 def test_scratch_is_where_tmpdir_says(run: Path, scratch: Path) -> None:
     with staged(run) as local:
         assert os.path.commonpath([local, scratch]) == str(scratch)
+
+
+def test_a_copy_that_was_tidied_away_is_made_again(bucket: Path) -> None:
+    write_whole(bucket / 'run/model.json', b'{}')
+    copy = local_copy(bucket / 'run')
+    shutil.rmtree(copy.parents[1])
+    again = local_copy(bucket / 'run')
+    assert (again / 'model.json').read_bytes() == b'{}'

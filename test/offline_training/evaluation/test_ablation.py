@@ -70,7 +70,7 @@ def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
     make = ablation.Experiment._make
     with monkeypatch.context() as patch:
         patch.setattr(
-            ablation.Experiment, '_make', lambda *args: made.append(args[1:]) or make(*args)
+            ablation.Experiment, '_make', lambda *args: made.append(args[1:3]) or make(*args)
         )
         second = run_ablate(painted_drive, truth, folder)
     results = json.loads(second.stdout)
