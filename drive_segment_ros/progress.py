@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,30 @@ def bar(description: str) -> Callable[[Iterable], Iterable]:
             yield from shown.track(items, len(items), description=description)
 
     return show
+
+
+@contextlib.contextmanager
+def several_at_a_time(shown: Iterable) -> Iterator[Callable[[int], None]]:
+    """Show how far work has come of which several items are done at a time.
+
+    Args:
+        shown: what a function such as `bar` returns has made of all items.
+
+    Yields:
+        A function to be told how many more are done.
+    """
+    items = iter(shown)
+
+    def advance(count: int) -> None:
+        for _ in itertools.islice(items, count):
+            pass
+
+    try:
+        yield advance
+        next(items, None)  # the last one is done as well
+    finally:
+        if isinstance(items, Generator):
+            items.close()
 
 
 @contextlib.contextmanager

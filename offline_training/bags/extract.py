@@ -28,6 +28,7 @@ from offline_training.bags.extract_part import PartJob, extract_part
 from offline_training.bags.import_record import record_of
 from offline_training.bags.kept_open import close_recordings
 from offline_training.common.engine import Engine, open_engine
+from offline_training.common.files import absolute
 from offline_training.common.workers import InThisProcess
 
 _log = logging.getLogger(__name__)
@@ -116,6 +117,9 @@ def extract(
         DriveSegmentError: if nothing could be extracted; the first bag's error.
     """
     options = options or ExtractOptions()
+    if options.scheduler:
+        # Workers are at home in other folders.
+        bags, dataset = [absolute(bag) for bag in bags], absolute(dataset)
     twice = [bag for bag, count in Counter(bag.resolve() for bag in bags).items() if count > 1]
     if twice:
         raise BagError(f'{twice[0]} is given twice; give each bag once')
@@ -188,7 +192,7 @@ def _extract_all(
                     tuple(options.cameras),
                     options.lidar,
                     options.odometry,
-                    options.calibration,
+                    options.calibration and absolute(options.calibration),
                     params(declared) if callable(params) else params,
                     None if record is None else dataclasses.asdict(record),
                 )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.errors import BagError, ImageError, OutputError
 from drive_segment_ros.outputs import is_taken
+from drive_segment_ros.progress import several_at_a_time
 from offline_training.common.engine import Engine, open_engine
 from offline_training.common.files import absolute
 from offline_training.common.workers import WorkerDiedError
@@ -104,22 +103,21 @@ def _run(
     engine: Engine, jobs: Iterable[SegmentJob], shown: Iterable, failed: dict[str, str]
 ) -> dict[str, Any]:
     """Have jobs done; what ends the processes it is given to is left out and named."""
-    ticks = iter(shown)
     images = kept = 0
     skipped: dict[str, None] = {}  # what a bag says of itself, it says to each of its parts
-    for outcome in engine.run(segment_part, jobs):
-        part, result = outcome.job.part, outcome.result
-        if isinstance(outcome.error, WorkerDiedError):
-            failed[str(part)] = str(outcome.error)
-        elif outcome.error is not None:
-            raise outcome.error
-        if result is not None:
-            images, kept = images + result.images, kept + result.kept
-            skipped.update(dict.fromkeys(result.skipped))
-            if result.unreadable:
-                failed[str(part)] = result.unreadable
-        deque(itertools.islice(ticks, part.count), maxlen=0)
-    next(ticks, None)  # the last one is done as well
+    with several_at_a_time(shown) as advance:
+        for outcome in engine.run(segment_part, jobs):
+            part, result = outcome.job.part, outcome.result
+            if isinstance(outcome.error, WorkerDiedError):
+                failed[str(part)] = str(outcome.error)
+            elif outcome.error is not None:
+                raise outcome.error
+            if result is not None:
+                images, kept = images + result.images, kept + result.kept
+                skipped.update(dict.fromkeys(result.skipped))
+                if result.unreadable:
+                    failed[str(part)] = result.unreadable
+            advance(part.count)
     return {'images': images, 'kept': kept, 'skipped': list(skipped), 'failed': failed}
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.progress import several_at_a_time
 from offline_training.common.engine import Engine, open_engine
 from offline_training.common.files import absolute, write_atomic, write_json
 from offline_training.common.workers import WorkerDiedError
@@ -154,18 +153,17 @@ def count_labelled(
         _counting(answers, dataclasses.replace(labelled, images=images[k : k + _IMAGES_A_JOB]))
         for k in range(0, len(images), _IMAGES_A_JOB)
     )
-    shown = iter(progress(images))
     total: NDArray[np.int64] | None = None
-    for outcome in engine.run(_count, jobs):
-        if isinstance(outcome.error, WorkerDiedError):
-            first, last = (outcome.job.labelled.images[k].image_path for k in (0, -1))
-            raise WorkerDiedError(f'images {first} to {last}: {outcome.error}')
-        if outcome.error is not None:
-            raise outcome.error
-        assert outcome.result is not None
-        total = outcome.result if total is None else total + outcome.result
-        deque(itertools.islice(shown, len(outcome.job.labelled.images)), maxlen=0)
-    next(shown, None)  # the last one is done as well
+    with several_at_a_time(progress(images)) as advance:
+        for outcome in engine.run(_count, jobs):
+            if isinstance(outcome.error, WorkerDiedError):
+                first, last = (outcome.job.labelled.images[k].image_path for k in (0, -1))
+                raise WorkerDiedError(f'images {first} to {last}: {outcome.error}')
+            if outcome.error is not None:
+                raise outcome.error
+            assert outcome.result is not None
+            total = outcome.result if total is None else total + outcome.result
+            advance(len(outcome.job.labelled.images))
     if total is None or not total.any():
         raise DatasetError(f'no pixel of the {len(images)} labelled images has a label')
     return total

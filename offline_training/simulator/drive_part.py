@@ -102,7 +102,7 @@ class _PartMaker:
         truth = TruthFiles(part.truth)
         with PartRecording(part.bag, part.number, part.first_ns, part.stop_ns) as recording:
             self._add_static_transforms(recording)
-            before = self._stage.motion(first - 1)[1][-1] if first else None
+            before = None
             for number in range(first, last + 1):
                 try:
                     frame = self._stage.frame(self._task(number), truth, part.preview)
@@ -154,7 +154,8 @@ class _PartMaker:
         Args:
             recording: where to.
             frame: of the period.
-            before: the last pose of the period before; None in the first.
+            before: the last pose of the period before; None in the first that is made, whose
+                first step is that of the drive, or reached the recorder before this part.
         """
         make, poses = recording.make, frame.motion
         last = 2 * poses[0] - poses[1] if before is None else before

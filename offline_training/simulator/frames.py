@@ -78,7 +78,7 @@ class Stage:
 
     def can_make(self, number: int) -> bool:
         """Whether a period is still to come, or all that it needs is remembered."""
-        start_s = max(number - 1, 0) / self._parameters.rate_hz
+        start_s = number / self._parameters.rate_hz
         return self.world.traffic.remembers(start_s - STEP_S)
 
     def motion(self, number: int) -> tuple[int, NDArray[np.float64]]:

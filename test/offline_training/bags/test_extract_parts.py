@@ -319,10 +319,12 @@ def cluster(tmp_path):
     started.close()
 
 
-def test_a_cluster_writes_what_one_process_writes(cluster, make_bag, tmp_path):
+def test_a_cluster_writes_what_one_process_writes(cluster, make_bag, tmp_path, monkeypatch):
     bags = [make_bag(name, count=30) for name in ('one', 'two')]
     run(bags, tmp_path / 'here')
-    report = run(bags, tmp_path / 'there', scheduler=cluster.address)
+    # Its workers are at home in other folders.
+    monkeypatch.chdir(tmp_path)
+    report = run([Path('one'), Path('two')], Path('there'), scheduler=cluster.address)
     assert report.frames == 60
     assert files(tmp_path / 'there') == files(tmp_path / 'here')
 

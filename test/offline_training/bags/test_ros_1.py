@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from drive_segment_ros import cli
 from drive_segment_ros.frame.parameters import FrameParameters
 from offline_training.bags.extract import ExtractOptions, extract
-from offline_training.evaluation.image_sources import images_in, is_bag
+from offline_training.evaluation.image_sources import image_parts, is_bag
 
 
 def files(drive: Path) -> dict[str, bytes]:
@@ -56,6 +56,13 @@ def test_segment_finds_its_images(make_bag, tmp_path: Path, as_ros_1: Callable[.
     old.rename(tmp_path / 'folder/old.bag')
     assert is_bag(tmp_path / 'folder')
     assert is_bag(tmp_path / 'folder/old.bag')
-    images = {name: image.tobytes() for name, image in images_in(bag, [])}
-    assert images == {name: image.tobytes() for name, image in images_in(tmp_path / 'folder', [])}
+    images, old_images = (
+        {
+            name: image.tobytes()
+            for part in image_parts(source)
+            for name, image in part.images([], lambda name: True)
+        }
+        for source in (bag, tmp_path / 'folder')
+    )
+    assert images == old_images
     assert len(images) == 4

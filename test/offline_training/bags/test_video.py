@@ -20,7 +20,7 @@ from drive_segment_ros.ros.images import decode_image
 from drive_segment_ros.ros.video import primed
 from offline_training.bags.bag_rig import find_rig
 from offline_training.bags.extract import ExtractOptions, extract
-from offline_training.evaluation.image_sources import images_in
+from offline_training.evaluation.image_sources import image_parts
 
 COUNT, GROUP = 12, 5
 FFMPEG = 'ffmpeg_image_transport_msgs/msg/FFMPEGPacket'
@@ -149,7 +149,13 @@ def test_inspect_knows_the_camera_and_finds_nothing_wrong(video_bag, make_bag) -
 def test_segment_and_random_access_see_the_same(video_bag, monkeypatch) -> None:
     bag, pictures = video_bag
     skipped: list[str] = []
-    found = {int(name.rpartition('/')[2]): image for name, image in images_in(bag, skipped)}
+    monkeypatch.setattr('offline_training.evaluation.image_sources.IMAGES_A_PART', 3)
+    assert len(image_parts(bag)) == 4
+    found = {
+        int(name.rpartition('/')[2]): image
+        for part in image_parts(bag)
+        for name, image in part.images(skipped, lambda name: True)
+    }
     assert skipped == []
     assert all(np.array_equal(found[stamp], pictures[stamp]) for stamp in pictures)
     monkeypatch.setattr('drive_segment_ros.ros.video._LOOK_BACK_S', (0, 2))

@@ -26,6 +26,7 @@ from offline_training.simulator import (
     simulate,
     truth_folder,
 )
+from offline_training.simulator.frames import leave, stage_for
 from offline_training.simulator.parameters import CAMERA_YAW_DEG
 
 SMALL = {'duration_s': 0.6, 'camera.width': 64, 'camera.height': 48, 'lidar.model': 'vlp16'}
@@ -147,6 +148,21 @@ def test_speed_goes_on_from_part_to_part(faulty: Path) -> None:
     np.testing.assert_allclose(
         np.linalg.norm(np.diff(places, axis=0), axis=1) / 0.02, speeds[1:], atol=1e-6
     )
+
+
+def test_a_process_may_go_back_in_a_drive() -> None:
+    """As one does that is given what another, which died, did not finish."""
+    parameters = from_flat(SimulatorParameters, SMALL)
+    stage = stage_for(parameters, 0)
+    first_step, poses = stage.motion(2)
+    stage.motion(60)
+    assert stage_for(parameters, 60) is stage
+    try:
+        again_step, again = stage_for(parameters, 2).motion(2)
+    finally:
+        leave()
+    assert again_step == first_step
+    np.testing.assert_array_equal(again, poses)
 
 
 def test_a_worker_that_dies_costs_nothing(faulty: Path, tmp_path: Path) -> None:
