@@ -6,9 +6,10 @@ self-supervised backbone's dense features averaged inside each segment.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -163,10 +164,24 @@ def load_backbone(name: str, local_only: bool = False) -> Backbone:
     from offline_training.networks.segmenter import IMAGE_MEAN, IMAGE_STD
 
     try:
-        model = AutoModel.from_pretrained(name, local_files_only=local_only).eval()
+        with _quiet():
+            model, told = AutoModel.from_pretrained(
+                name, local_files_only=local_only, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as err:
         reason = ' '.join(str(err).split())
         raise ModelError(f'cannot load backbone {name!r}: {reason}') from err
+    # What nobody reads here is often left out of a checkpoint; anything else would be random.
+    missing = sorted(
+        key
+        for key in told['missing_keys']
+        if not key.startswith('pooler.') and 'mask_token' not in key
+    )
+    if missing:
+        raise ModelError(
+            f'the weights of {name} are incomplete: {len(missing)} tensors are missing, such as '
+            f'{missing[0]}; get the checkpoint again'
+        )
     if not hasattr(model.config, 'patch_size'):
         raise ModelError(f'{name} is no vision transformer: its configuration has no patch_size')
     try:
@@ -176,7 +191,23 @@ def load_backbone(name: str, local_only: bool = False) -> Backbone:
     except OSError:
         settings = {}
     mean = tuple(settings.get('image_mean', IMAGE_MEAN))
-    return Backbone(name, model, mean, tuple(settings.get('image_std', IMAGE_STD)))
+    return Backbone(name, model.eval(), mean, tuple(settings.get('image_std', IMAGE_STD)))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from printing bars and tables between a command's own lines."""
+    from transformers.utils import logging as printed
+
+    verbosity, bars = printed.get_verbosity(), printed.is_progress_bar_enabled()
+    printed.set_verbosity_error()
+    printed.disable_progress_bar()
+    try:
+        yield
+    finally:
+        printed.set_verbosity(verbosity)
+        if bars:
+            printed.enable_progress_bar()
 
 
 def choose_features(choice: str) -> Features:

@@ -138,6 +138,24 @@ def test_a_backbone_is_averaged_inside_segments(tmp_path, kind):
     assert groups['backbone'][0] == pytest.approx(left / np.linalg.norm(left), abs=1e-5)
 
 
+def test_a_backbone_is_loaded_without_a_word(tmp_path, capfd):
+    save_backbone(tmp_path, 'vit')
+    capfd.readouterr()
+    load_backbone(str(tmp_path))
+    assert capfd.readouterr() == ('', '')
+
+
+def test_a_backbone_without_some_of_its_weights_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    save_backbone(tmp_path, 'vit')
+    weights = load_file(tmp_path / 'model.safetensors')
+    del weights[next(name for name in weights if 'intermediate' in name)]
+    save_file(weights, tmp_path / 'model.safetensors', {'format': 'pt'})
+    with pytest.raises(ModelError, match='incomplete: 1 tensors are missing, such as'):
+        load_backbone(str(tmp_path))
+
+
 def test_auto_takes_the_backbone_at_hand_and_says_so(tmp_path, monkeypatch, caplog):
     save_backbone(tmp_path, 'vit')
     monkeypatch.setattr(features, 'BACKBONES', ('nobody/has-this', str(tmp_path)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import box_world
@@ -13,6 +14,7 @@ from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.frame.view import View
 from drive_segment_ros.parameters import from_flat
 from drive_segment_ros.perception.clouds import PointCloud, cloud_from_message
+from drive_segment_ros.perception.projection import ProjectedPoints
 from drive_segment_ros.perception.transforms import transform_matrix
 from drive_segment_ros.ros.bags import BagReader, header_stamp_ns
 from offline_training.bags.bag_rig import find_rig
@@ -32,24 +34,31 @@ def on_their_own_instance(bag: Path, truth_of_points: dict[int, np.ndarray]) -> 
         bag: of a drive through the street of boxes.
         truth_of_points: (N,) instance of each point, by the sweep's stamp.
     """
+    right = counted = 0
+    for stamp_ns, image, points in views(bag):
+        shown = _instances(image)
+        own = truth_of_points[stamp_ns][points.index]
+        u, v = np.rint(points.u).astype(int), np.rint(points.v).astype(int)
+        other = shown[v, u]
+        use = _inside(shown)[v, u] & ((own > GROUND) | (other > GROUND))
+        right += int(np.count_nonzero((own == other) & use))
+        counted += int(np.count_nonzero(use))
+    return right / max(counted, 1), counted
+
+
+def views(bag: Path) -> Iterator[tuple[int, np.ndarray, ProjectedPoints]]:
+    """Yield each image's sweep's stamp, its pixels (H, W, 3) uint8 BGR, and the points it sees."""
     record = read_record(bag)
     assert record is not None
     params = from_flat(FrameParameters, dict(record.parameters))
-    right = counted = 0
     with BagReader(bag) as reader:
         rig = find_rig(reader, params)
         for pair in rig.pairs(rig.stream()):
             data, _ = pair.image.content.encoded()
-            shown = _instances(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
-            assert shown.shape == (pair.camera.height, pair.camera.width)
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            assert image.shape[:2] == (pair.camera.height, pair.camera.width)
             points = View.of(pair, pair.camera, params).points()
-            own = truth_of_points[pair.sweep.stamp_ns][points.index]
-            u, v = np.rint(points.u).astype(int), np.rint(points.v).astype(int)
-            other = shown[v, u]
-            use = _inside(shown)[v, u] & ((own > GROUND) | (other > GROUND))
-            right += int(np.count_nonzero((own == other) & use))
-            counted += int(np.count_nonzero(use))
-    return right / max(counted, 1), counted
+            yield pair.sweep.stamp_ns, image, points
 
 
 def _instances(picture: np.ndarray) -> np.ndarray:

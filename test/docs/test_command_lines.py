@@ -1,0 +1,26 @@
+"""Command lines of the docs: each can be typed as it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from doc_commands import command_lines
+
+from drive_segment_ros import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_commands_and_options_on_all_pages_exist():
+    commands = typer.main.get_command(cli.app).commands
+    count = 0
+    for page in [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]:
+        for name, arguments in command_lines(page):
+            assert name in commands, f'{page.name}: no command {name}'
+            try:
+                commands[name].make_context(name, list(arguments))
+            except Exception as err:
+                raise AssertionError(f'{page.name}: {name} {" ".join(arguments)}: {err}') from err
+            count += 1
+    assert count > 50
