@@ -22,7 +22,7 @@ from drive_segment_ros.dataset.parts import (
     write_text,
 )
 from drive_segment_ros.dataset.proposal_file import sweep_digest
-from drive_segment_ros.storage import write_files, write_whole
+from drive_segment_ros.storage import sync_files, write_files
 
 
 class PartWriter:
@@ -45,6 +45,7 @@ class PartWriter:
         self._drive = drive
         self._there = read_drive(drive)
         self._part = Part(start_ns, {}, {}, {}, {}, {})
+        self._written: list[Path] = []
         self.stamps: dict[str, set[int]] = {
             name: {record['stamp_ns'] for record in records}
             for name, records in read_indexes(drive, self._there).items()
@@ -95,10 +96,11 @@ class PartWriter:
         try:
             if known is None:
                 # The part before this may end with the same sweep, and be written just now.
-                write_whole(self._drive / proposals, of_sweep)
+                files[proposals] = of_sweep
             write_files(self._drive, files)
         except OSError as err:
             raise cannot_write(self._drive, err) from err
+        self._written += [self._drive / name for name in files]
         sweeps[str(frame.sweep_stamp_ns)] = digest
         frames: dict[str, list[dict[str, Any]]] = self._part.frames  # type: ignore[assignment]
         frames.setdefault(frame.camera, []).append(dict(frame.record))
@@ -110,5 +112,9 @@ class PartWriter:
         Raises:
             DatasetError: if it cannot be written.
         """
+        try:
+            sync_files(self._written)
+        except OSError as err:
+            raise cannot_write(self._drive, err) from err
         part = dataclasses.replace(self._part, summary=summary)
         write_text(manifest(self._drive, part.start_ns), json_text(dataclasses.asdict(part)))

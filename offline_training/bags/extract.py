@@ -18,6 +18,7 @@ from typing import Any
 
 from drive_segment_ros.errors import BagError, DriveSegmentError
 from drive_segment_ros.frame.parameters import FrameParameters
+from drive_segment_ros.frame.warm_up import warm_up
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
 from drive_segment_ros.ros.bag_files import is_storage, storage_stem
 from drive_segment_ros.ros.joined_bags import drives
@@ -29,7 +30,6 @@ from offline_training.bags.import_record import record_of
 from offline_training.bags.kept_open import close_recordings
 from offline_training.common.engine import Engine, open_engine
 from offline_training.common.files import absolute
-from offline_training.common.workers import InThisProcess
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def extract(
     ]
     imports = ['offline_training.bags.extract_part']
     try:
-        with open_engine(options.workers, options.scheduler, imports) as engine:
+        with open_engine(options.workers, options.scheduler, imports, _load_kernels) as engine:
             try:
                 _extract_all(work, engine, params, options, on_progress)
             finally:
@@ -151,6 +151,11 @@ def extract(
     if len(errors) == len(work):
         raise errors[0]
     return report
+
+
+def _load_kernels() -> None:
+    """Have a worker load what is compiled before its first job comes."""
+    warm_up(FrameParameters())
 
 
 def drive_name(bag: Path) -> str:
@@ -208,7 +213,7 @@ def _extract_all(
                 yield from drive.begin(planned.result, engine.parallel)
 
     # What lies on this machine is looked into here, while workers start.
-    planner = engine if options.scheduler else Engine(InThisProcess())
+    planner = engine
     of_bags = {drive.bags: drive for drive in work}
     of_folder = {drive.path: drive for drive in work}
     for part in engine.run(extract_part, part_jobs()):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,8 +17,8 @@ from drive_segment_ros.ros.bags import BagReader, Topic
 from offline_training.bags import sensors
 
 _STATIC = 'tf_static'
-# Of a topic, to see which frames there are: ten seconds at 100 Hz.
-_MESSAGES_TO_SEE = 1000
+# What of a topic is looked at to see which frames there are.
+_LOOKED_AT_NS = 3_000_000_000
 # Largest change of a rotation matrix' entry (0.06 degrees) or of metres that is rounding.
 _STILL = 1e-3
 
@@ -175,7 +174,11 @@ def choose_odometry(
 def _frames(reader: BagReader, topic: Topic) -> list[tuple[str, str]]:
     """Return parents and children in the first messages of an odometry or tf topic."""
     links: dict[tuple[str, str], None] = {}
-    for message in itertools.islice(reader.messages([topic.name]), _MESSAGES_TO_SEE):
+    until_ns: int | None = None
+    for message in reader.messages([topic.name]):
+        until_ns = until_ns or message.bag_stamp_ns + _LOOKED_AT_NS
+        if message.bag_stamp_ns > until_ns:
+            break
         with contextlib.suppress(BagError):  # a damaged one; its neighbours will do
             decoded = reader.deserialize(message.raw, topic.type)
             if topic.type == sensors.TRANSFORMS:

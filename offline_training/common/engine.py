@@ -127,7 +127,10 @@ class Engine:
 
 @contextlib.contextmanager
 def open_engine(
-    workers: int = 0, scheduler: str = '', imports: Sequence[str] = ()
+    workers: int = 0,
+    scheduler: str = '',
+    imports: Sequence[str] = (),
+    warm_up: Callable[[], object] | None = None,
 ) -> Iterator[Engine]:
     """Start workers, and end them with the `with` block.
 
@@ -135,6 +138,7 @@ def open_engine(
         workers: processes on this machine; 1 works in this process, 0 takes one per core.
         scheduler: address of a dask.distributed scheduler, whose workers are used instead.
         imports: modules that every process on this machine imports while jobs are prepared.
+        warm_up: what it does after that.
 
     Raises:
         DependencyError: if a scheduler is given and dask.distributed is not installed.
@@ -151,5 +155,5 @@ def open_engine(
     if workers == 1:
         yield Engine(InThisProcess())
         return
-    with contextlib.closing(LocalProcesses(workers, imports)) as local:
+    with contextlib.closing(LocalProcesses(workers, imports, warm_up)) as local:
         yield Engine(local)

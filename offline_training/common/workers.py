@@ -111,15 +111,21 @@ class LocalProcesses:
         parallel: their number.
     """
 
-    def __init__(self, count: int, imports: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        count: int,
+        imports: Sequence[str] = (),
+        warm_up: Callable[[], object] | None = None,
+    ) -> None:
         """Start them.
 
         Args:
             count: their number.
             imports: modules each imports before its first job.
+            warm_up: what each does then.
         """
         self.parallel = count
-        self._imports = tuple(imports)
+        self._imports, self._warm_up = tuple(imports), warm_up
         self._executor = self._start()
 
     def submit(self, function: Callable[[Any], Any], job: Any) -> Call:
@@ -143,7 +149,7 @@ class LocalProcesses:
         executor = ProcessPoolExecutor(
             self.parallel,
             initializer=_begin,
-            initargs=(os.getpid(), self._imports),
+            initargs=(os.getpid(), self._imports, self._warm_up),
             env={'LOKY_MAX_MEMORY_LEAK_SIZE': _NO_LIMIT},
         )
         executor.submit(os.getpid)  # which starts all of them
@@ -197,13 +203,15 @@ class _Notes(logging.Handler):
             self.taken.append((record.name, record.levelno, record.getMessage()))
 
 
-def _begin(parent: int, imports: Sequence[str]) -> None:
+def _begin(parent: int, imports: Sequence[str], warm_up: Callable[[], object] | None) -> None:
     """Make a process a worker: it leaves Ctrl-C to its parent, and the other cores to others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     prepare_process()
     for module in imports:
         importlib.import_module(module)
+    if warm_up is not None:
+        warm_up()
 
 
 def prepare_process() -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from drive_segment_ros import whole_files
 from drive_segment_ros.errors import DependencyError, StorageError
 from drive_segment_ros.storage import (
     file_names,
@@ -26,6 +25,7 @@ from drive_segment_ros.storage import (
     location,
     read_many,
     read_whole,
+    sync_files,
     write_files,
     write_whole,
 )
@@ -120,17 +120,32 @@ def test_many_files_are_written_at_once(
 def test_files_that_cannot_all_be_written_leave_no_temporary_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = whole_files.write_temporary
+    replace = os.replace
 
-    def until_full(path: Path, data: bytes) -> None:
-        write(path, data)
-        if path.name == 'b':
+    def until_full(source: str, target: Path) -> None:
+        if target.name == 'b':
             raise OSError(errno.ENOSPC, 'No space left on device')
+        replace(source, target)
 
-    monkeypatch.setattr(whole_files, 'write_temporary', until_full)
+    monkeypatch.setattr(os, 'replace', until_full)
     with pytest.raises(OSError, match='No space'):
         write_files(tmp_path, {'a': b'', 'b': b'', 'c': b''})
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ['a']
+
+
+def test_files_are_on_the_disk_once_they_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(
+        os, 'fsync', lambda file: synced.append(os.readlink(f'/proc/self/fd/{file}'))
+    )
+    write_files(tmp_path, {'x/a': b'1', 'b': b'2'})
+    assert synced == []
+    sync_files([tmp_path / 'x/a', tmp_path / 'b'])
+    assert set(synced) >= {str(tmp_path / name) for name in ('x/a', 'x', 'b', '')} - {
+        f'{tmp_path}/'
+    }
 
 
 def test_errors_say_what_to_do(bucket: Path, s3_server, monkeypatch: pytest.MonkeyPatch) -> None:
