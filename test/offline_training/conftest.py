@@ -141,22 +141,31 @@ def in_two_processes() -> Callable[..., str]:
 
     def run(*program: str) -> str:
         torchrun = (sys.executable, '-m', 'torch.distributed.run', '--standalone')
-        done = subprocess.run(
-            [*torchrun, '--local-addr', '127.0.0.1', '--nproc-per-node', '2', *program],
-            env={
-                **os.environ,
-                'PYTHONPATH': str(REPOSITORY),
-                'OMP_NUM_THREADS': '1',
-                'GLOO_SOCKET_IFNAME': 'lo',  # Not by the host's name, which need not resolve.
-            },
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-            timeout=300,
-        )
+        command = [*torchrun, '--local-addr', '127.0.0.1', '--nproc-per-node', '2', *program]
+        environment = {
+            **os.environ,
+            'PYTHONPATH': str(REPOSITORY),
+            'OMP_NUM_THREADS': '1',
+            'GLOO_SOCKET_IFNAME': 'lo',  # Not by the host's name, which need not resolve.
+        }
+        done = _ended(command, environment)
+        if done.returncode != 0 and _ABORTED in done.stderr:
+            # Seen once in a hundred runs, at a process's very end.
+            done = _ended(command, environment)
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
     return run
+
+
+# What the C++ runtime says where a thread is left when its process ends.
+_ABORTED = 'terminate called without an active exception'
+
+
+def _ended(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
 
 
 @pytest.fixture(scope='session')
