@@ -33,12 +33,16 @@ class Cluster:
         self.scheduler = self._start(
             'dask_scheduler', '--port', '0', '--scheduler-file', str(file)
         )
-        self._wait_for(file.exists)
-        self._wait_for(lambda: file.read_text().rstrip().endswith('}'))
-        self.address = json.loads(file.read_text())['address']
-        for _ in range(workers):
-            self.add_worker()
-        self.wait_for_workers(workers)
+        try:
+            self._wait_for(file.exists)
+            self._wait_for(lambda: file.read_text().rstrip().endswith('}'))
+            self.address = json.loads(file.read_text())['address']
+            for _ in range(workers):
+                self.add_worker()
+            self.wait_for_workers(workers)
+        except BaseException:
+            self.close()
+            raise
 
     def add_worker(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start another worker."""
