@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from drive_segment_ros import cli
+from drive_segment_ros.dataset import part_writer
 from drive_segment_ros.dataset.own_files import PARTS_FOLDER
 from drive_segment_ros.dataset.part_joining import locked
 from drive_segment_ros.dataset.parts import read_parts
@@ -262,6 +263,19 @@ def test_a_dataset_may_be_a_url(make_bag, tmp_path):
     }
     assert written == files(tmp_path / 'local')
     assert run(bag, remote, resume=True).frames == 0
+
+
+def test_files_are_on_the_disk_before_the_manifest_says_so(make_bag, tmp_path, monkeypatch):
+    synced: set[str] = set()
+
+    def sync(paths) -> None:
+        assert not list(tmp_path.glob('dataset/drive/parts/[0-9]*.json'))
+        synced.update(str(path.relative_to(tmp_path / 'dataset')) for path in paths)
+
+    monkeypatch.setattr(part_writer, 'sync_files', sync)
+    run(make_bag(), tmp_path / 'dataset')
+    described = {'drive/drive.json', 'drive/front/frames.jsonl'}
+    assert synced == files(tmp_path / 'dataset').keys() - described
 
 
 def test_a_folder_that_workers_do_not_share_is_told(make_bag, tmp_path, monkeypatch):
