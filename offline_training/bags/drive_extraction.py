@@ -88,8 +88,8 @@ class DriveExtraction:
 
     @property
     def awaits(self) -> bool:
-        """Whether parts of it are still to come."""
-        return bool(self._missing) and self.error is None
+        """Whether parts of it are still to come; of one that failed those at work still may."""
+        return bool(self._missing)
 
     def begin(self, plan: DrivePlan, parallel: int) -> Iterator[PartJob]:
         """Yield the jobs that make the drive, as long as none fails.

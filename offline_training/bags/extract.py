@@ -205,15 +205,13 @@ def _extract_all(
                 drive.error = err
 
     def part_jobs() -> Iterator[PartJob]:
-        for planned in planner.run(plan_drive, plan_jobs()):
+        for planned in engine.run(plan_drive, plan_jobs()):
             drive = of_bags[planned.job.bags]
             if planned.result is None:
                 drive.error = planned.error
             else:
                 yield from drive.begin(planned.result, engine.parallel)
 
-    # What lies on this machine is looked into here, while workers start.
-    planner = engine
     of_bags = {drive.bags: drive for drive in work}
     of_folder = {drive.path: drive for drive in work}
     for part in engine.run(extract_part, part_jobs()):
