@@ -133,13 +133,11 @@ def extract(
     imports = ['offline_training.bags.extract_part']
     try:
         with open_engine(options.workers, options.scheduler, imports, _load_kernels) as engine:
-            try:
-                _extract_all(work, engine, params, options, on_progress)
-            finally:
-                # Whatever ended this: what is there is joined.
-                for drive in work:
-                    drive.close()
+            _extract_all(work, engine, params, options, on_progress)
     finally:
+        # Whatever ended this: nobody of this machine writes any more, and what is there is joined.
+        for drive in work:
+            drive.close()
         close_recordings()
     report = ExtractReport(str(dataset))
     for drive in work:
