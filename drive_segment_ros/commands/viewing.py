@@ -62,9 +62,7 @@ def view(
     if save is not None:
         refuse_existing(save, overwrite=overwrite)
     sink = served or (file_sink(save) if save is not None else viewer_sink())
-    options = ViewOptions(
-        sink, model, bag or (), drive, camera or (), frames, bar('reading')
-    )
+    options = ViewOptions(sink, model, bag or (), drive, camera or (), frames, bar('reading'))
     made = show(one_drive(sources, join), options)
     made.stream.flush()
     report: dict[str, Any] = {'layers': made.layers, 'clouds': made.clouds, 'saved': save}
