@@ -61,6 +61,18 @@ class TrainParameters:
         '',
         'A transformers checkpoint (name or folder) whose encoder to start from; empty is none.',
     )
+    position: str = parameter(
+        'rows',
+        "What a patch's embedding says: its row, or its place on the grid, which is learned by "
+        'heart. A published checkpoint has a grid.',
+        choices=('rows', 'grid'),
+    )
+    window: int = parameter(
+        3,
+        'Patches of 16 px to each side that a patch sees; 0 is the whole image, as a published '
+        'checkpoint sees it.',
+        minimum=0,
+    )
     rounds: int = parameter(
         1, 'Students trained in turn, each taught by the last.', minimum=1, maximum=9
     )
@@ -225,7 +237,8 @@ def new_network(parameters: TrainParameters, classes: int, height: int, width: i
         network = network_from_backbone(backbone.model, classes, height, width)
         network.expect_colours(backbone.mean, backbone.std)
         return network
-    return Segmenter(configuration(parameters.size, classes, height, width))
+    how = parameters.position, parameters.window
+    return Segmenter(configuration(parameters.size, classes, height, width, *how))
 
 
 def _student_name(number: int) -> str:
