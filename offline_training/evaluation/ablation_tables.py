@@ -84,7 +84,7 @@ def _spreads(results: Mapping[str, Any]) -> str:
     frequent = results['scores']['student']['seeds'][0]['scored_frames']['frequent']
     lines = [
         'Means of the seeds with the 95 % interval of images drawn anew, over all classes present '
-        f'and over the {frequent} of at least 0.05 % of the pixels:\n',
+        f'and over the {frequent:.0f} of at least 0.05 % of the pixels:\n',
         '| | strict | many-to-one | strict, not rare | many-to-one, not rare |',
         '|---|---|---|---|---|',
     ]
