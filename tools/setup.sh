@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 profile=${1:-}
 case "$profile" in
     demo) extras=ros,train,openvino ;;
-    dev) extras=ros,train,openvino,onnxruntime,web,cluster,s3,datasets,video,docs,lint,test ;;
+    dev) extras=ros,train,openvino,onnxruntime,web,cluster,s3,datasets,video,view,docs,lint,test ;;
     *) echo "setup: '$profile' is not a profile; use demo or dev" >&2; exit 2 ;;
 esac
 
