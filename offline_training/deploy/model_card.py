@@ -50,8 +50,8 @@ def model_card(model: Model) -> str:
         '```\n',
         '`MODEL` is this folder, its URL, or `hf://OWNER/NAME` where a hub has it.\n',
         '## Classes\n',
-        'Pseudo-classes have no meaning by themselves; names were given to them afterwards, by '
-        'hand or from a few labelled images.\n',
+        'Pseudo-classes have no meaning by themselves. Names, where there are any, were given '
+        'afterwards, by hand or from a few labelled images.\n',
         '| label | name | colour |\n|---|---|---|',
         *(
             f'| {number} | {_cell(item.name)} | {", ".join(map(str, item.color))} |'
@@ -60,7 +60,7 @@ def model_card(model: Model) -> str:
         '\n## Limits\n',
         f'{len(set(names))} different names for {len(names)} pseudo-classes. Rare and thin things '
         'may have none. It has seen the places, the weather and the camera of the drives that it '
-        'learned from, and no others. Do not let anything depend on it that may harm people.\n',
+        'learned from, and no others. Not for safety-critical use.\n',
         '## Licence\n',
         'To be stated by whoever publishes it. Weights learned from some published data sets may '
         'not be passed on, or for non-commercial use only.\n',
