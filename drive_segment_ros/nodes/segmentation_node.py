@@ -1,4 +1,4 @@
-"""Masks on the air: every image through the network, with the least delay the machine allows."""
+"""Masks, live: every image through the network, with the least delay the machine allows."""
 
 from __future__ import annotations
 
