@@ -99,6 +99,8 @@ def _from_web(address: str, pin: str) -> Path:
             f'{err.filename} is not there; give the address of the folder that '
             '`drive-segment export` wrote'
         ) from err
+    except ModuleNotFoundError as err:
+        raise DependencyError(f"{address} needs {err.name}; pip install '.[hub]'") from err
     except OSError as err:
         raise StorageError(f'cannot read {address}: {err.strerror or err}') from err
     except ValueError as err:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sys
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -168,9 +169,11 @@ def test_a_server_that_is_not_there_ends_in_one_line(monkeypatch, tmp_path):
 
 
 def test_what_is_not_installed_is_named(monkeypatch):
-    monkeypatch.setitem(__import__('sys').modules, 'huggingface_hub', None)
-    with pytest.raises(DependencyError, match=r"pip install '\.\[hub\]'"):
-        model_location('hf://owner/town')
+    for package, address in (('huggingface_hub', 'hf://owner/town'), ('fsspec', 'http://h/town')):
+        monkeypatch.setitem(sys.modules, package, None)
+        monkeypatch.setitem(sys.modules, f'{package}.registry', None)
+        with pytest.raises(DependencyError, match=r"needs .*pip install '\.\[hub\]'"):
+            model_location(address)
 
 
 def test_the_description_is_read_as_data(web, model_folder):
