@@ -57,7 +57,7 @@ def label(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Group look-alike objects into pseudo-classes and write a pseudo-label for every frame."""
+    """Cluster similar objects into pseudo-classes and write a pseudo-label for every frame."""
     from drive_segment_ros.parameter_files import read_parameters
     from drive_segment_ros.progress import bar
     from offline_training.pseudo_labels.assignment import LabelParameters
@@ -163,7 +163,7 @@ def baseline(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Cluster superpixels of the images alone: the figure to beat; score it by `evaluate`."""
+    """Cluster superpixels of the images alone, the baseline; score it with `evaluate`."""
     from drive_segment_ros.parameters import from_flat
     from drive_segment_ros.progress import bar
     from offline_training.evaluation.baseline import (
