@@ -12,6 +12,7 @@ from drive_segment_ros.commands.options import (
     AsJson,
     Bags,
     Calibration,
+    ExportedModel,
     Join,
     LabelSpace,
     Layout,
@@ -124,9 +125,7 @@ def _recording(
 
 @command
 def paint(
-    model: Annotated[
-        Path, typer.Argument(parser=located, help='A model folder, as `export` writes it.')
-    ],
+    model: ExportedModel,
     bags: Bags,
     output: Annotated[
         Path, typer.Option('--output', '-o', parser=located, help='The .png or .jpg to write.')
@@ -230,11 +229,13 @@ def export(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a trained network as one ONNX file, from the camera's image to the mask."""
+    """Write a trained network as one ONNX file, camera image to mask, with a card."""
     from drive_segment_ros.inference.model import DESCRIPTION_FILE, ONNX_FILE
     from offline_training.deploy.export import export as export_run
+    from offline_training.deploy.model_card import CARD_FILE
 
-    refuse_existing(output / ONNX_FILE, output / DESCRIPTION_FILE, overwrite=overwrite)
+    files = (ONNX_FILE, DESCRIPTION_FILE, CARD_FILE)
+    refuse_existing(*(output / name for name in files), overwrite=overwrite)
     report = export_run(run, output, precision, height, width)
     if as_json:
         print_json(report)
@@ -248,9 +249,7 @@ def export(
 
 @command
 def build_engine(
-    model: Annotated[
-        Path, typer.Argument(parser=located, help='A model folder, as `export` writes it.')
-    ],
+    model: ExportedModel,
     as_json: AsJson = False,
 ) -> None:
     """Build a model's TensorRT engine for this machine's GPU, ahead of the first drive."""

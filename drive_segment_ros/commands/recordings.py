@@ -145,7 +145,7 @@ def extract(
 
 @command(kept='what was removed stays removed; run it again')
 def repair(dataset: Dataset, as_json: AsJson = False) -> None:
-    """Find what a crash or a power cut left in a dataset, take it away, and say what was done."""
+    """Remove what a crash or a power cut left incomplete in a dataset, and report it."""
     from drive_segment_ros.dataset.repair import repair as repair_dataset
 
     refuse_remote(dataset, 'a repair locks and renames files', 'repair it before it is copied')
@@ -245,7 +245,7 @@ def simulate(
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a bag of a drive through a made-up town, with truth to the pixel beside it."""
+    """Simulate a drive through a town: a bag, and ground truth for every pixel beside it."""
     from drive_segment_ros.parameter_files import read_parameters
     from offline_training.simulator import SimulatorParameters
     from offline_training.simulator import simulate as simulate_drive

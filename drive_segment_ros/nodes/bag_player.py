@@ -71,7 +71,7 @@ class PlayParameters:
 
 @dataclasses.dataclass(frozen=True)
 class PlayReport:
-    """What was put on the air.
+    """What was published.
 
     Attributes:
         sent: messages per topic.
