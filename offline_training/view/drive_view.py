@@ -73,10 +73,11 @@ class DriveView:
         rig = find_rig(reader, self.params, cameras)
         stream = rig.stream()
         newest: dict[str, int] = {}
+        wanted = (1, 2**63) if self.frames is None else _span(self.frames)
         for _, event in rig.events():
             for pair in stream.push(event):
                 self._add_pair(pair)
-            if isinstance(event, Image) and event.stamp_ns > 0:
+            if isinstance(event, Image) and wanted[0] <= event.stamp_ns <= wanted[1]:
                 newest[event.camera] = event.stamp_ns
                 self.made.dropped(event.camera, event.stamp_ns, stream.cameras[event.camera].drops)
             advance(isinstance(event, Image))
@@ -129,6 +130,12 @@ class DriveView:
         self.made.place(LIDAR, T_base_lidar, min(image_ns, sweep_ns))
         T_base_camera = T_base_lidar @ inverse(pair.T_camera_lidar)
         self.made.camera(pair.image.camera, pair.camera, T_base_camera, image_ns)
+
+
+def _span(frames: Mapping[tuple[str, int], FrameRecord]) -> tuple[int, int]:
+    """Return the first and the last stamp of frames, ns."""
+    stamps = [stamp_ns for _, stamp_ns in frames]
+    return min(stamps), max(stamps)
 
 
 def _decoded(pair: Pair) -> NDArray[np.uint8]:

@@ -188,6 +188,7 @@ def test_a_video_has_a_frame_for_each_image_and_a_legend(make_bag, model_folder,
     report = segmented(model_folder, make_bag(count=7), '-o', file, '--to', 'video')
     frames = frames_of(file)
     assert len(frames) == report['videos'][str(file)] == 7
+    assert cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FPS) == pytest.approx(10.0, abs=0.1)
     assert frames[0].shape[1] == 160
     assert frames[0].shape[0] > 120
     # Every colour of a class that is seen has its patch, whatever the encoder did to it.
