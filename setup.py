@@ -81,6 +81,8 @@ setup(
         'openvino': ['openvino>=2024.4'],
         'onnxruntime': ['onnxruntime>=1.18'],
         'tensorrt': ['cuda-python>=12.6.1', 'tensorrt>=10.0'],
+        # Drives in Rerun's viewer.
+        'view': ['rerun-sdk>=0.41; python_version >= "3.11"'],
         # A page in the browser to try a model on.
         'web': ['gradio>=6.0'],
         # Real rclpy and Fast DDS for trying, developing and CI where no ROS is installed.

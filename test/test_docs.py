@@ -74,8 +74,15 @@ def test_a_figure_changed_by_hand_is_not_what_was_measured(
     from offline_training.evaluation.ablation import AblationParameters
 
     def figures(miou: float) -> dict[str, Any]:
-        score = {kind: {'miou': miou, 'accuracy': 70.0} for kind in ('strict', 'many_to_one')}
-        return {'scored_frames': score, 'training_frames': score}
+        kinds = ('strict', 'many_to_one')
+        score = {kind: {'miou': miou, 'accuracy': 70.0} for kind in kinds}
+        within = {
+            'interval': [miou - 2, miou + 3],
+            'frequent_miou': miou + 5,
+            'frequent_interval': [miou + 4, miou + 6],
+        }
+        scored = {kind: {**score[kind], **within} for kind in kinds}
+        return {'scored_frames': {**scored, 'frequent': 7.0}, 'training_frames': score}
 
     parts = ('pseudo_labels', 'image_only', 'teacher', 'student', 'truth_bound')
     parts += ('without_superpixels', 'without_segments', 'without_either')
@@ -92,6 +99,12 @@ def test_a_figure_changed_by_hand_is_not_what_was_measured(
         'scores': {
             part: {'seeds': [figures(30.0 + i), figures(32.0 + i)], 'mean': figures(31.0 + i)}
             for i, part in enumerate(parts)
+        },
+        'transfer': {
+            'street/left': {
+                part: {'seeds': [figures(20.0)], 'mean': figures(20.0)}
+                for part in ('image_only', 'teacher', 'student')
+            }
         },
     }
     page = tmp_path / 'results.md'
@@ -114,6 +127,9 @@ def test_a_figure_changed_by_hand_is_not_what_was_measured(
     )
     assert re.search(r'\| student \| yes \| yes \| no \| yes \| 39.0 / 70.0 \|', written)
     assert re.search(r'\| student \| yes \| yes \| yes \| no \| 40.0 / 70.0 \|', written)
+    assert '| student | 34.0 (32.0 to 37.0) |' in written
+    assert 'over the 7 of at least' in written
+    assert '| street/left: student | 1 | 20.0 | 20.0 | 25.0 | 25.0 |' in written
     assert make_docs.results_page(tmp_path) == written
     page.write_text(written.replace('34.0', '44.0'))
     assert make_docs.results_page(tmp_path) == written

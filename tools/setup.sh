@@ -11,7 +11,7 @@ profile=${1:-}
 extras=train,openvino,onnxruntime,web,hub,cluster,s3,datasets,video
 case "$profile" in
     demo) ;;
-    dev) extras=$extras,docs,lint,test ;;
+    dev) extras=$extras,view,docs,lint,test ;;
     *) echo "setup: '$profile' is not a profile; use demo or dev" >&2; exit 2 ;;
 esac
 

@@ -180,7 +180,8 @@ def play(
     }
     if wait is not None:
         values['wait_for_subscribers'] = wait
-    report = play_bag(one_drive(bags, join), from_flat(PlayParameters, values))
+    with progress_bar() as update:
+        report = play_bag(one_drive(bags, join), from_flat(PlayParameters, values), update)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
