@@ -163,6 +163,16 @@ def test_mistakes_are_one_line(make_bag, model_folder, tmp_path, monkeypatch, ar
     assert (tmp_path / 'there.rrd').read_text() == 'mine'
 
 
+def test_without_a_display_it_says_what_to_do(make_bag, monkeypatch):
+    pytest.importorskip('rerun', reason="pip install '.[view]'")
+    monkeypatch.setattr(sys, 'platform', 'linux')
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
+        monkeypatch.delenv(name, raising=False)
+    told = viewed(make_bag(count=1), code=1)
+    assert 'no display here; show it in a browser by --web' in told
+    assert told.count('\n') == 1
+
+
 def test_without_rerun_it_says_what_to_install(make_bag, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'rerun', None)
     told = viewed(make_bag(count=1), '--save', tmp_path / 'x.rrd', code=1)
