@@ -69,7 +69,7 @@ class SegmentationNode(ManagedNode):
     """Publishes what the network sees in each image, and the cloud painted with it.
 
     One thread decodes, another segments the image before. In front of each the newest image
-    waits; older ones give way. What nobody subscribes to is not made.
+    waits; older ones are dropped. Outputs without subscribers are not computed.
     """
 
     def __init__(self, **kwargs: Any) -> None:
