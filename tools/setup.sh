@@ -104,4 +104,5 @@ pip=(.venv/bin/python -m pip --disable-pip-version-check)
 "${pip[@]}" install -qq --constraint constraints.txt torch
 "${pip[@]}" install -qq --constraint constraints.txt --no-build-isolation --editable ".[$extras]"
 "${pip[@]}" check
+.venv/bin/drive-segment warm-up
 sha256sum "${inputs[@]}" >"$stamp"
