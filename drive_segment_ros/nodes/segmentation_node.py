@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import SetBool
 
+from drive_segment_ros.compiled_kernels import VIEW
 from drive_segment_ros.errors import ImageError, ParameterError
 from drive_segment_ros.frame.paint import Mask
 from drive_segment_ros.frame.reasons import reason_of
@@ -128,6 +129,7 @@ class SegmentationNode(ManagedNode):
         folder = model_location(parameters.model)
         self._loading = f'loading {folder}'
         self.report()
+        self.tell_if_cold(VIEW)
         try:
             segmenter = load(
                 folder, parameters.backend, parameters.threads, progress=self._on_progress
