@@ -131,6 +131,11 @@ def end_partly_done(failed: Mapping[str, str]) -> None:
         raise typer.Exit(PARTLY_DONE)
 
 
+def say(text: str) -> None:
+    """Tell a person something; standard output is for results."""
+    typer.echo(text, err=True)
+
+
 def print_json(values: Mapping[str, Any]) -> None:
     """Print a result for machines; paths become strings."""
     typer.echo(json.dumps(values, default=str, allow_nan=False))

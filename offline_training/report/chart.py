@@ -8,52 +8,78 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_training.report.facts import Curves
+
 # Small units, so that the letters are still legible where the screen is narrow.
 _WIDTH, _HEIGHT = 420, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 16, 10, 32
 # Points of a drawn curve: more could not be told apart on a page.
-_POINTS = 320
+_POINTS = 160
 
 
-def line_chart(curves: Mapping[str, NDArray[np.float64]], x: str, y: str) -> dict[str, Any]:
-    """Lay curves out over their index; each is averaged down to what can be seen.
+def line_chart(curves: Mapping[str, Curves]) -> dict[str, Any]:
+    """Lay losses out over their step; those of training are averaged down to what can be seen.
 
     Args:
-        curves: values by name, each (N,) with N > 0.
-        x, y: what the axes show.
+        curves: by network, with at least one step each.
     """
-    longest = max(len(values) for values in curves.values())
-    top = max(float(np.nanmax(values)) for values in curves.values()) or 1.0
+    lines = {
+        name: (np.arange(1.0, 1.0 + len(curve.losses)), curve.losses)
+        for name, curve in curves.items()
+    }
+    averaged = {name: _averaged(*line) for name, line in lines.items()}
+    drawn = [(name, False, *line) for name, line in averaged.items()]
+    drawn += [
+        (name, True, curve.validation_steps, curve.validation)
+        for name, curve in curves.items()
+        if len(curve.validation)
+    ]
+    longest = max(float(steps[-1]) for _, _, steps, _ in drawn)
+    top = max(float(np.nanmax(values)) for _, _, _, values in drawn) or 1.0
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _BOTTOM - _TOP
 
     def at(step: float, value: float) -> tuple[float, float]:
-        return _LEFT + width * step / max(longest - 1, 1), _TOP + height * (1 - value / top)
+        return _LEFT + width * step / max(longest, 1), _TOP + height * (1 - value / top)
 
     grid = [
         {
-            'x': round(at(share * (longest - 1), 0)[0], 1),
+            'x': round(at(share * longest, 0)[0], 1),
             'y': round(at(0, share * top)[1], 1),
             'value': f'{share * top:.2f}',
-            'step': round(share * (longest - 1)),
+            'step': f'{round(share * longest):,}',
         }
         for share in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
-    lines = []
-    for name, values in curves.items():
-        pieces = np.array_split(values, min(_POINTS, len(values)))
-        steps = np.linspace(0, len(values) - 1, len(pieces)).tolist()
-        points = [at(step, float(piece.mean())) for step, piece in zip(steps, pieces, strict=True)]
-        # The mean of its last twentieth.
-        end = float(values[-max(len(values) // 20, 1) :].mean())
-        text = ' '.join(f'{column:.1f},{row:.1f}' for column, row in points)
-        lines.append({'name': name, 'points': text, 'end': end})
+    order = list(curves)
     return {
-        'x': x,
-        'y': y,
         'grid': grid,
-        'curves': lines,
+        'curves': [
+            {
+                'name': name,
+                'held_out': held_out,
+                'colour': order.index(name),
+                'points': ' '.join(
+                    '{:.1f},{:.1f}'.format(*at(step, value))
+                    for step, value in zip(steps.tolist(), values.tolist(), strict=True)
+                ),
+                'end': float(values[-1]),
+            }
+            for name, held_out, steps, values in drawn
+        ],
         'width': _WIDTH,
         'height': _HEIGHT,
         'left': _LEFT,
         'right': _WIDTH - _RIGHT,
     }
+
+
+def _averaged(
+    steps: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a curve of means over equal stretches."""
+    parts = min(_POINTS, len(values))
+    means = [
+        np.array([part.mean() for part in np.array_split(array, parts)])
+        for array in (steps, values)
+    ]
+    return means[0], means[1]

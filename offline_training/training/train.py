@@ -20,10 +20,16 @@ from offline_training.networks.initial_weights import network_from_backbone
 from offline_training.networks.segmenter import Segmenter, configuration
 from offline_training.pseudo_labels.features import load_backbone
 from offline_training.pseudo_labels.pseudo_classes import classes_of
+from offline_training.training.class_pictures import keep_class_pictures
 from offline_training.training.distillation import DistillationParameters
 from offline_training.training.frame_targets import FrameTargets
 from offline_training.training.preparation import prepare_answers, prepare_images, prepare_labels
-from offline_training.training.processes import PeerError, distributed_rank, process_group
+from offline_training.training.processes import (
+    PeerError,
+    distributed_rank,
+    first_alone,
+    process_group,
+)
 from offline_training.training.run_folder import begin_run, check_alike, shared_fingerprint
 from offline_training.training.training import FitResult, fit
 from offline_training.training.training_frames import (
@@ -144,6 +150,8 @@ class TrainingRun:
         if rank == 0:
             warn_of_aspects(self.frames, self.height, self.width)
         begin_run(folder, self.classes, self.provenance, resume)
+        labelled = classes_of(datasets).parent
+        first_alone(lambda: keep_class_pictures(labelled, folder, len(self.classes)))
         self.images = prepare_images(folder / 'cache/images', self.frames, self.height, self.width)
 
     def train_teacher(self) -> FitResult:
