@@ -17,6 +17,8 @@ from offline_training.networks.encoder import VisionTransformer
 # ImageNet's colour statistics, which published backbones expect; harmless for any other.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
+# Added to a logit it leaves no probability, in half precision either.
+_NEVER = -1e4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Segmenter(nn.Module):
 
     image_mean: Tensor
     image_std: Tensor
+    class_offset: Tensor  # (K,), see `restrict`
     class_similarity: Tensor  # (K, K), 0..1; see `expected_similarity`
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
@@ -91,6 +94,7 @@ class Segmenter(nn.Module):
         self.decoder = MaskTransformer(c.classes, c.embedding, c.heads, detailed=c.stem == 'conv')
         self.register_buffer('image_mean', torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1))
         self.register_buffer('image_std', torch.tensor(IMAGE_STD).view(1, 3, 1, 1))
+        self.register_buffer('class_offset', torch.zeros(c.classes))
         self.register_buffer('class_similarity', torch.eye(c.classes))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -109,22 +113,32 @@ class Segmenter(nn.Module):
         for buffer, values in ((self.image_mean, mean), (self.image_std, std)):
             buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
 
+    def restrict(self, supported: Tensor) -> None:
+        """Let only some classes be answers, (K,) bool: those that training shows a pixel of."""
+        self.class_offset.copy_(torch.where(supported, 0.0, _NEVER))
+
+    def cell_probability(self, images: Tensor) -> Tensor:
+        """Return each class's probability, (B, classes, h, w), in every cell of the output grid.
+
+        That of a class that training never showed is zero.
+        """
+        return (self(images).float() + self.class_offset[:, None, None]).softmax(dim=1)
+
     def probability(self, images: Tensor) -> Tensor:
         """Return each class's probability, (B, classes, H, W), at the images' own size.
 
         Probabilities are upsampled, not logits: that takes an exponential a cell, not a pixel.
         """
-        return _upsampled(self(images).float().softmax(dim=1), images)
+        return _upsampled(self.cell_probability(images), images)
 
     def expected_similarity(self, images: Tensor) -> Tensor:
         """Return how like the true class each class is expected to be, (B, classes, H, W), 0..1.
 
-        The largest is the network's answer and its confidence: the class of least Bayes risk.
+        The largest is the network's answer and its confidence: the class of minimum Bayes risk.
         With an untrained network's identity for similarity it is the most probable class.
         """
-        probability = self(images).float().softmax(dim=1)
         weights = self.class_similarity[:, :, None, None]
-        return _upsampled(functional.conv2d(probability, weights), images)
+        return _upsampled(functional.conv2d(self.cell_probability(images), weights), images)
 
 
 def _upsampled(values: Tensor, images: Tensor) -> Tensor:
