@@ -92,8 +92,10 @@ def train(
     output: Annotated[
         Path, typer.Option('--output', '-o', parser=located, help='The run folder to write.')
     ],
-    epochs: Annotated[int | None, typer.Option(help='Passes over the frames.')] = None,
-    size: Annotated[str | None, typer.Option(help='tiny, small or base.')] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help='Passes over the frames; default: 40.')
+    ] = None,
+    size: Annotated[str | None, typer.Option(help='tiny (default), small or base.')] = None,
     frames: Frames = None,
     camera: Cameras = None,
     seed: Annotated[
@@ -200,7 +202,7 @@ def evaluate(
     from drive_segment_ros.progress import bar
     from offline_training.evaluation.evaluate import SCORE_FILES
     from offline_training.evaluation.evaluate import evaluate as evaluate_model
-    from offline_training.evaluation.evaluation import table
+    from offline_training.evaluation.evaluation import class_table, table
 
     if output is not None:
         refuse_existing(*(output / file for file in SCORE_FILES), overwrite=overwrite)
@@ -222,6 +224,7 @@ def evaluate(
         print_json(report)
     else:
         typer.echo(table({str(model): report, **report.get('cameras', {})}))
+        typer.echo(f'\n{class_table(report)}\n')
         typer.echo(
             f'K = {report["k"]}, {report["classes_present"]} classes present, '
             f'{report["images"]} images, matching learned on {report["matching_learned_on"]}'

@@ -15,7 +15,8 @@ from drive_segment_ros.perception.resizing import resize_image
 from offline_training.common.files import write_atomic
 from offline_training.pseudo_labels.segment_table import SegmentTable
 
-GALLERY_FOLDER = 'gallery'
+# The pictures of each class, and the page that shows them together.
+GALLERY_FOLDER, GALLERY_PAGE = 'gallery', 'gallery.html'
 TILE_HEIGHT, TILE_WIDTH = 180, 240
 ROWS, COLUMNS = 2, 4
 _CONTEXT = 0.4  # of the segment's size, shown around it

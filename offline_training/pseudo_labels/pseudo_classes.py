@@ -36,6 +36,7 @@ from offline_training.pseudo_labels.features import choose_features
 from offline_training.pseudo_labels.fit import fit
 from offline_training.pseudo_labels.gallery import (
     GALLERY_FOLDER,
+    GALLERY_PAGE,
     draw_galleries,
     write_galleries,
 )
@@ -197,7 +198,7 @@ def _learn(
 def _unlabel(folders: Sequence[Path]) -> None:
     """Take away what names classes: killed amid new labels, no dataset may pass for labelled."""
     for folder in folders:
-        for name in (CLASSES_FILE, STATISTICS_FILE, MODEL_FILE):
+        for name in (CLASSES_FILE, STATISTICS_FILE, MODEL_FILE, GALLERY_PAGE):
             (folder / name).unlink(missing_ok=True)
         for picture in (folder / GALLERY_FOLDER).glob('class_*.*'):
             picture.unlink()

@@ -38,13 +38,12 @@ class Curves:
 
     Attributes:
         losses: (N,) of every step.
-        validation_steps, validation: (V,) after which steps held-out frames were looked at, and
-            their loss; empty where there was none.
+        held_out: (V, 3) looks at frames that were not learned from: after which step,
+            cross-entropy, share of the labelled pixels that are right.
     """
 
     losses: NDArray[np.float64]
-    validation_steps: NDArray[np.float64]
-    validation: NDArray[np.float64]
+    held_out: NDArray[np.float64]
 
 
 def curves(run: Path | None) -> dict[str, Curves]:
@@ -53,15 +52,12 @@ def curves(run: Path | None) -> dict[str, Curves]:
     for file in sorted(run.glob(f'*/{CHECKPOINT_FILE}')) if run else []:
         try:
             with safetensors.safe_open(local_copy(file), 'np') as checkpoint:
-
-                def values(name: str, kept: Any = checkpoint) -> NDArray[np.float64]:
-                    there = name in kept.keys()  # noqa: SIM118
-                    return np.asarray(kept.get_tensor(name) if there else [], np.float64)
-
-                names = ('losses', 'validation_steps', 'validation')
-                found[file.parent.name] = Curves(*map(values, names))
+                losses = checkpoint.get_tensor('losses')
+                there = 'held_out' in checkpoint.keys()  # noqa: SIM118
+                looks = checkpoint.get_tensor('held_out') if there else np.zeros((0, 3))
         except (OSError, SafetensorError) as err:
             raise DatasetError(f'{file} is damaged: {err}; train again, or remove it') from err
+        found[file.parent.name] = Curves(np.float64(losses), np.float64(looks).reshape(-1, 3))
     return dict(sorted(found.items(), key=lambda item: (item[0] != 'teacher', item[0])))
 
 

@@ -18,12 +18,14 @@ from offline_training.common.files import write_atomic
 from offline_training.evaluation.label_space import classes_in
 from offline_training.evaluation.name import classes_to_name, name_all
 from offline_training.pseudo_labels.drive_plan import PSEUDO_CLASSES_FOLDER
+from offline_training.pseudo_labels.gallery import GALLERY_PAGE
 from offline_training.report.class_gallery import Gallery, gallery, gallery_folder, names_of
 from offline_training.report.page import page
 
-GALLERY_PAGE = 'gallery.html'
 # Names of that many classes, with much to spare.
 _LARGEST_POST = 100_000
+# Addresses that only this machine can ask.
+_HERE = ('127.0.0.1', '::1')
 
 
 def write_gallery_page(dataset: Path) -> Path:
@@ -146,6 +148,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Send the page."""
+        if not self._by_own_name():
+            self._answer(HTTPStatus.FORBIDDEN, 'open the page by the address that was printed')
+            return
         if self.path != '/':
             self._answer(HTTPStatus.NOT_FOUND, 'there is nothing here')
             return
@@ -168,6 +173,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, self.save_names(json.loads(self.rfile.read(length))))
         except (DriveSegmentError, ValueError, AttributeError) as err:
             self._answer(HTTPStatus.BAD_REQUEST, f'not saved: {err}')
+
+    def _by_own_name(self) -> bool:
+        """Whether the browser asks this machine, not a name that a stranger gave it."""
+        asked = (self.headers.get('Host') or '').rpartition(':')[0]
+        listens = str(self.server.server_address[0])
+        return listens not in _HERE or asked in (*_HERE, 'localhost')
 
     def _answer(self, status: HTTPStatus, text: str, kind: str = 'text/plain') -> None:
         data = text.encode()

@@ -12,7 +12,7 @@ from typing import Any
 from offline_training.common.files import write_atomic
 from offline_training.evaluation.evaluate import image_name
 from offline_training.report import facts
-from offline_training.report.chart import line_chart
+from offline_training.report.chart import training_charts
 from offline_training.report.class_gallery import gallery, gallery_folder, names_of
 from offline_training.report.figures import figure, table
 from offline_training.report.frames import sample_frames
@@ -170,8 +170,8 @@ def _training(sources: Sources) -> dict[str, Any] | None:
                 f'{figure(float(step.result["seconds"]), 0)} s, {figure(waited, 1)} % of it '
                 'waiting for data.'
             )
-    held_out = any(len(curve.validation) for curve in curves.values())
-    return {'chart': line_chart(curves), 'time': time, 'held_out': held_out}
+    held_out = any(len(curve.held_out) for curve in curves.values())
+    return {'charts': training_charts(curves), 'time': time, 'held_out': held_out}
 
 
 def _live(sources: Sources) -> dict[str, Any] | None:

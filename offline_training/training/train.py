@@ -35,11 +35,13 @@ from offline_training.training.training import FitResult, fit
 from offline_training.training.training_frames import (
     input_size,
     labelled_frames,
+    left_out,
     names_of,
     warn_of_aspects,
 )
 from offline_training.training.training_log import TrainingLog
 from offline_training.training.training_parameters import TrainingParameters
+from offline_training.training.validation import Validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +155,8 @@ class TrainingRun:
         labelled = classes_of(datasets).parent
         first_alone(lambda: keep_class_pictures(labelled, folder, len(self.classes)))
         self.images = prepare_images(folder / 'cache/images', self.frames, self.height, self.width)
+        others = left_out(datasets, parameters.frames, parameters.cameras) if rank == 0 else []
+        self.validation = Validation.of(others, self.height, self.width)
 
     def train_teacher(self) -> FitResult:
         """Train the teacher on the pseudo-labels: known pixels only."""
@@ -198,6 +202,7 @@ class TrainingRun:
                 self.folder / stage,
                 {**self.provenance, 'stage': stage},
                 log.show,
+                self.validation,
             )
             log.draw(result.losses)
         return result
