@@ -17,12 +17,12 @@ from offline_training.pseudo_labels.segment_table import SegmentTable
 
 # The pictures of each class, and the page that shows them together.
 GALLERY_FOLDER, GALLERY_PAGE = 'gallery', 'gallery.html'
-TILE_HEIGHT, TILE_WIDTH = 180, 240
+TILE_HEIGHT, TILE_WIDTH = 160, 240
 ROWS, COLUMNS = 2, 4
 _CONTEXT = 0.4  # of the segment's size, shown around it
 # A segment is brought to this mean lightness, as far as a gain allows that leaves noise unseen.
 _LIGHTNESS, _MOST_GAIN = 120.0, 4.0
-_SURROUNDINGS = 0.45  # of their lightness
+_SURROUNDINGS = 0.5  # of their lightness
 _OUTLINE = (80, 220, 255)
 _QUALITY = 88
 
@@ -121,28 +121,38 @@ def typical_rows(
 def tile(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Cut out a segment, well lit and outlined, its surroundings dimmed.
 
+    Of one that is nearly as large as the image, the middle is shown.
+
     Returns:
-        (180, 240, 3) uint8 BGR.
+        (160, 240, 3) uint8 BGR.
     """
-    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    across = max(width, height * TILE_WIDTH / TILE_HEIGHT, 24.0) * (1.0 + _CONTEXT)
-    down = across * TILE_HEIGHT / TILE_WIDTH
-    x, y = left + width / 2 - across / 2, top + height / 2 - down / 2
-    columns, rows = np.arange(int(x), int(x + across)), np.arange(int(y), int(y + down))
-    in_columns = (columns >= 0) & (columns < mask.shape[1])
-    in_rows = (rows >= 0) & (rows < mask.shape[0])
-    cells = np.ix_(np.clip(rows, 0, mask.shape[0] - 1), np.clip(columns, 0, mask.shape[1] - 1))
-    beyond = ~np.logical_and.outer(in_rows, in_columns)
-    inside = mask[cells] & ~beyond
-    lit = image[cells] * _gain(image[cells][inside])
+    cells = _window(mask)
+    inside, seen = mask[cells], image[cells]
+    lit = seen * _gain(seen[inside])
     shown = np.clip(np.where(inside[..., None], lit, lit * _SURROUNDINGS), 0, 255)
-    # Beyond the image's edge there is nothing to show.
-    shown[beyond] = 0
     picture = resize_image(shown.astype(np.uint8), TILE_HEIGHT, TILE_WIDTH).copy()
     at_size = cv2.resize(inside.astype(np.uint8), (TILE_WIDTH, TILE_HEIGHT))
     outlines, _ = cv2.findContours(at_size, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, _OUTLINE, 1, cv2.LINE_AA)
     return picture
+
+
+def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the rows and columns of the tile around a segment, all within the image."""
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    aspect, (rows, columns) = TILE_WIDTH / TILE_HEIGHT, mask.shape
+    across = max(width, height * aspect, 24.0) * (1.0 + _CONTEXT)
+    across = min(across, columns, rows * aspect)
+    size = max(round(across / aspect), 1), max(round(across), 1)
+    places = (top + height / 2, left + width / 2)
+    starts = [
+        min(max(round(middle - length / 2), 0), limit - length)
+        for middle, length, limit in zip(places, size, mask.shape, strict=True)
+    ]
+    first, second = (
+        slice(start, start + length) for start, length in zip(starts, size, strict=True)
+    )
+    return first, second
 
 
 def _gain(pixels: NDArray[np.uint8]) -> float:

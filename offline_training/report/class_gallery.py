@@ -120,27 +120,16 @@ def _facts(entry: dict[str, Any]) -> list[str]:
     """Return what `label` counted and measured of a class, in words."""
     if not entry:
         return []
-    facts = [
-        f'{counted(entry["segments"], "segment")} of {counted(entry["objects"], "track")}',
-    ]
-    kinds = entry.get('kinds') or {}
+    facts = [f'{counted(entry["segments"], "segment")} of {counted(entry["objects"], "track")}']
+    kinds = {kind: count for kind, count in (entry.get('kinds') or {}).items() if count}
     total = sum(kinds.values())
-    parts = sorted(kinds.items(), key=lambda item: -item[1])
-    facts += (
-        [
-            ', '.join(f'{kind} {percentage(n / total, 0)}' for kind, n in parts if n)
-            if sum(n > 0 for _, n in parts) > 1
-            else f'all {parts[0][0]}'
-        ]
-        if total
-        else []
-    )
+    parts = sorted(kinds, key=lambda kind: -kinds[kind])
+    if len(parts) == 1:
+        facts.append('objects' if parts[0] == 'object' else parts[0])
+    elif parts:
+        facts.append(', '.join(f'{kind} {percentage(kinds[kind] / total, 0)}' for kind in parts))
+    # The ground has no height worth saying, the sky no place.
     lengths = [text.format(entry[key]) for key, text in _LENGTHS.items() if key in entry]
-    if lengths:
+    if lengths and parts[:1] == ['object']:
         facts.append(', '.join(lengths) + ' (medians)')
     return facts
-
-
-def share_of(entry: GalleryEntry) -> str:
-    """Return a class's share of the labelled pixels in words."""
-    return '' if entry.share is None else f'{percentage(entry.share)} of labelled pixels'

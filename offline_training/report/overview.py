@@ -127,9 +127,9 @@ def _tiles(
     if classes:
         tiles['pseudo-classes'] = figure(len(classes.entries))
     for step in sources.steps:
-        if step.name == 'live' and step.result.get('latency_median_ms') is not None:
-            value = float(step.result['latency_median_ms'])
-            tiles['image to mask, live'] = figure(value, 0, ' ms')
+        latency = step.result.get('latency_median_ms')
+        if step.name == 'live' and isinstance(latency, int | float):
+            tiles['image to mask, live'] = figure(float(latency), 0, ' ms')
     return tiles
 
 

@@ -63,7 +63,11 @@ def write_report(
     scored = Scored.read(sources)
     folder = gallery_folder(sources.run, sources.dataset)
     shows = _sensible(lambda: gallery(folder, classes))
-    head = _sensible(lambda: overview(sources, run, shown, frames, shows, scored))
+    heads = (
+        _sensible(lambda given=given: overview(sources, run, shown, frames, shows, given))
+        for given in (scored, Scored())
+    )
+    head = next(filter(None, heads), Overview([], {}, []))
     sections = [
         _section('scores', 'Scores', lambda: scores_section(scored, learned if shown else None)),
         _section('frames', 'Frames', lambda: frames),
@@ -89,7 +93,7 @@ def write_report(
         'page.html.j2',
         title=f'drive_segment_ros: {sources.title}',
         written=f'{now:%Y-%m-%d %H:%M}',
-        head=head or Overview([], {}, []),
+        head=head,
         sections=sections,
     )
     data = html.encode(errors='replace')

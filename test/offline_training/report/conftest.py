@@ -85,7 +85,7 @@ def write_dataset(dataset: Path, labelled: bool, drive: str = 'street') -> None:
                 'objects': 3,
                 'segments': 5,
                 'pixels': 100 * (3 - 2 * number),
-                'kinds': {'object': 1, 'ground': 3},
+                'kinds': {'object': 3, 'ground': 1},
                 'height_max_m': 1.5,
             }
             for number in range(2)
