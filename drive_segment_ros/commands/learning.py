@@ -101,6 +101,14 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help='Of weights, order and augmentation; default: 0.')
     ] = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        typer.Option(
+            parser=located,
+            help='Images, folders of images, or datasets of other cameras and drives, without '
+            'labels: the student learns there what its teacher says; may be repeated.',
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option('--resume', help='Go on with the run.')] = False,
     params: Params = None,
     assignments: Assignments = None,
@@ -132,7 +140,8 @@ def train(
         every_s=max(parameters.training.checkpoint_s, 1.0),
         leave_out='cache/*',
     ) as run:
-        report = renamed(train_networks(datasets, run, parameters, resume), run, output)
+        made = train_networks(datasets, run, parameters, resume, unlabelled=unlabelled or ())
+        report = renamed(made, run, output)
     if os.environ.get('RANK', '0') != '0':
         return  # One of torchrun's processes speaks for all.
     if as_json:

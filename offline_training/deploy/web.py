@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DependencyError, DriveSegmentError, ImageError, ParameterError
 from drive_segment_ros.perception.resizing import resize_image
+from offline_training.common.image_files import read_image
 from offline_training.deploy.examples import example_images
 from offline_training.deploy.try_model import ClassShare, Look, ModelTrial
-from offline_training.evaluation.image_sources import read_image
 from offline_training.evaluation.prediction import Prediction
 
 # Bytes of an image or a video; larger files belong to `drive-segment segment`.

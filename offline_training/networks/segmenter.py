@@ -34,6 +34,8 @@ class NetworkConfiguration:
         stem: `conv` or `patch`.
         prefix: tokens without a place before the patches: a published backbone's class token and
             registers; none in a network that learns from scratch.
+        position: what the position embedding says: `grid` or `rows`, see `VisionTransformer`.
+        window: patches to each side that a patch sees; 0 is the whole image.
     """
 
     classes: int
@@ -45,6 +47,8 @@ class NetworkConfiguration:
     patch: int = 16
     stem: str = 'conv'
     prefix: int = 0
+    position: str = 'grid'
+    window: int = 0
 
     def __post_init__(self) -> None:
         if self.height % self.patch or self.width % self.patch:
@@ -54,6 +58,8 @@ class NetworkConfiguration:
             )
         if self.stem == 'conv' and self.patch != 16:
             raise ModelError(f'a convolutional stem has patch 16, not {self.patch}')
+        if self.window and self.prefix:
+            raise ModelError('tokens before the patches see the whole image; leave window at 0')
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -89,9 +95,15 @@ class Segmenter(nn.Module):
         c = configuration
         self.configuration = c
         self.encoder = VisionTransformer(
-            c.grid, c.embedding, c.depth, c.heads, c.patch, c.stem, c.prefix
+            *(c.grid, c.embedding, c.depth, c.heads, c.patch, c.stem, c.prefix),
+            *(c.position, c.window),
         )
-        self.decoder = MaskTransformer(c.classes, c.embedding, c.heads, detailed=c.stem == 'conv')
+        self.decoder = MaskTransformer(
+            *(c.classes, c.embedding, c.heads),
+            detailed=c.stem == 'conv',
+            grid=c.grid,
+            window=c.window,
+        )
         self.register_buffer('image_mean', torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1))
         self.register_buffer('image_std', torch.tensor(IMAGE_STD).view(1, 3, 1, 1))
         self.register_buffer('class_offset', torch.zeros(c.classes))
@@ -148,13 +160,15 @@ def _upsampled(values: Tensor, images: Tensor) -> Tensor:
 
 
 def configuration(
-    size: str, classes: int, height: int, width: int, stem: str = 'conv'
+    size: str, classes: int, height: int, width: int, position: str = 'rows', window: int = 3
 ) -> NetworkConfiguration:
-    """Return the configuration of a named size.
+    """Return the configuration of a named size, for a network that learns from scratch.
 
     Raises:
         ModelError: on an unknown size, or an input that is no multiple of the patch.
     """
     if size not in SIZES:
         raise ModelError(f'unknown network size {size!r}; choose from {", ".join(SIZES)}')
-    return NetworkConfiguration(classes, height, width, stem=stem, **SIZES[size])
+    return NetworkConfiguration(
+        classes, height, width, position=position, window=window, **SIZES[size]
+    )

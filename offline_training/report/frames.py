@@ -131,6 +131,7 @@ def _of_drive(
     """Draw some frames of one drive."""
     lidar, lidar_note = _lidar(sources, frames)
     truth = _Truth(sources, frames[0], classes)
+    first_ns = min(frame.stamp_ns for frame in frames[0].drive.frames)
     samples = {}
     for shown in frames:
         frame = shown.record
@@ -148,7 +149,7 @@ def _of_drive(
             Stage(
                 '2. Objects found',
                 data_uri(resized(_proposals(frame))),
-                'one colour an object; as the camera saw it: none',
+                'one colour an object; unpainted: none',
             ),
             dataclasses.replace(label, name='3. Pseudo-labels'),
             dataclasses.replace(teacher, name='4. Teacher'),
@@ -157,7 +158,7 @@ def _of_drive(
         samples[frame.image_path] = SampleFrame(
             f'{shown.drive.name}, {frame.camera}',
             shown.role,
-            f'{frame.stamp_ns / 1e9:.2f} s',
+            f'{(frame.stamp_ns - first_ns) / 1e9:.1f} s into the drive',
             result,
             origin,
             joined_keys([*result, *origin]),

@@ -83,7 +83,7 @@ def _learned(
     elif run:
         told.append(f'Learned, without a label drawn by a person: {what}')
     if told and classes:
-        by = f', grouped by {classes.features}' if classes.features else ''
+        by = f', grouped by {classes.features} features' if classes.features else ''
         number = counted(len(classes.entries), 'pseudo-class', 'pseudo-classes')
         told[0] += f' that tells {number} apart{by}'
     return [f'{one}.' for one in told]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.perception.resizing import resize_image, resize_labels
 from offline_training.common.classes import ClassName, palette
+from offline_training.common.image_files import read_image
 from offline_training.deploy.segment_job import draw
-from offline_training.evaluation.image_sources import read_image
 from offline_training.evaluation.prediction import Prediction
 
 WIDTH = 768

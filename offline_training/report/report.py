@@ -27,7 +27,12 @@ from offline_training.report.scores import (
     read_if_there,
     scores_section,
 )
-from offline_training.report.sources import LEARNED_FROM, Sources
+from offline_training.report.sources import (
+    BASELINE_FOLDER,
+    LEARNED_FROM,
+    SCORES_FOLDER,
+    Sources,
+)
 from offline_training.report.synchronisation import synchronisation
 from offline_training.training.run_folder import RUN_FILE
 
@@ -69,7 +74,7 @@ def write_report(
     )
     head = next(filter(None, heads), Overview([], {}, []))
     sections = [
-        _section('scores', 'Scores', lambda: scores_section(scored, learned if shown else None)),
+        _section('scores', 'Scores', lambda: _scores(sources, scored, learned if shown else None)),
         _section('frames', 'Frames', lambda: frames),
         _section('gallery', 'Pseudo-classes', lambda: gallery(folder, classes)),
         _section(
@@ -119,11 +124,20 @@ def _sensible(gather: Callable[[], Any]) -> Any:
         return None
 
 
+def _baseline_commands(sources: Sources) -> str:
+    run = shlex.quote(str(sources.run or 'RUN'))
+    dataset = shlex.quote(str(sources.dataset or 'DATASET'))
+    return (
+        f'drive-segment baseline {dataset} -o BASELINE\n'
+        f'drive-segment evaluate BASELINE {dataset} --frames FIRST:LAST --ground-truth LABELS '
+        f'-o {run}/{BASELINE_FOLDER}'
+    )
+
+
 def _hints(sources: Sources) -> dict[str, dict[str, str]]:
     """Return why a section may be empty and what to type, with the names that are known."""
     run = shlex.quote(str(sources.run or 'RUN'))
     dataset = shlex.quote(str(sources.dataset or 'DATASET'))
-    scores = f'--ground-truth LABELS -o {run}'
     texts = {
         'frames': (
             'No frames: name the data that was learned from.',
@@ -137,10 +151,8 @@ def _hints(sources: Sources) -> dict[str, dict[str, str]]:
         'scores': (
             'Not scored, for that needs labelled images (nothing else does). With a folder of '
             'labels named as the images, FIRST:LAST being frames that were not learned from:',
-            f'drive-segment evaluate {run} {dataset} --frames FIRST:LAST {scores}/scores\n'
-            f'drive-segment baseline {dataset} -o BASELINE\n'
-            f'drive-segment evaluate BASELINE {dataset} --frames FIRST:LAST '
-            f'{scores}/baseline_scores',
+            f'drive-segment evaluate {run} {dataset} --frames FIRST:LAST --ground-truth LABELS '
+            f'-o {run}/{SCORES_FOLDER}\n{_baseline_commands(sources)}',
         ),
         'confusion': ('Not scored, so there is none.', ''),
         'training': (
@@ -160,6 +172,14 @@ def _hints(sources: Sources) -> dict[str, dict[str, str]]:
         'configuration': ('Not known.', ''),
     }
     return {name: {'text': text, 'command': line} for name, (text, line) in texts.items()}
+
+
+def _scores(sources: Sources, scored: Scored, learned: set[str] | None) -> dict[str, Any] | None:
+    content = scores_section(scored, learned)
+    if content is not None:
+        alone = scored.student and not scored.baseline and not scored.experiment
+        content['compare'] = _baseline_commands(sources) if alone else ''
+    return content
 
 
 def _training(sources: Sources) -> dict[str, Any] | None:

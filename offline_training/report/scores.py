@@ -192,9 +192,9 @@ def _experiment(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _per_class(student: dict[str, Any], baseline: Any) -> dict[str, Any]:
-    head = ['class', f'{STUDENT}, many-to-one IoU %', f'{STUDENT}, strict IoU %']
+    head = ['class', 'many-to-one', 'strict']
     if baseline:
-        head.append(f'{IMAGE_ONLY}, many-to-one IoU %')
+        head.append('many-to-one, image alone')
 
     def row(name: str) -> Sequence[Any]:
         cells = [_iou(student[kind]['per_class'].get(name)) for kind in ('many_to_one', 'strict')]
