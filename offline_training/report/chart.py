@@ -16,6 +16,7 @@ _WIDTH, _HEIGHT = 420, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 16, 10, 32
 # Points of a drawn curve: more could not be told apart on a page.
 _POINTS = 160
+_MOST_TICKS = 5
 # That the style sheet has.
 _COLOURS = 3
 
@@ -66,25 +67,18 @@ def line_chart(what: str, lines: Sequence[Line]) -> dict[str, Any]:
         what: is shown.
         lines: at least one.
     """
-    longest = max(float(line.steps[-1]) for line in lines)
-    top = max(float(np.nanmax(line.values)) for line in lines) or 1.0
+    across = _ticks(max(float(line.steps[-1]) for line in lines))
+    up = _ticks(max(float(np.nanmax(line.values)) for line in lines))
+    longest, top = across[-1], up[-1]
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _BOTTOM - _TOP
 
     def at(step: float, value: float) -> tuple[float, float]:
-        return _LEFT + width * step / max(longest, 1), _TOP + height * (1 - value / top)
+        return _LEFT + width * step / longest, _TOP + height * (1 - value / top)
 
-    grid = [
-        {
-            'x': round(at(share * longest, 0)[0], 1),
-            'y': round(at(0, share * top)[1], 1),
-            'value': f'{share * top:.3g}',
-            'step': f'{round(share * longest):,}',
-        }
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0)
-    ]
     return {
         'what': what,
-        'grid': grid,
+        'rows': [{'y': round(at(0, tick)[1], 1), 'text': f'{tick:g}'} for tick in up],
+        'columns': [{'x': round(at(tick, 0)[0], 1), 'text': f'{tick:,.0f}'} for tick in across],
         'lines': [
             {
                 'name': line.name,
@@ -103,6 +97,14 @@ def line_chart(what: str, lines: Sequence[Line]) -> dict[str, Any]:
         'left': _LEFT,
         'right': _WIDTH - _RIGHT,
     }
+
+
+def _ticks(largest: float) -> list[float]:
+    """Return up to six round numbers from 0 to the first that is not below the largest."""
+    largest = max(largest, 1e-9)
+    power = 10.0 ** np.floor(np.log10(largest))
+    step = next(s for s in (0.2, 0.5, 1.0, 2.0) if largest / (s * power) <= _MOST_TICKS) * power
+    return [round(step * n, 12) for n in range(int(np.ceil(largest / step - 1e-9)) + 1)]
 
 
 def _averaged(
