@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import ImageError
+from drive_segment_ros.perception.legend import LegendEntry, count_labels, legend
 from drive_segment_ros.perception.masks import above_threshold, colour_table, overlay
 from offline_training.common.classes import ClassName, default_classes
 from offline_training.evaluation.prediction import Prediction
@@ -20,23 +21,6 @@ from offline_training.evaluation.video_images import refuse_large_video
 # What browsers play, and what OpenCV writes without further libraries.
 VIDEO_SUFFIX, _CODEC = '.webm', 'VP80'
 _FALLBACK_RATE_HZ = 10.0
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassShare:
-    """One class in some images.
-
-    Attributes:
-        name: of the class.
-        color: red, green, blue.
-        share: of the images' pixels, 0 to 1.
-        numbers: the pseudo-classes it is made of; none of what is unknown.
-    """
-
-    name: str
-    color: tuple[int, int, int]
-    share: float
-    numbers: list[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +48,7 @@ class Seen:
     """
 
     picture: NDArray[np.uint8]
-    classes: list[ClassShare]
+    classes: list[LegendEntry]
 
 
 class ModelTrial:
@@ -104,13 +88,13 @@ class ModelTrial:
         colours = colour_table([item.color for item in self._called(look)])
         return overlay(image, label, colours, look.opacity)
 
-    def classes(self, predictions: Iterable[Prediction], look: Look) -> list[ClassShare]:
+    def classes(self, predictions: Iterable[Prediction], look: Look) -> list[LegendEntry]:
         """Return what is in images, the largest first, the unknown last."""
         counts = np.zeros(256, np.int64)
         for prediction in predictions:
             label = above_threshold(prediction.label, prediction.confidence, look.threshold)
-            counts += np.bincount(label.ravel(), minlength=256)
-        return _shares(counts, self._called(look))
+            counts += count_labels(label)
+        return legend(counts, self._called(look))
 
     def video(
         self,
@@ -118,7 +102,7 @@ class ModelTrial:
         folder: Path,
         look: Look = Look(),
         progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> tuple[Path, list[ClassShare]]:
+    ) -> tuple[Path, list[LegendEntry]]:
         """Segment a video.
 
         Args:
@@ -153,7 +137,7 @@ class ModelTrial:
                 image = np.asarray(frame, np.uint8)
                 answer = self.predict(image)
                 label = above_threshold(answer.label, answer.confidence, look.threshold)
-                counts += np.bincount(label.ravel(), minlength=256)
+                counts += count_labels(label)
                 writer.write(overlay(image, label, colours, look.opacity))
                 done += 1
                 progress(done, max(total, done))
@@ -161,25 +145,7 @@ class ModelTrial:
         finally:
             capture.release()
             writer.release()
-        return path, _shares(counts, self._called(look))
+        return path, legend(counts, self._called(look))
 
     def _called(self, look: Look) -> list[ClassName]:
         return self._names if look.by_name else self._numbers
-
-
-def _shares(counts: NDArray[np.int64], names: Sequence[ClassName]) -> list[ClassShare]:
-    """Return what pixels are, by name; `counts` is (256,) pixels of each label."""
-    total = max(int(counts.sum()), 1)
-    shares: dict[str, ClassShare] = {}
-    for number, item in enumerate(names):
-        if counts[number]:
-            known = shares.get(item.name, ClassShare(item.name, item.color, 0.0, []))
-            shares[item.name] = dataclasses.replace(
-                known,
-                share=known.share + float(counts[number]) / total,
-                numbers=[*known.numbers, number],
-            )
-    found = sorted(shares.values(), key=lambda item: -item.share)
-    unknown = float(counts[len(names) :].sum()) / total
-    grey = tuple(colour_table([])[-1].tolist())
-    return [*found, ClassShare('unknown', grey, unknown, [])] if unknown else found

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DependencyError, DriveSegmentError, ImageError, ParameterError
+from drive_segment_ros.perception.legend import LegendEntry
 from drive_segment_ros.perception.resizing import resize_image
 from offline_training.common.image_files import read_image
 from offline_training.deploy.examples import example_images
-from offline_training.deploy.try_model import ClassShare, Look, ModelTrial
+from offline_training.deploy.try_model import Look, ModelTrial
 from offline_training.evaluation.prediction import Prediction
 
 # Bytes of an image or a video; larger files belong to `drive-segment segment`.
@@ -113,7 +114,7 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
             for a in answered
         ]
         classes = trial.classes((a.prediction for a in answered), how)
-        return pictures, legend(classes) if answered else '', told(len(answered), problems)
+        return pictures, table_of(classes) if answered else '', told(len(answered), problems)
 
     def segment_images(
         files: list[str] | None, opacity: float, threshold: float, colours: str
@@ -164,7 +165,7 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
             made, classes = trial.video(Path(video), folder, how, show)
         except DriveSegmentError as err:
             return None, '', told(0, [str(err).replace(video, Path(video).name)])
-        return str(made), legend(classes), ''
+        return str(made), table_of(classes), ''
 
     with gradio.Blocks(title='drive_segment_ros', analytics_enabled=False) as page:
         gradio.Markdown(
@@ -255,7 +256,7 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
     return page
 
 
-def legend(classes: list[ClassShare]) -> str:
+def table_of(classes: list[LegendEntry]) -> str:
     """Return what is in images as an HTML table: colour, name, share, pseudo-classes."""
     rows = ''.join(
         f'<tr><td style="background:rgb{item.color};width:2em"></td>'

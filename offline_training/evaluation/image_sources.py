@@ -13,7 +13,7 @@ from drive_segment_ros.errors import ImageError
 from drive_segment_ros.ros.bag_files import is_storage
 from drive_segment_ros.ros.joined_bags import open_drive
 from drive_segment_ros.storage import file_names, name_below
-from offline_training.bags.sensors import IMAGE_TYPES
+from offline_training.bags.sensors import IMAGE_TYPES, cameras, is_own
 from offline_training.common.engine import Engine
 from offline_training.common.image_files import files_in, read_image
 from offline_training.evaluation.bag_images import BagImages, name_counts
@@ -29,7 +29,7 @@ VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm')
 
 
 def image_parts(
-    source: Path | Sequence[Path], without: Sequence[Path] = ()
+    source: Path | Sequence[Path], without: Sequence[Path] = (), copies: bool = True
 ) -> Sequence[ImagePart]:
     """Divide a source's images into parts of some seconds' work, whoever is to work on them.
 
@@ -37,16 +37,17 @@ def image_parts(
         source: an image, a folder of images (searched below too), a video, a bag, or the bags
             that a drive is joined of.
         without: folders that are not looked into, such as those of our own pictures.
+        copies: whether all image topics of a bag are taken, or one of each camera.
 
     Raises:
         BagError, ImageError: if the source is missing, cannot be read or is of no known kind.
     """
     if isinstance(source, Sequence):
-        return _bag_parts(tuple(source))
+        return _bag_parts(tuple(source), copies)
     if not source.exists():
         raise ImageError(f'{source} does not exist')
     if is_bag(source):
-        return _bag_parts((source,))
+        return _bag_parts((source,), copies)
     if source.suffix.lower() in VIDEO_SUFFIXES and not source.is_dir():
         return video_parts(source)
     files, names = [source], [source.stem]
@@ -122,10 +123,11 @@ class ImageFiles:
             yield name, image
 
 
-def _bag_parts(bags: tuple[Path, ...]) -> list[BagImages]:
+def _bag_parts(bags: tuple[Path, ...], copies: bool) -> list[BagImages]:
     """Divide a drive by time."""
     with open_drive(bags) as bag:
         topics = [topic for topic in bag.topics.values() if topic.type in IMAGE_TYPES]
+        topics = [t for t in topics if not is_own(t.name)] if copies else cameras(bag)
         if not topics:
             raise ImageError(f'{bag} holds no image topic; it has {", ".join(bag.topics)}')
         names = tuple(topic.name for topic in topics)

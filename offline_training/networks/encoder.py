@@ -114,7 +114,8 @@ class VisionTransformer(nn.Module):
         return tokens.transpose(1, 2).unflatten(2, (rows, columns)), detail
 
     def _position(self, rows: int, columns: int) -> Tensor:
-        position, places = self.position, (rows, columns if self.places[1] > 1 else 1)
+        position: Tensor = self.position
+        places = rows, columns if self.places[1] > 1 else 1
         if places != self.places:
             position = resized_position(position, self.places, places)
         if places[1] < columns:

@@ -72,7 +72,7 @@ class NetworkConfiguration:
 
 
 # tiny is what 20 minutes on two CPU cores can train; small and base are ViT-S and ViT-B.
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     'tiny': {'embedding': 256, 'depth': 4, 'heads': 2},
     'small': {'embedding': 384, 'depth': 12, 'heads': 6},
     'base': {'embedding': 768, 'depth': 12, 'heads': 12},

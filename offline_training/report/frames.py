@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from drive_segment_ros.dataset.reader import FrameRecord
 from drive_segment_ros.errors import DatasetError, DriveSegmentError, ModelError
 from drive_segment_ros.label_ids import IGNORE_LABEL
+from drive_segment_ros.perception.colours import class_colours
+from drive_segment_ros.perception.legend import LegendEntry
 from drive_segment_ros.perception.overlay import draw_segments
 from drive_segment_ros.perception.overlay import palette as proposal_palette
 from drive_segment_ros.perception.resizing import resize_labels
-from offline_training.common.classes import ClassName, default_classes
+from offline_training.common.classes import ClassName
 from offline_training.evaluation.drive_truth import joined, load_drive_truth
 from offline_training.evaluation.ground_truth import GroundTruth
 from offline_training.evaluation.prediction import Predictor
@@ -25,7 +27,6 @@ from offline_training.report.learned_from import ShownFrame
 from offline_training.report.lidar_view import lidar_views
 from offline_training.report.pictures import (
     WIDTH,
-    Key,
     Stage,
     data_uri,
     joined_keys,
@@ -60,7 +61,7 @@ class SampleFrame:
     instant: str
     result: list[Stage]
     origin: list[Stage]
-    keys: list[Key]
+    keys: list[LegendEntry]
     repeated: int = 0
     known: int = 0
 
@@ -241,9 +242,10 @@ class _Truth:
         self._labels = {item.image_path: item for item in found.images}
         self._truth = found
         colour = {item.name: item.color for item in classes}
+        own = class_colours(found.classes)
         self._classes = [
-            ClassName(name, colour.get(name, item.color))
-            for name, item in zip(found.classes, default_classes(len(found.classes)), strict=True)
+            ClassName(name, colour.get(name, own[number]))
+            for number, name in enumerate(found.classes)
         ]
 
     def stage(self, frame: FrameRecord, image: NDArray[np.uint8]) -> Stage:

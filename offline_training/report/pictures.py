@@ -11,26 +11,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.label_ids import IGNORE_LABEL
+from drive_segment_ros.perception.colours import UNKNOWN_NAME
+from drive_segment_ros.perception.legend import LegendEntry, count_labels, legend
+from drive_segment_ros.perception.masks import colour_table, overlay
 from drive_segment_ros.perception.resizing import resize_image, resize_labels
-from offline_training.common.classes import ClassName, palette
+from offline_training.common.classes import ClassName
 from offline_training.common.image_files import read_image
-from offline_training.deploy.segment_job import draw
-from offline_training.evaluation.prediction import Prediction
 
 WIDTH = 768
 _LIVE_PICTURES = 4
 # At this quality a picture of this width takes 20 to 60 kB.
 _QUALITY = 72
-UNKNOWN = 'unknown'
-
-
-@dataclasses.dataclass(frozen=True)
-class Key:
-    """What one colour of a mask means."""
-
-    name: str
-    color: tuple[int, int, int]
+_OPACITY = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +39,7 @@ class Stage:
     name: str
     picture: str
     note: str
-    keys: tuple[Key, ...] = ()
+    keys: tuple[LegendEntry, ...] = ()
 
 
 def data_uri(picture: NDArray[np.uint8]) -> str:
@@ -77,20 +69,14 @@ def masked(
         classes: names and colours.
     """
     sized = resize_labels(label, *image.shape[:2])
-    colours = palette(list(classes))
-    painted = draw(image, Prediction(sized, np.full_like(sized, 255)), colours).overlay
-    there = np.flatnonzero(np.bincount(sized.ravel(), minlength=256)).tolist()
-    keys = [Key(classes[n].name, classes[n].color) for n in there if n < len(classes)]
-    if any(n >= len(classes) for n in there):
-        red, green, blue = colours[IGNORE_LABEL].tolist()
-        keys.append(Key(UNKNOWN, (red, green, blue)))
-    return Stage(name, data_uri(painted), note, tuple(keys))
+    painted = overlay(image, sized, colour_table([item.color for item in classes]), _OPACITY)
+    return Stage(name, data_uri(painted), note, tuple(legend(count_labels(sized), classes)))
 
 
-def joined_keys(stages: Iterable[Stage]) -> list[Key]:
+def joined_keys(stages: Iterable[Stage]) -> list[LegendEntry]:
     """Return what the colours of several pictures mean, each once, unknown last."""
-    keys = dict.fromkeys(key for stage in stages for key in stage.keys)
-    return sorted(keys, key=lambda key: (key.name == UNKNOWN, key.name))
+    keys = {(key.name, key.color): key for stage in stages for key in stage.keys}
+    return sorted(keys.values(), key=lambda key: (key.name == UNKNOWN_NAME, key.name))
 
 
 def live_pictures(folder: Path | None) -> list[str]:

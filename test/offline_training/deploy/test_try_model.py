@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from drive_segment_ros.errors import ImageError
-from offline_training.common.classes import ClassName
-from offline_training.deploy.try_model import Look, ModelTrial, _shares
+from offline_training.deploy.try_model import Look, ModelTrial
 
 
 def test_an_image_comes_back_by_name_or_by_number(run_folder: Path) -> None:
@@ -37,15 +36,6 @@ def test_opacity_and_confidence_threshold_are_those_asked_for(run_folder: Path) 
     bgr = np.ascontiguousarray(image[..., ::-1])
     sure = trial.predict(bgr).confidence == 255
     assert seen.classes[-1].share == pytest.approx(1 - sure.mean())
-
-
-def test_pseudo_classes_of_one_name_are_counted_together() -> None:
-    names = [ClassName('car', (1, 2, 3)), ClassName('sky', (4, 5, 6)), ClassName('car', (1, 2, 3))]
-    counts = np.bincount([0, 2, 2, 1, 255], minlength=256)
-    car, sky, unknown = _shares(counts, names)
-    assert (car.name, car.share, car.numbers) == ('car', pytest.approx(0.6), [0, 2])
-    assert (sky.name, sky.share, sky.numbers) == ('sky', 0.2, [1])
-    assert (unknown.name, unknown.share, unknown.numbers) == ('unknown', 0.2, [])
 
 
 def test_a_video_comes_back_with_as_many_frames_at_its_rate(

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from drive_segment_ros.errors import ModelError, ParameterError
+from drive_segment_ros.perception.legend import LegendEntry
 from offline_training.deploy.examples import example_images
-from offline_training.deploy.try_model import ClassShare, ModelTrial
-from offline_training.deploy.web import legend, look, make_page, serve
+from offline_training.deploy.try_model import ModelTrial
+from offline_training.deploy.web import look, make_page, serve, table_of
 
 pytest.importorskip('gradio', reason="Gradio is not installed; pip install '.[web]'")
 
@@ -116,7 +117,7 @@ def test_a_bad_file_is_one_line(browser: Any, address: str, tmp_path: Path) -> N
 
 
 def test_names_in_the_legend_are_text() -> None:
-    assert '<b>' not in legend([ClassShare('a <b>', (1, 2, 3), 0.5, [0])])
+    assert '<b>' not in table_of([LegendEntry('a <b>', (1, 2, 3), 0.5, (0,))])
 
 
 def test_no_model_and_a_port_in_use_are_named(run_folder: Path, tmp_path: Path) -> None:
