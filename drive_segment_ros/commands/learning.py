@@ -83,7 +83,7 @@ def label(
     typer.echo(
         f'{report["segments"]} segments of {report["frames"]} frames in {report["classes"]} '
         f'pseudo-classes by {report["features"]}; {100 * report["labelled_fraction"]:.1f} % of '
-        f'the pixels; look at {pages[0]}, and name them there'
+        f'the pixels; look at {pages[0]}'
     )
 
 

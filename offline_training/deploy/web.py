@@ -6,6 +6,7 @@ import dataclasses
 import html
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ def serve(
     open_browser: bool,
     examples: Path | None = None,
     say: Callable[[str], None] = print,
+    stop: threading.Event | None = None,
 ) -> None:
-    """Serve the page until interrupted.
+    """Serve the page until interrupted or stopped.
 
     Args:
         model: what `load_predictor` takes.
@@ -51,6 +53,7 @@ def serve(
         open_browser: whether to open the page here.
         examples: folder of images to offer; None takes some that a run keeps.
         say: told where the page is.
+        stop: ends it when set.
 
     Raises:
         ModelError, DependencyError: if the model or Gradio cannot be loaded.
@@ -75,7 +78,10 @@ def serve(
                 f'cannot serve on {host}:{port} ({err}); choose another --host or --port'
             ) from err
         say(f'try {model} on http://{host}:{port}/; Ctrl-C ends')
-        page.block_thread()
+        try:
+            (stop or threading.Event()).wait()
+        finally:
+            page.close(verbose=False)
 
 
 def look() -> dict[str, Any]:

@@ -57,7 +57,9 @@ def curves(run: Path | None) -> dict[str, Curves]:
                 looks = checkpoint.get_tensor('held_out') if there else np.zeros((0, 3))
         except (OSError, SafetensorError) as err:
             raise DatasetError(f'{file} is damaged: {err}; train again, or remove it') from err
-        found[file.parent.name] = Curves(np.float64(losses), np.float64(looks).reshape(-1, 3))
+        found[file.parent.name] = Curves(
+            np.asarray(losses, np.float64), np.asarray(looks, np.float64).reshape(-1, 3)
+        )
     return dict(sorted(found.items(), key=lambda item: (item[0] != 'teacher', item[0])))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import shlex
 from collections.abc import Callable, Sequence
@@ -68,11 +69,12 @@ def write_report(
     scored = Scored.read(sources)
     folder = gallery_folder(sources.run, sources.dataset)
     shows = _sensible(lambda: gallery(folder, classes))
-    heads = (
-        _sensible(lambda given=given: overview(sources, run, shown, frames, shows, given))
-        for given in (scored, Scored())
+    leads = functools.partial(overview, sources, run, shown, frames, shows)
+    head = (
+        _sensible(lambda: leads(scored))
+        or _sensible(lambda: leads(Scored()))
+        or Overview([], {}, [])
     )
-    head = next(filter(None, heads), Overview([], {}, []))
     sections = [
         _section('scores', 'Scores', lambda: _scores(sources, scored, learned if shown else None)),
         _section('frames', 'Frames', lambda: frames),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def test_a_bad_file_is_one_line(browser: Any, address: str, tmp_path: Path) -> N
     page = opened(browser, address)
     page.locator('input[type=file]').first.set_input_files(str(bad))
     page.get_by_role('button', name='Segment', exact=True).first.click()
-    lines = page.locator('[role=status]')
+    lines = page.locator('#status p')
     lines.get_by_text('notes.png').wait_for()
     assert lines.count() == 1
     assert page.get_by_text('Error', exact=True).count() == 0
@@ -158,11 +159,12 @@ def test_uploads_are_limited_in_bytes_and_pixels(
 
 
 def test_nothing_advises_to_share_the_page(
-    run_folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr('gradio.Blocks.block_thread', lambda page: page.close())
     told: list[str] = []
-    serve(run_folder, '127.0.0.1', free_port(), open_browser=False, say=told.append)
+    stop = threading.Event()
+    stop.set()
+    serve(run_folder, '127.0.0.1', free_port(), open_browser=False, say=told.append, stop=stop)
     assert capfd.readouterr().out == ''
     (line,) = told
     assert line.startswith(f'try {run_folder} on http://127.0.0.1:')
