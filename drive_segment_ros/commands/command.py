@@ -22,7 +22,7 @@ from typer.core import TyperCommand, TyperGroup
 from drive_segment_ros.commands.interruption import Interruption
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.kernel_cache import VARIABLE
-from drive_segment_ros.storage import explained
+from drive_segment_ros.storage_errors import explained
 
 
 class _Subcommand(TyperCommand):

@@ -78,6 +78,13 @@ def extract(
         typer.Option(help='Largest offset of image and sweep that pair, seconds; default: 0.06.'),
     ] = None,
     calibration: Calibration = None,
+    frames: Annotated[
+        str,
+        typer.Option(
+            help='Images of the first camera to take, FIRST:LAST, and of the others what was '
+            'recorded meanwhile; default: all.'
+        ),
+    ] = '',
     workers: Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)] = 0,
     scheduler: Annotated[str, typer.Option(help='Address of a dask scheduler to use.')] = '',
     preview: Annotated[bool, typer.Option('--preview', help='Draw each frame as well.')] = False,
@@ -97,7 +104,9 @@ def extract(
     from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
     from offline_training.bags.extract import ExtractOptions
     from offline_training.bags.extract import extract as extract_bags
+    from offline_training.common.frame_selection import parse_slice
 
+    parse_slice(frames)  # which says what is wrong with it
     settings = list(assignments or [])
     if max_offset is not None:
         settings.append(f'sync.max_offset_s={max_offset}')
@@ -108,7 +117,16 @@ def extract(
         return read_parameters(FrameParameters, params, settings, declared)
 
     options = ExtractOptions(
-        camera or [], lidar, odometry, calibration, workers, scheduler, preview, resume, join
+        camera or [],
+        lidar,
+        odometry,
+        calibration,
+        workers,
+        scheduler,
+        preview,
+        resume,
+        join,
+        frames,
     )
     with progress_bar() as on_progress:
         report = extract_bags(bags, output, parameters, options, on_progress)

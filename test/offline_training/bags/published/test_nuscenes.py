@@ -137,9 +137,16 @@ def test_what_is_missing_or_cut_is_told(tmp_path):
     assert any('it was cut off' in line for line in done.notes)
     assert any('labels, its sweep' in line for line in done.notes)
     nuscenes_tables.read_tables.cache_clear()
-    (root / 'v1.0-mini/ego_pose.json').write_text('[{')
+    tables = root / 'v1.0-mini'
+    (tables / 'ego_pose.json').write_text('[{')
     with pytest.raises(DatasetError, match=r'ego_pose.json is damaged: .*unpack the metadata'):
-        list_drives('nuscenes', root)
-    (root / 'v1.0-mini/ego_pose.json').unlink()
+        imported(root, tmp_path / 'others')
+    (tables / 'ego_pose.json').unlink()
     with pytest.raises(DatasetError, match=r'cannot read .*ego_pose.json'):
+        imported(root, tmp_path / 'others')
+    nuscenes_tables.read_tables.cache_clear()
+    rows = json.loads((tables / 'sample_data.json').read_text())
+    rows[3]['sample_token'] = 'of another version'
+    (tables / 'sample_data.json').write_text(json.dumps(rows))
+    with pytest.raises(DatasetError, match=r"sample_data.json has a row .* 'of another version'"):
         list_drives('nuscenes', root)
