@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from drive_segment_ros.commands.command import command, end_partly_done, print_json
+from drive_segment_ros.commands.command import command, end_partly_done, print_json, say
 from drive_segment_ros.commands.options import (
     AsJson,
     Bags,
@@ -162,11 +162,32 @@ def web(
     open_browser: Annotated[
         bool, typer.Option('--open', help='Open the page in a browser.')
     ] = False,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located, help='Folder of images to offer; default: some that a run keeps.'
+        ),
+    ] = None,
+    naming: Annotated[
+        bool,
+        typer.Option('--name', help='Look at the pseudo-classes of a run and name them instead.'),
+    ] = False,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located, help='With --name: the labelled dataset, where the run lacks pictures.'
+        ),
+    ] = None,
 ) -> None:
-    """Serve a page on which a model can be tried on images and videos."""
-    from offline_training.deploy.web import serve
+    """Serve a page: try a model on images and videos, or name the classes of a run (--name)."""
+    if naming:
+        from offline_training.report.naming import serve_naming
 
-    serve(model, host, port, open_browser)
+        serve_naming(model, dataset, host, port, open_browser, say)
+    else:
+        from offline_training.deploy.web import serve
+
+        serve(model, host, port, open_browser, examples, say)
 
 
 @command
