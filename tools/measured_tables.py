@@ -15,9 +15,14 @@ from typing import Any
 # What each figure includes; the suites in the order of a frame's way.
 MEANING = {
     'lidar.chain': 'a 64-beam sweep: bytes of the message to a segment for each projected point',
+    'lidar.named': 'the sum of its parts, timed where the chain calls them',
     'lidar.decode': 'of it: the message to arrays',
+    'lidar.beams': 'of it: the spin axis',
     'lidar.range_image': 'of it: points to the range image',
+    'lidar.coverage': 'of it: what the sweep did not scan',
     'lidar.ground': 'of it: ground',
+    'lidar.cell_labels': 'of it: labels of cells',
+    'lidar.point_labels': 'of it: labels of points',
     'lidar.roughness': 'of it: foliage',
     'lidar.clusters': 'of it: objects',
     'lidar.proposals': 'of it: all from points to proposals',

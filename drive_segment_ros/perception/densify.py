@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.projected_points import ProjectedPoints
 from drive_segment_ros.perception.proposals import FIRST_OBJECT_LABEL, RAISED_LABEL, SweepProposals
-from drive_segment_ros.perception.superpixels import felzenszwalb
+from drive_segment_ros.perception.superpixels import felzenszwalb, gathered
 
 # Coarser superpixels, for what no return reached: facades above the highest beam, sky between
 # beams. They take part only where the fine ones and the returns themselves left a pixel unknown.
@@ -183,7 +183,8 @@ def densify(
     """
     scales = [params.scale * factor for factor in (1.0, *_COARSER)]
     finest, *coarser = felzenszwalb(image_bgr, scales, params.sigma, params.min_size)
-    segment = vote(*finest, u, v, label, params.purity)[finest[0]]
+    winner = vote(*finest, u, v, label, params.purity)
+    segment = gathered(winner, finest[0].reshape(-1)).reshape(finest[0].shape)
     if params.radius > 0.0 and len(label):
         _fill_nearest(segment, u, v, label, params.radius)
     # Ground that no return reached lies between beams, never above the farthest of it.
@@ -264,8 +265,25 @@ def _fill_nearest(
     )
     name = np.zeros(int(nearest.max()) + 1, np.int32)
     name[nearest[row, column]] = label
-    fill = (segment == 0) & (distance <= radius)
-    segment[fill] = name[nearest[fill]]
+    _fill_near(segment, distance, nearest, name, np.float32(radius))
+
+
+@njit(cache=True, nogil=True)
+def _fill_near(segment, distance, nearest, name, radius):
+    """Give pixels without a label that of the nearest point, in place.
+
+    Args:
+        segment: (H, W) int32, 0 where unknown.
+        distance: (H, W) float32, px, to the nearest point.
+        nearest: (H, W) int32, which that is.
+        name: (P,) int32, label of each.
+        radius: float32, px; points further away have no say.
+    """
+    height, width = segment.shape
+    for row in range(height):
+        for column in range(width):
+            if segment[row, column] == 0 and distance[row, column] <= radius:
+                segment[row, column] = name[nearest[row, column]]
 
 
 @njit(cache=True, nogil=True)
