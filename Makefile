@@ -1,7 +1,7 @@
 # Each target makes its own environment (.venv) first; tools/setup.sh says what it needs.
 
-# A sourced ROS installation would put its own rclpy before the one in .venv.
-ifdef ROS_DISTRO
+# On x86-64 .venv has a ROS 2 of its own, before which a sourced one would come.
+ifneq ($(and $(ROS_DISTRO),$(filter x86_64,$(shell uname -m))),)
 unexport PYTHONPATH LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION ROS_DISTRO
 endif
 
@@ -16,7 +16,7 @@ help:
 	@echo '                      demo_output, demo_output_2, ...; without BAG a simulated drive'
 	@echo 'make test [ARGS=...]  the whole test suite; ARGS go to pytest'
 	@echo 'make check            lint, types and the quick tests, in two minutes'
-	@echo 'make lint             ruff and mypy'
+	@echo 'make lint             ruff and mypy; Dockerfiles, workflows'
 	@echo 'make docs             the docs site, in site/'
 	@echo 'make bench            time the stages on this machine [BENCHMARKS="$(BENCHMARKS)"]'
 	@echo 'make soak             10,000 images through the segmentation node: does its memory grow?'
@@ -43,6 +43,13 @@ lint:
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
+	$(RUN)/hadolint --config .hadolint.yaml docker/*.Dockerfile .devcontainer/Dockerfile
+	$(RUN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(RUN)/check-jsonschema -q --builtin-schema vendor.github-issue-forms \
+	    .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/sensor.yml
+	$(RUN)/check-jsonschema -q --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(RUN)/check-jsonschema -q --builtin-schema vendor.citation-file-format CITATION.cff
+	bash -n drive-segment .ci/run tools/*.sh
 
 docs:
 	@tools/setup.sh dev

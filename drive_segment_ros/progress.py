@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
+_LONGEST_NAME, _LONGEST_BAR = 34, 40  # letters
+
 
 def bar(description: str) -> Callable[[Iterable], Iterable]:
     """Return a function that shows how far an iteration has come."""
@@ -60,10 +62,23 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def bars_with_state(state: str) -> Bars:
-    """Return bars that end with a text; `state` is its format, of a task's fields."""
+    """Return bars that end with a text; `state` is its format, of a task's fields.
+
+    Each is one line however narrow the terminal is: the bar gets shorter, then names do.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeRemaining
+    from rich.table import Column
 
-    columns = [TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()]
-    return Progress(*columns, TimeRemaining(), TextColumn(state), console=Console(stderr=True))
+    def one_line(longest: int | None = None) -> Column:
+        return Column(no_wrap=True, overflow='ellipsis', max_width=longest)
+
+    columns = [
+        TextColumn('{task.description}', table_column=one_line(_LONGEST_NAME)),
+        BarColumn(bar_width=None, table_column=Column(max_width=_LONGEST_BAR)),
+        MofNCompleteColumn(table_column=one_line()),
+        TimeRemaining(compact=True, table_column=one_line()),
+        TextColumn(state, table_column=one_line()),
+    ]
+    return Progress(*columns, console=Console(stderr=True))

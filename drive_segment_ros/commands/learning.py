@@ -28,6 +28,7 @@ from drive_segment_ros.commands.options import (
     located,
     refuse_remote,
 )
+from drive_segment_ros.errors import ParameterError
 from drive_segment_ros.outputs import refuse_existing
 from drive_segment_ros.storage import is_remote
 
@@ -56,7 +57,7 @@ def label(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Group look-alike objects into pseudo-classes and write a pseudo-label for every frame."""
+    """Cluster similar objects into pseudo-classes and write a pseudo-label for every frame."""
     from drive_segment_ros.parameter_files import read_parameters
     from drive_segment_ros.progress import bar
     from offline_training.pseudo_labels.assignment import LabelParameters
@@ -97,6 +98,14 @@ def train(
     seed: Annotated[
         int | None, typer.Option(help='Of weights, order and augmentation; default: 0.')
     ] = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        typer.Option(
+            parser=located,
+            help='Images, folders of images, or datasets of other cameras and drives, without '
+            'labels: the student learns there what its teacher says; may be repeated.',
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option('--resume', help='Go on with the run.')] = False,
     params: Params = None,
     assignments: Assignments = None,
@@ -128,7 +137,8 @@ def train(
         every_s=max(parameters.training.checkpoint_s, 1.0),
         leave_out='cache/*',
     ) as run:
-        report = renamed(train_networks(datasets, run, parameters, resume), run, output)
+        made = train_networks(datasets, run, parameters, resume, unlabelled=unlabelled or ())
+        report = renamed(made, run, output)
     if os.environ.get('RANK', '0') != '0':
         return  # One of torchrun's processes speaks for all.
     if as_json:
@@ -153,7 +163,7 @@ def baseline(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Cluster superpixels of the images alone: the figure to beat; score it by `evaluate`."""
+    """Cluster superpixels of the images alone, the baseline; score it with `evaluate`."""
     from drive_segment_ros.parameters import from_flat
     from drive_segment_ros.progress import bar
     from offline_training.evaluation.baseline import (
@@ -254,6 +264,13 @@ def ablate(
     results_only: Annotated[
         bool, typer.Option('--results-only', help='Leave out the students that lack a part.')
     ] = False,
+    transfer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='IMAGES=LABELS of another camera, drive or town that nothing is learned from, '
+            'scored too; may be repeated.'
+        ),
+    ] = None,
     params: Params = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
@@ -279,11 +296,19 @@ def ablate(
     parameters = read_parameters(AblationParameters, params, settings)
     for path in (*datasets, output):
         refuse_remote(path, 'an experiment links to its datasets', 'copy it to a local folder')
-    results = run_experiment(datasets, output, ground_truth, parameters, bar, drive)
+    pairs = list(map(_images_and_labels, transfer or ()))
+    results = run_experiment(datasets, output, ground_truth, parameters, bar, drive, pairs)
     if as_json:
         print_json(results)
     else:
         typer.echo(markdown(results), nl=False)
+
+
+def _images_and_labels(text: str) -> tuple[Path, Path]:
+    images, equals, labels = text.partition('=')
+    if not equals or not images or not labels:
+        raise ParameterError(f'--transfer wants IMAGES=LABELS, not {text!r}')
+    return Path(images), Path(labels)
 
 
 @command

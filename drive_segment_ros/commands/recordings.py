@@ -127,7 +127,7 @@ def extract(
 
 @command(kept='what was removed stays removed; run it again')
 def repair(dataset: Dataset, as_json: AsJson = False) -> None:
-    """Find what a crash or a power cut left in a dataset, take it away, and say what was done."""
+    """Remove what a crash or a power cut left incomplete in a dataset, and report it."""
     from drive_segment_ros.dataset.repair import repair as repair_dataset
 
     refuse_remote(dataset, 'a repair locks and renames files', 'repair it before it is copied')
@@ -180,7 +180,8 @@ def play(
     }
     if wait is not None:
         values['wait_for_subscribers'] = wait
-    report = play_bag(one_drive(bags, join), from_flat(PlayParameters, values))
+    with progress_bar() as update:
+        report = play_bag(one_drive(bags, join), from_flat(PlayParameters, values), update)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
@@ -226,7 +227,7 @@ def simulate(
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a bag of a drive through a made-up town, with truth to the pixel beside it."""
+    """Simulate a drive through a town: a bag, and ground truth for every pixel beside it."""
     from drive_segment_ros.parameter_files import read_parameters
     from offline_training.simulator import SimulatorParameters
     from offline_training.simulator import simulate as simulate_drive

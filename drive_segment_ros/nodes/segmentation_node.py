@@ -1,4 +1,4 @@
-"""Masks on the air: every image through the network, with the least delay the machine allows."""
+"""Masks, live: every image through the network, with the least delay the machine allows."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from std_srvs.srv import SetBool
 from drive_segment_ros.errors import ImageError, ParameterError
 from drive_segment_ros.frame.paint import Mask
 from drive_segment_ros.frame.reasons import reason_of
+from drive_segment_ros.inference.model_source import model_location
 from drive_segment_ros.inference.segmenter import Segmenter, load
 from drive_segment_ros.nodes.camera_intake import CameraIntake
 from drive_segment_ros.nodes.frame_node import INPUT_TOPICS
@@ -33,7 +34,6 @@ from drive_segment_ros.ros.image_size import image_size, reduction
 from drive_segment_ros.ros.images import decode_image
 from drive_segment_ros.ros.missing_topics import MissingTopics
 from drive_segment_ros.ros.node_parameters import NodeParameters
-from drive_segment_ros.storage import location
 from drive_segment_ros.worker import Worker
 
 _LOOK_PERIOD_S = 0.1
@@ -125,7 +125,7 @@ class SegmentationNode(ManagedNode):
             raise ParameterError(
                 'parameter model is empty; give a folder that `drive-segment export` wrote'
             )
-        folder = location(parameters.model).expanduser()
+        folder = model_location(parameters.model)
         self._loading = f'loading {folder}'
         self.report()
         try:

@@ -147,7 +147,7 @@ def _simulate(run: DemoRunner, output: Path) -> list[Path]:
 
 def _learn(run: DemoRunner, output: Path, frames: int) -> None:
     dataset = output / 'dataset'
-    run('Group look-alike objects into pseudo-classes', 'label', dataset, '--json')
+    run('Cluster similar objects into pseudo-classes', 'label', dataset, '--json')
     run(
         'Teach a network to see them in the image alone',
         *('train', dataset, '-o', output / 'run', '--epochs', max(TRAINED_IMAGES // frames, 1)),

@@ -28,6 +28,7 @@ from drive_segment_ros.inference.model import (
 )
 from offline_training.common.files import write_atomic, write_json
 from offline_training.deploy.half_precision import to_half
+from offline_training.deploy.model_card import CARD_FILE, model_card
 from offline_training.networks.segmenter import Segmenter
 from offline_training.training.checkpoints import classes_of_run, load_model, model_file
 
@@ -88,7 +89,7 @@ def average_resize(images: Tensor, height: int, width: int) -> Tensor:
 def export(
     run: Path, folder: Path, precision: str = 'fp32', height: int = 0, width: int = 0
 ) -> dict[str, Any]:
-    """Write a model folder: `model.onnx` and `model.json`.
+    """Write a model folder: `model.onnx`, `model.json`, and a model card, `README.md`.
 
     Args:
         run: a run, one of its stages, or a model file.
@@ -132,6 +133,7 @@ def export(
         },
     )
     # In this order a reader never sees a description without its graph; a hash tells mixtures.
+    write_atomic(folder / CARD_FILE, model_card(model).encode())
     write_atomic(model.onnx_path, data)
     write_json(folder / DESCRIPTION_FILE, model.to_dict())
     return {

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from drive_segment_ros.errors import DependencyError, DriveSegmentError, ImageError, ParameterError
+from offline_training.common.image_files import read_image
 from offline_training.deploy.try_model import ClassShare, ModelTrial
-from offline_training.evaluation.image_sources import read_image
 
 _UNNAMED = 'The pseudo-classes have no names yet: `drive-segment name` gives them some.'
 # Bytes of an image or a video; larger files belong to `drive-segment segment`.

@@ -9,6 +9,7 @@ import numpy as np
 
 from drive_segment_ros.errors import ModelError, OutputError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
+from drive_segment_ros.perception.colours import class_colours
 from offline_training.common.classes import ClassName, default_classes, load_names, save_classes
 from offline_training.evaluation.evaluate import count_confusion
 from offline_training.evaluation.label_space import OWN
@@ -61,16 +62,17 @@ def name_from_labels(
 
 
 def renamed(classes: list[ClassName], names: Mapping[int, str]) -> list[ClassName]:
-    """Return classes under new names; those of one name share a colour, others have their own."""
-    colour_of_name: dict[str, tuple[int, int, int]] = {}
-    result = []
-    own = default_classes(len(classes))
-    for number, item in enumerate(classes):
-        name = names.get(number, item.name)
-        taken = item.color in colour_of_name.values()
-        colour = own[number].color if taken else item.color
-        result.append(ClassName(name, colour_of_name.setdefault(name, colour)))
-    return result
+    """Return classes under new names, with the colours of these; those of one name share one."""
+    named = [names.get(number, item.name) for number, item in enumerate(classes)]
+    kept = {
+        item.name: item.color
+        for item, name in zip(classes, named, strict=True)
+        if item.name == name
+    }
+    return [
+        ClassName(name, kept.get(name, colour))
+        for name, colour in zip(named, class_colours(named), strict=True)
+    ]
 
 
 def _rename(model: Path, names: Mapping[int, str], overwrite: bool) -> list[ClassName]:

@@ -1,4 +1,4 @@
-"""Pseudo-classes: look-alike segments of all frames, found by k-means and drawn as pseudo-labels.
+"""Pseudo-classes: similar segments of all frames, found by k-means and drawn as pseudo-labels.
 
 Drives are described, tracked and labelled by workers, each by itself; classes are learned in
 between, in one process, from a sample of bounded size.

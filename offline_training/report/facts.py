@@ -22,7 +22,7 @@ from drive_segment_ros.staging import local_copy
 from drive_segment_ros.storage import is_there
 from offline_training.common.classes import CLASSES_FILE, load_classes
 from offline_training.common.files import read_json
-from offline_training.evaluation.image_sources import read_image
+from offline_training.common.image_files import read_image
 from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER
 from offline_training.report.frames import data_uri
 from offline_training.report.sources import Sources

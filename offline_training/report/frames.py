@@ -23,9 +23,9 @@ from offline_training.common.classes import (
     load_classes,
     palette,
 )
+from offline_training.common.image_files import read_image
 from offline_training.deploy.segment_job import draw
 from offline_training.evaluation.drive_truth import joined, load_drive_truth
-from offline_training.evaluation.image_sources import read_image
 from offline_training.evaluation.prediction import Prediction, Predictor
 from offline_training.evaluation.predictors import load_predictor
 from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER

@@ -201,7 +201,9 @@ def _build(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Se
         values = header['network']
         for name, value in values.items():
             most = _MOST_BLOCKS if name == 'depth' else _LARGEST_MEASURE
-            if name != 'stem' and not (type(value) is int and 0 <= value <= most):
+            if name not in ('stem', 'position') and not (
+                type(value) is int and 0 <= value <= most
+            ):
                 raise ValueError(f'its {name} makes no sense')
         configuration = NetworkConfiguration(**values)
         # A network without memory first: a file of others must not ask for more than it brings.

@@ -110,6 +110,7 @@ def fit(
     """
     rank, world = distributed_rank()
     device = training_device()
+    network.restrict(torch.from_numpy(targets.support > 0.0))
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval().requires_grad_(False)
     state = TrainingState(network, average, make_optimizers(network, parameters))
@@ -157,7 +158,9 @@ def fit(
                 save_checkpoint(checkpoint, state, provenance)
                 saved = time.monotonic()
     if parameters.answer == 'minimum_bayes_risk':
-        state.average.class_similarity.copy_(class_similarity(state.average, images))
+        state.average.class_similarity.copy_(
+            class_similarity(state.average, images, targets.support)
+        )
     if rank == 0:
         save_checkpoint(checkpoint, state, provenance)
         save_model(folder / MODEL_FILE, state.average, provenance)

@@ -1,4 +1,4 @@
-"""A small demo's folder: painted frames, a run that never learned, made-up scores."""
+"""A small demo's folder: painted frames, a run that never learned, synthetic scores."""
 
 from __future__ import annotations
 

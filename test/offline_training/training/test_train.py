@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from drive_segment_ros.dataset.reader import Dataset
-from drive_segment_ros.errors import DatasetError, ModelError
+from drive_segment_ros.errors import DatasetError, ImageError, ModelError
 from drive_segment_ros.parameters import from_flat
 from offline_training.common.classes import load_classes
 from offline_training.common.files import write_atomic
@@ -278,3 +278,56 @@ def test_teacher_and_student_let_rare_classes_count_more_as_asked(labelled, tmp_
         weight = np.concatenate([targets[index].weight for index in range(6)])
         known = weight[weight > 0]
         assert (known.max() > 1.5 * known.min()) == (power > 0.0)
+
+
+def test_a_student_learns_from_images_without_labels_what_its_teacher_says(
+    labelled, tmp_path, paint_drive
+):
+    other = paint_drive(tmp_path / 'other', 2)
+    folder = tmp_path / 'images/below'
+    folder.mkdir(parents=True)
+    for index in range(3):
+        cv2.imwrite(str(folder / f'{index}.png'), np.full((70, 120, 3), 60 * index, np.uint8))
+    sources = [other.dataset, tmp_path / 'images', folder / '0.png']
+
+    train([labelled.dataset], tmp_path / 'run', parameters(), unlabelled=sources)
+
+    targets = FrameTargets(tmp_path / 'run/cache/student', 6 + 2 + 3 + 1)
+    assert len(FrameTargets(tmp_path / 'run/cache/teacher', 6)) == 6
+    # Of the other drive's frames segments are regions, but their classes are the teacher's.
+    assert len(np.unique(targets[6].regions)) > 4
+    assert 0.0 < targets[6].probability.max() < 1.0
+    # The last is the first of the folder again.
+    assert np.array_equal(targets[8].probability, targets[11].probability)
+    assert (targets[8].weight > 0.0).any()
+
+
+def test_a_run_is_not_resumed_with_other_unlabelled_images(labelled, tmp_path):
+    images = labelled.dataset / 'painted/front/image'
+    how = parameters(**{'training.epochs': 1})
+    train([labelled.dataset], tmp_path / 'run', how, unlabelled=[images])
+
+    with pytest.raises(ModelError, match='trained with other unlabelled'):
+        train(
+            [labelled.dataset],
+            tmp_path / 'run',
+            how,
+            resume=True,
+            unlabelled=[*images.iterdir()][:1],
+        )
+    with pytest.raises(ModelError, match='trained with other unlabelled'):
+        train([labelled.dataset], tmp_path / 'run', how, resume=True)
+
+
+def test_unlabelled_images_that_are_none_are_named(labelled, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'drive.mcap').write_bytes(b'')
+    wanted = {
+        'missing': 'does not exist',
+        'empty': 'holds no image',
+        'drive.mcap': 'is no image .* extract bags first',
+    }
+    for name, message in wanted.items():
+        with pytest.raises(ImageError, match=message):
+            train([labelled.dataset], tmp_path / 'run', parameters(), unlabelled=[tmp_path / name])
+    assert not (tmp_path / 'run').exists()
