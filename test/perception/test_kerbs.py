@@ -74,8 +74,13 @@ def test_a_ramp_without_a_kerb_is_road(make_sweep):
     seen = np.isfinite(bank.x) & (np.hypot(bank.x, bank.y) < 20.0)
     assert (bank.z[seen & (bank.x > 8.0)] > -1.45).all()
     assert np.mean(labels_of(bank)[seen] == GROUND_LABEL) > 0.97
-    # Up the same ramp there is no kerb either.
-    assert (labels_of(bank, np.array([1.0, 0.0, 0.0])) == labels_of(bank, None)).all()
+
+
+@pytest.mark.parametrize(('beams', 'slope'), [(16, 0.1), (64, 0.14)])
+def test_a_road_that_climbs_has_no_kerb_where_rings_lie_across_it(make_sweep, beams, slope):
+    elevation_deg = np.linspace(5.0, -25.0, beams)
+    hill = make_sweep(slope=slope, elevation_deg=elevation_deg, columns=1800, noise=0.01)
+    assert (labels_of(hill, np.array([1.0, 0.0, 0.0])) == labels_of(hill, None)).all()
 
 
 def test_a_crowned_road_is_road_to_both_sides(make_sweep):
