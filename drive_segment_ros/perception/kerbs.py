@@ -15,7 +15,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from drive_segment_ros.perception.cell_labels import (
-    FIRST_OBJECT_LABEL,
     GROUND_LABEL,
     RAISED_LABEL,
 )
@@ -41,7 +40,7 @@ _BEND, _MOST_BENDS = 0.25, 4
 _REACH = 2
 # Behind a kerb lies a pavement so wide; what lies beyond keeps its label.
 _PAVEMENT = 6.0
-# A wall's foot belongs to the return above it if that is this near, metres.
+# A wall's foot belongs to the return above it if their ranges differ by no more, metres.
 _SAME_WALL = 0.5
 
 
@@ -81,9 +80,11 @@ def raise_pavements(
 
 @njit(cache=True, nogil=True)
 def release_feet(cell_label, ranges, flat):
-    """Give raised ground that is not level, in place, to the object above it, or to nothing.
+    """Give raised ground that is not level, in place, to what stands on it.
 
-    The lowest returns of walls, cars and people lie no higher than a pavement.
+    The lowest returns of walls, cars and people lie no higher than a pavement; they become what
+    the return above is, nothing where that is too small for an object. A kerb's face, with ground
+    above, stays.
 
     Args:
         cell_label: (B, W) int32, changed in place; row 0 is the highest beam.
@@ -100,8 +101,8 @@ def release_feet(cell_label, ranges, flat):
                 continue
             if cell_label[row, column] == RAISED_LABEL and not flat[row, column]:
                 near = abs(r - last_range[column]) < np.float32(_SAME_WALL)
-                object_above = near and last[column] >= FIRST_OBJECT_LABEL
-                cell_label[row, column] = last[column] if object_above else 0
+                if near and last[column] != GROUND_LABEL and last[column] != RAISED_LABEL:
+                    cell_label[row, column] = last[column]
             last[column] = cell_label[row, column]
             last_range[column] = r
 
