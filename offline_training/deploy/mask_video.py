@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from drive_segment_ros.frame.rig import camera_names
 from drive_segment_ros.perception.legend import legend, with_legend
 from drive_segment_ros.perception.masks import colour_table, overlay
+from drive_segment_ros.ros.bags import BagReader
 from drive_segment_ros.ros.joined_bags import open_drive
 from offline_training.bags import sensors
 from offline_training.common.classes import ClassName
@@ -24,6 +27,7 @@ from offline_training.evaluation.image_sources import VIDEO_SUFFIXES, image_part
 _OPACITY = 0.5
 # Of images that have no times.
 _RATE_HZ = 10.0
+_LOOKED_AT = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,18 +106,26 @@ def write_mask_video(
 def _of_drive(bags: tuple[Path, ...], folder: Path) -> list[ImageStream]:
     with open_drive(bags) as reader:
         topics = {topic.name: topic.count for topic in sensors.cameras(reader)}
-        seconds = (reader.end_ns - reader.start_ns) * 1e-9
+        rates = {topic: _drive_rate(reader, topic) for topic in topics}
         start_ns = reader.start_ns
     names, run = camera_names(topics), uuid.uuid4().hex
     return [
         ImageStream(
             str(folder / names[topic]),
             [BagImages(bags, (topic,), start_ns, None, count, run)],
-            (count - 1) / seconds if count > 1 and seconds > 0 else _RATE_HZ,
+            rates[topic],
             topic.strip('/'),
         )
         for topic, count in topics.items()
     ]
+
+
+def _drive_rate(reader: BagReader, topic: str) -> float:
+    """Return the usual rate of a topic, by its first messages."""
+    first = itertools.islice(reader.messages([topic]), _LOOKED_AT)
+    stamps = [message.bag_stamp_ns for message in first]
+    gap_s = 1e-9 * float(np.median(np.diff(stamps))) if len(stamps) > 1 else 0.0
+    return 1.0 / gap_s if gap_s > 0.0 else _RATE_HZ
 
 
 def _video_rate(video: Path) -> float:

@@ -79,7 +79,7 @@ def _clouds(rrb: Any, made: rec.ViewRecording) -> list[Any]:
     by_segment = view('Cloud by segment', painted)
     if not painted:
         return [by_segment]
-    return [rrb.Tabs(view('Cloud by class', []), by_segment, active_tab=0)]
+    return [rrb.Tabs(view('Cloud by class', [rec.POINTS]), by_segment, active_tab=0)]
 
 
 def _plots(rrb: Any, made: rec.ViewRecording) -> list[Any]:

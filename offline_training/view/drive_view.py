@@ -35,7 +35,7 @@ from offline_training.view.recording import LIDAR, PAINTED, POINTS, WIDTH, ViewR
 _log = logging.getLogger(__name__)
 
 _NO_SEGMENT = (96, 96, 96)
-_PAINTED_RADIUS_M = 0.06
+_PAINTED_PX = 2.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,15 +47,15 @@ class DriveView:
         params: how segments are found.
         classes: what pseudo-labels and masks mean.
         predictor: the model whose masks are wanted, None without.
-        frames: what was extracted from the drive, by camera and stamp: its segments and
-            pseudo-labels are taken. Of other images segments are found anew.
+        frames: those extracted from the drive that are wanted, by camera and stamp, whose
+            segments and pseudo-labels are taken; None takes every image and finds its segments.
     """
 
     made: ViewRecording
     params: FrameParameters
     classes: Sequence[ClassName]
     predictor: Predictor | None
-    frames: Mapping[tuple[str, int], FrameRecord]
+    frames: Mapping[tuple[str, int], FrameRecord] | None = None
 
     def add(
         self, reader: BagReader, cameras: Sequence[str], advance: Callable[[int], None]
@@ -73,10 +73,11 @@ class DriveView:
         rig = find_rig(reader, self.params, cameras)
         stream = rig.stream()
         newest: dict[str, int] = {}
+        wanted = (1, 2**63) if self.frames is None else _span(self.frames)
         for _, event in rig.events():
             for pair in stream.push(event):
                 self._add_pair(pair)
-            if isinstance(event, Image) and event.stamp_ns > 0:
+            if isinstance(event, Image) and wanted[0] <= event.stamp_ns <= wanted[1]:
                 newest[event.camera] = event.stamp_ns
                 self.made.dropped(event.camera, event.stamp_ns, stream.cameras[event.camera].drops)
             advance(isinstance(event, Image))
@@ -87,11 +88,13 @@ class DriveView:
 
     def _add_pair(self, pair: Pair) -> None:
         name, stamp_ns, sweep = pair.image.camera, pair.image.stamp_ns, pair.sweep
+        frame = None if self.frames is None else self.frames.get((name, stamp_ns))
+        if self.frames is not None and frame is None:
+            return
         self._place(pair)
         self.made.offset(name, stamp_ns, pair.offset_s)
         try:
             picture = _decoded(pair)
-            frame = self.frames.get((name, stamp_ns))
             label = add_pixels(self.made, name, stamp_ns, picture, frame, self.predictor)
             segments = sweep.segments(self.params.proposals, pair.T_base_lidar)
             kinds = segments.kind()
@@ -112,7 +115,7 @@ class DriveView:
                     sweep.stamp_ns,
                     xyz[painted.index],
                     table[painted.label],
-                    _PAINTED_RADIUS_M,
+                    _PAINTED_PX,
                 )
         except DriveSegmentError as err:
             _log.warning('%s at %d: %s', name, stamp_ns, err)
@@ -127,6 +130,12 @@ class DriveView:
         self.made.place(LIDAR, T_base_lidar, min(image_ns, sweep_ns))
         T_base_camera = T_base_lidar @ inverse(pair.T_camera_lidar)
         self.made.camera(pair.image.camera, pair.camera, T_base_camera, image_ns)
+
+
+def _span(frames: Mapping[tuple[str, int], FrameRecord]) -> tuple[int, int]:
+    """Return the first and the last stamp of frames, ns."""
+    stamps = [stamp_ns for _, stamp_ns in frames]
+    return min(stamps), max(stamps)
 
 
 def _decoded(pair: Pair) -> NDArray[np.uint8]:

@@ -35,6 +35,7 @@ WIDTH = 960
 _QUALITY = 85
 _OPACITY = 0.55
 _LEGEND_WIDTH = 640
+_PATH = (255, 140, 0)
 
 
 def rerun() -> Any:
@@ -186,7 +187,7 @@ class ViewRecording:
         stamp_ns: int,
         xyz: NDArray[np.floating],
         colours: NDArray[np.uint8],
-        radius_m: float = 0.03,
+        points_px: float = 1.5,
     ) -> None:
         """Add points.
 
@@ -195,11 +196,12 @@ class ViewRecording:
             stamp_ns: of the sweep.
             xyz: (N, 3) metres, the LiDAR's frame.
             colours: (N, 3) uint8 BGR.
-            radius_m: of a point.
+            points_px: radius of a point on the screen.
         """
         if entity not in self.clouds:
             self.clouds.append(entity)
-        points = self._rr.Points3D(xyz, colors=colours[:, ::-1], radii=radius_m)
+        # Negative radii are those of the screen.
+        points = self._rr.Points3D(xyz, colors=colours[:, ::-1], radii=-points_px)
         self._log(entity, points, stamp_ns)
 
     def offset(self, name: str, stamp_ns: int, seconds: float) -> None:
@@ -224,7 +226,7 @@ class ViewRecording:
         """Add the vehicle's path, and the legend of all that was seen."""
         if len(self._path) > 1:
             points = [self._path[stamp_ns] for stamp_ns in sorted(self._path)]
-            path = self._rr.LineStrips3D([points], colors=(255, 255, 255), radii=0.05)
+            path = self._rr.LineStrips3D([points], colors=_PATH, radii=-2.0)
             self._log('world/path', path, static=True)
         if self._counts.any():
             drawn = draw_legend(legend(self._counts, self._classes), _LEGEND_WIDTH)

@@ -1,18 +1,17 @@
-"""Where a recording is shown: a file, Rerun's own viewer, or its viewer in a browser."""
+"""Where a recording goes: to a file, or to Rerun's own viewer."""
 
 from __future__ import annotations
 
-import time
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.errors import OutputError
-from offline_training.view.recording import rerun
 
-# Of the machine's memory, for what a browser that is opened late is still told.
-_MEMORY = '50%'
 Sink = Callable[[Any], object]
+_INSTEAD = 'show it in a browser by --web, or write it by --save'
 
 
 def file_sink(file: Path) -> Sink:
@@ -28,32 +27,28 @@ def file_sink(file: Path) -> Sink:
     return lambda stream: stream.save(file)
 
 
-def viewer_sink() -> Sink:
-    """Return what opens Rerun's viewer, and shows a recording there."""
-    return lambda stream: stream.spawn()
+def viewer_sink(stream: Any) -> None:
+    """Open Rerun's viewer, and show a recording there.
 
-
-class WebSink:
-    """Serves a recording, and the viewer for it, to a browser on this machine.
-
-    Attributes:
-        address: of the page, once the recording is served.
+    Raises:
+        OutputError: if there is none, or no display for it.
     """
+    displays = ('DISPLAY', 'WAYLAND_DISPLAY')
+    if sys.platform == 'linux' and not any(os.environ.get(name) for name in displays):
+        raise OutputError(f'there is no display here; {_INSTEAD}')
+    try:
+        stream.spawn(hide_welcome_screen=True)
+    except RuntimeError as err:
+        raise OutputError(f'{str(err).splitlines()[0]} {_INSTEAD}') from err
 
-    def __init__(self, port: int, open_browser: bool = True) -> None:
-        self.address = ''
-        self._port = port
-        self._open_browser = open_browser
 
-    def __call__(self, stream: Any) -> None:
-        """Serve a recording."""
-        data = stream.serve_grpc(grpc_port=self._port + 1, server_memory_limit=_MEMORY)
-        self.address = f'http://127.0.0.1:{self._port}?url={data}'
-        rerun().serve_web_viewer(
-            web_port=self._port, open_browser=self._open_browser, connect_to=data
-        )
+def all_sent(stream: Any) -> None:
+    """Wait until all of a recording is where it goes.
 
-    def wait(self) -> None:
-        """Serve until interrupted."""
-        while True:
-            time.sleep(3600.0)
+    Raises:
+        OutputError: if it cannot get there.
+    """
+    try:
+        stream.flush()
+    except RuntimeError as err:
+        raise OutputError(f'the recording is lost: {err}; {_INSTEAD}') from err

@@ -110,7 +110,7 @@ def view_bag(bags: Sequence[Path], options: ViewOptions) -> ViewRecording:
     with open_drive(bags) as reader:
         made = ViewRecording(reader.path.name, classes)
         with options.begun(made, _images(reader, options)) as advance:
-            drive = DriveView(made, FrameParameters(), classes, predictor, {})
+            drive = DriveView(made, FrameParameters(), classes, predictor)
             try:
                 drive.add(reader, options.cameras, advance)
             except DriveSegmentError as err:

@@ -14,7 +14,7 @@ from typed_blocks import typed_blocks, unlike
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 TYPED = [page for page in PAGES if typed_blocks(page)]
-LIMIT_S = 300
+LIMIT_S = 900
 
 
 @pytest.fixture

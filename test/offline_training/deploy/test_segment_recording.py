@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -184,6 +188,7 @@ def test_a_video_has_a_frame_for_each_image_and_a_legend(make_bag, model_folder,
     report = segmented(model_folder, make_bag(count=7), '-o', file, '--to', 'video')
     frames = frames_of(file)
     assert len(frames) == report['videos'][str(file)] == 7
+    assert cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FPS) == pytest.approx(10.0, abs=0.1)
     assert frames[0].shape[1] == 160
     assert frames[0].shape[0] > 120
     # Every colour of a class that is seen has its patch, whatever the encoder did to it.
@@ -247,3 +252,34 @@ def test_what_was_interrupted_goes_on(make_bag, model_folder, tmp_path, monkeypa
     assert not (tmp_path / 'masks.masks').exists()
     segmented(model_folder, bag, '-o', out, '--to', 'bag', code=1)
     assert segmented(model_folder, bag, '-o', out, '--to', 'bag', '--overwrite')['images'] == 4
+
+
+def test_it_is_played_and_its_pictures_are_saved(make_bag, model_folder, tmp_path, ros_domain):
+    pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
+    masks, saved = tmp_path / 'masks', tmp_path / 'saved'
+    segmented(model_folder, make_bag(), '-o', masks, '--to', 'bag')
+    topics = [f'{CAMERA}/segmentation/{kind}/image_raw' for kind in ('label', 'color')]
+    command = [sys.executable, '-m', 'drive_segment_ros.cli']
+    saver = subprocess.Popen([*command, 'save-topic', *topics, '-o', str(saved)])
+    try:
+        chosen = [word for topic in topics for word in ('--topic', topic)]
+        played = subprocess.run(
+            [*command, 'play', str(masks), *chosen, '--wait', '120', '--json'],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+        )
+        assert json.loads(played.stdout)['sent'] == dict.fromkeys(topics, 4)
+        deadline = time.monotonic() + 60.0
+        while len(list(saved.rglob('*.png'))) < 8 and time.monotonic() < deadline:
+            time.sleep(0.2)
+    finally:
+        saver.send_signal(signal.SIGINT)
+        saver.wait(60)
+    files = sorted((saved / topics[0].strip('/')).glob('*.png'))
+    assert [int(file.stem) for file in files] == [
+        header_stamp_ns(mask) for _, mask in read(masks)[topics[0]]
+    ]
+    answer = np.frombuffer(read(masks)[topics[0]][0][1].data, np.uint8)
+    assert (cv2.imread(str(files[0]), cv2.IMREAD_GRAYSCALE).ravel() == answer).all()
