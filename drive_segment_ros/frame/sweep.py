@@ -88,17 +88,19 @@ class Sweep:
 
         Args:
             params: how.
-            T_base_lidar: (4, 4) at the sweep's stamp, tells which way is up; None where it is not
-                known.
+            T_base_lidar: (4, 4) at the sweep's stamp, tells which way is up and which ahead; None
+                where it is not known.
 
         Raises:
             CloudError: if no point is usable.
         """
         found = vars(self).get('_segments')
         if found is None:
-            up = None if T_base_lidar is None else T_base_lidar[2, :3].copy()
+            up = forward = None
+            if T_base_lidar is not None:
+                forward, up = T_base_lidar[0, :3].copy(), T_base_lidar[2, :3].copy()
             try:
-                found = find_proposals(self.cloud, params, up, lambda: self.beams)
+                found = find_proposals(self.cloud, params, up, lambda: self.beams, forward)
             except CloudError as err:
                 # The next camera need not find out again.
                 found = err

@@ -35,6 +35,7 @@ from drive_segment_ros.perception.ground import (
     height_above,
     road_surface,
 )
+from drive_segment_ros.perception.kerbs import raise_pavements, release_feet
 from drive_segment_ros.perception.label_limit import limit_labels
 from drive_segment_ros.perception.range_image import RangeImage, range_image
 from drive_segment_ros.perception.road_plane import (
@@ -182,6 +183,7 @@ def find_proposals(
     params: ProposalParameters,
     up: NDArray[np.float64] | None = None,
     beams: Callable[[], Beams | None] | None = None,
+    forward: NDArray[np.float64] | None = None,
 ) -> SweepProposals:
     """Find the objects, the ground and the sky of a sweep.
 
@@ -193,6 +195,8 @@ def find_proposals(
         up: (3,) unit vector against gravity in the cloud's coordinates; None takes the spin axis,
             pointed so that the ground lies below.
         beams: asked for what `spinning_beams` says of the cloud; None asks that.
+        forward: (3,) unit vector of the vehicle's heading in the cloud's coordinates, at right
+            angles to `up`; kerbs are looked for to both sides of it. None looks for none.
 
     Raises:
         CloudError: if no point is usable, or beams are demanded of a cloud without any.
@@ -204,7 +208,9 @@ def find_proposals(
     known = (spinning_beams(cloud) if beams is None else beams()) if by_beams else None
     if known is not None:
         image = range_image(cloud, known.ring, axis=known.axis, descending=known.descending)
-        found = dataclasses.replace(_by_beams(cloud, image, params, up), source=known.source)
+        found = dataclasses.replace(
+            _by_beams(cloud, image, params, up, forward), source=known.source
+        )
     elif params.method == 'range_image':
         raise CloudError(
             f'no beams found in the cloud in frame {cloud.frame_id!r}; '
@@ -232,8 +238,10 @@ def _by_beams(
     image: RangeImage,
     params: ProposalParameters,
     up: NDArray[np.float64] | None,
+    forward: NDArray[np.float64] | None,
 ) -> SweepProposals:
     if up is None:
+        forward = None
         up = np.zeros(3)
         up[image.axis] = _upward(image.range, image.elevation)
     if up[image.axis] < 0.0:
@@ -269,6 +277,10 @@ def _by_beams(
     add_ground(cell_label, excluded, above)
     road = road_surface(points.where(cell_label == GROUND_LABEL), plane)
     raise_ground(cell_label, height_above(points, road), np.float32(params.kerb))
+    if forward is not None:
+        ahead = np.roll(forward, 2 - image.axis)
+        raise_pavements(cell_label, image.xyz, height, flat, ahead, turned, params.kerb)
+    release_feet(cell_label, ranges, flat)
     label, above_ground = _to_points(cloud, image, cell_label, above)
     return SweepProposals(
         label,

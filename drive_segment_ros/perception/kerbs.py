@@ -1,0 +1,313 @@
+"""Kerbs along the street: where the road ends to both sides of the vehicle, and pavement begins.
+
+A kerb is a step of a hand's breadth across the street, whatever the road does along it: in a beam
+that looks ahead it is lost between two rings, and a road that falls to one side hides it from any
+measure of height above the vehicle. So ground is looked at in slabs across the vehicle's heading:
+in each, the road is followed outwards from the middle, and what lies above its continuation by a
+step counts for a kerb there. The kerb of a side is the path through all slabs with the most
+steps and the fewest bends, found by dynamic programming, so it goes on where parked cars hide it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from drive_segment_ros.perception.cell_labels import (
+    GROUND_LABEL,
+    RAISED_LABEL,
+)
+
+# Slabs across the heading, metres from the sensor, and how finely each is looked at to both sides.
+_BEHIND, _SLAB, _SLABS = 40.0, 2.0, 55
+_BIN, _BINS = 0.2, 100
+_PER_SLAB, _PER_BIN = np.float32(1.0 / _SLAB), np.float32(1.0 / _BIN)
+_FIRST, _ZERO = np.float32(_BEHIND / _SLAB), np.float32(0.0)
+# Bins to each side of the vehicle that tell how the road climbs.
+_MIDDLE = 12
+# A step this much less than half a kerb counts for nothing, this much more counts in full.
+_DOUBT = 0.03
+# More than this is no kerb, but a wall's foot or a terrace.
+_HIGHEST = 0.5
+# The road's fall or rise to the side is followed over about a metre and a half, and at most this.
+_FORGET, _STEEPEST_DOWN, _STEEPEST_UP = 0.85, -0.10, 0.05
+# What a slab without a kerb is worth if all of its road is seen: a fifth of a full step.
+_NONE, _ALL_SEEN = 0.2, 30
+# A bend of one bin between slabs costs this; a path may begin and end for the price of four.
+_BEND, _MOST_BENDS = 0.25, 4
+# A kerb holds within so many slabs of a full step.
+_REACH = 2
+# Behind a kerb lies a pavement so wide; what lies beyond keeps its label.
+_PAVEMENT = 6.0
+# A wall's foot belongs to the return above it if their ranges differ by no more, metres.
+_SAME_WALL = 0.5
+
+
+def raise_pavements(
+    cell_label: NDArray[np.int32],
+    xyz: NDArray[np.float32],
+    height: NDArray[np.float32],
+    flat: NDArray[np.bool_],
+    forward: NDArray[np.floating],
+    up: NDArray[np.floating],
+    kerb: float,
+) -> None:
+    """Relabel ground, in place: road between the kerbs, raised ground behind them.
+
+    Args:
+        cell_label: (B, W) int32.
+        xyz: (3, B, W) float32, metres.
+        height: (B, W) float32, metres above the sensor along gravity.
+        flat: (B, W) bool, nearly level surface.
+        forward, up: (3,) unit vectors of the heading and against gravity, coordinates of `xyz`.
+        kerb: half a kerb, metres.
+    """
+    left = np.cross(up, forward)
+    along = forward.astype(np.float32)
+    across = left.astype(np.float32)
+    profile = _profile(cell_label, xyz, height, flat, along, across)
+    for side in range(2):
+        # Bins from the middle outwards.
+        outwards = np.ascontiguousarray(
+            profile[:, _BINS:] if side == 0 else profile[:, _BINS - 1 :: -1]
+        )
+        steps, none = _steps(outwards, kerb)
+        path = _best_path(steps, none)
+        holds = _held(path, steps)
+        _relabel(cell_label, xyz, along, across if side == 0 else -across, path, holds)
+
+
+@njit(cache=True, nogil=True)
+def release_feet(cell_label, ranges, flat):
+    """Give raised ground that is not level, in place, to what stands on it.
+
+    The lowest returns of walls, cars and people lie no higher than a pavement; they become what
+    the return above is, nothing where that is too small for an object. A kerb's face, with ground
+    above, stays.
+
+    Args:
+        cell_label: (B, W) int32, changed in place; row 0 is the highest beam.
+        ranges: (B, W) float32, metres, 0 where empty.
+        flat: (B, W) bool, nearly level surface.
+    """
+    beams, columns = cell_label.shape
+    last = np.zeros(columns, np.int32)
+    last_range = np.zeros(columns, np.float32)
+    for row in range(beams):
+        for column in range(columns):
+            r = ranges[row, column]
+            if r == np.float32(0.0):
+                continue
+            if cell_label[row, column] == RAISED_LABEL and not flat[row, column]:
+                near = abs(r - last_range[column]) < np.float32(_SAME_WALL)
+                if near and last[column] != GROUND_LABEL and last[column] != RAISED_LABEL:
+                    cell_label[row, column] = last[column]
+            last[column] = cell_label[row, column]
+            last_range[column] = r
+
+
+@njit(cache=True, nogil=True)
+def _profile(cell_label, xyz, height, flat, along, across):
+    """Return how far level ground lies above the middle of the road, NaN where unseen.
+
+    Args:
+        cell_label: (B, W) int32.
+        xyz: (3, B, W) float32, metres.
+        height: (B, W) float32, metres.
+        flat: (B, W) bool.
+        along, across: (3,) float32, unit vectors forward and to the left.
+
+    Returns:
+        (slabs, 2 * bins) float32, metres.
+    """
+    beams, columns = cell_label.shape
+    count = np.zeros((_SLABS, 2 * _BINS), np.float32)
+    ahead = np.zeros((_SLABS, 2 * _BINS), np.float32)
+    total = np.zeros((_SLABS, 2 * _BINS), np.float32)
+    for row in range(beams):
+        for column in range(columns):
+            label = cell_label[row, column]
+            if not flat[row, column] or (label != GROUND_LABEL and label != RAISED_LABEL):
+                continue
+            x, y, z = xyz[0, row, column], xyz[1, row, column], xyz[2, row, column]
+            a = (along[0] * x + along[1] * y + along[2] * z) * _PER_SLAB + _FIRST
+            b = (across[0] * x + across[1] * y + across[2] * z) * _PER_BIN + np.float32(_BINS)
+            if _ZERO <= a < np.float32(_SLABS) and _ZERO <= b < np.float32(2 * _BINS):
+                count[int(a), int(b)] += np.float32(1.0)
+                ahead[int(a), int(b)] += a
+                total[int(a), int(b)] += height[row, column]
+    # The middle of the road, slab by slab: a hill is no step, though rings lie across it.
+    where, level, known = np.empty(_SLABS), np.empty(_SLABS), 0
+    for a in range(_SLABS):
+        middle = slice(_BINS - _MIDDLE, _BINS + _MIDDLE)
+        n = count[a, middle].sum()
+        if n > 0:
+            where[known] = ahead[a, middle].sum() / n
+            level[known] = total[a, middle].sum() / n
+            known += 1
+    for a in range(_SLABS):
+        for b in range(2 * _BINS):
+            n = count[a, b]
+            if n == 0:
+                total[a, b] = np.float32(np.nan)
+            else:
+                road = _interpolated(ahead[a, b] / n, where[:known], level[:known])
+                total[a, b] = total[a, b] / n - road
+    return total
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _interpolated(x, where, level):
+    """Return a height, metres, on the line through (K,) knots, which goes on straight; 0 of none.
+
+    Args:
+        x: slabs.
+        where, level: (K,) float64, slabs, ascending, and metres.
+    """
+    if len(where) < 2:
+        return level[0] if len(where) else 0.0
+    k = min(max(np.searchsorted(where, x), 1), len(where) - 1)
+    t = (x - where[k - 1]) / max(where[k] - where[k - 1], 1e-3)
+    return level[k - 1] + t * (level[k] - level[k - 1])
+
+
+@njit(cache=True, nogil=True)
+def _steps(profile, kerb):
+    """Return what speaks for a kerb in each bin, and for none in each slab.
+
+    Args:
+        profile: (slabs, bins) float32, metres, bins from the middle outwards, NaN where unseen.
+        kerb: half a kerb, metres.
+
+    Returns:
+        (slabs, bins) float32 from -0.5 to 1, and (slabs,) float32.
+    """
+    steps = np.zeros(profile.shape, np.float32)
+    none = np.zeros(len(profile), np.float32)
+    for slab in range(len(profile)):
+        line = profile[slab]
+        # A line fitted to the road so far, its nearer end weighted most: sums of 1, t, tt, h, th.
+        n, t1, t2, h1, th = 0.0, 0.0, 0.0, 0.0, 0.0
+        last, seen = -1, 0
+        for k in range(_BINS):
+            if np.isnan(line[k]):
+                continue
+            seen += 1
+            outside = _mean_of(line, k, min(k + 3, _BINS))
+            if n > 0.0 and outside[1] > 1:
+                spread = n * t2 - t1 * t1
+                slope = (n * th - t1 * h1) / spread if n > 2.5 and spread > 1e-6 else 0.0
+                slope = min(max(slope, _STEEPEST_DOWN), _STEEPEST_UP)
+                step = outside[0] - (h1 / n + slope * (k * _BIN - t1 / n))
+                if k - last <= 3:
+                    # Where the road levels off, it rises above its continuation, but by no step.
+                    inside = _mean_of(line, max(k - 3, 0), k)
+                    rise = outside[0] - inside[0] - max(slope, 0.0) * 3.0 * _BIN
+                    step = min(step, rise)
+                if step < _HIGHEST:
+                    score = (step - kerb + _DOUBT) / (2.0 * _DOUBT)
+                    steps[slab, k] = min(max(score, -0.5), 1.0)
+            last, t = k, k * _BIN
+            n, t1, t2 = n * _FORGET + 1.0, t1 * _FORGET + t, t2 * _FORGET + t * t
+            h1, th = h1 * _FORGET + line[k], th * _FORGET + t * line[k]
+        none[slab] = _NONE * min(1.0, seen / _ALL_SEEN)
+    return steps, none
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _mean_of(line, start, end):
+    """Return the mean of what is seen of a stretch, metres, and how much that is."""
+    total, n = 0.0, 0
+    for k in range(start, end):
+        if not np.isnan(line[k]):
+            total += line[k]
+            n += 1
+    return total / max(n, 1), n
+
+
+@njit(cache=True, nogil=True)
+def _best_path(steps, none):
+    """Return the kerb's bin in each slab, (slabs,) int32, `_BINS` where there is none.
+
+    Args:
+        steps: (slabs, bins) float32.
+        none: (slabs,) float32.
+    """
+    slabs = len(steps)
+    value = np.empty((slabs, _BINS + 1), np.float32)
+    before = np.zeros((slabs, _BINS + 1), np.int32)
+    value[0, :_BINS] = steps[0]
+    value[0, _BINS] = none[0]
+    bend, most = np.float32(_BEND), np.float32(_BEND * _MOST_BENDS)
+    for slab in range(1, slabs):
+        best = int(np.argmax(value[slab - 1]))
+        for k in range(_BINS + 1):
+            top, origin = value[slab - 1, best] - most, best
+            if k == _BINS:
+                if value[slab - 1, k] > top:
+                    top, origin = value[slab - 1, k], k
+                top += none[slab]
+            else:
+                for j in range(max(k - _MOST_BENDS, 0), min(k + _MOST_BENDS + 1, _BINS)):
+                    reached = value[slab - 1, j] - bend * np.float32(abs(k - j))
+                    if reached > top:
+                        top, origin = reached, j
+                top += steps[slab, k]
+            value[slab, k], before[slab, k] = top, origin
+    path = np.empty(slabs, np.int32)
+    path[-1] = int(np.argmax(value[-1]))
+    for slab in range(slabs - 1, 0, -1):
+        path[slab - 1] = before[slab, path[slab]]
+    return path
+
+
+@njit(cache=True, nogil=True)
+def _held(path, steps):
+    """Return the slabs whose kerb is one: with a full step on it nearby, (slabs,) bool.
+
+    Args:
+        path: (slabs,) int32, see `_best_path`.
+        steps: (slabs, bins) float32.
+    """
+    slabs = len(path)
+    on_path = np.zeros(slabs, np.float32)
+    for slab in range(slabs):
+        if path[slab] < _BINS:
+            for k in range(max(path[slab] - 1, 0), min(path[slab] + 2, _BINS)):
+                on_path[slab] = max(on_path[slab], steps[slab, k])
+    holds = np.zeros(slabs, np.bool_)
+    for slab in range(slabs):
+        nearby = on_path[max(slab - _REACH, 0) : slab + _REACH + 1].sum()
+        holds[slab] = path[slab] < _BINS and nearby >= np.float32(1.0)
+    return holds
+
+
+@njit(cache=True, nogil=True)
+def _relabel(cell_label, xyz, along, outwards, path, holds):
+    """Label ground by its side of a kerb, in place.
+
+    Args:
+        cell_label: (B, W) int32.
+        xyz: (3, B, W) float32, metres.
+        along, outwards: (3,) float32, unit vectors forward and to the side of the kerb.
+        path, holds: (slabs,) int32 and bool, the kerb's bin, and whether there is one.
+    """
+    beams, columns = cell_label.shape
+    for row in range(beams):
+        for column in range(columns):
+            label = cell_label[row, column]
+            if label != GROUND_LABEL and label != RAISED_LABEL:
+                continue
+            x, y, z = xyz[0, row, column], xyz[1, row, column], xyz[2, row, column]
+            a = (along[0] * x + along[1] * y + along[2] * z) * _PER_SLAB + _FIRST
+            side = outwards[0] * x + outwards[1] * y + outwards[2] * z
+            if side < _ZERO or not _ZERO <= a < np.float32(_SLABS):
+                continue
+            slab = int(a)
+            if holds[slab]:
+                behind = side - np.float32(_BIN) * np.float32(path[slab])
+                if behind < np.float32(0.0):
+                    cell_label[row, column] = GROUND_LABEL
+                elif behind < np.float32(_PAVEMENT):
+                    cell_label[row, column] = RAISED_LABEL
