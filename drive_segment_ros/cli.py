@@ -15,6 +15,7 @@ from drive_segment_ros.commands import recordings
 from drive_segment_ros.commands import published
 from drive_segment_ros.commands import learning
 from drive_segment_ros.commands import models
+from drive_segment_ros.commands import viewing
 from drive_segment_ros.commands import vehicle
 from drive_segment_ros.commands import benchmarks
 # isort: on
@@ -29,6 +30,7 @@ __all__ = [
     'published',
     'recordings',
     'vehicle',
+    'viewing',
 ]
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
+_BAR, _SHORT_BAR = 40, 8  # letters
+
 
 def bar(description: str) -> Callable[[Iterable], Iterable]:
     """Return a function that shows how far an iteration has come."""
@@ -60,10 +62,30 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def bars_with_state(state: str) -> Bars:
-    """Return bars that end with a text; `state` is its format, of a task's fields."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeRemaining
+    """Return bars that end with a text; `state` is its format, of a task's fields.
 
-    columns = [TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()]
-    return Progress(*columns, TimeRemaining(), TextColumn(state), console=Console(stderr=True))
+    Each is one line however narrow the terminal is: bars and texts get shorter, counts stay.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeRemaining
+    from rich.table import Column
+    from rich.text import Text
+
+    class Shortened(TextColumn):
+        def render(self, task: Task) -> Text:
+            text = super().render(task)
+            text.no_wrap, text.overflow = True, 'ellipsis'
+            return text
+
+    def whole() -> Column:
+        return Column(no_wrap=True)
+
+    columns = [
+        Shortened('{task.description}', table_column=Column()),
+        BarColumn(_SHORT_BAR if state else _BAR, table_column=Column()),
+        MofNCompleteColumn(table_column=whole()),
+        TimeRemaining(compact=True, table_column=whole()),
+        Shortened(state, table_column=Column()),
+    ]
+    return Progress(*columns, console=Console(stderr=True))

@@ -5,10 +5,8 @@ Scratch space is where `tempfile` puts it: TMPDIR, with room for what is copied.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import errno
-import fcntl
 import functools
 import hashlib
 import logging
@@ -16,22 +14,18 @@ import os
 import shutil
 import tempfile
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.errors import DriveSegmentError, StorageError
 from drive_segment_ros.outputs import refuse_existing
+from drive_segment_ros.scratch import PREFIX, scratch_folder
 from drive_segment_ros.storage import filesystem, folder_names, is_remote, key, plain_errors
+from drive_segment_ros.transfers import download, fetch, remote_files, send
 
 _log = logging.getLogger(__name__)
-
-_PREFIX = 'drive_segment_'
-_COPIES = f'{_PREFIX}copies_'
-_BEING_MADE_S = 60.0
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -46,9 +40,9 @@ def staged(path: Path) -> Iterator[Path]:
     if not is_remote(path):
         yield path
         return
-    with tempfile.TemporaryDirectory(dir=_scratch(os.getpid())) as scratch:
+    with tempfile.TemporaryDirectory(dir=scratch_folder(os.getpid())) as scratch:
         copy = Path(scratch) / path.name
-        _download(path, copy)
+        download(path, copy)
         with named_as(path, copy):
             yield copy
 
@@ -87,11 +81,11 @@ def staged_output(
         return
     _check_reachable(path)
     refuse_existing(path, overwrite=overwrite or resume, instead='go on with it by --resume')
-    local = Path(tempfile.mkdtemp(prefix=_PREFIX)) / path.name
+    local = Path(tempfile.mkdtemp(prefix=PREFIX)) / path.name
     upload = _Upload(local, path, last, leave_out)
     try:
-        if resume and _listing(path):
-            _download(path, local)
+        if resume and remote_files(path):
+            download(path, local)
             upload.note()
         local.mkdir(exist_ok=True)
         with named_as(path, local), upload.meanwhile(every_s):
@@ -122,7 +116,7 @@ def local_copy(path: Path) -> Path:
         return path
     try:
         with plain_errors(path):
-            listing = _listing(path)
+            listing = remote_files(path)
             state = hashlib.sha256(repr(listing).encode()).hexdigest()
             if not _copy(path, state, os.getpid()).exists():  # somebody tidied it away
                 _copy.cache_clear()
@@ -217,14 +211,14 @@ class _Upload:
                 filesystem(self._path).invalidate_cache()
                 if not complete and self._last:
                     self._take_completeness()
-                _put(self._path, self._local, list(files))
+                send(self._path, self._local, list(files))
         except OSError as err:
             raise _NotUploadedError(err.strerror or str(err)) from err
         self._uploaded |= files
 
     def _take_completeness(self) -> None:
         """Remove what would make a folder that is being changed look complete."""
-        found = [name for name in _listing(self._path) if self._is_last(name)]
+        found = [name for name in remote_files(self._path) if self._is_last(name)]
         for name in found:
             if name not in self._uploaded or self._uploaded[name] != self._files().get(name):
                 filesystem(self._path).rm_file(key(self._path / name))
@@ -256,117 +250,13 @@ def _check_reachable(path: Path) -> None:
             raise StorageError(f'cannot write {path}: {err.strerror}') from err
 
 
-def _listing(path: Path) -> dict[str, str]:
-    """Return the files of a remote folder by their name in it, '' for a file itself.
-
-    The values change with a file.
-    """
-    own = key(path).strip('/')
-    found = filesystem(path).find(key(path), detail=True)
-    listing = {}
-    for name, entry in found.items():
-        relative = name.strip('/').removeprefix(own).lstrip('/')
-        if '..' in PurePosixPath(relative).parts:
-            raise StorageError(f'{path}: {name} leads out of the folder; rename it')
-        if not name.endswith('/'):  # such objects mark empty folders
-            state = (entry.get(what) for what in ('size', 'ETag', 'etag', 'LastModified', 'mtime'))
-            listing[relative] = repr([*state])
-    return listing
-
-
-def _download(path: Path, copy: Path) -> None:
-    """Copy a remote file or folder.
-
-    Raises:
-        StorageError: if there is nothing, or it cannot be copied.
-    """
-    try:
-        with plain_errors(path):
-            _get(path, copy)
-    except OSError as err:
-        raise StorageError(f'cannot read {path}: {err.strerror or err}') from err
-
-
-def _get(path: Path, copy: Path) -> None:
-    names = list(_listing(path))
-    if not names:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-    remote = [key(path / name if name else path) for name in names]
-    local = [copy / name if name else copy for name in names]
-    for folder in {file.parent for file in local}:
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        filesystem(path).get(remote, [str(file) for file in local])
-    except OSError as err:
-        if err.errno not in _FULL:
-            raise
-        raise OSError(
-            err.errno,
-            f'no room for a copy in {tempfile.gettempdir()}; set TMPDIR to a folder with more',
-            str(path),
-        ) from err
-
-
-def _put(path: Path, local: Path, names: Sequence[str]) -> None:
-    if names:
-        filesystem(path).put(
-            [str(local / name) for name in names], [key(path / name) for name in names]
-        )
-
-
 @functools.lru_cache(maxsize=64)
 def _copy(path: Path, state: str, process: int) -> Path:
     """Copy a remote file or folder to where it stays as long as this process."""
-    folder = Path(tempfile.mkdtemp(dir=_scratch(process)))
+    folder = Path(tempfile.mkdtemp(dir=scratch_folder(process)))
     try:
-        _get(path, folder / path.name)
+        fetch(path, folder / path.name)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder / path.name
-
-
-def _scratch(process: int) -> Path:
-    """Return a folder that goes with the process; another, where somebody tidied it away."""
-    if not _made_scratch(process).is_dir():
-        _made_scratch.cache_clear()
-    return _made_scratch(process)
-
-
-@functools.lru_cache(maxsize=1)
-def _made_scratch(process: int) -> Path:
-    """Return a folder that goes with the process; take away those of processes that were killed.
-
-    The lock is the kernel's, so it goes with the process, however that ends.
-    """
-    for other in Path(tempfile.gettempdir()).glob(f'{_COPIES}*'):
-        with contextlib.suppress(OSError):
-            # One that is being made is not locked yet.
-            if other.stat().st_mtime < time.time() - _BEING_MADE_S:
-                lock = _locked(other)
-                shutil.rmtree(other, ignore_errors=True)
-                os.close(lock)
-    folder = Path(tempfile.mkdtemp(prefix=_COPIES))
-    _locked(folder)
-
-    def remove() -> None:
-        if os.getpid() == process:  # not one forked from it
-            shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(remove)
-    return folder
-
-
-def _locked(folder: Path) -> int:
-    """Lock a folder as long as its descriptor, which is returned, is open.
-
-    Raises:
-        OSError: if another process has locked it.
-    """
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(opened)
-        raise
-    return opened

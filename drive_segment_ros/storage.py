@@ -19,28 +19,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from drive_segment_ros import whole_files
-from drive_segment_ros.errors import DependencyError, StorageError
+from drive_segment_ros.errors import StorageError
+from drive_segment_ros.storage_errors import explained
+from drive_segment_ros.storage_protocols import PACKAGES, S3, S3_TRIES, check_protocol, options
 
 # Two letters at least, for a drive of Windows has one; `file:/x` is no URL of ours.
 _URL = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+)://')
-# What brings a protocol that fsspec knows and does not carry itself.
-_PACKAGES = {
-    **dict.fromkeys(('s3', 's3a'), "pip install '.[s3]'"),
-    **dict.fromkeys(('gs', 'gcs'), 'pip install gcsfs'),
-    **dict.fromkeys(('abfs', 'abfss', 'az', 'adl'), 'pip install adlfs'),
-}
-_S3 = ('s3', 's3a')
 _LOCAL = ('file', 'local')
-# A server that does not answer is waited for two minutes, where it would be half an hour: s3fs
-# repeats what it repeats itself and what its client does, eight requests in all.
-_S3_PATIENCE = {'connect_timeout': 5, 'read_timeout': 15, 'retries': {'max_attempts': 1}}
-_S3_TRIES = 2
-# Libraries whose errors are about the storage, whatever their class.
-_LIBRARIES = frozenset(
-    ('aiobotocore', 'aiohttp', 'azure', 'botocore', 'fsspec', 'gcsfs', 'google', 's3fs')
-)
-_NO_ANSWER = ('Connect', 'Connection', 'Timeout', 'HTTPClientError', 'ServerDisconnected')
-_LONGEST_SAID = 200
 # Larger than any file: a request for a range needs no question about the size before it.
 _TO_THE_END = 2**50
 
@@ -61,12 +46,12 @@ def location(text: str | Path) -> Path:
     protocol = found[1].lower() if found else ''
     if found is None or protocol in _LOCAL:
         return Path(text[found.end() :] if found else text)
-    _check_protocol(protocol, text)
+    check_protocol(protocol, text)
     from upath import UPath
 
-    options = _options(protocol)
-    path = cast(Path, UPath(protocol + text[len(found[1]) :], **options))
-    if protocol in _PACKAGES and not text[found.end() :].strip('/'):
+    given = options(protocol)
+    path = cast(Path, UPath(protocol + text[len(found[1]) :], **given))
+    if protocol in PACKAGES and not text[found.end() :].strip('/'):
         raise StorageError(f'{text} names no bucket; give {protocol}://BUCKET/FOLDER')
     return path
 
@@ -85,8 +70,8 @@ def filesystem(path: Path) -> Any:
 
     remote = cast(Any, path)
     found = fsspec.filesystem(remote.protocol, **remote.storage_options)
-    if remote.protocol in _S3:
-        found.retries = _S3_TRIES
+    if remote.protocol in S3:
+        found.retries = S3_TRIES
     return found
 
 
@@ -269,71 +254,6 @@ def plain_errors(path: Path) -> Iterator[None]:
         raise told from err
 
 
-def explained(err: BaseException, path: Path) -> OSError | None:
-    """Return an error of a storage's libraries as an OSError; None if it is none of theirs.
-
-    Args:
-        err: the error.
-        path: remote, what was being read or written.
-    """
-    protocol = cast(Any, path).protocol
-    kind = type(err)
-    library = kind.__module__.partition('.')[0]
-    if not isinstance(err, OSError | TimeoutError) and library not in _LIBRARIES:
-        return None
-    if isinstance(err, OSError) and err.strerror and err.filename:
-        return None  # Said already.
-    said = ' '.join(str(err).split())[:_LONGEST_SAID]
-    number = getattr(err, 'errno', None) or errno.EIO
-    if isinstance(err, FileNotFoundError):
-        number, text = errno.ENOENT, os.strerror(errno.ENOENT)
-        if 'bucket does not exist' in said:
-            text = f'there is no such bucket; check its name and {_where(protocol)}'
-    elif isinstance(err, FileExistsError | IsADirectoryError | NotADirectoryError):
-        number = err.errno or errno.EEXIST
-        text = os.strerror(number)
-    elif isinstance(err, PermissionError):
-        number, text = errno.EACCES, f'access is refused ({said}); check {_key(protocol)}'
-    elif 'Credential' in kind.__name__ or 'Token' in kind.__name__:
-        number, text = errno.EACCES, f'there are no usable credentials; set {_key(protocol)}'
-    elif isinstance(err, TimeoutError) or any(name in kind.__name__ for name in _NO_ANSWER):
-        number = errno.ETIMEDOUT
-        text = f'the server does not answer ({said}); check the network and {_where(protocol)}'
-    else:
-        text = said or kind.__name__
-    return OSError(number, text, str(path))
-
-
-def _check_protocol(protocol: str, text: str) -> None:
-    from fsspec.registry import get_filesystem_class, known_implementations
-
-    try:
-        get_filesystem_class(protocol)
-    except ImportError as err:
-        package = known_implementations.get(protocol, {}).get('err', '').rstrip('.')
-        remedy = _PACKAGES.get(protocol) or package or 'install what fsspec needs for it'
-        raise DependencyError(f'{text} needs a package that is not installed; {remedy}') from err
-    except ValueError as err:
-        raise StorageError(
-            f'{text}: there is no protocol {protocol}://; give a local path, or a URL such as '
-            's3://BUCKET/FOLDER'
-        ) from err
-
-
-def _options(protocol: str) -> dict[str, Any]:
-    """Return what a filesystem is made with, beside what its user configured."""
-    if protocol not in _PACKAGES:
-        return {}
-    # Others may write what is read: a listing that was remembered would be wrong.
-    options: dict[str, Any] = {'use_listings_cache': False}
-    if protocol in _S3:
-        from fsspec.config import conf
-
-        given = conf.get(protocol, {}).get('config_kwargs', {})
-        options['config_kwargs'] = {**_S3_PATIENCE, **given}
-    return options
-
-
 def _range(path: Path, start: int, end: int) -> bytes:
     """Read bytes `start` to `end` of a remote file, as far as it has them."""
     try:
@@ -370,16 +290,3 @@ def _entries(folder: Path) -> list[tuple[str, bool]]:
         for name, entry in names
         if name and entry['name'].strip('/') != key(folder).strip('/')
     ]
-
-
-def _key(protocol: str) -> str:
-    """Say what a protocol's credentials are."""
-    if protocol in _S3:
-        return 'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, and what they may do'
-    if protocol in ('gs', 'gcs'):
-        return 'GOOGLE_APPLICATION_CREDENTIALS, and what they may do'
-    return f'the credentials for {protocol}://'
-
-
-def _where(protocol: str) -> str:
-    return 'AWS_ENDPOINT_URL' if protocol in _S3 else f'the configuration of {protocol}://'

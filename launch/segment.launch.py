@@ -31,7 +31,9 @@ def generate_launch_description():
     """Return a node for each camera, their autostart, and what was asked for beside them."""
     arguments = [
         DeclareLaunchArgument(
-            'model', description='The model, a folder that `drive-segment export` wrote.'
+            'model',
+            description='The model that `drive-segment export` wrote: a folder, a URL, or '
+            'hf://OWNER/NAME.',
         ),
         *sensor_arguments(
             'segmentation.yaml', 'a node each, which share the model and all parameters'

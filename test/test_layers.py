@@ -92,15 +92,16 @@ def test_there_is_no_cycle() -> None:
 
 def test_folders_of_the_workstation_are_in_the_order_data_flows() -> None:
     """What is common to the stages knows none of them; nothing learns while bags are read."""
-    learning = {'pseudo_labels', 'training', 'evaluation', 'deploy', 'report', 'demo'}
+    learning = {'pseudo_labels', 'training', 'evaluation', 'deploy', 'view', 'report', 'demo'}
     later = {
         'common': {*learning, 'bags', 'networks'},
         'networks': {*learning, 'bags'},
         'bags': {*learning, 'networks'},
         'simulator': learning,
-        'pseudo_labels': {'training', 'evaluation', 'deploy', 'report', 'demo'},
-        'training': {'evaluation', 'deploy', 'report', 'demo'},
-        'deploy': {'report', 'demo'},
+        'pseudo_labels': {'training', 'evaluation', 'deploy', 'view', 'report', 'demo'},
+        'training': {'evaluation', 'deploy', 'view', 'report', 'demo'},
+        'deploy': {'view', 'report', 'demo'},
+        'view': {'report', 'demo'},
         'report': {'demo'},
     }
     for folder, forbidden in later.items():

@@ -27,7 +27,7 @@ EOF
     "$work/venv/bin/uv" pip compile --quiet --universal --python-version 3.10 \
         --no-annotate --no-header \
         --extra train --extra openvino --extra onnxruntime --extra ros --extra web \
-        --extra cluster --extra s3 --extra datasets --extra video --extra docs \
+        --extra cluster --extra s3 --extra datasets --extra video --extra view --extra hub --extra docs \
         --extra lint --extra test \
         setup.py "$work/requirements.in" |
         sed -e '/^cuda-/d; /^nvidia-/d; /^triton=/d' \

@@ -1,4 +1,4 @@
-"""Draw the pictures in docs/data_sets.md: the made-up street of the tests, a picture a set.
+"""Draw the pictures in docs/data_sets.md: the synthetic street of the tests, a picture a set.
 
 python tools/make_data_set_pictures.py [FOLDER]      default: docs/images
 

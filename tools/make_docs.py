@@ -1,7 +1,8 @@
 """Write what of the docs comes from code and measurements.
 
-python tools/make_docs.py             docs/parameters.md, docs/topics.md, the tables in
-                                      docs/results.md that lie between `ablate` markers
+python tools/make_docs.py             docs/parameters.md, docs/topics.md, docs/commands.md, and
+                                      what lies between markers in docs/results.md,
+                                      docs/speed.md and README.md
 python tools/make_docs.py demo_output the pictures in docs/images as well, from that demo
 """
 
@@ -17,6 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.parameters import ParameterInfo, describe
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # the modules beside this file
+import command_reference
+import measured_tables
+from measured_tables import marked
 
 DOCS = Path(__file__).resolve().parent.parent / 'docs'
 GENERATED = '<!-- Written by tools/make_docs.py; do not edit. -->\n'
@@ -200,17 +206,38 @@ def results_page(docs: Path = DOCS) -> str:
     """Return docs/results.md with its experiments' tables as measured.
 
     `<!-- ablate NAME -->` to `<!-- end -->` shows docs/results/NAME.json, which is the
-    `results.json` of an experiment.
+    `results.json` of an experiment; without that file the block stays.
     """
     from offline_training.evaluation.ablation_tables import markdown
 
     def tables(block: re.Match[str]) -> str:
-        measured = json.loads((docs / 'results' / f'{block[2]}.json').read_text(encoding='utf-8'))
+        file = docs / 'results' / f'{block[2]}.json'
+        if not file.is_file():
+            return block[0]
+        measured = json.loads(file.read_text(encoding='utf-8'))
         return f'{block[1]}\n{markdown(measured)}\n{block[3]}'
 
     page = (docs / 'results.md').read_text(encoding='utf-8')
     marked = r'(<!-- ablate (\w+) -->\n).*?(<!-- end -->)'
     return re.sub(marked, tables, page, flags=re.DOTALL)
+
+
+def commands_page() -> str:
+    """Return docs/commands.md."""
+    return command_reference.commands_page(GENERATED)
+
+
+def speed_page(docs: Path = DOCS) -> str:
+    """Return docs/speed.md with its tables as measured."""
+    page = (docs / 'speed.md').read_text(encoding='utf-8')
+    return marked(page, 'speed', measured_tables.speed_tables(docs))
+
+
+def readme(docs: Path = DOCS) -> str:
+    """Return README.md with its scores and timings as they are in the docs."""
+    page = (docs.parent / 'README.md').read_text(encoding='utf-8')
+    page = marked(page, 'results', measured_tables.score_summary(results_page(docs)))
+    return marked(page, 'speed', measured_tables.speed_summary(docs))
 
 
 def write_pictures(demo: Path) -> None:
@@ -229,9 +256,10 @@ def write_pictures(demo: Path) -> None:
 
 def main() -> None:
     """Write the pages, and the pictures where a demo is given."""
-    pages = {'parameters': parameters_page, 'topics': topics_page, 'results': results_page}
-    for name, page in pages.items():
-        (DOCS / f'{name}.md').write_text(page(), encoding='utf-8')
+    for name in ('parameters', 'topics', 'commands', 'results', 'speed'):
+        page = globals()[f'{name}_page']()
+        (DOCS / f'{name}.md').write_text(page, encoding='utf-8')
+    (DOCS.parent / 'README.md').write_text(readme(), encoding='utf-8')
     for demo in sys.argv[1:]:
         write_pictures(Path(demo))
 

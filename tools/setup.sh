@@ -1,20 +1,22 @@
 #!/usr/bin/env bash
-# Makes .venv: a Python environment with this package, its dependencies and a real ROS 2 in it.
-# Usage: tools/setup.sh demo|dev     demo: what driving and learning need. dev: also the web page,
-# the docs, tests and lint.
+# Makes .venv: a Python environment with this package, its dependencies and a real ROS 2.
+# Usage: tools/setup.sh demo|dev     demo: all that a user types. dev: also docs, tests and lint.
+# On x86-64 ROS 2 comes as wheels. Elsewhere, as on a Jetson (aarch64), there are none: the
+# distribution that is sourced is used.
 # A second run is instant; a change of setup.py, package.xml or constraints.txt installs anew.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 profile=${1:-}
+extras=train,openvino,onnxruntime,web,hub,cluster,s3,datasets,video
 case "$profile" in
-    demo) extras=ros,train,openvino ;;
-    dev) extras=ros,train,openvino,onnxruntime,web,cluster,s3,datasets,video,docs,lint,test ;;
+    demo) ;;
+    dev) extras=$extras,view,docs,lint,test ;;
     *) echo "setup: '$profile' is not a profile; use demo or dev" >&2; exit 2 ;;
 esac
 
 stamp=.venv/setup-$profile.sha256
-inputs=(constraints.txt package.xml setup.py setup.cfg tools/setup.sh)
+inputs=(constraints.txt package.xml setup.py setup.cfg tools/install.sh tools/setup.sh)
 as_asked() {  # whether .venv works, and is of the Python that was asked for
     local version
     version=$(.venv/bin/python -V 2>/dev/null) &&
@@ -30,12 +32,23 @@ die() {
     exit 1
 }
 
-[ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] ||
-    die "the ROS 2 wheels are built for Linux on x86-64 only; on $(uname -sm) install a ROS 2" \
-        "distribution and build with colcon (see README.md)"
+venv=(venv)
+needed=sys
+case "$(uname -s)-$(uname -m)" in
+    Linux-x86_64) extras=$extras,ros ;;
+    Linux-*)
+        [ -n "${ROS_DISTRO:-}" ] ||
+            die "there are ROS 2 wheels for x86-64 only; on $(uname -m) source a ROS 2" \
+                "distribution first, as in: . /opt/ros/jazzy/setup.bash"
+        # Modules of ROS need packages of the system's Python.
+        venv+=(--system-site-packages)
+        needed=rclpy
+        ;;
+    *) die "this runs on Linux, not on $(uname -s); in a container it does, see docs/install.md" ;;
+esac
 
 suitable() {  # whether $1 is a Python this package runs on
-    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null
+    "$1" -c "import sys, $needed; sys.exit(not (3, 10) <= sys.version_info < (3, 15))" 2>/dev/null
 }
 
 find_python() {
@@ -51,7 +64,9 @@ find_python() {
 # What the machine itself must bring, as Debian and Ubuntu call it.
 missing=()
 python=$(find_python)
-if [ -z "$python" ] && [ -n "${PYTHON:-}" ]; then
+if [ -z "$python" ] && [ "$needed" = rclpy ]; then
+    die "no Python 3.10 to 3.14 here imports rclpy of ROS 2 $ROS_DISTRO; is its ros-base installed?"
+elif [ -z "$python" ] && [ -n "${PYTHON:-}" ]; then
     die "PYTHON=$PYTHON is not a Python 3.10 to 3.14"
 elif [ -z "$python" ]; then
     missing+=(python3 python3-venv)
@@ -95,14 +110,11 @@ fi
 # An environment whose interpreter has gone, or is another one than asked for, is made anew.
 if ! as_asked; then
     echo "setup: making .venv with $("$python" -V) ($python)"
-    "$python" -m venv --clear .venv
+    "$python" -m "${venv[@]}" --clear .venv
 fi
 echo "setup: installing the '$profile' packages into .venv; the first time takes some minutes"
-pip=(.venv/bin/python -m pip --disable-pip-version-check)
-"${pip[@]}" install -qq --constraint constraints.txt setuptools wheel
-# torch by itself and first: a build for this machine that pip is told of is then kept.
-"${pip[@]}" install -qq --constraint constraints.txt torch
-"${pip[@]}" install -qq --constraint constraints.txt --no-build-isolation --editable ".[$extras]"
-"${pip[@]}" check
+tools/install.sh "$extras" .venv/bin/python --editable
+# What a distribution's own packages want of each other is not ours to check.
+[ "$needed" = rclpy ] || .venv/bin/python -m pip --disable-pip-version-check check
 .venv/bin/drive-segment warm-up
 sha256sum "${inputs[@]}" >"$stamp"

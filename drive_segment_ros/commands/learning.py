@@ -28,6 +28,7 @@ from drive_segment_ros.commands.options import (
     located,
     refuse_remote,
 )
+from drive_segment_ros.errors import ParameterError
 from drive_segment_ros.outputs import refuse_existing
 from drive_segment_ros.storage import is_remote
 
@@ -56,12 +57,13 @@ def label(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Group look-alike objects into pseudo-classes and write a pseudo-label for every frame."""
+    """Cluster similar objects into pseudo-classes and write a pseudo-label for every frame."""
     from drive_segment_ros.parameter_files import read_parameters
     from drive_segment_ros.progress import bar
     from offline_training.pseudo_labels.assignment import LabelParameters
     from offline_training.pseudo_labels.pseudo_classes import label as label_dataset
     from offline_training.pseudo_labels.pseudo_classes import label_folders
+    from offline_training.report.naming import write_gallery_page
 
     refuse_existing(*label_folders(datasets), overwrite=overwrite, instead='keep these labels')
     given = {
@@ -74,13 +76,14 @@ def label(
     settings = as_assignments(given, assignments)
     parameters = read_parameters(LabelParameters, params, settings)
     report = label_dataset(datasets, parameters, bar, workers, scheduler)
+    pages = [write_gallery_page(dataset) for dataset in datasets]
     if as_json:
         print_json(report)
         return
     typer.echo(
         f'{report["segments"]} segments of {report["frames"]} frames in {report["classes"]} '
         f'pseudo-classes by {report["features"]}; {100 * report["labelled_fraction"]:.1f} % of '
-        f'the pixels; look at {datasets[0] / "pseudo_classes/gallery"}'
+        f'the pixels; look at {pages[0]}'
     )
 
 
@@ -90,12 +93,22 @@ def train(
     output: Annotated[
         Path, typer.Option('--output', '-o', parser=located, help='The run folder to write.')
     ],
-    epochs: Annotated[int | None, typer.Option(help='Passes over the frames.')] = None,
-    size: Annotated[str | None, typer.Option(help='tiny, small or base.')] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help='Passes over the frames; default: 40.')
+    ] = None,
+    size: Annotated[str | None, typer.Option(help='tiny (default), small or base.')] = None,
     frames: Frames = None,
     camera: Cameras = None,
     seed: Annotated[
         int | None, typer.Option(help='Of weights, order and augmentation; default: 0.')
+    ] = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        typer.Option(
+            parser=located,
+            help='Images, folders of images, or datasets of other cameras and drives, without '
+            'labels: the student learns there what its teacher says; may be repeated.',
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option('--resume', help='Go on with the run.')] = False,
     params: Params = None,
@@ -128,7 +141,8 @@ def train(
         every_s=max(parameters.training.checkpoint_s, 1.0),
         leave_out='cache/*',
     ) as run:
-        report = renamed(train_networks(datasets, run, parameters, resume), run, output)
+        made = train_networks(datasets, run, parameters, resume, unlabelled=unlabelled or ())
+        report = renamed(made, run, output)
     if os.environ.get('RANK', '0') != '0':
         return  # One of torchrun's processes speaks for all.
     if as_json:
@@ -153,7 +167,7 @@ def baseline(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Cluster superpixels of the images alone: the figure to beat; score it by `evaluate`."""
+    """Cluster superpixels of the images alone, the baseline; score it with `evaluate`."""
     from drive_segment_ros.parameters import from_flat
     from drive_segment_ros.progress import bar
     from offline_training.evaluation.baseline import (
@@ -198,7 +212,7 @@ def evaluate(
     from drive_segment_ros.progress import bar
     from offline_training.evaluation.evaluate import SCORE_FILES
     from offline_training.evaluation.evaluate import evaluate as evaluate_model
-    from offline_training.evaluation.evaluation import table
+    from offline_training.evaluation.evaluation import class_table, table
 
     if output is not None:
         refuse_existing(*(output / file for file in SCORE_FILES), overwrite=overwrite)
@@ -220,6 +234,7 @@ def evaluate(
         print_json(report)
     else:
         typer.echo(table({str(model): report, **report.get('cameras', {})}))
+        typer.echo(f'\n{class_table(report)}\n')
         typer.echo(
             f'K = {report["k"]}, {report["classes_present"]} classes present, '
             f'{report["images"]} images, matching learned on {report["matching_learned_on"]}'
@@ -254,6 +269,13 @@ def ablate(
     results_only: Annotated[
         bool, typer.Option('--results-only', help='Leave out the students that lack a part.')
     ] = False,
+    transfer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='IMAGES=LABELS of another camera, drive or town that nothing is learned from, '
+            'scored too; may be repeated.'
+        ),
+    ] = None,
     params: Params = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
@@ -279,11 +301,19 @@ def ablate(
     parameters = read_parameters(AblationParameters, params, settings)
     for path in (*datasets, output):
         refuse_remote(path, 'an experiment links to its datasets', 'copy it to a local folder')
-    results = run_experiment(datasets, output, ground_truth, parameters, bar, drive)
+    pairs = list(map(_images_and_labels, transfer or ()))
+    results = run_experiment(datasets, output, ground_truth, parameters, bar, drive, pairs)
     if as_json:
         print_json(results)
     else:
         typer.echo(markdown(results), nl=False)
+
+
+def _images_and_labels(text: str) -> tuple[Path, Path]:
+    images, equals, labels = text.partition('=')
+    if not equals or not images or not labels:
+        raise ParameterError(f'--transfer wants IMAGES=LABELS, not {text!r}')
+    return Path(images), Path(labels)
 
 
 @command
@@ -299,35 +329,69 @@ def report(
         list[Path] | None,
         typer.Option(
             parser=located,
-            help='What the run was learned from: its frames are shown; may be repeated.',
+            help='What the run was learned from; may be repeated. Frames that its --frames left '
+            'out are shown as held out.',
+        ),
+    ] = None,
+    held_out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            parser=located, help='A dataset that it was not learned from; may be repeated.'
         ),
     ] = None,
     bag: Annotated[
         list[Path] | None,
         typer.Option(
             parser=located,
-            help='What the dataset was extracted from: its sweeps are shown; may be repeated.',
+            help='What a dataset was extracted from: its sweeps are shown; may be repeated.',
         ),
     ] = None,
     join: Join = False,
     ground_truth: Annotated[
-        Path | None, typer.Option(parser=located, help="Folder of labels of the dataset's images.")
+        Path | None,
+        typer.Option(
+            parser=located,
+            help='Folder of labels, shown beside the student; of several drives one that has a '
+            'folder for each.',
+        ),
     ] = None,
     scores: Annotated[
         Path | None,
         typer.Option(parser=located, help='What `evaluate -o` wrote; default: PATH/scores.'),
     ] = None,
+    baseline_scores: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located,
+            help='The same of `baseline`, to compare with; default: PATH/baseline_scores.',
+        ),
+    ] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located,
+            help='What `ablate` wrote: its scores and bound are shown; default: the experiment '
+            'that the run lies in.',
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML page: frames through all stages, classes, scores, training, timings."""
-    from offline_training.report.report import write_report
-    from offline_training.report.sources import find_sources
+    """Write one HTML page: scores, frames held out, classes, training, recording, timings."""
+    from rich.console import Console
 
-    sources = find_sources(path, dataset or (), bag or (), ground_truth, scores, join)
+    from offline_training.report.report import write_report
+    from offline_training.report.sources import Beside, find_sources
+
+    beside = Beside(
+        *(dataset or (), held_out or (), bag or (), join),
+        *(ground_truth, scores, baseline_scores, experiment),
+    )
+    sources = find_sources(path, beside)
     file = output or path / 'report.html'
     refuse_existing(file, overwrite=overwrite)
-    written = write_report(sources, file)
+    with Console(stderr=True).status('reading') as shown:
+        written = write_report(sources, file, shown.update)
     if as_json:
         print_json(written)
         return

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from drive_segment_ros.commands.command import command, end_partly_done, print_json
+from drive_segment_ros.commands.command import command, end_partly_done, print_json, say
 from drive_segment_ros.commands.options import (
     AsJson,
     Bags,
     Calibration,
+    ExportedModel,
     Join,
     LabelSpace,
     Layout,
@@ -21,21 +22,37 @@ from drive_segment_ros.commands.options import (
     Scheduler,
     Zoom,
     located,
+    refuse_remote,
 )
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.outputs import refuse_existing
 from drive_segment_ros.progress import progress_bar
 
+_OUTPUTS = ('pictures', 'bag', 'video')
 
-@command(kept='the pictures written are kept in {output}; go on by the same command with --resume')
+
+@command(kept='the pictures or masks made are kept; go on by the same command with --resume')
 def segment(
     model: Model,
     inputs: Annotated[
         list[Path], typer.Argument(parser=located, help='Images, folders, videos, bags.')
     ],
     output: Annotated[
-        Path, typer.Option('--output', '-o', parser=located, help='Folder for the pictures.')
+        Path,
+        typer.Option(
+            '--output', '-o', parser=located, help='Folder for the pictures, bag, or video.'
+        ),
     ],
+    to: Annotated[
+        str,
+        typer.Option(
+            help='What to write: pictures, bag (masks and painted clouds as the segmentation node '
+            'publishes them), or video (overlays; .mp4, .webm, or a folder for several cameras).'
+        ),
+    ] = 'pictures',
+    merge: Annotated[
+        bool, typer.Option('--merge', help="With --to bag: copy the drive's own messages too.")
+    ] = False,
     join: Join = False,
     zoom: Zoom = 1,
     resume: Annotated[
@@ -46,34 +63,69 @@ def segment(
     scheduler: Scheduler = '',
     as_json: AsJson = False,
 ) -> None:
-    """Write labels, colours, overlays and confidence for images, folders, videos and bags."""
+    """Segment images, folders, videos and bags: into pictures, a bag of masks, or videos."""
     from drive_segment_ros.progress import bar
     from offline_training.deploy.segment import segment as segment_inputs
     from offline_training.deploy.segment_job import PICTURES
 
-    pictures = [output / name for name in PICTURES]
-    instead = 'go on by --resume, or choose another output'
-    refuse_existing(*pictures, overwrite=overwrite or resume, instead=instead)
-    # What is to be replaced is not gone on with.
-    going_on = resume and not overwrite
-    report = segment_inputs(
-        model, inputs, output, zoom, bar('segmenting'), join, going_on, workers, scheduler
-    )
+    if to not in _OUTPUTS:
+        raise DriveSegmentError(f'--to {to}: choose from {", ".join(_OUTPUTS)}')
+    if merge and to != 'bag':
+        raise DriveSegmentError('--merge copies messages into a bag; give --to bag with it')
+    options: dict[str, Any] = {
+        # What is to be replaced is not gone on with.
+        'resume': resume and not overwrite,
+        'workers': workers,
+        'scheduler': scheduler,
+    }
+    if to == 'pictures':
+        pictures = [output / name for name in PICTURES]
+        instead = 'go on by --resume, or choose another output'
+        refuse_existing(*pictures, overwrite=overwrite or resume, instead=instead)
+        report = segment_inputs(model, inputs, output, zoom, bar('segmenting'), join, **options)
+    else:
+        report = _recording(model, inputs, output, to, merge, join, zoom, overwrite, options)
     if as_json:
         print_json(report)
     else:
         kept = f' ({report["kept"]} were there)' if report['kept'] else ''
         typer.echo(f'{report["images"]} images in {report["output"]}{kept}')
+        for video, frames in report.get('videos', {}).items():
+            typer.echo(f'  {video}: {frames} frames')
+        if 'clouds' in report:
+            typer.echo(f'  {report["masks"]} masks, {report["clouds"]} painted clouds')
         for line in report['skipped']:
             typer.echo(f'  skipped: {line}', err=True)
     end_partly_done(report['failed'])
 
 
+def _recording(
+    model: Path,
+    inputs: list[Path],
+    output: Path,
+    to: str,
+    merge: bool,
+    join: bool,
+    zoom: int,
+    overwrite: bool,
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Segment into a bag or videos."""
+    from drive_segment_ros.progress import bar
+    from drive_segment_ros.ros.joined_bags import one_drive
+    from offline_training.deploy import segment_recording
+
+    refuse_remote(output, f'a {to} is written to a local path', 'copy it afterwards')
+    refuse_existing(output, overwrite=overwrite)
+    if to == 'bag':
+        drive = one_drive(inputs, join)
+        return segment_recording.segment_to_bag(model, drive, output, merge, zoom, bar, **options)
+    return segment_recording.segment_to_video(model, inputs, output, join, zoom, bar, **options)
+
+
 @command
 def paint(
-    model: Annotated[
-        Path, typer.Argument(parser=located, help='A model folder, as `export` writes it.')
-    ],
+    model: ExportedModel,
     bags: Bags,
     output: Annotated[
         Path, typer.Option('--output', '-o', parser=located, help='The .png or .jpg to write.')
@@ -110,11 +162,32 @@ def web(
     open_browser: Annotated[
         bool, typer.Option('--open', help='Open the page in a browser.')
     ] = False,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located, help='Folder of images to offer; default: some that a run keeps.'
+        ),
+    ] = None,
+    naming: Annotated[
+        bool,
+        typer.Option('--name', help='Look at the pseudo-classes of a run and name them instead.'),
+    ] = False,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located, help='With --name: the labelled dataset, where the run lacks pictures.'
+        ),
+    ] = None,
 ) -> None:
-    """Serve a page on which a model can be tried on images and videos."""
-    from offline_training.deploy.web import serve
+    """Serve a page: try a model on images and videos, or name the classes of a run (--name)."""
+    if naming:
+        from offline_training.report.naming import serve_naming
 
-    serve(model, host, port, open_browser)
+        serve_naming(model, dataset, host, port, open_browser, say)
+    else:
+        from offline_training.deploy.web import serve
+
+        serve(model, host, port, open_browser, examples, say)
 
 
 @command
@@ -189,11 +262,13 @@ def export(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a trained network as one ONNX file, from the camera's image to the mask."""
+    """Write a trained network as one ONNX file, camera image to mask, with a card."""
     from drive_segment_ros.inference.model import DESCRIPTION_FILE, ONNX_FILE
     from offline_training.deploy.export import export as export_run
+    from offline_training.deploy.model_card import CARD_FILE
 
-    refuse_existing(output / ONNX_FILE, output / DESCRIPTION_FILE, overwrite=overwrite)
+    files = (ONNX_FILE, DESCRIPTION_FILE, CARD_FILE)
+    refuse_existing(*(output / name for name in files), overwrite=overwrite)
     report = export_run(run, output, precision, height, width, calibrate)
     if as_json:
         print_json(report)
@@ -209,9 +284,7 @@ def export(
 
 @command
 def build_engine(
-    model: Annotated[
-        Path, typer.Argument(parser=located, help='A model folder, as `export` writes it.')
-    ],
+    model: ExportedModel,
     as_json: AsJson = False,
 ) -> None:
     """Build a model's TensorRT engine for this machine's GPU, ahead of the first drive."""

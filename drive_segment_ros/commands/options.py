@@ -22,6 +22,16 @@ def located(text: str) -> Path:
         fail(str(err))
 
 
+def model_located(text: str) -> Path:
+    """Return where a model is, fetched from a hub or a web server; an error is one line."""
+    from drive_segment_ros.inference.model_source import model_location
+
+    try:
+        return model_location(text)
+    except DriveSegmentError as err:
+        fail(str(err))
+
+
 def refuse_remote(path: Path, what: str, instead: str) -> None:
     """End with one line where a URL is given to what works on local files only.
 
@@ -65,7 +75,18 @@ Cameras = Annotated[
 ]
 Model = Annotated[
     Path,
-    typer.Argument(parser=located, help='A run folder, one of its stages, or an exported model.'),
+    typer.Argument(
+        parser=model_located,
+        help='A run folder, one of its stages, or an exported model: a folder, a URL, or '
+        'hf://OWNER/NAME[@REVISION].',
+    ),
+]
+ExportedModel = Annotated[
+    Path,
+    typer.Argument(
+        parser=model_located,
+        help='A model as `export` writes it: a folder, a URL, or hf://OWNER/NAME[@REVISION].',
+    ),
 ]
 Overwrite = Annotated[
     bool, typer.Option('--overwrite', help='Replace results that are there already.')

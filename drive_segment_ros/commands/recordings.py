@@ -74,9 +74,17 @@ def extract(
     join: Join = False,
     odometry: Odometry = '',
     max_offset: Annotated[
-        float | None, typer.Option(help='Largest offset of image and sweep that pair, seconds.')
+        float | None,
+        typer.Option(help='Largest offset of image and sweep that pair, seconds; default: 0.06.'),
     ] = None,
     calibration: Calibration = None,
+    frames: Annotated[
+        str,
+        typer.Option(
+            help='Images of the first camera to take, FIRST:LAST, and of the others what was '
+            'recorded meanwhile; default: all.'
+        ),
+    ] = '',
     workers: Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)] = 0,
     scheduler: Annotated[str, typer.Option(help='Address of a dask scheduler to use.')] = '',
     preview: Annotated[bool, typer.Option('--preview', help='Draw each frame as well.')] = False,
@@ -96,7 +104,9 @@ def extract(
     from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
     from offline_training.bags.extract import ExtractOptions
     from offline_training.bags.extract import extract as extract_bags
+    from offline_training.common.frame_selection import parse_slice
 
+    parse_slice(frames)  # which says what is wrong with it
     settings = list(assignments or [])
     if max_offset is not None:
         settings.append(f'sync.max_offset_s={max_offset}')
@@ -107,7 +117,16 @@ def extract(
         return read_parameters(FrameParameters, params, settings, declared)
 
     options = ExtractOptions(
-        camera or [], lidar, odometry, calibration, workers, scheduler, preview, resume, join
+        camera or [],
+        lidar,
+        odometry,
+        calibration,
+        workers,
+        scheduler,
+        preview,
+        resume,
+        join,
+        frames,
     )
     with progress_bar() as on_progress:
         report = extract_bags(bags, output, parameters, options, on_progress)
@@ -127,7 +146,7 @@ def extract(
 
 @command(kept='what was removed stays removed; run it again')
 def repair(dataset: Dataset, as_json: AsJson = False) -> None:
-    """Find what a crash or a power cut left in a dataset, take it away, and say what was done."""
+    """Remove what a crash or a power cut left incomplete in a dataset, and report it."""
     from drive_segment_ros.dataset.repair import repair as repair_dataset
 
     refuse_remote(dataset, 'a repair locks and renames files', 'repair it before it is copied')
@@ -155,7 +174,7 @@ def play(
         list[str] | None, typer.Option(help='Play this topic; may be repeated. Default: all.')
     ] = None,
     wait: Annotated[
-        float | None, typer.Option(help='Longest wait for subscribers, seconds.')
+        float | None, typer.Option(help='Longest wait for subscribers, seconds; default: 5.')
     ] = None,
     wait_for: Annotated[
         list[str] | None,
@@ -180,7 +199,8 @@ def play(
     }
     if wait is not None:
         values['wait_for_subscribers'] = wait
-    report = play_bag(one_drive(bags, join), from_flat(PlayParameters, values))
+    with progress_bar() as update:
+        report = play_bag(one_drive(bags, join), from_flat(PlayParameters, values), update)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
@@ -203,16 +223,22 @@ def simulate(
             '--output', '-o', parser=located, help='The bag to write; its truth lies beside it.'
         ),
     ],
-    seed: Annotated[int | None, typer.Option(help='Every seed is another town.')] = None,
-    duration: Annotated[float | None, typer.Option(help='Seconds to drive.')] = None,
+    seed: Annotated[
+        int | None, typer.Option(help='Every seed is another town; default: 0.')
+    ] = None,
+    duration: Annotated[float | None, typer.Option(help='Seconds to drive; default: 10.')] = None,
     lidar: Annotated[
-        str | None, typer.Option(help='pandar64, hdl64, vlp32, vlp16 or solid_state.')
+        str | None, typer.Option(help='pandar64 (default), hdl64, vlp32, vlp16 or solid_state.')
     ] = None,
     rig: Annotated[
-        str | None, typer.Option(help='Cameras on the car: front, three or six.')
+        str | None, typer.Option(help='Cameras on the car: front (default), three or six.')
     ] = None,
-    camera: Annotated[str | None, typer.Option(help='pinhole, plumb_bob or equidistant.')] = None,
-    size: Annotated[str | None, typer.Option(metavar='WxH', help='Of the images.')] = None,
+    camera: Annotated[
+        str | None, typer.Option(help='pinhole (default), plumb_bob or equidistant.')
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar='WxH', help='Of the images; default: 960x540.')
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(metavar='NAME=VALUE', help='What is wrong with the recording; repeatable.'),
@@ -226,7 +252,7 @@ def simulate(
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a bag of a drive through a made-up town, with truth to the pixel beside it."""
+    """Simulate a drive through a town: a bag, and ground truth for every pixel beside it."""
     from drive_segment_ros.parameter_files import read_parameters
     from offline_training.simulator import SimulatorParameters
     from offline_training.simulator import simulate as simulate_drive

@@ -17,6 +17,7 @@ from drive_segment_ros.commands.options import (
     Join,
     Overwrite,
     located,
+    model_located,
     refuse_remote,
 )
 from drive_segment_ros.outputs import refuse_existing
@@ -30,7 +31,11 @@ def live(
     ] = 'proposals',
     model: Annotated[
         Path | None,
-        typer.Option(parser=located, help='The model to segment with, as `export` writes it.'),
+        typer.Option(
+            parser=model_located,
+            help='The model to segment with, as `export` writes it: a folder, a URL, or '
+            'hf://OWNER/NAME[@REVISION].',
+        ),
     ] = None,
     params: Annotated[
         Path | None,

@@ -1,4 +1,4 @@
-"""Find what crashes left behind in a dataset, and take it away.
+"""Find what crashes left incomplete in a dataset, and remove it.
 
 Crashes never break a frame; they leave files that no frame refers to, and folders of drives that
 were being begun or removed. What a damaged disk broke is taken out of the index as well. Only what

@@ -31,6 +31,8 @@ _ACKNOWLEDGE_S = 10.0
 _DEPTH = 10
 
 Publish = Callable[[bytes], None]
+# Told what is being done, how many seconds of it have passed, and of how many.
+Progress = Callable[[str, int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,7 @@ class PlayParameters:
 
 @dataclasses.dataclass(frozen=True)
 class PlayReport:
-    """What was put on the air.
+    """What was published.
 
     Attributes:
         sent: messages per topic.
@@ -90,10 +92,19 @@ class PlayReport:
     interrupted: bool
 
 
-def play(bags: Bags, parameters: PlayParameters) -> PlayReport:
+def play(
+    bags: Bags,
+    parameters: PlayParameters,
+    progress: Progress = lambda task, done_s, total_s: None,
+) -> PlayReport:
     """Publish a bag, or a drive's, over DDS and return when its last message is acknowledged.
 
     An interrupt (SIGINT) ends playing early and still returns the report.
+
+    Args:
+        bags: the bag, or the parts of a drive.
+        parameters: how.
+        progress: told how far waiting and playing have come.
 
     Raises:
         BagError: if the bag cannot be read or none of its topics can be published.
@@ -113,7 +124,7 @@ def play(bags: Bags, parameters: PlayParameters) -> PlayReport:
     )
     try:
         with open_drive(bags) as reader:
-            return _BagPlayer(node, reader, parameters).play()
+            return _BagPlayer(node, reader, parameters, progress).play()
     finally:
         node.destroy_node()
         rclpy.shutdown(context=context)
@@ -122,7 +133,10 @@ def play(bags: Bags, parameters: PlayParameters) -> PlayReport:
 class _BagPlayer:
     """One bag, its publishers, and what was sent."""
 
-    def __init__(self, node: Any, reader: BagReader, parameters: PlayParameters) -> None:
+    def __init__(
+        self, node: Any, reader: BagReader, parameters: PlayParameters, progress: Progress
+    ) -> None:
+        self._progress = progress
         self._node = node
         self._reader = reader
         self._parameters = parameters
@@ -167,7 +181,10 @@ class _BagPlayer:
         """Send every message when its time has come; return the worst delay, seconds."""
         behind_s = 0.0
         due = previous_ns = None
+        start_ns = self._reader.start_ns
+        total_s = round((self._reader.end_ns - start_ns) * 1e-9)
         for topic, stamp_ns, raw in self._messages():
+            self._progress('playing, s', round((stamp_ns - start_ns) * 1e-9), total_s)
             if due is None or previous_ns is None:
                 due, previous_ns = time.monotonic(), stamp_ns
             pause_s = (stamp_ns - previous_ns) * 1e-9
@@ -276,8 +293,13 @@ class _BagPlayer:
         while True:
             waiting = [p.topic for p in self._publishers if not p.get_subscription_count()]
             waiting += [t for t in self._parameters.wait_for_topics if not self._is_wanted(t)]
-            if not waiting or time.monotonic() >= deadline:
+            left_s = deadline - time.monotonic()
+            if not waiting or left_s <= 0.0:
                 return waiting
+            longest_s = self._parameters.wait_for_subscribers
+            self._progress(
+                'waiting for subscribers, s', round(longest_s - left_s), round(longest_s)
+            )
             time.sleep(0.02)
 
     def _is_wanted(self, topic: str) -> bool:

@@ -1,4 +1,4 @@
-"""One camera of a rig: its images and its calibration, from the air into a pipeline."""
+"""One camera of a rig: its image and calibration topics, into a pipeline."""
 
 from __future__ import annotations
 

@@ -182,11 +182,15 @@ def _change(
 
 
 def _wait(nodes: Sequence[Any], duration_s: float | None, stop: threading.Event) -> None:
-    """Report once a second until the time is up or the event is set."""
+    """Say what is heard; report once a second until the time is up or the event is set."""
     from rich.console import Console
 
     deadline = None if duration_s is None else time.monotonic() + duration_s
-    with Console(stderr=True).status('waiting for messages') as status:
+    console = Console(stderr=True)
+    for node in nodes:
+        heard = ', '.join(map(node.resolve_topic_name, node.subscribed_topics()))
+        console.print(f'{node.get_name()} is active; it hears {heard}', soft_wrap=True)
+    with console.status('waiting for messages') as status:
         while not stop.is_set():
             remaining = _STATUS_PERIOD_S if deadline is None else deadline - time.monotonic()
             if remaining <= 0.0:

@@ -1,4 +1,4 @@
-"""Object proposals on the air: the LiDAR's segments as a coloured cloud and over the image."""
+"""Object proposals, live: the LiDAR's segments as a coloured cloud and over the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks on the air: every image through the network, with the least delay the machine allows."""
+"""Masks, live: every image through the network, with the least delay the machine allows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from drive_segment_ros.compiled_kernels import VIEW
 from drive_segment_ros.errors import ImageError, ParameterError
 from drive_segment_ros.frame.paint import Mask
 from drive_segment_ros.frame.reasons import reason_of
+from drive_segment_ros.inference.model_source import model_location
 from drive_segment_ros.inference.segmenter import Segmenter, load
 from drive_segment_ros.nodes.camera_intake import CameraIntake
 from drive_segment_ros.nodes.frame_node import INPUT_TOPICS
@@ -34,7 +35,6 @@ from drive_segment_ros.ros.image_size import image_size, reduction
 from drive_segment_ros.ros.images import decode_image
 from drive_segment_ros.ros.missing_topics import MissingTopics
 from drive_segment_ros.ros.node_parameters import NodeParameters
-from drive_segment_ros.storage import location
 from drive_segment_ros.worker import Worker
 
 _LOOK_PERIOD_S = 0.1
@@ -70,7 +70,7 @@ class SegmentationNode(ManagedNode):
     """Publishes what the network sees in each image, and the cloud painted with it.
 
     One thread decodes, another segments the image before. In front of each the newest image
-    waits; older ones give way. What nobody subscribes to is not made.
+    waits; older ones are dropped. Outputs without subscribers are not computed.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -126,7 +126,7 @@ class SegmentationNode(ManagedNode):
             raise ParameterError(
                 'parameter model is empty; give a folder that `drive-segment export` wrote'
             )
-        folder = location(parameters.model).expanduser()
+        folder = model_location(parameters.model)
         self._loading = f'loading {folder}'
         self.report()
         self.tell_if_cold(VIEW)

@@ -15,7 +15,9 @@ from drive_segment_ros.parameters import parameter
 class MaskParameters:
     """What makes masks, and how they look."""
 
-    model: str = parameter('', 'the model, a folder that `drive-segment export` wrote')
+    model: str = parameter(
+        '', 'the model that `drive-segment export` wrote: a folder, a URL, or hf://OWNER/NAME'
+    )
     backend: str = parameter(
         AUTO, 'what runs the model; auto is the fastest present', choices=(AUTO, *BACKENDS)
     )

@@ -62,40 +62,23 @@ def object_cells(ranges, flat, above, ground_height, margin):
 
 
 @njit(cache=True, nogil=True)
-def compact_labels(labels, count, excluded, above, min_points):
-    """Return final labels of cells, and their end: ground, and objects of enough points.
+def add_ground(labels, excluded, above):
+    """Make clusters' labels those of cells, in place: ground, and objects.
 
     Args:
-        labels: (B, W) int32, clusters from 1, 0 for none.
-        count: how many clusters.
-        excluded: (B, W) bool, ground and what lies below it.
+        labels: (B, W) int32, clusters from 1, 0 for none; becomes `GROUND_LABEL`, objects from
+            `FIRST_OBJECT_LABEL`, 0 for none.
+        excluded: (B, W) bool, ground and what lies below it, in no cluster.
         above: (B, W) float32, metres above ground.
-        min_points: an object has at least.
-
-    Returns:
-        (B, W) int32, `GROUND_LABEL`, objects from `FIRST_OBJECT_LABEL`, 0 for none; and the first
-        label that is free.
     """
-    sizes = np.zeros(count + 1, np.int32)
-    flat = labels.reshape(-1)
-    for i in range(len(flat)):
-        sizes[flat[i]] += 1
-    renumber = np.zeros(count + 1, np.int32)
-    used = FIRST_OBJECT_LABEL
-    for k in range(1, count + 1):
-        if sizes[k] >= min_points:
-            renumber[k] = used
-            used += 1
-    out = np.zeros(labels.shape, np.int32)
-    flat_out, flat_excluded, flat_above = out.reshape(-1), excluded.reshape(-1), above.reshape(-1)
-    for i in range(len(flat)):
-        if flat_excluded[i]:
+    beams, columns = labels.shape
+    for row in range(beams):
+        for column in range(columns):
             # Below the ground lie mirror images: kept out of the ground, and no objects.
-            if flat_above[i] > BELOW_GROUND:
-                flat_out[i] = GROUND_LABEL
-        else:
-            flat_out[i] = renumber[flat[i]]
-    return out, used
+            is_ground = excluded[row, column] & (above[row, column] > np.float32(BELOW_GROUND))
+            number = labels[row, column]
+            number += np.int32(FIRST_OBJECT_LABEL - 1) if number > 0 else np.int32(0)
+            labels[row, column] = np.int32(GROUND_LABEL) if is_ground else number
 
 
 @njit(cache=True, nogil=True)
@@ -109,24 +92,23 @@ def raise_ground(cell_label, above_road, kerb):
     """
     beams, columns = cell_label.shape
     half = 4
-    line = np.zeros(columns + 2 * half, np.float32)
-    votes = np.empty(columns, np.float32)
+    line = np.empty(columns + 2 * half, np.int8)
+    votes = np.empty(columns, np.int8)
     for row in range(beams):
         for column in range(columns):
-            raised = above_road[row, column] > kerb
-            vote = np.float32(1.0) if raised else np.float32(-1.0)
+            vote = np.int8(1) if above_road[row, column] > kerb else np.int8(-1)
             is_ground = cell_label[row, column] == GROUND_LABEL
-            line[column + half] = vote if is_ground else np.float32(0.0)
+            line[column + half] = vote if is_ground else np.int8(0)
         line[:half] = line[columns : columns + half]
         line[columns + half :] = line[half : 2 * half]
-        votes[:] = np.float32(0.0)
+        votes[:] = 0
         for k in range(2 * half + 1):
             for column in range(columns):
                 votes[column] += line[column + k]
         for column in range(columns):
             is_ground = cell_label[row, column] == GROUND_LABEL
-            if is_ground and votes[column] > np.float32(0.0):
-                cell_label[row, column] = RAISED_LABEL
+            raised = is_ground & (votes[column] > 0)
+            cell_label[row, column] = np.int32(RAISED_LABEL) if raised else cell_label[row, column]
 
 
 @njit(cache=True, nogil=True)
@@ -143,21 +125,18 @@ def point_labels(x, y, z, cell, ranges, cell_label, above):
     Returns:
         (N,) int32, 0 for none; (N,) float32 metres, infinite where unknown.
     """
-    n = len(cell)
-    label = np.zeros(n, np.int32)
-    height = np.full(n, np.float32(np.inf), np.float32)
+    label = np.empty(len(cell), np.int32)
+    height = np.empty(len(cell), np.float32)
     flat_range, flat_label, flat_above = (
         ranges.reshape(-1),
         cell_label.reshape(-1),
         above.reshape(-1),
     )
-    for i in range(n):
-        k = cell[i]
-        if k < 0:
-            continue
+    for i in range(len(cell)):
+        k = max(cell[i], np.int32(0))
         distance = math.sqrt(x[i] * x[i] + y[i] * y[i] + z[i] * z[i])
         # The nearest return has the cell; one far behind it belongs to something else, unknown.
-        if distance - flat_range[k] < np.float32(_SAME_CELL):
-            label[i] = flat_label[k]
-            height[i] = flat_above[k]
+        known = (cell[i] >= 0) & (distance - flat_range[k] < np.float32(_SAME_CELL))
+        label[i] = flat_label[k] if known else np.int32(0)
+        height[i] = flat_above[k] if known else np.float32(np.inf)
     return label, height

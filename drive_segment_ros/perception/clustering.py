@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from drive_segment_ros.perception.links import bends, is_straight, link_strength, links, strengthen
+from drive_segment_ros.perception.links import is_straight, link_strength, links
 from drive_segment_ros.perception.union_find import find_root
 
 
@@ -30,6 +30,7 @@ def cluster(
     max_step: float = 1.0,
     gap_rows: int = 2,
     gap_columns: int = 3,
+    min_points: int = 1,
 ) -> tuple[NDArray[np.int32], int]:
     """Label the connected components of a range image.
 
@@ -50,29 +51,21 @@ def cluster(
             column. Beams several degrees apart would otherwise join whatever is behind each other.
         gap_rows: how many rows up the nearest return may be; bridges a lost beam.
         gap_columns: how many columns along the nearest return may be; bridges lost firings.
+        min_points: smaller components get no label.
 
     Returns:
-        labels: (B, W) int32, 1..count, 0 where the cell is empty or of kind 0.
-        count: number of components.
+        labels: (B, W) int32, 1..count, 0 for empty cells, those of kind 0 and small components.
+        count: number of labels.
     """
     tan2 = np.float32(math.tan(math.radians(beta_deg)) ** 2)
     tan2_grazing = np.float32(math.tan(math.radians(grazing_beta_deg)) ** 2)
     cos2 = np.float32(math.cos(math.radians(straightness_deg)) ** 2)
     step = np.float32(max_step)
     x, y, z = xyz
-    kind = np.where(ranges > 0, kind, np.uint8(0))
-    along, up = links(x, y, z, ranges, kind, tan2, tan2_grazing, step)
-    strengthen(along, up, *bends(x, y, z, ranges, cos2))
-    label, parent, used = _join_neighbours(kind, along, up)
-    # What is left are returns next to empty cells.
-    empty = ranges == 0
-    beside = np.roll(empty, 1, axis=1)
-    # Links at the ends of rows may go straight on only across them.
-    beside[:, [0, 1, -1]] = True
-    beside[1:] |= empty[:-1]
-    beside_gaps = np.flatnonzero((kind != 0) & beside)
+    along, up = links(x, y, z, ranges, kind, tan2, tan2_grazing, cos2, step)
+    label, parent, sizes = _join_neighbours(ranges, kind, along, up)
     _join_across_gaps(
-        beside_gaps,
+        _beside_gaps(ranges, kind),
         x.reshape(-1),
         y.reshape(-1),
         z.reshape(-1),
@@ -89,7 +82,7 @@ def cluster(
         gap_rows,
         gap_columns,
     )
-    return _numbered(label, parent, used)
+    return _numbered(label, parent, sizes, min_points)
 
 
 @njit(cache=True, nogil=True, inline='always')
@@ -141,39 +134,85 @@ def _goes_on(x, y, z, ranges, i, j, before, after, cos2):
 
 
 @njit(cache=True, nogil=True)
-def _join_neighbours(kind, along, up):
-    """Label cells by their strong links: (B, W) labels, their forest, and how many there are.
+def _join_neighbours(ranges, kind, along, up):
+    """Label cells by their strong links.
 
     A cell takes the label of the one before it or above it; where both have one, the labels are
     the same component. There are far fewer labels than cells, so their forest stays in cache.
 
     Args:
+        ranges: (B, W) float32, metres, 0 where empty.
         kind: (B, W) uint8, 0 gets no label.
         along, up: (B, W) uint8, strengths, see `links`.
 
     Returns:
-        (B, W) int32 label from 1, (B * W + 1,) int32 parent of each label, and how many there are.
+        label: (B, W) int32, from 1, 0 for none.
+        parent: (L,) int32, the forest of labels; 0 is its own.
+        sizes: (L,) int32, how many cells were given each label.
     """
     beams, columns = kind.shape
-    label = np.zeros((beams, columns), np.int32)
-    parent = np.zeros(beams * columns + 1, np.int32)
+    label = np.empty((beams, columns), np.int32)
+    parent = np.empty(beams * columns + 1, np.int32)
+    sizes = np.empty(beams * columns + 1, np.int32)
+    parent[0] = sizes[0] = 0
     used = 0
     for row in range(beams):
-        own = 0
+        # The label of the cell before, how many cells of its run have it already, and which
+        # label of the row above is known to be of the same component.
+        own, run, same = 0, 0, 0
         for column in range(columns):
-            if kind[row, column] == 0:
+            if kind[row, column] == 0 or ranges[row, column] == np.float32(0.0):
+                sizes[own] += run
+                own, run, same = 0, 0, 0
+                label[row, column] = 0
                 continue
             above = label[row - 1, column] if up[row, column] == 2 else 0
             if along[row, column] != 2:
-                own = above
+                sizes[own] += run
+                own, run, same = above, 0, above
                 if own == 0:
                     used += 1
                     own = used
                     parent[own] = own
-            elif above != 0 and above != own:
-                own = _union(parent, own, above)
+                    sizes[own] = 0
+            elif above != 0 and above != same and above != own:
+                sizes[own] += run
+                own, run, same = _union(parent, own, above), 0, above
             label[row, column] = own
-    return label, parent, used
+            run += 1
+        sizes[own] += run
+    return label, parent[: used + 1], sizes[: used + 1]
+
+
+@njit(cache=True, nogil=True)
+def _beside_gaps(ranges, kind):
+    """Return the cells next to empty ones before or above them, (C,) int64 indices, ascending.
+
+    And those at the ends of rows, whose links may go straight on only across these.
+
+    Args:
+        ranges: (B, W) float32, metres, 0 where empty.
+        kind: (B, W) uint8, cells of kind 0 are left out, and so are empty ones.
+    """
+    beams, columns = ranges.shape
+    found = np.empty(beams * columns, np.int64)
+    beside = np.empty(columns, np.bool_)
+    n = 0
+    for row in range(beams):
+        above = max(row - 1, 0)
+        for column in range(columns):
+            gap = ranges[above, column] == np.float32(0.0)
+            gap |= ranges[row, max(column - 1, 0)] == np.float32(0.0)
+            beside[column] = gap & (kind[row, column] != 0)
+        beside[0] = kind[row, 0] != 0
+        beside[1 % columns] = kind[row, 1 % columns] != 0
+        beside[columns - 1] = kind[row, columns - 1] != 0
+        for column in range(columns):
+            beside[column] &= ranges[row, column] > np.float32(0.0)
+        for column in range(columns):
+            found[n] = row * columns + column
+            n += beside[column]
+    return found[:n]
 
 
 @njit(cache=True, nogil=True)
@@ -184,7 +223,7 @@ def _join_across_gaps(
     """Join cells by links that need a closer look: across empty cells and the ends of rows.
 
     Args:
-        cells: (C,) int64, which.
+        cells: (C,) int64, which, ascending.
         x, y, z: (B * W,) float32, metres.
         ranges: (B, W) float32, metres, 0 where empty.
         kind: (B * W,) uint8.
@@ -198,9 +237,12 @@ def _join_across_gaps(
     """
     beams, columns = ranges.shape
     flat = ranges.reshape(-1)
+    row, start = 0, 0
     for i in cells:
-        row, column = i // columns, i % columns
-        start = row * columns
+        while i >= start + columns:
+            row += 1
+            start += columns
+        column = i - start
         # Along the row; columns wrap.
         j, strength = i - 1 if column > 0 else start + columns - 1, along[i]
         if strength < 2 and (column == 0 or flat[j] == np.float32(0.0)):
@@ -241,25 +283,31 @@ def _join_across_gaps(
 
 
 @njit(cache=True, nogil=True)
-def _numbered(label, parent, used):
-    """Return labels of components, 1..count, and the count.
+def _numbered(label, parent, sizes, min_points):
+    """Return labels of components, 1..count, and the count; 0 for components that are too small.
 
     Args:
         label: (B, W) int32, renumbered in place.
-        parent: (N,) int32, the labels' forest.
-        used: how many labels there are.
+        parent: (L,) int32, the labels' forest.
+        sizes: (L,) int32, how many cells have each label; summed up at the roots in place.
+        min_points: a component has at least.
     """
-    number = np.zeros(used + 1, np.int32)
+    root = np.empty_like(parent)
+    for k in range(len(parent)):
+        root[k] = find_root(parent, k)
+        if root[k] != k:
+            sizes[root[k]] += sizes[k]
+    number = np.zeros_like(parent)
     count = 0
-    for k in range(1, used + 1):
+    for k in range(1, len(parent)):
         # A root is the smallest label of its component, so it is numbered before the others.
-        root = find_root(parent, k)
-        if root == k:
+        if root[k] == k and sizes[k] >= min_points:
             count += 1
             number[k] = count
-        else:
-            number[k] = number[root]
+        elif root[k] != k:
+            number[k] = number[root[k]]
     flat = label.reshape(-1)
     for i in range(len(flat)):
-        flat[i] = number[flat[i]]
+        # As an unsigned number, which nobody checks for a sign.
+        flat[i] = number[np.uint32(flat[i])]
     return label, count

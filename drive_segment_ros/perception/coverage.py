@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from drive_segment_ros.perception.beam_sources import BeamSource, spinning_beams
@@ -139,15 +140,14 @@ def _cut(image: RangeImage) -> tuple[int, int, NDArray[np.bool_]] | None:
     if len(image.cell) == 0 or image.dropped > 0.02 * len(image.cell):
         return None
     beams, width = image.range.shape
-    if not _by_beams(image.cell[:_GLANCE] // width, beams):
+    if _changes(image.cell[:_GLANCE], width)[0] > _MAX_CHANGES * beams:
         return None
-    row, column = np.divmod(image.cell[image.cell >= 0], width)
-    if not _by_beams(row, beams):
-        return None
-    last = int(row[-1])
-    if last not in (0, beams - 1) or beams < _MIN_ROWS:
+    changes, last = _changes(image.cell, width)
+    if changes > _MAX_CHANGES * beams or last not in (0, beams - 1) or beams < _MIN_ROWS:
         return None
     inward = 1 if last == 0 else -1
+    first = min(last, last + 2 * inward) * width
+    row, column = np.divmod(_cells_between(image.cell, first, first + 3 * width), width)
     of_beam = [column[row == last + k * inward] for k in range(3)]
     if min(len(columns) for columns in of_beam) == 0:
         return None
@@ -173,9 +173,37 @@ def _passed(columns: NDArray[np.integer], start: int, forward: int, width: int) 
     return first + (columns - columns[0]) * forward % width
 
 
-def _by_beams(row: NDArray[np.integer], beams: int) -> bool:
-    """Return whether rows of the range image are listed one after the other."""
-    return bool(np.count_nonzero(np.diff(row)) <= _MAX_CHANGES * beams)
+@njit(cache=True, nogil=True)
+def _changes(cell, width):
+    """Return how often points change the row of the range image, and the row of the last one.
+
+    Args:
+        cell: (N,) int32, into the range image, row by row; points without a cell are passed over.
+        width: of the range image.
+    """
+    changes, start = 0, -width
+    for k in cell:
+        # Most points are in the row of the one before.
+        if 0 <= k < start or k >= start + width:
+            changes += start >= 0
+            start = k // width * width
+    return changes, start // width
+
+
+@njit(cache=True, nogil=True)
+def _cells_between(cell, first, end):
+    """Return those cells that lie in a span, (M,) int32, in order.
+
+    Args:
+        cell: (N,) int32, -1 for none.
+        first, end: of the span, the end excluded; not negative.
+    """
+    found = np.empty(len(cell), np.int32)
+    n = 0
+    for k in cell:
+        found[n] = k
+        n += (first <= k) & (k < end)
+    return found[:n].copy()
 
 
 class UsualCoverage:

@@ -29,98 +29,109 @@ _STEEPEST = 0.15
 BELOW_GROUND = -0.4
 
 
-def height_above_ground(
-    points: LevelPoints, candidate: NDArray[np.bool_], plane: tuple[float, float, float]
+def ground_surface(
+    candidates: LevelPoints, plane: tuple[float, float, float]
 ) -> NDArray[np.float32]:
-    """Return how far each point lies above the ground under it.
+    """Return the height of the ground, (BINS, SECTORS) float32, metres.
 
     Args:
-        points: all points.
-        candidate: (N,) bool, points that may be ground.
+        candidates: the points that may be ground, in one row.
         plane: of the road, from `road_plane`.
-
-    Returns:
-        (N,) float32, metres; infinite for points left out.
     """
-    return _height_above(points, candidate, points.distance > 0, plane, _TOLERANCES, _TOLERANCES)
+    return _surface_of(candidates, plane, _TOLERANCES, _TOLERANCES)
 
 
-def height_above_road(
-    points: LevelPoints, is_ground: NDArray[np.bool_], plane: tuple[float, float, float]
-) -> NDArray[np.float32]:
-    """Return how far each ground point lies above the level that the vehicle stands on.
+def road_surface(ground: LevelPoints, plane: tuple[float, float, float]) -> NDArray[np.float32]:
+    """Return the level that the vehicle stands on, (BINS, SECTORS) float32, metres.
 
-    The level grows outwards as the ground does, but climbs no kerb: it follows crowns and hills,
-    passes below pavements and verges, and goes on behind them.
+    It grows outwards as the ground does, but climbs no kerb: it follows crowns and hills, passes
+    below pavements and verges, and goes on behind them.
 
     Args:
-        points: all points.
-        is_ground: (N,) bool, the points on the ground.
+        ground: the points on the ground, in one row.
         plane: of the road, from `road_plane`.
-
-    Returns:
-        (N,) float32, metres; infinite for points that are not ground.
     """
-    return _height_above(points, is_ground, is_ground, plane, _TOLERANCES, _ROAD_TOLERANCES)
+    return _surface_of(ground, plane, _TOLERANCES, _ROAD_TOLERANCES)
 
 
-def _height_above(
-    points: LevelPoints,
-    candidate: NDArray[np.bool_],
-    wanted: NDArray[np.bool_],
+def height_above(points: LevelPoints, surface: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how far each point lies above a surface, (R, N) float32, metres.
+
+    Infinite for points that are left out.
+
+    Args:
+        points: in rows.
+        surface: (BINS, SECTORS) float32, metres.
+    """
+    return _above(points.distance, points.height, points.sector, surface)
+
+
+def _surface_of(
+    candidates: LevelPoints,
     plane: tuple[float, float, float],
     down: tuple[float, ...],
     up: tuple[float, ...],
 ) -> NDArray[np.float32]:
-    surface = _surface(
-        points.distance,
-        points.height,
-        points.sector,
-        candidate,
+    return _surface(
+        candidates.distance[0],
+        candidates.height[0],
+        candidates.sector,
         plane,
         np.array(down, np.float32),
         np.array(up, np.float32),
         np.float32(_STEEPEST),
     )
-    return _above(points.distance, points.height, points.sector, wanted, surface)
 
 
-@njit(cache=True, nogil=True)
-def _surface(distance, height, sector, candidate, plane, down, up, steepest):
+@njit(cache=True, nogil=True, error_model='numpy')
+def _by_bin(distance, height, sector):
+    """Sort points by the bins of the polar grid, sector by sector, by counting.
+
+    Args:
+        distance, height: (N,) float32, metres, see `LevelPoints`.
+        sector: (N,) int32.
+
+    Returns:
+        first: (SECTORS * BINS + 1,) int32, where each bin begins.
+        values: (N,) float32, the heights.
+    """
+    # Points beyond the grid go to a bin after all others, which nobody looks at.
+    bin_of = np.empty(len(distance), np.int32)
+    beyond = np.int32(SECTORS * BINS)
+    for i in range(len(distance)):
+        near = distance[i] < np.float32(BINS * BIN_LENGTH)
+        b = np.int32(distance[i] * np.float32(1.0 / BIN_LENGTH)) if near else np.int32(0)
+        bin_of[i] = sector[i] * np.int32(BINS) + b if near else beyond
+    first = np.zeros(SECTORS * BINS + 2, np.int32)
+    for i in range(len(distance)):
+        first[bin_of[i] + 1] += 1
+    for k in range(SECTORS * BINS):
+        first[k + 1] += first[k]
+    values = np.empty(len(distance), np.float32)
+    filled = first[:-1].copy()
+    for i in range(len(distance)):
+        values[filled[bin_of[i]]] = height[i]
+        filled[bin_of[i]] += 1
+    return first[:-1], values
+
+
+@njit(cache=True, nogil=True, error_model='numpy')
+def _surface(distance, height, sector, plane, down, up, steepest):
     """Return the ground's height in each bin of the polar grid, (BINS, SECTORS) float32, metres.
 
     Args:
         distance, height: (N,) float32, metres, see `LevelPoints`.
         sector: (N,) int32.
-        candidate: (N,) bool, points that may be ground.
         plane: of the road: height, metres, and two slopes.
         down, up: (3,) float32, how far the surface may lie from what is expected: metres, metres
             for each metre of gap, and at most.
         steepest: float32, metres for each metre.
     """
-    # The candidates sorted by bin, by counting.
-    place = np.empty(len(distance), np.int32)
-    chosen = np.empty(len(distance), np.int32)
-    first = np.zeros(SECTORS * BINS + 1, np.int32)
-    n = 0
-    for i in range(len(distance)):
-        chosen[n] = i
-        n += candidate[i] & (distance[i] < np.float32(BINS * BIN_LENGTH))
-    for j in range(n):
-        i = chosen[j]
-        k = sector[i] * BINS + int(distance[i] * np.float32(1.0 / BIN_LENGTH))
-        place[j] = k
-        first[k + 1] += 1
-    for k in range(SECTORS * BINS):
-        first[k + 1] += first[k]
-    values = np.empty(n, np.float32)
-    last = first[:-1].copy()
-    for j in range(n):
-        values[last[place[j]]] = height[chosen[j]]
-        last[place[j]] += 1
+    first, values = _by_bin(distance, height, sector)
     surface = np.empty((BINS, SECTORS), np.float32)
-    raw = np.empty(SECTORS, np.float32)
-    seen = np.zeros(SECTORS, np.bool_)
+    # What each sector's bin says, twice at either end: sectors wrap.
+    raw = np.empty(SECTORS + 4, np.float32)
+    seen = np.zeros(SECTORS + 4, np.float32)
     gap = np.zeros(SECTORS, np.float32)
     begun = np.zeros(SECTORS, np.bool_)
     cosine, sine = sector_directions()
@@ -141,62 +152,76 @@ def _surface(distance, height, sector, candidate, plane, down, up, steepest):
             high = expected + min(up[0] + up[1] * gap[s], up[2])
             # The lowest few points of a pavement do not make it road.
             raised = expected + (expected - low)
-            k, n, higher, total = s * BINS + b, 0, 0, np.float32(0.0)
-            for i in range(first[k], last[k]):
-                if low < values[i] < high:
-                    total += values[i]
-                    n += 1
-                elif high <= values[i] < raised:
-                    higher += 1
-            seen[s] = n >= 2 and n >= higher
-            begun[s] |= seen[s]
-            if seen[s]:
+            k = s * BINS + b
+            n, higher, total = 0, 0, np.float32(0.0)
+            for i in range(first[k], first[k + 1]):
+                value = values[i]
+                inside = (low < value) & (value < high)
+                total += value if inside else np.float32(0.0)
+                n += inside
+                higher += (high <= value) & (value < raised)
+            is_seen = n >= 2 and n >= higher
+            begun[s] |= is_seen
+            seen[s + 2] = np.float32(1.0) if is_seen else np.float32(0.0)
+            if is_seen:
                 # The mean of the lower part: wheels and kerbs stand on the ground, not under it.
                 middle, n, total = total / np.float32(n), 0, np.float32(0.0)
-                for i in range(first[k], last[k]):
-                    if low < values[i] <= middle:
-                        total += values[i]
-                        n += 1
-                raw[s] = total / np.float32(n) if n > 0 else middle
+                for i in range(first[k], first[k + 1]):
+                    value = values[i]
+                    lower = (low < value) & (value <= middle)
+                    total += value if lower else np.float32(0.0)
+                    n += lower
+                raw[s + 2] = total / np.float32(n) if n > 0 else middle
                 gap[s] = np.float32(0.0)
             else:
-                raw[s] = expected
+                raw[s + 2] = expected
                 gap[s] += np.float32(BIN_LENGTH)
+        raw[:2], raw[-2:] = raw[-4:-2], raw[2:4]
+        seen[:2], seen[-2:] = seen[-4:-2], seen[2:4]
         for s in range(SECTORS):
-            total, n = np.float32(0.0), 0
-            for d in range(-2, 3):
-                t = (s + d) % SECTORS
-                if seen[t]:
-                    total += raw[t]
-                    n += 1
-            if n == 0:
-                surface[b, s] = raw[s]
-            elif seen[s]:
-                surface[b, s] = np.float32(0.5) * (raw[s] + total / np.float32(n))
-            else:
-                surface[b, s] = total / np.float32(n)
+            total, weight = np.float32(0.0), np.float32(0.0)
+            for d in range(5):
+                total += raw[s + d] if seen[s + d] > np.float32(0.0) else np.float32(0.0)
+                weight += seen[s + d]
+            own, around = raw[s + 2], total / max(weight, np.float32(1.0))
+            mixed = np.float32(0.5) * (own + around)
+            smooth = mixed if seen[s + 2] > np.float32(0.0) else around
+            surface[b, s] = smooth if weight > np.float32(0.0) else own
     return surface
 
 
 @njit(cache=True, nogil=True)
-def _above(distance, height, sector, wanted, surface):
-    """Return how far points lie above the ground, (N,) float32, metres; infinite for the others.
+def _above(distance, height, sector, surface):
+    """See `height_above`.
 
     Args:
-        distance, height: (N,) float32, metres, see `LevelPoints`.
+        distance, height: (R, N) float32, metres, see `LevelPoints`.
         sector: (N,) int32.
-        wanted: (N,) bool.
         surface: (BINS, SECTORS) float32, metres.
     """
-    above = np.full(len(distance), np.float32(np.inf))
+    rows, columns = distance.shape
+    above = np.empty((rows, columns), np.float32)
     flat = surface.reshape(-1)
-    for i in range(len(distance)):
-        if wanted[i]:
-            f = distance[i] * np.float32(1.0 / BIN_LENGTH) - np.float32(0.5)
+    # What is looked up in the surface for a row, apart from what is worked through many columns
+    # at once: the bin, and the ground's height there and in the next one.
+    place = np.empty(columns, np.int32)
+    ground = np.empty(columns, np.float32)
+    beyond = np.empty(columns, np.float32)
+    for row in range(rows):
+        for column in range(columns):
+            f = distance[row, column] * np.float32(1.0 / BIN_LENGTH) - np.float32(0.5)
+            b = np.int32(min(max(f, np.float32(0.0)), np.float32(BINS - 2)))
+            place[column] = b * np.int32(SECTORS) + sector[column]
+        for column in range(columns):
+            k = np.uint32(place[column])
+            ground[column] = flat[k]
+            beyond[column] = flat[k + np.uint32(SECTORS)]
+        for column in range(columns):
+            f = distance[row, column] * np.float32(1.0 / BIN_LENGTH) - np.float32(0.5)
             f = max(f, np.float32(0.0))
-            b = min(int(f), BINS - 2)
+            b = np.int32(min(f, np.float32(BINS - 2)))
             w = min(f - np.float32(b), np.float32(1.0))
-            k = b * SECTORS + sector[i]
-            ground = flat[k] * (np.float32(1.0) - w) + flat[k + SECTORS] * w
-            above[i] = height[i] - ground
+            level = ground[column] * (np.float32(1.0) - w) + beyond[column] * w
+            there = distance[row, column] > np.float32(0.0)
+            above[row, column] = height[row, column] - level if there else np.float32(np.inf)
     return above

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.label_ids import IGNORE_LABEL
+from drive_segment_ros.perception.colours import UNKNOWN_COLOUR
 from drive_segment_ros.perception.projected_points import ProjectedPoints
 from drive_segment_ros.perception.resizing import resize_labels
 
@@ -20,14 +21,15 @@ Value = TypeVar('Value', np.uint8, np.bool_)
 
 
 def colour_table(colours: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
-    """Return a colour for every label, (256, 3) uint8 BGR, black beyond the classes.
+    """Return a colour for every label, (256, 3) uint8 BGR, grey beyond the classes.
 
     Args:
         colours: red, green, blue of each class, 0..255.
     """
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(colours)] = np.asarray(colours, np.uint8).reshape(-1, 3)[:, ::-1]
-    table[IGNORE_LABEL] = 0
+    table = np.empty((256, 3), np.uint8)
+    table[:] = UNKNOWN_COLOUR[::-1]
+    known = colours[:IGNORE_LABEL]
+    table[: len(known)] = np.asarray(known, np.uint8).reshape(-1, 3)[:, ::-1]
     return table
 
 
@@ -61,7 +63,7 @@ def overlay(
     table: NDArray[np.uint8],
     opacity: float,
 ) -> NDArray[np.uint8]:
-    """Return a picture with its labels over it; the unknown leave it as it is.
+    """Return a picture with its labels over it.
 
     Args:
         picture: (H, W, 3) uint8 BGR.
@@ -72,10 +74,7 @@ def overlay(
     height, width = picture.shape[:2]
     label = resize_labels(label, height, width)
     paint = colour_image(label, table)
-    painted = cv2.addWeighted(picture, 1.0 - opacity, paint, opacity, 0.0)
-    unknown = (label == IGNORE_LABEL).astype(np.uint8)
-    cv2.copyTo(picture, unknown, painted)
-    return np.asarray(painted, np.uint8)
+    return np.asarray(cv2.addWeighted(picture, 1.0 - opacity, paint, opacity, 0.0), np.uint8)
 
 
 def at_points(mask: NDArray[Value], points: ProjectedPoints) -> NDArray[Value]:

@@ -149,9 +149,11 @@ def _cells(
         row_of[int(v[i] + np.float32(0.5)) + 1] += 1
     for y in range(height):
         row_of[y + 1] += row_of[y]
+    for y in range(height + 1):
+        row_of[y] = row_of[y] * rows // max(len(u), 1)
     cells = np.empty(len(u), np.int32)
     for i in range(len(u)):
-        row = row_of[int(v[i] + np.float32(0.5))] * rows // len(u)
+        row = row_of[int(v[i] + np.float32(0.5))]
         column = int((u[i] + np.float32(0.5)) * np.float32(columns / width))
         cells[i] = (row + 1) * (columns + 2) + min(column, columns - 1) + 1
     return cells, rows

@@ -18,7 +18,7 @@ from drive_segment_ros.perception.cell_labels import (
     GROUND_LABEL,
     RAISED_LABEL,
     SKY_LABEL,
-    compact_labels,
+    add_ground,
     heights_and_distances,
     object_cells,
     point_labels,
@@ -31,8 +31,9 @@ from drive_segment_ros.perception.density import density_clusters
 from drive_segment_ros.perception.flatness import flat_cells
 from drive_segment_ros.perception.ground import (
     BELOW_GROUND,
-    height_above_ground,
-    height_above_road,
+    ground_surface,
+    height_above,
+    road_surface,
 )
 from drive_segment_ros.perception.label_limit import limit_labels
 from drive_segment_ros.perception.range_image import RangeImage, range_image
@@ -244,18 +245,17 @@ def _by_beams(
     height, distance = heights_and_distances(x, y, z, ranges, turned)
     flat = flat_cells(image.xyz, ranges, height, params.ground_slope_deg)
     column = np.arange(ranges.shape[1], dtype=np.int32)
-    sector = np.broadcast_to(column * SECTORS // len(column), ranges.shape)
-    points = LevelPoints(distance.reshape(-1), height.reshape(-1), sector.reshape(-1))
+    points = LevelPoints(distance, height, column * SECTORS // len(column))
     coverage = find_coverage(image)
+    candidates = points.where(flat)
     cut = coverage is not None and coverage.cut
-    road = level_plane if cut else road_plane
-    plane = road(points, flat.reshape(-1))
-    above = height_above_ground(points, flat.reshape(-1), plane).reshape(ranges.shape)
+    plane = level_plane(candidates) if cut else road_plane(candidates)
+    above = height_above(points, ground_surface(candidates, plane))
     kind, excluded = object_cells(
         ranges, flat, above, np.float32(params.ground_height), np.float32(params.ground_margin)
     )
     rough = rough_cells(ranges, excluded, threshold=params.roughness)
-    labels, count = cluster(
+    cell_label, count = cluster(
         image.xyz,
         ranges,
         # Smooth returns are of kind 1, rough ones of kind 2.
@@ -264,13 +264,22 @@ def _by_beams(
         grazing_beta_deg=params.grazing_beta_deg,
         straightness_deg=params.straightness_deg,
         max_step=params.max_step,
+        min_points=params.min_points,
     )
-    cell_label, used = compact_labels(labels, count, excluded, above, params.min_points)
-    above_road = height_above_road(points, (cell_label == GROUND_LABEL).reshape(-1), plane)
-    raise_ground(cell_label, above_road.reshape(ranges.shape), np.float32(params.kerb))
+    add_ground(cell_label, excluded, above)
+    road = road_surface(points.where(cell_label == GROUND_LABEL), plane)
+    raise_ground(cell_label, height_above(points, road), np.float32(params.kerb))
     label, above_ground = _to_points(cloud, image, cell_label, above)
     return SweepProposals(
-        label, used, above_ground, up, image, cell_label, above, image.dropped, coverage=coverage
+        label,
+        FIRST_OBJECT_LABEL + count,
+        above_ground,
+        up,
+        image,
+        cell_label,
+        above,
+        image.dropped,
+        coverage=coverage,
     )
 
 
@@ -288,9 +297,8 @@ def _by_density(
     bearing = np.arctan2(level[:, 1], level[:, 0]) + math.pi
     sector = (bearing / (2.0 * math.pi) * SECTORS).astype(np.int32) % SECTORS
     distance = np.hypot(level[:, 0], level[:, 1])
-    points = LevelPoints(distance, height, sector)
-    anything = np.ones(len(kept), np.bool_)
-    above = height_above_ground(points, anything, road_plane(points, anything))
+    points = LevelPoints(distance[None], height[None], sector)
+    above = height_above(points, ground_surface(points, road_plane(points)))[0]
     # Without neighbouring beams there is no slope: whatever lies on the surface is ground.
     is_ground = (above < params.ground_height) & (above > BELOW_GROUND)
     objects = above >= params.ground_height

@@ -62,26 +62,14 @@ def spin_axis(cloud: PointCloud, ring: NDArray[np.integer]) -> int | None:
     """
     # Odd, so that a sweep stored column by column yields all of its beams.
     step = max(1, len(cloud) // 1024) | 1
-    points = np.stack([cloud.x[::step], cloud.y[::step], cloud.z[::step]], 1).astype(np.float32)
-    beam = ring[::step]
-    norm = np.linalg.norm(points, axis=1)
-    good = np.isfinite(norm) & (norm > 1.0) & (beam >= 0)
-    if np.count_nonzero(good) < _MIN_POINTS:
+    points = np.stack([cloud.x[::step], cloud.y[::step], cloud.z[::step]]).astype(np.float64)
+    count, variance, within = _variances(points, ring[::step].astype(np.int64))
+    if count < _MIN_POINTS:
         return 2
-    unit, beam = points[good] / norm[good, None], beam[good]
-    count = np.maximum(np.bincount(beam), 1)
-    spread = [
-        np.sum(
-            np.bincount(beam, unit[:, k] ** 2, len(count))
-            - np.bincount(beam, unit[:, k], len(count)) ** 2 / count
-        )
-        for k in range(3)
-    ]
     # The usual axis wins unless another is clearly better, so that odd scenes cannot flip it.
-    best = int(np.argmin(spread))
-    axis = best if spread[best] < 0.5 * spread[2] else 2
-    wanders = spread[axis] > _MAX_WANDER * len(unit) * np.var(unit[:, axis])
-    return None if wanders else axis
+    best = int(np.argmin(within))
+    axis = best if within[best] < 0.5 * within[2] else 2
+    return None if within[axis] > _MAX_WANDER * variance[axis] else axis
 
 
 def columns_per_turn(cloud: PointCloud, ring: NDArray[np.integer], axis: int = 2) -> int:
@@ -93,13 +81,13 @@ def columns_per_turn(cloud: PointCloud, ring: NDArray[np.integer], axis: int = 2
         axis: the spin axis.
     """
     a, b, _ = cloud.about_axis(axis)
-    steps = []
-    for azimuth in _azimuths(a, b, np.ascontiguousarray(ring, np.int32), _BEAMS_TIMED):
-        gaps = np.diff(np.sort(azimuth[np.isfinite(azimuth)]))
-        # Two returns of one shot have the same azimuth.
-        gaps = gaps[gaps > 0.5 / _MAX_COLUMNS]
-        if len(gaps) > 8:
-            steps.append(np.partition(gaps, len(gaps) // 2)[len(gaps) // 2])
+    azimuth = _azimuths(a, b, np.ascontiguousarray(ring, np.int32), _BEAMS_TIMED)
+    gaps = np.diff(np.sort(azimuth, axis=1), axis=1)
+    # Two returns of one shot have the same azimuth; NaN, beyond a beam's last return, is sorted
+    # to the end.
+    gaps = np.sort(np.where(gaps > 0.5 / _MAX_COLUMNS, gaps, np.float32(np.nan)), axis=1)
+    counts = np.count_nonzero(~np.isnan(gaps), axis=1)
+    steps = [beam[count // 2] for beam, count in zip(gaps, counts, strict=True) if count > 8]
     if not steps:
         return _MIN_COLUMNS
     return int(np.clip(round(1.0 / float(np.median(steps))), _MIN_COLUMNS, _MAX_COLUMNS))
@@ -220,6 +208,38 @@ def _mean_elevations(xyz, ranges):
 
 
 @njit(cache=True, nogil=True)
+def _variances(points, ring):
+    """Return how directions vary along each axis, over all points and within beams.
+
+    Args:
+        points: (3, N) float64, metres.
+        ring: (N,) int64, -1 for points without a beam.
+
+    Returns:
+        How many points have a direction and a beam; (3,) float64, the sum of their squared
+        deviations from the mean; the same from the means of their beams.
+    """
+    sums = np.zeros((max(ring.max() + 1, 1) if len(ring) else 1, 4))
+    square = np.zeros(3)
+    for i in range(len(ring)):
+        norm = math.sqrt(points[0, i] ** 2 + points[1, i] ** 2 + points[2, i] ** 2)
+        # NaN and infinity fail this.
+        if ring[i] >= 0 and 1.0 < norm < np.inf:
+            for k in range(3):
+                unit = points[k, i] / norm
+                square[k] += unit * unit
+                sums[ring[i], k] += unit
+            sums[ring[i], 3] += 1.0
+    count = sums[:, 3].sum()
+    variance, within = square.copy(), square.copy()
+    for k in range(3):
+        variance[k] -= sums[:, k].sum() ** 2 / max(count, 1.0)
+        for beam in range(len(sums)):
+            within[k] -= sums[beam, k] ** 2 / max(sums[beam, 3], 1.0)
+    return count, variance, within
+
+
+@njit(cache=True, nogil=True)
 def _azimuths(x, y, ring, timed):
     """Return the azimuths of some of the fuller beams, fractions of a turn, padded with NaN.
 
@@ -231,22 +251,26 @@ def _azimuths(x, y, ring, timed):
     Returns:
         (T, M) float32.
     """
-    count = np.zeros(max(ring.max() + 1, 1) if len(ring) else 1, np.int32)
+    # Four counts of each beam, taken in turn: points of one beam, one after the other, need not
+    # wait for one another.
+    counts = np.zeros((4, max(ring.max() + 1, 1) if len(ring) else 1), np.int32)
     for i in range(len(ring)):
         # Without return: NaN, infinite, or zero.
         if ring[i] >= 0 and np.float32(0.0) < abs(x[i]) + abs(y[i]) < np.float32(np.inf):
-            count[ring[i]] += 1
+            counts[i & 3, ring[i]] += 1
+    count = counts.sum(axis=0)
     # Gaps lengthen steps and second returns shorten them, so beams of middling fullness tell best.
     order = np.argsort(-count)
     fuller = max(np.count_nonzero(count) // 2, 1)
     stride = max(fuller // timed, 1)
-    place = np.full(len(count), -1, np.int32)
+    # The last place is that of points without a beam, -1.
+    place = np.full(len(count) + 1, -1, np.int32)
     azimuth = np.full((timed, count.max()), np.float32(np.nan))
     filled = np.zeros(timed, np.int32)
     for k in range(min(timed, fuller)):
         place[order[k * stride]] = k
     for i in range(len(ring)):
-        k = place[ring[i]] if ring[i] >= 0 else -1
+        k = place[ring[i]]
         if k >= 0 and np.float32(0.0) < abs(x[i]) + abs(y[i]) < np.float32(np.inf):
             azimuth[k, filled[k]] = _turn_fraction(x[i], y[i])
             filled[k] += 1

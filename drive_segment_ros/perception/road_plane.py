@@ -19,42 +19,68 @@ _PLANE_REACH, _PLANE_SAMPLE = np.float32(12.0), 500
 
 @dataclasses.dataclass(frozen=True)
 class LevelPoints:
-    """Points by bearing, distance and height.
+    """Points by bearing, distance and height, in rows whose columns have one bearing each.
 
     Attributes:
-        distance: (N,) float32, horizontal distance from the sensor, metres; 0 leaves a point out.
-        height: (N,) float32, height above the sensor along gravity, metres.
-        sector: (N,) int32 in 0..SECTORS-1, the point's bearing.
+        distance: (R, N) float32, horizontal distance from the sensor, metres; 0 leaves a point
+            out.
+        height: (R, N) float32, height above the sensor along gravity, metres.
+        sector: (N,) int32 in 0..SECTORS-1, the columns' bearing.
     """
 
     distance: NDArray[np.float32]
     height: NDArray[np.float32]
     sector: NDArray[np.int32]
 
+    def where(self, chosen: NDArray[np.bool_]) -> LevelPoints:
+        """Return the points of an (R, N) mask in one row, without those that are left out."""
+        return LevelPoints(*_chosen(self.distance, self.height, self.sector, chosen))
 
-def road_plane(points: LevelPoints, candidate: NDArray[np.bool_]) -> tuple[float, float, float]:
+
+def road_plane(candidates: LevelPoints) -> tuple[float, float, float]:
     """Return the plane that the vehicle stands on: its height, metres, and two slopes.
 
     Args:
-        points: all points.
-        candidate: (N,) bool, points that may be ground.
+        candidates: the points that may be ground, in one row.
     """
-    level = _start_height(points.distance, points.height, candidate)
-    return _start_plane(points.distance, points.height, points.sector, candidate, level)
+    distance, height = candidates.distance[0], candidates.height[0]
+    level = _start_height(distance, height)
+    return _start_plane(distance, height, candidates.sector, level)
 
 
-def level_plane(points: LevelPoints, candidate: NDArray[np.bool_]) -> tuple[float, float, float]:
+def level_plane(candidates: LevelPoints) -> tuple[float, float, float]:
     """Return `road_plane` without slopes, which a sweep without its lower beams cannot tell."""
-    return float(_start_height(points.distance, points.height, candidate)), 0.0, 0.0
+    return float(_start_height(candidates.distance[0], candidates.height[0])), 0.0, 0.0
 
 
 @njit(cache=True, nogil=True)
-def _start_height(distance, height, candidate):
+def _chosen(distance, height, sector, chosen):
+    """Return distance and height, (1, M) each, and sector, (M,), of some points.
+
+    Args:
+        distance, height, sector: see `LevelPoints`.
+        chosen: (R, N) bool.
+    """
+    rows, columns = distance.shape
+    out_distance = np.empty((1, rows * columns), np.float32)
+    out_height = np.empty((1, rows * columns), np.float32)
+    out_sector = np.empty(rows * columns, np.int32)
+    n = 0
+    for row in range(rows):
+        for column in range(columns):
+            out_distance[0, n] = distance[row, column]
+            out_height[0, n] = height[row, column]
+            out_sector[n] = sector[column]
+            n += chosen[row, column] & (distance[row, column] > np.float32(0.0))
+    return out_distance[:, :n], out_height[:, :n], out_sector[:n]
+
+
+@njit(cache=True, nogil=True, error_model='numpy')
+def _start_height(distance, height):
     """Return the height of the road by the vehicle: the lowest level at which much is flat.
 
     Args:
-        distance, height: (N,) float32, metres, see `LevelPoints`.
-        candidate: (N,) bool, points that may be ground.
+        distance, height: (N,) float32, metres, of points that may be ground.
 
     Returns:
         Metres above the sensor.
@@ -67,7 +93,7 @@ def _start_height(distance, height, candidate):
         n = 0
         for i in range(len(distance)):
             near[n] = height[i]
-            n += candidate[i] & (np.float32(0.0) < distance[i]) & (distance[i] < reach)
+            n += distance[i] < reach
         count = np.zeros(bins, np.int32)
         for j in range(n):
             k = int((near[j] - lowest) / size)
@@ -104,17 +130,16 @@ def sector_directions():
     return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 
-@njit(cache=True, nogil=True)
-def _start_plane(distance, height, sector, candidate, level):
+@njit(cache=True, nogil=True, error_model='numpy')
+def _start_plane(distance, height, sector, level):
     """Return the plane about the vehicle that most level returns lie on: height and two slopes.
 
     A crowned or sloping road differs from its mean level by more than a kerb within a few metres,
     and a fit of least squares would lean on the pavement; so planes are tried, and counted.
 
     Args:
-        distance, height: (N,) float32, metres, see `LevelPoints`.
+        distance, height: (N,) float32, metres, of points that may be ground.
         sector: (N,) int32.
-        candidate: (N,) bool, points that may be ground.
         level: float32, metres, from `_start_height`.
     """
     cosine, sine = sector_directions()
@@ -124,7 +149,7 @@ def _start_plane(distance, height, sector, candidate, level):
         near[0, n] = distance[i] * cosine[sector[i]]
         near[1, n] = distance[i] * sine[sector[i]]
         near[2, n] = height[i] - level
-        n += candidate[i] & (np.float32(0.0) < distance[i]) & (distance[i] < _PLANE_REACH)
+        n += distance[i] < _PLANE_REACH
     stride = max(1, n // _PLANE_SAMPLE)
     bins, size, lowest = 40, np.float32(0.04), np.float32(-0.6)
     best, c, a, b = 0, np.float32(0.0), np.float32(0.0), np.float32(0.0)

@@ -210,6 +210,17 @@ class BagReader:
                 wanted += types_within(found[name])
         return dict(sorted(found.items()))
 
+    def definition(self, msgtype: str) -> tuple[str, str]:
+        """Return a type's definition and its hash, as a writer of bags needs them.
+
+        Raises:
+            BagError: if it is unknown.
+        """
+        if not _is_known(self._types, msgtype):
+            raise BagError(f'{self.path}: message type {msgtype} is unknown')
+        text, _ = self._types.generate_msgdef(msgtype, ros_version=2)
+        return text, self._types.hash_rihs01(msgtype)
+
     def _read(
         self, part: _Part, topics: Collection[str] | None, start: int | None, stop: int | None
     ) -> Iterator[BagMessage]:

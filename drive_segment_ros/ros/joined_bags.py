@@ -129,6 +129,10 @@ class JoinedBags(BagReader):
         """Whether a type is known and starts with a std_msgs/Header, so that it can be peeked."""
         return any(bag.has_header(msgtype) for bag in self._using(msgtype))
 
+    def definition(self, msgtype: str) -> tuple[str, str]:
+        """Return a type's definition and its hash, see `BagReader.definition`."""
+        return self._reader_of(msgtype).definition(msgtype)
+
     def _read_part(
         self, bag: BagReader, topics: Collection[str] | None, start: int | None, stop: int | None
     ) -> Iterator[BagMessage]:

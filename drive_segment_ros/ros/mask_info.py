@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from drive_segment_ros.frame.picture import check_shape
 from drive_segment_ros.inference.model import ModelClass
 from drive_segment_ros.perception.cameras import CameraModel
 
 
-def mask_camera_info(
-    camera_info: Any, header: Any, picture: tuple[int, int], mask: tuple[int, int], rectified: bool
-) -> Any:
-    """Return the rclpy sensor_msgs/CameraInfo of a mask: its image's, brought to its size.
+def mask_camera(
+    camera_info: Any, picture: tuple[int, int], mask: tuple[int, int], rectified: bool
+) -> CameraModel:
+    """Return the camera of a mask: its image's, brought to its size.
 
     That of rectified images has the camera matrix of their P as K, and no distortion: K and D of
     the raw image would not be this one's.
 
     Args:
         camera_info: of the image; region of interest and binning are applied.
-        header: of the image.
         picture: (height, width) of the image or a reduced copy of it, px.
         mask: (height, width), px.
         rectified: whether the images are rectified.
@@ -29,23 +31,41 @@ def mask_camera_info(
     Raises:
         CalibrationError: if camera_info makes no sense or belongs to another image.
     """
-    from sensor_msgs.msg import CameraInfo
-
     camera = CameraModel.from_camera_info(camera_info, rectified=rectified)
     check_shape(picture[1], picture[0], camera)
     height, width = mask
     camera = camera.scaled(width, height)
-    message = CameraInfo(header=header, height=height, width=width)
-    message.r, message.p = camera.R.ravel(), camera.P.ravel()
-    if rectified:
-        message.distortion_model = 'plumb_bob'
-        message.d = [0.0] * 5
-        message.k = camera.P[:, :3].ravel()
-    else:
-        message.distortion_model = camera.distortion_model
-        message.d = camera.D.tolist()
-        message.k = camera.K.ravel()
-    return message
+    if not rectified:
+        return camera
+    K, D = camera.P[:, :3], np.zeros(5)
+    return dataclasses.replace(camera, K=K, D=D, distortion_model='plumb_bob')
+
+
+def mask_camera_info(
+    camera_info: Any, header: Any, picture: tuple[int, int], mask: tuple[int, int], rectified: bool
+) -> Any:
+    """Return the rclpy sensor_msgs/CameraInfo of a mask, see `mask_camera`.
+
+    Args:
+        camera_info, picture, mask, rectified: as for `mask_camera`.
+        header: of the image.
+
+    Raises:
+        CalibrationError: as `mask_camera`.
+    """
+    from sensor_msgs.msg import CameraInfo
+
+    camera = mask_camera(camera_info, picture, mask, rectified)
+    return CameraInfo(
+        header=header,
+        height=camera.height,
+        width=camera.width,
+        distortion_model=camera.distortion_model,
+        d=camera.D.tolist(),
+        k=camera.K.ravel(),
+        r=camera.R.ravel(),
+        p=camera.P.ravel(),
+    )
 
 
 def label_info_type() -> type:

@@ -1,4 +1,4 @@
-"""Extrinsics and the vehicle's motion from the air: /tf_static, /tf and odometry."""
+"""Extrinsics and the vehicle's motion from live topics: /tf_static, /tf and odometry."""
 
 from __future__ import annotations
 

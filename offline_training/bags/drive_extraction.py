@@ -200,6 +200,7 @@ class DriveExtraction:
         return {
             'start_ns': plan.start_ns,
             'end_ns': plan.end_ns,
+            'wanted_ns': [plan.first_ns, plan.last_ns],
             'cameras': sorted(plan.rig.cameras),
             'lidar': plan.rig.lidar,
             'odometry': list(plan.rig.odometry),

@@ -18,6 +18,7 @@ from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.ros.joined_bags import open_drive
 from offline_training.bags import sensors
 from offline_training.bags.bag_rig import BagRig, find_rig
+from offline_training.common.frame_selection import parse_slice
 
 _SECOND_NS = 1_000_000_000
 # A camera whose first images and sweeps do not tell its offset has none, see `CameraOffset`.
@@ -38,6 +39,8 @@ class PlanJob:
         cameras, lidar, odometry, calibration: see `find_rig`.
         params: how frames are made.
         origin: what the bag's import says of it, for `drive.json`; None where it was recorded.
+        frames: images of the first camera that are wanted, FIRST:LAST, and what was recorded
+            meanwhile; empty for all.
     """
 
     bags: tuple[Path, ...]
@@ -47,6 +50,7 @@ class PlanJob:
     calibration: Path | None
     params: FrameParameters
     origin: Mapping[str, Any] | None = None
+    frames: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +65,8 @@ class DrivePlan:
         rig: what it holds, without the open bag.
         offsets: of each camera, seconds.
         start_ns, end_ns: bag stamps of the first and the last message.
-        images: messages of the cameras.
+        first_ns, last_ns: bag stamps of the first and the last that is wanted.
+        images: messages of the cameras that are wanted.
         damage: what cannot be read, a line each.
         divisible: whether any part of it can be worked on without what came before.
     """
@@ -74,6 +79,8 @@ class DrivePlan:
     offsets: dict[str, float]
     start_ns: int
     end_ns: int
+    first_ns: int
+    last_ns: int
     images: int
     damage: list[str]
     divisible: bool
@@ -83,7 +90,8 @@ def plan_drive(job: PlanJob) -> DrivePlan:
     """Look into a recording.
 
     Raises:
-        DriveSegmentError: if it cannot be read or lacks a sensor, or no camera can be used.
+        DriveSegmentError: if it cannot be read or lacks a sensor, no camera can be used, or no
+            frame is wanted.
     """
     with open_drive(job.bags) as reader:
         rig = find_rig(reader, job.params, job.cameras, job.lidar, job.odometry, job.calibration)
@@ -96,7 +104,7 @@ def plan_drive(job: PlanJob) -> DrivePlan:
             find_offsets(rig),
             reader.start_ns,
             reader.end_ns,
-            sum(camera.topic.count for camera in rig.cameras.values()),
+            *_wanted(rig, job.frames),
             list(reader.damage),
             not rig.moving and all(_is_lasting(rig, name) for name in rig.cameras),
         )
@@ -109,11 +117,11 @@ def bounds(plan: DrivePlan, parallel: int) -> list[int]:
         plan: of the recording.
         parallel: jobs that run at a time: a short recording is to keep all workers busy.
     """
-    whole = plan.end_ns + 1 - plan.start_ns
+    whole = plan.last_ns + 1 - plan.first_ns
     # As many for each worker.
     count = parallel * math.ceil(whole / (_LONGEST_NS * parallel))
     count = max(min(count, whole // _SHORTEST_NS), 1) if plan.divisible else 1
-    return [plan.start_ns + whole * number // count for number in range(count + 1)]
+    return [plan.first_ns + whole * number // count for number in range(count + 1)]
 
 
 def find_offsets(rig: BagRig) -> dict[str, float]:
@@ -133,6 +141,21 @@ def find_offsets(rig: BagRig) -> dict[str, float]:
             stream.finish()
         offsets |= _found(stream)
     return {name: offsets.get(name, 0.0) for name in rig.cameras}
+
+
+def _wanted(rig: BagRig, frames: str) -> tuple[int, int, int]:
+    """Return the bag stamps of the first and the last message wanted, and how many images."""
+    reader = rig.opened
+    images = sum(camera.topic.count for camera in rig.cameras.values())
+    chosen = parse_slice(frames)
+    if chosen == slice(None):
+        return reader.start_ns, reader.end_ns, images
+    topic = next(iter(rig.cameras.values())).topic.name
+    stamps = [message.bag_stamp_ns for message in reader.messages([topic])]
+    wanted = stamps[chosen]
+    if not wanted:
+        raise BagError(f'{reader}: frames {frames} hold none of the {len(stamps)} of {topic}')
+    return wanted[0], wanted[-1], round(images * len(wanted) / len(stamps))
 
 
 def _found(stream: FrameStream) -> dict[str, float]:

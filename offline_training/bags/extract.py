@@ -49,6 +49,8 @@ class ExtractOptions:
         preview: whether to draw each frame, under `DATASET/<drive>/<camera>/preview`.
         resume: whether to go on with drives that were begun.
         join: whether all bags are parts of one drive, its sensors recorded apart.
+        frames: images of each drive's first camera that are wanted, FIRST:LAST, and what was
+            recorded meanwhile; empty for all.
     """
 
     cameras: Sequence[str] = ()
@@ -60,6 +62,7 @@ class ExtractOptions:
     preview: bool = False
     resume: bool = False
     join: bool = False
+    frames: str = ''
 
 
 @dataclasses.dataclass
@@ -198,6 +201,7 @@ def _extract_all(
                     options.calibration and absolute(options.calibration),
                     params(declared) if callable(params) else params,
                     None if record is None else dataclasses.asdict(record),
+                    options.frames,
                 )
             except DriveSegmentError as err:
                 drive.error = err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,11 +24,22 @@ IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE, *VIDEO_TYPES)
 _COPIES = ('/compressed', '', '/ffmpeg', '/foxglove')
 # Depths, by image_transport's naming; no pictures.
 _DEPTH = '/compressedDepth'
+# What our nodes publish, which may have been recorded too; no sensors.
+_OWN = re.compile(
+    r'.*/(segmentation/(label|color|overlay|confidence)|proposals)/image_raw'
+    r'|.*/(segmentation|proposals)/points'
+)
+
+
+def is_own(topic: str) -> bool:
+    """Whether a topic of images or clouds is one that our nodes publish."""
+    return _OWN.fullmatch(raw_topic(topic)) is not None
 
 
 def cameras(reader: BagReader) -> list[Topic]:
     """Return the image topics, one per camera: of several copies the first of `_COPIES`."""
     images = [t for t in of_type(reader, *IMAGE_TYPES) if not t.name.endswith(_DEPTH)]
+    images = [topic for topic in images if not is_own(topic.name)]
     names = {topic.name for topic in images}
     return [
         topic
@@ -42,7 +54,7 @@ def _copies(name: str) -> list[str]:
 
 def lidars(reader: BagReader) -> list[Topic]:
     """Return the point cloud topics."""
-    return of_type(reader, POINT_CLOUD)
+    return [topic for topic in of_type(reader, POINT_CLOUD) if not is_own(topic.name)]
 
 
 def of_type(reader: BagReader, *types: str) -> list[Topic]:

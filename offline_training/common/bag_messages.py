@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_FIELD_TYPES = {'<f4': 7, '<u2': 4}
+_FIELD_TYPES = {'<f4': 7, '<u2': 4, '|u1': 2}
 
 
 class MessageFactory:
@@ -28,12 +29,13 @@ class MessageFactory:
         kind = self._types['sensor_msgs/msg/CompressedImage']
         return kind(self.header(stamp_ns, frame_id), form, encoded.reshape(-1))
 
-    def image(self, stamp_ns: int, frame_id: str, bgr: NDArray[np.uint8]) -> Any:
-        """Return a sensor_msgs/Image of an (H, W, 3) picture."""
-        height, width = bgr.shape[:2]
+    def image(self, stamp_ns: int, frame_id: str, pixels: NDArray[np.uint8]) -> Any:
+        """Return a sensor_msgs/Image of an (H, W, 3) picture, bgr8, or of an (H, W) one, mono8."""
+        height, width, *channels = pixels.shape
         header = self.header(stamp_ns, frame_id)
         kind = self._types['sensor_msgs/msg/Image']
-        return kind(header, height, width, 'bgr8', 0, 3 * width, bgr.reshape(-1))
+        encoding, step = ('bgr8', 3 * width) if channels else ('mono8', width)
+        return kind(header, height, width, encoding, 0, step, pixels.reshape(-1))
 
     def camera_info(
         self,
@@ -89,6 +91,12 @@ class MessageFactory:
             data=points.view(np.uint8).reshape(-1),
             is_dense=dense,
         )
+
+    def label_info(self, stamp_ns: int, names: Sequence[str]) -> Any:
+        """Return a vision_msgs/LabelInfo of names by label; it has no threshold."""
+        kind = self._types['vision_msgs/msg/VisionClass']
+        entries = [kind(number, name) for number, name in enumerate(names)]
+        return self._types['vision_msgs/msg/LabelInfo'](self.header(stamp_ns, ''), entries, 0.0)
 
     def transform(
         self,

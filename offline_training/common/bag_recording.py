@@ -1,4 +1,4 @@
-"""Writes a drive's bag: messages in the order of their arrival."""
+"""Writes a bag: messages in the order of their arrival."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from drive_segment_ros.ros.bags import BagMessage, BagReader
 from offline_training.common.bag_messages import MessageFactory
+
+# What late subscribers need too.
+_LATCHED = ('/tf_static', '/label_info')
+# vision_msgs 4; rosbags does not know the package.
+_VISION = {
+    'vision_msgs/msg/VisionClass': 'uint16 class_id\nstring class_name',
+    'vision_msgs/msg/LabelInfo': 'std_msgs/Header header\n'
+    'vision_msgs/VisionClass[] class_map\nfloat32 threshold',
+}
 
 
 class Recording:
@@ -17,14 +27,24 @@ class Recording:
         make: of the messages to `add`.
     """
 
-    def __init__(self, path: Path) -> None:
-        from rosbags.rosbag2 import StoragePlugin, Writer
-        from rosbags.typesys import Stores, get_typestore
+    def __init__(self, path: Path, compressed: bool = False) -> None:
+        """Name the bag; nothing is written yet.
+
+        Args:
+            path: of the folder to make.
+            compressed: by zstd, as masks are worth it and JPEG is not.
+        """
+        from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+        from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
         # Humble's types are the same in every later distribution.
         self._typestore = get_typestore(Stores.ROS2_HUMBLE)
+        for msgtype, definition in _VISION.items():
+            self._typestore.register(get_types_from_msg(definition, msgtype))
         self.make = MessageFactory(self._typestore)
         self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+        if compressed:
+            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._connections: dict[str, Any] = {}
         self._waiting: list[tuple[int, int, str, bytes]] = []
         self._count = 0
@@ -50,9 +70,30 @@ class Recording:
                 topic,
                 message.__msgtype__,
                 typestore=self._typestore,
-                offered_qos_profiles=_latched() if topic == '/tf_static' else (),
+                offered_qos_profiles=_latched() if topic.endswith(_LATCHED) else (),
             )
-        data = bytes(self._typestore.serialize_cdr(message, message.__msgtype__))
+        self._push(
+            topic, bytes(self._typestore.serialize_cdr(message, message.__msgtype__)), arrival_ns
+        )
+
+    def copy(self, reader: BagReader, message: BagMessage) -> None:
+        """Hand in a message of another bag, as it was recorded there.
+
+        Raises:
+            BagError: if its type is unknown.
+        """
+        if message.topic not in self._connections:
+            definition, digest = reader.definition(message.msgtype)
+            self._connections[message.topic] = self._writer.add_connection(
+                message.topic,
+                message.msgtype,
+                msgdef=definition,
+                rihs01=digest,
+                offered_qos_profiles=reader.topics[message.topic].qos,
+            )
+        self._push(message.topic, bytes(message.raw), message.bag_stamp_ns)
+
+    def _push(self, topic: str, data: bytes, arrival_ns: int) -> None:
         heapq.heappush(self._waiting, (arrival_ns, self._count, topic, data))
         self._count += 1
 
@@ -64,7 +105,7 @@ class Recording:
 
 
 def _latched() -> tuple[Any, ...]:
-    """Return the quality of service that late subscribers to /tf_static need."""
+    """Return the quality of service that late subscribers need."""
     from rosbags.interfaces import (
         Qos,
         QosDurability,

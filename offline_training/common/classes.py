@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import ModelError
 from drive_segment_ros.inference.model import MOST_CLASSES, class_color, class_name
+from drive_segment_ros.perception.colours import unnamed_colours
+from drive_segment_ros.perception.masks import colour_table
 from drive_segment_ros.text_files import dump_yaml, read_yaml
 from offline_training.common.files import write_atomic
 
 CLASSES_FILE = 'classes.yaml'
-# Steps of the golden ratio keep the hues of neighbouring numbers far apart.
-_GOLDEN_RATIO = 0.6180339887498949
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,16 +34,11 @@ class ClassName:
 
 
 def default_classes(count: int) -> list[ClassName]:
-    """Return numbered names and well separated colours."""
-    import colorsys
-
-    classes = []
-    for index in range(count):
-        hue, value = index * _GOLDEN_RATIO % 1.0, 1.0 - 0.2 * (index % 3)
-        rgb = colorsys.hsv_to_rgb(hue, 0.85 - 0.35 * (index % 2), value)
-        red, green, blue = (round(255 * part) for part in rgb)
-        classes.append(ClassName(f'pseudo_class_{index:02d}', (red, green, blue)))
-    return classes
+    """Return numbered names and distinct colours."""
+    return [
+        ClassName(f'pseudo_class_{number:02d}', colour)
+        for number, colour in enumerate(unnamed_colours(count))
+    ]
 
 
 def save_classes(path: Path, classes: list[ClassName]) -> None:
@@ -91,10 +86,8 @@ def load_names(path: Path) -> dict[int, str]:
 
 
 def palette(classes: list[ClassName]) -> NDArray[np.uint8]:
-    """Return a colour for every label, (256, 3) uint8 RGB, black beyond the classes."""
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(classes)] = [item.color for item in classes]
-    return colours
+    """Return a colour for every label, (256, 3) uint8 RGB, grey beyond the classes."""
+    return np.ascontiguousarray(colour_table([item.color for item in classes])[:, ::-1])
 
 
 def _class_name(entry: Mapping[str, Any]) -> ClassName:

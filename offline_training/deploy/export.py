@@ -31,6 +31,7 @@ from offline_training.common.files import write_atomic, write_json
 from offline_training.deploy.calibration import calibration_images, has_images
 from offline_training.deploy.eight_bits import to_int8
 from offline_training.deploy.half_precision import to_half
+from offline_training.deploy.model_card import CARD_FILE, model_card
 from offline_training.networks.segmenter import Segmenter
 from offline_training.training.checkpoints import classes_of_run, load_model, model_file
 
@@ -97,7 +98,7 @@ def export(
     width: int = 0,
     calibrate: Path | None = None,
 ) -> dict[str, Any]:
-    """Write a model folder: `model.onnx` and `model.json`.
+    """Write a model folder: `model.onnx`, `model.json`, and a model card, `README.md`.
 
     Args:
         run: a run, one of its stages, or a model file.
@@ -153,6 +154,7 @@ def export(
         },
     )
     # In this order a reader never sees a description without its graph; a hash tells mixtures.
+    write_atomic(folder / CARD_FILE, model_card(model).encode())
     write_atomic(model.onnx_path, data)
     write_json(folder / DESCRIPTION_FILE, model.to_dict())
     return {

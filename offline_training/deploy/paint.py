@@ -16,6 +16,7 @@ from drive_segment_ros.frame.paint import Mask, PaintedSweep
 from drive_segment_ros.frame.paint import paint as paint_sweep
 from drive_segment_ros.frame.parameters import GeometryParameters
 from drive_segment_ros.inference.segmenter import load
+from drive_segment_ros.perception.legend import LegendEntry, count_labels, legend, with_legend
 from drive_segment_ros.perception.masks import colour_table, overlay
 from drive_segment_ros.perception.overlay import draw_points
 from drive_segment_ros.perception.resizing import resize_image
@@ -30,7 +31,8 @@ _HEIGHT, _WIDTH = 540, 960
 # Where the cloud is seen from: metres behind and above the camera, and how far down it looks.
 _BEHIND, _ABOVE, _DOWN_DEG = 9.0, 5.0, 17.0
 _FOCAL = 0.9 * _WIDTH
-_BACKGROUND, _UNSEEN, _UNKNOWN_POINT = 24, (72, 72, 72), (130, 130, 130)
+_BACKGROUND, _UNSEEN = 24, (56, 56, 56)
+_UNSEEN_NAME = 'not in the image'
 
 
 def paint(
@@ -78,8 +80,11 @@ def paint(
     table = colour_table([item.color for item in segmenter.classes])
     left = resize_image(overlay(picture, label, table, 0.5), _HEIGHT, _WIDTH)
     right = draw_cloud(painted, pair.T_camera_lidar, table)
+    entries = legend(count_labels(label), segmenter.classes)
+    entries.append(LegendEntry(_UNSEEN_NAME, _UNSEEN, 0.0))
+    both = with_legend(np.concatenate([left, right], axis=1), entries)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 88] if output.suffix == '.jpg' else []
-    _, data = cv2.imencode(output.suffix, np.concatenate([left, right], axis=1), quality)
+    _, data = cv2.imencode(output.suffix, both, quality)
     write_atomic(output, data.tobytes())
     return {
         'picture': str(output),
@@ -94,7 +99,7 @@ def draw_cloud(
 ) -> NDArray[np.uint8]:
     """Draw a painted sweep as seen from behind and above the camera.
 
-    What the camera does not see is dark grey, what it does not know is light grey.
+    What the camera does not see is dark grey.
 
     Args:
         painted: the sweep.
@@ -103,9 +108,7 @@ def draw_cloud(
     """
     cloud = painted.cloud
     colours = np.full((len(cloud), 3), _UNSEEN, np.uint8)
-    known = table.copy()
-    known[255] = _UNKNOWN_POINT
-    colours[painted.index] = known[painted.label]
+    colours[painted.index] = table[painted.label]
     xyz = np.stack([cloud.x, cloud.y, cloud.z], axis=1).astype(np.float64)
     x, y, z = (xyz @ T_camera_lidar[:3, :3].T + T_camera_lidar[:3, 3]).T
     # Optical axes: x right, y down, z forward. The eye looks down by a turn about x.

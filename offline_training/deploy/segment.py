@@ -41,6 +41,7 @@ def segment(
     resume: bool = False,
     workers: int = 0,
     scheduler: str = '',
+    kinds: tuple[str, ...] = PICTURES,
 ) -> dict[str, Any]:
     """Write `label/`, `color/`, `overlay/` and `confidence/` PNGs for every image of the inputs.
 
@@ -56,6 +57,8 @@ def segment(
         resume: leave images whose pictures are all there.
         workers, scheduler: who segments, see `open_engine` and `enough_workers`; the pictures do
             not depend on it.
+        kinds: `PICTURES`; `MASKS` for label and confidence alone, at the network's size, and for
+            one image topic of each camera of a bag.
 
     Returns:
         `images`, `kept` (images whose pictures were there), `skipped` (a line for each unreadable
@@ -77,12 +80,14 @@ def segment(
     predictor = _source(model, zoom)
     if resume:
         _check_made_by(output, predictor)
-    written = [target / kind for kind in PICTURES]
+    written = [target / kind for kind in kinds]
+    copies = kinds == PICTURES
     failed: dict[str, str] = {}
     parts: dict[Path, Sequence[ImagePart]] = {}
-    for source, folder in zip(sources, _folders(sources), strict=True):
+    for source, folder in zip(sources, folders_of(sources), strict=True):
         with _noted(source, failed):
-            parts[folder] = image_parts(joined if source in joined else source, written)
+            bags = joined if source in joined else source
+            parts[folder] = image_parts(bags, written, copies)
     total = sum(part.count for of_source in parts.values() for part in of_source)
     with open_engine(enough_workers(workers, total), scheduler) as engine:
 
@@ -90,7 +95,7 @@ def segment(
             for folder, of_source in parts.items():
                 with _noted(of_source[0], failed):
                     for part in named_apart(of_source, engine):
-                        yield SegmentJob(predictor, part, target, folder, resume)
+                        yield SegmentJob(predictor, part, target, folder, resume, kinds)
 
         report = _run(engine, jobs(), progress(range(total)), failed)
     if report['images'] + report['kept'] == 0:
@@ -147,7 +152,7 @@ def _check_made_by(output: Path, predictor: PredictorSource) -> None:
         )
 
 
-def _folders(inputs: Sequence[Path]) -> list[Path]:
+def folders_of(inputs: Sequence[Path]) -> list[Path]:
     """Return where each input's pictures go, below the output."""
     if len(inputs) == 1:
         return [Path()]

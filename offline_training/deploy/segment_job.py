@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import BagError, ImageError
+from drive_segment_ros.perception.legend import count_labels, legend, with_legend
+from drive_segment_ros.perception.masks import colour_image, overlay
 from drive_segment_ros.perception.resizing import resize_image, resize_labels
-from offline_training.common.classes import palette
+from offline_training.common.classes import ClassName, palette
 from offline_training.common.files import read_json, write_json, write_png
 from offline_training.evaluation.image_part import ImagePart
 from offline_training.evaluation.prediction import Prediction
@@ -41,6 +41,8 @@ class SegmentedImage:
 
 # The folders that `segment` writes.
 PICTURES = tuple(field.name for field in dataclasses.fields(SegmentedImage))
+# Those of them that are kept, at the network's size, to make recordings of.
+MASKS = ('label', 'confidence')
 # What made them.
 RECORD_FILE = 'segment.json'
 
@@ -52,9 +54,10 @@ class SegmentJob:
     Attributes:
         source: the model.
         part: the images.
-        output: the folder that `PICTURES` are in.
+        output: the folder that the kinds of pictures are in.
         folder: where the pictures go in each of them.
         resume: whether to leave images whose pictures are all there.
+        kinds: `PICTURES`, or `MASKS`.
     """
 
     source: PredictorSource
@@ -62,6 +65,7 @@ class SegmentJob:
     output: Path
     folder: Path
     resume: bool
+    kinds: tuple[str, ...] = PICTURES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,12 +104,14 @@ def segment_part(job: SegmentJob) -> SegmentResult:
     unreadable = ''
     try:
         for name, image in job.part.images(skipped, is_new):
-            prediction = job.source.predictor().predict(image)
-            pictures = draw(image, prediction, _colours(job.source))
+            predictor = job.source.predictor()
+            prediction = predictor.predict(image)
             if count == 0:
                 _record(job)
+            whole = job.kinds == PICTURES
+            shown = _shown(image, prediction, predictor.classes) if whole else vars(prediction)
             for kind, file in _files(job, name).items():
-                write_png(file, getattr(pictures, kind))
+                write_png(file, shown[kind])
             count += 1
     except (BagError, ImageError) as err:
         unreadable = str(err)
@@ -136,14 +142,23 @@ def draw(
     height, width = image.shape[:2]
     label = resize_labels(prediction.label, height, width)
     confidence = resize_image(prediction.confidence, height, width)
-    color = np.ascontiguousarray(colours[label][..., ::-1])
-    overlay = cv2.addWeighted(image, 1.0 - _OVERLAY_OPACITY, color, _OVERLAY_OPACITY, 0.0)
-    return SegmentedImage(label, confidence, color, np.asarray(overlay, np.uint8))
+    table = np.ascontiguousarray(colours[:, ::-1])
+    over = overlay(image, label, table, _OVERLAY_OPACITY)
+    return SegmentedImage(label, confidence, colour_image(label, table), over)
+
+
+def _shown(
+    image: NDArray[np.uint8], prediction: Prediction, classes: list[ClassName]
+) -> dict[str, NDArray[np.uint8]]:
+    """Return the pictures by kind, the overlay with its legend."""
+    pictures = draw(image, prediction, palette(classes))
+    entries = legend(count_labels(pictures.label), classes)
+    return {**vars(pictures), 'overlay': with_legend(pictures.overlay, entries)}
 
 
 def _files(job: SegmentJob, name: str) -> Mapping[str, Path]:
     # The suffix is added, not replaced: names may hold dots.
-    return {kind: job.output / kind / job.folder / f'{name}.png' for kind in PICTURES}
+    return {kind: job.output / kind / job.folder / f'{name}.png' for kind in job.kinds}
 
 
 def _record(job: SegmentJob) -> None:
@@ -151,8 +166,3 @@ def _record(job: SegmentJob) -> None:
     maker = made_by(job.source)
     if known_maker(job.output) != maker:
         write_json(job.output / RECORD_FILE, maker)
-
-
-@functools.lru_cache(maxsize=1)
-def _colours(source: PredictorSource) -> NDArray[np.uint8]:
-    return palette(source.predictor().classes)

@@ -25,9 +25,12 @@ from offline_training.evaluation.ablation_tables import markdown
 from offline_training.evaluation.answers import Answers, PseudoLabels, load_answers
 from offline_training.evaluation.baseline import BaselineParameters, make_baseline
 from offline_training.evaluation.dataset_view import dataset_view
-from offline_training.evaluation.evaluate import count_labelled
+from offline_training.evaluation.drive_truth import joined, load_labelled
+from offline_training.evaluation.evaluate import count_images, count_labelled
 from offline_training.evaluation.evaluation import Matching, match, report, score
+from offline_training.evaluation.ground_truth import GroundTruth
 from offline_training.evaluation.held_out import HeldOut, fingerprint_of_segments
+from offline_training.evaluation.spread import spread
 from offline_training.evaluation.truth_bound import train_on_truth
 from offline_training.pseudo_labels.assignment import LabelParameters
 from offline_training.pseudo_labels.pseudo_classes import (
@@ -40,6 +43,8 @@ from offline_training.training.train import TrainParameters, train
 
 EXPERIMENT_FILE = 'experiment.json'
 RESULTS = ('pseudo_labels', 'image_only', 'teacher', 'student', 'truth_bound')
+# What has an answer for images that nothing was learned from.
+TRANSFERRED = ('image_only', 'teacher', 'student')
 _NO_SUPERPIXELS = {'distillation.pool_superpixels': False}
 _NO_SEGMENTS = {'distillation.pool_segments': False}
 # Students that learn from the same teacher, with something left out.
@@ -98,6 +103,7 @@ def ablate(
     parameters: AblationParameters,
     progress: Progress,
     drive: str = '',
+    transfer: Sequence[tuple[Path, Path]] = (),
 ) -> dict[str, Any]:
     """Run the experiment, or what is left of it.
 
@@ -109,17 +115,21 @@ def ablate(
         parameters: what and how.
         progress: makes a function that shows how far an iteration has come, from its name.
         drive: the scored drive, by name or folder; may be left out where there is one only.
+        transfer: images and labels that nothing is learned from, of other cameras, drives or
+            towns, each scored by a matching of its own; see `load_labelled`.
 
     Returns:
         What `results.json` holds: `experiment`, `parameters`, and `scores` by part, each with
         `seeds` and `mean`; in these `scored_frames` and `training_frames`, after what the matching
-        was learned on, with `miou` and `accuracy` of `strict` and `many_to_one`.
+        was learned on, with `miou` and `accuracy` of `strict` and `many_to_one`, and for the
+        scored frames what `spread` returns; and `transfer`, by name and part the same.
 
     Raises:
         ParameterError: if a parameter is set that the experiment sets.
         DatasetError: if data is missing, or a scored frame is among those learned from.
         ModelError: if `folder` holds something else, or training diverges.
     """
+    others = load_transfer(transfer)
     experiment = Experiment(datasets, folder, truth, parameters, progress, drive)
     parts = [*RESULTS, *(() if parameters.results_only else WITHOUT)]
     seeds = range(parameters.seeds)
@@ -128,10 +138,36 @@ def ablate(
         'experiment': experiment.describe(scores),
         'parameters': to_flat(parameters),
         'scores': {part: _with_mean(values) for part, values in scores.items()},
+        'transfer': {
+            name: {
+                part: _with_mean([experiment.transfer(part, n, name, labels) for n in seeds])
+                for part in TRANSFERRED
+            }
+            for name, labels in others.items()
+        },
     }
     write_json(folder / 'results.json', results)
     write_atomic(folder / 'results.md', markdown(results).encode())
     return results
+
+
+def load_transfer(pairs: Sequence[tuple[Path, Path]]) -> dict[str, GroundTruth]:
+    """Return labelled images by the name their folder has, with its parent's.
+
+    Raises:
+        ParameterError: if two have one name.
+        DatasetError: if one has no labelled image.
+    """
+    found: dict[str, GroundTruth] = {}
+    for images, truth in pairs:
+        name = '/'.join(images.absolute().parts[-2:])
+        if name in found:
+            raise ParameterError(f'{name} is given twice to transfer to')
+        # A camera of a drive has its images in a folder.
+        below = images / 'image'
+        folder = below if below.is_dir() else images
+        found[name] = joined(load_labelled('folder', folder, truth))
+    return found
 
 
 class Experiment:
@@ -169,10 +205,9 @@ class Experiment:
         show = self.progress(f'scoring {part}, seed {seed}')
         with open_engine(workers=1) as engine:
             answers = self._make(part, seed, engine)
-            scored, learned = (
-                count_labelled(answers, labelled, show, engine)
-                for labelled in (self.held_out.scored, self.held_out.learned)
-            )
+            by_image = count_images(answers, self.held_out.scored, show, engine)
+            learned = count_labelled(answers, self.held_out.learned, show, engine)
+        scored = by_image.sum(axis=0)
         if part == 'truth_bound':
             # Its outputs are the true classes: there is nothing to match.
             same = np.arange(len(self.held_out.scored.classes))
@@ -185,8 +220,24 @@ class Experiment:
             )
             for name, matching in matchings.items()
         }
+        result['scored_frames']['spread'] = spread(by_image, matchings['scored'])
         write_json(file, result)
         return result
+
+    def transfer(self, part: str, seed: int, name: str, labelled: GroundTruth) -> dict[str, Any]:
+        """Return the scores of one part on images it has nothing to do with."""
+        file = self._folder(seed) / 'scores' / 'transfer' / f'{name.replace("/", "_")}_{part}.json'
+        if file.exists():
+            return read_object(file)
+        show = self.progress(f'{part} on {name}, seed {seed}')
+        with open_engine(workers=1) as engine:
+            by_image = count_images(self._make(part, seed, engine), labelled, show, engine)
+        matching = match(by_image.sum(axis=0))
+        scores = score(by_image.sum(axis=0), matching)
+        result = report(scores, labelled.classes, by_image.shape[1] - 1)
+        result['spread'] = spread(by_image, matching)
+        write_json(file, {'scored_frames': result})
+        return {'scored_frames': result}
 
     def describe(self, scores: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         """Return what a reader of the scores needs to know."""
@@ -297,21 +348,26 @@ def _most_probable(model: Path, folder: Path) -> Path:
 
 def _with_mean(seeds: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the seeds' mIoU and accuracy, and their means."""
-    short = [
-        {
-            matching: {
-                kind: {figure: scores[kind][figure] for figure in ('miou', 'accuracy')}
-                for kind in ('strict', 'many_to_one')
-            }
-            for matching, scores in seed.items()
-        }
-        for seed in seeds
-    ]
+    short = [{matching: _short(scores) for matching, scores in seed.items()} for seed in seeds]
     return {'seeds': short, 'mean': _mean(short)}
 
 
+def _short(scores: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = ('strict', 'many_to_one')
+    short = {
+        kind: {figure: scores[kind][figure] for figure in ('miou', 'accuracy')} for kind in kinds
+    }
+    if 'spread' in scores:
+        for kind in kinds:
+            short[kind] |= scores['spread'][kind]
+        short['frequent'] = scores['spread']['frequent']
+    return short
+
+
 def _mean(values: Sequence[Any]) -> Any:
-    """Return the mean of numbers, or of dicts of one shape, number by number."""
+    """Return the mean of numbers, or of dicts or lists of one shape, number by number."""
     if isinstance(values[0], dict):
         return {key: _mean([value[key] for value in values]) for key in values[0]}
+    if isinstance(values[0], list):
+        return [_mean(numbers) for numbers in zip(*values, strict=True)]
     return round(float(np.mean(values)), 3)

@@ -25,6 +25,9 @@ def markdown(results: Mapping[str, Any]) -> str:
     without = [part for part in results['scores'] if part not in _NAMES]
     if without:
         parts.append(_ablation(results, without))
+    parts.append(_spreads(results))
+    if results['transfer']:
+        parts.append(_transfer(results))
     return '\n'.join(parts)
 
 
@@ -72,6 +75,57 @@ def _ablation(results: Mapping[str, Any], without: list[str]) -> str:
         has = _has(part, results['parameters'])
         lines.append(_row([name, *has, *_cells(entry['mean']), ', '.join(by_seed)]))
     return '\n'.join(lines) + '\n'
+
+
+def _spreads(results: Mapping[str, Any]) -> str:
+    """Return the scores of the scored frames with their intervals, beside those of classes that
+    are not rare."""
+    kinds = ('strict', 'many_to_one')
+    frequent = results['scores']['student']['seeds'][0]['scored_frames']['frequent']
+    lines = [
+        'Means of the seeds with the 95 % interval of images drawn anew, over all classes present '
+        f'and over the {frequent:.0f} of at least 0.05 % of the pixels:\n',
+        '| | strict | many-to-one | strict, not rare | many-to-one, not rare |',
+        '|---|---|---|---|---|',
+    ]
+    for part, name in _NAMES.items():
+        scores = results['scores'][part]['mean']['scored_frames']
+        cells = [_within(scores[kind]['miou'], scores[kind]['interval']) for kind in kinds]
+        cells += [
+            _within(scores[kind]['frequent_miou'], scores[kind]['frequent_interval'])
+            for kind in kinds
+        ]
+        lines.append(_row([name, *cells]))
+    return '\n'.join(lines) + '\n'
+
+
+def _transfer(results: Mapping[str, Any]) -> str:
+    lines = [
+        'On images that nothing was learned from, strict and many-to-one mIoU:\n',
+        '| | seeds | strict | many-to-one | strict, not rare | many-to-one, not rare |',
+        '|---|---|---|---|---|---|',
+    ]
+    for name, parts in results['transfer'].items():
+        for part, entry in parts.items():
+            means = entry['mean']['scored_frames']
+            lines.append(
+                _row(
+                    [
+                        f'{name}: {_NAMES[part]}',
+                        str(len(entry['seeds'])),
+                        *(f'{means[kind]["miou"]:.1f}' for kind in ('strict', 'many_to_one')),
+                        *(
+                            f'{means[kind]["frequent_miou"]:.1f}'
+                            for kind in ('strict', 'many_to_one')
+                        ),
+                    ]
+                )
+            )
+    return '\n'.join(lines) + '\n'
+
+
+def _within(miou: float, interval: list[float]) -> str:
+    return f'{miou:.1f} ({interval[0]:.1f} to {interval[1]:.1f})'
 
 
 def _has(part: str, parameters: Mapping[str, Any]) -> list[str]:

@@ -19,9 +19,9 @@ from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.storage import files_there, name_below
 from offline_training.common.engine import Engine
 from offline_training.common.files import files_below
+from offline_training.common.image_files import read_image
 from offline_training.evaluation.drive_truth import drives_in
 from offline_training.evaluation.ground_truth import read_label
-from offline_training.evaluation.image_sources import read_image
 from offline_training.evaluation.predictors import (
     PredictorSource,
     is_model,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from drive_segment_ros.errors import BagError, DriveSegmentError
-from drive_segment_ros.ros.bags import BagMessage, peek_stamp_ns
+from drive_segment_ros.ros.bags import peek_stamp_ns
 from drive_segment_ros.ros.video import VIDEO_TYPES, primed
 from offline_training.bags.kept_open import opened
 from offline_training.evaluation.image_part import NamedImage, Wanted
@@ -46,7 +46,7 @@ class BagImages:
         get a number."""
         from drive_segment_ros.ros.images import decode_image
 
-        used = Counter(dict(self.before))
+        names = ImageNames(self.before)
         bag = opened(self.bags, self.run)
         videos = {
             topic: primed(bag, topic, self.start_ns)
@@ -55,20 +55,32 @@ class BagImages:
         }
         for message in bag.messages(self.topics, self.start_ns, self.stop_ns):
             try:
-                name = _name(message)
-                again = f'_{used[name]}' if used[name] else ''
-                used[name] += 1
+                name = names.next(message.topic, peek_stamp_ns(message.raw), message.bag_stamp_ns)
                 video = videos.get(message.topic)
                 if video is not None:
                     image = video.push(bag.deserialize(message.raw, message.msgtype))
-                    if wanted(name + again):
-                        yield name + again, decode_image(image)
-                elif wanted(name + again):
-                    image = bag.deserialize(message.raw, message.msgtype)
-                    yield name + again, decode_image(image)
+                    if wanted(name):
+                        yield name, decode_image(image)
+                elif wanted(name):
+                    yield name, decode_image(bag.deserialize(message.raw, message.msgtype))
             except DriveSegmentError as err:
                 skipped.append(f'{message.topic} at {message.bag_stamp_ns}: {err}')
         skipped.extend(bag.damage)
+
+
+class ImageNames:
+    """Names images in the order of their messages."""
+
+    def __init__(self, before: Iterable[tuple[str, int]] = ()) -> None:
+        """Begin after images of these names, and how many have each."""
+        self._used = Counter(dict(before))
+
+    def next(self, topic: str, stamp_ns: int, bag_stamp_ns: int) -> str:
+        """Return the next image's name: topic and stamp, and a number where that was there."""
+        name = _name(topic, stamp_ns, bag_stamp_ns)
+        count = self._used[name]
+        self._used[name] += 1
+        return f'{name}_{count}' if count else name
 
 
 def name_counts(part: BagImages) -> Counter[str]:
@@ -77,12 +89,12 @@ def name_counts(part: BagImages) -> Counter[str]:
     names: Counter[str] = Counter()
     for message in bag.messages(part.topics, part.start_ns, part.stop_ns):
         try:
-            names[_name(message)] += 1
+            stamp_ns = peek_stamp_ns(message.raw)
         except BagError:
             continue  # too short to have a stamp, and no image
+        names[_name(message.topic, stamp_ns, message.bag_stamp_ns)] += 1
     return names
 
 
-def _name(message: BagMessage) -> str:
-    stamp_ns = peek_stamp_ns(message.raw) or message.bag_stamp_ns
-    return f'{message.topic.strip("/")}/{stamp_ns}'
+def _name(topic: str, stamp_ns: int, bag_stamp_ns: int) -> str:
+    return f'{topic.strip("/")}/{stamp_ns or bag_stamp_ns}'

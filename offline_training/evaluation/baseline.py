@@ -1,4 +1,4 @@
-"""The figure to beat: k-means on superpixels of the image alone, no LiDAR and no network.
+"""The baseline: k-means on superpixels of the image alone, no LiDAR and no network.
 
 A superpixel is described by its mean colour, gradient and position; k-means on all frames' gives
 the classes, and a new image's superpixels go to the nearest.

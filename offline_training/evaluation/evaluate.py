@@ -141,7 +141,17 @@ def count_labelled(
     progress: Callable[[Iterable], Iterable],
     engine: Engine,
 ) -> NDArray[np.int64]:
-    """Count pixels by pseudo-class and class, (K + 1, C) as of `confusion_matrix`.
+    """Count pixels by pseudo-class and class, (K + 1, C); see `count_images`."""
+    return np.sum(count_images(answers, labelled, progress, engine), axis=0)
+
+
+def count_images(
+    answers: Answers,
+    labelled: GroundTruth,
+    progress: Callable[[Iterable], Iterable],
+    engine: Engine,
+) -> NDArray[np.int64]:
+    """Count each image's pixels by pseudo-class and class, (N, K + 1, C) as `confusion_matrix`.
 
     Raises:
         DatasetError, ModelError: if something cannot be read, a truth has not the shape of its
@@ -153,7 +163,7 @@ def count_labelled(
         _counting(answers, dataclasses.replace(labelled, images=images[k : k + _IMAGES_A_JOB]))
         for k in range(0, len(images), _IMAGES_A_JOB)
     )
-    total: NDArray[np.int64] | None = None
+    counted: list[NDArray[np.int64]] = []
     with several_at_a_time(progress(images)) as advance:
         for outcome in engine.run(_count, jobs):
             if isinstance(outcome.error, WorkerDiedError):
@@ -162,11 +172,11 @@ def count_labelled(
             if outcome.error is not None:
                 raise outcome.error
             assert outcome.result is not None
-            total = outcome.result if total is None else total + outcome.result
+            counted.append(outcome.result)
             advance(len(outcome.job.labelled.images))
-    if total is None or not total.any():
+    if not any(part.any() for part in counted):
         raise DatasetError(f'no pixel of the {len(images)} labelled images has a label')
-    return total
+    return np.concatenate(counted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,9 +192,9 @@ def _counting(answers: Answers, labelled: GroundTruth) -> _Counting:
 
 
 def _count(job: _Counting) -> NDArray[np.int64]:
-    """Count the pixels of a job's images, see `count_labelled`."""
+    """Count the pixels of a job's images, see `count_images`."""
     pseudo_classes, classes = job.answers.pseudo_classes, len(job.labelled.classes)
-    total = np.zeros((pseudo_classes + 1, classes), np.int64)
+    counted = []
     for item in job.labelled.images:
         truth = job.labelled.label(item)
         predicted, shape = job.answers.predict(item.image_path)
@@ -193,8 +203,16 @@ def _count(job: _Counting) -> NDArray[np.int64]:
                 f'{item.label_path} is {truth.shape[1]}x{truth.shape[0]}, not of the shape of '
                 f'{item.image_path}, {shape[1]}x{shape[0]}'
             )
-        total += confusion_matrix(predicted, truth, pseudo_classes, classes)
-    return total
+        counted.append(confusion_matrix(predicted, truth, pseudo_classes, classes))
+    return np.stack(counted)
+
+
+def image_name(path: Path) -> str:
+    """Return what tells an image of a dataset from those of other drives and cameras.
+
+    Scores name the images that were scored by it, wherever they lay.
+    """
+    return '/'.join(path.parts[-4:])
 
 
 def _confusion_json(
@@ -204,6 +222,8 @@ def _confusion_json(
         return [None if index == UNMATCHED else labelled.classes[index] for index in classes]
 
     return {
+        # Whether they were learned from is for who reads the scores to find out.
+        'images': [image_name(item.image_path) for item in labelled.images],
         'classes': labelled.classes,
         'pixels': confusion[:-1].tolist(),
         'pixels_without_prediction': confusion[-1].tolist(),

@@ -21,8 +21,8 @@ from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.storage import files_there, is_remote, name_below, read_whole
 from drive_segment_ros.text_files import read_json
 from offline_training.common.files import files_below
+from offline_training.common.image_files import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 # Cityscapes label ids 7..33 in order, which is its 27-class protocol; the 19 that its benchmark
 # scores are marked. https://github.com/mcordts/cityscapesScripts (helpers/labels.py)
 _CITYSCAPES_27 = (

@@ -9,19 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from drive_segment_ros.dataset.image_file import read_image_file
 from drive_segment_ros.errors import ImageError
 from drive_segment_ros.ros.bag_files import is_storage
 from drive_segment_ros.ros.joined_bags import open_drive
-from drive_segment_ros.storage import file_names, is_remote, name_below, read_whole
-from offline_training.bags.sensors import IMAGE_TYPES
+from drive_segment_ros.storage import file_names, name_below
+from offline_training.bags.sensors import IMAGE_TYPES, cameras, is_own
 from offline_training.common.engine import Engine
-from offline_training.common.files import absolute, files_below
+from offline_training.common.image_files import files_in, read_image
 from offline_training.evaluation.bag_images import BagImages, name_counts
-from offline_training.evaluation.ground_truth import IMAGE_SUFFIXES
 from offline_training.evaluation.image_part import (
     IMAGES_A_PART,
     ImagePart,
@@ -33,24 +28,8 @@ from offline_training.evaluation.video_images import video_parts
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm')
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file, (H, W, 3) uint8 BGR, whatever its depth and channels.
-
-    It is upright, turned as its EXIF says, as any viewer shows it.
-
-    Raises:
-        ImageError: if it is missing, no image, truncated, or too large.
-    """
-    try:
-        return read_image_file(read_whole(path), upright=True)
-    except OSError as err:
-        raise ImageError(f'cannot read {path}: {err.strerror}') from err
-    except ImageError as err:
-        raise ImageError(f'{path} {err}') from err
-
-
 def image_parts(
-    source: Path | Sequence[Path], without: Sequence[Path] = ()
+    source: Path | Sequence[Path], without: Sequence[Path] = (), copies: bool = True
 ) -> Sequence[ImagePart]:
     """Divide a source's images into parts of some seconds' work, whoever is to work on them.
 
@@ -58,40 +37,28 @@ def image_parts(
         source: an image, a folder of images (searched below too), a video, a bag, or the bags
             that a drive is joined of.
         without: folders that are not looked into, such as those of our own pictures.
+        copies: whether all image topics of a bag are taken, or one of each camera.
 
     Raises:
         BagError, ImageError: if the source is missing, cannot be read or is of no known kind.
     """
     if isinstance(source, Sequence):
-        return _bag_parts(tuple(source))
+        return _bag_parts(tuple(source), copies)
     if not source.exists():
         raise ImageError(f'{source} does not exist')
     if is_bag(source):
-        return _bag_parts((source,))
+        return _bag_parts((source,), copies)
     if source.suffix.lower() in VIDEO_SUFFIXES and not source.is_dir():
         return video_parts(source)
     files, names = [source], [source.stem]
     if source.is_dir():
-        files = _files_in(source, without)
+        files = files_in(source, without)
         names = names_of(files, source)
     named = list(zip(files, names, strict=True))
     return [
         ImageFiles(tuple(named[k : k + IMAGES_A_PART]))
         for k in range(0, len(named), IMAGES_A_PART)
     ]
-
-
-def _files_in(folder: Path, without: Sequence[Path]) -> list[Path]:
-    others = [absolute(other) for other in without if is_remote(other) == is_remote(folder)]
-    files = [
-        path
-        for path in files_below(folder)
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(absolute(path).is_relative_to(other) for other in others)
-    ]
-    if not files:
-        raise ImageError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)}) and no bag')
-    return files
 
 
 def is_bag(source: Path) -> bool:
@@ -156,10 +123,11 @@ class ImageFiles:
             yield name, image
 
 
-def _bag_parts(bags: tuple[Path, ...]) -> list[BagImages]:
+def _bag_parts(bags: tuple[Path, ...], copies: bool) -> list[BagImages]:
     """Divide a drive by time."""
     with open_drive(bags) as bag:
         topics = [topic for topic in bag.topics.values() if topic.type in IMAGE_TYPES]
+        topics = [t for t in topics if not is_own(t.name)] if copies else cameras(bag)
         if not topics:
             raise ImageError(f'{bag} holds no image topic; it has {", ".join(bag.topics)}')
         names = tuple(topic.name for topic in topics)

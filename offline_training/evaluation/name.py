@@ -9,6 +9,7 @@ import numpy as np
 
 from drive_segment_ros.errors import ModelError, OutputError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
+from drive_segment_ros.perception.colours import class_colours
 from offline_training.common.classes import ClassName, default_classes, load_names, save_classes
 from offline_training.evaluation.evaluate import count_confusion
 from offline_training.evaluation.label_space import OWN
@@ -23,6 +24,28 @@ def name_by_hand(model: Path, names: Path, overwrite: bool = False) -> list[Clas
         OutputError: if one has another name already, and `overwrite` is off.
     """
     return _rename(model, load_names(names), overwrite)
+
+
+def classes_to_name(model: Path) -> list[ClassName]:
+    """Return the names and colours of a run's pseudo-classes, as they are now.
+
+    Raises:
+        ModelError: if there is no run, or its names cannot be read.
+    """
+    _check_is_run(model)
+    network, _ = load_model(model)
+    return classes_of_run(model, network.configuration.classes)
+
+
+def name_all(model: Path, names: Mapping[int, str]) -> list[ClassName]:
+    """Name all pseudo-classes anew: those without a name in `names` are numbered again.
+
+    Raises:
+        ModelError: if a number is no pseudo-class.
+    """
+    own = default_classes(len(classes_to_name(model)))
+    numbered = {number: item.name for number, item in enumerate(own)}
+    return _rename(model, {**numbered, **names}, overwrite=True)
 
 
 def name_from_labels(
@@ -61,22 +84,21 @@ def name_from_labels(
 
 
 def renamed(classes: list[ClassName], names: Mapping[int, str]) -> list[ClassName]:
-    """Return classes under new names; those of one name share a colour, others have their own."""
-    colour_of_name: dict[str, tuple[int, int, int]] = {}
-    result = []
-    own = default_classes(len(classes))
-    for number, item in enumerate(classes):
-        name = names.get(number, item.name)
-        taken = item.color in colour_of_name.values()
-        colour = own[number].color if taken else item.color
-        result.append(ClassName(name, colour_of_name.setdefault(name, colour)))
-    return result
+    """Return classes under new names, with the colours of these; those of one name share one."""
+    named = [names.get(number, item.name) for number, item in enumerate(classes)]
+    kept = {
+        item.name: item.color
+        for item, name in zip(classes, named, strict=True)
+        if item.name == name
+    }
+    return [
+        ClassName(name, kept.get(name, colour))
+        for name, colour in zip(named, class_colours(named), strict=True)
+    ]
 
 
 def _rename(model: Path, names: Mapping[int, str], overwrite: bool) -> list[ClassName]:
-    _check_is_run(model)
-    network, _ = load_model(model)
-    classes = classes_of_run(model, network.configuration.classes)
+    classes = classes_to_name(model)
     unknown = [number for number in names if not 0 <= number < len(classes)]
     if unknown:
         raise ModelError(

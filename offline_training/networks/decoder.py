@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from offline_training.networks.blocks import Block, initialise
+from offline_training.networks.blocks import Block, Neighbourhood, initialise
 from offline_training.networks.encoder import DETAIL_CHANNELS
 
 
@@ -22,16 +22,25 @@ class MaskTransformer(nn.Module):
         heads: attention heads.
         depth: transformer blocks over patches and class embeddings together.
         detailed: whether the encoder hands over a detail map.
+        grid, window: see `Neighbourhood`.
     """
 
     def __init__(
-        self, classes: int, width: int, heads: int, depth: int = 1, detailed: bool = True
+        self,
+        classes: int,
+        width: int,
+        heads: int,
+        depth: int = 1,
+        detailed: bool = True,
+        grid: tuple[int, int] = (1, 1),
+        window: int = 0,
     ) -> None:
         super().__init__()
         self.classes = classes
         mask_width = 128 if detailed else width
         self.projection = nn.Linear(width, width)
         self.class_embedding = nn.Parameter(torch.zeros(1, classes, width))
+        self.neighbourhood = Neighbourhood(grid, window, classes)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.patch_projection = nn.Linear(width, mask_width, bias=False)
@@ -55,8 +64,9 @@ class MaskTransformer(nn.Module):
         tokens = self.projection(patches.flatten(2).transpose(1, 2))
         embedding = self.class_embedding.expand(len(patches), -1, -1).to(tokens.dtype)
         tokens = torch.cat([tokens, embedding], dim=1)
+        bias = self.neighbourhood(rows, columns)
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, bias)
         tokens = self.norm(tokens)
         masks = self.patch_projection(tokens[:, : -self.classes])
         classes = functional.normalize(self.class_projection(tokens[:, -self.classes :]), dim=-1)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from offline_training.networks.blocks import Block, initialise
+from offline_training.networks.blocks import Block, Neighbourhood, initialise
 
 # The stem's finest map is DETAIL_STRIDE pixels a cell: fine enough for poles and kerbs at 288x512.
 DETAIL_STRIDE = 4
@@ -56,7 +56,11 @@ class VisionTransformer(nn.Module):
         heads: attention heads a block.
         patch: pixels a patch, in both directions.
         stem: `conv` (patch 16 only) or `patch`.
-        prefix: tokens without a position before the patches: a class token, registers.
+        prefix: tokens without a position before the patches: a class token, registers; only
+            where a patch sees the whole image.
+        position: what a patch's embedding says, its place on the `grid` or its row: `rows`. What
+            is low in the image is near in every camera; left and right tell cameras apart.
+        window: patches to each side that a patch sees, 0 is all; see `Neighbourhood`.
     """
 
     def __init__(
@@ -68,13 +72,17 @@ class VisionTransformer(nn.Module):
         patch: int = 16,
         stem: str = 'conv',
         prefix: int = 0,
+        position: str = 'grid',
+        window: int = 0,
     ) -> None:
         super().__init__()
         self.grid = grid
         self.width = width
         self.patch = patch
         self.stem: nn.Module = ConvStem(width) if stem == 'conv' else PatchStem(width, patch)
-        self.position = nn.Parameter(torch.zeros(1, grid[0] * grid[1], width))
+        self.places = grid if position == 'grid' else (grid[0], 1)
+        self.position = nn.Parameter(torch.zeros(1, self.places[0] * self.places[1], width))
+        self.neighbourhood = Neighbourhood(grid, window)
         # A class token's position is part of its value.
         self.prefix = nn.Parameter(torch.zeros(1, prefix, width)) if prefix else None
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
@@ -99,15 +107,20 @@ class VisionTransformer(nn.Module):
         if self.prefix is not None:
             prefix = self.prefix.expand(len(images), -1, -1).to(tokens.dtype)
             tokens = torch.cat([prefix, tokens], dim=1)
+        bias = self.neighbourhood(rows, columns)
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, bias)
         tokens = self.norm(tokens[:, -rows * columns :])
         return tokens.transpose(1, 2).unflatten(2, (rows, columns)), detail
 
     def _position(self, rows: int, columns: int) -> Tensor:
-        if (rows, columns) == self.grid:
-            return self.position
-        return resized_position(self.position, self.grid, (rows, columns))
+        position: Tensor = self.position
+        places = rows, columns if self.places[1] > 1 else 1
+        if places != self.places:
+            position = resized_position(position, self.places, places)
+        if places[1] < columns:
+            position = position.repeat_interleave(columns, dim=1)
+        return position
 
 
 def resized_position(position: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:

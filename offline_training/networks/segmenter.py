@@ -17,6 +17,8 @@ from offline_training.networks.encoder import VisionTransformer
 # ImageNet's colour statistics, which published backbones expect; harmless for any other.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
+# Added to a logit it leaves no probability, in half precision either.
+_NEVER = -1e4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,8 @@ class NetworkConfiguration:
         stem: `conv` or `patch`.
         prefix: tokens without a place before the patches: a published backbone's class token and
             registers; none in a network that learns from scratch.
+        position: what the position embedding says: `grid` or `rows`, see `VisionTransformer`.
+        window: patches to each side that a patch sees; 0 is the whole image.
     """
 
     classes: int
@@ -43,6 +47,8 @@ class NetworkConfiguration:
     patch: int = 16
     stem: str = 'conv'
     prefix: int = 0
+    position: str = 'grid'
+    window: int = 0
 
     def __post_init__(self) -> None:
         if self.height % self.patch or self.width % self.patch:
@@ -52,6 +58,8 @@ class NetworkConfiguration:
             )
         if self.stem == 'conv' and self.patch != 16:
             raise ModelError(f'a convolutional stem has patch 16, not {self.patch}')
+        if self.window and self.prefix:
+            raise ModelError('tokens before the patches see the whole image; leave window at 0')
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -64,7 +72,7 @@ class NetworkConfiguration:
 
 
 # tiny is what 20 minutes on two CPU cores can train; small and base are ViT-S and ViT-B.
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, Any]] = {
     'tiny': {'embedding': 256, 'depth': 4, 'heads': 2},
     'small': {'embedding': 384, 'depth': 12, 'heads': 6},
     'base': {'embedding': 768, 'depth': 12, 'heads': 12},
@@ -79,6 +87,7 @@ class Segmenter(nn.Module):
 
     image_mean: Tensor
     image_std: Tensor
+    class_offset: Tensor  # (K,), see `restrict`
     class_similarity: Tensor  # (K, K), 0..1; see `expected_similarity`
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
@@ -86,11 +95,18 @@ class Segmenter(nn.Module):
         c = configuration
         self.configuration = c
         self.encoder = VisionTransformer(
-            c.grid, c.embedding, c.depth, c.heads, c.patch, c.stem, c.prefix
+            *(c.grid, c.embedding, c.depth, c.heads, c.patch, c.stem, c.prefix),
+            *(c.position, c.window),
         )
-        self.decoder = MaskTransformer(c.classes, c.embedding, c.heads, detailed=c.stem == 'conv')
+        self.decoder = MaskTransformer(
+            *(c.classes, c.embedding, c.heads),
+            detailed=c.stem == 'conv',
+            grid=c.grid,
+            window=c.window,
+        )
         self.register_buffer('image_mean', torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1))
         self.register_buffer('image_std', torch.tensor(IMAGE_STD).view(1, 3, 1, 1))
+        self.register_buffer('class_offset', torch.zeros(c.classes))
         self.register_buffer('class_similarity', torch.eye(c.classes))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -109,22 +125,32 @@ class Segmenter(nn.Module):
         for buffer, values in ((self.image_mean, mean), (self.image_std, std)):
             buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
 
+    def restrict(self, supported: Tensor) -> None:
+        """Let only some classes be answers, (K,) bool: those that training shows a pixel of."""
+        self.class_offset.copy_(torch.where(supported, 0.0, _NEVER))
+
+    def cell_probability(self, images: Tensor) -> Tensor:
+        """Return each class's probability, (B, classes, h, w), in every cell of the output grid.
+
+        That of a class that training never showed is zero.
+        """
+        return (self(images).float() + self.class_offset[:, None, None]).softmax(dim=1)
+
     def probability(self, images: Tensor) -> Tensor:
         """Return each class's probability, (B, classes, H, W), at the images' own size.
 
         Probabilities are upsampled, not logits: that takes an exponential a cell, not a pixel.
         """
-        return _upsampled(self(images).float().softmax(dim=1), images)
+        return _upsampled(self.cell_probability(images), images)
 
     def expected_similarity(self, images: Tensor) -> Tensor:
         """Return how like the true class each class is expected to be, (B, classes, H, W), 0..1.
 
-        The largest is the network's answer and its confidence: the class of least Bayes risk.
+        The largest is the network's answer and its confidence: the class of minimum Bayes risk.
         With an untrained network's identity for similarity it is the most probable class.
         """
-        probability = self(images).float().softmax(dim=1)
         weights = self.class_similarity[:, :, None, None]
-        return _upsampled(functional.conv2d(probability, weights), images)
+        return _upsampled(functional.conv2d(self.cell_probability(images), weights), images)
 
 
 def _upsampled(values: Tensor, images: Tensor) -> Tensor:
@@ -134,13 +160,15 @@ def _upsampled(values: Tensor, images: Tensor) -> Tensor:
 
 
 def configuration(
-    size: str, classes: int, height: int, width: int, stem: str = 'conv'
+    size: str, classes: int, height: int, width: int, position: str = 'rows', window: int = 3
 ) -> NetworkConfiguration:
-    """Return the configuration of a named size.
+    """Return the configuration of a named size, for a network that learns from scratch.
 
     Raises:
         ModelError: on an unknown size, or an input that is no multiple of the patch.
     """
     if size not in SIZES:
         raise ModelError(f'unknown network size {size!r}; choose from {", ".join(SIZES)}')
-    return NetworkConfiguration(classes, height, width, stem=stem, **SIZES[size])
+    return NetworkConfiguration(
+        classes, height, width, position=position, window=window, **SIZES[size]
+    )

@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.dataset.reader import FrameRecord
 from drive_segment_ros.perception.resizing import resize_image
 from offline_training.training.ahead import ahead
 from offline_training.training.processes import Alive, data_threads
@@ -35,6 +34,13 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]: ...
+
+
+class WithImage(Protocol):
+    """Whatever has an image, such as a `FrameRecord`."""
+
+    def image(self) -> NDArray[np.uint8]:
+        """Return the image, (H, W, 3) uint8 BGR."""
 
 
 class FrameImages:
@@ -79,7 +85,7 @@ class FrameImages:
     @staticmethod
     def write(
         folder: Path,
-        frames: Sequence[FrameRecord],
+        frames: Sequence[WithImage],
         height: int,
         width: int,
         alive: Alive = lambda: None,

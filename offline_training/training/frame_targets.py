@@ -50,6 +50,7 @@ class FrameTargets:
 
     Attributes:
         known: whether a weight is above zero anywhere.
+        support: (K,) float64 share of the known pixels that are of each class, by their weights.
     """
 
     def __init__(self, folder: Path, count: int, class_balance: float = 0.0) -> None:
@@ -71,6 +72,7 @@ class FrameTargets:
         # Shard by shard, so that the sum is the same whoever wrote them.
         mass = np.sum([shard.mass for shard in self._shards], axis=0)
         self.known = bool(mass[-1] > 0)
+        self.support: NDArray[np.float64] = mass[:-1] / max(mass[:-1].sum(), 1e-12)
         self._factors = class_factors(mass, class_balance)
 
     def __len__(self) -> int:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.dataset.reader import FrameRecord
 from drive_segment_ros.progress import progress_bar
 from offline_training.training.ahead import ahead
 from offline_training.training.checkpoints import MODEL_FILE, load_model
@@ -18,7 +17,7 @@ from offline_training.training.distillation import (
     soft_targets,
     teacher_probability,
 )
-from offline_training.training.frame_images import FrameImages, Images
+from offline_training.training.frame_images import FrameImages, Images, WithImage
 from offline_training.training.frame_targets import (
     FrameTargets,
     RegionTargets,
@@ -31,10 +30,11 @@ from offline_training.training.processes import (
     training_device,
 )
 from offline_training.training.shards import own_shards, shard_folder, wait_until_visible
+from offline_training.training.unlabelled import StudentFrame
 
 
 def prepare_images(
-    folder: Path, frames: Sequence[FrameRecord], height: int, width: int
+    folder: Path, frames: Sequence[WithImage], height: int, width: int
 ) -> FrameImages:
     """Return frames at network size, decoded unless `folder` holds them.
 
@@ -81,7 +81,7 @@ def prepare_labels(
 
 def prepare_answers(
     folder: Path,
-    frames: Sequence[FrameRecord],
+    frames: Sequence[StudentFrame],
     images: Images,
     teacher: Path,
     parameters: DistillationParameters,

@@ -20,20 +20,34 @@ from offline_training.networks.initial_weights import network_from_backbone
 from offline_training.networks.segmenter import Segmenter, configuration
 from offline_training.pseudo_labels.features import load_backbone
 from offline_training.pseudo_labels.pseudo_classes import classes_of
+from offline_training.training.class_pictures import keep_class_pictures
 from offline_training.training.distillation import DistillationParameters
+from offline_training.training.frame_images import Images
 from offline_training.training.frame_targets import FrameTargets
 from offline_training.training.preparation import prepare_answers, prepare_images, prepare_labels
-from offline_training.training.processes import PeerError, distributed_rank, process_group
+from offline_training.training.processes import (
+    PeerError,
+    distributed_rank,
+    first_alone,
+    process_group,
+)
 from offline_training.training.run_folder import begin_run, check_alike, shared_fingerprint
 from offline_training.training.training import FitResult, fit
 from offline_training.training.training_frames import (
     input_size,
     labelled_frames,
+    left_out,
     names_of,
     warn_of_aspects,
 )
 from offline_training.training.training_log import TrainingLog
 from offline_training.training.training_parameters import TrainingParameters
+from offline_training.training.unlabelled import (
+    JoinedImages,
+    fingerprint_of,
+    unlabelled_frames,
+)
+from offline_training.training.validation import Validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +69,18 @@ class TrainParameters:
         '',
         'A transformers checkpoint (name or folder) whose encoder to start from; empty is none.',
     )
+    position: str = parameter(
+        'rows',
+        "What a patch's embedding says: its row, or its place on the grid, which is learned by "
+        'heart. A published checkpoint has a grid.',
+        choices=('rows', 'grid'),
+    )
+    window: int = parameter(
+        3,
+        'Patches of 16 px to each side that a patch sees; 0 is the whole image, as a published '
+        'checkpoint sees it.',
+        minimum=0,
+    )
     rounds: int = parameter(
         1, 'Students trained in turn, each taught by the last.', minimum=1, maximum=9
     )
@@ -70,6 +96,7 @@ def train(
     parameters: TrainParameters,
     resume: bool = False,
     teacher: Path | None = None,
+    unlabelled: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Train a teacher and a student; under `torchrun`, in all processes together.
 
@@ -79,6 +106,8 @@ def train(
         parameters: of the networks, the training and the distillation.
         resume: whether to go on.
         teacher: one trained before, for students to learn from; None trains one.
+        unlabelled: images of which students learn what their teacher says, see
+            `unlabelled_frames`.
 
     Returns:
         `run`, `seconds`, `teacher`, `student` (paths), `data_wait_fraction`.
@@ -90,7 +119,7 @@ def train(
     """
     began = time.monotonic()
     with _told(folder), process_group():
-        run = TrainingRun(datasets, folder, parameters, resume)
+        run = TrainingRun(datasets, folder, parameters, resume, unlabelled)
         waits = []
         if teacher is None:
             teacher = folder / 'teacher'
@@ -118,6 +147,7 @@ class TrainingRun:
         folder: Path,
         parameters: TrainParameters,
         resume: bool,
+        unlabelled: Sequence[Path] = (),
     ) -> None:
         """Start a run, or take up one.
 
@@ -141,10 +171,16 @@ class TrainingRun:
         new_network(parameters, len(self.classes), self.height, self.width)
         check_alike({**self.provenance, 'frames': names_of(self.frames)})
         self.provenance['data'] = shared_fingerprint(self.frames)
+        self.unlabelled = unlabelled_frames(unlabelled)
+        self.provenance['unlabelled'] = fingerprint_of(self.unlabelled)
         if rank == 0:
             warn_of_aspects(self.frames, self.height, self.width)
         begin_run(folder, self.classes, self.provenance, resume)
+        labelled = classes_of(datasets).parent
+        first_alone(lambda: keep_class_pictures(labelled, folder, len(self.classes)))
         self.images = prepare_images(folder / 'cache/images', self.frames, self.height, self.width)
+        others = left_out(datasets, parameters.frames, parameters.cameras) if rank == 0 else []
+        self.validation = Validation.of(others, self.height, self.width)
 
     def train_teacher(self) -> FitResult:
         """Train the teacher on the pseudo-labels: known pixels only."""
@@ -161,35 +197,47 @@ class TrainingRun:
                 'no pixel of the frames has a pseudo-class; there is nothing to learn'
             )
         # Teachers lose by pasting, students gain: docs/results.md.
-        return self._fit('teacher', 0, targets, self.parameters.training.without_pasting())
+        how = self.parameters.training.without_pasting()
+        return self._fit('teacher', 0, self.images, targets, how)
 
     def train_student(self, student: str, teacher: Path, number: int) -> FitResult:
         """Train a student afresh on what a teacher says of every pixel, pooled over regions."""
         how = self.parameters.training
+        images: Images = self.images
+        if self.unlabelled:
+            size = self.height, self.width
+            more = prepare_images(self.folder / 'cache/unlabelled', self.unlabelled, *size)
+            images = JoinedImages(self.images, more)
         targets = prepare_answers(
             self.folder / 'cache' / student,
-            self.frames,
-            self.images,
+            [*self.frames, *self.unlabelled],
+            images,
             teacher,
             self.parameters.distillation,
             how.class_balance,
         )
-        return self._fit(student, number, targets, how)
+        return self._fit(student, number, images, targets, how)
 
     def _fit(
-        self, stage: str, number: int, targets: FrameTargets, how: TrainingParameters
+        self,
+        stage: str,
+        number: int,
+        images: Images,
+        targets: FrameTargets,
+        how: TrainingParameters,
     ) -> FitResult:
         rank, _ = distributed_rank()
         torch.manual_seed(self.parameters.training.seed * 1000 + number)
         with TrainingLog(self.folder / stage, stage, enabled=rank == 0) as log:
             result = fit(
                 new_network(self.parameters, len(self.classes), self.height, self.width),
-                self.images,
+                images,
                 targets,
                 how,
                 self.folder / stage,
                 {**self.provenance, 'stage': stage},
                 log.show,
+                self.validation,
             )
             log.draw(result.losses)
         return result
@@ -202,7 +250,8 @@ def new_network(parameters: TrainParameters, classes: int, height: int, width: i
         network = network_from_backbone(backbone.model, classes, height, width)
         network.expect_colours(backbone.mean, backbone.std)
         return network
-    return Segmenter(configuration(parameters.size, classes, height, width))
+    how = parameters.position, parameters.window
+    return Segmenter(configuration(parameters.size, classes, height, width, *how))
 
 
 def _student_name(number: int) -> str:

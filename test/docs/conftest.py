@@ -1,4 +1,4 @@
-"""Makes importable: `doc_commands.py`, beside this file, and the importers' made-up street."""
+"""Makes importable: `doc_commands.py`, beside this file, and the importers' synthetic street."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def evaluations() -> list[list[str]]:
 
 
 def write_data(root: Path) -> None:
-    """Write a scene of the made-up street in nuScenes's layout, and an image of each benchmark."""
+    """Write a synthetic scene in nuScenes's layout, and an image of each benchmark."""
     nuscenes_layout.write(root / 'nuscenes', sweeps=10)
     view = nuscenes_layout.T_base_camera('CAM_FRONT'), nuscenes_layout.K
     shown = box_world.picture(*view, (nuscenes_layout.WIDTH, nuscenes_layout.HEIGHT), 0.3)

@@ -12,7 +12,7 @@ from rosbags.typesys import Stores, get_typestore
 
 @pytest.fixture(scope='session')
 def street():
-    """The made-up street: the module `street.py` beside this file."""
+    """The synthetic street: the module `street.py` beside this file."""
     pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
     path = Path(__file__).with_name('street.py')
     spec = importlib.util.spec_from_file_location('street', path)
@@ -62,7 +62,7 @@ def _write_street(street, path: Path, frames: int, **options) -> Path:
 
 @pytest.fixture
 def street_bag(street, tmp_path) -> Path:
-    """Eight frames of the made-up street, as a bag with tf."""
+    """Eight frames of the synthetic street, as a bag with tf."""
     return _write_street(street, tmp_path / 'street', 8)
 
 

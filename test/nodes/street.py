@@ -1,4 +1,4 @@
-"""A small made-up street, what its sensors send, and a node that hears it."""
+"""A small synthetic street, what its sensors send, and a node that hears it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proposals node on a small made-up street, fed over DDS, with good and bad messages."""
+"""The proposals node on a small synthetic street, fed over DDS, with good and bad messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorder on a small made-up street, fed over DDS: what it keeps, and what it says."""
+"""The recorder on a small synthetic street, fed over DDS: what it keeps, and what it says."""
 
 from __future__ import annotations
 

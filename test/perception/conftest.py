@@ -1,4 +1,4 @@
-"""A made-up scene for a spinning LiDAR: sloping ground and boxes, ray by ray."""
+"""A synthetic scene for a spinning LiDAR: sloping ground and boxes, ray by ray."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from drive_segment_ros.perception.clouds import PointCloud
-from drive_segment_ros.perception.ground import height_above_ground
+from drive_segment_ros.perception.ground import ground_surface, height_above
 from drive_segment_ros.perception.proposals import (
     GROUND_LABEL,
     RAISED_LABEL,
@@ -110,12 +110,12 @@ def test_a_vehicle_that_pitches_does_not_lose_the_road(make_sweep):
 
 def test_points_left_out_are_infinitely_high():
     points = LevelPoints(
-        np.array([0.0, 5.0, 6.0, 250.0], np.float32),
-        np.array([0.0, -1.8, -0.8, -1.0], np.float32),
+        np.array([[0.0, 5.0, 6.0, 250.0]], np.float32),
+        np.array([[0.0, -1.8, -0.8, -1.0]], np.float32),
         np.array([0, 10, 10, 10], np.int32),
     )
-    candidate = np.array([False, True, False, False])
-    above = height_above_ground(points, candidate, road_plane(points, candidate))
+    candidates = points.where(np.array([[False, True, False, False]]))
+    above = height_above(points, ground_surface(candidates, road_plane(candidates)))[0]
     assert np.isinf(above[0])
     assert np.isfinite(above[1:]).all()
 

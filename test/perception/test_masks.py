@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from drive_segment_ros.label_ids import IGNORE_LABEL
+from drive_segment_ros.perception.colours import UNKNOWN_COLOUR
 from drive_segment_ros.perception.masks import (
     above_threshold,
     around,
@@ -16,11 +17,12 @@ from drive_segment_ros.perception.projected_points import ProjectedPoints
 TABLE = colour_table([(1, 2, 3), (10, 20, 30)])
 
 
-def test_colours_are_bgr_and_black_beyond_the_classes():
+def test_colours_are_bgr_and_grey_beyond_the_classes():
     label = np.array([[0, 1], [2, IGNORE_LABEL]], np.uint8)
-    expected = [[[3, 2, 1], [30, 20, 10]], [[0, 0, 0], [0, 0, 0]]]
+    grey = list(UNKNOWN_COLOUR)
+    expected = [[[3, 2, 1], [30, 20, 10]], [grey, grey]]
     assert colour_image(label, TABLE).tolist() == expected
-    assert not colour_table([(9, 9, 9)] * 256)[IGNORE_LABEL].any()
+    assert colour_table([(9, 9, 9)] * 256)[IGNORE_LABEL].tolist() == grey
 
 
 def test_pixels_below_the_confidence_threshold_become_unknown():
@@ -29,12 +31,12 @@ def test_pixels_below_the_confidence_threshold_become_unknown():
     assert above_threshold(label, confidence, 0.0).tolist() == [[4, 5, 6]]
 
 
-def test_an_overlay_mixes_and_leaves_the_unknown():
+def test_an_overlay_mixes_and_the_unknown_is_grey():
     picture = np.full((4, 6, 3), 100, np.uint8)
     label = np.array([[0, IGNORE_LABEL, 1]], np.uint8)
     painted = overlay(picture, label, TABLE, 0.5)
     assert painted.shape == picture.shape
-    assert (painted[:, 2:4] == 100).all()
+    assert (painted[:, 2:4] == (100 + UNKNOWN_COLOUR[0]) // 2).all()
     assert (painted[:, 4:] == (65, 60, 55)).all()
     assert (picture == 100).all()
 

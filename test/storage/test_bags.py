@@ -36,10 +36,10 @@ def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have copies made where they can be seen."""
     (tmp_path / 'scratch').mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'scratch'))
-    from drive_segment_ros import staging
+    from drive_segment_ros import scratch, staging
 
     staging._copy.cache_clear()
-    staging._made_scratch.cache_clear()
+    scratch.made_scratch.cache_clear()
 
 
 @pytest.mark.parametrize('bare', [False, True])

@@ -13,6 +13,7 @@ import pytest
 
 from drive_segment_ros import staging
 from drive_segment_ros.errors import ModelError, OutputError, StorageError
+from drive_segment_ros.scratch import made_scratch
 from drive_segment_ros.staging import local_copy, renamed, staged, staged_output
 from drive_segment_ros.storage import (
     file_names,
@@ -30,7 +31,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / 'scratch').mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'scratch'))
     staging._copy.cache_clear()
-    staging._made_scratch.cache_clear()
+    made_scratch.cache_clear()
     return tmp_path / 'scratch'
 
 
@@ -250,7 +251,7 @@ def test_copies_of_a_killed_process_are_taken_away(run: Path, scratch: Path) -> 
     old = time.time() - 3600.0
     os.utime(left, (old, old))
     os.utime(mine.parent.parent, (old, old))
-    staging._made_scratch.cache_clear()
+    made_scratch.cache_clear()
     local_copy(run / 'run.json')
     assert not left.exists()
     assert mine.exists()

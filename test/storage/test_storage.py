@@ -191,9 +191,9 @@ def test_a_server_that_is_gone_is_not_waited_for_long(
 def test_a_server_that_is_silent_is_not_waited_for_long(
     bucket: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from drive_segment_ros import storage
+    from drive_segment_ros import storage_protocols
 
-    monkeypatch.setitem(storage._S3_PATIENCE, 'read_timeout', 0.2)
+    monkeypatch.setitem(storage_protocols._S3_PATIENCE, 'read_timeout', 0.2)
     with socket.socket() as silent:
         silent.bind(('127.0.0.1', 0))
         silent.listen()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.perception.cameras import CameraModel
 from offline_training.bags.published.geometry import SetGeometry
 from offline_training.bags.published.poses import Poses
@@ -145,29 +145,44 @@ class DriveEntry:
     labels: str
 
 
-class PublishedSet(Protocol):
+@dataclasses.dataclass(frozen=True)
+class PublishedSet:
     """A set's importer: `SET` of its module in `sets`.
 
     Attributes:
         title: the set's name.
         layout: what its folder holds, one line, for who gave another folder.
         geometry: what its clouds and cameras are like.
+        find: returns the folder that each drive below a folder is read from, by its name, without
+            reading sensor files; raises DriveSegmentError if it is a release that is not known.
+        describe: returns what a listing says of a drive, by that folder and its name.
+        read: returns a drive, by that folder and its name; raises DriveSegmentError if files that
+            nothing can be done without are missing or damaged.
     """
 
     title: str
     layout: str
     geometry: SetGeometry
+    find: Callable[[Path], Mapping[str, Path]]
+    describe: Callable[[Path, str], DriveEntry]
+    read: Callable[[Path, str], PublishedDrive]
 
     def drives(self, root: Path) -> list[DriveEntry]:
-        """Return what is in a folder, by name, without reading sensor files; empty if nothing is.
+        """Return what is in a folder, by name; empty if nothing is.
 
         Raises:
             DriveSegmentError: if it is a release that is not known.
         """
+        return [self.describe(folder, name) for name, folder in sorted(self.find(root).items())]
 
     def open(self, root: Path, name: str) -> PublishedDrive:
-        """Return a drive of that folder.
+        """Return a drive of a folder.
 
         Raises:
-            DriveSegmentError: if files that nothing can be done without are missing or damaged.
+            DriveSegmentError: if there is none of that name, or files that nothing can be done
+                without are missing or damaged.
         """
+        folder = self.find(root).get(name)
+        if folder is None:
+            raise DatasetError(f'{root} has no drive {name}; it holds {self.title}')
+        return self.read(folder, name)

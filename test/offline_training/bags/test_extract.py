@@ -86,6 +86,22 @@ def test_every_image_becomes_a_frame(make_bag, tmp_path):
         assert frame.record['sweep_stamp_ns'] - frame.stamp_ns == PERIOD // 2
 
 
+def test_some_frames_are_those_of_the_whole(make_bag, tmp_path):
+    bag = make_bag(count=8, cameras=('/camera/front', '/camera/left'))
+    run(bag, tmp_path / 'all')
+    report = run(bag, tmp_path / 'some', frames='2:5')
+    assert report.frames == 6
+    whole, some = files(tmp_path / 'all/drive'), files(tmp_path / 'some/drive')
+    kept = {name for name in some if not name.endswith(('.json', '.jsonl'))}
+    assert all(some[name] == whole[name] for name in kept)
+    for camera in ('front', 'left'):
+        stamps = [START + number * PERIOD for number in (2, 3, 4)]
+        (drive,) = Dataset(tmp_path / 'some').drives
+        assert [frame.stamp_ns for frame in drive.cameras[camera]] == stamps
+    with pytest.raises(BagError, match=r'frames 8:9 hold none of the 8 of /camera/front'):
+        run(bag, tmp_path / 'none', frames='8:9')
+
+
 def test_images_lie_there_as_recorded(make_bag, tmp_path):
     run(make_bag('jpeg'), tmp_path / 'dataset')
     run(make_bag('raw', compressed=False), tmp_path / 'dataset')

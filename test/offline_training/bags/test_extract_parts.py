@@ -140,7 +140,8 @@ def test_the_default_division_keeps_workers_busy_and_parts_short(troubled):
     plan = drive_plan.plan_drive(drive_plan.PlanJob((bag,), (), '', '', None, FrameParameters()))
     assert plan.images == 180
     assert [len(drive_plan.bounds(plan, count)) - 1 for count in (1, 2, 4, 16)] == [1, 2, 4, 8]
-    long = dataclasses.replace(plan, end_ns=plan.start_ns + 3600 * SECOND)
+    end_ns = plan.start_ns + 3600 * SECOND
+    long = dataclasses.replace(plan, end_ns=end_ns, last_ns=end_ns)
     for parallel in (1, 16):
         ends = drive_plan.bounds(long, parallel)
         assert (ends[0], ends[-1]) == (long.start_ns, long.end_ns + 1)

@@ -6,7 +6,7 @@ import pytest
 
 from drive_segment_ros.errors import BagError
 from drive_segment_ros.ros.bags import BagReader
-from offline_training.bags.sensors import choose_camera, choose_cameras
+from offline_training.bags.sensors import choose_camera, choose_cameras, is_own
 
 CAMERAS = ('/camera/left', '/camera/right', '/rear')
 LEFT, RIGHT, REAR = (f'{camera}/image_raw/compressed' for camera in CAMERAS)
@@ -39,3 +39,19 @@ def test_what_cannot_be_chosen_is_said(make_bag):
         pytest.raises(BagError, match='has no camera images'),
     ):
         choose_cameras(reader, ['left'])
+
+
+@pytest.mark.parametrize(
+    ('topic', 'own'),
+    [
+        ('/camera/front/segmentation/label/image_raw', True),
+        ('/camera/front/segmentation/overlay/image_raw/compressed', True),
+        ('/proposals/points', True),
+        ('/proposals/image_raw/compressed', True),
+        ('/camera/front/image_raw', False),
+        ('/segmentation/camera/image_raw', False),
+        ('/lidar/points', False),
+    ],
+)
+def test_what_our_nodes_publish_is_no_sensor(topic, own):
+    assert is_own(topic) == own

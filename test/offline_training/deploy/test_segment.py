@@ -76,6 +76,10 @@ def test_a_folder_of_mixed_sizes_dotted_names_and_a_broken_file(run, tmp_path):
     assert label.shape == (33, 47)
     assert label.dtype == np.uint8
     assert (color[..., ::-1] == palette(default_classes(3))[label]).all()
+    overlay = cv2.imread(str(tmp_path / 'out/overlay/deep/d.png'))
+    below = {tuple(bgr) for bgr in overlay[33:].reshape(-1, 3).tolist()}
+    assert overlay.shape[1] == 47
+    assert {tuple(bgr) for bgr in color.reshape(-1, 3).tolist()} <= below
 
 
 def test_a_stage_is_known_by_its_names_wherever_one_stands(run, tmp_path, monkeypatch):

@@ -85,6 +85,8 @@ def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
         assert mean == pytest.approx(sum(figures) / 2, abs=1e-3)
     once = json.loads(first.stdout)['scores']['student']['seeds'][0]
     assert once == results['scores']['student']['seeds'][0]
+    within = once['scored_frames']['strict']
+    assert within['interval'][0] <= within['miou'] <= within['interval'][1]
     # The scores are those of `evaluate`.
     scores = evaluate(folder / 'seed_0/run/student', images, truth, frames='4:')
     assert once['scored_frames']['strict']['accuracy'] == scores['strict']['accuracy']
@@ -197,3 +199,32 @@ def test_another_experiments_folder_is_refused(painted_drive, truth, tmp_path, m
     shutil.rmtree(folder)
     (folder / 'holiday').mkdir(parents=True)
     assert 'not empty' in run_ablate(painted_drive, truth, folder).stderr
+
+
+def test_images_that_nothing_was_learned_from_are_scored_by_a_matching_of_their_own(
+    painted_drive, truth, tmp_path, paint_drive
+):
+    other = paint_drive(tmp_path / 'other', 2)
+    labels = tmp_path / 'labels'
+    labels.mkdir()
+    shutil.copy(truth / 'classes.json', labels)
+    for stamp, label in other.truth.items():
+        cv2.imwrite(str(labels / f'{stamp}.png'), label)
+    camera = other.dataset / 'painted/front'
+    more = ('--results-only', '--transfer', f'{camera}={labels}')
+
+    result = run_ablate(painted_drive, truth, tmp_path / 'experiment', *more, seeds=1)
+
+    assert result.exit_code == 0, result.output
+    scores = json.loads(result.stdout)['transfer']['painted/front']
+    assert list(scores) == ['image_only', 'teacher', 'student']
+    student = tmp_path / 'experiment/seed_0/run/student'
+    alone = evaluate(student, camera / 'image', labels)
+    means = scores['student']['mean']['scored_frames']
+    assert means['strict']['miou'] == alone['strict']['miou']
+    assert means['many_to_one']['accuracy'] == alone['many_to_one']['accuracy']
+    page = (tmp_path / 'experiment/results.md').read_text()
+    assert '| painted/front: student | 1 |' in page
+    wrong = run_ablate(painted_drive, truth, tmp_path / 'two', '--transfer', str(camera))
+    assert wrong.exit_code == 1
+    assert '--transfer wants IMAGES=LABELS' in wrong.stderr

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from drive_segment_ros.errors import ModelError, OutputError
-from offline_training.common.classes import load_classes
-from offline_training.evaluation.name import name_by_hand, name_from_labels
+from offline_training.common.classes import ClassName, default_classes, load_classes
+from offline_training.evaluation.name import name_by_hand, name_from_labels, renamed
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 from offline_training.training.checkpoints import save_model
 
@@ -36,6 +36,17 @@ def test_a_pseudo_class_is_named_after_what_it_shows_most(run, monkeypatch):
 
     assert names_of(classes) == ['road', 'road', 'sky', 'pseudo_class_03']
     assert load_classes(run / 'classes.yaml') == classes
+    assert [item.color for item in classes[:3]] == [(128, 64, 128)] * 2 + [(70, 130, 180)]
+    assert classes[3] == default_classes(4)[3]
+
+
+def test_a_colour_given_by_hand_stays_with_its_name():
+    classes = [ClassName('road', (1, 2, 3)), *default_classes(3)[1:]]
+    assert [item.color for item in renamed(classes, {1: 'road', 2: 'car'})] == [
+        (1, 2, 3),
+        (1, 2, 3),
+        (0, 0, 142),
+    ]
 
 
 def test_names_by_hand_share_a_colour_and_unknown_numbers_are_refused(run, tmp_path):

@@ -1,8 +1,13 @@
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 
 from drive_segment_ros.errors import ModelError
-from offline_training.networks.encoder import resized_position
+from offline_training.networks.blocks import Neighbourhood
+from offline_training.networks.decoder import MaskTransformer
+from offline_training.networks.encoder import VisionTransformer, resized_position
 from offline_training.networks.initial_weights import network_from_backbone
 from offline_training.networks.segmenter import (
     SIZES,
@@ -128,3 +133,74 @@ def test_a_network_brings_colours_to_what_its_backbone_expects(tmp_path):
 
     assert kept['image_mean'].flatten().tolist() == pytest.approx([0.5, 0.4, 0.3])
     assert kept['image_std'].flatten().tolist() == pytest.approx([0.2, 0.1, 0.3])
+
+
+def changed_patches(network: Segmenter, patch: int) -> list[int]:
+    """Return which patches of a row of them are scored otherwise when one is painted black."""
+    torch.manual_seed(1)
+    width = network.configuration.width
+    image = torch.rand(1, 3, 16, width)
+    other = image.clone()
+    other[..., 16 * patch : 16 * patch + 16] = 0.0
+    with torch.no_grad():
+        changed = (network(image) - network(other)).abs().amax(dim=(0, 1, 2))
+    return np.flatnonzero(changed.numpy() > 0.0).tolist()
+
+
+def test_a_patch_sees_as_far_as_the_windows_of_its_blocks():
+    torch.manual_seed(0)
+    near = NetworkConfiguration(4, 16, 480, 32, depth=2, heads=2, stem='patch', window=2)
+    everywhere = dataclasses.replace(near, window=0)
+
+    # Two blocks of the encoder and one of the decoder.
+    assert changed_patches(Segmenter(near).eval(), 15) == list(range(9, 22))
+    assert changed_patches(Segmenter(everywhere).eval(), 15) == list(range(30))
+
+
+def test_what_a_class_looks_like_does_not_hang_on_the_image():
+    torch.manual_seed(0)
+    decoder = MaskTransformer(4, 32, 2, grid=(2, 3), window=1)
+    seen = []
+    decoder.class_projection.register_forward_hook(lambda module, args, out: seen.append(out))
+    detail = torch.rand(1, 64, 8, 12)
+
+    for patches in torch.rand(2, 1, 32, 2, 3):
+        decoder(patches, detail)
+
+    assert torch.equal(seen[0], seen[1])
+    decoder.neighbourhood = Neighbourhood((2, 3), 0, 4)
+    for patches in torch.rand(2, 1, 32, 2, 3):
+        decoder(patches, detail)
+    assert not torch.allclose(seen[2], seen[3])
+
+
+def test_patches_see_those_within_the_window_and_all_classes():
+    bias = Neighbourhood((3, 4), 1, classes=2)(3, 4).numpy()
+
+    middle = bias[5, :12].reshape(3, 4) == 0.0
+    assert middle.tolist() == [[True] * 3 + [False]] * 3
+    assert (bias[:12, 12:] == 0.0).all()
+    assert (bias[12:, :12] < -1e3).all()
+    assert (bias[12:, 12:] == 0.0).all()
+
+
+def test_an_image_of_another_size_has_a_neighbourhood_of_its_own():
+    neighbourhood = Neighbourhood((3, 4), 1)
+
+    assert torch.equal(neighbourhood(2, 5), Neighbourhood((2, 5), 1)(2, 5))
+    assert Neighbourhood((3, 4), 0)(2, 5) is None
+
+
+def test_a_position_by_rows_is_the_same_from_left_to_right():
+    encoder = VisionTransformer((3, 5), 16, 1, 2, position='rows')
+
+    assert encoder.position.shape == (1, 3, 16)
+    position = encoder._position(3, 5).unflatten(1, (3, 5))
+    assert torch.equal(position, position[:, :, :1].expand(-1, -1, 5, -1))
+    assert not torch.allclose(position[:, 0], position[:, 1])
+    assert encoder._position(6, 2).shape == (1, 12, 16)
+
+
+def test_tokens_before_the_patches_ask_for_the_whole_image():
+    with pytest.raises(ModelError, match='leave window at 0'):
+        NetworkConfiguration(4, 32, 32, 16, 1, 2, stem='patch', prefix=1, window=2)

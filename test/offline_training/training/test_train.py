@@ -10,15 +10,17 @@ import pytest
 import torch
 
 from drive_segment_ros.dataset.reader import Dataset
-from drive_segment_ros.errors import DatasetError, ModelError
+from drive_segment_ros.errors import DatasetError, ImageError, ModelError
 from drive_segment_ros.parameters import from_flat
-from offline_training.common.classes import load_classes
+from offline_training.common.classes import default_classes, load_classes
 from offline_training.common.files import write_atomic
 from offline_training.deploy.segment import segment
 from offline_training.evaluation.evaluate import evaluate
 from offline_training.evaluation.name import name_by_hand, name_from_labels
 from offline_training.pseudo_labels.assignment import LabelParameters
 from offline_training.pseudo_labels.pseudo_classes import label
+from offline_training.report.class_gallery import gallery, gallery_folder
+from offline_training.report.facts import curves
 from offline_training.training.checkpoints import load_model
 from offline_training.training.frame_targets import FrameTargets
 from offline_training.training.train import TrainParameters, train
@@ -101,6 +103,33 @@ def test_a_run_killed_between_files_resumes_to_the_same_student(labelled, tmp_pa
 
     models = [Path(r['student']) / 'model.safetensors' for r in (whole, resumed)]
     assert models[0].read_bytes() == models[1].read_bytes()
+
+
+def test_frames_left_out_are_looked_at_and_change_nothing(labelled, tmp_path, monkeypatch):
+    how = parameters(frames=':4', **{'training.epochs': 8})
+    looked = train([labelled.dataset], tmp_path / 'looked', how)
+    curve = curves(tmp_path / 'looked')['teacher']
+    with monkeypatch.context() as patch:
+        patch.setattr('offline_training.training.train.left_out', lambda *_: [])
+        blind = train([labelled.dataset], tmp_path / 'blind', how)
+
+    assert not len(curves(tmp_path / 'blind')['teacher'].held_out)
+    steps, losses, right = curve.held_out.T
+    assert steps[-1] == len(curve.losses)
+    assert losses[-1] < losses[0]
+    assert right[-1] > 0.5
+    models = [Path(r['student']) / 'model.safetensors' for r in (looked, blind)]
+    assert models[0].read_bytes() == models[1].read_bytes()
+
+
+def test_a_run_keeps_what_its_classes_show(labelled, tmp_path):
+    train([labelled.dataset], tmp_path / 'run', parameters(**{'training.epochs': 1}))
+
+    shown = gallery(gallery_folder(tmp_path / 'run', None), default_classes(4))
+
+    assert {entry.number for entry in shown.entries} == {0, 1, 2, 3}
+    assert all(entry.picture for entry in shown.entries)
+    assert sum(entry.share for entry in shown.entries) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize('file', ['classes.yaml', 'run.json'])
@@ -278,3 +307,56 @@ def test_teacher_and_student_let_rare_classes_count_more_as_asked(labelled, tmp_
         weight = np.concatenate([targets[index].weight for index in range(6)])
         known = weight[weight > 0]
         assert (known.max() > 1.5 * known.min()) == (power > 0.0)
+
+
+def test_a_student_learns_from_images_without_labels_what_its_teacher_says(
+    labelled, tmp_path, paint_drive
+):
+    other = paint_drive(tmp_path / 'other', 2)
+    folder = tmp_path / 'images/below'
+    folder.mkdir(parents=True)
+    for index in range(3):
+        cv2.imwrite(str(folder / f'{index}.png'), np.full((70, 120, 3), 60 * index, np.uint8))
+    sources = [other.dataset, tmp_path / 'images', folder / '0.png']
+
+    train([labelled.dataset], tmp_path / 'run', parameters(), unlabelled=sources)
+
+    targets = FrameTargets(tmp_path / 'run/cache/student', 6 + 2 + 3 + 1)
+    assert len(FrameTargets(tmp_path / 'run/cache/teacher', 6)) == 6
+    # Of the other drive's frames segments are regions, but their classes are the teacher's.
+    assert len(np.unique(targets[6].regions)) > 4
+    assert 0.0 < targets[6].probability.max() < 1.0
+    # The last is the first of the folder again.
+    assert np.array_equal(targets[8].probability, targets[11].probability)
+    assert (targets[8].weight > 0.0).any()
+
+
+def test_a_run_is_not_resumed_with_other_unlabelled_images(labelled, tmp_path):
+    images = labelled.dataset / 'painted/front/image'
+    how = parameters(**{'training.epochs': 1})
+    train([labelled.dataset], tmp_path / 'run', how, unlabelled=[images])
+
+    with pytest.raises(ModelError, match='trained with other unlabelled'):
+        train(
+            [labelled.dataset],
+            tmp_path / 'run',
+            how,
+            resume=True,
+            unlabelled=[*images.iterdir()][:1],
+        )
+    with pytest.raises(ModelError, match='trained with other unlabelled'):
+        train([labelled.dataset], tmp_path / 'run', how, resume=True)
+
+
+def test_unlabelled_images_that_are_none_are_named(labelled, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'drive.mcap').write_bytes(b'')
+    wanted = {
+        'missing': 'does not exist',
+        'empty': 'holds no image',
+        'drive.mcap': 'is no image .* extract bags first',
+    }
+    for name, message in wanted.items():
+        with pytest.raises(ImageError, match=message):
+            train([labelled.dataset], tmp_path / 'run', parameters(), unlabelled=[tmp_path / name])
+    assert not (tmp_path / 'run').exists()

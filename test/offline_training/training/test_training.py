@@ -71,9 +71,33 @@ def test_the_saved_model_answers_as_asked(tmp_path, answer):
     fit(network(), images, targets, parameters(answer=answer), tmp_path / 'run', {})
 
     loaded, _ = load_model(tmp_path / 'run')
-    expected = torch.eye(2) if answer == 'most_probable' else class_similarity(loaded, images)
+    expected = torch.eye(2)
+    if answer == 'minimum_bayes_risk':
+        expected = class_similarity(loaded, images, targets.support)
     assert torch.allclose(loaded.class_similarity, expected)
     assert answer == 'most_probable' or expected[0, 1] > 0.01
+
+
+@pytest.mark.parametrize('answer', ['minimum_bayes_risk', 'most_probable'])
+def test_a_class_without_a_labelled_pixel_is_never_an_answer(tmp_path, answer):
+    images, _ = two_halves(tmp_path)
+    labels = [np.where(np.arange(48) < 24, 0, 2)[None].repeat(32, 0).astype(np.uint8)] * len(
+        images
+    )
+    made = [pseudo_label_targets(label, 4, 32, 48) for label in labels]
+    FrameTargets.write(tmp_path / 'three', len(made), lambda frames: (made[i] for i in frames))
+    torch.manual_seed(0)
+    network = Segmenter(dataclasses.replace(CONFIGURATION, classes=4))
+
+    targets = FrameTargets(tmp_path / 'three', len(made))
+    fit(network, images, targets, parameters(answer=answer, epochs=1), tmp_path / 'run', {})
+
+    loaded, _ = load_model(tmp_path / 'run')
+    # Hardly trained it would answer with any class on noise.
+    with torch.no_grad():
+        answers = loaded.expected_similarity(torch.rand(4, 3, 32, 48)).argmax(dim=1)
+        assert (loaded.probability(torch.rand(1, 3, 32, 48))[:, [1, 3]] == 0.0).all()
+    assert set(answers.unique().tolist()) <= {0, 2}
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):

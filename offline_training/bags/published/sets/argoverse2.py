@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DatasetError
-from drive_segment_ros.perception.cameras import CameraModel
 from offline_training.bags.published.drive import (
     DriveEntry,
     ImageItem,
     PublishedCamera,
     PublishedDrive,
+    PublishedSet,
     SweepItem,
 )
 from offline_training.bags.published.geometry import SetGeometry
@@ -43,46 +43,12 @@ from offline_training.bags.published.sets.argoverse2_tables import (
     read_feather,
     transforms,
 )
+from offline_training.bags.published.sets.set_cameras import intrinsics, pinhole
 
 _UNIT = 'up_lidar'
 _TURN_NS = 107_000_000
 # Sweeps that the order of beams is found from.
 _SAMPLES = 3
-
-
-class Argoverse2:
-    """The importer, see `PublishedSet`."""
-
-    title = 'Argoverse 2 sensor'
-    layout = '<log>/{sensors,calibration,city_SE3_egovehicle.feather}'
-    geometry = SetGeometry(
-        compensated_to='start',
-        points_frame='vehicle',
-        rotation='clockwise',
-        begins='not published; the units half a turn apart',
-        beams='laser_number of the upper unit, put in order of elevation',
-        point_times='field',
-        bag_points='measured',
-        no_returns=False,
-        cameras_fire='as a unit passes their view, 20 Hz: every other image is near the upper one',
-        shutter='global',
-        licence='CC BY-NC-SA 4.0',
-        weights='non-commercial',
-    )
-
-    def drives(self, root: Path) -> list[DriveEntry]:
-        """List the logs of a folder."""
-        return [_entry(folder) for folder in _logs(root).values()]
-
-    def open(self, root: Path, name: str) -> PublishedDrive:
-        """Open a log."""
-        folder = _logs(root).get(name)
-        if folder is None:
-            raise DatasetError(f'{root} has no log {name}')
-        return _Log(folder).drive()
-
-
-SET = Argoverse2()
 
 
 def _logs(root: Path) -> dict[str, Path]:
@@ -92,16 +58,15 @@ def _logs(root: Path) -> dict[str, Path]:
     for folder in below:
         if folder.name in ('train', 'val', 'test'):
             found += [path for path in folder.iterdir() if path.is_dir()]
-    logs = {path.name: path for path in found if (path / 'sensors' / 'lidar').is_dir()}
-    return dict(sorted(logs.items()))
+    return {path.name: path for path in found if (path / 'sensors' / 'lidar').is_dir()}
 
 
-def _entry(folder: Path) -> DriveEntry:
+def _entry(folder: Path, name: str) -> DriveEntry:
     cameras = folder / 'sensors' / 'cameras'
     names = sorted(path.name for path in cameras.iterdir()) if cameras.is_dir() else []
     labels = 'boxes' if (folder / 'annotations.feather').is_file() else 'none'
     sweeps = set_files.numbered(folder / 'sensors' / 'lidar', ('.feather',))
-    return DriveEntry(folder.name, len(sweeps), tuple(names), labels)
+    return DriveEntry(name, len(sweeps), tuple(names), labels)
 
 
 class _Log:
@@ -174,21 +139,9 @@ class _Log:
             if name not in self._placed:
                 raise DatasetError(f'{self._folder}: its calibration does not say where {name} is')
             fx, fy, cx, cy, height, width = (float(table[column][k]) for column in names)
-            K = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
-            P = np.zeros((3, 4))
-            P[:, :3] = K
             # k1 to k3 are of the images before they were undistorted.
-            model = CameraModel(
-                round(width),
-                round(height),
-                K,
-                np.zeros(5),
-                np.eye(3),
-                P,
-                'plumb_bob',
-                f'{name}_optical',
-                rectified=False,
-            )
+            size = round(width), round(height)
+            model = pinhole(intrinsics(fx, fy, cx, cy), size, f'{name}_optical')
             cameras[name] = PublishedCamera(model, self._placed[name])
             images += [
                 ImageItem(name, stamp, functools.partial(set_files.read_file, file))
@@ -250,3 +203,30 @@ class _Log:
             rows = (stamps == stamp) & (category > 0)
             found[stamp] = Boxes(T[rows], half[rows], category[rows], instance[rows])
         return found
+
+
+def _read_drive(folder: Path, name: str) -> PublishedDrive:
+    return _Log(folder).drive()
+
+
+SET = PublishedSet(
+    title='Argoverse 2 sensor',
+    layout='<log>/{sensors,calibration,city_SE3_egovehicle.feather}',
+    geometry=SetGeometry(
+        compensated_to='start',
+        points_frame='vehicle',
+        rotation='clockwise',
+        begins='not published; the units half a turn apart',
+        beams='laser_number of the upper unit, put in order of elevation',
+        point_times='field',
+        bag_points='measured',
+        no_returns=False,
+        cameras_fire='as a unit passes their view, 20 Hz: every other image is near the upper one',
+        shutter='global',
+        licence='CC BY-NC-SA 4.0',
+        weights='non-commercial',
+    ),
+    find=_logs,
+    describe=_entry,
+    read=_read_drive,
+)

@@ -17,11 +17,11 @@ from drive_segment_ros.perception.beam_order import beams_from_order, beams_of_t
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from offline_training.bags.published.sets import set_files
+from offline_training.bags.published.sets.set_cameras import pinhole
 
 # The HDL-64E's; heights above ground by the drawing of the vehicle's sensors (m).
 BEAMS = 64
 LIDAR_HEIGHT, IMU_HEIGHT = 1.73, 0.93
-_POINT_BYTES = 16
 # The highest beam has more returns than this, if it has any.
 _FEW = 5
 
@@ -36,20 +36,12 @@ def read_points(path: Path) -> NDArray[np.float32]:
     Raises:
         DatasetError: if it is missing, cut off, or holds something else.
     """
-    data = set_files.read_file(path)
-    if path.suffix == '.txt':
-        try:
-            return np.array(data.split(), np.float32).reshape(-1, 4)
-        except ValueError as err:
-            raise DatasetError(
-                f'{path} does not hold four numbers a line; it is left out'
-            ) from err
-    if len(data) % _POINT_BYTES:
-        raise DatasetError(
-            f'{path} has {len(data)} bytes, no multiple of {_POINT_BYTES}: it was cut off, and is '
-            'left out; download it again'
-        )
-    return np.frombuffer(data, '<f4').reshape(-1, 4)
+    if path.suffix != '.txt':
+        return set_files.read_array(path, '<f4', 4)
+    try:
+        return np.array(set_files.read_file(path).split(), np.float32).reshape(-1, 4)
+    except ValueError as err:
+        raise DatasetError(f'{path} does not hold four numbers a line; it is left out') from err
 
 
 def read_calibration(path: Path) -> dict[str, NDArray[np.float64]]:
@@ -101,13 +93,8 @@ def rectified_camera(
         column of P is where it stands beside the first.
     """
     K = P[:, :3].copy()
-    own = np.zeros((3, 4))
-    own[:, :3] = K
-    model = CameraModel(
-        *size, K, np.zeros(5), np.eye(3), own, 'plumb_bob', frame_id, rectified=False
-    )
     beside = np.asarray(np.linalg.solve(K, P[:, 3]), np.float64)
-    return model, set_files.rigid(np.eye(3), beside)
+    return pinhole(K, size, frame_id), set_files.rigid(np.eye(3), beside)
 
 
 def read_stamps(path: Path) -> list[int | None]:

@@ -28,6 +28,7 @@ from offline_training.bags.published.drive import (
     ImageItem,
     PublishedCamera,
     PublishedDrive,
+    PublishedSet,
     SweepItem,
     SweepPoints,
 )
@@ -43,62 +44,27 @@ _OXTS_VALUES = 30
 _HALF_TURN_NS = 50_000_000
 
 
-class KittiRaw:
-    """The importer, see `PublishedSet`."""
-
-    title = 'KITTI raw'
-    layout = '<date>/<date>_drive_<number>_sync (or _extract), and <date>/calib_*.txt'
-    geometry = SetGeometry(
-        compensated_to='none',
-        points_frame='sensor',
-        rotation='clockwise',
-        begins='behind',
-        beams='rows in file order, from the highest down; azimuth wraps between them',
-        point_times='azimuth',
-        bag_points='measured',
-        no_returns=False,
-        cameras_fire='as the LiDAR looks ahead, which triggers them',
-        shutter='global',
-        licence='CC BY-NC-SA 3.0',
-        weights='non-commercial',
-    )
-
-    def drives(self, root: Path) -> list[DriveEntry]:
-        """List the drives of a folder, or of a day's folder."""
-        if (root / 'sequences').is_dir():
-            raise DatasetError(
-                f'{root} is the odometry benchmark, not the raw recordings; import it as '
-                'semantic-kitti'
-            )
-        return [_entry(folder) for folder in _folders(root)]
-
-    def open(self, root: Path, name: str) -> PublishedDrive:
-        """Open a drive."""
-        folder = next((folder for folder in _folders(root) if folder.name == name), None)
-        if folder is None:
-            raise DatasetError(f'{root} has no drive {name}')
-        return _Recording(folder).drive()
-
-
-SET = KittiRaw()
-
-
-def _folders(root: Path) -> list[Path]:
+def _folders(root: Path) -> dict[str, Path]:
+    """Return the drives of a folder, or of a day's folder."""
+    if (root / 'sequences').is_dir():
+        raise DatasetError(
+            f'{root} is the odometry benchmark, not the raw recordings; import it as '
+            'semantic-kitti'
+        )
     found = [root, *(path for path in root.iterdir() if path.is_dir())]
-    drives = [
-        path
+    return {
+        path.name: path
         for folder in found
         for path in folder.iterdir()
         if _DRIVE.fullmatch(path.name) and path.is_dir()
-    ]
-    return sorted(drives, key=lambda path: path.name)
+    }
 
 
-def _entry(folder: Path) -> DriveEntry:
+def _entry(folder: Path, name: str) -> DriveEntry:
     sweeps = set_files.numbered(folder / 'velodyne_points' / 'data', ('.bin', '.txt'))
     cameras = tuple(name for name in _CAMERAS if (folder / name / 'data').is_dir())
     boxes = (folder / 'tracklet_labels.xml').is_file()
-    return DriveEntry(folder.name, len(sweeps), cameras, 'boxes, not taken' if boxes else 'none')
+    return DriveEntry(name, len(sweeps), cameras, 'boxes, not taken' if boxes else 'none')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,3 +251,30 @@ def _mercator(records: NDArray[np.float64]) -> NDArray[np.float64]:
     T[:, 2, 3] = altitude
     T[:, :3, :3] = Rotation.from_euler('ZYX', np.stack([yaw, pitch, roll], 1)).as_matrix()
     return T
+
+
+def _read_drive(folder: Path, name: str) -> PublishedDrive:
+    return _Recording(folder).drive()
+
+
+SET = PublishedSet(
+    title='KITTI raw',
+    layout='<date>/<date>_drive_<number>_sync (or _extract), and <date>/calib_*.txt',
+    geometry=SetGeometry(
+        compensated_to='none',
+        points_frame='sensor',
+        rotation='clockwise',
+        begins='behind',
+        beams='rows in file order, from the highest down; azimuth wraps between them',
+        point_times='azimuth',
+        bag_points='measured',
+        no_returns=False,
+        cameras_fire='as the LiDAR looks ahead, which triggers them',
+        shutter='global',
+        licence='CC BY-NC-SA 3.0',
+        weights='non-commercial',
+    ),
+    find=_folders,
+    describe=_entry,
+    read=_read_drive,
+)

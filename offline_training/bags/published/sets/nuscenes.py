@@ -16,32 +16,32 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DatasetError, MotionError
-from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.transforms import transform_matrix
 from offline_training.bags.published.drive import (
     DriveEntry,
     ImageItem,
     PublishedCamera,
     PublishedDrive,
+    PublishedSet,
     SweepItem,
     SweepPoints,
 )
 from offline_training.bags.published.geometry import SetGeometry
 from offline_training.bags.published.poses import Poses, as_measured
 from offline_training.bags.published.sets import set_files
+from offline_training.bags.published.sets.json_rows import Row
 from offline_training.bags.published.sets.nuscenes_tables import (
     LIDAR,
-    Row,
     Tables,
     read_rows,
     read_tables,
 )
+from offline_training.bags.published.sets.set_cameras import pinhole
 
 BEAMS = 32
 _TURN_NS = 50_000_000
@@ -51,62 +51,24 @@ _NOISE = 0
 _NEAREST = 1.0
 
 
-class NuScenes:
-    """The importer, see `PublishedSet`."""
-
-    title = 'nuScenes'
-    layout = 'v1.0-*/*.json, samples, sweeps; lidarseg, if there are labels'
-    geometry = SetGeometry(
-        compensated_to='end',
-        points_frame='sensor',
-        rotation='clockwise',
-        begins='to the left',
-        beams='field ring, 0 is the lowest',
-        point_times='order',
-        bag_points='measured',
-        no_returns=False,
-        cameras_fire='as the LiDAR passes their view, so apart from each other; 12 Hz',
-        shutter='global',
-        licence='CC BY-NC-SA 4.0',
-        weights='non-commercial',
-    )
-
-    def drives(self, root: Path) -> list[DriveEntry]:
-        """List the scenes of a folder."""
-        return [
-            _entry(read_tables(folder), scene)
-            for name, folder in _scenes(root).items()
-            for scene in [read_tables(folder).scenes[name]]
-        ]
-
-    def open(self, root: Path, name: str) -> PublishedDrive:
-        """Open a scene."""
-        folder = _scenes(root).get(name)
-        if folder is None:
-            raise DatasetError(f'{root} has no scene {name}')
-        return _Scene(root, read_tables(folder), name).drive()
-
-
-SET = NuScenes()
-
-
 def _scenes(root: Path) -> dict[str, Path]:
     """Return the folder of tables that each scene is in, by the scene's name."""
-    found: dict[str, Path] = {}
-    for folder in sorted(root.glob('v1.0-*')):
-        if (folder / 'scene.json').is_file():
-            found |= {row['name']: folder for row in read_rows(folder, 'scene')}
-    return dict(sorted(found.items()))
+    return {
+        row['name']: folder
+        for folder in sorted(root.glob('v1.0-*'))
+        if (folder / 'scene.json').is_file()
+        for row in read_rows(folder, 'scene')
+    }
 
 
-def _entry(tables: Tables, scene: Row) -> DriveEntry:
-    data = tables.data.get(scene['token'], {})
-    sweeps = data.get(LIDAR, [])
-    cameras = tuple(sorted(_short(channel) for channel in data if channel != LIDAR))
-    labelled = sum(row['token'] in tables.labels for row in sweeps)
-    return DriveEntry(
-        scene['name'], len(sweeps), cameras, f'points of {labelled} sweeps' if labelled else 'none'
-    )
+def _entry(folder: Path, name: str) -> DriveEntry:
+    tables = read_tables(folder)
+    scene = tables.scenes[name]
+    places = tables.places.get(scene['token'], {})
+    cameras = tuple(sorted(_short(channel) for channel in places if channel != LIDAR))
+    labelled = tables.labelled.get(scene['token'], 0)
+    labels = f'points of {labelled} sweeps' if labelled else 'none'
+    return DriveEntry(name, len(places.get(LIDAR, ())), cameras, labels)
 
 
 def _short(channel: str) -> str:
@@ -125,7 +87,7 @@ class SweepFile:
     T_base_lidar: NDArray[np.float64]
 
     def __call__(self) -> SweepPoints:
-        values = _read(self.path, '<f4', 5)
+        values = set_files.read_array(self.path, '<f4', 5)
         ring = values[:, 4]
         if not ((ring >= 0) & (ring < BEAMS)).all():
             raise DatasetError(f'{self.path} holds rings beyond {BEAMS}; it is left out')
@@ -149,7 +111,7 @@ class SweepFile:
         )
         if self.labels is None:
             return points
-        label = _read(self.labels, np.uint8, 1)[:, 0]
+        label = set_files.read_array(self.labels, np.uint8, 1)[:, 0]
         if len(label) != len(values):
             raise DatasetError(
                 f'{self.labels} has {len(label)} labels, its sweep {len(values)} points; the '
@@ -168,23 +130,12 @@ def _turned(ring: NDArray[np.float32]) -> NDArray[np.float64]:
     return (firing + 0.5) / (firing[-1] + 1)
 
 
-def _read(path: Path, kind: Any, columns: int) -> NDArray[Any]:
-    data = set_files.read_file(path)
-    size = columns * np.dtype(kind).itemsize
-    if len(data) % size:
-        raise DatasetError(
-            f'{path} has {len(data)} bytes, no multiple of {size}: it was cut off, and is left '
-            'out; download it again'
-        )
-    return np.frombuffer(data, kind).reshape(-1, columns)
-
-
 class _Scene:
     """One scene's rows."""
 
     def __init__(self, root: Path, tables: Tables, name: str) -> None:
         self._root, self._tables, self._name = root, tables, name
-        self._data = tables.data.get(tables.scenes[name]['token'], {})
+        self._data = tables.data(tables.scenes[name]['token'])
         self._notes: list[str] = []
 
     def drive(self) -> PublishedDrive:
@@ -217,7 +168,10 @@ class _Scene:
             self._tables.classes if labelled else {},
             (_NOISE,),
             self._notes,
-            {'version': self._tables.version, 'description': self._scene().get('description', '')},
+            {
+                'version': self._tables.folder.name,
+                'description': self._scene().get('description', ''),
+            },
         )
 
     def _scene(self) -> Row:
@@ -247,13 +201,7 @@ class _Scene:
         K = np.array(sensor['camera_intrinsic'], np.float64)
         if K.shape != (3, 3):
             raise DatasetError(f'{self._name}: the intrinsics of {channel} are no 3 x 3 numbers')
-        P = np.zeros((3, 4))
-        P[:, :3] = K
-        optical = f'{_short(channel)}_optical'
-        size = int(row['width']), int(row['height'])
-        model = CameraModel(
-            *size, K, np.zeros(5), np.eye(3), P, 'plumb_bob', optical, rectified=False
-        )
+        model = pinhole(K, (int(row['width']), int(row['height'])), f'{_short(channel)}_optical')
         return PublishedCamera(model, self._pose_of(sensor))
 
     def _image(self, channel: str, row: Row) -> ImageItem:
@@ -279,10 +227,38 @@ class _Scene:
         return SweepItem(stamp, begin_ns, stamp, read)
 
     def _poses(self) -> Poses:
-        rows = {
-            int(row['timestamp']) * 1000: self._tables.poses[row['ego_pose_token']]
-            for of_channel in self._data.values()
-            for row in of_channel
+        stamps = {
+            row['ego_pose_token']: int(row['timestamp']) * 1000
+            for rows in self._data.values()
+            for row in rows
         }
-        T = np.array([self._pose_of(row) for row in rows.values()])
-        return Poses.of(np.array(list(rows)), T)
+        poses = self._tables.poses(stamps)
+        T = np.array([self._pose_of(poses[token]) for token in stamps])
+        return Poses.of(np.array(list(stamps.values())), T)
+
+
+def _read_drive(folder: Path, name: str) -> PublishedDrive:
+    return _Scene(folder.parent, read_tables(folder), name).drive()
+
+
+SET = PublishedSet(
+    title='nuScenes',
+    layout='v1.0-*/*.json, samples, sweeps; lidarseg, if there are labels',
+    geometry=SetGeometry(
+        compensated_to='end',
+        points_frame='sensor',
+        rotation='clockwise',
+        begins='to the left',
+        beams='field ring, 0 is the lowest',
+        point_times='order',
+        bag_points='measured',
+        no_returns=False,
+        cameras_fire='as the LiDAR passes their view, so apart from each other; 12 Hz',
+        shutter='global',
+        licence='CC BY-NC-SA 4.0',
+        weights='non-commercial',
+    ),
+    find=_scenes,
+    describe=_entry,
+    read=_read_drive,
+)

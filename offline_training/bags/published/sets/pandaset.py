@@ -23,7 +23,6 @@ from scipy.spatial.transform import Rotation
 
 from drive_segment_ros.errors import DatasetError, MotionError
 from drive_segment_ros.perception.beams import BeamTable, find_beams
-from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.transforms import inverse, transform_matrix
 from drive_segment_ros.text_files import parse_json
@@ -32,10 +31,11 @@ from offline_training.bags.published.drive import (
     ImageItem,
     PublishedCamera,
     PublishedDrive,
+    PublishedSet,
     SweepItem,
 )
 from offline_training.bags.published.geometry import SetGeometry
-from offline_training.bags.published.poses import Poses
+from offline_training.bags.published.poses import SINGLE_POSE, Poses
 from offline_training.bags.published.sets import set_files
 from offline_training.bags.published.sets.pandaset_calibration import CAMERAS, T_camera_lidar
 from offline_training.bags.published.sets.pandaset_tables import (
@@ -44,6 +44,7 @@ from offline_training.bags.published.sets.pandaset_tables import (
     SweepTable,
     tables,
 )
+from offline_training.bags.published.sets.set_cameras import intrinsics, pinhole
 
 _BEAMS = 64
 _TURN_NS = 100_000_000
@@ -56,57 +57,24 @@ _T_BASE_EGO[:2, :2] = ((0.0, 1.0), (-1.0, 0.0))
 _SAMPLES = 3
 
 
-class PandaSet:
-    """The importer, see `PublishedSet`."""
-
-    title = 'PandaSet'
-    layout = '<NNN>/{lidar,camera,annotations}'
-    geometry = SetGeometry(
-        compensated_to='stamp',
-        points_frame='world',
-        rotation='clockwise',
-        begins='behind',
-        beams='elevations, which pile up once points are back where they were measured',
-        point_times='field',
-        bag_points='measured',
-        no_returns=False,
-        cameras_fire='as the LiDAR passes their view; the front camera 50 ms before its stamp',
-        shutter='rolling',
-        licence='CC BY 4.0 and the PandaSet terms of use',
-        weights='yes',
-    )
-
-    def drives(self, root: Path) -> list[DriveEntry]:
-        """List the sequences of a folder."""
-        return [_entry(folder) for folder in _folders(root)]
-
-    def open(self, root: Path, name: str) -> PublishedDrive:
-        """Open a sequence."""
-        folder = next((folder for folder in _folders(root) if folder.name == name), None)
-        if folder is None:
-            raise DatasetError(f'{root} has no sequence {name}')
-        return _Sequence(folder).drive()
-
-
-SET = PandaSet()
-
-
-def _folders(root: Path) -> list[Path]:
+def _folders(root: Path) -> dict[str, Path]:
+    """Return the sequences of a folder, or the one it is."""
     found = [root, *(path for path in root.iterdir() if path.is_dir())]
-    drives = [
-        path for path in found if re.fullmatch(r'\d+', path.name) and (path / 'lidar').is_dir()
-    ]
-    return sorted(drives, key=lambda path: path.name)
+    return {
+        path.name: path
+        for path in found
+        if re.fullmatch(r'\d+', path.name) and (path / 'lidar').is_dir()
+    }
 
 
-def _entry(folder: Path) -> DriveEntry:
-    cameras = tuple(_short(name) for name in CAMERAS if (folder / 'camera' / name).is_dir())
+def _entry(folder: Path, name: str) -> DriveEntry:
+    cameras = tuple(_short(one) for one in CAMERAS if (folder / 'camera' / one).is_dir())
     notes = folder / 'annotations'
     points, boxes = tables(notes / 'semseg'), tables(notes / 'cuboids')
     labels = 'points and boxes' if points and boxes else 'points' if points else 'none'
     if boxes and not points:
         labels = 'boxes, not taken'
-    return DriveEntry(folder.name, len(tables(folder / 'lidar')), cameras, labels)
+    return DriveEntry(name, len(tables(folder / 'lidar')), cameras, labels)
 
 
 def _short(camera: str) -> str:
@@ -230,6 +198,8 @@ class _Sequence:
     def _frame(self, camera: str) -> LidarFrame:
         """Return where the LiDAR is by a camera, on whose pose it has a fixed place."""
         stamps, T_world_camera = self._camera_poses(camera)
+        if len(stamps) == 1:
+            self._notes.append(SINGLE_POSE.format(self._folder.name))
         T_world_lidar = T_world_camera @ T_camera_lidar(camera)
         lidar = self._covering(Poses.of(np.array(stamps), T_world_lidar))
         origin = T_world_lidar[int(np.argmin(stamps)), :3, 3]
@@ -259,15 +229,9 @@ class _Sequence:
             fx, fy, cx, cy = (float(content[key]) for key in ('fx', 'fy', 'cx', 'cy'))
         except (KeyError, TypeError, ValueError) as err:
             raise DatasetError(f'{path} has no fx, fy, cx, cy') from err
-        K = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
-        P = np.zeros((3, 4))
-        P[:, :3] = K
-        width, height = set_files.image_size(example)
-        optical = f'{_short(name)}_optical'
         # Images are without distortion: fx to cy is all that is published.
-        model = CameraModel(
-            width, height, K, np.zeros(5), np.eye(3), P, 'plumb_bob', optical, rectified=False
-        )
+        K, size = intrinsics(fx, fy, cx, cy), set_files.image_size(example)
+        model = pinhole(K, size, f'{_short(name)}_optical')
         stamps, T_world_camera = self._camera_poses(name)
         first, last = int(frame.poses.stamps_ns[0]), int(frame.poses.stamps_ns[-1])
         known = [k for k, stamp in enumerate(stamps) if first <= stamp <= last]
@@ -301,3 +265,30 @@ def _mean(T: NDArray[np.float64]) -> NDArray[np.float64]:
     mean[:3, :3] = Rotation.from_matrix(T[:, :3, :3]).mean().as_matrix()
     mean[:3, 3] = np.median(T[:, :3, 3], axis=0)
     return mean
+
+
+def _read_drive(folder: Path, name: str) -> PublishedDrive:
+    return _Sequence(folder).drive()
+
+
+SET = PublishedSet(
+    title='PandaSet',
+    layout='<NNN>/{lidar,camera,annotations}',
+    geometry=SetGeometry(
+        compensated_to='stamp',
+        points_frame='world',
+        rotation='clockwise',
+        begins='behind',
+        beams='elevations, which pile up once points are back where they were measured',
+        point_times='field',
+        bag_points='measured',
+        no_returns=False,
+        cameras_fire='as the LiDAR passes their view; the front camera 50 ms before its stamp',
+        shutter='rolling',
+        licence='CC BY 4.0 and the PandaSet terms of use',
+        weights='yes',
+    ),
+    find=_folders,
+    describe=_entry,
+    read=_read_drive,
+)

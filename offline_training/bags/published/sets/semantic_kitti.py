@@ -24,6 +24,7 @@ from offline_training.bags.published.drive import (
     ImageItem,
     PublishedCamera,
     PublishedDrive,
+    PublishedSet,
     SweepItem,
     SweepPoints,
 )
@@ -39,55 +40,20 @@ _HALF_TURN_NS = 50_000_000
 _EPOCH_NS = 1_316_995_200_000_000_000
 
 
-class SemanticKitti:
-    """The importer, see `PublishedSet`."""
-
-    title = 'SemanticKITTI'
-    layout = 'sequences/<NN>/{velodyne,labels,image_2,calib.txt,times.txt,poses.txt}'
-    geometry = SetGeometry(
-        compensated_to='stamp',
-        points_frame='sensor',
-        rotation='clockwise',
-        begins='behind',
-        beams='rows in file order, from the highest down; azimuth wraps between them',
-        point_times='none',
-        bag_points='compensated',
-        no_returns=False,
-        cameras_fire='as the LiDAR looks ahead, which triggers them; clouds are moved to then',
-        shutter='global',
-        licence='CC BY-NC-SA 4.0 (labels), CC BY-NC-SA 3.0 (KITTI)',
-        weights='non-commercial',
-    )
-
-    def drives(self, root: Path) -> list[DriveEntry]:
-        """List the sequences of a folder."""
-        return [_entry(folder) for folder in _folders(root)]
-
-    def open(self, root: Path, name: str) -> PublishedDrive:
-        """Open a sequence."""
-        folder = next((folder for folder in _folders(root) if folder.name == name), None)
-        if folder is None:
-            raise DatasetError(f'{root} has no sequence {name}')
-        return _Sequence(folder).drive()
-
-
-SET = SemanticKitti()
-
-
-def _folders(root: Path) -> list[Path]:
+def _folders(root: Path) -> dict[str, Path]:
+    """Return the sequences of a folder."""
     sequences = root / 'sequences'
     if not sequences.is_dir():
         sequences = root
-    found = (path for path in sequences.iterdir() if (path / 'velodyne').is_dir())
-    return sorted(found, key=lambda path: path.name)
+    return {path.name: path for path in sequences.iterdir() if (path / 'velodyne').is_dir()}
 
 
-def _entry(folder: Path) -> DriveEntry:
+def _entry(folder: Path, name: str) -> DriveEntry:
     sweeps = set_files.numbered(folder / 'velodyne', ('.bin',))
     cameras = tuple(name for name in _CAMERAS if (folder / name).is_dir())
     labels = set_files.numbered(folder / 'labels', ('.label',))
     said = f'points of {len(labels)} sweeps' if labels else 'none'
-    return DriveEntry(folder.name, len(sweeps), cameras, said)
+    return DriveEntry(name, len(sweeps), cameras, said)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,3 +192,30 @@ class _Sequence:
         # The LiDAR stands level enough: its first pose is where up is up.
         T_odom_lidar = inverse(T_first_velo) @ T_world_first @ T_first_velo
         return Poses.of(np.array(stamps[:count]), T_odom_lidar @ inverse(T_base_lidar))
+
+
+def _read_drive(folder: Path, name: str) -> PublishedDrive:
+    return _Sequence(folder).drive()
+
+
+SET = PublishedSet(
+    title='SemanticKITTI',
+    layout='sequences/<NN>/{velodyne,labels,image_2,calib.txt,times.txt,poses.txt}',
+    geometry=SetGeometry(
+        compensated_to='stamp',
+        points_frame='sensor',
+        rotation='clockwise',
+        begins='behind',
+        beams='rows in file order, from the highest down; azimuth wraps between them',
+        point_times='none',
+        bag_points='compensated',
+        no_returns=False,
+        cameras_fire='as the LiDAR looks ahead, which triggers them; clouds are moved to then',
+        shutter='global',
+        licence='CC BY-NC-SA 4.0 (labels), CC BY-NC-SA 3.0 (KITTI)',
+        weights='non-commercial',
+    ),
+    find=_folders,
+    describe=_entry,
+    read=_read_drive,
+)

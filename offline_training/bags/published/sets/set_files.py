@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from drive_segment_ros.dataset.image_file import image_header
 from drive_segment_ros.errors import DatasetError, ImageError
@@ -52,6 +53,22 @@ def read_text(path: Path, remedy: str) -> str:
         return data.decode()
     except UnicodeDecodeError as err:
         raise DatasetError(f'{path} is no text; {remedy}') from err
+
+
+def read_array(path: Path, kind: DTypeLike, columns: int) -> NDArray[Any]:
+    """Read a file of nothing but numbers, (N, columns).
+
+    Raises:
+        DatasetError: if it is missing, or ends within a row.
+    """
+    data = read_file(path)
+    size = columns * np.dtype(kind).itemsize
+    if len(data) % size:
+        raise DatasetError(
+            f'{path} has {len(data)} bytes, no multiple of {size}: it was cut off, and is left '
+            'out; download it again'
+        )
+    return np.frombuffer(data, kind).reshape(-1, columns)
 
 
 def numbered(folder: Path, suffixes: Iterable[str]) -> dict[int, Path]:

@@ -20,16 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DatasetError
-from drive_segment_ros.perception.cameras import CameraModel
 from offline_training.bags.published.drive import (
     DriveEntry,
     ImageItem,
     PublishedCamera,
     PublishedDrive,
+    PublishedSet,
     SweepItem,
 )
 from offline_training.bags.published.geometry import SetGeometry
 from offline_training.bags.published.poses import Poses
+from offline_training.bags.published.sets.set_cameras import intrinsics, pinhole
 from offline_training.bags.published.sets.waymo_components import Component, matrices
 from offline_training.bags.published.sets.waymo_readers import (
     IMAGE,
@@ -64,41 +65,6 @@ CLASSES = (
 )
 
 
-class Waymo:
-    """The importer, see `PublishedSet`."""
-
-    title = 'Waymo Open Dataset, perception v2'
-    layout = '{lidar,lidar_pose,lidar_calibration,camera_image,...}/<segment>.parquet'
-    geometry = SetGeometry(
-        compensated_to='none',
-        points_frame='sensor',
-        rotation='clockwise',
-        begins='behind, by the columns of its range image',
-        beams='rows of the range image, the highest first; inclinations in lidar_calibration',
-        point_times='azimuth',
-        bag_points='measured',
-        no_returns=False,
-        cameras_fire='as the top LiDAR passes their view; stamped in the middle of their read-out',
-        shutter='rolling',
-        licence='Waymo Open Dataset licence, non-commercial',
-        weights='no',
-    )
-
-    def drives(self, root: Path) -> list[DriveEntry]:
-        """List the segments of a folder."""
-        return [_entry(folder, name) for name, folder in _segments(root).items()]
-
-    def open(self, root: Path, name: str) -> PublishedDrive:
-        """Open a segment."""
-        folder = _segments(root).get(name)
-        if folder is None:
-            raise DatasetError(f'{root} has no segment {name}')
-        return _Segment(folder, name).drive()
-
-
-SET = Waymo()
-
-
 def _segments(root: Path) -> dict[str, Path]:
     """Return the folder of components that each segment is in, by the segment's name."""
     found = [root, *(path for path in root.iterdir() if path.is_dir())]
@@ -106,7 +72,7 @@ def _segments(root: Path) -> dict[str, Path]:
         file.name.removesuffix('.parquet'): folder
         for folder in found
         if (folder / 'lidar').is_dir()
-        for file in sorted((folder / 'lidar').iterdir(), key=lambda path: path.name)
+        for file in (folder / 'lidar').iterdir()
         if file.name.endswith('.parquet')
     }
 
@@ -253,21 +219,9 @@ class _Segment:
         cameras = {}
         for (number,), row in sorted(calibration.rows(_CAMERA).items()):
             fx, fy, cx, cy, *distortion = (float(column[row]) for column in columns)
-            K = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
-            P = np.zeros((3, 4))
-            P[:, :3] = K
             name = _CAMERAS.get(number, f'camera_{number}')
-            model = CameraModel(
-                int(width[row]),
-                int(height[row]),
-                K,
-                np.array(distortion),
-                np.eye(3),
-                P,
-                'plumb_bob',
-                f'{name}_optical',
-                rectified=False,
-            )
+            K, size = intrinsics(fx, fy, cx, cy), (int(width[row]), int(height[row]))
+            model = pinhole(K, size, f'{name}_optical', distortion)
             cameras[name] = PublishedCamera(model, places[row] @ _T_CAMERA_OPTICAL)
         return cameras
 
@@ -291,3 +245,30 @@ class _Segment:
             images.append(ImageItem(name, stamp, ImageFile(self._folder, self._name, row)))
             poses[round(float(times[row]) * 1e9)] = T[row]
         return images, poses
+
+
+def _read_drive(folder: Path, name: str) -> PublishedDrive:
+    return _Segment(folder, name).drive()
+
+
+SET = PublishedSet(
+    title='Waymo Open Dataset, perception v2',
+    layout='{lidar,lidar_pose,lidar_calibration,camera_image,...}/<segment>.parquet',
+    geometry=SetGeometry(
+        compensated_to='none',
+        points_frame='sensor',
+        rotation='clockwise',
+        begins='behind, by the columns of its range image',
+        beams='rows of the range image, the highest first; inclinations in lidar_calibration',
+        point_times='azimuth',
+        bag_points='measured',
+        no_returns=False,
+        cameras_fire='as the top LiDAR passes their view; stamped in the middle of their read-out',
+        shutter='rolling',
+        licence='Waymo Open Dataset licence, non-commercial',
+        weights='no',
+    ),
+    find=_segments,
+    describe=_entry,
+    read=_read_drive,
+)

@@ -115,6 +115,13 @@ def test_labels_are_of_key_frames(drive):
     assert done.labelled > 1
 
 
+def test_a_single_sweep_is_taken_as_of_a_vehicle_that_stands(tmp_path):
+    nuscenes_layout.write(tmp_path / 'set', sweeps=1)
+    _, done = imported(tmp_path / 'set', tmp_path / 'bags')
+    assert done.sweeps == 1
+    assert done.notes == ['scene-0061: it has a single pose; the vehicle is taken to stand']
+
+
 def test_scenes_are_listed(drive):
     root, _, _, _ = drive
     (entry,) = list_drives('nuscenes', root)
@@ -137,9 +144,16 @@ def test_what_is_missing_or_cut_is_told(tmp_path):
     assert any('it was cut off' in line for line in done.notes)
     assert any('labels, its sweep' in line for line in done.notes)
     nuscenes_tables.read_tables.cache_clear()
-    (root / 'v1.0-mini/ego_pose.json').write_text('[{')
+    tables = root / 'v1.0-mini'
+    (tables / 'ego_pose.json').write_text('[{')
     with pytest.raises(DatasetError, match=r'ego_pose.json is damaged: .*unpack the metadata'):
-        list_drives('nuscenes', root)
-    (root / 'v1.0-mini/ego_pose.json').unlink()
+        imported(root, tmp_path / 'others')
+    (tables / 'ego_pose.json').unlink()
     with pytest.raises(DatasetError, match=r'cannot read .*ego_pose.json'):
+        imported(root, tmp_path / 'others')
+    nuscenes_tables.read_tables.cache_clear()
+    rows = json.loads((tables / 'sample_data.json').read_text())
+    rows[3]['sample_token'] = 'of another version'
+    (tables / 'sample_data.json').write_text(json.dumps(rows))
+    with pytest.raises(DatasetError, match=r"sample_data.json has a row .* 'of another version'"):
         list_drives('nuscenes', root)

@@ -1,0 +1,66 @@
+"""A folder for what is copied here, which goes with the process, however that ends.
+
+It is where `tempfile` puts it: TMPDIR, with room for what is copied.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import functools
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+PREFIX = 'drive_segment_'
+_COPIES = f'{PREFIX}copies_'
+_BEING_MADE_S = 60.0
+
+
+def scratch_folder(process: int) -> Path:
+    """Return a folder that goes with the process; another, where somebody tidied it away."""
+    if not made_scratch(process).is_dir():
+        made_scratch.cache_clear()
+    return made_scratch(process)
+
+
+@functools.lru_cache(maxsize=1)
+def made_scratch(process: int) -> Path:
+    """Return a folder that goes with the process; take away those of processes that were killed.
+
+    The lock is the kernel's, so it goes with the process, however that ends.
+    """
+    for other in Path(tempfile.gettempdir()).glob(f'{_COPIES}*'):
+        with contextlib.suppress(OSError):
+            # One that is being made is not locked yet.
+            if other.stat().st_mtime < time.time() - _BEING_MADE_S:
+                lock = _locked(other)
+                shutil.rmtree(other, ignore_errors=True)
+                os.close(lock)
+    folder = Path(tempfile.mkdtemp(prefix=_COPIES))
+    _locked(folder)
+
+    def remove() -> None:
+        if os.getpid() == process:  # not one forked from it
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
+
+
+def _locked(folder: Path) -> int:
+    """Lock a folder as long as its descriptor, which is returned, is open.
+
+    Raises:
+        OSError: if another process has locked it.
+    """
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(opened)
+        raise
+    return opened

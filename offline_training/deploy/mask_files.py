@@ -1,0 +1,44 @@
+"""The masks that workers have left of images, by the images' names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drive_segment_ros.dataset.image_file import read_image_file
+from drive_segment_ros.perception.legend import count_labels
+from drive_segment_ros.storage import read_whole
+from offline_training.common.files import files_below
+from offline_training.deploy.segment_job import MASKS
+from offline_training.evaluation.prediction import Prediction
+
+
+class MaskFiles:
+    """The masks of one input."""
+
+    def __init__(self, output: Path, folder: Path) -> None:
+        """Name the folders.
+
+        Args:
+            output, folder: of the jobs that wrote them, see `SegmentJob`.
+        """
+        self._label, self._confidence = (output / kind / folder for kind in MASKS)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a mask of an image; not of one that could not be read."""
+        return (self._confidence / f'{name}.png').is_file()
+
+    def read(self, name: str) -> Prediction:
+        """Return the mask of an image that there is one of."""
+        return Prediction(*(_read(f / f'{name}.png') for f in (self._label, self._confidence)))
+
+    def counts(self, prefix: str = '') -> NDArray[np.int64]:
+        """Return how many pixels have each label, in all masks below a folder together."""
+        labels = (_read(file) for file in files_below(self._label / prefix))
+        return sum((count_labels(label) for label in labels), np.zeros(256, np.int64))
+
+
+def _read(file: Path) -> NDArray[np.uint8]:
+    return read_image_file(read_whole(file), unchanged=True)

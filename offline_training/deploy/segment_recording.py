@@ -1,0 +1,153 @@
+"""Segment drives and videos into recordings: a bag of masks, or videos of overlays.
+
+Workers leave the masks in a folder beside the output; one process then goes through the input
+once more, in order, and joins both. What is written stands under its name when it is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.errors import ImageError, OutputError
+from drive_segment_ros.outputs import is_taken
+from drive_segment_ros.progress import several_at_a_time
+from offline_training.deploy.mask_bag import write_mask_bag
+from offline_training.deploy.mask_files import MaskFiles
+from offline_training.deploy.mask_video import videos_of, write_mask_video
+from offline_training.deploy.segment import folders_of, segment
+from offline_training.deploy.segment_job import MASKS, RECORD_FILE
+from offline_training.deploy.video_writer import VIDEO_SUFFIXES
+from offline_training.evaluation.image_sources import is_bag
+from offline_training.evaluation.predictors import load_predictor
+
+Shown = Callable[[str], Callable[[Iterable], Iterable]]
+_METADATA = 'metadata.yaml'
+
+
+def segment_to_bag(
+    model: Path,
+    bags: Sequence[Path],
+    output: Path,
+    merge: bool = False,
+    zoom: int = 1,
+    shown: Shown = lambda task: iter,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write a drive's masks as a bag, see `write_mask_bag`.
+
+    Args:
+        model: what `load_predictor` takes.
+        bags: of one drive.
+        output: the bag to make; a bag that is there is replaced.
+        merge: whether the drive's own messages are copied too.
+        zoom: see `NetworkPredictor`.
+        shown: returns what shows how far a task has come.
+        options: `resume`, `workers`, `scheduler`, as of `segment`.
+
+    Returns:
+        As `segment`; and `masks`, `clouds`: how many were written.
+
+    Raises:
+        ImageError: if an input is no bag.
+        OutputError: if what is at `output` is no bag.
+        DriveSegmentError: as of `segment` and `write_mask_bag`.
+    """
+    for bag in bags:
+        if bag.exists() and not is_bag(bag):
+            raise ImageError(f'{bag} is no bag; --to bag takes bags, --to video other inputs too')
+    _check_is_bag(output)
+    work = _masks_folder(output, options)
+    report = segment(
+        model, bags, work, zoom, shown('segmenting'), join=True, kinds=MASKS, **options
+    )
+    written = work / output.name
+    shutil.rmtree(written, ignore_errors=True)  # of a run that was interrupted
+    classes, total = load_predictor(model, zoom).classes, report['images'] + report['kept']
+    with several_at_a_time(shown('writing the bag')(range(total))) as advance:
+        masks = MaskFiles(work, Path())
+        count = write_mask_bag(bags, masks, classes, written, merge, advance)
+    if output.exists():
+        shutil.rmtree(output)
+    os.replace(written, output)
+    shutil.rmtree(work)
+    return {**report, **count, 'output': str(output)}
+
+
+def segment_to_video(
+    model: Path,
+    inputs: Sequence[Path],
+    output: Path,
+    join: bool = False,
+    zoom: int = 1,
+    shown: Shown = lambda task: iter,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write an overlay with its legend for each image, as videos.
+
+    Args:
+        model: what `load_predictor` takes.
+        inputs: images, folders, videos or bags.
+        output: a video, .mp4 or .webm, of inputs that make one; else a folder, with a video of
+            each camera of each input.
+        join: whether all bags among the inputs are parts of one drive.
+        zoom: see `NetworkPredictor`.
+        shown: returns what shows how far a task has come.
+        options: `resume`, `workers`, `scheduler`, as of `segment`.
+
+    Returns:
+        As `segment`; and `videos`: how many frames each has, by path.
+
+    Raises:
+        OutputError: if inputs that make several videos are to be one, or one cannot be written.
+        DriveSegmentError: as of `segment`.
+    """
+    joined = [source for source in inputs if join and is_bag(source)]
+    sources = [source for source in inputs if source not in joined[1:]]
+    work = _masks_folder(output, options)
+    streams = [
+        (stream, MaskFiles(work, folder))
+        for source, folder in zip(sources, folders_of(sources), strict=True)
+        for stream in videos_of(joined if source in joined else source, folder, (work, output))
+    ]
+    is_file = output.suffix.lower() in VIDEO_SUFFIXES
+    if is_file and len(streams) > 1:
+        names = ', '.join(stream.name for stream, _ in streams)
+        raise OutputError(
+            f'{output} is one video; the inputs make {len(streams)}: {names}; give a folder'
+        )
+    report = segment(model, inputs, work, zoom, shown('segmenting'), join, kinds=MASKS, **options)
+    classes, total = load_predictor(model, zoom).classes, report['images'] + report['kept']
+    videos: dict[str, int] = {}
+    with several_at_a_time(shown('writing videos')(range(total))) as advance:
+        for stream, masks in streams:
+            target = output if is_file else output / f'{stream.name}.mp4'
+            written = work / f'written{target.suffix}'
+            videos[str(target)] = write_mask_video(stream, masks, classes, written, advance)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(written, target)
+    shutil.rmtree(work)
+    return {**report, 'videos': videos, 'output': str(output)}
+
+
+def _masks_folder(output: Path, options: dict[str, Any]) -> Path:
+    """Return where masks are kept until an output is whole; what is left there of others goes."""
+    work = output.with_name(f'{output.name}.masks')
+    if is_taken(work):
+        if not (work / RECORD_FILE).is_file():
+            raise OutputError(f'{work} is there and no folder of masks; choose another output')
+        if not options.get('resume'):
+            shutil.rmtree(work)
+    return work
+
+
+def _check_is_bag(output: Path) -> None:
+    """Make sure that what is replaced is a bag and nothing else."""
+    if not is_taken(output):
+        return
+    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    if _METADATA not in names or not all(n == _METADATA or n.endswith('.mcap') for n in names):
+        raise OutputError(f'{output} is no bag alone and is not replaced; choose another output')

@@ -1,0 +1,54 @@
+"""Where a recording goes: to a file, or to Rerun's own viewer."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.errors import OutputError
+
+Sink = Callable[[Any], object]
+_INSTEAD = 'show it in a browser by --web, or write it by --save'
+
+
+def file_sink(file: Path) -> Sink:
+    """Return what writes a recording to a file.
+
+    Raises:
+        OutputError: if it is no .rrd, or its folder is not there.
+    """
+    if file.suffix != '.rrd':
+        raise OutputError(f'{file}: a recording of Rerun ends in .rrd')
+    if not file.parent.is_dir():
+        raise OutputError(f'{file.parent} is no folder; make it first')
+    return lambda stream: stream.save(file)
+
+
+def viewer_sink(stream: Any) -> None:
+    """Open Rerun's viewer, and show a recording there.
+
+    Raises:
+        OutputError: if there is none, or no display for it.
+    """
+    displays = ('DISPLAY', 'WAYLAND_DISPLAY')
+    if sys.platform == 'linux' and not any(os.environ.get(name) for name in displays):
+        raise OutputError(f'there is no display here; {_INSTEAD}')
+    try:
+        stream.spawn(hide_welcome_screen=True)
+    except RuntimeError as err:
+        raise OutputError(f'{str(err).splitlines()[0]} {_INSTEAD}') from err
+
+
+def all_sent(stream: Any) -> None:
+    """Wait until all of a recording is where it goes.
+
+    Raises:
+        OutputError: if it cannot get there.
+    """
+    try:
+        stream.flush()
+    except RuntimeError as err:
+        raise OutputError(f'the recording is lost: {err}; {_INSTEAD}') from err

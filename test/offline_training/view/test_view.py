@@ -1,0 +1,231 @@
+"""Recordings for Rerun: what is in them, by Rerun's own reader, and that its viewer shows them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from drive_segment_ros import cli
+from drive_segment_ros.perception.colours import UNKNOWN_COLOUR
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+FRONT = '/world/vehicle/camera/front/image'
+START_NS = 1_000_000_000_000
+
+
+def viewed(*arguments: object, code: int = 0) -> Any:
+    result = CliRunner().invoke(cli.app, ['view', *map(str, arguments), '--json'])
+    assert result.exit_code == code, result.stderr
+    return json.loads(result.stdout) if code == 0 else result.stderr
+
+
+def rerun_chunk() -> Any:
+    """Rerun's package that reads recordings."""
+    return pytest.importorskip('rerun.chunk', reason="pip install '.[view]'")
+
+
+def chunks_of(file: Path) -> list[Any]:
+    return list(rerun_chunk().RrdReader(file).stream())
+
+
+def entities(file: Path) -> dict[str, set[int | None]]:
+    """Return the stamps of each entity, None where something holds for good."""
+    found: dict[str, set[int | None]] = {}
+    for chunk in chunks_of(file):
+        stamps = found.setdefault(chunk.entity_path, set())
+        if chunk.is_static:
+            stamps.add(None)
+            continue
+        assert chunk.timeline_names == ['stamp']
+        stamps.update(chunk.to_record_batch().column('stamp').cast('int64').to_pylist())
+    return found
+
+
+def test_a_bag_is_seen_as_it_is_extracted(make_bag, model_folder, tmp_path):
+    pytest.importorskip('rerun', reason="pip install '.[view]'")
+    file = tmp_path / 'drive.rrd'
+    bag = make_bag(count=5, cut=('/camera/front/image_raw/compressed', 2), kept=60)
+
+    report = viewed(bag, '--model', model_folder, '--save', file)
+
+    assert report['layers'] == {'front': ['mask', 'confidence', 'segment']}
+    found = entities(file)
+    images = [START_NS + k * 100_000_000 for k in (0, 1, 3, 4)]
+    sweeps = [stamp + 50_000_000 for stamp in images]
+    for layer in ('mask', 'confidence', 'segment'):
+        assert found[f'{FRONT}/{layer}'] - {None} == set(images)
+    # The lens is the same all the time, the picture is not.
+    assert found[FRONT] == {None, *images}
+    for cloud in ('points', 'painted/front'):
+        assert found[f'/world/vehicle/lidar/{cloud}'] == set(sweeps)
+    assert found['/world/vehicle'] >= {*images, *sweeps}
+    assert found['/sync/offset_ms/front'] >= set(images)
+    assert {'/world/path', '/legend'} <= found.keys()
+    # It is laid out, not left to the viewer.
+    assert len(rerun_chunk().RrdReader(file).blueprints()) == 1
+
+
+def test_a_run_is_seen_by_the_images_it_keeps(run_folder, tmp_path):
+    pytest.importorskip('rerun', reason="pip install '.[view]'")
+    report = viewed(run_folder, '--save', tmp_path / 'run.rrd')
+    layers = ['mask', 'confidence']
+    assert report['layers'] == {'teacher': layers, 'student': layers}
+    moving = [chunk for chunk in chunks_of(tmp_path / 'run.rrd') if not chunk.is_static]
+    assert {tuple(chunk.timeline_names) for chunk in moving} == {('image',)}
+
+
+def test_what_was_dropped_is_counted_by_reason(make_bag, tmp_path):
+    pytest.importorskip('rerun', reason="pip install '.[view]'")
+    file = tmp_path / 'drive.rrd'
+    far = 30_000_000_000
+    bag = make_bag(count=4, stamp=lambda ns: ns + far * (ns == START_NS + 100_000_000))
+    viewed(bag, '--save', file)
+    counted = {name for name in entities(file) if name.startswith('/sync/dropped/front/')}
+    assert counted == {'/sync/dropped/front/no_sweep'}
+
+
+def test_a_dataset_has_segments_pseudo_labels_and_poses(make_bag, model_folder, tmp_path):
+    pytest.importorskip('rerun', reason="pip install '.[view]'")
+    bag, dataset = make_bag(count=3), tmp_path / 'set'
+    done = CliRunner().invoke(cli.app, ['extract', str(bag), '-o', str(dataset), '--workers', '1'])
+    assert done.exit_code == 0, done.stderr
+    frames = [json.loads(line) for line in next(dataset.rglob('frames.jsonl')).open()]
+    (dataset / 'drive/front/pseudo_label').mkdir()
+    for frame in frames:
+        label = np.full((60, 80), 255, np.uint8)
+        label[20:] = 1
+        file = dataset / f'drive/front/pseudo_label/{frame["stamp_ns"]}.png'
+        cv2.imwrite(str(file), label)
+    stamps = {frame['stamp_ns'] for frame in frames}
+
+    report = viewed(dataset, '--save', tmp_path / 'set.rrd', '--frames', '1:')
+    assert report['layers'] == {'front': ['pseudo_label', 'segment']}
+    found = entities(tmp_path / 'set.rrd')
+    assert found[f'{FRONT}/pseudo_label'] == {None, *stamps} - {min(stamps)}
+    assert found['/world/vehicle'] <= stamps
+    assert not any(name.startswith('/world/vehicle/lidar/') for name in found)
+
+    # With its bag there are clouds, painted by what it was labelled.
+    report = viewed(dataset, '--bag', bag, '--save', tmp_path / 'both.rrd')
+    assert report['layers'] == {'front': ['pseudo_label', 'segment']}
+    assert report['clouds'] == ['world/vehicle/lidar/points', 'world/vehicle/lidar/painted/front']
+
+
+def test_a_class_has_the_colour_of_its_legend(make_bag, model_folder, tmp_path):
+    pytest.importorskip('rerun', reason="pip install '.[view]'")
+    file = tmp_path / 'drive.rrd'
+    viewed(make_bag(count=2), '--model', model_folder, '--save', file)
+    (context,) = (
+        chunk.to_record_batch().to_pydict()
+        for chunk in chunks_of(file)
+        if chunk.entity_path == f'{FRONT}/mask' and chunk.is_static
+    )
+    (described,) = (value for name, value in context.items() if 'context' in name.lower())
+    colours = {
+        item['class_id']: item['class_description']['info']['color'] >> 8
+        for item in described[0][0]
+    }
+    grey = int.from_bytes(bytes(UNKNOWN_COLOUR), 'big')
+    assert colours == {0: 0x0000FF, 1: 0x00FF00, 2: 0xFF0000, 255: grey}
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['nowhere', '--save', 'x.rrd'], 'nowhere does not exist; give a dataset, a bag or a run'),
+        (['drive', '--save', 'x.mp4'], 'ends in .rrd'),
+        (['drive', '--save', 'x.rrd', '--web'], 'either --save or --web'),
+        (['model', '--save', 'x.rrd'], 'keeps no images'),
+        (['drive', '--save', 'there.rrd'], 'is not overwritten'),
+    ],
+)
+def test_mistakes_are_one_line(make_bag, model_folder, tmp_path, monkeypatch, arguments, words):
+    pytest.importorskip('rerun', reason="pip install '.[view]'")
+    make_bag(count=1)
+    (tmp_path / 'there.rrd').write_text('mine')
+    monkeypatch.chdir(tmp_path)
+    told = viewed(*arguments, code=1)
+    assert words in told
+    assert told.count('\n') == 1
+    assert (tmp_path / 'there.rrd').read_text() == 'mine'
+
+
+def test_without_a_display_it_says_what_to_do(make_bag, monkeypatch):
+    pytest.importorskip('rerun', reason="pip install '.[view]'")
+    monkeypatch.setattr(sys, 'platform', 'linux')
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
+        monkeypatch.delenv(name, raising=False)
+    told = viewed(make_bag(count=1), code=1)
+    assert 'no display here; show it in a browser by --web' in told
+    assert told.count('\n') == 1
+
+
+def test_without_rerun_it_says_what_to_install(make_bag, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'rerun', None)
+    told = viewed(make_bag(count=1), '--save', tmp_path / 'x.rrd', code=1)
+    assert "needs Rerun; pip install '.[view]'" in told
+    assert not (tmp_path / 'x.rrd').exists()
+
+
+@pytest.fixture
+def served(make_bag, model_folder) -> Iterator[str]:
+    """The address of a small drive in the viewer for browsers."""
+    pytest.importorskip('rerun', reason="pip install '.[view]'")
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    arguments = ['view', make_bag(count=3), '--model', model_folder, '--web', '--port', port]
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'drive_segment_ros.cli', *map(str, arguments), '--json'],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(REPOSITORY), *sys.path])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())['address']
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    finally:
+        process.kill()
+        process.communicate()
+
+
+# Red and blue of the model's classes over the small drive's object and its surroundings, BGR.
+OVER = [(18, 27, 221), (230, 72, 54)]
+
+
+def test_the_viewer_in_a_browser_shows_it_and_asks_nobody_else(browser, served):
+    page = browser.new_page(viewport={'width': 1000, 'height': 640})
+    page.set_default_timeout(300_000.0)  # where no GPU draws
+    asked, refused = [], []
+    page.on('request', lambda request: asked.append(request.url))
+    page.on(
+        'requestfailed',
+        lambda request: refused.append(request.url) if request.failure == 'csp' else None,
+    )
+    page.goto(served)
+    deadline = time.monotonic() + 300.0
+    seen: list[bool] = []
+    while not (seen and all(seen)) and time.monotonic() < deadline:
+        page.wait_for_timeout(2000)
+        picture = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+        seen = [(np.abs(picture - np.array(c)).max(axis=2) < 30).sum() > 300 for c in OVER]
+    page.close()
+    assert seen == [True, True]
+    others = [url for url in asked if not url.startswith(('http://127.0.0.1', 'data:', 'blob:'))]
+    assert set(others) <= set(refused)

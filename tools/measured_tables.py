@@ -1,0 +1,152 @@
+"""The tables of README and docs that show measurements: each figure is in one file only.
+
+docs/measured/<suite>.json is what `drive-segment bench <suite> --json` printed, and
+docs/measured/machine.txt says on what. Scores are those of the table in docs/results.md, which is
+made from docs/results/<name>.json where an experiment has left one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+# What each figure includes; the suites in the order of a frame's way.
+MEANING = {
+    'lidar.chain': 'a 64-beam sweep: bytes of the message to a segment for each projected point',
+    'lidar.decode': 'of it: the message to arrays',
+    'lidar.range_image': 'of it: points to the range image',
+    'lidar.ground': 'of it: ground',
+    'lidar.roughness': 'of it: foliage',
+    'lidar.clusters': 'of it: objects',
+    'lidar.proposals': 'of it: all from points to proposals',
+    'lidar.projection': 'of it: projection into the camera',
+    'lidar.occlusion': 'of it: hidden points',
+    'lidar.densify': 'segments of the image from the projected points, superpixels included',
+    'lidar.open3d_dbscan': "for comparison: Open3D's DBSCAN of the same points without ground",
+    'superpixels.one_scale': 'superpixels of an image of 960x540, one scale, one thread',
+    'superpixels.two_scales': 'the same, two scales',
+    'inference.openvino': 'the network alone, one thread, by OpenVINO: image of 288x512 to mask',
+    'inference.onnxruntime': 'the same by ONNX Runtime',
+    'inference.tensorrt': 'the same by TensorRT',
+    'inference.torch_fp32': 'for comparison: the same by eager PyTorch',
+    'node.latency': 'arrival of the camera image to publication of mask and colours, over DDS',
+    'node.inference': 'of it: the network',
+    'node.overhead': 'of it: all but the network',
+    'node.proposals_latency': 'arrival of image and sweep to publication of proposals, over DDS',
+    'recorder.soak': 'a small frame written by the recorder, crash-safe',
+    'recorder.rig': 'arrival to disk of a frame of a rig of three cameras, with the 0.2 s in '
+    'which its messages may come late',
+    'extract.frame': '`extract`, one bag: reading, LiDAR, superpixels, writing',
+    'extract.one_of_rig': '`extract`, one camera of a rig of three',
+    'extract.rig': '`extract`, each image of a rig of three: the sweep is segmented once',
+    'extract.cluster': '`extract`, four bags on two workers of a cluster',
+    'io.write': 'a frame written to a dataset, crash-safe',
+    'io.plain_write': 'for comparison: the same bytes written plainly',
+    'io.read': 'a frame read from a dataset',
+}
+# What the README shows, and on what it was measured.
+SHOWN = {
+    'lidar.chain': 'LiDAR chain, one sweep',
+    'extract.frame': '`extract`, per frame, everything included',
+    'node.proposals_latency': 'proposals live, sweep and image to topic',
+    'inference.openvino': 'inference only, OpenVINO on one thread',
+    'node.latency': 'masks live, camera image to topic',
+}
+# Rows of the README's table of results, by their names in docs/results.md.
+SCORES = {
+    'image only, k-means': 'baseline: clustering the images alone',
+    'pseudo-labels': 'pseudo-labels from LiDAR',
+    'student': '**the trained network**, image only',
+    'trained on the truth, the bound': 'bound: the same network trained on ground truth',
+}
+
+
+def marked(page: str, name: str, table: str) -> str:
+    """Return a page with a table between its markers, `<!-- name -->` and `<!-- end -->`.
+
+    Raises:
+        ValueError: if the page has no such markers.
+    """
+    found = rf'(<!-- {name} -->\n).*?(<!-- end -->)'
+    if not re.search(found, page, re.DOTALL):
+        raise ValueError(f'the page has no markers for {name}')
+    return re.sub(found, lambda match: f'{match[1]}{table}{match[2]}', page, flags=re.DOTALL)
+
+
+def measured(docs: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the results of each suite, by its name, in the order of `MEANING`."""
+    found = {
+        file.stem: json.loads(file.read_text(encoding='utf-8'))['results']
+        for file in (docs / 'measured').glob('*.json')
+    }
+    order = dict.fromkeys(name.partition('.')[0] for name in MEANING)
+    return {suite: found[suite] for suite in order if suite in found}
+
+
+def machine(docs: Path) -> str:
+    """Return the line on where the suites ran."""
+    return ' '.join((docs / 'measured/machine.txt').read_text(encoding='utf-8').split())
+
+
+def speed_tables(docs: Path) -> str:
+    """Return a table for each suite."""
+    parts = [f'{machine(docs)}\n']
+    for suite, results in measured(docs).items():
+        parts.append(
+            f'\n### {suite}\n\n`drive-segment bench {suite} --json`, kept in '
+            f'`docs/measured/{suite}.json`.\n\n'
+            '| | median ms | 95th percentile ms | runs | what is measured |\n'
+            '|---|---|---|---|---|\n'
+        )
+        for one in results:
+            meaning = MEANING.get(one['name'], 'for comparison' if one.get('peer') else '')
+            device = one.get('backend', '')
+            note = f'{meaning} ({device})' if device else meaning
+            parts.append(
+                f'| `{one["name"]}` | {_ms(one["median_s"])} | {_ms(one["p95_s"])} | '
+                f'{one["runs"]} | {note} |\n'
+            )
+    return ''.join(parts)
+
+
+def speed_summary(docs: Path) -> str:
+    """Return the README's short table."""
+    found = {one['name']: one for results in measured(docs).values() for one in results}
+    rows = [
+        f'| {title} | {_ms(found[name]["median_s"])} | {_ms(found[name]["p95_s"])} | '
+        f'`bench {name.partition(".")[0]}` |\n'
+        for name, title in SHOWN.items()
+        if name in found
+    ]
+    heading = f'{machine(docs)}\n\n| | median ms | 95th percentile ms | by |\n|---|---|---|---|\n'
+    return heading + ''.join(rows)
+
+
+def score_summary(results_page: str) -> str:
+    """Return the README's table of scores: the means of docs/results.md.
+
+    Raises:
+        ValueError: if a row is missing there.
+    """
+    means: dict[str, list[str]] = {}
+    part = ''
+    for line in results_page.splitlines():
+        cells = [cell.strip() for cell in line.strip('|').split('|')]
+        if line.startswith('| ') and len(cells) == 6:
+            part = cells[0] or part
+            if cells[1] == '**mean**':
+                means.setdefault(part, [cell.strip('*') for cell in cells[2:]])
+    lines = ['| | strict | many-to-one |\n|---|---|---|\n']
+    for part, title in SCORES.items():
+        if part not in means:
+            raise ValueError(f'docs/results.md has no mean of {part!r}')
+        strict, many = means[part][:2]
+        lines.append(f'| {title} | {strict} | {many} |\n')
+    return ''.join(lines)
+
+
+def _ms(seconds: float) -> str:
+    milliseconds = 1e3 * seconds
+    return f'{milliseconds:.0f}' if milliseconds >= 100 else f'{milliseconds:.1f}'
