@@ -18,8 +18,8 @@ from drive_segment_ros.whole_files import write_whole
 
 # What is compiled: all that frames take, or what of it a view takes, such as the painted cloud.
 FRAMES, VIEW = 'frames', 'view'
-# How long that takes, in times of what the probe takes.
-_PROBES = {FRAMES: 150.0, VIEW: 30.0}
+# How long that takes, in times of what the probe takes; 25 s, 2.9 s and 0.059 s of a Zen 5 core.
+_PROBES = {FRAMES: 420.0, VIEW: 50.0}
 
 
 def kernel_folder() -> Path:

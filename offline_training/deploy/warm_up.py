@@ -14,6 +14,7 @@ import numpy as np
 from drive_segment_ros.compiled_kernels import FRAMES, cold_notice, kernel_folder
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.frame.warm_up import warm_up as warm_up_frames
+from drive_segment_ros.inference.model import read_model
 from drive_segment_ros.inference.segmenter import load
 from drive_segment_ros.perception.resizing import resize_image
 
@@ -50,6 +51,8 @@ def warm_up(
         ModelError, DependencyError: if the model cannot be run here.
     """
     began = time.monotonic()
+    if model is not None:
+        read_model(model)  # What is none is told before anything is compiled.
     if notice := cold_notice(FRAMES):
         _log.warning('%s', notice)
     steps = [_frames, _commands]
