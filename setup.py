@@ -32,7 +32,7 @@ setup(
     ),
     package_data={
         'offline_training.evaluation.label_spaces': ['*.yaml'],
-        'offline_training.report': ['page.css', 'page.html.j2', 'page.js'],
+        'offline_training.report': ['*.css', '*.j2', '*.js'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -28,6 +29,59 @@ def test_help_names_every_command():
     assert all(command in out for command in COMMANDS)
     for command in COMMANDS:
         assert run(command, '--help').exit_code == 0
+
+
+def test_help_shows_flags_without_a_value_and_defaults():
+    told = run('train', '--help').stdout
+    assert '<bool>' not in told
+    assert '--resume' in told
+    assert '<bool>' not in run('--help').stdout
+    from drive_segment_ros.frame.parameters import FrameParameters
+    from drive_segment_ros.nodes.bag_player import PlayParameters
+    from drive_segment_ros.parameters import to_flat
+    from offline_training.pseudo_labels.assignment import LabelParameters
+    from offline_training.simulator import SimulatorParameters
+    from offline_training.training.train import TrainParameters
+
+    # What is written in a help text, since it must not import what knows it.
+    written = {
+        'label': (LabelParameters, {'classes': '{}', 'features': '{} (default)', 'seed': '{}'}),
+        'train': (TrainParameters, {'training.epochs': '{}', 'size': '{} (default)'}),
+        'extract': (FrameParameters, {'sync.max_offset_s': '{}'}),
+        'play': (PlayParameters, {'wait_for_subscribers': '{:.0f}'}),
+        'simulate': (
+            SimulatorParameters,
+            {
+                'seed': '{}',
+                'duration_s': '{:.0f}',
+                'lidar.model': '{} (default)',
+                'rig': '{} (default)',
+                'camera.model': '{} (default)',
+                'camera.width': '{}x540',
+            },
+        ),
+    }
+    for name, (parameters, shown) in written.items():
+        told = ' '.join(run(name, '--help').stdout.replace('│', ' ').split())
+        defaults = to_flat(parameters())
+        for parameter, form in shown.items():
+            text = form.format(defaults[parameter])
+            text = text if 'default' in text else f'default: {text}'
+            assert text in told, f'{name} --help does not say {text} of {parameter}'
+
+
+def test_completion_can_be_installed():
+    code = 'from drive_segment_ros.cli import main; main()'
+    asked = {'_DRIVE_SEGMENT_COMPLETE': 'complete_bash', 'COMP_WORDS': 'drive-segment ev'}
+    done = subprocess.run(
+        [sys.executable, '-c', f'import sys; sys.argv[0] = "drive-segment"\n{code}'],
+        env={**os.environ, **asked, 'COMP_CWORD': '1'},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ['evaluate']
+    assert '--install-completion' in run('--help').stdout
 
 
 def test_version():

@@ -17,17 +17,42 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from drive_segment_ros.commands.interruption import Interruption
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.kernel_cache import VARIABLE
 from drive_segment_ros.storage_errors import explained
 
+
+class _Subcommand(TyperCommand):
+    """A subcommand whose help shows flags without a value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters."""
+        return _without_values(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    """The same for the command itself."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters."""
+        return _without_values(super().get_params(ctx))
+
+
+def _without_values(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if getattr(parameter, 'is_flag', False):
+            parameter.metavar = ''
+    return parameters
+
+
 app = typer.Typer(
     name='drive-segment',
     help='Semantic segmentation learnt from driving: camera and LiDAR in, no labels needed.',
+    cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -91,7 +116,7 @@ def command(
                 raise
             fail(told)
 
-    return app.command(name)(guarded)
+    return app.command(name, cls=_Subcommand)(guarded)
 
 
 def _of_storage(err: Exception, arguments: Iterable[Any]) -> str:
@@ -129,6 +154,11 @@ def end_partly_done(failed: Mapping[str, str]) -> None:
         typer.echo(f'drive-segment: error: {name}: {" ".join(reason.split())}', err=True)
     if failed:
         raise typer.Exit(PARTLY_DONE)
+
+
+def say(text: str) -> None:
+    """Tell a person something; standard output is for results."""
+    typer.echo(text, err=True)
 
 
 def print_json(values: Mapping[str, Any]) -> None:

@@ -63,6 +63,7 @@ def label(
     from offline_training.pseudo_labels.assignment import LabelParameters
     from offline_training.pseudo_labels.pseudo_classes import label as label_dataset
     from offline_training.pseudo_labels.pseudo_classes import label_folders
+    from offline_training.report.naming import write_gallery_page
 
     refuse_existing(*label_folders(datasets), overwrite=overwrite, instead='keep these labels')
     given = {
@@ -75,13 +76,14 @@ def label(
     settings = as_assignments(given, assignments)
     parameters = read_parameters(LabelParameters, params, settings)
     report = label_dataset(datasets, parameters, bar, workers, scheduler)
+    pages = [write_gallery_page(dataset) for dataset in datasets]
     if as_json:
         print_json(report)
         return
     typer.echo(
         f'{report["segments"]} segments of {report["frames"]} frames in {report["classes"]} '
         f'pseudo-classes by {report["features"]}; {100 * report["labelled_fraction"]:.1f} % of '
-        f'the pixels; look at {datasets[0] / "pseudo_classes/gallery"}'
+        f'the pixels; look at {pages[0]}'
     )
 
 
@@ -91,8 +93,10 @@ def train(
     output: Annotated[
         Path, typer.Option('--output', '-o', parser=located, help='The run folder to write.')
     ],
-    epochs: Annotated[int | None, typer.Option(help='Passes over the frames.')] = None,
-    size: Annotated[str | None, typer.Option(help='tiny, small or base.')] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help='Passes over the frames; default: 40.')
+    ] = None,
+    size: Annotated[str | None, typer.Option(help='tiny (default), small or base.')] = None,
     frames: Frames = None,
     camera: Cameras = None,
     seed: Annotated[
@@ -208,7 +212,7 @@ def evaluate(
     from drive_segment_ros.progress import bar
     from offline_training.evaluation.evaluate import SCORE_FILES
     from offline_training.evaluation.evaluate import evaluate as evaluate_model
-    from offline_training.evaluation.evaluation import table
+    from offline_training.evaluation.evaluation import class_table, table
 
     if output is not None:
         refuse_existing(*(output / file for file in SCORE_FILES), overwrite=overwrite)
@@ -230,6 +234,7 @@ def evaluate(
         print_json(report)
     else:
         typer.echo(table({str(model): report, **report.get('cameras', {})}))
+        typer.echo(f'\n{class_table(report)}\n')
         typer.echo(
             f'K = {report["k"]}, {report["classes_present"]} classes present, '
             f'{report["images"]} images, matching learned on {report["matching_learned_on"]}'
@@ -324,35 +329,69 @@ def report(
         list[Path] | None,
         typer.Option(
             parser=located,
-            help='What the run was learned from: its frames are shown; may be repeated.',
+            help='What the run was learned from; may be repeated. Frames that its --frames left '
+            'out are shown as held out.',
+        ),
+    ] = None,
+    held_out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            parser=located, help='A dataset that it was not learned from; may be repeated.'
         ),
     ] = None,
     bag: Annotated[
         list[Path] | None,
         typer.Option(
             parser=located,
-            help='What the dataset was extracted from: its sweeps are shown; may be repeated.',
+            help='What a dataset was extracted from: its sweeps are shown; may be repeated.',
         ),
     ] = None,
     join: Join = False,
     ground_truth: Annotated[
-        Path | None, typer.Option(parser=located, help="Folder of labels of the dataset's images.")
+        Path | None,
+        typer.Option(
+            parser=located,
+            help='Folder of labels, shown beside the student; of several drives one that has a '
+            'folder for each.',
+        ),
     ] = None,
     scores: Annotated[
         Path | None,
         typer.Option(parser=located, help='What `evaluate -o` wrote; default: PATH/scores.'),
     ] = None,
+    baseline_scores: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located,
+            help='The same of `baseline`, to compare with; default: PATH/baseline_scores.',
+        ),
+    ] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located,
+            help='What `ablate` wrote: its scores and bound are shown; default: the experiment '
+            'that the run lies in.',
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML page: frames through all stages, classes, scores, training, timings."""
-    from offline_training.report.report import write_report
-    from offline_training.report.sources import find_sources
+    """Write one HTML page: scores, frames held out, classes, training, recording, timings."""
+    from rich.console import Console
 
-    sources = find_sources(path, dataset or (), bag or (), ground_truth, scores, join)
+    from offline_training.report.report import write_report
+    from offline_training.report.sources import Beside, find_sources
+
+    beside = Beside(
+        *(dataset or (), held_out or (), bag or (), join),
+        *(ground_truth, scores, baseline_scores, experiment),
+    )
+    sources = find_sources(path, beside)
     file = output or path / 'report.html'
     refuse_existing(file, overwrite=overwrite)
-    written = write_report(sources, file)
+    with Console(stderr=True).status('reading') as shown:
+        written = write_report(sources, file, shown.update)
     if as_json:
         print_json(written)
         return

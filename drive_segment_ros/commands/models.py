@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from drive_segment_ros.commands.command import command, end_partly_done, print_json
+from drive_segment_ros.commands.command import command, end_partly_done, print_json, say
 from drive_segment_ros.commands.options import (
     AsJson,
     Bags,
@@ -162,11 +162,32 @@ def web(
     open_browser: Annotated[
         bool, typer.Option('--open', help='Open the page in a browser.')
     ] = False,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located, help='Folder of images to offer; default: some that a run keeps.'
+        ),
+    ] = None,
+    naming: Annotated[
+        bool,
+        typer.Option('--name', help='Look at the pseudo-classes of a run and name them instead.'),
+    ] = False,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located, help='With --name: the labelled dataset, where the run lacks pictures.'
+        ),
+    ] = None,
 ) -> None:
-    """Serve a page on which a model can be tried on images and videos."""
-    from offline_training.deploy.web import serve
+    """Serve a page: try a model on images and videos, or name the classes of a run (--name)."""
+    if naming:
+        from offline_training.report.naming import serve_naming
 
-    serve(model, host, port, open_browser)
+        serve_naming(model, dataset, host, port, open_browser, say)
+    else:
+        from offline_training.deploy.web import serve
+
+        serve(model, host, port, open_browser, examples, say)
 
 
 @command
@@ -219,9 +240,21 @@ def export(
     output: Annotated[
         Path, typer.Option('--output', '-o', parser=located, help='The model folder to write.')
     ],
-    precision: Annotated[str, typer.Option(help='Of weights and activations: fp32, fp16.')] = (
-        'fp32'
-    ),
+    precision: Annotated[
+        str,
+        typer.Option(
+            help='Of weights and activations: fp32, fp16, int8, or auto for what this machine '
+            'runs fastest.'
+        ),
+    ] = 'fp32',
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located,
+            help='Dataset, images, video or bag that shows int8 which values occur; default: '
+            'those the run learned from.',
+        ),
+    ] = None,
     height: Annotated[
         int, typer.Option(help="Of the images it will be given, px; default: the network's.")
     ] = 0,
@@ -236,15 +269,17 @@ def export(
 
     files = (ONNX_FILE, DESCRIPTION_FILE, CARD_FILE)
     refuse_existing(*(output / name for name in files), overwrite=overwrite)
-    report = export_run(run, output, precision, height, width)
+    report = export_run(run, output, precision, height, width, calibrate)
     if as_json:
         print_json(report)
     else:
         rows, columns = report['input']
         typer.echo(
-            f'{report["model"]}: {report["bytes"] / 1e6:.1f} MB in {precision} for images of '
-            f'{columns}x{rows}'
+            f'{report["model"]}: {report["bytes"] / 1e6:.1f} MB in {report["precision"]} for '
+            f'images of {columns}x{rows}'
         )
+        if report['reason']:
+            typer.echo(f'{report["precision"]}, as {report["reason"]}')
 
 
 @command

@@ -74,7 +74,8 @@ def extract(
     join: Join = False,
     odometry: Odometry = '',
     max_offset: Annotated[
-        float | None, typer.Option(help='Largest offset of image and sweep that pair, seconds.')
+        float | None,
+        typer.Option(help='Largest offset of image and sweep that pair, seconds; default: 0.06.'),
     ] = None,
     calibration: Calibration = None,
     frames: Annotated[
@@ -173,7 +174,7 @@ def play(
         list[str] | None, typer.Option(help='Play this topic; may be repeated. Default: all.')
     ] = None,
     wait: Annotated[
-        float | None, typer.Option(help='Longest wait for subscribers, seconds.')
+        float | None, typer.Option(help='Longest wait for subscribers, seconds; default: 5.')
     ] = None,
     wait_for: Annotated[
         list[str] | None,
@@ -222,16 +223,22 @@ def simulate(
             '--output', '-o', parser=located, help='The bag to write; its truth lies beside it.'
         ),
     ],
-    seed: Annotated[int | None, typer.Option(help='Every seed is another town.')] = None,
-    duration: Annotated[float | None, typer.Option(help='Seconds to drive.')] = None,
+    seed: Annotated[
+        int | None, typer.Option(help='Every seed is another town; default: 0.')
+    ] = None,
+    duration: Annotated[float | None, typer.Option(help='Seconds to drive; default: 10.')] = None,
     lidar: Annotated[
-        str | None, typer.Option(help='pandar64, hdl64, vlp32, vlp16 or solid_state.')
+        str | None, typer.Option(help='pandar64 (default), hdl64, vlp32, vlp16 or solid_state.')
     ] = None,
     rig: Annotated[
-        str | None, typer.Option(help='Cameras on the car: front, three or six.')
+        str | None, typer.Option(help='Cameras on the car: front (default), three or six.')
     ] = None,
-    camera: Annotated[str | None, typer.Option(help='pinhole, plumb_bob or equidistant.')] = None,
-    size: Annotated[str | None, typer.Option(metavar='WxH', help='Of the images.')] = None,
+    camera: Annotated[
+        str | None, typer.Option(help='pinhole (default), plumb_bob or equidistant.')
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar='WxH', help='Of the images; default: 960x540.')
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(metavar='NAME=VALUE', help='What is wrong with the recording; repeatable.'),

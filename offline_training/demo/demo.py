@@ -10,7 +10,7 @@ from typing import Any
 from drive_segment_ros.errors import BagError, OutputError
 from drive_segment_ros.outputs import free_name, is_taken
 from offline_training.demo.demo_runner import DemoRunner, say
-from offline_training.report.sources import DEMO_FILE, HELD_OUT, LEARNED_FROM
+from offline_training.report.sources import BASELINE_FOLDER, DEMO_FILE, HELD_OUT, LEARNED_FROM
 
 # Where results go if nobody says; another demo's are in `demo_output_2`, ...
 DEFAULT_OUTPUT = Path('demo_output')
@@ -19,6 +19,8 @@ DEFAULT_OUTPUT = Path('demo_output')
 LEARNED_TOWNS = {1: 4.0, 3: 2.0, 4: 2.0, 5: 2.0}
 HELD_OUT_TOWN, HELD_OUT_S = 2, 2.5
 IMAGE_SIZE = '640x360'
+# Of each town: the last two are for the curve that shows how training goes on frames not seen.
+LEARNED_FRAMES = ':-2'
 # Images each network sees while it trains, and their width: 3 minutes on two cores.
 TRAINED_IMAGES = 1000
 NETWORK_WIDTH = 320
@@ -113,14 +115,15 @@ def result_line(result: dict[str, Any]) -> str:
 
 def _parts(bag: Path | None) -> dict[str, Any]:
     """Return what lies where, relative to the demo's folder, for the report."""
-    names = ('run', 'model', 'scores', 'live')
+    folders = {name: name for name in ('run', 'model', 'scores', 'live')}
+    folders['baseline'] = BASELINE_FOLDER
     if bag is None:
         drives = [_drive(LEARNED_FROM, 'dataset', _town(seed)) for seed in LEARNED_TOWNS]
         drives.append(_drive(HELD_OUT, 'held_out_dataset', _town(HELD_OUT_TOWN)))
     else:
         whole = {'dataset': 'dataset', 'bag': str(bag.resolve()), 'truth': None}
         drives = [{'role': LEARNED_FROM, **whole}]
-    return {'folders': {name: name for name in names}, 'drives': drives}
+    return {'folders': folders, 'drives': drives}
 
 
 def _drive(role: str, dataset: str, name: str) -> dict[str, Any]:
@@ -151,7 +154,7 @@ def _learn(run: DemoRunner, output: Path, frames: int) -> None:
     run(
         'Teach a network to see them in the image alone',
         *('train', dataset, '-o', output / 'run', '--epochs', max(TRAINED_IMAGES // frames, 1)),
-        *('--set', f'width={NETWORK_WIDTH}', '--json'),
+        *('--frames', LEARNED_FRAMES, '--set', f'width={NETWORK_WIDTH}', '--json'),
     )
 
 
@@ -166,12 +169,24 @@ def _name(run: DemoRunner, output: Path, drive: str) -> None:
 def _evaluate(run: DemoRunner, output: Path, sensors: Sequence[str]) -> dict[str, Any]:
     held_out, dataset = output / _town(HELD_OUT_TOWN), output / 'held_out_dataset'
     run('Extract the held-out drive', 'extract', held_out, '-o', dataset, *sensors)
-    return run(
-        'Score on the held-out drive, in three ways',
-        *('evaluate', output / 'model', dataset / held_out.name / 'front/image'),
-        *('--ground-truth', output / f'{held_out.name}_truth/front/semantic'),
-        *('-o', output / 'scores', '--json'),
+    labelled = (
+        *(dataset / held_out.name / 'front/image', '--ground-truth'),
+        output / f'{held_out.name}_truth/front/semantic',
     )
+    scores = run(
+        'Score on the held-out drive, in three ways',
+        *('evaluate', output / 'model', *labelled, '-o', output / 'scores', '--json'),
+    )
+    baseline = output / 'baseline'
+    run(
+        'What clusters of the image alone would see, to compare with',
+        *('baseline', output / 'dataset', '-o', baseline, '--json'),
+    )
+    run(
+        'Score these in the same way',
+        *('evaluate', baseline, *labelled, '-o', output / BASELINE_FOLDER, '--json'),
+    )
+    return scores
 
 
 def _run_live(

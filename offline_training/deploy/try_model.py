@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import ImageError
-from offline_training.common.classes import ClassName, default_classes, palette
-from offline_training.deploy.segment_job import draw
+from drive_segment_ros.perception.legend import LegendEntry, count_labels, legend
+from drive_segment_ros.perception.masks import above_threshold, colour_table, overlay
+from offline_training.common.classes import ClassName, default_classes
 from offline_training.evaluation.prediction import Prediction
 from offline_training.evaluation.predictors import load_predictor
 from offline_training.evaluation.video_images import refuse_large_video
@@ -22,20 +24,18 @@ _FALLBACK_RATE_HZ = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassShare:
-    """One class in one image.
+class Look:
+    """How answers are shown.
 
     Attributes:
-        name: of the class.
-        color: red, green, blue.
-        share: of the image's pixels, 0 to 1.
-        numbers: the pseudo-classes it is made of.
+        opacity: of the mask, 0 to 1.
+        threshold: what is less certain is unknown, 0 to 1.
+        by_name: whether pseudo-classes of one name are one.
     """
 
-    name: str
-    color: tuple[int, int, int]
-    share: float
-    numbers: list[int]
+    opacity: float = 0.5
+    threshold: float = 0.0
+    by_name: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +43,12 @@ class Seen:
     """What a model sees in an image.
 
     Attributes:
-        pseudo: (H, W, 3) uint8 RGB, the image under one colour a pseudo-class.
-        named: the same under one colour a name.
-        classes: what is in it by name, the largest first.
+        picture: (H, W, 3) uint8 RGB, the image under its mask.
+        classes: what is in it, the largest first.
     """
 
-    pseudo: NDArray[np.uint8]
-    named: NDArray[np.uint8]
-    classes: list[ClassShare]
+    picture: NDArray[np.uint8]
+    classes: list[LegendEntry]
 
 
 class ModelTrial:
@@ -64,80 +62,90 @@ class ModelTrial:
         """
         self._predictor = load_predictor(model)
         self._names = self._predictor.classes
-        self._pseudo_colours = palette(default_classes(len(self._names)))
-        self._named_colours = palette(self._names)
+        self._numbers = default_classes(len(self._names))
 
     @property
     def named(self) -> bool:
         """Whether somebody has given the pseudo-classes names."""
-        return self._names != default_classes(len(self._names))
+        return self._names != self._numbers
 
-    def image(self, image: NDArray[np.uint8]) -> Seen:
+    def image(self, image: NDArray[np.uint8], look: Look = Look()) -> Seen:
         """Segment an image, (H, W, 3) uint8 RGB."""
         bgr = np.ascontiguousarray(image[..., ::-1])
-        prediction = self._predictor.predict(bgr)
-        return Seen(
-            _rgb(draw(bgr, prediction, self._pseudo_colours).overlay),
-            _rgb(draw(bgr, prediction, self._named_colours).overlay),
-            _shares(prediction, self._names),
-        )
+        prediction = self.predict(bgr)
+        painted = self.paint(bgr, prediction, look)
+        return Seen(np.ascontiguousarray(painted[..., ::-1]), self.classes([prediction], look))
 
-    def video(self, video: Path, folder: Path) -> tuple[Path, Path]:
+    def predict(self, image: NDArray[np.uint8]) -> Prediction:
+        """Segment an image, (H, W, 3) uint8 BGR; the answer may be of the network's size."""
+        return self._predictor.predict(image)
+
+    def paint(
+        self, image: NDArray[np.uint8], prediction: Prediction, look: Look
+    ) -> NDArray[np.uint8]:
+        """Return a BGR image under its mask."""
+        label = above_threshold(prediction.label, prediction.confidence, look.threshold)
+        colours = colour_table([item.color for item in self._called(look)])
+        return overlay(image, label, colours, look.opacity)
+
+    def classes(self, predictions: Iterable[Prediction], look: Look) -> list[LegendEntry]:
+        """Return what is in images, the largest first, the unknown last."""
+        counts = np.zeros(256, np.int64)
+        for prediction in predictions:
+            label = above_threshold(prediction.label, prediction.confidence, look.threshold)
+            counts += count_labels(label)
+        return legend(counts, self._called(look))
+
+    def video(
+        self,
+        video: Path,
+        folder: Path,
+        look: Look = Look(),
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> tuple[Path, list[LegendEntry]]:
         """Segment a video.
 
         Args:
             video: any that OpenCV reads.
             folder: where to write.
+            look: how answers are shown.
+            progress: told how many frames are done, and of how many by what the video says.
 
         Returns:
-            Two videos: in the colours of pseudo-classes, and of names.
+            The video under its masks, and what is in it.
 
         Raises:
-            ImageError: if the video cannot be read, its frames are too large, or the results
+            ImageError: if the video cannot be read, its frames are too large, or the result
                 cannot be written.
         """
-        paths = folder / f'pseudo{VIDEO_SUFFIX}', folder / f'named{VIDEO_SUFFIX}'
+        path = folder / f'segmented{VIDEO_SUFFIX}'
+        colours = colour_table([item.color for item in self._called(look)])
+        counts = np.zeros(256, np.int64)
         capture = cv2.VideoCapture(str(video))
-        writers: list[cv2.VideoWriter] = []
+        writer = cv2.VideoWriter()
         try:
             refuse_large_video(capture, video)
             rate = capture.get(cv2.CAP_PROP_FPS) or _FALLBACK_RATE_HZ
+            total, done = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1), 0
             good, frame = capture.read()
             if not good:
                 raise ImageError(f'{video.name} is no video that can be read')
             height, width = frame.shape[:2]
-            codec = cv2.VideoWriter.fourcc(*_CODEC)
-            for path in paths:
-                writers.append(cv2.VideoWriter(str(path), codec, rate, (width, height)))
-            if not all(writer.isOpened() for writer in writers):
+            if not writer.open(str(path), cv2.VideoWriter.fourcc(*_CODEC), rate, (width, height)):
                 raise ImageError(f'cannot write a video of {width}x{height} to {folder}')
             while good:
                 image = np.asarray(frame, np.uint8)
-                prediction = self._predictor.predict(image)
-                for writer, colours in zip(
-                    writers, (self._pseudo_colours, self._named_colours), strict=True
-                ):
-                    writer.write(draw(image, prediction, colours).overlay)
+                answer = self.predict(image)
+                label = above_threshold(answer.label, answer.confidence, look.threshold)
+                counts += count_labels(label)
+                writer.write(overlay(image, label, colours, look.opacity))
+                done += 1
+                progress(done, max(total, done))
                 good, frame = capture.read()
         finally:
             capture.release()
-            for writer in writers:
-                writer.release()
-        return paths
+            writer.release()
+        return path, legend(counts, self._called(look))
 
-
-def _shares(prediction: Prediction, names: list[ClassName]) -> list[ClassShare]:
-    counts = np.bincount(prediction.label.ravel(), minlength=len(names))[: len(names)]
-    shares: dict[str, ClassShare] = {}
-    for number, item in enumerate(names):
-        if counts[number]:
-            part = counts[number] / prediction.label.size
-            known = shares.get(item.name, ClassShare(item.name, item.color, 0.0, []))
-            shares[item.name] = dataclasses.replace(
-                known, share=float(known.share + part), numbers=[*known.numbers, number]
-            )
-    return sorted(shares.values(), key=lambda item: -item.share)
-
-
-def _rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(picture[..., ::-1])
+    def _called(self, look: Look) -> list[ClassName]:
+        return self._names if look.by_name else self._numbers

@@ -1,56 +1,87 @@
-"""A web page to try a model: an image or a video in, pseudo-classes and named classes out."""
+"""A web page to try a model: images or a video in, the same under masks out."""
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import os
 import tempfile
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DependencyError, DriveSegmentError, ImageError, ParameterError
+from drive_segment_ros.perception.legend import LegendEntry
+from drive_segment_ros.perception.resizing import resize_image
 from offline_training.common.image_files import read_image
-from offline_training.deploy.try_model import ClassShare, ModelTrial
+from offline_training.deploy.examples import example_images
+from offline_training.deploy.try_model import Look, ModelTrial
+from offline_training.evaluation.prediction import Prediction
 
-_UNNAMED = 'The pseudo-classes have no names yet: `drive-segment name` gives them some.'
 # Bytes of an image or a video; larger files belong to `drive-segment segment`.
 LARGEST_UPLOAD = 200_000_000
+# Images looked at at once, and how wide they and examples are shown.
+_MOST_IMAGES, _SHOWN_WIDTH, _THUMBNAIL = 12, 1280, 320
 # A model answers one question at a time.
 _ONE_AT_A_TIME = {'concurrency_id': 'model', 'concurrency_limit': 1}
 # Nothing but this machine is asked: no fonts, no scripts of others.
 _POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:"
 )
+_BY_NAME, _BY_NUMBER = 'names', 'pseudo-classes'
 
 
-def serve(model: Path, host: str, port: int, open_browser: bool) -> None:
-    """Serve the page until interrupted.
+def serve(
+    model: Path,
+    host: str,
+    port: int,
+    open_browser: bool,
+    examples: Path | None = None,
+    say: Callable[[str], None] = print,
+    stop: threading.Event | None = None,
+) -> None:
+    """Serve the page until interrupted or stopped.
 
     Args:
         model: what `load_predictor` takes.
         host: address to listen on.
         port: to listen on.
         open_browser: whether to open the page here.
+        examples: folder of images to offer; None takes some that a run keeps.
+        say: told where the page is.
+        stop: ends it when set.
 
     Raises:
         ModelError, DependencyError: if the model or Gradio cannot be loaded.
+        ImageError: if there is no image among the examples.
         ParameterError: if the port cannot be had.
     """
-    page = make_page(ModelTrial(model))
-    try:
-        page.launch(
-            server_name=host,
-            server_port=port,
-            inbrowser=open_browser,
-            share=False,
-            **look(),
-        )
-    except OSError as err:
-        raise ParameterError(
-            f'cannot serve on {host}:{port} ({err}); choose another --host or --port'
-        ) from err
+    with tempfile.TemporaryDirectory(prefix='drive_segment_') as kept:
+        page = make_page(ModelTrial(model), example_images(model, examples, Path(kept)))
+        try:
+            # Quiet: Gradio's own words advise to share the page on a server of its makers.
+            page.launch(
+                server_name=host,
+                server_port=port,
+                inbrowser=open_browser,
+                share=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                **look(),
+            )
+        except OSError as err:
+            raise ParameterError(
+                f'cannot serve on {host}:{port} ({err}); choose another --host or --port'
+            ) from err
+        say(f'try {model} on http://{host}:{port}/; Ctrl-C ends')
+        try:
+            (stop or threading.Event()).wait()
+        finally:
+            page.close(verbose=False)
 
 
 def look() -> dict[str, Any]:
@@ -59,84 +90,220 @@ def look() -> dict[str, Any]:
     return {'head': policy, 'footer_links': [], 'max_file_size': LARGEST_UPLOAD}
 
 
-def make_page(trial: ModelTrial) -> Any:
-    """Return the page as Gradio's `Blocks`."""
+@dataclasses.dataclass(frozen=True)
+class _Answered:
+    """An image that was segmented, to be shown in another look without asking again."""
+
+    file: str
+    name: str
+    image: NDArray[np.uint8]
+    prediction: Prediction
+
+
+def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
+    """Return the page as Gradio's `Blocks`.
+
+    Args:
+        trial: the model.
+        examples: images to offer.
+    """
     gradio = _gradio()
     videos = tempfile.TemporaryDirectory(prefix='drive_segment_')
+    # Without Gradio's own button, which shares on a server of its makers.
+    buttons = ['download', 'fullscreen']
 
-    def segment_image(image: str | None) -> tuple[Any, Any, str]:
-        if image is None:
-            raise gradio.Error('choose an image first')
-        try:
-            # By our own reader, which looks at the size before it decodes.
-            picture = read_image(Path(image))
-        except ImageError as err:
-            raise gradio.Error(str(err).replace(image, 'this file')) from err
-        seen = trial.image(np.ascontiguousarray(picture[..., ::-1]))
-        return seen.pseudo, seen.named, legend(seen.classes)
+    def shown(
+        answered: Sequence[_Answered], how: Look, problems: Sequence[str] = ()
+    ) -> tuple[Any, ...]:
+        pictures = [
+            (np.ascontiguousarray(trial.paint(a.image, a.prediction, how)[..., ::-1]), a.name)
+            for a in answered
+        ]
+        classes = trial.classes((a.prediction for a in answered), how)
+        return pictures, table_of(classes) if answered else '', told(len(answered), problems)
 
-    def segment_video(video: str | None) -> tuple[str, str]:
+    def segment_images(
+        files: list[str] | None, opacity: float, threshold: float, colours: str
+    ) -> tuple[Any, ...]:
+        answered, problems = [], []
+        for file in (files or [])[:_MOST_IMAGES]:
+            name = Path(file).name
+            try:
+                image = _shrunk(read_image(Path(file)))
+            except ImageError as err:
+                problems.append(str(err).replace(file, name))
+                continue
+            answered.append(_Answered(file, name, image, trial.predict(image)))
+        if not files:
+            problems.append('Choose an image first.')
+        elif len(files) > _MOST_IMAGES:
+            problems.append(
+                f'{len(files) - _MOST_IMAGES} of {len(files)} images were left out: '
+                '`drive-segment segment` takes any number.'
+            )
+        how = _look(opacity, threshold, colours)
+        return *shown(answered, how, problems), answered
+
+    def shown_again(
+        answered: list[_Answered], opacity: float, threshold: float, colours: str
+    ) -> tuple[Any, ...]:
+        if not answered:
+            return gradio.skip(), gradio.skip(), gradio.skip()
+        return shown(answered, _look(opacity, threshold, colours))
+
+    def segment_video(
+        video: str | None,
+        opacity: float,
+        threshold: float,
+        colours: str,
+        progress: Any = gradio.Progress(),
+    ) -> tuple[str | None, str, str]:
         if video is None:
-            raise gradio.Error('choose a video first')
+            return None, '', told(0, ['Choose a video first.'])
         # Gradio keeps a copy of its own once the answer is out.
         folder = Path(tempfile.mkdtemp(dir=videos.name))
+
+        def show(done: int, total: int) -> None:
+            progress((done, total), desc='segmenting', unit='frames')
+
+        how = _look(opacity, threshold, colours)
         try:
-            pseudo, named = trial.video(Path(video), folder)
+            made, classes = trial.video(Path(video), folder, how, show)
         except DriveSegmentError as err:
-            raise gradio.Error(str(err)) from err
-        return str(pseudo), str(named)
+            return None, '', told(0, [str(err).replace(video, Path(video).name)])
+        return str(made), table_of(classes), ''
 
     with gradio.Blocks(title='drive_segment_ros', analytics_enabled=False) as page:
         gradio.Markdown(
-            '# What the network sees\nA network that learned from a LiDAR, without labels, needs '
-            'the image only.' + ('' if trial.named else f' {_UNNAMED}')
+            '# What the network sees\nIt learned from a LiDAR, without labels drawn by people; '
+            'now it needs the image only.'
+            + (
+                ''
+                if trial.named
+                else ' Its classes have no names yet: `drive-segment web RUN '
+                '--name` gives them some.'
+            )
         )
-        with gradio.Tab('Image'):
-            image = gradio.Image(
-                label='Image', sources=['upload', 'clipboard'], type='filepath', image_mode=None
+        with gradio.Row():
+            opacity = gradio.Slider(0, 100, 50, step=5, label='Opacity of the mask, %')
+            threshold = gradio.Slider(
+                0, 100, 0, step=5, label='Confidence below which a pixel is unknown, %'
             )
+            colours = gradio.Radio(
+                [_BY_NAME, _BY_NUMBER],
+                value=_BY_NAME,
+                label='One colour for each of the',
+                visible=trial.named,
+            )
+        how = [opacity, threshold, colours]
+        with gradio.Tab('Images'):
+            answered = gradio.State([])
+            files = gradio.File(
+                label=f'Images, up to {_MOST_IMAGES}', file_count='multiple', height=140
+            )
+            if examples:
+                offered = gradio.Gallery(
+                    [_thumbnail(path) for path in examples],
+                    label='Examples: choose one',
+                    columns=6,
+                    height=170,
+                    allow_preview=False,
+                    interactive=False,
+                    buttons=[],
+                )
             button = gradio.Button('Segment', variant='primary')
-            with gradio.Row():
-                # Without Gradio's own button, which shares on a server of its makers.
-                buttons = ['download', 'fullscreen']
-                pseudo = gradio.Image(label='Pseudo-classes', interactive=False, buttons=buttons)
-                named = gradio.Image(label='Named classes', interactive=False, buttons=buttons)
-            classes = gradio.HTML(label='Classes')
-            button.click(
-                segment_image, image, [pseudo, named, classes], api_name='image', **_ONE_AT_A_TIME
+            status = gradio.HTML(elem_id='status')
+            pictures = gradio.Gallery(
+                label='Segmented', columns=2, object_fit='contain', buttons=buttons, format='jpeg'
             )
+            classes = gradio.HTML()
+            results = [pictures, classes, status]
+            button.click(
+                segment_images,
+                [files, *how],
+                [*results, answered],
+                api_name='images',
+                **_ONE_AT_A_TIME,
+            )
+            if examples:
+
+                def chosen(
+                    opacity: float, threshold: float, colours: str, event: Any
+                ) -> tuple[Any, ...]:
+                    return segment_images(
+                        [str(examples[event.index])], opacity, threshold, colours
+                    )
+
+                # Gradio looks at annotations.
+                chosen.__annotations__['event'] = gradio.SelectData
+                offered.select(chosen, how, [*results, answered], api_name=False, **_ONE_AT_A_TIME)
+            for control in how:
+                control.change(
+                    shown_again,
+                    [answered, *how],
+                    results,
+                    api_name=False,
+                    show_progress='hidden',
+                    trigger_mode='always_last',
+                )
         with gradio.Tab('Video'):
-            video = gradio.Video(label='Video', sources=['upload'])
+            video = gradio.File(label='Video', file_count='single', height=140)
             start = gradio.Button('Segment', variant='primary')
-            with gradio.Row():
-                pseudo_video = gradio.Video(
-                    label='Pseudo-classes', interactive=False, buttons=['download']
-                )
-                named_video = gradio.Video(
-                    label='Named classes', interactive=False, buttons=['download']
-                )
+            video_status = gradio.HTML()
+            made = gradio.Video(label='Segmented', interactive=False, buttons=['download'])
+            video_classes = gradio.HTML()
             start.click(
                 segment_video,
-                video,
-                [pseudo_video, named_video],
+                [video, *how],
+                [made, video_classes, video_status],
                 api_name='video',
                 **_ONE_AT_A_TIME,
             )
     return page
 
 
-def legend(classes: list[ClassShare]) -> str:
-    """Return what is in an image as an HTML table: colour, name, share, pseudo-classes."""
+def table_of(classes: list[LegendEntry]) -> str:
+    """Return what is in images as an HTML table: colour, name, share, pseudo-classes."""
     rows = ''.join(
         f'<tr><td style="background:rgb{item.color};width:2em"></td>'
         f'<th scope="row" style="text-align:left">{html.escape(item.name)}</th>'
-        f'<td>{100 * item.share:.1f} %</td><td>{", ".join(map(str, item.numbers))}</td></tr>'
+        f'<td style="text-align:right">{100 * item.share:.1f} %</td>'
+        f'<td>{", ".join(map(str, item.numbers))}</td></tr>'
         for item in classes
     )
     return (
-        '<table><thead><tr><th></th><th scope="col">class</th><th scope="col">share</th>'
-        f'<th scope="col">pseudo-classes</th></tr></thead><tbody>{rows}</tbody></table>'
+        '<table><thead><tr><th></th><th scope="col" style="text-align:left">class</th>'
+        '<th scope="col">share</th><th scope="col" style="text-align:left">pseudo-classes</th>'
+        f'</tr></thead><tbody>{rows}</tbody></table>'
     )
+
+
+def told(done: int, problems: Sequence[str]) -> str:
+    """Return what became of images, and what is wrong, a line each."""
+    lines = [html.escape(problem) for problem in problems]
+    if done:
+        lines.insert(0, f'{done} image{"s" if done > 1 else ""} segmented.')
+    return ''.join(f'<p role="status">{line}</p>' for line in lines)
+
+
+def _look(opacity: float, threshold: float, colours: str) -> Look:
+    return Look(opacity / 100, threshold / 100, colours == _BY_NAME)
+
+
+def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image no wider than it is shown."""
+    rows, columns = image.shape[:2]
+    if columns <= _SHOWN_WIDTH:
+        return image
+    return resize_image(image, round(rows * _SHOWN_WIDTH / columns), _SHOWN_WIDTH)
+
+
+def _thumbnail(file: Path) -> NDArray[np.uint8]:
+    """Return an example as it is offered, RGB."""
+    image = read_image(file)
+    rows, columns = image.shape[:2]
+    small = resize_image(image, round(rows * _THUMBNAIL / columns), _THUMBNAIL)
+    return np.ascontiguousarray(small[..., ::-1])
 
 
 def _gradio() -> Any:

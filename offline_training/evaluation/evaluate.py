@@ -207,6 +207,14 @@ def _count(job: _Counting) -> NDArray[np.int64]:
     return np.stack(counted)
 
 
+def image_name(path: Path) -> str:
+    """Return what tells an image of a dataset from those of other drives and cameras.
+
+    Scores name the images that were scored by it, wherever they lay.
+    """
+    return '/'.join(path.parts[-4:])
+
+
 def _confusion_json(
     confusion: NDArray[np.int64], matching: Matching, labelled: GroundTruth
 ) -> dict[str, Any]:
@@ -214,6 +222,8 @@ def _confusion_json(
         return [None if index == UNMATCHED else labelled.classes[index] for index in classes]
 
     return {
+        # Whether they were learned from is for who reads the scores to find out.
+        'images': [image_name(item.image_path) for item in labelled.images],
         'classes': labelled.classes,
         'pixels': confusion[:-1].tolist(),
         'pixels_without_prediction': confusion[-1].tolist(),

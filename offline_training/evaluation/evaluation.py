@@ -179,3 +179,16 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         )
         lines.append(f'{name:<{width}}' + ''.join(f'{cell:>24}' for cell in cells))
     return '\n'.join(lines)
+
+
+def class_table(result: Mapping[str, Any]) -> str:
+    """Lay a report's IoU by class out as a table of text, in percent; a dash where none counts."""
+    kinds = ('strict', 'ignore_unmatched', 'many_to_one')
+    names = list(result['strict']['per_class'])
+    width = max(len(name) for name in ('class, IoU %', *names)) + 2
+    lines = [f'{"class, IoU %":<{width}}' + ''.join(f'{kind:>18}' for kind in kinds)]
+    for name in names:
+        values = (result[kind]['per_class'].get(name) for kind in kinds)
+        cells = ('-' if value is None else f'{value:.1f}' for value in values)
+        lines.append(f'{name:<{width}}' + ''.join(f'{cell:>18}' for cell in cells))
+    return '\n'.join(lines)

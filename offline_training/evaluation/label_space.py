@@ -25,6 +25,11 @@ def space_names() -> list[str]:
     return [OWN, *_spaces()]
 
 
+def classes_in(space: str) -> list[str]:
+    """Return the classes of a label space but `own`."""
+    return list(_spaces()[space])
+
+
 def in_space(labelled: GroundTruth, space: str) -> GroundTruth:
     """Return labelled images with the classes of a label space.
 

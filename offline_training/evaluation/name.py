@@ -26,6 +26,28 @@ def name_by_hand(model: Path, names: Path, overwrite: bool = False) -> list[Clas
     return _rename(model, load_names(names), overwrite)
 
 
+def classes_to_name(model: Path) -> list[ClassName]:
+    """Return the names and colours of a run's pseudo-classes, as they are now.
+
+    Raises:
+        ModelError: if there is no run, or its names cannot be read.
+    """
+    _check_is_run(model)
+    network, _ = load_model(model)
+    return classes_of_run(model, network.configuration.classes)
+
+
+def name_all(model: Path, names: Mapping[int, str]) -> list[ClassName]:
+    """Name all pseudo-classes anew: those without a name in `names` are numbered again.
+
+    Raises:
+        ModelError: if a number is no pseudo-class.
+    """
+    own = default_classes(len(classes_to_name(model)))
+    numbered = {number: item.name for number, item in enumerate(own)}
+    return _rename(model, {**numbered, **names}, overwrite=True)
+
+
 def name_from_labels(
     model: Path,
     images: Path,
@@ -76,9 +98,7 @@ def renamed(classes: list[ClassName], names: Mapping[int, str]) -> list[ClassNam
 
 
 def _rename(model: Path, names: Mapping[int, str], overwrite: bool) -> list[ClassName]:
-    _check_is_run(model)
-    network, _ = load_model(model)
-    classes = classes_of_run(model, network.configuration.classes)
+    classes = classes_to_name(model)
     unknown = [number for number in names if not 0 <= number < len(classes)]
     if unknown:
         raise ModelError(

@@ -12,12 +12,19 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.reader import FrameRecord
 from drive_segment_ros.perception.resizing import resize_image
-from offline_training.common.files import write_png
+from offline_training.common.files import write_atomic
 from offline_training.pseudo_labels.segment_table import SegmentTable
 
-TILE_HEIGHT, TILE_WIDTH = 150, 200
-ROWS, COLUMNS = 3, 4
+# The pictures of each class, and the page that shows them together.
+GALLERY_FOLDER, GALLERY_PAGE = 'gallery', 'gallery.html'
+TILE_HEIGHT, TILE_WIDTH = 160, 240
+ROWS, COLUMNS = 2, 4
 _CONTEXT = 0.4  # of the segment's size, shown around it
+# A segment is brought to this mean lightness, as far as a gain allows that leaves noise unseen.
+_LIGHTNESS, _MOST_GAIN = 120.0, 4.0
+_SURROUNDINGS = 0.5  # of their lightness
+_OUTLINE = (80, 220, 255)
+_QUALITY = 88
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +42,7 @@ Exhibits = Mapping[int, Sequence[Exhibit]]
 def exhibits(
     table: SegmentTable, assigned: NDArray[np.integer], frames: Sequence[FrameRecord]
 ) -> dict[int, list[Exhibit]]:
-    """Return up to 12 segments of each class in a drive: of its largest objects, one each.
+    """Return up to 8 segments of each class in a drive: of its largest objects, one each.
 
     Args:
         table: the drive's segments.
@@ -52,7 +59,7 @@ def exhibits(
 
 
 def largest_exhibits(one: Exhibits, other: Exhibits) -> dict[int, list[Exhibit]]:
-    """Return the 12 largest of each class, of both."""
+    """Return the 8 largest of each class, of both."""
     both = {
         number: [*one.get(number, []), *other.get(number, [])]
         for number in one.keys() | other.keys()
@@ -64,9 +71,9 @@ def largest_exhibits(one: Exhibits, other: Exhibits) -> dict[int, list[Exhibit]]
 
 
 def draw_galleries(shown: Exhibits, classes: int) -> list[NDArray[np.uint8]]:
-    """Return a picture of each class: up to 12 segments, largest objects first.
+    """Return a picture of each class: up to 8 segments, largest objects first.
 
-    At most one segment of a track, so that the picture shows twelve objects and not one twelve
+    At most one segment of a track, so that the picture shows eight objects and not one eight
     times.
     """
     tiles: dict[tuple[int, int], NDArray[np.uint8]] = {}
@@ -90,9 +97,15 @@ def draw_galleries(shown: Exhibits, classes: int) -> list[NDArray[np.uint8]]:
 
 
 def write_galleries(folder: Path, pictures: Sequence[NDArray[np.uint8]]) -> None:
-    """Write `class_00.png`, ..."""
+    """Write `class_00.jpg`, ..."""
     for number, picture in enumerate(pictures):
-        write_png(folder / f'class_{number:02d}.png', picture)
+        _, data = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        write_atomic(folder / picture_name(number), data.tobytes())
+
+
+def picture_name(number: int) -> str:
+    """Return the name of a class's picture."""
+    return f'class_{number:02d}.jpg'
 
 
 def typical_rows(
@@ -106,19 +119,46 @@ def typical_rows(
 
 
 def tile(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Cut out a segment with its surroundings dimmed, (150, 200, 3) uint8 BGR."""
+    """Cut out a segment, well lit and outlined, its surroundings dimmed.
+
+    Of one that is nearly as large as the image, the middle is shown.
+
+    Returns:
+        (160, 240, 3) uint8 BGR.
+    """
+    cells = _window(mask)
+    inside, seen = mask[cells], image[cells]
+    lit = seen * _gain(seen[inside])
+    shown = np.clip(np.where(inside[..., None], lit, lit * _SURROUNDINGS), 0, 255)
+    picture = resize_image(shown.astype(np.uint8), TILE_HEIGHT, TILE_WIDTH).copy()
+    at_size = cv2.resize(inside.astype(np.uint8), (TILE_WIDTH, TILE_HEIGHT))
+    outlines, _ = cv2.findContours(at_size, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, outlines, -1, _OUTLINE, 1, cv2.LINE_AA)
+    return picture
+
+
+def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the rows and columns of the tile around a segment, all within the image."""
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    across = max(width, height * TILE_WIDTH / TILE_HEIGHT, 24.0) * (1.0 + _CONTEXT)
-    down = across * TILE_HEIGHT / TILE_WIDTH
-    x, y = left + width / 2 - across / 2, top + height / 2 - down / 2
-    columns, rows = np.arange(int(x), int(x + across)), np.arange(int(y), int(y + down))
-    in_columns = (columns >= 0) & (columns < mask.shape[1])
-    in_rows = (rows >= 0) & (rows < mask.shape[0])
-    cells = np.ix_(np.clip(rows, 0, mask.shape[0] - 1), np.clip(columns, 0, mask.shape[1] - 1))
-    shown = np.where(mask[cells][..., None], image[cells], image[cells] // 3)
-    # Beyond the image's edge there is nothing to show.
-    shown[~np.logical_and.outer(in_rows, in_columns)] = 0
-    return resize_image(shown, TILE_HEIGHT, TILE_WIDTH)
+    aspect, (rows, columns) = TILE_WIDTH / TILE_HEIGHT, mask.shape
+    across = max(width, height * aspect, 24.0) * (1.0 + _CONTEXT)
+    across = min(across, columns, rows * aspect)
+    size = max(round(across / aspect), 1), max(round(across), 1)
+    places = (top + height / 2, left + width / 2)
+    starts = [
+        min(max(round(middle - length / 2), 0), limit - length)
+        for middle, length, limit in zip(places, size, mask.shape, strict=True)
+    ]
+    first, second = (
+        slice(start, start + length) for start, length in zip(starts, size, strict=True)
+    )
+    return first, second
+
+
+def _gain(pixels: NDArray[np.uint8]) -> float:
+    """Return what brings a segment's pixels to a lightness at which it can be recognised."""
+    mean = float(pixels.mean()) if len(pixels) else _LIGHTNESS
+    return min(max(_LIGHTNESS / max(mean, 1.0), 1.0), _MOST_GAIN)
 
 
 def mosaic(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -34,7 +34,12 @@ from offline_training.pseudo_labels.drive_plan import (
 )
 from offline_training.pseudo_labels.features import choose_features
 from offline_training.pseudo_labels.fit import fit
-from offline_training.pseudo_labels.gallery import draw_galleries, write_galleries
+from offline_training.pseudo_labels.gallery import (
+    GALLERY_FOLDER,
+    GALLERY_PAGE,
+    draw_galleries,
+    write_galleries,
+)
 from offline_training.pseudo_labels.label_coverage import DriveCoverage, coverage_warnings
 from offline_training.pseudo_labels.label_drive import (
     AssignJob,
@@ -118,7 +123,7 @@ def label(
     pictures = draw_galleries(found.exhibits, parameters.classes)
     for folder in folders:
         save_classes(folder / CLASSES_FILE, default_classes(parameters.classes))
-        write_galleries(folder / 'gallery', pictures)
+        write_galleries(folder / GALLERY_FOLDER, pictures)
         write_json(folder / STATISTICS_FILE, statistics)
     return report
 
@@ -128,7 +133,7 @@ def label_folders(datasets: Sequence[Path]) -> list[Path]:
     folders = []
     for dataset in datasets:
         classes = dataset / PSEUDO_CLASSES_FOLDER
-        folders += [classes, classes / 'gallery', classes / SEGMENTS_FOLDER]
+        folders += [classes, classes / GALLERY_FOLDER, classes / SEGMENTS_FOLDER]
         for drive in Dataset(dataset).drives:
             folders.append(classes / SEGMENTS_FOLDER / drive.name)
             folders += [drive.path / camera / 'pseudo_label' for camera in drive.info['cameras']]
@@ -193,9 +198,9 @@ def _learn(
 def _unlabel(folders: Sequence[Path]) -> None:
     """Take away what names classes: killed amid new labels, no dataset may pass for labelled."""
     for folder in folders:
-        for name in (CLASSES_FILE, STATISTICS_FILE, MODEL_FILE):
+        for name in (CLASSES_FILE, STATISTICS_FILE, MODEL_FILE, GALLERY_PAGE):
             (folder / name).unlink(missing_ok=True)
-        for picture in (folder / 'gallery').glob('class_*.png'):
+        for picture in (folder / GALLERY_FOLDER).glob('class_*.*'):
             picture.unlink()
 
 

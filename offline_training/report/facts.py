@@ -1,4 +1,4 @@
-"""What a report says beside its pictures: classes, scores, curves, synchronisation, versions."""
+"""What a report says beside its pictures: curves, parameters, versions."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
+import safetensors
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
@@ -19,12 +18,8 @@ import drive_segment_ros
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
 from drive_segment_ros.staging import local_copy
-from drive_segment_ros.storage import is_there
-from offline_training.common.classes import CLASSES_FILE, load_classes
-from offline_training.common.files import read_json
-from offline_training.common.image_files import read_image
 from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER
-from offline_training.report.frames import data_uri
+from offline_training.report.scores import read_if_there
 from offline_training.report.sources import Sources
 from offline_training.training.checkpoints import CHECKPOINT_FILE, MODEL_FILE
 from offline_training.training.run_folder import RUN_FILE
@@ -38,101 +33,34 @@ _DISTRIBUTIONS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class GalleryEntry:
-    """One pseudo-class.
+class Curves:
+    """How a network's training went.
 
     Attributes:
-        number, name: of the class.
-        color: red, green, blue.
-        picture: of its segments, a data URI.
-        amount: what `label` counted, empty if unknown.
+        losses: (N,) of every step.
+        held_out: (V, 3) looks at frames that were not learned from: after which step,
+            cross-entropy, share of the labelled pixels that are right.
     """
 
-    number: int
-    name: str
-    color: tuple[int, int, int]
-    picture: str
-    amount: str
+    losses: NDArray[np.float64]
+    held_out: NDArray[np.float64]
 
 
-@dataclasses.dataclass(frozen=True)
-class Synchronisation:
-    """How the images of one drive were paired and moved.
-
-    Attributes:
-        drive, role: whose.
-        frames: written.
-        offset_ms: median, smallest and largest offset of sweep and image stamp.
-        motion: frames by the kind of motion undone.
-        points_dropped: points of a sweep without a place in the range image, all frames.
-    """
-
-    drive: str
-    role: str
-    frames: int
-    offset_ms: tuple[float, float, float] | None
-    motion: dict[str, int]
-    points_dropped: int
-
-
-def gallery(sources: Sources) -> list[GalleryEntry]:
-    """Return the pseudo-classes with their pictures, the most common first."""
-    if sources.dataset is None:
-        return []
-    folder = sources.dataset / PSEUDO_CLASSES_FOLDER
-    named = sources.run if sources.run and (sources.run / CLASSES_FILE).is_file() else folder
-    if not (named / CLASSES_FILE).is_file():
-        return []
-    statistics = {
-        entry['class']: entry
-        for entry in (read_if_there(folder / 'statistics.json') or {}).get('class_statistics', [])
-    }
-    entries = []
-    for number, item in enumerate(load_classes(named / CLASSES_FILE)):
-        file = folder / f'gallery/class_{number:02d}.png'
-        if not file.is_file():
-            continue
-        counted = statistics.get(number)
-        amount = (
-            f'{counted["objects"]} objects in {counted["segments"]} segments' if counted else ''
-        )
-        entry = GalleryEntry(number, item.name, item.color, data_uri(read_image(file)), amount)
-        entries.append((-(counted or {}).get('pixels', 0), entry))
-    return [entry for _, entry in sorted(entries, key=lambda item: item[0])]
-
-
-def losses(run: Path | None) -> dict[str, NDArray[np.float64]]:
-    """Return the loss of every step by network, as its checkpoint has it."""
-    curves = {}
+def curves(run: Path | None) -> dict[str, Curves]:
+    """Return the losses by network, as its checkpoint has them; the teacher comes first."""
+    found = {}
     for file in sorted(run.glob(f'*/{CHECKPOINT_FILE}')) if run else []:
         try:
             with safetensors.safe_open(local_copy(file), 'np') as checkpoint:
-                curves[file.parent.name] = np.asarray(checkpoint.get_tensor('losses'), np.float64)
+                losses = checkpoint.get_tensor('losses')
+                there = 'held_out' in checkpoint.keys()  # noqa: SIM118
+                looks = checkpoint.get_tensor('held_out') if there else np.zeros((0, 3))
         except (OSError, SafetensorError) as err:
             raise DatasetError(f'{file} is damaged: {err}; train again, or remove it') from err
-    # The teacher comes first, as in training.
-    return dict(sorted(curves.items(), key=lambda item: (item[0] != 'teacher', item[0])))
-
-
-def synchronisation(sources: Sources) -> list[Synchronisation]:
-    """Return how each drive was paired."""
-    results = []
-    for source in sources.drives:
-        for drive in source.drives:
-            records = [frame.record for frame in drive.frames]
-            offsets = [1e3 * r['offset_s'] for r in records if r.get('offset_s') is not None]
-            span = (float(np.median(offsets)), min(offsets), max(offsets)) if offsets else None
-            results.append(
-                Synchronisation(
-                    drive.name,
-                    source.role,
-                    len(records),
-                    span,
-                    dict(Counter(str(r.get('motion', 'unknown')) for r in records)),
-                    sum(int(r.get('points_dropped', 0)) for r in records),
-                )
-            )
-    return results
+        found[file.parent.name] = Curves(
+            np.asarray(losses, np.float64), np.asarray(looks, np.float64).reshape(-1, 3)
+        )
+    return dict(sorted(found.items(), key=lambda item: (item[0] != 'teacher', item[0])))
 
 
 def configurations(sources: Sources) -> dict[str, dict[str, Any]]:
@@ -170,15 +98,6 @@ def versions() -> dict[str, str]:
 def networks_present(run: Path | None) -> list[str]:
     """Return the names of a run's trained networks."""
     return sorted(file.parent.name for file in run.glob(f'*/{MODEL_FILE}')) if run else []
-
-
-def read_if_there(path: Path) -> Any:
-    """Return a JSON file's content, None if there is none.
-
-    Raises:
-        DatasetError: if it cannot be read, or is damaged.
-    """
-    return read_json(path) if is_there(path) else None
 
 
 def _processor() -> str:

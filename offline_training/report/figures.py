@@ -1,18 +1,10 @@
-"""Figures for people, and scores and confusion matrix as tables of them."""
+"""Figures for people, and tables of them whose columns align."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
-
-import numpy as np
-
-PROTOCOLS = {
-    'strict': 'one-to-one; what is not matched is wrong',
-    'ignore_unmatched': 'the same; pixels of unmatched pseudo-classes left out, which flatters',
-    'many_to_one': 'the same; leftovers go to the class they overlap most',
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,63 +18,35 @@ def figure(value: Any, digits: int = 1, unit: str = '') -> str:
     """Return a value for people: a dash for None, whole numbers and texts as they are."""
     if value is None:
         return '–'
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f'{value:,}{unit}'
     return f'{value:.{digits}f}{unit}' if isinstance(value, float) else f'{value}{unit}'
 
 
+def counted(count: int, one: str, several: str = '') -> str:
+    """Return a number of things in words: 1 frame, 2 frames."""
+    return f'{count:,} {one if count == 1 else several or one + "s"}'
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Return names as a sentence has them: a, b and 3 more."""
+    if len(names) > most + 1:
+        names = [*names[:most], f'{len(names) - most} more']
+    return ' and '.join(filter(None, (', '.join(names[:-1]), *names[-1:])))
+
+
+def percentage(share: float, digits: int = 1) -> str:
+    """Return a share, 0 to 1, in percent."""
+    return f'{100 * share:.{digits}f} %'
+
+
 def table(label: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return a table for the page; the first column are the rows' headings."""
+    """Return a table for the page; the first column are the rows' headings.
+
+    Columns of figures align at their right, columns of words at their left.
+    """
+    rows = [list(row) for row in rows]
+    words = [any(isinstance(row[n], str) for row in rows) for n in range(len(head))]
     cells = [[cell if isinstance(cell, Bar) else figure(cell) for cell in row] for row in rows]
-    return {'label': label, 'head': head, 'rows': cells}
-
-
-def score_tables(scores: dict[str, Any]) -> dict[str, Any]:
-    """Return the scores by protocol and by class; see `evaluation.report`."""
-    overview = [
-        (kind, scores[kind]['miou'], scores[kind]['accuracy'], meaning)
-        for kind, meaning in PROTOCOLS.items()
-    ]
-    per_class = [
-        (name, *(_iou(scores[kind]['per_class'].get(name)) for kind in PROTOCOLS))
-        for name in scores['strict']['per_class']
-    ]
-    heads = ('protocol', 'mIoU %', 'accuracy %', 'meaning')
-    setting = (
-        f'K = {scores["k"]}, {scores["classes_present"]} classes present, {scores["images"]} '
-        f'images, matching learned on {scores["matching_learned_on"]}.'
-    )
-    return {
-        'setting': setting,
-        'overview': table('Scores by protocol', heads, overview),
-        'per_class': table(
-            'IoU by class', ('class', *(f'{kind} IoU %' for kind in PROTOCOLS)), per_class
-        ),
-    }
-
-
-def _iou(value: float | None) -> Bar | None:
-    """Return an IoU as a bar; a class of which a protocol leaves no pixel has none."""
-    return None if value is None else Bar(float(value))
-
-
-def confusion_table(confusion: dict[str, Any]) -> dict[str, Any]:
-    """Return the confusion matrix as `columns` and `rows` of shares, matched rows together."""
-    pixels = np.array(confusion['pixels'], np.int64)
-    classes = confusion['classes']
-    present = np.flatnonzero(pixels.sum(axis=0) + confusion['pixels_without_prediction'])
-    seen = np.flatnonzero(pixels.sum(axis=1))
-    place = {name: index for index, name in enumerate(classes)}
-    matched = [place.get(name, len(classes)) for name in confusion['many_to_one']]
-    order = sorted(seen.tolist(), key=lambda row: (matched[row], -int(pixels[row].sum())))
-    total = max(int(pixels.sum()), 1)
-    rows = []
-    for row in order:
-        counts = pixels[row][present]
-        shares = (counts / max(int(counts.sum()), 1)).tolist()
-        match = confusion['one_to_one'][row]
-        cells = [
-            {'share': share, 'framed': match == classes[column]}
-            for share, column in zip(shares, present.tolist(), strict=True)
-        ]
-        name = f'{row} ({100.0 * int(counts.sum()) / total:.1f} %)'
-        rows.append({'name': name, 'cells': cells})
-    return {'columns': [str(classes[column]) for column in present], 'rows': rows}
+    columns = [{'name': name, 'words': w} for name, w in zip(head, words, strict=True)]
+    return {'label': label, 'columns': columns, 'rows': cells}

@@ -1,58 +1,45 @@
-"""Sample frames through all stages, from the camera's image to the student's answer."""
+"""Sample frames: what the student says beside the truth, and how it came about."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.dataset.reader import Drive, FrameRecord
+from drive_segment_ros.dataset.reader import FrameRecord
 from drive_segment_ros.errors import DatasetError, DriveSegmentError, ModelError
+from drive_segment_ros.label_ids import IGNORE_LABEL
+from drive_segment_ros.perception.colours import class_colours
+from drive_segment_ros.perception.legend import LegendEntry
 from drive_segment_ros.perception.overlay import draw_segments
 from drive_segment_ros.perception.overlay import palette as proposal_palette
-from drive_segment_ros.perception.resizing import resize_image, resize_labels
-from offline_training.common.classes import (
-    CLASSES_FILE,
-    ClassName,
-    default_classes,
-    load_classes,
-    palette,
-)
-from offline_training.common.image_files import read_image
-from offline_training.deploy.segment_job import draw
+from drive_segment_ros.perception.resizing import resize_labels
+from offline_training.common.classes import ClassName
 from offline_training.evaluation.drive_truth import joined, load_drive_truth
-from offline_training.evaluation.prediction import Prediction, Predictor
+from offline_training.evaluation.ground_truth import GroundTruth
+from offline_training.evaluation.prediction import Predictor
 from offline_training.evaluation.predictors import load_predictor
-from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER
+from offline_training.report.learned_from import ShownFrame
 from offline_training.report.lidar_view import lidar_views
-from offline_training.report.sources import DriveSource, Sources
+from offline_training.report.pictures import (
+    WIDTH,
+    Stage,
+    data_uri,
+    joined_keys,
+    masked,
+    resized,
+    spread,
+)
+from offline_training.report.sources import HELD_OUT, LEARNED_FROM, Sources
 from offline_training.training.frame_images import FrameImages
 
-WIDTH = 640
-FRAMES_PER_DRIVE = 6
-_LIVE_PICTURES = 4
-# At this quality a picture of 640 px takes 20 to 50 kB.
-_QUALITY = 70
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One picture of a frame.
-
-    Attributes:
-        name: of the stage.
-        picture: a data URI, empty where there is none.
-        note: what the colours mean, or why there is no picture.
-    """
-
-    name: str
-    picture: str
-    note: str
+# Of each role; all there are, where there are no others.
+FRAMES = {HELD_OUT: 8, LEARNED_FROM: 4}
+_ALONE = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,42 +48,59 @@ class SampleFrame:
 
     Attributes:
         drive: its name and its camera's.
-        role: of the drive, empty if not known.
+        role: `HELD_OUT` or `LEARNED_FROM`, empty if not known.
         instant: which image it is, for people.
-        stages: in the order of the method.
+        result: image, truth and student.
+        origin: how the student came to it.
+        keys: what the colours of classes mean, in all of these.
+        repeated, known: pixels of the pseudo-label that the student repeats, and in all.
     """
 
     drive: str
     role: str
     instant: str
-    stages: list[Stage]
+    result: list[Stage]
+    origin: list[Stage]
+    keys: list[LegendEntry]
+    repeated: int = 0
+    known: int = 0
+
+    @property
+    def pictures(self) -> int:
+        """How many there are."""
+        return sum(bool(stage.picture) for stage in (*self.result, *self.origin))
 
 
-def data_uri(picture: NDArray[np.uint8]) -> str:
-    """Return a BGR picture as WebP in a data URI."""
-    data = cv2.imencode('.webp', picture, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1]
-    return 'data:image/webp;base64,' + base64.b64encode(data.tobytes()).decode()
+def sample_frames(
+    sources: Sources, shown: Sequence[ShownFrame], classes: Sequence[ClassName]
+) -> list[SampleFrame]:
+    """Draw evenly spaced frames, held-out ones first; without a dataset, of the run's cache.
 
-
-def sample_frames(sources: Sources) -> list[SampleFrame]:
-    """Draw evenly spaced frames of every drive; without a dataset, of the run's cache."""
+    Args:
+        sources: of the report.
+        shown: all frames that may be drawn.
+        classes: names and colours of the pseudo-classes, empty if there are none.
+    """
     networks = _Networks(sources.run)
-    frames = [
-        sample for source in sources.drives for sample in _of_drive(source, networks, sources)
+    samples: dict[Path, SampleFrame] = {}
+    chosen = _choose(shown)
+    of_drive: defaultdict[Path, list[ShownFrame]] = defaultdict(list)
+    for frame in chosen:
+        of_drive[frame.drive.path].append(frame)
+    for frames in of_drive.values():
+        samples |= _of_drive(frames, networks, sources, classes)
+    drawn = [samples[frame.record.image_path] for frame in chosen]
+    return drawn or _of_cache(sources.run, networks)
+
+
+def _choose(shown: Sequence[ShownFrame]) -> list[ShownFrame]:
+    of_role = {role: [frame for frame in shown if frame.role == role] for role in FRAMES}
+    both = all(of_role.values())
+    return [
+        frames[index]
+        for role, frames in of_role.items()
+        for index in spread(len(frames), FRAMES[role] if both else _ALONE)
     ]
-    return frames or list(_of_cache(sources.run, networks))
-
-
-def live_pictures(folder: Path | None) -> list[str]:
-    """Return some of the pictures a live run has left, in order of time."""
-    files = sorted(folder.iterdir()) if folder else []
-    pictures = (read_image(files[i]) for i in spread(len(files), _LIVE_PICTURES))
-    return [data_uri(_resized(picture)) for picture in pictures]
-
-
-def spread(count: int, wanted: int) -> list[int]:
-    """Return up to `wanted` indices, evenly spread over `count`, first and last included."""
-    return sorted({round(x) for x in np.linspace(0, count - 1, min(wanted, count)).tolist()})
 
 
 class _Networks:
@@ -104,145 +108,151 @@ class _Networks:
 
     def __init__(self, run: Path | None) -> None:
         self._predictors: dict[str, Predictor | None] = {}
-        for name, path in (('Teacher', run and run / 'teacher'), ('Student', run)):
+        for name, path in (('Student', run), ('Teacher', run and run / 'teacher')):
             try:
                 self._predictors[name] = load_predictor(path) if path else None
             except ModelError:
                 self._predictors[name] = None
 
-    def stages(self, image: NDArray[np.uint8]) -> Iterator[Stage]:
-        """Yield what each says of an image."""
-        for name, predictor in self._predictors.items():
-            if predictor is None:
-                yield Stage(name, '', 'not trained')
-                continue
-            overlay = draw(image, predictor.predict(image), palette(predictor.classes)).overlay
-            yield Stage(name, data_uri(overlay), 'from the image alone')
+    def stage(self, name: str, image: NDArray[np.uint8]) -> tuple[Stage, NDArray[np.uint8] | None]:
+        """Return what one says of an image, as a picture and as labels."""
+        predictor = self._predictors[name]
+        if predictor is None:
+            return Stage(name, '', 'not trained'), None
+        label = predictor.predict(image).label
+        return masked(name, 'from the image alone', image, label, predictor.classes), label
 
 
-def _of_drive(source: DriveSource, networks: _Networks, sources: Sources) -> Iterator[SampleFrame]:
-    classes = _classes(sources)
-    for drive in source.drives:
-        chosen = [f for frames in drive.cameras.values() for f in _spread(frames)]
-        lidar, lidar_note = _lidar(source, drive, chosen)
-        truth = _Truth(source, drive, classes)
-        for frame in chosen:
-            segment = frame.segment()
-            image = resize_image(frame.image(), _height(frame), WIDTH)
-            stages = [
-                Stage('Image', data_uri(image), ''),
-                Stage(
-                    'LiDAR in the image',
-                    data_uri(lidar[frame.image_path]) if frame.image_path in lidar else '',
-                    lidar_note,
-                ),
-                Stage(
-                    'Proposals',
-                    data_uri(_resized(_proposals(frame, segment))),
-                    'one colour an object; undimmed: none',
-                ),
-                _pseudo_label(frame, image, classes),
-                *networks.stages(image),
-                truth.stage(frame, image),
-            ]
-            instant = f'stamp {frame.stamp_ns / 1e9:.3f} s'
-            yield SampleFrame(f'{drive.name}/{frame.camera}', source.role, instant, stages)
+def _of_drive(
+    frames: Sequence[ShownFrame],
+    networks: _Networks,
+    sources: Sources,
+    classes: Sequence[ClassName],
+) -> dict[Path, SampleFrame]:
+    """Draw some frames of one drive."""
+    lidar, lidar_note = _lidar(sources, frames)
+    truth = _Truth(sources, frames[0], classes)
+    first_ns = min(frame.stamp_ns for frame in frames[0].drive.frames)
+    samples = {}
+    for shown in frames:
+        frame = shown.record
+        image = resized(frame.image())
+        student, answer = networks.stage('Student', image)
+        teacher, _ = networks.stage('Teacher', image)
+        label, given = _pseudo_label(frame, image, classes)
+        result = [Stage('Camera image', data_uri(image), ''), truth.stage(frame, image), student]
+        origin = [
+            Stage(
+                '1. LiDAR in the image',
+                data_uri(lidar[frame.image_path]) if frame.image_path in lidar else '',
+                lidar_note,
+            ),
+            Stage(
+                '2. Objects found',
+                data_uri(resized(_proposals(frame))),
+                'one colour an object; unpainted: none',
+            ),
+            dataclasses.replace(label, name='3. Pseudo-labels'),
+            dataclasses.replace(teacher, name='4. Teacher'),
+        ]
+        repeated, known = _agreement(answer, given)
+        samples[frame.image_path] = SampleFrame(
+            f'{shown.drive.name}, {frame.camera}',
+            shown.role,
+            f'{(frame.stamp_ns - first_ns) / 1e9:.1f} s into the drive',
+            result,
+            origin,
+            joined_keys([*result, *origin]),
+            repeated,
+            known,
+        )
+    return samples
 
 
-def _spread(frames: list[FrameRecord]) -> list[FrameRecord]:
-    return [frames[index] for index in spread(len(frames), FRAMES_PER_DRIVE)]
+def _agreement(
+    answer: NDArray[np.uint8] | None, given: NDArray[np.uint8] | None
+) -> tuple[int, int]:
+    """Count the labelled pixels that are answered alike, and all labelled ones."""
+    if answer is None or given is None:
+        return 0, 0
+    known = given != IGNORE_LABEL
+    same = resize_labels(answer, *given.shape)[known] == given[known]
+    return int(same.sum()), int(known.sum())
 
 
-def _of_cache(run: Path | None, networks: _Networks) -> Iterator[SampleFrame]:
-    """Yield frames of the images a run keeps at network size; nothing else of them is known."""
+def _of_cache(run: Path | None, networks: _Networks) -> list[SampleFrame]:
+    """Return frames of the images a run keeps at network size; nothing else of them is known."""
     if run is None:
-        return
+        return []
     images = FrameImages.kept(run / 'cache/images')
-    for index in spread(len(images), FRAMES_PER_DRIVE):
-        image = _resized(np.ascontiguousarray(images[index][..., ::-1]))
-        unknown = 'the dataset is not at hand; name it with --dataset'
-        stages = [Stage('Image', data_uri(image), 'at the size the network was given')]
-        stages += [Stage(n, '', unknown) for n in ('LiDAR in the image', 'Proposals')]
-        stages += [Stage('Pseudo-labels', '', unknown), *networks.stages(image)]
-        yield SampleFrame('training images', '', f'number {index}', stages)
+    samples = []
+    for index in spread(len(images), _ALONE):
+        image = resized(np.ascontiguousarray(images[index][..., ::-1]))
+        (student, _), (teacher, _) = (networks.stage(n, image) for n in ('Student', 'Teacher'))
+        note = 'at the size the network was given'
+        result = [Stage('Camera image', data_uri(image), note), student, teacher]
+        keys = joined_keys(result)
+        instant = f'image {index + 1:,} of {len(images):,}'
+        samples.append(SampleFrame('kept images', LEARNED_FROM, instant, result, [], keys))
+    return samples
 
 
 def _lidar(
-    source: DriveSource, drive: Drive, frames: list[FrameRecord]
+    sources: Sources, frames: Sequence[ShownFrame]
 ) -> tuple[dict[Path, NDArray[np.uint8]], str]:
-    if not source.bags:
-        return {}, 'the bag is not at hand; a dataset holds no points'
+    bags = sources.drives[frames[0].source].bags
+    if not bags:
+        return {}, 'the bag is not at hand (name it with --bag); a dataset holds no points'
     try:
-        return lidar_views(source.bags, drive, frames, WIDTH), 'red is near, blue is far'
+        records = [frame.record for frame in frames]
+        return lidar_views(bags, frames[0].drive, records, WIDTH), 'red is near, blue is far'
     except (DriveSegmentError, KeyError, TypeError) as err:
         return {}, f'the bag does not give the sweeps: {err}'
 
 
-def _proposals(frame: FrameRecord, segment: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    proposals = frame.proposals()
+def _proposals(frame: FrameRecord) -> NDArray[np.uint8]:
+    segment, proposals = frame.segment(), frame.proposals()
     kind = np.zeros(int(max(segment.max(), proposals['id'].max(initial=0))) + 1, np.uint8)
     kind[proposals['id']] = proposals['kind']
     return draw_segments(frame.image(), segment, proposal_palette(kind))
 
 
-def _pseudo_label(frame: FrameRecord, image: NDArray[np.uint8], classes: list[ClassName]) -> Stage:
+def _pseudo_label(
+    frame: FrameRecord, image: NDArray[np.uint8], classes: Sequence[ClassName]
+) -> tuple[Stage, NDArray[np.uint8] | None]:
     if not frame.pseudo_label_path.is_file():
-        return Stage('Pseudo-labels', '', 'none: this drive was not labelled')
-    return Stage(
-        'Pseudo-labels',
-        data_uri(_overlay(image, frame.pseudo_label(), classes)),
-        'one colour a pseudo-class; dark: unknown',
-    )
-
-
-def _overlay(
-    image: NDArray[np.uint8], label: NDArray[np.uint8], classes: list[ClassName]
-) -> NDArray[np.uint8]:
-    sized = resize_labels(label, *image.shape[:2])
-    return draw(image, Prediction(sized, np.full_like(sized, 255)), palette(classes)).overlay
+        return Stage('', '', 'none: this drive was not labelled, and need not be'), None
+    label = frame.pseudo_label()
+    return masked('', 'look-alike objects have one colour', image, label, classes), label
 
 
 class _Truth:
     """The labels of a drive's images, in the colours of the pseudo-classes of the same name."""
 
-    def __init__(self, source: DriveSource, drive: Drive, classes: list[ClassName]) -> None:
+    def __init__(self, sources: Sources, frame: ShownFrame, classes: Sequence[ClassName]) -> None:
         self._labels = {}
-        if source.truth is None:
+        self._truth: GroundTruth | None = None
+        folder = sources.drives[frame.source].truth
+        if folder is None:
             return
         try:
-            found = joined(load_drive_truth(drive, source.truth))
+            found = joined(load_drive_truth(frame.drive, folder))
         except DatasetError:
             return
         self._labels = {item.image_path: item for item in found.images}
         self._truth = found
         colour = {item.name: item.color for item in classes}
+        own = class_colours(found.classes)
         self._classes = [
-            ClassName(name, colour.get(name, item.color))
-            for name, item in zip(found.classes, default_classes(len(found.classes)), strict=True)
+            ClassName(name, colour.get(name, own[number]))
+            for number, name in enumerate(found.classes)
         ]
 
     def stage(self, frame: FrameRecord, image: NDArray[np.uint8]) -> Stage:
         item = self._labels.get(frame.image_path)
-        if item is None:
+        if item is None or self._truth is None:
             return Stage('Truth', '', 'none for this frame')
-        picture = _overlay(image, self._truth.label(item), self._classes)
-        return Stage('Truth', data_uri(picture), 'for comparison only; nothing learned from it')
-
-
-def _classes(sources: Sources) -> list[ClassName]:
-    """Return names and colours: the run's, else the dataset's, else none."""
-    places = [sources.run, sources.dataset and sources.dataset / PSEUDO_CLASSES_FOLDER]
-    for folder in places:
-        if folder and (folder / CLASSES_FILE).is_file():
-            return load_classes(folder / CLASSES_FILE)
-    return []
-
-
-def _height(frame: FrameRecord) -> int:
-    rows, columns = frame.image().shape[:2]
-    return round(rows * WIDTH / columns)
-
-
-def _resized(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    rows, columns = picture.shape[:2]
-    return resize_image(picture, round(rows * WIDTH / columns), WIDTH)
+        label = self._truth.label(item)
+        return masked(
+            'Truth', 'for comparison; nothing learned from it', image, label, self._classes
+        )

@@ -1,6 +1,6 @@
 // The slider shows one frame and hides the others; without this, the first one is shown.
 const slider = document.getElementById('frame');
-const frames = [...document.querySelectorAll('.stages')];
+const frames = [...document.querySelectorAll('.frame')];
 function show() {
   frames.forEach((frame, index) => { frame.hidden = index !== Number(slider.value); });
   const title = frames[slider.value].dataset.title;

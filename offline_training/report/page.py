@@ -1,23 +1,35 @@
-"""The page: one file of HTML with all pictures, style and script in it, that asks for nothing."""
+"""Pages: one file of HTML each, with all pictures, style and script in it."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import importlib.resources
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-_TEMPLATE, _STYLE, _SCRIPT = 'page.html.j2', 'page.css', 'page.js'
+_STYLE = 'page.css'
 
 
-def page(**content: Any) -> str:
-    """Lay a page out: `title`, `written`, `tiles` and `sections` of `page.html.j2`.
+def page(
+    template: str,
+    scripts: Sequence[str] = ('page.js', 'zoom.js'),
+    own: bool = False,
+    **content: Any,
+) -> str:
+    """Lay a page out.
 
     Whatever the content says is text: the template engine escapes it, and the page's policy lets
     no script run but its own, and nothing be fetched or sent.
+
+    Args:
+        template: a file of this folder.
+        scripts: files of this folder.
+        own: whether the page may ask the server that it came from.
+        content: what the template takes.
     """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_file),
@@ -27,14 +39,16 @@ def page(**content: Any) -> str:
         lstrip_blocks=True,
     )
     # Our own files, the only parts that are not escaped.
-    style, script = Markup(_file(_STYLE)), Markup(_file(_SCRIPT))
+    style, script = Markup(_file(_STYLE)), Markup(''.join(map(_file, scripts)))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    asked = "connect-src 'self'; " if own else ''
     policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; {asked}"
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
-    template = environment.get_template(_TEMPLATE)
-    return template.render(policy=policy, style=style, script=script, **content)
+    return environment.get_template(template).render(
+        policy=policy, style=style, script=script, **content
+    )
 
 
 def _file(name: str) -> str:

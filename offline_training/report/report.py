@@ -3,45 +3,53 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from offline_training.common.files import write_atomic
+from offline_training.evaluation.evaluate import image_name
 from offline_training.report import facts
-from offline_training.report.chart import line_chart
-from offline_training.report.figures import confusion_table, figure, score_tables, table
-from offline_training.report.frames import live_pictures, sample_frames
+from offline_training.report.chart import training_charts
+from offline_training.report.class_gallery import gallery, gallery_folder, names_of
+from offline_training.report.figures import figure, table
+from offline_training.report.frames import sample_frames
+from offline_training.report.learned_from import frames_by_role
+from offline_training.report.live import told
+from offline_training.report.overview import Overview, overview
 from offline_training.report.page import page
-from offline_training.report.sources import Sources
+from offline_training.report.pictures import live_pictures
+from offline_training.report.scores import (
+    Scored,
+    confusion_table,
+    read_if_there,
+    scores_section,
+)
+from offline_training.report.sources import (
+    BASELINE_FOLDER,
+    LEARNED_FROM,
+    SCORES_FOLDER,
+    Sources,
+)
+from offline_training.report.synchronisation import synchronisation
+from offline_training.training.run_folder import RUN_FILE
 
 # What makes no sense in files of others raises one of these where it is read.
 _SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-_WHY_MISSING = {
-    'frames': 'No frames: name the dataset with --dataset.',
-    'gallery': (
-        'No pseudo-classes: run `drive-segment label` on the dataset, and name it with --dataset.'
-    ),
-    'scores': (
-        'Not scored: `drive-segment evaluate RUN IMAGES --ground-truth LABELS -o RUN/scores` '
-        'needs labelled images.'
-    ),
-    'confusion': 'Not scored, so there is none.',
-    'training': 'Nothing was trained: `drive-segment train DATASET -o RUN`.',
-    'synchronisation': 'The dataset is not at hand: name it with --dataset.',
-    'live': 'There was no live run; `drive-segment demo` has one.',
-    'steps': 'Not known of a run by itself; `drive-segment demo` notes them.',
-    'configuration': 'Not known.',
-}
 
 
-def write_report(sources: Sources, output: Path) -> dict[str, Any]:
+def write_report(
+    sources: Sources, output: Path, say: Callable[[str], None] = lambda doing: None
+) -> dict[str, Any]:
     """Write the page.
 
     Args:
         sources: what to report of.
         output: the HTML file.
+        say: told what is being done.
 
     Returns:
         `report` (path), `bytes`, `frames` (shown), `missing` (headings of sections without
@@ -50,31 +58,49 @@ def write_report(sources: Sources, output: Path) -> dict[str, Any]:
     Raises:
         DatasetError, ModelError: if something that is there cannot be read.
     """
-    frames = sample_frames(sources)
-    scores, confusion = (
-        facts.read_if_there(sources.scores / name) if sources.scores else None
-        for name in ('scores.json', 'confusion.json')
+    run = read_if_there(sources.run / RUN_FILE) if sources.run else None
+    run = run if isinstance(run, dict) else {}
+    classes = names_of(sources.run, sources.dataset)
+    shown = frames_by_role(sources, run)
+    learned = {image_name(f.record.image_path) for f in shown if f.role == LEARNED_FROM}
+    say('drawing sample frames and segmenting them')
+    frames = sample_frames(sources, shown, classes)
+    say('laying out scores, classes and curves')
+    scored = Scored.read(sources)
+    folder = gallery_folder(sources.run, sources.dataset)
+    shows = _sensible(lambda: gallery(folder, classes))
+    leads = functools.partial(overview, sources, run, shown, frames, shows)
+    head = (
+        _sensible(lambda: leads(scored))
+        or _sensible(lambda: leads(Scored()))
+        or Overview([], {}, [])
     )
     sections = [
-        _section('frames', 'Frames through all stages', lambda: frames),
-        _section('gallery', 'Pseudo-classes', lambda: facts.gallery(sources)),
-        _section('scores', 'Scores', lambda: scores and score_tables(scores)),
+        _section('scores', 'Scores', lambda: _scores(sources, scored, learned if shown else None)),
+        _section('frames', 'Frames', lambda: frames),
+        _section('gallery', 'Pseudo-classes', lambda: gallery(folder, classes)),
         _section(
-            'confusion', 'Confusion matrix', lambda: confusion and confusion_table(confusion)
+            'confusion',
+            'Confusion matrix',
+            lambda: scored.confusion and confusion_table(scored.confusion, classes),
         ),
         _section('training', 'Training', lambda: _training(sources)),
         _section(
-            'synchronisation', 'Recording and synchronisation', lambda: _synchronisation(sources)
+            'synchronisation', 'Recording and synchronisation', lambda: synchronisation(sources)
         ),
         _section('live', 'Live', lambda: _live(sources)),
         _section('steps', 'Steps and timings', lambda: _steps(sources)),
         _section('configuration', 'Configuration and versions', lambda: _configuration(sources)),
     ]
+    hints = _hints(sources)
+    for section in sections:
+        section['hint'] = hints.get(section['name'], {'text': '', 'command': ''})
     now = datetime.datetime.now(datetime.timezone.utc)
     html = page(
+        'page.html.j2',
         title=f'drive_segment_ros: {sources.title}',
         written=f'{now:%Y-%m-%d %H:%M}',
-        tiles=_tiles(sources, scores),
+        head=head,
         sections=sections,
     )
     data = html.encode(errors='replace')
@@ -85,35 +111,81 @@ def write_report(sources: Sources, output: Path) -> dict[str, Any]:
 
 def _section(name: str, heading: str, gather: Callable[[], Any]) -> dict[str, Any]:
     """Gather a section's content; what makes no sense costs this section only."""
-    missing = _WHY_MISSING[name]
     try:
-        content = gather()
+        return {'name': name, 'heading': heading, 'content': gather(), 'problem': ''}
     except _SENSELESS as err:
-        content, missing = None, f'It cannot be shown, what was written makes no sense: {err!r}'
-    return {'name': name, 'heading': heading, 'content': content, 'missing': missing}
+        problem = f'It cannot be shown, what was written makes no sense: {err!r}'
+        return {'name': name, 'heading': heading, 'content': None, 'problem': problem}
 
 
-def _tiles(sources: Sources, scores: Any) -> dict[str, str]:
-    """Return the first figures that a reader looks for."""
-    tiles: dict[str, str] = {}
+def _sensible(gather: Callable[[], Any]) -> Any:
+    """Return what is gathered, None where it makes no sense; the section of its own says so."""
     try:
-        if scores:
-            for kind in ('strict', 'many_to_one'):
-                name = f'{kind.replace("_", "-")} mIoU'
-                tiles[name] = figure(scores[kind]['miou'], 1, ' %')
-            tiles['pixel accuracy, strict'] = figure(scores['strict']['accuracy'], 1, ' %')
-        for step in sources.steps:
-            if step.name == 'extract' and 'frames' not in tiles:
-                tiles['frames'] = f'{step.result["frames"]} of {step.result["images"]}'
-            if step.name == 'live' and step.result.get('latency_median_ms') is not None:
-                tiles['live latency, median'] = figure(step.result['latency_median_ms'], 0, ' ms')
+        return gather()
     except _SENSELESS:
-        pass  # the section of its own says so
-    return tiles
+        return None
+
+
+def _baseline_commands(sources: Sources) -> str:
+    run = shlex.quote(str(sources.run or 'RUN'))
+    dataset = shlex.quote(str(sources.dataset or 'DATASET'))
+    return (
+        f'drive-segment baseline {dataset} -o BASELINE\n'
+        f'drive-segment evaluate BASELINE {dataset} --frames FIRST:LAST --ground-truth LABELS '
+        f'-o {run}/{BASELINE_FOLDER}'
+    )
+
+
+def _hints(sources: Sources) -> dict[str, dict[str, str]]:
+    """Return why a section may be empty and what to type, with the names that are known."""
+    run = shlex.quote(str(sources.run or 'RUN'))
+    dataset = shlex.quote(str(sources.dataset or 'DATASET'))
+    texts = {
+        'frames': (
+            'No frames: name the data that was learned from.',
+            f'drive-segment report {run} --dataset DATASET --overwrite',
+        ),
+        'gallery': (
+            'No pseudo-classes are at hand: label the data, and name it.',
+            f'drive-segment label {dataset}\n'
+            f'drive-segment report {run} --dataset {dataset} --overwrite',
+        ),
+        'scores': (
+            'Not scored, for that needs labelled images (nothing else does). With a folder of '
+            'labels named as the images, FIRST:LAST being frames that were not learned from:',
+            f'drive-segment evaluate {run} {dataset} --frames FIRST:LAST --ground-truth LABELS '
+            f'-o {run}/{SCORES_FOLDER}\n{_baseline_commands(sources)}',
+        ),
+        'confusion': ('Not scored, so there is none.', ''),
+        'training': (
+            'Nothing was trained yet.',
+            f'drive-segment train {dataset} -o {run}',
+        ),
+        'synchronisation': (
+            'The dataset is not at hand: name it.',
+            f'drive-segment report {run} --dataset DATASET --overwrite',
+        ),
+        'live': (
+            'No live run was recorded. To see the masks of this run on topics:',
+            f'drive-segment export {run} -o MODEL\n'
+            'drive-segment live --node segmentation --model MODEL --camera /camera/front',
+        ),
+        'steps': ('Only a demo notes its commands and their times.', 'drive-segment demo'),
+        'configuration': ('Not known.', ''),
+    }
+    return {name: {'text': text, 'command': line} for name, (text, line) in texts.items()}
+
+
+def _scores(sources: Sources, scored: Scored, learned: set[str] | None) -> dict[str, Any] | None:
+    content = scores_section(scored, learned)
+    if content is not None:
+        alone = scored.student and not scored.baseline and not scored.experiment
+        content['compare'] = _baseline_commands(sources) if alone else ''
+    return content
 
 
 def _training(sources: Sources) -> dict[str, Any] | None:
-    curves = facts.losses(sources.run)
+    curves = facts.curves(sources.run)
     if not curves:
         return None
     time = ''
@@ -121,61 +193,19 @@ def _training(sources: Sources) -> dict[str, Any] | None:
         if step.name == 'train':
             waited = 100 * step.result['data_wait_fraction']
             time = (
-                f'{figure(step.result["seconds"], 0)} s, {figure(waited, 1)} % of it waiting for '
-                'data.'
+                f'{figure(float(step.result["seconds"]), 0)} s, {figure(waited, 1)} % of it '
+                'waiting for data.'
             )
-    return {'chart': line_chart(curves, 'step', 'cross-entropy'), 'time': time}
-
-
-def _synchronisation(sources: Sources) -> dict[str, Any] | None:
-    rows = []
-    for item in facts.synchronisation(sources):
-        offset = item.offset_ms and '{:.1f} ({:.1f} to {:.1f})'.format(*item.offset_ms)
-        motion = ', '.join(f'{count} {kind}' for kind, count in item.motion.items())
-        rows.append(
-            (f'{item.drive}, {item.role}', item.frames, offset, motion, item.points_dropped)
-        )
-    extracted = []
-    for step in sources.steps:
-        if step.name == 'extract':
-            drops = step.result['dropped']
-            lost = ', '.join(f'{count} {reason}' for reason, count in drops.items()) or 'none'
-            extracted.append(
-                f'{step.title}: {step.result["frames"]} frames of {step.result["images"]} images '
-                f'and {step.result["sweeps"]} sweeps; images dropped: {lost}.'
-            )
-    inspected = [_inspection(step.result) for step in sources.steps if step.name == 'inspect']
-    if not (rows or extracted or inspected):
-        return None
-    head = ('drive', 'frames', 'offset ms', 'motion undone', 'points dropped')
-    drives = table('Synchronisation by drive', head, rows)
-    return {'drives': drives, 'extracted': extracted, 'inspected': inspected}
-
-
-def _inspection(found: dict[str, Any]) -> dict[str, Any]:
-    rows = []
-    for topic in found['topics']:
-        offset = topic['clock_offset_s']
-        values = (topic[name] for name in ('name', 'type', 'count', 'rate_hz'))
-        rows.append((*values, None if offset is None else 1e3 * offset))
-    head = ('topic', 'type', 'messages', 'rate Hz', 'recorded after stamp ms')
-    lines = [
-        f'{pair["camera"]} with {pair["lidar"]}: time offset '
-        f'{figure(pair["camera_lidar_offset_ms"])} ms'
-        for pair in found['pairs']
-    ]
-    lines += [f'{problem["what"]}: {problem["fix"]}' for problem in found['problems']]
-    if not found['problems']:
-        lines.append('no problem found')
-    return {'lines': lines, 'topics': table('Topics of the bag', head, rows)}
+    held_out = any(len(curve.held_out) for curve in curves.values())
+    return {'charts': training_charts(curves), 'time': time, 'held_out': held_out}
 
 
 def _live(sources: Sources) -> dict[str, Any] | None:
     steps = [
-        {'title': step.title, 'figures': _flat(step.result)}
+        {'title': step.title.strip(' .'), 'lines': told(step.name, step.result)}
         for step in sources.steps
-        if step.name in ('live', 'save-topic', 'play')
     ]
+    steps = [step for step in steps if step['lines']]
     pictures = live_pictures(sources.live)
     return {'pictures': pictures, 'steps': steps} if pictures or steps else None
 
@@ -183,8 +213,8 @@ def _live(sources: Sources) -> dict[str, Any] | None:
 def _steps(sources: Sources) -> dict[str, Any] | None:
     if not sources.steps:
         return None
-    rows: list[Sequence[Any]] = [(step.title, step.seconds) for step in sources.steps]
-    rows.append(('all', sum(step.seconds for step in sources.steps)))
+    rows: list[Sequence[Any]] = [(step.title, float(step.seconds)) for step in sources.steps]
+    rows.append(('all', float(sum(step.seconds for step in sources.steps))))
     commands = '\n'.join(step.command for step in sources.steps)
     return {'times': table('Steps', ('step', 'seconds'), rows), 'commands': commands}
 
@@ -197,14 +227,3 @@ def _configuration(sources: Sources) -> dict[str, Any]:
     alone = facts.networks_present(sources.run) and not sources.dataset
     missing = 'The configuration of extraction and labels is in the dataset.' if alone else ''
     return {'versions': facts.versions(), 'parts': parts, 'missing': missing}
-
-
-def _flat(values: dict[str, Any]) -> dict[str, str]:
-    """Return a result with its inner counts in words."""
-    return {
-        name.replace('_', ' '): ', '.join(f'{count} {key}' for key, count in value.items())
-        or 'none'
-        if isinstance(value, dict)
-        else figure(value)
-        for name, value in values.items()
-    }

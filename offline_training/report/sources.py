@@ -16,7 +16,10 @@ from offline_training.training.run_folder import RUN_FILE
 
 # What `drive-segment demo` leaves in its folder: its steps, and what lies where.
 DEMO_FILE = 'demo.json'
-SCORES_FOLDER = 'scores'
+# Where `evaluate -o` is told to write, in a run or a demo's folder.
+SCORES_FOLDER, BASELINE_FOLDER = 'scores', 'baseline_scores'
+# What `ablate` leaves in its folder.
+RESULTS_FILE = 'results.json'
 LEARNED_FROM, HELD_OUT = 'learned from', 'held out'
 
 
@@ -76,6 +79,8 @@ class Sources:
         run: as `train` wrote it.
         model: as `export` wrote it.
         scores: as `evaluate --output` wrote it.
+        baseline: the same of the image-only baseline.
+        experiment: as `ablate` wrote it.
         live: pictures that `save-topic` took of the live run.
         steps: of a demo.
     """
@@ -85,6 +90,8 @@ class Sources:
     run: Path | None = None
     model: Path | None = None
     scores: Path | None = None
+    baseline: Path | None = None
+    experiment: Path | None = None
     live: Path | None = None
     steps: list[Step] = dataclasses.field(default_factory=list)
 
@@ -94,60 +101,105 @@ class Sources:
         return next((d.dataset for d in self.drives if d.role == LEARNED_FROM), None)
 
 
-def find_sources(
-    path: Path,
-    datasets: Sequence[Path] = (),
-    bags: Sequence[Path] = (),
-    truth: Path | None = None,
-    scores: Path | None = None,
-    join: bool = False,
-) -> Sources:
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """What a run does not know and is named beside it.
+
+    Attributes:
+        datasets: what it was learned from.
+        held_out: datasets that it was not learned from.
+        bags: what all of them were extracted from, for the LiDAR's points.
+        join: whether all bags are parts of one drive.
+        truth: folder of labels; of several drives one that has a folder for each.
+        scores: folder that `evaluate --output` wrote; default: `scores` in the run.
+        baseline: the same of the image-only baseline; default: `baseline_scores` in the run.
+        experiment: folder that `ablate` wrote; default: the one that the run lies in.
+    """
+
+    datasets: Sequence[Path] = ()
+    held_out: Sequence[Path] = ()
+    bags: Sequence[Path] = ()
+    join: bool = False
+    truth: Path | None = None
+    scores: Path | None = None
+    baseline: Path | None = None
+    experiment: Path | None = None
+
+
+def find_sources(path: Path, beside: Beside | None = None) -> Sources:
     """Find what there is to report of.
 
     Args:
         path: a demo's folder, or a run's.
-        datasets: what a run was learned from; a run does not know.
-        bags: what they were extracted from, for the LiDAR's points.
-        truth: folder of labels of the images, of one drive.
-        scores: folder that `evaluate --output` wrote; default: `scores` in the run.
-        join: whether all bags are parts of one drive.
+        beside: what is named beside a run.
 
     Raises:
         BagError: if the dataset is one drive, of several bags that are not to be joined.
         DatasetError: if the path is neither, or a folder named is not there.
     """
-    for named in (*datasets, *bags, truth, scores):
+    beside = beside or Beside()
+    for named in (
+        *(*beside.datasets, *beside.held_out, *beside.bags),
+        *(beside.truth, beside.scores, beside.baseline, beside.experiment),
+    ):
         if named is not None and not named.exists():
             raise DatasetError(f'{named} does not exist; leave it out or name another')
     if (path / DEMO_FILE).is_file():
-        if datasets or bags or truth or scores:
+        if beside != Beside():
             raise DatasetError(f'{path} is a demo and knows its parts; name them for a run only')
         return _demo(path)
     if not (path / RUN_FILE).is_file():
         advice = 'give a folder that `drive-segment train` or `drive-segment demo` wrote'
         raise DatasetError(not_wanted(path, "a run or a demo's folder", advice))
-    drives = _learned_from(datasets, bags, truth, join) if datasets else []
-    own = path / SCORES_FOLDER
-    return Sources(path.name, drives, path, scores=scores or (own if own.is_dir() else None))
+    # A run of an experiment is EXPERIMENT/seed_0/run.
+    around = path.resolve().parent.parent if path.resolve().parent.name[:5] == 'seed_' else None
+    return Sources(
+        path.name,
+        _drives_of(beside),
+        path,
+        scores=beside.scores or _folder(path / SCORES_FOLDER),
+        baseline=beside.baseline or _folder(path / BASELINE_FOLDER),
+        experiment=beside.experiment
+        or (around if around and (around / RESULTS_FILE).is_file() else None),
+    )
 
 
-def _learned_from(
-    datasets: Sequence[Path], bags: Sequence[Path], truth: Path | None, join: bool
-) -> list[DriveSource]:
-    """Return datasets' drives, each with what is its own: stamps may be the same in several."""
-    dataset = Dataset(*datasets)
-    found = dataset.drives
-    if len(found) < 2:
-        return [DriveSource(LEARNED_FROM, datasets[0], tuple(one_drive(bags, join)), truth)]
-    if truth is not None:
-        raise DatasetError(f'{dataset} holds {len(found)} drives; labels are shown of one only')
-    parts = {drive_bags[0].name: tuple(drive_bags) for drive_bags in drives(bags, join)}
+def _drives_of(beside: Beside) -> list[DriveSource]:
+    """Return the datasets' drives, each with what is its own: stamps may be alike in several."""
+    named = {LEARNED_FROM: beside.datasets, HELD_OUT: beside.held_out}
+    found = [
+        (role, drive)
+        for role, datasets in named.items()
+        if datasets
+        for drive in Dataset(*datasets).drives
+    ]
+    if len(found) == 1:
+        ((role, drive),) = found
+        bags = tuple(one_drive(beside.bags, beside.join))
+        return [DriveSource(role, drive.path.parent, bags, beside.truth, drive.name)]
+    by_drive = drives(beside.bags, beside.join) if beside.bags else []
+    parts = {bags[0].name: tuple(bags) for bags in by_drive}
+    truth = beside.truth
+    if truth and not any((truth / drive.name).is_dir() for _, drive in found):
+        raise DatasetError(
+            f'{truth} has no folder named as one of the {len(found)} drives; labels of several '
+            'drives lie in a folder for each'
+        )
     return [
         DriveSource(
-            LEARNED_FROM, drive.path.parent, parts.get(_bag_of(drive), ()), name=drive.name
+            role,
+            drive.path.parent,
+            parts.get(_bag_of(drive), ()),
+            _folder(truth / drive.name) if truth else None,
+            drive.name,
         )
-        for drive in found
+        for role, drive in found
     ]
+
+
+def _folder(path: Path) -> Path | None:
+    """Return a folder if it is there."""
+    return path if path.is_dir() else None
 
 
 def _bag_of(drive: Drive) -> str:
@@ -178,7 +230,7 @@ def _demo(path: Path) -> Sources:
         path.resolve().name,
         drives,
         steps=steps,
-        **{name: there.get(name) for name in ('run', 'model', 'scores', 'live')},
+        **{name: there.get(name) for name in ('run', 'model', 'scores', 'baseline', 'live')},
     )
 
 

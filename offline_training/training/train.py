@@ -20,16 +20,23 @@ from offline_training.networks.initial_weights import network_from_backbone
 from offline_training.networks.segmenter import Segmenter, configuration
 from offline_training.pseudo_labels.features import load_backbone
 from offline_training.pseudo_labels.pseudo_classes import classes_of
+from offline_training.training.class_pictures import keep_class_pictures
 from offline_training.training.distillation import DistillationParameters
 from offline_training.training.frame_images import Images
 from offline_training.training.frame_targets import FrameTargets
 from offline_training.training.preparation import prepare_answers, prepare_images, prepare_labels
-from offline_training.training.processes import PeerError, distributed_rank, process_group
+from offline_training.training.processes import (
+    PeerError,
+    distributed_rank,
+    first_alone,
+    process_group,
+)
 from offline_training.training.run_folder import begin_run, check_alike, shared_fingerprint
 from offline_training.training.training import FitResult, fit
 from offline_training.training.training_frames import (
     input_size,
     labelled_frames,
+    left_out,
     names_of,
     warn_of_aspects,
 )
@@ -40,6 +47,7 @@ from offline_training.training.unlabelled import (
     fingerprint_of,
     unlabelled_frames,
 )
+from offline_training.training.validation import Validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +176,11 @@ class TrainingRun:
         if rank == 0:
             warn_of_aspects(self.frames, self.height, self.width)
         begin_run(folder, self.classes, self.provenance, resume)
+        labelled = classes_of(datasets).parent
+        first_alone(lambda: keep_class_pictures(labelled, folder, len(self.classes)))
         self.images = prepare_images(folder / 'cache/images', self.frames, self.height, self.width)
+        others = left_out(datasets, parameters.frames, parameters.cameras) if rank == 0 else []
+        self.validation = Validation.of(others, self.height, self.width)
 
     def train_teacher(self) -> FitResult:
         """Train the teacher on the pseudo-labels: known pixels only."""
@@ -225,6 +237,7 @@ class TrainingRun:
                 self.folder / stage,
                 {**self.provenance, 'stage': stage},
                 log.show,
+                self.validation,
             )
             log.draw(result.losses)
         return result

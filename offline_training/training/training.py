@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -45,6 +46,7 @@ from offline_training.training.processes import (
 from offline_training.training.run_folder import check_same_run
 from offline_training.training.shards import wait_until_visible
 from offline_training.training.training_parameters import TrainingParameters
+from offline_training.training.validation import TIMES, Validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Progress:
         learning_rate: of this step.
         images_per_second: since training began or was resumed.
         data_wait_fraction: share of that time spent waiting for data.
+        held_out: the last look at frames that are not learned from: after which step, their
+            cross-entropy, and the share of their labelled pixels that are right.
     """
 
     step: int
@@ -65,6 +69,7 @@ class Progress:
     learning_rate: float
     images_per_second: float
     data_wait_fraction: float
+    held_out: tuple[int, float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +95,7 @@ def fit(
     folder: Path,
     provenance: dict[str, Any],
     show: Callable[[Progress], None] = lambda progress: None,
+    validation: Validation | None = None,
 ) -> FitResult:
     """Train a network, or go on from the checkpoint in `folder`.
 
@@ -104,6 +110,8 @@ def fit(
         folder: where checkpoint and model go; if it holds a checkpoint, training goes on there.
         provenance: stored with both.
         show: called after each step by the first process.
+        validation: frames that the first process looks at now and then; learning goes the same
+            way with them and without.
 
     Raises:
         ModelError: if the loss is no number any more, or the checkpoint is of another training.
@@ -122,6 +130,7 @@ def fit(
 
     per_step = parameters.batch_size * world
     steps = parameters.epochs * steps_per_epoch(len(images), parameters, world)
+    looks = set(np.linspace(0, steps, TIMES + 1).round().astype(int).tolist())
     first, waited, waiting = len(state.losses), 0.0, 0.0
     prepared = batches(images, targets, parameters, first, steps, rank, world, data_threads())
     network.train()
@@ -153,7 +162,10 @@ def fit(
         if rank == 0:
             speed = (step + 1 - first) * per_step / (now - began)
             rate = share * parameters.learning_rate
-            show(Progress(step + 1, steps, state.losses[-1], rate, speed, waiting))
+            if validation is not None and step + 1 in looks:
+                state.held_out.append((step + 1, *validation.measure(state.average)))
+            held_out = state.held_out[-1] if state.held_out else None
+            show(Progress(step + 1, steps, state.losses[-1], rate, speed, waiting, held_out))
             if now - saved >= parameters.checkpoint_s:
                 save_checkpoint(checkpoint, state, provenance)
                 saved = time.monotonic()

@@ -48,6 +48,25 @@ def labelled_frames(
     return together(labelled)
 
 
+def left_out(
+    datasets: Sequence[Path], frames: str = '', cameras: Sequence[str] = ()
+) -> list[FrameRecord]:
+    """Return labelled frames of the chosen cameras that `labelled_frames` leaves out."""
+    chosen = {
+        frame.image_path
+        for camera in select_frames(Dataset(*datasets), frames, cameras)
+        for frame in camera
+    }
+    others = [
+        frame
+        for camera in select_frames(Dataset(*datasets), '', cameras)
+        for frame in camera
+        if frame.image_path not in chosen
+    ]
+    there = files_there(frame.pseudo_label_path for frame in others)
+    return [frame for frame in others if frame.pseudo_label_path in there]
+
+
 def names_of(frames: Sequence[FrameRecord]) -> str:
     """Return a hash of which frames these are, whatever they hold."""
     digest = hashlib.sha256()

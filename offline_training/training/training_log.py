@@ -53,6 +53,10 @@ class TrainingLog:
             self._open.callback(self._writer.close)
         for name in ('loss', 'learning_rate', 'images_per_second', 'data_wait_fraction'):
             self._writer.add_scalar(name, getattr(progress, name), progress.step)
+        if progress.held_out is not None and progress.held_out[0] == progress.step:
+            _, loss, right = progress.held_out
+            self._writer.add_scalar('held_out_loss', loss, progress.step)
+            self._writer.add_scalar('held_out_right', right, progress.step)
 
     def draw(self, losses: list[float]) -> None:
         """Write `loss.png`: the loss of every step and its running mean."""

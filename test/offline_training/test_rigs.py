@@ -134,7 +134,7 @@ def test_two_datasets_with_drives_of_one_name_stay_apart(tmp_path):
     assert report['frames'] == 16
     for path in sets:
         assert (path / 'pseudo_classes/classes.yaml').exists()
-        assert (path / 'pseudo_classes/gallery/class_00.png').exists()
+        assert (path / 'pseudo_classes/gallery/class_00.jpg').exists()
     # The same classes in both.
     assert label_of(sets[0], 'left', 'car') == label_of(sets[1], 'front', 'car')
     small = ('--epochs', '1', '--set', 'width=80', '--set', 'height=48', '--camera', 'front')

@@ -11,29 +11,31 @@ import numpy as np
 import pytest
 
 from drive_segment_ros.errors import ImageError
-from offline_training.common.classes import ClassName
-from offline_training.deploy.try_model import ModelTrial, _shares
-from offline_training.evaluation.prediction import Prediction
+from offline_training.deploy.try_model import Look, ModelTrial
 
 
-def test_an_image_comes_back_in_both_colourings(run_folder: Path) -> None:
+def test_an_image_comes_back_by_name_or_by_number(run_folder: Path) -> None:
     trial = ModelTrial(run_folder)
     image = np.random.default_rng(0).integers(0, 255, (90, 120, 3)).astype(np.uint8)
-    seen = trial.image(image)
+    named, numbered = trial.image(image), trial.image(image, Look(by_name=False))
     assert trial.named
-    assert seen.pseudo.shape == seen.named.shape == image.shape
+    assert named.picture.shape == image.shape
     # The same pixels are painted, in other colours.
-    assert (seen.pseudo != seen.named).any()
-    assert sum(item.share for item in seen.classes) == pytest.approx(1.0)
-    assert {item.name for item in seen.classes} <= {'road', 'car <b>'}
+    assert (named.picture != numbered.picture).any()
+    assert sum(item.share for item in named.classes) == pytest.approx(1.0)
+    assert {item.name for item in named.classes} <= {'road', 'car <b>'}
+    assert {item.name for item in numbered.classes} <= {'pseudo_class_00', 'pseudo_class_01'}
 
 
-def test_pseudo_classes_of_one_name_are_counted_together() -> None:
-    names = [ClassName('car', (1, 2, 3)), ClassName('sky', (4, 5, 6)), ClassName('car', (1, 2, 3))]
-    label = np.array([[0, 2, 2, 1]], np.uint8)
-    car, sky = _shares(Prediction(label, label), names)
-    assert (car.name, car.share, car.numbers) == ('car', 0.75, [0, 2])
-    assert (sky.name, sky.share, sky.numbers) == ('sky', 0.25, [1])
+def test_opacity_and_confidence_threshold_are_those_asked_for(run_folder: Path) -> None:
+    trial = ModelTrial(run_folder)
+    image = np.random.default_rng(0).integers(0, 255, (90, 120, 3)).astype(np.uint8)
+    assert (trial.image(image, Look(opacity=0.0)).picture == image).all()
+    seen = trial.image(image, Look(threshold=1.0))
+    assert seen.classes[-1].name == 'unknown'
+    bgr = np.ascontiguousarray(image[..., ::-1])
+    sure = trial.predict(bgr).confidence == 255
+    assert seen.classes[-1].share == pytest.approx(1 - sure.mean())
 
 
 def test_a_video_comes_back_with_as_many_frames_at_its_rate(
@@ -44,11 +46,15 @@ def test_a_video_comes_back_with_as_many_frames_at_its_rate(
     for value in range(4):
         writer.write(np.full((48, 64, 3), 60 * value, np.uint8))
     writer.release()
-    for path in ModelTrial(run_folder).video(source, tmp_path):
-        video = cv2.VideoCapture(str(path))
-        frames = [image.shape for good, image in (video.read() for _ in range(9)) if good]
-        assert frames == 4 * [(48, 64, 3)]
-        assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(5.0)
+    told: list[tuple[int, int]] = []
+    trial = ModelTrial(run_folder)
+    path, classes = trial.video(source, tmp_path, progress=lambda *how_far: told.append(how_far))
+    video = cv2.VideoCapture(str(path))
+    frames = [image.shape for good, image in (video.read() for _ in range(9)) if good]
+    assert frames == 4 * [(48, 64, 3)]
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(5.0)
+    assert told == [(number, 4) for number in (1, 2, 3, 4)]
+    assert sum(item.share for item in classes) == pytest.approx(1.0)
 
 
 def test_what_is_no_video_is_refused(run_folder: Path, tmp_path: Path) -> None:

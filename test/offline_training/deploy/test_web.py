@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 
 from drive_segment_ros.errors import ModelError, ParameterError
-from offline_training.deploy.try_model import ClassShare, ModelTrial
-from offline_training.deploy.web import legend, look, make_page, serve
+from drive_segment_ros.perception.legend import LegendEntry
+from offline_training.deploy.examples import example_images
+from offline_training.deploy.try_model import ModelTrial
+from offline_training.deploy.web import look, make_page, serve, table_of
 
 pytest.importorskip('gradio', reason="Gradio is not installed; pip install '.[web]'")
 
@@ -26,8 +29,9 @@ ASK_ANOTHER = """() => new Promise(answer => {
 
 
 @pytest.fixture(scope='module')
-def address(run_folder: Path) -> Iterator[str]:
-    page = make_page(ModelTrial(run_folder))
+def address(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    examples = example_images(run_folder, None, tmp_path_factory.mktemp('examples'))
+    page = make_page(ModelTrial(run_folder), examples)
     _, url, _ = page.launch(
         server_name='127.0.0.1', prevent_thread_lock=True, quiet=True, share=False, **look()
     )
@@ -42,27 +46,41 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_image_through_the_interface_for_programs(
+def opened(browser: Any, address: str) -> Any:
+    page = browser.new_page()
+    page.goto(address)
+    page.get_by_role('button', name='Segment', exact=True).first.wait_for()
+    return page
+
+
+def test_images_through_the_interface_for_programs(
     address: str, picture: Path, tmp_path: Path
 ) -> None:
     from gradio_client import Client, handle_file
 
-    client = Client(address, verbose=False, download_files=tmp_path)
-    pseudo, named, classes = client.predict(handle_file(str(picture)), api_name='/image')
-    assert cv2.imread(pseudo).shape == cv2.imread(named).shape == (48, 64, 3)
+    client = Client(address, verbose=False, download_files=tmp_path / 'answers')
+    (tmp_path / 'notes.png').write_text('no image')
+    files = [handle_file(str(path)) for path in (picture, tmp_path / 'notes.png')]
+    pictures, classes, status = client.predict(files, 50, 0, 'names', api_name='/images')
+    assert [item['caption'] for item in pictures] == ['street.png']
+    assert cv2.imread(pictures[0]['image']).shape == (48, 64, 3)
     assert 'pseudo-classes' in classes
+    assert '1 image segmented.' in status
+    assert 'notes.png' in status
+    assert str(tmp_path) not in status
 
 
-def test_an_image_in_a_browser_and_no_request_to_others(
+def test_images_in_a_browser_and_no_request_to_others(
     address: str, picture: Path, browser: Any
 ) -> None:
     page = browser.new_page()
     requests: list[str] = []
     page.on('request', lambda request: requests.append(request.url))
     page.goto(address)
-    page.locator('input[type=file]').first.set_input_files(str(picture))
-    page.get_by_role('button', name='Segment').first.click()
-    page.get_by_text('pseudo-classes', exact=True).wait_for()
+    page.locator('input[type=file]').first.set_input_files([str(picture), str(picture)])
+    page.get_by_role('button', name='Segment', exact=True).first.click()
+    page.get_by_text('2 images segmented.').wait_for()
+    page.get_by_text('pseudo-classes', exact=True).first.wait_for()
     page.wait_for_load_state('networkidle')
     assert page.evaluate(ASK_ANOTHER) == 'refused'
     own = (address, address.replace('http', 'ws'), 'data:', 'blob:')
@@ -70,8 +88,37 @@ def test_an_image_in_a_browser_and_no_request_to_others(
     page.close()
 
 
+def test_an_example_is_segmented_and_shown_in_another_look(browser: Any, address: str) -> None:
+    page = opened(browser, address)
+    page.get_by_role('button', name='Thumbnail 1').first.click()
+    page.get_by_text('1 image segmented.').wait_for()
+    assert page.get_by_text('unknown', exact=True).count() == 0
+    page.get_by_role('spinbutton', name='Confidence').fill('100')
+    page.keyboard.press('Tab')
+    page.get_by_text('unknown', exact=True).wait_for()
+    page.close()
+
+
+def test_a_bad_file_is_one_line(browser: Any, address: str, tmp_path: Path) -> None:
+    bad = tmp_path / 'notes.png'
+    bad.write_text('no image')
+    page = opened(browser, address)
+    page.locator('input[type=file]').first.set_input_files(str(bad))
+    page.get_by_role('button', name='Segment', exact=True).first.click()
+    lines = page.locator('#status p')
+    lines.get_by_text('notes.png').wait_for()
+    assert lines.count() == 1
+    assert page.get_by_text('Error', exact=True).count() == 0
+    page.get_by_role('tab', name='Video').click()
+    page.locator('input[type=file]').last.set_input_files(str(bad))
+    page.get_by_role('button', name='Segment', exact=True).last.click()
+    page.get_by_text('notes.png is no video that can be read').wait_for()
+    assert page.get_by_text('Error', exact=True).count() == 0
+    page.close()
+
+
 def test_names_in_the_legend_are_text() -> None:
-    assert '<b>' not in legend([ClassShare('a <b>', (1, 2, 3), 0.5, [0])])
+    assert '<b>' not in table_of([LegendEntry('a <b>', (1, 2, 3), 0.5, (0,))])
 
 
 def test_no_model_and_a_port_in_use_are_named(run_folder: Path, tmp_path: Path) -> None:
@@ -87,7 +134,7 @@ def test_no_model_and_a_port_in_use_are_named(run_folder: Path, tmp_path: Path) 
 
 def test_both_buttons_wait_for_the_one_model(run_folder: Path) -> None:
     page = make_page(ModelTrial(run_folder))
-    buttons = [fn for fn in page.fns.values() if fn.api_name in ('image', 'video')]
+    buttons = [fn for fn in page.fns.values() if fn.api_name in ('images', 'video')]
     assert [(fn.concurrency_id, fn.concurrency_limit) for fn in buttons] == 2 * [('model', 1)]
 
 
@@ -100,10 +147,30 @@ def test_uploads_are_limited_in_bytes_and_pixels(
     client = Client(address, verbose=False, download_files=tmp_path)
     bomb = tmp_path / 'bomb.png'
     cv2.imwrite(str(bomb), np.zeros((10_100, 10_000), np.uint8))
-    with pytest.raises(Exception, match='10000 x 10100 px, above the limit'):
-        client.predict(handle_file(str(bomb)), api_name='/image')
+    how = (50, 0, 'names')
+    _, _, status = client.predict([handle_file(str(bomb))], *how, api_name='/images')
+    assert 'bomb.png' in status
+    assert '10000 x 10100 px, above the limit' in status
     large = tmp_path / 'large.png'
     with large.open('wb') as file:
         file.truncate(look()['max_file_size'] + 1)
     with pytest.raises(Exception, match=r'(?i)size|413|large'):
-        client.predict(handle_file(str(large)), api_name='/image')
+        client.predict([handle_file(str(large))], *how, api_name='/images')
+
+
+def test_nothing_advises_to_share_the_page(
+    run_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told: list[str] = []
+    stop = threading.Event()
+    stop.set()
+    serve(run_folder, '127.0.0.1', free_port(), open_browser=False, say=told.append, stop=stop)
+    assert capfd.readouterr().out == ''
+    (line,) = told
+    assert line.startswith(f'try {run_folder} on http://127.0.0.1:')
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        return taken.getsockname()[1]

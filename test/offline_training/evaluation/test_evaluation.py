@@ -11,6 +11,7 @@ from sklearn.metrics import jaccard_score
 from offline_training.evaluation.evaluation import (
     UNMATCHED,
     Matching,
+    class_table,
     confusion_matrix,
     match,
     matched_confusion,
@@ -147,3 +148,15 @@ def test_the_report_names_present_classes_only():
     assert result['strict']['per_class'] == {'road': 100.0}
     assert result['classes_present'] == 1
     assert result['k'] == 1
+
+
+def test_the_table_by_class_has_a_line_each_and_a_dash_where_nothing_counts():
+    confusion = np.array([[90, 10], [0, 0], [0, 40]])
+    result = report(score(confusion), ['road', 'a very long name'], 2)
+    del result['ignore_unmatched']['per_class']['a very long name']
+
+    head, road, other = class_table(result).splitlines()
+
+    assert road.split() == ['road', '90.0', '90.0', '90.0']
+    assert other.split() == ['a', 'very', 'long', 'name', '0.0', '-', '0.0']
+    assert len({len(head), len(road), len(other)}) == 1

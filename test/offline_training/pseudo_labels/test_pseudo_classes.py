@@ -76,7 +76,7 @@ def test_label_leaves_names_galleries_and_statistics(painted_drive):
 
     assert len(load_classes(folder / 'classes.yaml')) == 4
     galleries = sorted((folder / 'gallery').iterdir())
-    assert [path.name for path in galleries] == [f'class_{n:02d}.png' for n in range(4)]
+    assert [path.name for path in galleries] == [f'class_{n:02d}.jpg' for n in range(4)]
     assert all(cv2.imread(str(path)).any() for path in galleries)
     statistics = json.loads((folder / 'statistics.json').read_text())['class_statistics']
     sky = next(entry for entry in statistics if entry['kinds']['sky'])

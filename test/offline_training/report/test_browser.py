@@ -21,7 +21,7 @@ def report(demo_folder: Path, tmp_path: Path) -> str:
 
 
 def shown(page: Any) -> list[bool]:
-    return page.locator('.stages').evaluate_all('all => all.map(e => e.checkVisibility())')
+    return page.locator('.frame').evaluate_all('all => all.map(e => e.checkVisibility())')
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(browser: Any, report: str) -> None:
@@ -52,6 +52,7 @@ def test_the_slider_is_reached_and_moved_by_keys(browser: Any, report: str) -> N
     page = browser.new_page(viewport=PHONE)
     page.goto(report)
     assert shown(page) == [True] + 5 * [False]
+    assert 'held out' in page.locator('#frame-title').inner_text()
     for _ in range(20):
         page.keyboard.press('Tab')
         if page.evaluate('document.activeElement.id') == 'frame':
@@ -62,7 +63,7 @@ def test_the_slider_is_reached_and_moved_by_keys(browser: Any, report: str) -> N
     assert '3 of 6' in page.locator('#frame-title').inner_text()
     page.keyboard.press('End')
     assert shown(page)[-1]
-    assert 'held out' in page.locator('#frame').get_attribute('aria-valuetext')
+    assert 'learned from' in page.locator('#frame').get_attribute('aria-valuetext')
     page.close()
 
 
@@ -71,7 +72,7 @@ def test_every_control_and_scrolling_table_can_have_the_focus(browser: Any, repo
     page.goto(report)
     wanted = page.locator('a, input, summary, .scroll').count()
     reached = set()
-    for _ in range(wanted + 5):
+    for _ in range(wanted + 40):  # pictures and commands among them
         page.keyboard.press('Tab')
         reached.add(
             page.evaluate(
@@ -99,11 +100,42 @@ def test_text_stands_out_from_its_ground(browser: Any, report: str, scheme: str)
     page.close()
 
 
+def test_a_picture_grows_by_keys_and_goes_to_its_neighbour(browser: Any, report: str) -> None:
+    page = browser.new_page(viewport=PHONE)
+    page.goto(report)
+    page.locator('.frame:visible .zoom').first.focus()
+    page.keyboard.press('Enter')
+    large = page.locator('#enlarged-picture')
+    assert large.get_attribute('alt') == 'Camera image'
+    assert large.bounding_box()['width'] > 0.8 * PHONE['width']
+    page.keyboard.press('ArrowRight')
+    assert large.get_attribute('alt') == 'Truth'
+    assert page.locator('#enlarged-title').inner_text() == 'Truth'
+    page.keyboard.press('Escape')
+    assert not large.is_visible()
+    assert page.evaluate('document.activeElement.className') == 'zoom'
+    page.locator('.frame:visible .zoom').last.click()
+    assert large.get_attribute('alt') == '4. Teacher'
+    page.close()
+
+
+def test_columns_of_figures_align_with_their_headings(browser: Any, report: str) -> None:
+    page = browser.new_page()
+    page.goto(report)
+    wrong = page.evaluate("""() => [...document.querySelectorAll('table:not(.matrix)')].flatMap(
+        table => [...table.rows].slice(1).flatMap(row => [...row.cells].map((cell, index) => [
+            getComputedStyle(cell).textAlign,
+            getComputedStyle(table.rows[0].cells[index]).textAlign,
+        ]))).filter(([one, other]) => one !== other)""")
+    assert wrong == []
+    page.close()
+
+
 def test_without_script_the_first_frame_is_shown(browser: Any, report: str) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(report)
-    assert page.locator('.stages:visible').count() == 1
+    assert page.locator('.frame:visible').count() == 1
     context.close()
 
 

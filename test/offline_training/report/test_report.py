@@ -10,16 +10,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from drive_segment_ros import cli
 from drive_segment_ros.errors import DatasetError
-from offline_training.report.frames import spread
+from offline_training.common.classes import ClassName
+from offline_training.evaluation.predictors import load_predictor
 from offline_training.report.lidar_view import distance_colours
+from offline_training.report.pictures import joined_keys, masked, spread
 from offline_training.report.report import write_report
-from offline_training.report.sources import find_sources
+from offline_training.report.sources import Beside, find_sources
 
 
 class Page(html.parser.HTMLParser):
@@ -44,7 +47,7 @@ class Page(html.parser.HTMLParser):
             self.links.append(str(values['href']))
         if tag == 'h2':
             self._section = str(values['id'])
-        if tag not in ('img', 'input', 'meta', 'link', 'path'):
+        if tag not in ('img', 'input', 'meta', 'link', 'path', 'option'):
             self._open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -61,7 +64,7 @@ class Page(html.parser.HTMLParser):
 
 
 def report_of(path: Path, output: Path, **parts: Any) -> tuple[Page, dict]:
-    written = write_report(find_sources(path, **parts), output)
+    written = write_report(find_sources(path, Beside(**parts)), output)
     assert written['bytes'] == output.stat().st_size
     return Page(output), written
 
@@ -70,21 +73,32 @@ def test_a_demo_shows_every_part(demo_folder: Path, tmp_path: Path) -> None:
     page, written = report_of(demo_folder, tmp_path / 'report.html')
     assert written['missing'] == []
     assert written['frames'] == 6
-    frames = page.section('Frames through all stages')
+    head = page.sections['']
+    assert 'Learned from 3 frames of drive street, camera front' in head
+    assert 'Held out: 3 frames of drive avenue, camera front' in head
+    assert '41.2 % mIoU of the student, 21.5 % of clusters of the image alone' in head
+    frames = page.section('Frames')
     assert all(
-        stage in frames for stage in ('Proposals', 'Pseudo-labels', 'Teacher', 'Student', 'Truth')
+        stage in frames
+        for stage in ('Objects found', 'Pseudo-labels', 'Teacher', 'Student', 'Truth')
     )
     scores = page.section('Scores')
-    assert all(value in scores for value in ('41.2', '47.0', '55.5', 'K = 2', '80.0'))
-    assert re.search(r'0 \(50\.0 %\)\s+90\s+10', page.section('Confusion matrix'))
-    assert 'student: 1.0' in page.section('Training')
+    assert all(value in scores for value in ('41.2', '55.5', '21.5', '80.0', '2 pseudo-classes'))
+    assert 'None of the 3 scored frames was learned from' in scores
+    confusion = page.section('Confusion matrix')
+    assert re.search(r'0 road \(50\.0 %\)\s+90\s+10', confusion)
+    assert 'true class' in confusion
+    assert 'student, training: 1' in page.section('Training')
     recording = page.section('Recording')
-    assert '50.0 (50.0 to 50.0)' in recording
+    assert re.search(r'street\s+learned from\s+3\s+50\.0\s+50\.0\s+50\.0', recording)
     assert '3 frames of 5 images' in recording
-    assert '2 no_pair' in recording
+    assert '2 images dropped (no sweep): no sweep lies within' in recording
     assert 'time offset 39.4 ms' in recording
     assert 'set camera_offset' in recording
-    assert '41.7' in page.section('Live')
+    live = page.section('Live')
+    assert '8 masks published' in live
+    assert '42 ms for half of them' in live
+    assert '3 images dropped (bad image): it cannot be read.' in live
     assert 'drive-segment extract x' in page.section('Steps')
     assert '"training.epochs": 7' in page.section('Configuration')
 
@@ -93,15 +107,126 @@ def test_every_picture_is_in_the_page_and_every_link_within_it(
     demo_folder: Path, tmp_path: Path
 ) -> None:
     page, _ = report_of(demo_folder, tmp_path / 'report.html')
-    # Learned from: five stages a frame; held out: image, proposals, two networks, one truth.
-    assert len(page.pictures) == 3 * 5 + 3 * 4 + 1 + 2
-    assert all(picture.startswith('data:image/webp;base64,') for picture in page.pictures)
+    # Held out: image, student, objects, teacher, one truth; learned from: pseudo-labels as well;
+    # two classes; the empty picture that others are enlarged in.
+    assert len(page.pictures) == 3 * 4 + 1 + 3 * 5 + 2 + 1
+    assert all(picture.startswith('data:') for picture in page.pictures)
     assert all(link.startswith(('#', 'data:')) for link in page.links)
+    headings = {link[1:] for link in page.links if link.startswith('#')}
+    assert headings == page.sections.keys() - {''}
+    assert all(heading[0].isalpha() for heading in headings)
+
+
+def test_frames_that_were_not_learned_from_are_told_by_the_runs_own_word(
+    demo_folder: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / 'run'
+    shutil.copytree(run_folder, run)
+    (run / 'run.json').write_text(json.dumps({'parameters': {'frames': '1:2', 'cameras': []}}))
+    dataset = demo_folder / 'dataset'
+    page, written = report_of(run, tmp_path / 'r.html', datasets=[dataset])
+    assert written['frames'] == 3
+    assert 'Learned from 1 frame of drive street' in page.sections['']
+    text = ' '.join(page.section('Frames').split())
+    shown = re.findall(r'(held out|learned from) street, front, (\d)', text)
+    assert shown == [('held out', '0'), ('held out', '2'), ('learned from', '1')]
+
+    (run / 'run.json').write_text(json.dumps({'parameters': {'cameras': ['rear']}}))
+    page, _ = report_of(run, tmp_path / 'r.html', datasets=[dataset])
+    assert 'learned from street' not in page.section('Frames')
+
+
+def test_without_truth_it_says_how_often_the_student_repeats_the_lidar(
+    demo_folder: Path, run_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / 'run'
+    shutil.copytree(run_folder, run)
+    (run / 'run.json').write_text(json.dumps({'parameters': {'frames': ':1'}}))
+    for file in (demo_folder / 'dataset').rglob('pseudo_label/*.png'):
+        cv2.imwrite(str(file), np.zeros((48, 64), np.uint8))
+    page, _ = report_of(run, tmp_path / 'r.html', datasets=[demo_folder / 'dataset'])
+    (share,) = re.findall(r'the student gives ([\d.]+) % of the pixels', page.sections[''])
+    answers = [load_predictor(run).predict(image) for image in images_of(demo_folder)[1:]]
+    expected = 100 * np.mean([(answer.label == 0).mean() for answer in answers])
+    assert float(share) == pytest.approx(expected, abs=5)
+
+
+def images_of(demo_folder: Path) -> list[np.ndarray]:
+    files = sorted((demo_folder / 'dataset').rglob('image/*.png'))
+    return [cv2.imread(str(file)) for file in files]
+
+
+def test_scores_of_frames_that_were_learned_from_are_named_so(
+    demo_folder: Path, tmp_path: Path
+) -> None:
+    file = demo_folder / 'scores/confusion.json'
+    content = json.loads(file.read_text())
+    names = [name.replace('avenue', 'street') for name in content['images'][:2]]
+    file.write_text(json.dumps({**content, 'images': [*names, 'else/front/image/1.png']}))
+    page, _ = report_of(demo_folder, tmp_path / 'report.html')
+    assert '2 of the 3 scored frames were learned from' in page.section('Scores')
+    del content['images']
+    file.write_text(json.dumps(content))
+    page, _ = report_of(demo_folder, tmp_path / 'report.html')
+    assert 'is not known' in page.section('Scores')
+
+
+def test_an_experiment_brings_its_bound(demo_folder, run_folder, tmp_path):
+    part = {
+        'scored_frames': {
+            'strict': {'miou': 33.25, 'accuracy': 50.0},
+            'many_to_one': {'miou': 44.0, 'accuracy': 60.0},
+        }
+    }
+    bound = {
+        'mean': {
+            'scored_frames': {**part['scored_frames'], 'strict': {'miou': 66.5, 'accuracy': 1.0}}
+        }
+    }
+    results = {
+        'experiment': {'drive': 'street', 'images_scored': 7},
+        'scores': {'student': {'seeds': [1, 2], 'mean': part}, 'truth_bound': bound},
+    }
+    run = tmp_path / 'experiment/seed_0/run'
+    shutil.copytree(run_folder, run)
+    (tmp_path / 'experiment/results.json').write_text(json.dumps(results))
+    page, _ = report_of(run, tmp_path / 'r.html', scores=demo_folder / 'scores')
+    scores = page.section('Scores')
+    assert 'Experiment on 7 held-out frames of street, mean of 2 seeds' in scores
+    assert re.search(r'trained on the truth\s+66\.5', scores)
+    assert '66.5 % of the same network trained on the truth' in page.sections['']
 
 
 def test_names_of_classes_are_text(demo_folder: Path, tmp_path: Path) -> None:
     page, _ = report_of(demo_folder, tmp_path / 'report.html')
-    assert '1: car <b>' in page.section('Pseudo-classes')
+    classes = page.section('Pseudo-classes')
+    assert '1: car <b>' in classes
+    assert '75.0 % of labelled pixels' in classes
+    assert '5 segments of 3 tracks; object 75 %, ground 25 %; top 1.5 m above' in classes
+
+
+def test_a_class_without_a_pixel_is_named_and_not_shown(demo_folder: Path, tmp_path: Path) -> None:
+    file = demo_folder / 'dataset/pseudo_classes/statistics.json'
+    content = json.loads(file.read_text())
+    content['class_statistics'][1]['pixels'] = 0
+    file.write_text(json.dumps(content))
+    page, _ = report_of(demo_folder, tmp_path / 'report.html')
+    classes = page.section('Pseudo-classes')
+    assert '1: car <b>' not in classes
+    assert 'Without a pixel among the labels, and never an answer: 1.' in classes
+
+
+def test_every_colour_of_a_mask_is_in_the_legend() -> None:
+    image = np.zeros((8, 12, 3), np.uint8)
+    label = np.zeros((8, 12), np.uint8)
+    label[:, 4:8], label[:, 8:] = 2, 255
+    names = [
+        ClassName('road', (1, 2, 3)),
+        ClassName('gone', (4, 5, 6)),
+        ClassName('car', (7, 8, 9)),
+    ]
+    stage = masked('Student', '', image, label, names)
+    assert [key.name for key in joined_keys([stage, stage])] == ['car', 'road', 'unknown']
 
 
 def test_a_run_alone_shows_its_cache_and_says_what_is_missing(
@@ -109,17 +234,23 @@ def test_a_run_alone_shows_its_cache_and_says_what_is_missing(
 ) -> None:
     page, written = report_of(run_folder, tmp_path / 'report.html')
     assert written['frames'] == 2
-    assert len(page.pictures) == 2 * 3
+    assert len(page.pictures) == 2 * 3 + 1
     assert {'Scores', 'Pseudo-classes', 'Live'} <= set(written['missing'])
-    assert 'drive-segment evaluate' in page.section('Scores')
-    assert '--dataset' in page.section('Frames')
+    assert f'drive-segment evaluate {run_folder} DATASET' in page.section('Scores')
+    assert 'drive-segment label DATASET' in page.section('Pseudo-classes')
 
 
 def test_a_run_with_its_dataset(run_folder: Path, demo_folder: Path, tmp_path: Path) -> None:
     dataset, scores = demo_folder / 'dataset', demo_folder / 'scores'
-    page, written = report_of(run_folder, tmp_path / 'r.html', datasets=[dataset], scores=scores)
+    held_out = demo_folder / 'held'
+    page, written = report_of(
+        run_folder, tmp_path / 'r.html', datasets=[dataset], held_out=[held_out], scores=scores
+    )
     assert written['missing'] == ['Live', 'Steps and timings']
     assert 'the bag is not at hand' in page.section('Frames')
+    assert 'held out avenue, front' in re.sub(r'\s+', ' ', page.section('Frames'))
+    page, _ = report_of(run_folder, tmp_path / 'r.html', datasets=[dataset])
+    assert 'All frames below were learned from' in page.sections['']
 
 
 def test_an_unfinished_demo_still_has_a_report(tmp_path: Path) -> None:
@@ -163,17 +294,19 @@ def test_of_several_drives_only_the_bags_own_shows_its_points(demo_folder, run_f
     sides.mkdir()
 
     for bags, join in (((bag,), False), ((bag, sides), True)):
-        sources = find_sources(run_folder, [dataset], bags, join=join)
+        sources = find_sources(run_folder, Beside([dataset], bags=bags, join=join))
         assert {d.name: d.bags for d in sources.drives} == {'other': (), 'street': bags}
-    with pytest.raises(DatasetError, match='2 drives; labels are shown of one only'):
-        find_sources(run_folder, [dataset], truth=tmp_path)
+    with pytest.raises(DatasetError, match='no folder named as one of the 2 drives'):
+        find_sources(run_folder, Beside([dataset], truth=bag))
+    sources = find_sources(run_folder, Beside([dataset], truth=tmp_path))
+    assert {d.name: d.truth for d in sources.drives} == {'other': None, 'street': bag}
 
 
 def test_a_class_without_pixels_in_one_protocol_has_a_dash(demo_folder, tmp_path):
-    file = next(demo_folder.rglob('scores.json'))
+    file = demo_folder / 'scores/scores.json'
     scores = json.loads(file.read_text())
     gone = next(iter(scores['strict']['per_class']))
-    del scores['ignore_unmatched']['per_class'][gone]
+    del scores['many_to_one']['per_class'][gone]
     file.write_text(json.dumps(scores))
 
     page, _ = report_of(demo_folder, tmp_path / 'report.html')
@@ -233,8 +366,8 @@ def poisoned_folder(demo_folder: Path) -> Path:
         content = json.loads(file.read_text())
         if 'class_statistics' in content:
             for entry in content['class_statistics']:
-                entry['objects'] = entry['segments'] = ATTACK
-            content[ATTACK] = ATTACK
+                entry['kinds'] = {ATTACK: 3}
+            content[ATTACK] = content['features'] = ATTACK
         else:
             content = {**poisoned(content), 'strict': {**content['strict'], 'miou': ATTACK}}
             content['strict']['per_class'][ATTACK] = 12.0
@@ -249,6 +382,7 @@ def test_whatever_a_stranger_wrote_is_text(poisoned_folder: Path, tmp_path: Path
     assert '<img src=x' not in text
     assert text.count('<script') == 1
     assert ATTACK in page.section('Pseudo-classes')
+    assert f'grouped by {ATTACK}' in page.sections['']
     assert ATTACK in page.section('Steps')
     assert 'makes no sense' in page.section('Recording')
 
@@ -305,4 +439,4 @@ def test_a_part_that_makes_no_sense_costs_its_section_only(
     page, written = report_of(demo_folder, tmp_path / 'report.html')
     assert 'makes no sense' in page.section(section)
     assert section in written['missing']
-    assert '41.7' in page.section('Live')
+    assert '8 masks published' in page.section('Live')

@@ -12,13 +12,15 @@ import torch
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError, ImageError, ModelError
 from drive_segment_ros.parameters import from_flat
-from offline_training.common.classes import load_classes
+from offline_training.common.classes import default_classes, load_classes
 from offline_training.common.files import write_atomic
 from offline_training.deploy.segment import segment
 from offline_training.evaluation.evaluate import evaluate
 from offline_training.evaluation.name import name_by_hand, name_from_labels
 from offline_training.pseudo_labels.assignment import LabelParameters
 from offline_training.pseudo_labels.pseudo_classes import label
+from offline_training.report.class_gallery import gallery, gallery_folder
+from offline_training.report.facts import curves
 from offline_training.training.checkpoints import load_model
 from offline_training.training.frame_targets import FrameTargets
 from offline_training.training.train import TrainParameters, train
@@ -101,6 +103,33 @@ def test_a_run_killed_between_files_resumes_to_the_same_student(labelled, tmp_pa
 
     models = [Path(r['student']) / 'model.safetensors' for r in (whole, resumed)]
     assert models[0].read_bytes() == models[1].read_bytes()
+
+
+def test_frames_left_out_are_looked_at_and_change_nothing(labelled, tmp_path, monkeypatch):
+    how = parameters(frames=':4', **{'training.epochs': 8})
+    looked = train([labelled.dataset], tmp_path / 'looked', how)
+    curve = curves(tmp_path / 'looked')['teacher']
+    with monkeypatch.context() as patch:
+        patch.setattr('offline_training.training.train.left_out', lambda *_: [])
+        blind = train([labelled.dataset], tmp_path / 'blind', how)
+
+    assert not len(curves(tmp_path / 'blind')['teacher'].held_out)
+    steps, losses, right = curve.held_out.T
+    assert steps[-1] == len(curve.losses)
+    assert losses[-1] < losses[0]
+    assert right[-1] > 0.5
+    models = [Path(r['student']) / 'model.safetensors' for r in (looked, blind)]
+    assert models[0].read_bytes() == models[1].read_bytes()
+
+
+def test_a_run_keeps_what_its_classes_show(labelled, tmp_path):
+    train([labelled.dataset], tmp_path / 'run', parameters(**{'training.epochs': 1}))
+
+    shown = gallery(gallery_folder(tmp_path / 'run', None), default_classes(4))
+
+    assert {entry.number for entry in shown.entries} == {0, 1, 2, 3}
+    assert all(entry.picture for entry in shown.entries)
+    assert sum(entry.share for entry in shown.entries) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize('file', ['classes.yaml', 'run.json'])

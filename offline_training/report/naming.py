@@ -1,0 +1,203 @@
+"""The gallery as one page, with a field for the name of each class: a file, or served here."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import secrets
+import webbrowser
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from drive_segment_ros.errors import DatasetError, DriveSegmentError, ParameterError
+from drive_segment_ros.inference.model import class_name
+from offline_training.common.classes import ClassName, default_classes
+from offline_training.common.files import write_atomic
+from offline_training.evaluation.label_space import classes_in
+from offline_training.evaluation.name import classes_to_name, name_all
+from offline_training.pseudo_labels.drive_plan import PSEUDO_CLASSES_FOLDER
+from offline_training.pseudo_labels.gallery import GALLERY_PAGE
+from offline_training.report.class_gallery import Gallery, gallery, gallery_folder, names_of
+from offline_training.report.page import page
+
+# Names of that many classes, with much to spare.
+_LARGEST_POST = 100_000
+# Addresses that only this machine can ask.
+_HERE = ('127.0.0.1', '::1')
+
+
+def write_gallery_page(dataset: Path) -> Path:
+    """Write what `label` found as one page, on which names can be given and downloaded.
+
+    Args:
+        dataset: labelled.
+
+    Returns:
+        Its file.
+    """
+    folder = dataset / PSEUDO_CLASSES_FOLDER
+    classes = names_of(None, dataset)
+    shown = _there(gallery(folder, classes), folder)
+    target = folder / GALLERY_PAGE
+    write_atomic(target, naming_page(dataset.name, shown, classes).encode())
+    return target
+
+
+def naming_page(
+    title: str, shown: Gallery, classes: Sequence[ClassName], run: str = '', token: str = ''
+) -> str:
+    """Return the page.
+
+    Args:
+        title: of what was labelled or learned.
+        shown: the classes.
+        classes: their names.
+        run: what the names are saved to; empty makes them a download.
+        token: that the page shows to the server it came from.
+    """
+    own = {item.name for item in default_classes(len(classes))}
+    given = [item.name for item in classes if item.name not in own]
+    known = list(dict.fromkeys([*given, *classes_in('cityscapes-19')]))
+    return page(
+        'naming.html.j2',
+        ('naming.js', 'zoom.js'),
+        own=bool(run),
+        title=f'Pseudo-classes of {title}',
+        gallery=shown,
+        known=known,
+        named=sum(entry.name not in own for entry in shown.entries),
+        run=run,
+        token=token,
+    )
+
+
+def serve_naming(
+    run: Path,
+    dataset: Path | None,
+    host: str,
+    port: int,
+    open_browser: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Serve the page until interrupted; names go to the run's `classes.yaml`.
+
+    Args:
+        run: as `train` wrote it.
+        dataset: whose gallery to show where the run has none.
+        host: address to listen on.
+        port: to listen on.
+        open_browser: whether to open the page here.
+        say: told where the page is, and what was saved.
+
+    Raises:
+        ModelError: if there is no run.
+        DatasetError: if there is no gallery.
+        ParameterError: if the port cannot be had.
+    """
+    with naming_server(run, dataset, host, port, say) as server:
+        url = f'http://{host}:{server.server_address[1]}/'
+        say(f'name the pseudo-classes of {run} on {url}; Ctrl-C ends')
+        if open_browser:
+            webbrowser.open(url)
+        server.serve_forever()
+
+
+def naming_server(
+    run: Path, dataset: Path | None, host: str, port: int, say: Callable[[str], None]
+) -> http.server.ThreadingHTTPServer:
+    """Return what serves the page, not serving yet; see `serve_naming`."""
+    classes_to_name(run)  # which says what is wrong
+    folder = gallery_folder(run, dataset)
+    _there(gallery(folder, classes_to_name(run)), run)
+    shown_to = secrets.token_urlsafe()
+
+    def html() -> str:
+        classes = classes_to_name(run)
+        shown = _there(gallery(folder, classes), run)
+        return naming_page(run.resolve().name, shown, classes, str(run), shown_to)
+
+    def save(content: Any) -> str:
+        names = {int(number): class_name(name) for number, name in content.items()}
+        classes = name_all(run, names)
+        different = len({classes[number].name for number in names})
+        told = f'saved: {len(names)} classes named, {different} different names'
+        say(told)
+        return told
+
+    class Handler(_Handler):
+        page_html = staticmethod(html)
+        save_names = staticmethod(save)
+        token = shown_to
+
+    try:
+        return http.server.ThreadingHTTPServer((host, port), Handler)
+    except OSError as err:
+        raise ParameterError(
+            f'cannot serve on {host}:{port} ({err}); choose another --host or --port'
+        ) from err
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """Answers the browser: the page, and names to save."""
+
+    page_html: Callable[[], str]
+    save_names: Callable[[Any], str]
+    token = ''
+
+    def do_GET(self) -> None:
+        """Send the page."""
+        if not self._by_own_name():
+            self._answer(HTTPStatus.FORBIDDEN, 'open the page by the address that was printed')
+            return
+        if self.path != '/':
+            self._answer(HTTPStatus.NOT_FOUND, 'there is nothing here')
+            return
+        try:
+            self._answer(HTTPStatus.OK, self.page_html(), 'text/html')
+        except DriveSegmentError as err:
+            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, str(err))
+
+    def do_POST(self) -> None:
+        """Save names that the page itself sends; pages of others do not know the token."""
+        length = int(self.headers.get('Content-Length') or 0)
+        told = self.headers.get('X-Token') or ''
+        if self.path != '/names' or not secrets.compare_digest(told, self.token):
+            self._answer(HTTPStatus.FORBIDDEN, 'not from this page; load it again')
+            return
+        if not 0 < length <= _LARGEST_POST:
+            self._answer(HTTPStatus.BAD_REQUEST, 'too many names')
+            return
+        try:
+            self._answer(HTTPStatus.OK, self.save_names(json.loads(self.rfile.read(length))))
+        except (DriveSegmentError, ValueError, AttributeError) as err:
+            self._answer(HTTPStatus.BAD_REQUEST, f'not saved: {err}')
+
+    def _by_own_name(self) -> bool:
+        """Whether the browser asks this machine, not a name that a stranger gave it."""
+        asked = (self.headers.get('Host') or '').rpartition(':')[0]
+        address: Any = self.server.server_address
+        listens = str(address[0])
+        return listens not in _HERE or asked in (*_HERE, 'localhost')
+
+    def _answer(self, status: HTTPStatus, text: str, kind: str = 'text/plain') -> None:
+        data = text.encode()
+        self.send_response(status)
+        self.send_header('Content-Type', f'{kind}; charset=utf-8')
+        self.send_header('Content-Length', str(len(data)))
+        self.send_header('Cache-Control', 'no-store')
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing of requests."""
+
+
+def _there(shown: Gallery | None, where: Path) -> Gallery:
+    if shown is None:
+        raise DatasetError(
+            f'{where} has no pictures of its pseudo-classes; name the labelled dataset with '
+            '--dataset'
+        )
+    return shown
