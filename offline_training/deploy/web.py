@@ -32,7 +32,7 @@ _ONE_AT_A_TIME = {'concurrency_id': 'model', 'concurrency_limit': 1}
 _POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:"
 )
-_BY_NAME, _BY_NUMBER = 'names', 'pseudo-classes'
+_BY_NAME, _BY_NUMBER = 'name', 'pseudo-class'
 
 
 def serve(
@@ -187,12 +187,12 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
         with gradio.Row():
             opacity = gradio.Slider(0, 100, 50, step=5, label='Opacity of the mask, %')
             threshold = gradio.Slider(
-                0, 100, 0, step=5, label='Confidence below which a pixel is unknown, %'
+                0, 100, 0, step=5, label='Confidence below which it is unknown, %'
             )
             colours = gradio.Radio(
                 [_BY_NAME, _BY_NUMBER],
                 value=_BY_NAME,
-                label='One colour for each of the',
+                label='Colours by',
                 visible=trial.named,
             )
         how = [opacity, threshold, colours]
@@ -214,7 +214,12 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
             button = gradio.Button('Segment', variant='primary')
             status = gradio.HTML(elem_id='status')
             pictures = gradio.Gallery(
-                label='Segmented', columns=2, object_fit='contain', buttons=buttons, format='jpeg'
+                label='Segmented',
+                preview=True,
+                height=480,
+                object_fit='contain',
+                buttons=buttons,
+                format='jpeg',
             )
             classes = gradio.HTML()
             results = [pictures, classes, status]
