@@ -9,7 +9,9 @@ RUN := .venv/bin
 FRAME ?= 40
 BENCHMARKS ?= lidar superpixels extract io recorder node inference segments
 
-.PHONY: help demo test check lint docs bench soak picture clean
+FIGURES ?= lidar superpixels inference node recorder extract io
+
+.PHONY: help demo test check lint docs bench figures soak picture clean
 
 help:
 	@echo 'make demo [BAG=path] [OUT=path]  from a drive to live masks and a report, in a new folder:'
@@ -19,6 +21,7 @@ help:
 	@echo 'make lint             ruff and mypy; Dockerfiles, workflows'
 	@echo 'make docs             the docs site, in site/'
 	@echo 'make bench            time the stages on this machine [BENCHMARKS="$(BENCHMARKS)"]'
+	@echo 'make figures          time them on a quiet machine, for the tables of README and docs'
 	@echo 'make soak             10,000 images through the segmentation node: does its memory grow?'
 	@echo 'make picture MODEL=path BAG=path [FRAME=n]  the masks of the README'
 	@echo 'make clean            remove .venv and everything built; results of demos stay'
@@ -58,6 +61,13 @@ docs:
 bench:
 	@tools/setup.sh dev
 	@set -e; for suite in $(BENCHMARKS); do $(RUN)/drive-segment bench $$suite; done
+
+figures:
+	@tools/setup.sh dev
+	@set -e; for suite in $(FIGURES); do \
+	    $(RUN)/drive-segment bench $$suite --json >.figures.json; \
+	    mv .figures.json docs/measured/$$suite.json; done
+	@$(RUN)/python tools/make_docs.py
 
 soak:
 	@tools/setup.sh dev

@@ -1,25 +1,29 @@
-"""One image through the tiny student at 288x512: every backend here, and eager PyTorch as peer.
+"""One image through the tiny student at 288x512: every backend and precision here, and a peer.
 
-The student's weights are random, and none zero as in a fresh one: backends leave out what adds
-zero, and a trained student would take longer. Every contender gets the
-same camera image, uint8 BGR, gives label and confidence, and has the same number of threads.
+The peer is eager PyTorch in fp32. `inference.openvino` and its like run the model exported in
+fp32, in bf16 or TF32 where the backend has it; `_exact` in nothing less, `_fp16` and `_int8` the
+model exported so. The student's weights are random, and none zero as in a fresh one: backends
+leave out what adds zero, and a trained student would take longer. Every contender gets the same
+camera image, uint8 BGR, gives label and confidence, and has the same number of threads.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
 from drive_segment_ros.errors import DependencyError, ModelError
 from drive_segment_ros.inference.segmenter import BACKENDS, load
-from offline_training.deploy.export import DeployedSegmenter, export
+from offline_training.deploy.export import PRECISIONS, DeployedSegmenter, export
 from offline_training.networks.segmenter import Segmenter, configuration
 from offline_training.training.checkpoints import save_model
 
@@ -27,6 +31,13 @@ HEIGHT, WIDTH, CLASSES = 288, 512, 30
 # Several threads that wait for each other would time the machine's other work instead.
 THREADS = 1
 REFERENCE = 'inference.torch_fp32'
+# Ending of the name, precision of the export, and whether to compute in nothing less.
+_VARIANTS = (
+    ('', 'fp32', False),
+    ('_exact', 'fp32', True),
+    ('_fp16', 'fp16', False),
+    ('_int8', 'int8', False),
+)
 # A pause lets other work of the machine in between the rounds, not into them.
 _PAUSE_S = 0.005
 
@@ -43,13 +54,19 @@ def run(quick: bool = False) -> dict[str, Any]:
     tasks: dict[str, Callable[[], Any]] = {REFERENCE: _eager(network, image)}
     backends = {REFERENCE: f'torch {torch.__version__} eager fp32'}
     with tempfile.TemporaryDirectory() as folder:
-        model = tiny_model(Path(folder))
-        for backend in BACKENDS:
+        images = Path(folder) / 'images'
+        images.mkdir()
+        cv2.imwrite(str(images / 'image.png'), image)
+        models = {p: tiny_model(Path(folder) / p, p, images) for p in PRECISIONS}
+        for backend, (suffix, precision, exact) in itertools.product(BACKENDS, _VARIANTS):
             # What is not installed, or has no GPU to run on, is left out.
             with contextlib.suppress(DependencyError, ModelError):
-                segmenter = load(model, backend, THREADS)
-                tasks[f'inference.{backend}'] = lambda s=segmenter: s.segment(image)
-                backends[f'inference.{backend}'] = segmenter.backend
+                segmenter = load(models[precision], backend, THREADS, exact)
+                if exact and segmenter.backend in backends.values():
+                    continue  # It computes so anyway.
+                name = f'inference.{backend}{suffix}'
+                tasks[name] = lambda s=segmenter: s.segment(image)
+                backends[name] = segmenter.backend
     seconds = _seconds(tasks, 5 if quick else 60)
     reference = float(np.median(seconds[REFERENCE]))
     return {
@@ -63,18 +80,24 @@ def run(quick: bool = False) -> dict[str, Any]:
                 'peer': name == REFERENCE,
                 'ratio': float(np.median(values)) / reference,
                 'backend': backends[name],
+                'threads': THREADS,
             }
             for name, values in seconds.items()
         ],
         'network': f'tiny, {CLASSES} classes, {HEIGHT}x{WIDTH}',
-        'threads': THREADS,
     }
 
 
-def tiny_model(folder: Path) -> Path:
-    """Export a tiny student of random weights; return the model's folder."""
+def tiny_model(folder: Path, precision: str = 'fp32', images: Path | None = None) -> Path:
+    """Export a tiny student of random weights; return the model's folder.
+
+    Args:
+        folder: for it, new.
+        precision: to export in.
+        images: to calibrate int8 on.
+    """
     save_model(folder / 'student/model.safetensors', _tiny_student(), {})
-    export(folder, folder / 'model')
+    export(folder, folder / 'model', precision, calibrate=images)
     return folder / 'model'
 
 

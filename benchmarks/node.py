@@ -6,7 +6,8 @@ label and colour image, by the tiny student of random weights;
 image a mask is found by playing faster and faster.
 
 `node.proposals_latency` is that of the proposals node, which makes everything it can, from the
-arrival of the later message of a pair.
+arrival of the later message of a pair. `node.proposals_watched` is what who watches sees: from the
+arrival of an image at a subscriber to that of its overlay, with the wait for the sweep in it.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from drives import some_bag
 from inference import CLASSES, HEIGHT, WIDTH, tiny_model
-from processes import command, own_domain, play_to_node
+from processes import Played, command, own_domain, play_to_node
 
 from drive_segment_ros.ros.bags import BagReader
 
@@ -43,7 +45,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         proposals = _proposals(bag, folder)
         masks = _masks(bag, tiny_model(folder / 'run'), () if quick else RATES)
     return {
-        'results': [*masks, proposals],
+        'results': [*masks, *proposals],
         'bag': source,
         'network': f'tiny, {CLASSES} classes, {HEIGHT}x{WIDTH}',
     }
@@ -55,12 +57,13 @@ def _masks(bag: Path, model: Path, rates: tuple[float, ...]) -> list[dict[str, A
     topics = {f'{CAMERA}/segmentation/{name}/image_raw': Image for name in ('label', 'color')}
     live: list[object] = ['--node', 'segmentation', '--model', model, '--camera', CAMERA]
     # Topics that nobody subscribes to would only make `play` wait.
-    play = _camera_topics(bag)
-    summary, _, received = play_to_node(bag, play, live, topics)
+    play: list[object] = [word for topic in _topics(bag) for word in ('--topic', topic)]
+    done = play_to_node(bag, play, live, topics)
+    summary = done.live
     sustained = 0.0
     for rate in rates:
         runs = (play_to_node(bag, [*play, '--rate', rate], live, topics) for _ in range(ATTEMPTS))
-        images_per_second = next(filter(None, (_sustained(*run) for run in runs)), 0.0)
+        images_per_second = next(filter(None, map(_sustained, runs)), 0.0)
         if not images_per_second:
             break
         sustained = images_per_second
@@ -68,36 +71,46 @@ def _masks(bag: Path, model: Path, rates: tuple[float, ...]) -> list[dict[str, A
     if rates:
         latency['sustained_images_per_second'] = sustained
     images = summary['received']['image']
-    latency |= {'images': images, 'backend': summary['backend'], 'received': received}
+    latency |= {'images': images, 'backend': summary['backend'], 'received': done.received}
     inference = _result('node.inference', summary, 'inference')
     return [latency, _result('node.overhead', summary, 'overhead'), inference]
 
 
-def _camera_topics(bag: Path) -> list[object]:
+def _topics(bag: Path) -> list[str]:
+    """Return the topics of the camera."""
     with BagReader(bag) as reader:
-        topics = [topic for topic in reader.topics if topic.startswith(CAMERA)]
-    return [word for topic in topics for word in ('--topic', topic)]
+        return [topic for topic in reader.topics if topic.startswith(CAMERA)]
 
 
-def _sustained(summary: dict[str, Any], played: dict[str, Any], _: dict[str, int]) -> float:
+def _sustained(done: Played) -> float:
     """Return images a second as they were played, 0 if one of them became no mask."""
-    sent = sum(count for topic, count in played['sent'].items() if '/image_raw' in topic)
-    return sent / played['duration_s'] if summary['frames'] == sent else 0.0
+    sent = sum(count for topic, count in done.play['sent'].items() if '/image_raw' in topic)
+    return sent / done.play['duration_s'] if done.live['frames'] == sent else 0.0
 
 
-def _proposals(bag: Path, folder: Path) -> dict[str, Any]:
-    from sensor_msgs.msg import CompressedImage, PointCloud2
+def _proposals(bag: Path, folder: Path) -> list[dict[str, Any]]:
+    from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
     calibration = folder / 'calibration.yaml'
     command('inspect', bag, '--calibration', calibration)
-    topics = {
-        f'{CAMERA}/proposals/points': PointCloud2,
-        f'{CAMERA}/proposals/image_raw/compressed': CompressedImage,
-    }
+    overlay = f'{CAMERA}/proposals/image_raw/compressed'
+    topics = {f'{CAMERA}/proposals/points': PointCloud2, overlay: CompressedImage}
+    image = next(topic for topic in _topics(bag) if '/image_raw' in topic)
+    inputs = {image: CompressedImage if image.endswith('/compressed') else Image}
     live: list[object] = ['--calibration', calibration, '--camera', CAMERA]
     live += ['--remap', f'points:={LIDAR}', '--remap', 'odom:=/odom']
-    summary, _, received = play_to_node(bag, [], live, topics)
-    return _result('node.proposals_latency', summary, 'latency') | {'received': received}
+    done = play_to_node(bag, [], live, topics, inputs)
+    delays = done.delays_s(image, overlay)
+    latency = _result('node.proposals_latency', done.live, 'latency')
+    watched = {
+        'name': 'node.proposals_watched',
+        'median_s': float(np.median(delays)),
+        'p95_s': float(np.quantile(delays, 0.95)),
+        'runs': len(delays),
+        'peer': False,
+        'ratio': None,
+    }
+    return [latency | {'received': done.received}, watched]
 
 
 def _result(name: str, summary: dict[str, Any], figure: str) -> dict[str, Any]:

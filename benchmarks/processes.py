@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ import time
 from typing import Any
 
 WAIT_S, SETTLE_S, MATCH_S, LIMIT_S = '60', 2.0, 60.0, 120.0
+# Where the stamp of a message's header is when serialised, after four bytes that say how.
+_STAMP = slice(4, 12)
 
 
 def own_domain() -> None:
@@ -32,23 +35,49 @@ def command(*arguments: object) -> dict[str, Any]:
     return _finished(_start(*arguments, '--json'), str(arguments[0]))
 
 
+@dataclasses.dataclass(frozen=True)
+class Played:
+    """What came of playing a bag to a node.
+
+    Attributes:
+        live, play: the commands' summaries.
+        heard: of each topic listened to, when each message came, seconds, by its header's stamp.
+    """
+
+    live: dict[str, Any]
+    play: dict[str, Any]
+    heard: dict[str, dict[bytes, float]]
+
+    @property
+    def received(self) -> dict[str, int]:
+        """How many messages came on each topic."""
+        return {topic: len(times) for topic, times in self.heard.items()}
+
+    def delays_s(self, cause: str, effect: str) -> list[float]:
+        """Return how long after the message of one topic that of another with its stamp came."""
+        causes = self.heard[cause]
+        return [t - causes[stamp] for stamp, t in self.heard[effect].items() if stamp in causes]
+
+
 def play_to_node(
-    bag: object, play: list[object], live: list[object], topics: dict[str, type]
-) -> tuple[dict, dict, dict[str, int]]:
+    bag: object,
+    play: list[object],
+    live: list[object],
+    topics: dict[str, type],
+    inputs: dict[str, type] | None = None,
+) -> Played:
     """Play a bag to a node that is listened to.
 
     Args:
         bag: to play.
         play, live: further arguments of the commands.
-        topics: of the node, with their types.
-
-    Returns:
-        Summaries of `live` and `play`, and how many messages came on each topic.
+        topics: of the node, with their types, each of messages with a header.
+        inputs: further topics, of the bag, to listen to.
 
     Raises:
         RuntimeError: if one of the commands fails.
     """
-    with _Listener(topics) as listener:
+    with _Listener(topics, inputs or {}) as listener:
         node = _start('live', *live, '--json')
         try:
             listener.wait_until_matched(MATCH_S)
@@ -61,17 +90,17 @@ def play_to_node(
             except subprocess.TimeoutExpired:
                 node.kill()
                 raise
-    return summary, played, listener.received
+    return Played(summary, played, listener.heard)
 
 
 class _Listener:
     """Subscribes, on a thread; messages stay as they arrive, for taking them apart is not timed.
 
     Attributes:
-        received: messages by topic.
+        heard: see `Played`.
     """
 
-    def __init__(self, topics: dict[str, type]) -> None:
+    def __init__(self, topics: dict[str, type], inputs: dict[str, type]) -> None:
         import rclpy
         from rclpy.event_handler import SubscriptionEventCallbacks
         from rclpy.executors import SingleThreadedExecutor
@@ -79,17 +108,17 @@ class _Listener:
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         self._node = rclpy.create_node('listener', context=self._context)
-        self.received = dict.fromkeys(topics, 0)
+        self.heard: dict[str, dict[bytes, float]] = {topic: {} for topic in (*topics, *inputs)}
         self._matched = dict.fromkeys(topics, False)
-        for topic, kind in topics.items():
+        for topic, kind in (topics | inputs).items():
             self._node.create_subscription(
                 kind,
                 topic,
-                lambda _, t=topic: self._count(t),
+                lambda message, t=topic: self._note(t, message),
                 10,
                 raw=True,
                 event_callbacks=SubscriptionEventCallbacks(
-                    matched=lambda _, t=topic: self._matched.update({t: True})
+                    matched=lambda _, t=topic: self._match(t)
                 ),
             )
         self._executor = SingleThreadedExecutor(context=self._context)
@@ -118,8 +147,12 @@ class _Listener:
         # The publishers' side may learn of it later.
         time.sleep(SETTLE_S)
 
-    def _count(self, topic: str) -> None:
-        self.received[topic] += 1
+    def _match(self, topic: str) -> None:
+        if topic in self._matched:
+            self._matched[topic] = True
+
+    def _note(self, topic: str, message: bytes) -> None:
+        self.heard[topic][bytes(message[_STAMP])] = time.monotonic()
 
 
 def _start(*arguments: object) -> subprocess.Popen[str]:

@@ -51,7 +51,8 @@ def _rig(duration_s: float) -> dict[str, Any]:
         live += [word for camera in RIG for word in ('--camera', f'/camera/{camera}')]
         live += ['--remap', 'points:=/lidar/points', '--remap', 'odom:=/odom']
         live += ['--set', f'dataset={dataset}', '--set', 'disk.min_free_gb=0.0']
-        summary, played, _ = play_to_node(bag, [], live, {'/diagnostics': DiagnosticArray})
+        done = play_to_node(bag, [], live, {'/diagnostics': DiagnosticArray})
+        summary, played = done.live, done.play
         recorded = {
             camera: len(frames)
             for drive in Dataset(dataset).drives

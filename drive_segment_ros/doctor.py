@@ -20,6 +20,12 @@ from pathlib import Path
 from typing import Literal
 
 from drive_segment_ros.errors import DriveSegmentError
+from drive_segment_ros.inference.machine import (
+    Machine,
+    processor_flags,
+    suitable_precision,
+    this_machine,
+)
 from drive_segment_ros.kernel_cache import VARIABLE, cache_folder, is_temporary
 
 Status = Literal['ok', 'hint', 'problem']
@@ -50,6 +56,12 @@ MESSAGES = (
 OPTIONAL_ROS = (
     'tf2_ros', 'tf2_msgs', 'message_filters', 'cv_bridge', 'sensor_msgs_py', 'launch_ros'
 )  # fmt: skip
+
+# Of a processor, as Linux names them: what makes inference fast.
+_FAST = (
+    *('avx2', 'avx512f', 'avx_vnni', 'avx512_vnni', 'avx512_bf16', 'amx_bf16', 'amx_int8'),
+    *('asimd', 'bf16'),
+)
 
 MIB = 2**20
 GIB = 2**30
@@ -85,6 +97,7 @@ def diagnose() -> list[Check]:
         *check_ros(os.environ),
         *check_backends(),
         *check_precision(),
+        check_export(this_machine()),
         check_gpu(),
         check_processor(Path('/proc/cpuinfo')),
         check_memory(Path('/proc/meminfo'), Path('/sys/fs/cgroup/memory.max')),
@@ -210,6 +223,14 @@ def check_precision() -> list[Check]:
     return [Check('OpenVINO precision', 'hint', detail, advice)]
 
 
+def check_export(machine: Machine) -> Check:
+    """In which precision a model for this machine is best exported, and why."""
+    choice = suitable_precision(machine)
+    return Check(
+        'model precision', 'ok', f'export --precision {choice.precision}: {choice.reason}'
+    )
+
+
 def _has_cuda_python() -> bool:
     try:
         return importlib.util.find_spec('cuda.bindings') is not None
@@ -231,15 +252,8 @@ def check_gpu() -> Check:
 def check_processor(cpuinfo: Path) -> Check:
     """Cores open to this process, and the instructions that make inference fast."""
     cores = len(os.sched_getaffinity(0))
-    flags: set[str] = set()
-    for line in _read(cpuinfo).splitlines():
-        if line.startswith(('flags', 'Features')):
-            flags.update(line.split(':', 1)[1].split())
-    fast = [
-        name
-        for name in ('avx2', 'avx512f', 'avx512_bf16', 'amx_bf16', 'asimd', 'bf16')
-        if name in flags
-    ]
+    flags = processor_flags(cpuinfo)
+    fast = [name for name in _FAST if name in flags]
     detail = (
         f'{platform.machine()}, {cores} cores, {" ".join(fast) or "no vector extensions known"}'
     )
@@ -294,6 +308,15 @@ def check_kernel_cache() -> Check:
     if is_temporary(folder):
         detail = f'{folder}, temporary: compiled again after a restart, a minute'
         return Check('compiled kernels', 'hint', detail, advice)
+    try:
+        from drive_segment_ros.compiled_kernels import FRAMES, are_compiled, kernel_folder
+
+        compiled, folder = are_compiled(FRAMES), kernel_folder()
+    except ImportError as error:  # what is missing has been named
+        return Check('compiled kernels', 'problem', _one_line(error), 'install it first')
+    if not compiled:
+        detail = f'none for this processor in {folder}: the first start takes a minute'
+        return Check('compiled kernels', 'hint', detail, 'drive-segment warm-up')
     return Check('compiled kernels', 'ok', str(folder))
 
 

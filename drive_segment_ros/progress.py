@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
-_LONGEST_NAME, _LONGEST_BAR = 34, 40  # letters
+_BAR, _SHORT_BAR = 40, 8  # letters
 
 
 def bar(description: str) -> Callable[[Iterable], Iterable]:
@@ -64,21 +64,28 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 def bars_with_state(state: str) -> Bars:
     """Return bars that end with a text; `state` is its format, of a task's fields.
 
-    Each is one line however narrow the terminal is: the bar gets shorter, then names do.
+    Each is one line however narrow the terminal is: bars and texts get shorter, counts stay.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn
     from rich.progress import TimeRemainingColumn as TimeRemaining
     from rich.table import Column
+    from rich.text import Text
 
-    def one_line(longest: int | None = None) -> Column:
-        return Column(no_wrap=True, overflow='ellipsis', max_width=longest)
+    class Shortened(TextColumn):
+        def render(self, task: Task) -> Text:
+            text = super().render(task)
+            text.no_wrap, text.overflow = True, 'ellipsis'
+            return text
+
+    def whole() -> Column:
+        return Column(no_wrap=True)
 
     columns = [
-        TextColumn('{task.description}', table_column=one_line(_LONGEST_NAME)),
-        BarColumn(bar_width=None, table_column=Column(max_width=_LONGEST_BAR)),
-        MofNCompleteColumn(table_column=one_line()),
-        TimeRemaining(compact=True, table_column=one_line()),
-        TextColumn(state, table_column=one_line()),
+        Shortened('{task.description}', table_column=Column()),
+        BarColumn(_SHORT_BAR if state else _BAR, table_column=Column()),
+        MofNCompleteColumn(table_column=whole()),
+        TimeRemaining(compact=True, table_column=whole()),
+        Shortened(state, table_column=Column()),
     ]
     return Progress(*columns, console=Console(stderr=True))

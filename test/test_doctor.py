@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from drive_segment_ros import doctor
+from drive_segment_ros.inference.machine import Machine
 
 Usage = namedtuple('Usage', 'total used free')
 
@@ -162,3 +163,9 @@ def test_socket_buffer(tmp_path: Path) -> None:
     setting.write_text('16777216\n')
     assert doctor.check_receive_buffer(setting).status == 'ok'
     assert doctor.check_receive_buffer(tmp_path / 'missing').status == 'hint'
+
+
+def test_model_precision_says_how_to_export_and_why() -> None:
+    check = doctor.check_export(Machine(frozenset({'avx512_vnni'}), gpu=False))
+    assert check.detail.startswith('export --precision int8: ')
+    assert 'avx512_vnni' in check.detail

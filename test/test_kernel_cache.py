@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import drive_segment_ros
+from drive_segment_ros import compiled_kernels, doctor
+from drive_segment_ros.compiled_kernels import FRAMES, VIEW
 
 KERNEL = (
     'import os, sys\n'
@@ -84,3 +87,65 @@ def test_folder_of_choice_is_left_alone(read_only, tmp_path):
     done = run(read_only | {'NUMBA_CACHE_DIR': str(chosen)}, '-c', KERNEL.format(first=''))
     assert done.stdout.split()[1] == str(chosen)
     assert not list(Path(read_only['TMPDIR']).iterdir())
+
+
+WARM = """
+import os
+access = os.access
+denied = os.environ.get('READ_ONLY', 'none')
+os.access = lambda path, mode: denied not in str(path) and access(path, mode)
+import numpy as np
+from drive_segment_ros.perception.union_find import find_root
+from drive_segment_ros.compiled_kernels import FRAMES, are_compiled, note_compiled
+find_root(np.arange(3, dtype=np.int32), 2)
+print(find_root.stats.cache_path, sum(find_root.stats.cache_misses.values()))
+print(are_compiled(FRAMES))
+note_compiled(FRAMES)
+"""
+
+
+def test_kernels_of_a_read_only_installation_are_taken_along(read_only, tmp_path):
+    """As in an image that root has warmed and a user runs who may write to a home alone."""
+    sources = tmp_path / 'drive_segment_ros/perception'
+    (sources / '__pycache__').unlink()
+    home = tmp_path / 'home'
+    environment = read_only | {'XDG_CACHE_HOME': str(home)}
+    del environment['NUMBA_CACHE_DIR']
+    cold = run(environment, '-c', WARM)
+    assert cold.stdout.split() == [str(sources / '__pycache__'), '1', 'False'], cold.stderr
+
+    environment['READ_ONLY'] = str(sources)
+    for _ in range(2):
+        folder, misses, compiled = run(environment, '-c', WARM).stdout.split()
+        assert Path(folder).is_relative_to(home / 'drive_segment_ros')
+        assert (misses, compiled) == ('0', 'True')
+
+    # Another state of the sources is another installation, whose kernels are not those.
+    with (sources / 'union_find.py').open('a') as file:
+        file.write('\n')
+    _, misses, compiled = run(environment, '-c', WARM).stdout.split()
+    assert (misses, compiled) == ('1', 'False')
+
+
+def test_a_cold_start_says_how_long_it_takes_and_why(monkeypatch, tmp_path):
+    monkeypatch.setattr(compiled_kernels, 'kernel_folder', lambda: tmp_path)
+
+    notice = compiled_kernels.cold_notice(FRAMES)
+
+    found = re.search(r'takes about (\d+) s, once, as a small one took (\d+\.\d+) s', notice)
+    assert found
+    assert 5 < int(found[1]) < 100 * 60
+    assert 'drive-segment warm-up' in notice
+    assert doctor.check_kernel_cache().advice == 'drive-segment warm-up'
+    compiled_kernels.note_compiled(FRAMES)
+    assert compiled_kernels.cold_notice(FRAMES) == compiled_kernels.cold_notice(VIEW) == ''
+    assert doctor.check_kernel_cache().status == 'ok'
+
+
+def test_what_a_view_needs_is_not_all_that_frames_need(monkeypatch, tmp_path):
+    monkeypatch.setattr(compiled_kernels, 'kernel_folder', lambda: tmp_path)
+
+    compiled_kernels.note_compiled(VIEW)
+
+    assert compiled_kernels.are_compiled(VIEW)
+    assert not compiled_kernels.are_compiled(FRAMES)

@@ -8,21 +8,22 @@ from pathlib import Path
 import pytest
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / 'notebooks/try_a_model.ipynb'
-LIMIT_S = 240
+LIMIT_S = 600
 # Its pictures are small: it is read in a browser, and lies in the repository.
 LARGEST_BYTES = 1_000_000
 
 
 def outputs_of(notebook) -> list[str]:
-    """Return what each code cell has shown, as text and kinds of data."""
-    return [
-        ' '.join(
-            ' '.join(output.get('data', {})) if 'data' in output else output.get('name', '')
-            for output in cell.get('outputs', ())
-        )
-        for cell in notebook.cells
-        if cell['cell_type'] == 'code'
-    ]
+    """Return which kinds of things each code cell has shown; how text is cut up is chance."""
+    shown = []
+    for cell in notebook.cells:
+        if cell['cell_type'] == 'code':
+            kinds = [
+                ' '.join(sorted(output.get('data', ()))) or output.get('name', '')
+                for output in cell.get('outputs', ())
+            ]
+            shown.append(', '.join(dict.fromkeys(kinds)))
+    return shown
 
 
 def test_the_notebook_runs_and_shows_what_is_stored(

@@ -25,6 +25,8 @@ MEANING = {
     'lidar.occlusion': 'of it: hidden points',
     'lidar.densify': 'segments of the image from the projected points, superpixels included',
     'lidar.open3d_dbscan': "for comparison: Open3D's DBSCAN of the same points without ground",
+    'superpixels.one_scale': 'superpixels of an image of 960x540, one scale, one thread',
+    'superpixels.two_scales': 'the same, two scales',
     'inference.openvino': 'the network alone, one thread, by OpenVINO: image of 288x512 to mask',
     'inference.onnxruntime': 'the same by ONNX Runtime',
     'inference.tensorrt': 'the same by TensorRT',
@@ -75,12 +77,12 @@ def marked(page: str, name: str, table: str) -> str:
 
 def measured(docs: Path) -> dict[str, list[dict[str, Any]]]:
     """Return the results of each suite, by its name, in the order of `MEANING`."""
-    order = list(dict.fromkeys(name.partition('.')[0] for name in MEANING))
     found = {
         file.stem: json.loads(file.read_text(encoding='utf-8'))['results']
         for file in (docs / 'measured').glob('*.json')
     }
-    return {suite: found[suite] for suite in sorted(found, key=lambda s: [*order, s].index(s))}
+    order = dict.fromkeys(name.partition('.')[0] for name in MEANING)
+    return {suite: found[suite] for suite in order if suite in found}
 
 
 def machine(docs: Path) -> str:
@@ -99,7 +101,7 @@ def speed_tables(docs: Path) -> str:
             '|---|---|---|---|---|\n'
         )
         for one in results:
-            meaning = MEANING.get(one['name'], '')
+            meaning = MEANING.get(one['name'], 'for comparison' if one.get('peer') else '')
             device = one.get('backend', '')
             note = f'{meaning} ({device})' if device else meaning
             parts.append(

@@ -116,4 +116,5 @@ echo "setup: installing the '$profile' packages into .venv; the first time takes
 tools/install.sh "$extras" .venv/bin/python --editable
 # What a distribution's own packages want of each other is not ours to check.
 [ "$needed" = rclpy ] || .venv/bin/python -m pip --disable-pip-version-check check
+.venv/bin/drive-segment warm-up
 sha256sum "${inputs[@]}" >"$stamp"

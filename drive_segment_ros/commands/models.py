@@ -240,9 +240,21 @@ def export(
     output: Annotated[
         Path, typer.Option('--output', '-o', parser=located, help='The model folder to write.')
     ],
-    precision: Annotated[str, typer.Option(help='Of weights and activations: fp32, fp16.')] = (
-        'fp32'
-    ),
+    precision: Annotated[
+        str,
+        typer.Option(
+            help='Of weights and activations: fp32, fp16, int8, or auto for what this machine '
+            'runs fastest.'
+        ),
+    ] = 'fp32',
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located,
+            help='Dataset, images, video or bag that shows int8 which values occur; default: '
+            'those the run learned from.',
+        ),
+    ] = None,
     height: Annotated[
         int, typer.Option(help="Of the images it will be given, px; default: the network's.")
     ] = 0,
@@ -257,15 +269,17 @@ def export(
 
     files = (ONNX_FILE, DESCRIPTION_FILE, CARD_FILE)
     refuse_existing(*(output / name for name in files), overwrite=overwrite)
-    report = export_run(run, output, precision, height, width)
+    report = export_run(run, output, precision, height, width, calibrate)
     if as_json:
         print_json(report)
     else:
         rows, columns = report['input']
         typer.echo(
-            f'{report["model"]}: {report["bytes"] / 1e6:.1f} MB in {precision} for images of '
-            f'{columns}x{rows}'
+            f'{report["model"]}: {report["bytes"] / 1e6:.1f} MB in {report["precision"]} for '
+            f'images of {columns}x{rows}'
         )
+        if report['reason']:
+            typer.echo(f'{report["precision"]}, as {report["reason"]}')
 
 
 @command

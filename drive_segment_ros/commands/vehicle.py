@@ -21,6 +21,7 @@ from drive_segment_ros.commands.options import (
     refuse_remote,
 )
 from drive_segment_ros.outputs import refuse_existing
+from drive_segment_ros.progress import progress_bar
 
 
 @command(handles_signals=True)
@@ -109,6 +110,27 @@ def save_topic(
         for name, count in report.topics.items():
             typer.echo(f'{count} images of {name}')
         typer.echo(f'{report.images} images in {report.folder}')
+
+
+@command(kept='what is compiled is kept; run it again to go on')
+def warm_up(
+    model: Annotated[
+        Path | None,
+        typer.Option(parser=located, help='An exported model to make ready as well.'),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compile ahead what nodes and commands need, so that a first start takes seconds."""
+    from offline_training.deploy.warm_up import warm_up as compile_all
+
+    with progress_bar() as update:
+        report = compile_all(model, update)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+    else:
+        typer.echo(f'compiled in {report.seconds:.0f} s, kept in {report.kernels}')
+        if report.backend:
+            typer.echo(f'{model} on {report.backend}')
 
 
 @command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,7 +45,7 @@ def view(
         bool, typer.Option('--web', help="Show it in a browser, by Rerun's viewer served here.")
     ] = False,
     port: Annotated[
-        int, typer.Option(help='Port of --web; the two after it are used too.', min=1, max=65533)
+        int, typer.Option(help='Port of --web; the next is used too.', min=1, max=65534)
     ] = 9090,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -52,30 +53,31 @@ def view(
     """Show images, segments, labels, masks, clouds and synchronisation on one timeline."""
     from drive_segment_ros.progress import bar
     from drive_segment_ros.ros.joined_bags import one_drive
-    from offline_training.view.sinks import file_sink, viewer_sink
+    from offline_training.view.sinks import all_sent, file_sink, viewer_sink
     from offline_training.view.view import ViewOptions
     from offline_training.view.view import view as show
     from offline_training.view.web_viewer import WebViewer
 
     if save is not None and web:
         raise DriveSegmentError('give either --save or --web')
-    served = WebViewer(port, open_browser=not as_json) if web else None
     if save is not None:
         refuse_existing(save, overwrite=overwrite)
-    sink = served or (file_sink(save) if save is not None else viewer_sink)
-    options = ViewOptions(sink, model, bag or (), drive, camera or (), frames, bar('reading'))
-    made = show(one_drive(sources, join), options)
-    made.stream.flush()
-    if save is not None:
-        made.stream.disconnect()  # which ends the file
-    report: dict[str, Any] = {'layers': made.layers, 'clouds': made.clouds, 'saved': save}
-    if served is not None:
-        report['address'] = served.address
-    if as_json:
-        print_json(report)
-    elif save is not None:
-        typer.echo(f'{save}: open it by `rerun {save}`, or by any viewer of Rerun')
-    if served is not None:
-        if not as_json:
+    bags = one_drive(sources, join)
+    with WebViewer(port) if web else contextlib.nullcontext() as served:
+        sink = served or (file_sink(save) if save is not None else viewer_sink)
+        options = ViewOptions(sink, model, bag or (), drive, camera or (), frames, bar('reading'))
+        made = show(bags, options)
+        all_sent(made.stream)
+        report: dict[str, Any] = {'layers': made.layers, 'clouds': made.clouds, 'saved': save}
+        if served is not None or save is not None:
+            made.stream.disconnect()  # which ends the file
+        if served is not None:
+            report['address'] = served.address
+        if as_json:
+            print_json(report)
+        elif save is not None:
+            typer.echo(f'{save}: open it by `rerun {save}`, or by any viewer of Rerun')
+        elif served is not None:
             typer.echo(f'{served.address}; Ctrl-C ends it')
-        served.wait()
+        if served is not None:
+            served.serve(open_browser=not as_json)

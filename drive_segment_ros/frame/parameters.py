@@ -45,7 +45,7 @@ class SyncParameters:
     )
     queue: int = parameter(
         60,
-        'images of one camera, or sweeps, that may wait; 2 s at 30 Hz, the oldest gives way',
+        'images of one camera, or sweeps, that may wait; 2 s at 30 Hz, the oldest is dropped',
         minimum=2,
         maximum=1000,
     )

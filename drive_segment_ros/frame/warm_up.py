@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.compiled_kernels import FRAMES, VIEW, note_compiled
 from drive_segment_ros.frame.build import build, to_frame
 from drive_segment_ros.frame.events import CameraInfo, Event, Image, Pose, Transform
 from drive_segment_ros.frame.example_scene import example_camera, example_cloud, example_picture
@@ -41,14 +42,16 @@ class _Drawn:
 
 
 def warm_up(params: FrameParameters) -> None:
-    """Make a frame of an example."""
+    """Make a frame of an example, and note that what it takes is compiled."""
     to_frame(build(example_pair(params), params), params).encoded()
+    note_compiled(FRAMES)
 
 
 def warm_up_view(params: GeometryParameters) -> None:
     """Project an example, as is done for painting clouds."""
     pair = example_pair(params)
     View.of(pair, pair.camera, params).points()
+    note_compiled(VIEW)
 
 
 def example_pair(params: GeometryParameters) -> Pair:

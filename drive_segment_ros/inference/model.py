@@ -48,7 +48,7 @@ class Model:
     Attributes:
         onnx_path: the graph.
         sha256: of that file, hexadecimal.
-        precision: of weights and activations, `fp32` or `fp16`.
+        precision: of weights and activations, `fp32`, `fp16` or, between Q/DQ nodes, `int8`.
         opset: of ONNX.
         input_size: (H, W) of the image, px.
         output_size: (h, w) of label and confidence, px.

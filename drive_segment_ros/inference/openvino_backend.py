@@ -54,7 +54,9 @@ class OpenVinoBackend:
             log.warning('OpenVINO computes in f32: %s', compiled.fallback)
         self._request = compiled.model.create_infer_request()
         self._outputs = [compiled.model.output(name) for name in (LABEL_NAME, CONFIDENCE_NAME)]
-        self.description = f'OpenVINO CPU {compiled.precision}'
+        # What is between Q/DQ nodes is int8, whatever the rest is.
+        int8 = 'int8 and ' if model.precision == 'int8' else ''
+        self.description = f'OpenVINO CPU {int8}{compiled.precision}'
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """See `Backend.run`."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DependencyError, ImageError, ModelError
 from drive_segment_ros.inference.backend import Backend
+from drive_segment_ros.inference.machine import GPU_DEVICES
 from drive_segment_ros.inference.model import Model, ModelClass, read_model
 from drive_segment_ros.inference.onnxruntime_backend import OnnxRuntimeBackend, has_gpu_provider
 from drive_segment_ros.inference.openvino_backend import OpenVinoBackend
@@ -19,8 +20,6 @@ from drive_segment_ros.perception.resizing import resize_image
 
 BACKENDS = ('tensorrt', 'openvino', 'onnxruntime')
 AUTO = 'auto'
-# Any of them: an NVIDIA GPU of a workstation, of a Jetson, of Windows' Linux.
-GPU_DEVICES = ('/dev/nvidia0', '/dev/nvhost-gpu', '/dev/dxg')
 _WARM_UP_IMAGES = 2
 
 log = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from typing import Any
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, PointCloud2
 
+from drive_segment_ros.compiled_kernels import FRAMES
 from drive_segment_ros.dataset.frame import Frame
 from drive_segment_ros.errors import ParameterError
 from drive_segment_ros.frame.build import BuiltFrame, build, to_frame
@@ -154,7 +155,7 @@ class FrameNode(ManagedNode):
         # Imported here: what it brings is needed once.
         from drive_segment_ros.frame.warm_up import warm_up
 
-        self.get_logger().info('compiling; the first start takes a minute, later ones do not')
+        self.tell_if_cold(FRAMES)
         warm_up(self.parameters)
 
     def activate(self) -> None:

@@ -19,6 +19,7 @@ from rclpy.logging import LoggingSeverity
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
+from drive_segment_ros.compiled_kernels import cold_notice
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.ros.diagnostics import ERROR, OK, TOPIC, Diagnostics, Status
@@ -172,6 +173,11 @@ class ManagedNode(LifecycleNode):
         # A copy, as other threads add to both meanwhile.
         errors = dict(self.last_error)
         return {k: text for k, text in errors.items() if self._error_time.get(k, 0.0) >= oldest}
+
+    def tell_if_cold(self, kernels: str) -> None:
+        """Log how long compiling will take where `FRAMES` or `VIEW` are not compiled yet."""
+        if notice := cold_notice(kernels):
+            self.get_logger().warning(notice)
 
     def report(self) -> None:
         """Publish the diagnostics at once, from work that keeps their timer waiting."""

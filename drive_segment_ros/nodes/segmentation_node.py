@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import SetBool
 
+from drive_segment_ros.compiled_kernels import VIEW
 from drive_segment_ros.errors import ImageError, ParameterError
 from drive_segment_ros.frame.paint import Mask
 from drive_segment_ros.frame.reasons import reason_of
@@ -69,7 +70,7 @@ class SegmentationNode(ManagedNode):
     """Publishes what the network sees in each image, and the cloud painted with it.
 
     One thread decodes, another segments the image before. In front of each the newest image
-    waits; older ones give way. What nobody subscribes to is not made.
+    waits; older ones are dropped. Outputs without subscribers are not computed.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -128,6 +129,7 @@ class SegmentationNode(ManagedNode):
         folder = model_location(parameters.model)
         self._loading = f'loading {folder}'
         self.report()
+        self.tell_if_cold(VIEW)
         try:
             segmenter = load(
                 folder, parameters.backend, parameters.threads, progress=self._on_progress

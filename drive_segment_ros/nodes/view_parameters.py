@@ -30,7 +30,7 @@ class ViewPipelineParameters(PipelineParameters):
 
     queue: int = parameter(
         1,
-        'pairs of each camera that may wait to be worked on, the oldest gives way; a view that '
+        'pairs of each camera that may wait to be worked on, the oldest is dropped; a view that '
         'falls behind leaves some out and counts them',
         minimum=1,
         maximum=1000,

@@ -38,7 +38,7 @@ class RecorderParameters(DiskParameters):
 
     queue: int = parameter(
         30,
-        'frames that may wait for the disk, the oldest gives way; 3 s at 10 Hz, about 15 MB of '
+        'frames that may wait for the disk, the oldest is dropped; 3 s at 10 Hz, about 15 MB of '
         'JPEG or 100 MB of raw images',
         minimum=2,
         maximum=1000,

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 import drive_segment_ros
 from drive_segment_ros.errors import ModelError
+from drive_segment_ros.inference.machine import Machine, suitable_precision, this_machine
 from drive_segment_ros.inference.model import (
     CONFIDENCE_NAME,
     DESCRIPTION_FILE,
@@ -27,12 +28,15 @@ from drive_segment_ros.inference.model import (
     ModelClass,
 )
 from offline_training.common.files import write_atomic, write_json
+from offline_training.deploy.calibration import calibration_images, has_images
+from offline_training.deploy.eight_bits import to_int8
 from offline_training.deploy.half_precision import to_half
 from offline_training.deploy.model_card import CARD_FILE, model_card
 from offline_training.networks.segmenter import Segmenter
 from offline_training.training.checkpoints import classes_of_run, load_model, model_file
 
-PRECISIONS = ('fp32', 'fp16')
+PRECISIONS = ('fp32', 'fp16', 'int8')
+AUTO = 'auto'
 # TensorRT 10.0 reads opsets 9 to 20; in 18 the exporter has an operator for everything here.
 OPSET = 18
 
@@ -87,35 +91,52 @@ def average_resize(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def export(
-    run: Path, folder: Path, precision: str = 'fp32', height: int = 0, width: int = 0
+    run: Path,
+    folder: Path,
+    precision: str = 'fp32',
+    height: int = 0,
+    width: int = 0,
+    calibrate: Path | None = None,
 ) -> dict[str, Any]:
     """Write a model folder: `model.onnx`, `model.json`, and a model card, `README.md`.
 
     Args:
         run: a run, one of its stages, or a model file.
         folder: to write; a model in it is replaced.
-        precision: of weights and activations, `fp32` or `fp16`.
+        precision: of weights and activations, one of `PRECISIONS`, or `auto` for what this
+            machine runs fastest.
         height, width: of the images it will be given, px; 0 is the network's own input size, and
             whoever gives it images resizes them, which costs less than in the graph.
+        calibrate: images that show int8 which values occur, see `calibration_images`; None takes
+            those the run learned from.
 
     Returns:
-        `model` (folder), `sha256`, `bytes`, `precision`, `input` and `output` [height, width].
+        `model` (folder), `sha256`, `bytes`, `precision`, `reason` (why that, of `auto`), `input`
+        and `output` [height, width].
 
     Raises:
-        ModelError: if there is no trained model or the precision is unknown.
+        ModelError: if there is no trained model, the precision is unknown, or int8 lacks images.
         DatasetError: if the folder cannot be written.
+        BagError, ImageError: if the images to calibrate on cannot be read.
+        DependencyError: if int8 lacks ONNX Runtime.
     """
-    if precision not in PRECISIONS:
-        raise ModelError(f'unknown precision {precision!r}; choose from {", ".join(PRECISIONS)}')
+    if precision not in (*PRECISIONS, AUTO):
+        known = ', '.join((*PRECISIONS, AUTO))
+        raise ModelError(f'unknown precision {precision!r}; choose from {known}')
     if height < 0 or width < 0 or (height > 0) != (width > 0):
         raise ModelError(f'input size {height}x{width} makes no sense; give height and width')
     network, header = load_model(run)
     classes = classes_of_run(run, network.configuration.classes)
     own_size = network.configuration.height, network.configuration.width
     input_size = (height, width) if height else own_size
+    reason = ''
+    if precision == AUTO:
+        precision, reason = chosen_precision(this_machine(), has_images(run, calibrate))
     graph = onnx_model(network, *input_size)
     if precision == 'fp16':
         graph = to_half(graph)
+    elif precision == 'int8':
+        graph = to_int8(graph, calibration_images(run, calibrate, *input_size))
     onnx.checker.check_model(graph, full_check=True)
     data = graph.SerializeToString()
     model = Model(
@@ -141,9 +162,25 @@ def export(
         'sha256': model.sha256,
         'bytes': len(data),
         'precision': precision,
+        'reason': reason,
         'input': list(input_size),
         'output': list(own_size),
     }
+
+
+def chosen_precision(machine: Machine, has_images: bool) -> tuple[str, str]:
+    """Return the precision in which a machine runs a model fastest, and why.
+
+    Args:
+        machine: what it has.
+        has_images: whether there is something to calibrate int8 on.
+    """
+    choice = suitable_precision(machine)
+    if choice.precision == 'int8' and not has_images:
+        return 'fp32', (
+            f'{choice.reason}, but there are no images to calibrate int8 on; give --calibrate'
+        )
+    return choice.precision, choice.reason
 
 
 def onnx_model(network: Segmenter, height: int, width: int) -> onnx.ModelProto:

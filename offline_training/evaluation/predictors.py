@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import ModelError
+from drive_segment_ros.inference.machine import GPU_DEVICES
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
-from drive_segment_ros.inference.segmenter import GPU_DEVICES
 from drive_segment_ros.inference.segmenter import Segmenter as ExportedSegmenter
 from drive_segment_ros.inference.segmenter import load as load_exported
 from drive_segment_ros.storage import read_whole

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from drive_segment_ros.errors import OutputError
 
 Sink = Callable[[Any], object]
+_INSTEAD = 'show it in a browser by --web, or write it by --save'
 
 
 def file_sink(file: Path) -> Sink:
@@ -30,7 +33,22 @@ def viewer_sink(stream: Any) -> None:
     Raises:
         OutputError: if there is none, or no display for it.
     """
+    displays = ('DISPLAY', 'WAYLAND_DISPLAY')
+    if sys.platform == 'linux' and not any(os.environ.get(name) for name in displays):
+        raise OutputError(f'there is no display here; {_INSTEAD}')
     try:
         stream.spawn(hide_welcome_screen=True)
     except RuntimeError as err:
-        raise OutputError(f'{err}; show it in a browser by --web, or write it by --save') from err
+        raise OutputError(f'{str(err).splitlines()[0]} {_INSTEAD}') from err
+
+
+def all_sent(stream: Any) -> None:
+    """Wait until all of a recording is where it goes.
+
+    Raises:
+        OutputError: if it cannot get there.
+    """
+    try:
+        stream.flush()
+    except RuntimeError as err:
+        raise OutputError(f'the recording is lost: {err}; {_INSTEAD}') from err

@@ -1,93 +1,105 @@
 """Rerun's viewer for browsers, served so that it asks nobody else for anything.
 
 By itself its page fetches a font, sends statistics of its use and looks for newer versions. Here
-it comes with a policy by which a browser lets it talk to this machine alone.
+it comes with a policy by which a browser lets it talk to this server alone, which is heard on this
+machine only.
 """
 
 from __future__ import annotations
 
 import http.client
 import http.server
+import shutil
+import tempfile
 import threading
-import urllib.parse
 import webbrowser
+from pathlib import Path
+from types import TracebackType
 from typing import Any, cast
 
 from drive_segment_ros.errors import OutputError
 from offline_training.view.recording import rerun
 
 _HOST = '127.0.0.1'
-# Of the machine's memory, for what a browser that is opened late is still told.
-_MEMORY = '50%'
+_RECORDING = '/recording.rrd'
+_POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' data: blob:"
+)
 _HEADERS = ('Content-Type', 'Content-Length', 'Content-Encoding')
 
 
 class WebViewer:
-    """Serves a recording, and the viewer for it, to browsers on this machine.
+    """Serves a recording, and the viewer for it, to browsers on this machine; a context manager.
 
     Attributes:
-        address: of the page, once there is a recording.
+        address: of the page.
     """
 
-    def __init__(self, port: int, open_browser: bool) -> None:
-        """Prepare.
+    def __init__(self, port: int) -> None:
+        """Take the ports.
 
         Args:
-            port: of the page; the two after it are taken too.
-            open_browser: whether to open the page.
-        """
-        self.address = ''
-        self._port = port
-        self._open_browser = open_browser
-        self._server: _Server | None = None
-
-    def __call__(self, stream: Any) -> None:
-        """Serve what is going to be added to a stream of Rerun's.
+            port: of the page; the next is that of Rerun's own server, which has the viewer.
 
         Raises:
-            OutputError: if a port is taken.
+            OutputError: if one is taken.
         """
-        page, data, viewer = (self._port + k for k in range(3))
+        self._folder = Path(tempfile.mkdtemp(prefix='drive_segment_'))
+        self._file = self._folder / 'recording.rrd'
         try:
-            self._server = _Server((_HOST, page), viewer, data)
-            source = stream.serve_grpc(
-                grpc_port=data,
-                server_memory_limit=_MEMORY,
-                cors_allow_origin=[f'http://{_HOST}:{page}'],
-            )
-            rerun().serve_web_viewer(web_port=viewer, open_browser=False)
+            rerun().serve_web_viewer(web_port=port + 1, open_browser=False)
+            self._server = _Server((_HOST, port), port + 1, self._file)
         except (OSError, RuntimeError) as err:
+            shutil.rmtree(self._folder)
             raise OutputError(
-                f'cannot serve on ports {page} to {viewer}: {err}; choose others by --port'
+                f'cannot serve on ports {port} and {port + 1}: {err}; choose others by --port'
             ) from err
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.address = f'http://{_HOST}:{page}/?url={urllib.parse.quote(source, safe="")}'
+        here = f'http://{_HOST}:{port}'
+        self.address = f'{here}/?url={here}{_RECORDING}'
 
-    def wait(self) -> None:
-        """Open the page if wanted, and serve until interrupted."""
-        if self._open_browser:
-            webbrowser.open(self.address)
-        threading.Event().wait()
+    def __enter__(self) -> WebViewer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.server_close()
+        shutil.rmtree(self._folder)
+
+    def __call__(self, stream: Any) -> None:
+        """Take what is going to be added to a stream of Rerun's."""
+        stream.save(self._file)
+
+    def serve(self, open_browser: bool) -> None:
+        """Serve what has been recorded, until interrupted."""
+        if open_browser:
+            threading.Timer(0.5, webbrowser.open, [self.address]).start()
+        self._server.serve_forever()
 
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], viewer: int, data: int) -> None:
+    def __init__(self, address: tuple[str, int], viewer: int, recording: Path) -> None:
         super().__init__(address, _Handler)
         self.viewer = viewer
-        here = f"'self' http://{_HOST}:{data} blob: data:"
-        self.policy = (
-            f"default-src {here} 'unsafe-inline' 'unsafe-eval'; connect-src {here}; "
-            f'worker-src {here}'
-        )
+        self.recording = recording
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Answers with what Rerun's own server has, and the policy."""
+    """Answers with the recording, or with what Rerun's own server has."""
 
     def do_GET(self) -> None:
         server = cast('_Server', self.server)
+        if self.path == _RECORDING:
+            size = server.recording.stat().st_size
+            self._begin(200, {'Content-Type': 'application/octet-stream', 'Content-Length': size})
+            with server.recording.open('rb') as file:
+                shutil.copyfileobj(file, self.wfile)
+            return
         source = http.client.HTTPConnection(_HOST, server.viewer, timeout=60)
         try:
             source.request('GET', self.path)
@@ -98,13 +110,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         finally:
             source.close()
-        self.send_response(answer.status)
-        for name in _HEADERS:
-            if (value := answer.getheader(name)) is not None:
-                self.send_header(name, value)
-        self.send_header('Content-Security-Policy', server.policy)
-        self.end_headers()
+        headers = {name: answer.getheader(name) for name in _HEADERS}
+        self._begin(answer.status, {n: value for n, value in headers.items() if value})
         self.wfile.write(content)
+
+    def _begin(self, status: int, headers: dict[str, Any]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, str(value))
+        self.send_header('Content-Security-Policy', _POLICY)
+        self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""

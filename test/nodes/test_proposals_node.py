@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -18,7 +19,9 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2  # noqa: E402
 from drive_segment_ros.frame import sweep as frame_sweep  # noqa: E402
 from drive_segment_ros.nodes import lifecycle  # noqa: E402
 from drive_segment_ros.nodes.proposals_node import ProposalsNode  # noqa: E402
+from drive_segment_ros.nodes.view_parameters import ViewPipelineParameters  # noqa: E402
 from drive_segment_ros.ros.diagnostics import ERROR, OK, WARN  # noqa: E402
+from drive_segment_ros.ros.events import stamp_ns  # noqa: E402
 
 START_NS = 1_700_000_000_000_000_000
 PERIOD_NS = 100_000_000
@@ -107,6 +110,38 @@ def test_a_camera_given_twice_refuses_activation(ros_domain):
     finally:
         node.destroy_node()
         rclpy.shutdown(context=context)
+
+
+def test_a_view_takes_the_newest_and_counts_on_diagnostics_what_it_leaves_out(
+    make_rig, monkeypatch
+):
+    rig = make_rig(pipeline__queue=ViewPipelineParameters().queue)
+    statuses = rig.watch(DiagnosticArray, '/diagnostics')
+    overlays = rig.watch(Image, 'proposals/image_raw')
+    busy, free = threading.Event(), threading.Event()
+    consume = rig.node.consume
+
+    def slow(pair):
+        busy.set()
+        assert free.wait(20.0)
+        return consume(pair)
+
+    monkeypatch.setattr(rig.node, 'consume', slow)
+    rig.drive(0, 1)
+    assert rig.wait(busy.is_set), rig.diagnosis
+    rig.drive(1, 6)
+    assert rig.wait(lambda: rig.node.summary()['pairs'] == 6), rig.diagnosis
+    free.set()
+    assert rig.wait(lambda: len(overlays) == 2), rig.diagnosis
+    stamps = [stamp_ns(message) - START_NS - 10_000_000 for message in overlays]
+    assert stamps == [0, 5 * PERIOD_NS]
+    assert rig.dropped == {'worker_busy': 4}
+
+    def told() -> bool:
+        values = [v for array in statuses for s in array.status for v in s.values]
+        return ('lost: worker_busy', '4') in [(v.key, v.value) for v in values]
+
+    assert rig.wait(told)
 
 
 def test_while_nobody_looks_nothing_is_segmented(make_rig, monkeypatch):

@@ -20,7 +20,7 @@ from offline_training.bags.published.drive import (
     SweepItem,
     SweepPoints,
 )
-from offline_training.bags.published.poses import Poses
+from offline_training.bags.published.poses import SINGLE_POSE, Poses
 from offline_training.bags.published.truth_writer import DriveTruth
 from offline_training.common.bag_recording import Recording
 
@@ -66,6 +66,8 @@ def write_drive(
     """
     written = WrittenDrive(notes=list(drive.notes))
     poses = _covering(drive)
+    if drive.poses is not None and len(drive.poses.stamps_ns) == 1:
+        written.notes.append(SINGLE_POSE.format(drive.name))
     items: list[ImageItem | SweepItem] = [*drive.images, *drive.sweeps]
     items.sort(key=_arrival_ns)
     if not any(isinstance(item, SweepItem) for item in items):

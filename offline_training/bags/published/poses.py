@@ -15,6 +15,7 @@ from drive_segment_ros.perception.transforms import inverse
 # A pose every so often where none was published, ns.
 _STEP_NS = 20_000_000
 _FOR_EVER_S = 1e9
+SINGLE_POSE = '{}: it has a single pose; the vehicle is taken to stand'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +57,13 @@ class Poses:
         return np.where(turns[:, 3:] < 0, -turns, turns)
 
     def covering(self, first_ns: int, last_ns: int) -> Poses:
-        """Return poses that cover an interval: beyond the ends the vehicle goes on as it did."""
-        if len(self.stamps_ns) < 2:
-            return self
+        """Return poses that cover an interval: beyond the ends the vehicle goes on as it did.
+
+        By a single pose it is taken to stand.
+        """
+        if len(self.stamps_ns) == 1:
+            stamps = np.unique([first_ns, *self.stamps_ns, last_ns])
+            return Poses(stamps, np.repeat(self.T_odom_base, len(stamps), axis=0))
         before = _beyond(self.stamps_ns[:2], self.T_odom_base[:2], first_ns)
         after = _beyond(self.stamps_ns[:-3:-1], self.T_odom_base[:-3:-1], last_ns)
         return Poses(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,13 +15,15 @@ from onnx import TensorProto
 from typer.testing import CliRunner
 
 from drive_segment_ros import cli
-from drive_segment_ros.errors import ModelError
+from drive_segment_ros.errors import ImageError, ModelError
+from drive_segment_ros.inference.machine import Machine
 from drive_segment_ros.inference.model import read_model
 from drive_segment_ros.inference.segmenter import load
 from drive_segment_ros.perception.resizing import resize_image
 from drive_segment_ros.ros.bags import BagReader
 from drive_segment_ros.ros.images import decode_image
 from offline_training.common.classes import ClassName, save_classes
+from offline_training.deploy import export as export_module
 from offline_training.deploy.export import DeployedSegmenter, average_resize, export
 from offline_training.deploy.segment import segment
 from offline_training.evaluation.evaluate import evaluate
@@ -40,6 +43,7 @@ TENSORRT_OPERATORS = {
     *('ReduceL2', 'ReduceMax', 'ReduceMean', 'ReduceMin', 'ReduceSum', 'Relu', 'Reshape'),
     *('Resize', 'Round', 'Sigmoid', 'Slice', 'Softmax', 'Split', 'Sqrt', 'Squeeze', 'Sub'),
     *('Sum', 'Tanh', 'TopK', 'Transpose', 'Unsqueeze', 'Where'),
+    *('DequantizeLinear', 'QuantizeLinear'),
 }
 TENSORRT_OPSETS = range(9, 21)
 FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16)
@@ -75,9 +79,19 @@ def run(network, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def models(run, tmp_path_factory):
-    """Three model folders; `camera` takes larger images."""
+def pictures(tmp_path_factory):
+    """A folder of images to calibrate on."""
+    folder = tmp_path_factory.mktemp('pictures')
+    for index in range(100, 108):
+        cv2.imwrite(str(folder / f'{index}.png'), street(index))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def models(run, pictures, tmp_path_factory):
+    """Four model folders; `camera` takes larger images."""
     folder = tmp_path_factory.mktemp('models')
+    export(run, folder / 'int8', 'int8', calibrate=pictures)
     export(run, folder / 'fp32')
     export(run, folder / 'camera', height=100, width=250)
     export(run, folder / 'fp16', 'fp16')
@@ -156,6 +170,74 @@ def test_half_precision_changes_few_pixels(network, models):
     assert sizes[0] < 0.6 * sizes[1]
 
 
+def test_eight_bits_change_few_pixels_and_the_same_in_all_backends(network, models):
+    images = [street(index) for index in range(4)]
+    expected = np.stack([torch_mask(network, image)[0] for image in images])
+
+    labels = {}
+    for backend in ('onnxruntime', 'openvino'):
+        segmenter = load(models / 'int8', backend, threads=1, exact=True)
+        labels[backend] = np.stack([segmenter.segment(image)[0] for image in images])
+        assert 'int8' in segmenter.backend
+
+    assert np.mean(labels['onnxruntime'] != expected) < 0.05
+    assert np.mean(labels['openvino'] != labels['onnxruntime']) < 0.02
+
+
+def test_eight_bits_are_for_what_is_heavy_and_symmetric(models):
+    graph = onnx.load(models / 'int8/model.onnx').graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    constants = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+
+    def operator(name):
+        return made_by[name].op_type if name in made_by else ''
+
+    heavy = [n for n in graph.node if any(operator(x) == 'DequantizeLinear' for x in n.input)]
+    assert {node.op_type for node in heavy} == {'MatMul'}
+    # Each block has four, the encoder two blocks and the decoder one, beside its projection.
+    assert len(heavy) == 4 * (2 + 1) + 1
+    for node in heavy:
+        assert [operator(name) for name in node.input] == ['DequantizeLinear'] * 2
+        values, scale, _ = made_by[node.input[1]].input
+        assert constants[values].dtype == np.int8
+        assert constants[scale].shape == constants[values].shape[1:]
+    for node in graph.node:
+        if node.op_type in ('QuantizeLinear', 'DequantizeLinear'):
+            assert constants[node.input[2]].dtype == np.int8
+            assert not constants[node.input[2]].any()
+
+
+def test_auto_takes_what_the_machine_is_fastest_in_and_says_why(
+    run, pictures, tmp_path, monkeypatch
+):
+    machine = Machine(frozenset({'avx512_vnni'}), gpu=False)
+    monkeypatch.setattr(export_module, 'this_machine', lambda: machine)
+
+    with_images = export(run, tmp_path / 'a', 'auto', calibrate=pictures)
+    without = export(run, tmp_path / 'b', 'auto')
+
+    assert with_images['precision'] == read_model(tmp_path / 'a').precision == 'int8'
+    assert 'avx512_vnni' in with_images['reason']
+    assert without['precision'] == read_model(tmp_path / 'b').precision == 'fp32'
+    assert 'no images to calibrate int8 on; give --calibrate' in without['reason']
+
+
+def test_a_run_is_calibrated_on_the_images_it_learned_from(network, pictures, tmp_path):
+    save_model(tmp_path / 'run/student/model.safetensors', network, {})
+    shard = tmp_path / 'run/cache/images/00000'
+    shard.mkdir(parents=True)
+    np.save(
+        shard / 'images.npy', np.stack([street(index)[..., ::-1] for index in range(100, 108)])
+    )
+
+    own = export(tmp_path / 'run', tmp_path / 'own', 'int8')
+
+    assert (
+        own['sha256']
+        == export(tmp_path / 'run', tmp_path / 'x', 'int8', calibrate=pictures)['sha256']
+    )
+
+
 def test_blue_comes_first(network):
     image = street(1)
     rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None] / 255.0
@@ -168,7 +250,7 @@ def test_blue_comes_first(network):
     assert np.abs(confidence / 255.0 - certainty.max(dim=0)[0].numpy()).max() < 0.01
 
 
-@pytest.mark.parametrize('name', ['fp32', 'camera', 'fp16'])
+@pytest.mark.parametrize('name', ['fp32', 'camera', 'fp16', 'int8'])
 def test_tensorrt_has_every_operator_and_type(models, name):
     graph = onnx.load(models / name / 'model.onnx')
 
@@ -288,13 +370,15 @@ def test_segment_and_evaluate_take_a_model_folder(network, models, tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        ({'precision': 'int8'}, "precision 'int8'; choose from fp32, fp16"),
+        ({'precision': 'int4'}, "precision 'int4'; choose from fp32, fp16, int8, auto"),
+        ({'precision': 'int8'}, 'keeps no images; give --calibrate IMAGES'),
+        ({'precision': 'int8', 'calibrate': Path('/no/images')}, '/no/images does not exist'),
         ({'height': 100}, 'give height and width'),
         ({'height': -1, 'width': -1}, 'makes no sense'),
     ],
 )
 def test_wrong_options_are_one_line(run, tmp_path, arguments, message):
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises((ImageError, ModelError), match=message):
         export(run, tmp_path / 'model', **arguments)
     with pytest.raises(ModelError, match='not a trained model'):
         export(tmp_path, tmp_path / 'model')

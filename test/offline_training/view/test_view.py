@@ -32,9 +32,13 @@ def viewed(*arguments: object, code: int = 0) -> Any:
     return json.loads(result.stdout) if code == 0 else result.stderr
 
 
+def rerun_chunk() -> Any:
+    """Rerun's package that reads recordings."""
+    return pytest.importorskip('rerun.chunk', reason="pip install '.[view]'")
+
+
 def chunks_of(file: Path) -> list[Any]:
-    chunk = pytest.importorskip('rerun.chunk', reason="pip install '.[view]'")
-    return list(chunk.RrdReader(file).stream())
+    return list(rerun_chunk().RrdReader(file).stream())
 
 
 def entities(file: Path) -> dict[str, set[int | None]]:
@@ -70,6 +74,17 @@ def test_a_bag_is_seen_as_it_is_extracted(make_bag, model_folder, tmp_path):
     assert found['/world/vehicle'] >= {*images, *sweeps}
     assert found['/sync/offset_ms/front'] >= set(images)
     assert {'/world/path', '/legend'} <= found.keys()
+    # It is laid out, not left to the viewer.
+    assert len(rerun_chunk().RrdReader(file).blueprints()) == 1
+
+
+def test_a_run_is_seen_by_the_images_it_keeps(run_folder, tmp_path):
+    pytest.importorskip('rerun', reason="pip install '.[view]'")
+    report = viewed(run_folder, '--save', tmp_path / 'run.rrd')
+    layers = ['mask', 'confidence']
+    assert report['layers'] == {'teacher': layers, 'student': layers}
+    moving = [chunk for chunk in chunks_of(tmp_path / 'run.rrd') if not chunk.is_static]
+    assert {tuple(chunk.timeline_names) for chunk in moving} == {('image',)}
 
 
 def test_what_was_dropped_is_counted_by_reason(make_bag, tmp_path):
@@ -146,6 +161,16 @@ def test_mistakes_are_one_line(make_bag, model_folder, tmp_path, monkeypatch, ar
     assert words in told
     assert told.count('\n') == 1
     assert (tmp_path / 'there.rrd').read_text() == 'mine'
+
+
+def test_without_a_display_it_says_what_to_do(make_bag, monkeypatch):
+    pytest.importorskip('rerun', reason="pip install '.[view]'")
+    monkeypatch.setattr(sys, 'platform', 'linux')
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
+        monkeypatch.delenv(name, raising=False)
+    told = viewed(make_bag(count=1), code=1)
+    assert 'no display here; show it in a browser by --web' in told
+    assert told.count('\n') == 1
 
 
 def test_without_rerun_it_says_what_to_install(make_bag, tmp_path, monkeypatch):

@@ -35,7 +35,7 @@ from offline_training.bags.published.drive import (
     SweepItem,
 )
 from offline_training.bags.published.geometry import SetGeometry
-from offline_training.bags.published.poses import Poses
+from offline_training.bags.published.poses import SINGLE_POSE, Poses
 from offline_training.bags.published.sets import set_files
 from offline_training.bags.published.sets.pandaset_calibration import CAMERAS, T_camera_lidar
 from offline_training.bags.published.sets.pandaset_tables import (
@@ -198,6 +198,8 @@ class _Sequence:
     def _frame(self, camera: str) -> LidarFrame:
         """Return where the LiDAR is by a camera, on whose pose it has a fixed place."""
         stamps, T_world_camera = self._camera_poses(camera)
+        if len(stamps) == 1:
+            self._notes.append(SINGLE_POSE.format(self._folder.name))
         T_world_lidar = T_world_camera @ T_camera_lidar(camera)
         lidar = self._covering(Poses.of(np.array(stamps), T_world_lidar))
         origin = T_world_lidar[int(np.argmin(stamps)), :3, 3]

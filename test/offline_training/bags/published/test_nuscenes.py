@@ -115,6 +115,13 @@ def test_labels_are_of_key_frames(drive):
     assert done.labelled > 1
 
 
+def test_a_single_sweep_is_taken_as_of_a_vehicle_that_stands(tmp_path):
+    nuscenes_layout.write(tmp_path / 'set', sweeps=1)
+    _, done = imported(tmp_path / 'set', tmp_path / 'bags')
+    assert done.sweeps == 1
+    assert done.notes == ['scene-0061: it has a single pose; the vehicle is taken to stand']
+
+
 def test_scenes_are_listed(drive):
     root, _, _, _ = drive
     (entry,) = list_drives('nuscenes', root)

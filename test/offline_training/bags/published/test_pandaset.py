@@ -56,6 +56,13 @@ def test_poses_of_another_instant_are_seen_to_be_wrong(tmp_path, drive, monkeypa
     assert on_their_own_instance(bag, truth)[0] < 0.97
 
 
+def test_a_single_frame_is_taken_as_of_a_vehicle_that_stands(tmp_path):
+    pandaset_layout.write(tmp_path / 'set', count=1)
+    _, done = imported(tmp_path / 'set', tmp_path / 'bags')
+    assert (done.images, done.sweeps) == (2, 1)
+    assert done.notes[0] == '002: it has a single pose; the vehicle is taken to stand'
+
+
 def test_odometry_is_how_the_vehicle_drove(drive):
     _, bag, _, _ = drive
     # From the first image on; the vehicle turns between poses 0.1 s apart.

@@ -26,9 +26,14 @@ def test_beyond_its_ends_the_vehicle_goes_on_as_it_did():
     np.testing.assert_allclose(found, true, atol=0.03)
 
 
-def test_one_pose_is_not_gone_on_with():
-    alone = Poses.of(STAMPS[:1], np.eye(4)[None])
-    assert len(alone.covering(0, 2_000_000_000).stamps_ns) == 1
+def test_by_a_single_pose_the_vehicle_stands():
+    T = box_world.pose(1.0)
+    alone = Poses.of(STAMPS[:1], T[None]).covering(int(STAMPS[0]) - 50_000_000, int(STAMPS[0]))
+    assert alone.stamps_ns.tolist() == [int(STAMPS[0]) - 50_000_000, int(STAMPS[0])]
+    assert (alone.T_odom_base == alone.T_odom_base[0]).all()
+    points = np.ones((3, 3))
+    back = as_measured(points, np.full(3, -0.05), int(STAMPS[0]), alone, np.eye(4))
+    np.testing.assert_allclose(back, points, atol=1e-6)
 
 
 def test_poses_are_put_in_order_and_told_apart():
