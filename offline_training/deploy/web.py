@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import html
 import os
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,14 +27,15 @@ from offline_training.evaluation.prediction import Prediction
 # Bytes of an image or a video; larger files belong to `drive-segment segment`.
 LARGEST_UPLOAD = 200_000_000
 # Images looked at at once, and how wide they and examples are shown.
-_MOST_IMAGES, _SHOWN_WIDTH, _THUMBNAIL = 12, 1280, 320
+_MOST_IMAGES, _SHOWN_WIDTH, _THUMBNAIL, _QUALITY = 12, 1280, 320, 88
+_GRID = 'display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr))'
 # A model answers one question at a time.
 _ONE_AT_A_TIME = {'concurrency_id': 'model', 'concurrency_limit': 1}
 # Nothing but this machine is asked: no fonts, no scripts of others.
 _POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:"
 )
-_BY_NAME, _BY_NUMBER = 'names', 'pseudo-classes'
+_BY_NAME, _BY_NUMBER = 'name', 'pseudo-class'
 
 
 def serve(
@@ -109,18 +112,19 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
     """
     gradio = _gradio()
     videos = tempfile.TemporaryDirectory(prefix='drive_segment_')
-    # Without Gradio's own button, which shares on a server of its makers.
-    buttons = ['download', 'fullscreen']
 
     def shown(
         answered: Sequence[_Answered], how: Look, problems: Sequence[str] = ()
     ) -> tuple[Any, ...]:
-        pictures = [
-            (np.ascontiguousarray(trial.paint(a.image, a.prediction, how)[..., ::-1]), a.name)
-            for a in answered
-        ]
+        pictures = ''.join(
+            _figure(a.name, trial.paint(a.image, a.prediction, how)) for a in answered
+        )
         classes = trial.classes((a.prediction for a in answered), how)
-        return pictures, table_of(classes) if answered else '', told(len(answered), problems)
+        return (
+            f'<div style="{_GRID}">{pictures}</div>',
+            table_of(classes) if answered else '',
+            told(len(answered), problems),
+        )
 
     def segment_images(
         files: list[str] | None, opacity: float, threshold: float, colours: str
@@ -187,12 +191,12 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
         with gradio.Row():
             opacity = gradio.Slider(0, 100, 50, step=5, label='Opacity of the mask, %')
             threshold = gradio.Slider(
-                0, 100, 0, step=5, label='Confidence below which a pixel is unknown, %'
+                0, 100, 0, step=5, label='Confidence below which it is unknown, %'
             )
             colours = gradio.Radio(
                 [_BY_NAME, _BY_NUMBER],
                 value=_BY_NAME,
-                label='One colour for each of the',
+                label='Colours by',
                 visible=trial.named,
             )
         how = [opacity, threshold, colours]
@@ -213,9 +217,7 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
                 )
             button = gradio.Button('Segment', variant='primary')
             status = gradio.HTML(elem_id='status')
-            pictures = gradio.Gallery(
-                label='Segmented', columns=2, object_fit='contain', buttons=buttons, format='jpeg'
-            )
+            pictures = gradio.HTML()
             classes = gradio.HTML()
             results = [pictures, classes, status]
             button.click(
@@ -262,6 +264,18 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
     return page
 
 
+def _figure(name: str, picture: NDArray[np.uint8]) -> str:
+    """Return a BGR picture with its name, which downloads it; Gradio's own gallery crops."""
+    _, data = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    source = 'data:image/jpeg;base64,' + base64.b64encode(data.tobytes()).decode()
+    called = html.escape(name, quote=True)
+    return (
+        f'<figure style="margin:0;max-width:960px"><img src="{source}" alt="{called}, segmented" '
+        f'style="width:100%"><figcaption>{called} <a href="{source}" '
+        f'download="{called}_segmented.jpg">download</a></figcaption></figure>'
+    )
+
+
 def table_of(classes: list[LegendEntry]) -> str:
     """Return what is in images as an HTML table: colour, name, share, pseudo-classes."""
     rows = ''.join(
@@ -272,9 +286,10 @@ def table_of(classes: list[LegendEntry]) -> str:
         for item in classes
     )
     return (
-        '<table><thead><tr><th></th><th scope="col" style="text-align:left">class</th>'
+        '<div style="overflow-x:auto"><table><thead><tr><th></th>'
+        '<th scope="col" style="text-align:left">class</th>'
         '<th scope="col">share</th><th scope="col" style="text-align:left">pseudo-classes</th>'
-        f'</tr></thead><tbody>{rows}</tbody></table>'
+        f'</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 

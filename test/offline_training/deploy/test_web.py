@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -61,9 +63,11 @@ def test_images_through_the_interface_for_programs(
     client = Client(address, verbose=False, download_files=tmp_path / 'answers')
     (tmp_path / 'notes.png').write_text('no image')
     files = [handle_file(str(path)) for path in (picture, tmp_path / 'notes.png')]
-    pictures, classes, status = client.predict(files, 50, 0, 'names', api_name='/images')
-    assert [item['caption'] for item in pictures] == ['street.png']
-    assert cv2.imread(pictures[0]['image']).shape == (48, 64, 3)
+    pictures, classes, status = client.predict(files, 50, 0, 'name', api_name='/images')
+    (data,) = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)" alt="street.png,', pictures)
+    segmented = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+    assert segmented is not None
+    assert segmented.shape == (48, 64, 3)
     assert 'pseudo-classes' in classes
     assert '1 image segmented.' in status
     assert 'notes.png' in status
@@ -147,7 +151,7 @@ def test_uploads_are_limited_in_bytes_and_pixels(
     client = Client(address, verbose=False, download_files=tmp_path)
     bomb = tmp_path / 'bomb.png'
     cv2.imwrite(str(bomb), np.zeros((10_100, 10_000), np.uint8))
-    how = (50, 0, 'names')
+    how = (50, 0, 'name')
     _, _, status = client.predict([handle_file(str(bomb))], *how, api_name='/images')
     assert 'bomb.png' in status
     assert '10000 x 10100 px, above the limit' in status

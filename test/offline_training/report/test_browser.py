@@ -128,6 +128,9 @@ def test_columns_of_figures_align_with_their_headings(browser: Any, report: str)
             getComputedStyle(table.rows[0].cells[index]).textAlign,
         ]))).filter(([one, other]) => one !== other)""")
     assert wrong == []
+    heads = page.locator('[aria-label="Synchronisation by drive"] thead th')
+    sides = heads.evaluate_all('all => all.map(e => getComputedStyle(e).textAlign)')
+    assert sides == ['left', 'left', *(4 * ['right']), 'left', 'right']
     page.close()
 
 
