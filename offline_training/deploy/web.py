@@ -228,13 +228,13 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
             if examples:
 
                 def chosen(
-                    opacity: float, threshold: float, colours: str, event: gradio.SelectData
+                    opacity: float, threshold: float, colours: str, event: Any
                 ) -> tuple[Any, ...]:
                     return segment_images(
                         [str(examples[event.index])], opacity, threshold, colours
                     )
 
-                # Gradio looks at annotations, which are texts here.
+                # Gradio looks at annotations.
                 chosen.__annotations__['event'] = gradio.SelectData
                 offered.select(chosen, how, [*results, answered], api_name=False, **_ONE_AT_A_TIME)
             for control in how:

@@ -177,7 +177,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _by_own_name(self) -> bool:
         """Whether the browser asks this machine, not a name that a stranger gave it."""
         asked = (self.headers.get('Host') or '').rpartition(':')[0]
-        listens = str(self.server.server_address[0])
+        address: Any = self.server.server_address
+        listens = str(address[0])
         return listens not in _HERE or asked in (*_HERE, 'localhost')
 
     def _answer(self, status: HTTPStatus, text: str, kind: str = 'text/plain') -> None:
