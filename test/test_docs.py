@@ -163,5 +163,7 @@ def test_commands_in_the_docs_exist() -> None:
     }
     pages = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
     for page in pages:
-        used = set(re.findall(r'(?:^|`)drive-segment ([a-z][a-z-]*)', page.read_text(), re.MULTILINE))
+        used = set(
+            re.findall(r'(?:^|`)drive-segment ([a-z][a-z-]*)', page.read_text(), re.MULTILINE)
+        )
         assert used <= known, f'{page}: {used - known}'
