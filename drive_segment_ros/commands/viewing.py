@@ -9,7 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from drive_segment_ros.commands.command import command, print_json
-from drive_segment_ros.commands.options import AsJson, Cameras, Join, Overwrite, located
+from drive_segment_ros.commands.options import (
+    AsJson,
+    Cameras,
+    Join,
+    Overwrite,
+    located,
+    model_located,
+)
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.outputs import refuse_existing
 
@@ -23,7 +30,7 @@ def view(
     join: Join = False,
     model: Annotated[
         Path | None,
-        typer.Option(parser=located, help='Show the masks of this run or exported model.'),
+        typer.Option(parser=model_located, help='Show the masks of this run or exported model.'),
     ] = None,
     bag: Annotated[
         list[Path] | None,
