@@ -16,6 +16,7 @@ from drive_segment_ros.commands.options import (
     Datasets,
     Frames,
     Join,
+    Labels,
     LabelSpace,
     Layout,
     Model,
@@ -50,6 +51,14 @@ def label(
     frames: Frames = None,
     camera: Cameras = None,
     seed: Annotated[int | None, typer.Option(help='Of the clustering; default: 0.')] = None,
+    labels: Labels = '',
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located,
+            help='Dataset or run whose classes keep their numbers and names; others are appended.',
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)] = 0,
     scheduler: Annotated[str, typer.Option(help='Address of a dask scheduler to use.')] = '',
     params: Params = None,
@@ -58,13 +67,19 @@ def label(
     as_json: AsJson = False,
 ) -> None:
     """Cluster similar objects into pseudo-classes and write a pseudo-label for every frame."""
+    from drive_segment_ros.dataset.label_sets import check_set_name, classes_folder
     from drive_segment_ros.parameter_files import read_parameters
     from drive_segment_ros.progress import bar
     from offline_training.pseudo_labels.assignment import LabelParameters
     from offline_training.pseudo_labels.pseudo_classes import label as label_dataset
     from offline_training.pseudo_labels.pseudo_classes import label_folders
 
-    refuse_existing(*label_folders(datasets), overwrite=overwrite, instead='keep these labels')
+    check_set_name(labels)
+    refuse_existing(
+        *label_folders(datasets, labels),
+        overwrite=overwrite,
+        instead='write another set by --labels NAME',
+    )
     given = {
         'classes': classes,
         'features': features,
@@ -74,14 +89,15 @@ def label(
     }
     settings = as_assignments(given, assignments)
     parameters = read_parameters(LabelParameters, params, settings)
-    report = label_dataset(datasets, parameters, bar, workers, scheduler)
+    report = label_dataset(datasets, parameters, bar, workers, scheduler, labels, like)
     if as_json:
         print_json(report)
         return
+    new = f' ({report["new_classes"]} of them new)' if like is not None else ''
     typer.echo(
         f'{report["segments"]} segments of {report["frames"]} frames in {report["classes"]} '
-        f'pseudo-classes by {report["features"]}; {100 * report["labelled_fraction"]:.1f} % of '
-        f'the pixels; look at {datasets[0] / "pseudo_classes/gallery"}'
+        f'pseudo-classes{new} by {report["features"]}; {100 * report["labelled_fraction"]:.1f} % '
+        f'of the pixels; look at {classes_folder(datasets[0], labels) / "gallery"}'
     )
 
 
@@ -106,6 +122,7 @@ def train(
             'labels: the student learns there what its teacher says; may be repeated.',
         ),
     ] = None,
+    labels: Labels = '',
     resume: Annotated[bool, typer.Option('--resume', help='Go on with the run.')] = False,
     params: Params = None,
     assignments: Assignments = None,
@@ -137,7 +154,9 @@ def train(
         every_s=max(parameters.training.checkpoint_s, 1.0),
         leave_out='cache/*',
     ) as run:
-        made = train_networks(datasets, run, parameters, resume, unlabelled=unlabelled or ())
+        made = train_networks(
+            datasets, run, parameters, resume, unlabelled=unlabelled or (), labels=labels
+        )
         report = renamed(made, run, output)
     if os.environ.get('RANK', '0') != '0':
         return  # One of torchrun's processes speaks for all.
@@ -195,6 +214,7 @@ def evaluate(
     ] = None,
     zoom: Zoom = 1,
     label_space: LabelSpace = 'own',
+    labels: Labels = '',
     output: Annotated[
         Path | None,
         typer.Option('--output', '-o', parser=located, help='Folder for scores and pictures.'),
@@ -225,11 +245,15 @@ def evaluate(
         workers,
         scheduler,
         label_space,
+        labels,
     )
     if as_json:
         print_json(report)
     else:
-        typer.echo(table({str(model): report, **report.get('cameras', {})}))
+        rows = {str(model): report, **report.get('cameras', {})}
+        if 'merged' in report:
+            rows[f'merged to {report["merged"]["k"]} classes'] = report['merged']
+        typer.echo(table(rows))
         typer.echo(
             f'K = {report["k"]}, {report["classes_present"]} classes present, '
             f'{report["images"]} images, matching learned on {report["matching_learned_on"]}'

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,7 +32,13 @@ from offline_training.common.files import write_atomic, write_json
 from offline_training.deploy.half_precision import to_half
 from offline_training.deploy.model_card import CARD_FILE, model_card
 from offline_training.networks.segmenter import Segmenter
-from offline_training.training.checkpoints import classes_of_run, load_model, model_file
+from offline_training.pseudo_labels.merged_classes import find_merges, merge_to
+from offline_training.training.checkpoints import (
+    classes_file,
+    classes_of_run,
+    load_model,
+    model_file,
+)
 
 PRECISIONS = ('fp32', 'fp16')
 # TensorRT 10.0 reads opsets 9 to 20; in 18 the exporter has an operator for everything here.
@@ -87,7 +95,12 @@ def average_resize(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def export(
-    run: Path, folder: Path, precision: str = 'fp32', height: int = 0, width: int = 0
+    run: Path,
+    folder: Path,
+    precision: str = 'fp32',
+    height: int = 0,
+    width: int = 0,
+    classes: int = 0,
 ) -> dict[str, Any]:
     """Write a model folder: `model.onnx`, `model.json`, and a model card, `README.md`.
 
@@ -97,12 +110,15 @@ def export(
         precision: of weights and activations, `fp32` or `fp16`.
         height, width: of the images it will be given, px; 0 is the network's own input size, and
             whoever gives it images resizes them, which costs less than in the graph.
+        classes: how many it shall answer with: the most alike are merged; 0 merges none.
 
     Returns:
-        `model` (folder), `sha256`, `bytes`, `precision`, `input` and `output` [height, width].
+        `model` (folder), `sha256`, `bytes`, `precision`, `classes`, `input` and `output`
+        [height, width].
 
     Raises:
-        ModelError: if there is no trained model or the precision is unknown.
+        ModelError: if there is no trained model, the precision is unknown, or the classes cannot
+            become so few.
         DatasetError: if the folder cannot be written.
     """
     if precision not in PRECISIONS:
@@ -110,7 +126,11 @@ def export(
     if height < 0 or width < 0 or (height > 0) != (width > 0):
         raise ModelError(f'input size {height}x{width} makes no sense; give height and width')
     network, header = load_model(run)
-    classes = classes_of_run(run, network.configuration.classes)
+    names = classes_of_run(run, network.configuration.classes)
+    if classes:
+        merged = merge_to(names, find_merges(classes_file(run).parent), classes)
+        names = merged.names
+        network.class_similarity = merged_similarity(network.class_similarity, merged.group)
     own_size = network.configuration.height, network.configuration.width
     input_size = (height, width) if height else own_size
     graph = onnx_model(network, *input_size)
@@ -125,7 +145,7 @@ def export(
         opset=OPSET,
         input_size=input_size,
         output_size=own_size,
-        classes=[ModelClass(item.name, item.color) for item in classes],
+        classes=[ModelClass(item.name, item.color) for item in names],
         provenance={
             'run': '/'.join(model_file(run).resolve().parent.parts[-2:]),
             'exported_by': f'drive_segment_ros {drive_segment_ros.__version__}',
@@ -141,9 +161,23 @@ def export(
         'sha256': model.sha256,
         'bytes': len(data),
         'precision': precision,
+        'classes': len(names),
         'input': list(input_size),
         'output': list(own_size),
     }
+
+
+def merged_similarity(similarity: Tensor, group: NDArray[np.integer]) -> Tensor:
+    """Return how like each class each group of classes is, (G, K): as its most alike member.
+
+    Of the identity that makes the sum of the members' probabilities.
+
+    Args:
+        similarity: (K, K), see `Segmenter.expected_similarity`.
+        group: (K,) group of each class, 0 to G - 1.
+    """
+    members = [similarity[torch.from_numpy(group == g)] for g in range(int(group.max()) + 1)]
+    return torch.stack([rows.amax(dim=0) for rows in members])
 
 
 def onnx_model(network: Segmenter, height: int, width: int) -> onnx.ModelProto:

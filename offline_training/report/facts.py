@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 import drive_segment_ros
+from drive_segment_ros.dataset.label_sets import PSEUDO_CLASSES_FOLDER
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
 from drive_segment_ros.staging import local_copy
@@ -23,7 +24,6 @@ from drive_segment_ros.storage import is_there
 from offline_training.common.classes import CLASSES_FILE, load_classes
 from offline_training.common.files import read_json
 from offline_training.common.image_files import read_image
-from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER
 from offline_training.report.frames import data_uri
 from offline_training.report.sources import Sources
 from offline_training.training.checkpoints import CHECKPOINT_FILE, MODEL_FILE

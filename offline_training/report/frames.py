@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.dataset.label_sets import PSEUDO_CLASSES_FOLDER
 from drive_segment_ros.dataset.reader import Drive, FrameRecord
 from drive_segment_ros.errors import DatasetError, DriveSegmentError, ModelError
 from drive_segment_ros.perception.overlay import draw_segments
@@ -28,7 +29,6 @@ from offline_training.deploy.segment_job import draw
 from offline_training.evaluation.drive_truth import joined, load_drive_truth
 from offline_training.evaluation.prediction import Prediction, Predictor
 from offline_training.evaluation.predictors import load_predictor
-from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER
 from offline_training.report.lidar_view import lidar_views
 from offline_training.report.sources import DriveSource, Sources
 from offline_training.training.frame_images import FrameImages
