@@ -106,7 +106,10 @@ def measure(original: DrivePlan, dataset: Path, segments: int) -> dict[str, Any]
         model, _ = fit(learned, [0, 1, 2], parameters)
         model.save(dataset / MODEL_FILE)
         step('fit')
-        assign = [AssignJob(p, dataset / MODEL_FILE, everything, parameters) for p in plans]
+        assign = [
+            AssignJob(p, dataset / MODEL_FILE, everything, parameters, parameters.classes)
+            for p in plans
+        ]
         found: DriveLabels = functools.reduce(operator.add, engine.map(label_segments, assign))
         step('assign')
     total = seconds['sample'] + seconds['fit'] + seconds['assign']
@@ -137,7 +140,7 @@ def repeat(original: DrivePlan, dataset: Path, segments: int) -> list[DrivePlan]
     objects = read_columns(original.tracks_path)['track']
     tables = {
         content: read_columns(original.path(original.ranges[0], content))
-        for content in ('segments', 'matches')
+        for content in ('segments', 'matches', 'seen_through')
     }
     count = len(tables['segments']['id'])
     repetitions = -(-segments // count)
@@ -196,8 +199,10 @@ def _write_tables(
             noise += looks[objects]
             segments[name] = (values + spread * noise).astype(np.float32)
     write_columns(plan.path(part, 'segments'), segments)
-    rows = {name: code + part.first * ROWS_A_FRAME for name, code in tables['matches'].items()}
-    write_columns(plan.path(part, 'matches'), rows)
+    for content in ('matches', 'seen_through'):
+        first = part.first * ROWS_A_FRAME
+        rows = {name: code + first for name, code in tables[content].items()}
+        write_columns(plan.path(part, content), rows)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from drive_segment_ros.commands.options import (
     Datasets,
     Frames,
     Join,
+    Labels,
     LabelSpace,
     Layout,
     Model,
@@ -50,6 +51,14 @@ def label(
     frames: Frames = None,
     camera: Cameras = None,
     seed: Annotated[int | None, typer.Option(help='Of the clustering; default: 0.')] = None,
+    labels: Labels = '',
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            parser=located,
+            help='Dataset or run whose classes keep their numbers and names; others are appended.',
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)] = 0,
     scheduler: Annotated[str, typer.Option(help='Address of a dask scheduler to use.')] = '',
     params: Params = None,
@@ -58,6 +67,7 @@ def label(
     as_json: AsJson = False,
 ) -> None:
     """Cluster similar objects into pseudo-classes and write a pseudo-label for every frame."""
+    from drive_segment_ros.dataset.label_sets import check_set_name
     from drive_segment_ros.parameter_files import read_parameters
     from drive_segment_ros.progress import bar
     from offline_training.pseudo_labels.assignment import LabelParameters
@@ -65,7 +75,12 @@ def label(
     from offline_training.pseudo_labels.pseudo_classes import label_folders
     from offline_training.report.naming import write_gallery_page
 
-    refuse_existing(*label_folders(datasets), overwrite=overwrite, instead='keep these labels')
+    check_set_name(labels)
+    refuse_existing(
+        *label_folders(datasets, labels),
+        overwrite=overwrite,
+        instead='write another set by --labels NAME',
+    )
     given = {
         'classes': classes,
         'features': features,
@@ -75,15 +90,16 @@ def label(
     }
     settings = as_assignments(given, assignments)
     parameters = read_parameters(LabelParameters, params, settings)
-    report = label_dataset(datasets, parameters, bar, workers, scheduler)
-    pages = [write_gallery_page(dataset) for dataset in datasets]
+    report = label_dataset(datasets, parameters, bar, workers, scheduler, labels, like)
+    pages = [write_gallery_page(dataset, labels) for dataset in datasets]
     if as_json:
         print_json(report)
         return
+    new = f' ({report["new_classes"]} of them new)' if like is not None else ''
     typer.echo(
         f'{report["segments"]} segments of {report["frames"]} frames in {report["classes"]} '
-        f'pseudo-classes by {report["features"]}; {100 * report["labelled_fraction"]:.1f} % of '
-        f'the pixels; look at {pages[0]}'
+        f'pseudo-classes{new} by {report["features"]}; {100 * report["labelled_fraction"]:.1f} % '
+        f'of the pixels; look at {pages[0]}'
     )
 
 
@@ -110,6 +126,7 @@ def train(
             'labels: the student learns there what its teacher says; may be repeated.',
         ),
     ] = None,
+    labels: Labels = '',
     resume: Annotated[bool, typer.Option('--resume', help='Go on with the run.')] = False,
     params: Params = None,
     assignments: Assignments = None,
@@ -141,7 +158,9 @@ def train(
         every_s=max(parameters.training.checkpoint_s, 1.0),
         leave_out='cache/*',
     ) as run:
-        made = train_networks(datasets, run, parameters, resume, unlabelled=unlabelled or ())
+        made = train_networks(
+            datasets, run, parameters, resume, unlabelled=unlabelled or (), labels=labels
+        )
         report = renamed(made, run, output)
     if os.environ.get('RANK', '0') != '0':
         return  # One of torchrun's processes speaks for all.
@@ -199,6 +218,7 @@ def evaluate(
     ] = None,
     zoom: Zoom = 1,
     label_space: LabelSpace = 'own',
+    labels: Labels = '',
     output: Annotated[
         Path | None,
         typer.Option('--output', '-o', parser=located, help='Folder for scores and pictures.'),
@@ -229,11 +249,15 @@ def evaluate(
         workers,
         scheduler,
         label_space,
+        labels,
     )
     if as_json:
         print_json(report)
     else:
-        typer.echo(table({str(model): report, **report.get('cameras', {})}))
+        rows = {str(model): report, **report.get('cameras', {})}
+        if 'merged' in report:
+            rows[f'merged to {report["merged"]["k"]} classes'] = report['merged']
+        typer.echo(table(rows))
         typer.echo(f'\n{class_table(report)}\n')
         typer.echo(
             f'K = {report["k"]}, {report["classes_present"]} classes present, '

@@ -259,6 +259,9 @@ def export(
         int, typer.Option(help="Of the images it will be given, px; default: the network's.")
     ] = 0,
     width: Annotated[int, typer.Option(help='Of the images it will be given, px.')] = 0,
+    classes: Annotated[
+        int, typer.Option(help='How many to answer with: the most alike are merged.', min=0)
+    ] = 0,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -269,7 +272,7 @@ def export(
 
     files = (ONNX_FILE, DESCRIPTION_FILE, CARD_FILE)
     refuse_existing(*(output / name for name in files), overwrite=overwrite)
-    report = export_run(run, output, precision, height, width, calibrate)
+    report = export_run(run, output, precision, height, width, calibrate, classes)
     if as_json:
         print_json(report)
     else:

@@ -73,6 +73,12 @@ Cameras = Annotated[
     list[str] | None,
     typer.Option('--camera', help='Camera to take, by name; may be repeated; default: all.'),
 ]
+Labels = Annotated[
+    str,
+    typer.Option(
+        help='Set of pseudo-labels, by name, in DATASET/label_sets; default: beside the frames.'
+    ),
+]
 Model = Annotated[
     Path,
     typer.Argument(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from drive_segment_ros.dataset.frame import FOLDERS, MODEL_FOLDERS, PROPOSAL_FOLDER
+from drive_segment_ros.dataset.label_sets import PSEUDO_LABEL_FOLDER
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.text_files import read_json
 
@@ -23,7 +24,7 @@ PROTECTED = 'protected'
 # Folders of a camera that hold frames' files.
 FRAME_FOLDERS = (*FOLDERS, *MODEL_FOLDERS)
 # With what `label` and `extract --preview` add.
-CAMERA_FOLDERS = (*FRAME_FOLDERS, 'pseudo_label', 'preview')
+CAMERA_FOLDERS = (*FRAME_FOLDERS, PSEUDO_LABEL_FOLDER, 'preview')
 # The index holds the lock and goes last.
 _CAMERA_FILES = (f'{INDEX_FILE}.tmp', INDEX_FILE)
 # Without the first a folder is no drive.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from drive_segment_ros.dataset.frame import MODEL_FOLDERS, proposal_path
 from drive_segment_ros.dataset.image_file import read_image_file
 from drive_segment_ros.dataset.index import parse_index
+from drive_segment_ros.dataset.label_sets import label_folder
 from drive_segment_ros.dataset.own_files import DRIVE_FILE, INDEX_FILE, check_camera_name
 from drive_segment_ros.dataset.proposal_file import UNREADABLE, read_proposals
 from drive_segment_ros.errors import DatasetError, ImageError
@@ -55,6 +56,11 @@ class FrameRecord:
     pseudo_label_path: Path
     model_label_path: Path | None = None
     model_confidence_path: Path | None = None
+
+    def with_labels(self, labels: str) -> FrameRecord:
+        """Return the frame with the pseudo-label that a set of that name has of it."""
+        path = label_folder(self.drive, self.camera, labels) / f'{self.stamp_ns}.png'
+        return dataclasses.replace(self, pseudo_label_path=path)
 
     def image(self) -> NDArray[np.uint8]:
         """Return the image, (H, W, 3) uint8 BGR."""
@@ -214,7 +220,7 @@ class Drive:
             image,
             segment,
             self.path / proposal_path(sweep_stamp_ns),
-            folder / 'pseudo_label' / f'{stamp_ns}.png',
+            label_folder(self.path, camera) / f'{stamp_ns}.png',
             *(folder / record[name] if name in record else None for name in MODEL_FOLDERS),
         )
 

@@ -27,10 +27,12 @@ class ClassName:
     Attributes:
         name: free text.
         color: red, green, blue, 0..255.
+        thing: whether it is of things, some of which move, rather than stuff; None is not known.
     """
 
     name: str
     color: tuple[int, int, int]
+    thing: bool | None = None
 
 
 def default_classes(count: int) -> list[ClassName]:
@@ -45,9 +47,9 @@ def save_classes(path: Path, classes: list[ClassName]) -> None:
     """Write the classes' YAML, a line each, atomically."""
     lines = ['# number: name and colour (red, green, blue) of each pseudo-class']
     for index, item in enumerate(classes):
-        entry = dump_yaml(
-            {'name': item.name, 'color': list(item.color)}, default_flow_style=True, width=1000
-        )
+        values: dict[str, Any] = {'name': item.name, 'color': list(item.color)}
+        values |= {} if item.thing is None else {'thing': item.thing}
+        entry = dump_yaml(values, default_flow_style=True, width=1000)
         lines.append(f'{index}: {entry.strip()}')
     write_atomic(path, ('\n'.join(lines) + '\n').encode())
 
@@ -91,7 +93,10 @@ def palette(classes: list[ClassName]) -> NDArray[np.uint8]:
 
 
 def _class_name(entry: Mapping[str, Any]) -> ClassName:
-    return ClassName(class_name(entry['name']), class_color(entry['color']))
+    thing = entry.get('thing')
+    if not isinstance(thing, bool | None):
+        raise TypeError(f'thing is true or false, not {thing!r}')
+    return ClassName(class_name(entry['name']), class_color(entry['color']), thing)
 
 
 def _read_yaml(path: Path) -> dict:

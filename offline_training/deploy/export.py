@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,7 +35,13 @@ from offline_training.deploy.eight_bits import to_int8
 from offline_training.deploy.half_precision import to_half
 from offline_training.deploy.model_card import CARD_FILE, model_card
 from offline_training.networks.segmenter import Segmenter
-from offline_training.training.checkpoints import classes_of_run, load_model, model_file
+from offline_training.pseudo_labels.merged_classes import find_merges, merge_to
+from offline_training.training.checkpoints import (
+    classes_file,
+    classes_of_run,
+    load_model,
+    model_file,
+)
 
 PRECISIONS = ('fp32', 'fp16', 'int8')
 AUTO = 'auto'
@@ -97,6 +105,7 @@ def export(
     height: int = 0,
     width: int = 0,
     calibrate: Path | None = None,
+    classes: int = 0,
 ) -> dict[str, Any]:
     """Write a model folder: `model.onnx`, `model.json`, and a model card, `README.md`.
 
@@ -109,13 +118,15 @@ def export(
             whoever gives it images resizes them, which costs less than in the graph.
         calibrate: images that show int8 which values occur, see `calibration_images`; None takes
             those the run learned from.
+        classes: how many it shall answer with: the most alike are merged; 0 merges none.
 
     Returns:
-        `model` (folder), `sha256`, `bytes`, `precision`, `reason` (why that, of `auto`), `input`
-        and `output` [height, width].
+        `model` (folder), `sha256`, `bytes`, `precision`, `reason` (why that, of `auto`),
+        `classes`, `input` and `output` [height, width].
 
     Raises:
-        ModelError: if there is no trained model, the precision is unknown, or int8 lacks images.
+        ModelError: if there is no trained model, the precision is unknown, int8 lacks images, or
+            the classes cannot become so few.
         DatasetError: if the folder cannot be written.
         BagError, ImageError: if the images to calibrate on cannot be read.
         DependencyError: if int8 lacks ONNX Runtime.
@@ -126,7 +137,11 @@ def export(
     if height < 0 or width < 0 or (height > 0) != (width > 0):
         raise ModelError(f'input size {height}x{width} makes no sense; give height and width')
     network, header = load_model(run)
-    classes = classes_of_run(run, network.configuration.classes)
+    names = classes_of_run(run, network.configuration.classes)
+    if classes:
+        merged = merge_to(names, find_merges(classes_file(run).parent), classes)
+        names = merged.names
+        network.class_similarity = merged_similarity(network.class_similarity, merged.group)
     own_size = network.configuration.height, network.configuration.width
     input_size = (height, width) if height else own_size
     reason = ''
@@ -146,7 +161,7 @@ def export(
         opset=OPSET,
         input_size=input_size,
         output_size=own_size,
-        classes=[ModelClass(item.name, item.color) for item in classes],
+        classes=[ModelClass(item.name, item.color) for item in names],
         provenance={
             'run': '/'.join(model_file(run).resolve().parent.parts[-2:]),
             'exported_by': f'drive_segment_ros {drive_segment_ros.__version__}',
@@ -163,6 +178,7 @@ def export(
         'bytes': len(data),
         'precision': precision,
         'reason': reason,
+        'classes': len(names),
         'input': list(input_size),
         'output': list(own_size),
     }
@@ -181,6 +197,19 @@ def chosen_precision(machine: Machine, has_images: bool) -> tuple[str, str]:
             f'{choice.reason}, but there are no images to calibrate int8 on; give --calibrate'
         )
     return choice.precision, choice.reason
+
+
+def merged_similarity(similarity: Tensor, group: NDArray[np.integer]) -> Tensor:
+    """Return how like each class each group of classes is, (G, K): as its most alike member.
+
+    Of the identity that makes the sum of the members' probabilities.
+
+    Args:
+        similarity: (K, K), see `Segmenter.expected_similarity`.
+        group: (K,) group of each class, 0 to G - 1.
+    """
+    members = [similarity[torch.from_numpy(group == g)] for g in range(int(group.max()) + 1)]
+    return torch.stack([rows.amax(dim=0) for rows in members])
 
 
 def onnx_model(network: Segmenter, height: int, width: int) -> onnx.ModelProto:

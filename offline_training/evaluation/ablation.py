@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 import drive_segment_ros
+from drive_segment_ros.dataset.label_sets import PSEUDO_CLASSES_FOLDER
 from drive_segment_ros.dataset.reader import Dataset, Drive
 from drive_segment_ros.errors import ModelError, ParameterError
 from drive_segment_ros.parameters import from_flat, parameter, to_flat
@@ -33,11 +34,7 @@ from offline_training.evaluation.held_out import HeldOut, fingerprint_of_segment
 from offline_training.evaluation.spread import spread
 from offline_training.evaluation.truth_bound import train_on_truth
 from offline_training.pseudo_labels.assignment import LabelParameters
-from offline_training.pseudo_labels.pseudo_classes import (
-    PSEUDO_CLASSES_FOLDER,
-    STATISTICS_FILE,
-    label,
-)
+from offline_training.pseudo_labels.pseudo_classes import STATISTICS_FILE, label
 from offline_training.training.checkpoints import MODEL_FILE, load_model, save_model
 from offline_training.training.train import TrainParameters, train
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.dataset.label_sets import check_set_name
 from drive_segment_ros.dataset.reader import Drive
 from drive_segment_ros.errors import DatasetError, ParameterError
 from drive_segment_ros.label_ids import IGNORE_LABEL
@@ -54,13 +55,16 @@ class Answers(Protocol):
         """
 
 
-def load_answers(model: Path, engine: Engine, zoom: int = 1, threads: int = 0) -> Answers:
+def load_answers(
+    model: Path, engine: Engine, zoom: int = 1, threads: int = 0, labels: str = ''
+) -> Answers:
     """Find a model, a folder of label images, or a drive or dataset with pseudo-labels.
 
     Args:
         model: which of them.
         engine: looks into label images.
         zoom, threads: see `load_predictor`.
+        labels: which set of pseudo-labels.
 
     Raises:
         DatasetError, ModelError: if it is none of them.
@@ -72,7 +76,7 @@ def load_answers(model: Path, engine: Engine, zoom: int = 1, threads: int = 0) -
         if (drives or files) and zoom != 1:
             raise ParameterError(f'{model} holds label images; leave out --zoom')
         if drives:
-            return PseudoLabels(drives, engine)
+            return PseudoLabels(drives, engine, labels)
         if files:
             return _LabelImages(model, files, engine)
         load_predictor(model, zoom)  # which says what is wrong
@@ -112,13 +116,14 @@ class _LabelFiles:
 class PseudoLabels:
     """The pseudo-labels of drives, or of views of them, see `dataset_view`."""
 
-    def __init__(self, drives: Sequence[Drive], engine: Engine) -> None:
-        """Find them.
+    def __init__(self, drives: Sequence[Drive], engine: Engine, labels: str = '') -> None:
+        """Find those of a set.
 
         Raises:
             DatasetError: if no frame has a pseudo-label, or one cannot be read.
         """
-        frames = [frame for drive in drives for frame in drive.frames]
+        check_set_name(labels)
+        frames = [frame.with_labels(labels) for drive in drives for frame in drive.frames]
         there = files_there(frame.pseudo_label_path for frame in frames)
         self._label_of = {
             frame.image_path.resolve(): frame.pseudo_label_path

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from drive_segment_ros.dataset.label_sets import PSEUDO_LABEL_FOLDER
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError
-
-# What `label` writes into a camera's folder; everything else was there before.
-_OWN = 'pseudo_label'
 
 
 def dataset_view(dataset: Path, folder: Path) -> Path:
@@ -30,7 +28,7 @@ def dataset_view(dataset: Path, folder: Path) -> Path:
             mirrored = folder / drive.name
             _link(drive.path, mirrored, drive.info['cameras'])
             for camera in drive.info['cameras']:
-                _link(drive.path / camera, mirrored / camera, (_OWN,))
+                _link(drive.path / camera, mirrored / camera, (PSEUDO_LABEL_FOLDER,))
     except OSError as err:
         raise DatasetError(
             f'cannot link the frames of {dataset} into {folder}: {err.strerror}; choose a folder '

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.inference.model import DESCRIPTION_FILE
 from drive_segment_ros.progress import several_at_a_time
 from offline_training.common.engine import Engine, open_engine
 from offline_training.common.files import absolute, write_atomic, write_json
 from offline_training.common.workers import WorkerDiedError
 from offline_training.evaluation.answers import Answers, SomeAnswers, load_answers
+from offline_training.evaluation.baseline import BASELINE_FILE
 from offline_training.evaluation.confusion_picture import confusion_picture
 from offline_training.evaluation.drive_truth import joined, load_labelled
 from offline_training.evaluation.evaluation import (
@@ -29,6 +31,7 @@ from offline_training.evaluation.evaluation import (
 from offline_training.evaluation.ground_truth import GroundTruth
 from offline_training.evaluation.label_space import OWN
 from offline_training.evaluation.predictors import enough_workers
+from offline_training.pseudo_labels.merged_classes import find_merges, pool_rows
 
 # What `evaluate` writes to a folder.
 SCORE_FILES = ('scores.json', 'confusion.json', 'confusion.png')
@@ -50,6 +53,7 @@ def evaluate(
     workers: int = 0,
     scheduler: str = '',
     label_space: str = OWN,
+    labels: str = '',
 ) -> dict[str, Any]:
     """Score a model, or label images made by whatever means.
 
@@ -67,10 +71,13 @@ def evaluate(
         workers, scheduler: who looks at images, see `open_engine` and `enough_workers`; the
             scores do not depend on it.
         label_space: the classes to score in, see `label_space`.
+        labels: of a drive or dataset, which set of pseudo-labels is scored.
 
     Returns:
-        The three scores, `classes_present`, `k`, `images`, `label_space`, `matching_learned_on`;
-        of several cameras `cameras`, the scores and images of each by the same matching.
+        The three scores, `merged` (those of the answers merged to as many classes as are present,
+        where the model or its labels say how, see `linkage`), `classes_present`,
+        `k`, `images`, `label_space`, `matching_learned_on`; of several cameras `cameras`, the
+        scores and images of each by the same matching.
 
     Raises:
         DatasetError, ModelError: if the input cannot be read or no image is left.
@@ -80,7 +87,7 @@ def evaluate(
     cameras = load_labelled(layout, images, truth, frames, label_space)
     images_in_all = sum(len(part.images) for part in cameras.values())
     with open_engine(enough_workers(workers, images_in_all), scheduler) as engine:
-        answers = load_answers(model, engine, zoom, threads=1)
+        answers = load_answers(model, engine, zoom, threads=1, labels=labels)
         counts = {
             name: count_labelled(answers, part, progress, engine) for name, part in cameras.items()
         }
@@ -95,6 +102,16 @@ def evaluate(
         return report(score(counted, matching), labelled.classes, len(counted) - 1)
 
     result = scored(confusion)
+    # An exported model has the classes it was to have, and a baseline has others.
+    own = not any((model / name).is_file() for name in (DESCRIPTION_FILE, BASELINE_FILE))
+    merges = find_merges(model, labels)
+    if own and len(merges):
+        pooled, pooled_learned_on = (
+            pool_rows(counted, merges, result['classes_present'])
+            for counted in (confusion, learned_on)
+        )
+        scores = score(pooled, match(pooled_learned_on))
+        result['merged'] = report(scores, labelled.classes, len(pooled) - 1)
     if len(cameras) > 1:
         result['cameras'] = {
             name: {**scored(counts[name]), 'images': len(part.images)}

@@ -92,8 +92,8 @@ def renamed(classes: list[ClassName], names: Mapping[int, str]) -> list[ClassNam
         if item.name == name
     }
     return [
-        ClassName(name, kept.get(name, colour))
-        for name, colour in zip(named, class_colours(named), strict=True)
+        ClassName(name, kept.get(name, colour), item.thing)
+        for item, name, colour in zip(classes, named, class_colours(named), strict=True)
     ]
 
 

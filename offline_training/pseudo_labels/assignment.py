@@ -51,7 +51,7 @@ class Assignment:
     """The pseudo-class of every segment.
 
     Attributes:
-        label: (S,) pseudo-class; stuff classes come first.
+        label: (S,) pseudo-class.
         label_alone: (S,) the one it would get by its own features, whatever its track.
     """
 
@@ -76,7 +76,7 @@ def assign(
     assigned = np.searchsorted(model.stuff, table.stuff)
     assigned[objects] = first
     if len(model.centres) == 0 or not objects.any():
-        return Assignment(assigned, assigned)
+        return Assignment(model.number[assigned], model.number[assigned])
     alone = model.scaling.apply({name: part[objects] for name, part in table.features.items()})
     assigned_alone = assigned.copy()
     assigned_alone[objects] += model.share_of(alone).argmax(axis=1)
@@ -99,7 +99,7 @@ def assign(
     looks = np.where(found[:, None], alone, of_track)
     share = model.share_of(views @ (views @ looks))
     assigned[objects] += (views @ (views @ share)).argmax(axis=1)
-    return Assignment(assigned, assigned_alone)
+    return Assignment(model.number[assigned], model.number[assigned_alone])
 
 
 def track_means(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_segment_ros.perception.proposals import KINDS
+from offline_training.pseudo_labels.motion import MOVED, THING_SHARE, UNKNOWN
 from offline_training.pseudo_labels.segment_table import DESCRIBED, SegmentTable
 
 # Medians are of at most so many segments of a class, drawn by lot, which
@@ -23,6 +24,8 @@ class ClassCounts:
     Attributes:
         segments, objects, pixels: (K,).
         kinds: (K, `KINDS`) segments.
+        observed, moved: (K,) pixels of objects of which is known whether they moved, and of those
+            that did.
         measured: (N,) class of segments drawn by lot, up to 1,000 a class, those with the lowest
             draws.
         draw: (N,) what each drew.
@@ -33,6 +36,8 @@ class ClassCounts:
     objects: NDArray[np.int64]
     pixels: NDArray[np.int64]
     kinds: NDArray[np.int64]
+    observed: NDArray[np.int64]
+    moved: NDArray[np.int64]
     measured: NDArray[np.uint8]
     draw: NDArray[np.float64]
     values: NDArray[np.float32]
@@ -53,12 +58,15 @@ class ClassCounts:
         rows = _lowest(assigned, draw)
         values = np.stack([table.described[name] for name in DESCRIBED], axis=1)[rows]
         views = np.unique(table.track * classes + assigned)
+        observed, moved = table.moved != UNKNOWN, table.moved == MOVED
         kinds = assigned * len(KINDS) + table.kind
         return ClassCounts(
             np.bincount(assigned, minlength=classes),
             np.bincount(views % classes, minlength=classes),
             np.bincount(assigned, table.pixels, classes).astype(np.int64),
             np.bincount(kinds, minlength=classes * len(KINDS)).reshape(classes, -1),
+            np.bincount(assigned, table.pixels * observed, classes).astype(np.int64),
+            np.bincount(assigned, table.pixels * moved, classes).astype(np.int64),
             assigned[rows].astype(np.uint8),
             draw[rows],
             values,
@@ -74,10 +82,19 @@ class ClassCounts:
             self.objects + other.objects,
             self.pixels + other.pixels,
             self.kinds + other.kinds,
+            self.observed + other.observed,
+            self.moved + other.moved,
             measured[rows],
             draw[rows],
             np.concatenate([self.values, other.values])[rows],
         )
+
+    def things(self) -> list[bool]:
+        """Return which classes are of things, by how much of them was seen to have moved.
+
+        By pixels: counted alike, the crumbs of a fence would make it a thing.
+        """
+        return [bool(share > THING_SHARE) for share in self.moved / np.maximum(self.observed, 1)]
 
     def statistics(self) -> list[dict[str, Any]]:
         """Return the figures of each class, ready for JSON; lengths are medians, metres."""
@@ -90,6 +107,8 @@ class ClassCounts:
             'objects': int(self.objects[number]),
             'pixels': int(self.pixels[number]),
             'kinds': dict(zip(KINDS, self.kinds[number].tolist(), strict=True)),
+            'pixels_observed': int(self.observed[number]),
+            'pixels_moved': int(self.moved[number]),
         }
         for name, column in zip(DESCRIBED, self.values[self.measured == number].T, strict=True):
             known = column[np.isfinite(column)]

@@ -1,6 +1,6 @@
 """A range of frames described: what each segment looks like, and where else it is seen.
 
-What comes of it lies in two tables a range; no image is read again after this but to be shown.
+What comes of it lies in three tables a range; no image is read again after this but to be shown.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SeenSegments:
 
 
 def describe(job: DescribeJob) -> int:
-    """Describe the segments of a range, match them, and write both tables.
+    """Describe the segments of a range, match them, and write the tables.
 
     The frames before the range that its own are matched with are read too, but for their images,
     so that matches do not depend on where a drive is divided.
@@ -89,6 +89,7 @@ def describe(job: DescribeJob) -> int:
     write_columns(job.plan.path(job.part, 'segments'), columns)
     one, other = matcher.matches().T
     write_columns(job.plan.path(job.part, 'matches'), {'one': one, 'other': other})
+    write_columns(job.plan.path(job.part, 'seen_through'), {'one': matcher.seen_through()})
     return len(columns['id'])
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.dataset.label_sets import classes_folder
 from drive_segment_ros.dataset.reader import Dataset, Drive, FrameRecord
 from drive_segment_ros.errors import DatasetError
 
-PSEUDO_CLASSES_FOLDER = 'pseudo_classes'
 # Tables of segments, a folder for each drive.
 SEGMENTS_FOLDER = 'segments'
 # Frames of a range: enough that what every range repeats, the frames before it, costs little, and
@@ -48,6 +48,7 @@ class DrivePlan:
         number: of the drive among those labelled together.
         frames: of each camera, how many there are; those that are added later have no part in it.
         ranges: all frames, camera by camera.
+        labels: the set of labels they become part of, see `label_sets`.
         run: what the files read are remembered by, so that the next run reads them again.
     """
 
@@ -56,15 +57,16 @@ class DrivePlan:
     number: int
     frames: dict[str, int]
     ranges: tuple[FrameRange, ...]
+    labels: str
     run: str
 
     @property
     def tracks_path(self) -> Path:
-        """The table of which object each segment shows."""
+        """The table of which object each segment shows, and whether that has moved."""
         return self.tables / 'tracks.parquet'
 
     def path(self, part: FrameRange, content: str) -> Path:
-        """Return the table of a range: `segments`, `matches` or `classes`."""
+        """Return the table of a range: `segments`, `matches`, `seen_through` or `classes`."""
         return self.tables / f'{part.camera}.{part.first:08d}.{content}.parquet'
 
     def camera_frames(self, camera: str) -> list[FrameRecord]:
@@ -99,7 +101,11 @@ def _drive_and_frames(folder: Path, camera: str, run: str) -> tuple[Drive, list[
 
 
 def plan_drives(
-    dataset: Dataset, cameras: Sequence[str], at_once: int, frames_a_range: int = 0
+    dataset: Dataset,
+    cameras: Sequence[str],
+    at_once: int,
+    frames_a_range: int = 0,
+    labels: str = '',
 ) -> list[DrivePlan]:
     """Find the frames of drives and divide them; a drive's index is read and let go again.
 
@@ -108,6 +114,7 @@ def plan_drives(
         cameras: by name; empty is all.
         at_once: how many ranges are worked on at a time.
         frames_a_range: the most a range has; 0 follows from `at_once` and how many there are.
+        labels: name of the set that the labels belong to.
 
     Raises:
         DatasetError: if there is no frame, or no drive has a camera of a name.
@@ -131,14 +138,22 @@ def plan_drives(
     longest = frames_a_range or min(max(share, _FEWEST_FRAMES), _MOST_FRAMES)
     run = uuid.uuid4().hex
     return [
-        DrivePlan(drive.path, _tables(drive), number, count, _ranges(count, longest), run)
+        DrivePlan(
+            drive.path,
+            _tables(drive, labels),
+            number,
+            count,
+            _ranges(count, longest),
+            labels,
+            run,
+        )
         for number, (drive, count) in enumerate(zip(dataset.drives, counts, strict=True))
         if any(count.values())
     ]
 
 
-def _tables(drive: Drive) -> Path:
-    return drive.path.parent / PSEUDO_CLASSES_FOLDER / SEGMENTS_FOLDER / drive.name
+def _tables(drive: Drive, labels: str) -> Path:
+    return classes_folder(drive.path.parent, labels) / SEGMENTS_FOLDER / drive.name
 
 
 def _ranges(frames: dict[str, int], longest: int) -> tuple[FrameRange, ...]:

@@ -266,3 +266,7 @@ class Scaling:
         """Return (P, D) float32 without NaN: what is unknown counts as usual."""
         values = (np.hstack(list(groups.values())) - self.centre) / self.scale
         return np.clip(np.nan_to_num(values, nan=0.0), -3.0, 3.0) * self.weight
+
+    def undone(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the columns that scaled values come from, but for what was clipped."""
+        return values / self.weight * self.scale + self.centre

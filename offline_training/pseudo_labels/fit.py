@@ -6,6 +6,8 @@ Road, raised ground and sky are classes by themselves; k-means has objects only.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 import os
 import warnings
 from collections.abc import Iterable
@@ -18,6 +20,7 @@ from offline_training.pseudo_labels.assignment import LabelParameters, track_mea
 from offline_training.pseudo_labels.consensus import find_consensus
 from offline_training.pseudo_labels.features import Scaling
 from offline_training.pseudo_labels.kmeans import kmeans
+from offline_training.pseudo_labels.linkage import coarser_levels, link_classes
 from offline_training.pseudo_labels.merging import merge_clusters, nearest_rows
 from offline_training.pseudo_labels.model import ClassModel
 from offline_training.pseudo_labels.sampling import Sample
@@ -35,12 +38,14 @@ class _Grouping:
         centres: (M, D) of its clusters.
         cluster: (T,) of each object.
         group: (M,) of each cluster.
+        coarser: of each coarser level, (M,) likewise, see `coarser_levels`.
         inertia: of the objects in the clusters.
     """
 
     centres: NDArray[np.float32]
     cluster: NDArray[np.intp]
     group: NDArray[np.intp]
+    coarser: list[NDArray[np.intp]]
     inertia: float
 
 
@@ -72,12 +77,20 @@ def fit(
     groupings = _groupings(known, weight, max(most, count), count, seeds)
     votes = np.stack([grouping.group[grouping.cluster] for grouping in groupings], axis=1)
     consensus = find_consensus(votes, weight, count, parameters.seed)
+    label = functools.reduce(
+        operator.add, (shares[v] for shares, v in zip(consensus, votes.T, strict=True))
+    ).argmax(axis=1)
+    levels = [g[grouping.cluster] for grouping in groupings for g in grouping.coarser]
+    merges = link_classes(label, weight, [*votes.T, *levels], count)
     model = ClassModel(
         scaling,
         present,
         np.concatenate([grouping.centres for grouping in groupings]),
         np.concatenate([shares[g.group] for shares, g in zip(consensus, groupings, strict=True)]),
         np.cumsum([0, *(len(grouping.centres) for grouping in groupings)]),
+        np.concatenate([np.bincount(g.cluster, weight).astype(np.float32) for g in groupings]),
+        np.arange(len(present) + count),
+        merges.astype(np.int64) + len(present),
     )
     return model, float(np.mean([grouping.inertia for grouping in groupings]))
 
@@ -96,9 +109,10 @@ def _groupings(
     def grouping(seed: int) -> _Grouping:
         clusters = kmeans(known, fine, seed, weight, restarts=1)
         used, cluster = np.unique(clusters.label, return_inverse=True)
-        group = merge_clusters(near, weight, cluster, count)
-        return _Grouping(clusters.centres[used], cluster, group, clusters.inertia)
+        group, *coarser = merge_clusters(near, weight, cluster, levels)
+        return _Grouping(clusters.centres[used], cluster, group, coarser, clusters.inertia)
 
+    levels = [count, *coarser_levels(count)]
     # A thread a start, each with one of its own: what a start gives does not depend on the others.
     # Limits and filters of warnings are the process's, so they are held here for all of them.
     with threadpool_limits(1), warnings.catch_warnings():

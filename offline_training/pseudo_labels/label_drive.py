@@ -32,12 +32,14 @@ class AssignJob:
         model: file of the classes.
         learned: frames of each camera that they were learned from.
         parameters: as they were learned.
+        classes: number of pseudo-classes.
     """
 
     plan: DrivePlan
     model: Path
     learned: slice
     parameters: LabelParameters
+    classes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +105,7 @@ def label_segments(job: AssignJob) -> DriveLabels:
 
 
 def _summary(job: AssignJob, table: SegmentTable, found: Assignment) -> DriveLabels:
-    classes, frames = job.parameters.classes, job.plan.all_frames()
+    classes, frames = job.classes, job.plan.all_frames()
     objects = table.stuff == NO_STUFF
     when = np.array([frame.stamp_ns for frame in frames], np.int64)[table.frame[objects]]
     digest = hashlib.sha256()
@@ -142,7 +144,7 @@ def paint(job: PaintJob) -> NDArray[np.float64]:
         class_of_id[classes['id'][rows]] = classes['label'][rows]
         pseudo_label = class_of_id[record.segment()]
         pseudo_label[between_classes(pseudo_label)] = IGNORE_LABEL
-        write_png(record.pseudo_label_path, pseudo_label)
+        write_png(record.with_labels(job.plan.labels).pseudo_label_path, pseudo_label)
         labelled[index] = np.mean(pseudo_label != IGNORE_LABEL)
     return labelled
 

@@ -8,6 +8,9 @@ pair first. Karypis et al., "Chameleon", Computer 32(8), 1999, by its relative i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,25 +25,42 @@ def merge_clusters(
     near: NDArray[np.intp],
     weight: NDArray[np.float32],
     cluster: NDArray[np.intp],
-    count: int,
-) -> NDArray[np.intp]:
-    """Merge clusters until `count` are left.
+    counts: Sequence[int],
+) -> list[NDArray[np.intp]]:
+    """Merge clusters until so many are left, at several levels.
 
     Args:
         near: (N, L) the rows nearest to each, see `nearest_rows`.
         weight: (N,) how much each row counts.
         cluster: (N,) cluster of each row; all of 0 to M - 1 occur.
-        count: how many shall be left.
+        counts: how many shall be left.
 
     Returns:
-        (M,) for each cluster which of the merged ones, 0 to count - 1, it belongs to.
+        For each of these (M,): which of the merged ones, 0 to count - 1, a cluster belongs to.
     """
     linked = links(near, weight, cluster)
-    return agglomerate(linked, linked.sum(axis=1), count, _SIZE_POWER)
+    order = merge_order(linked, linked.sum(axis=1), min(counts), _SIZE_POWER)
+    return [groups_of(len(linked), order, count) for count in counts]
 
 
 def agglomerate(
     linked: NDArray[np.floating], size: NDArray[np.floating], count: int, power: float
+) -> NDArray[np.intp]:
+    """Merge the closest pair again and again until `count` groups are left.
+
+    Args:
+        linked, size, power: see `merge_order`.
+        count: how many shall be left.
+
+    Returns:
+        (M,) group of each, 0 to count - 1.
+    """
+    order = merge_order(linked, size, count, power)
+    return groups_of(len(size), order, count)
+
+
+def merge_order(
+    linked: NDArray[np.floating], size: NDArray[Any], count: int, power: float
 ) -> NDArray[np.intp]:
     """Merge the closest pair again and again until `count` groups are left.
 
@@ -51,25 +71,30 @@ def agglomerate(
         power: closeness is links over the product of the sizes to this power.
 
     Returns:
-        (M,) group of each, 0 to count - 1.
+        (M - count, 2) what was merged, in this order: the first of each pair, the larger, stands
+        for both from then on.
     """
     linked, size = linked.astype(np.float64), size.astype(np.float64)
     np.fill_diagonal(linked, 0.0)
     closeness = linked / np.maximum(np.outer(size, size), 1e-12) ** power
     np.fill_diagonal(closeness, -1.0)
     left = np.ones(len(size), bool)
-    group = np.arange(len(size))
     # Each row's closest, kept up to date, spares looking through all pairs for each merge.
     best = closeness.argmax(axis=1)
     most = closeness.max(axis=1)
-    for _ in range(len(size) - count):
+    stands_for = np.arange(len(size))
+    largest = size.copy()
+    order = np.empty((max(len(size) - count, 0), 2), np.intp)
+    for step in range(len(order)):
         a = int(np.where(left, most, -2.0).argmax())
         b = int(best[a])
+        large, small = (a, b) if largest[a] >= largest[b] else (b, a)
+        order[step] = stands_for[large], stands_for[small]
+        stands_for[a], largest[a] = stands_for[large], largest[large]
         linked[a] += linked[b]
         linked[:, a] = linked[a]
         size[a] += size[b]
         left[b] = False
-        group[group == b] = a
         row = linked[a] / np.maximum(size[a] * size, 1e-12) ** power
         row[~left] = row[a] = -1.0
         closeness[a] = closeness[:, a] = row
@@ -80,7 +105,26 @@ def agglomerate(
         most[stale] = closeness[stale, best[stale]]
         closer = left & (row > most)
         best[closer], most[closer] = a, row[closer]
-    return np.unique(group, return_inverse=True)[1]
+    return order
+
+
+def groups_of(length: int, order: NDArray[np.integer], count: int) -> NDArray[np.intp]:
+    """Return which of `count` groups each of some things is in, (length,).
+
+    Args:
+        length: how many things there are.
+        order: (N, 2) what is merged, see `merge_order`.
+        count: how many groups shall be left, at least length - N.
+    """
+    return np.unique(stand_ins(length, order, count), return_inverse=True)[1].reshape(-1)
+
+
+def stand_ins(length: int, order: NDArray[np.integer], count: int) -> NDArray[np.intp]:
+    """Return what stands for each of some things once `count` are left, (length,)."""
+    group = np.arange(length)
+    for kept, gone in order[: max(length - count, 0)].tolist():
+        group[group == group[gone]] = group[kept]
+    return group
 
 
 def links(

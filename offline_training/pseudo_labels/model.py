@@ -32,6 +32,10 @@ class ClassModel:
         centres: (M, D) float32, of the clusters of all groupings, one grouping after the other.
         share: (M, K) float64, of each cluster in each class of objects.
         bounds: (R + 1,) where each of the R groupings begins and the last one ends.
+        size: (M,) float32, weight of the objects in each cluster.
+        number: (C,) pseudo-class that each class, stuff first, then objects, has in labels.
+        merges: (N, 2) pseudo-classes that come together where fewer are wanted, in this order;
+            the first of a pair stands for both, see `linkage`.
     """
 
     scaling: Scaling
@@ -39,6 +43,9 @@ class ClassModel:
     centres: NDArray[np.float32]
     share: NDArray[np.float64]
     bounds: NDArray[np.int64]
+    size: NDArray[np.float32]
+    number: NDArray[np.int64]
+    merges: NDArray[np.int64]
 
     @staticmethod
     def without_objects(stuff: NDArray[np.int64]) -> ClassModel:
@@ -50,7 +57,15 @@ class ClassModel:
             np.empty((0, 0), np.float32),
             np.empty((0, 1)),
             np.zeros(1, np.int64),
+            nothing,
+            np.arange(len(stuff) + 1),
+            np.empty((0, 2), np.int64),
         )
+
+    @property
+    def objects(self) -> slice:
+        """Where in `number` the classes of objects are."""
+        return slice(len(self.stuff), None)
 
     def share_of(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return how much of the groupings stands for each class of objects, (N, K).

@@ -16,10 +16,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from drive_segment_ros.dataset.label_sets import check_set_name, classes_folder, label_folder
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.parameters import to_flat
-from offline_training.common.classes import CLASSES_FILE, default_classes, save_classes
+from offline_training.common.classes import (
+    CLASSES_FILE,
+    ClassName,
+    default_classes,
+    save_classes,
+)
 from offline_training.common.engine import Engine, open_engine
 from offline_training.common.files import read_object, write_json
 from offline_training.common.frame_selection import parse_slice
@@ -27,10 +33,14 @@ from offline_training.pseudo_labels.assignment import LabelParameters
 from offline_training.pseudo_labels.consistency import consistency
 from offline_training.pseudo_labels.describe import DescribeJob, describe
 from offline_training.pseudo_labels.drive_plan import (
-    PSEUDO_CLASSES_FOLDER,
     SEGMENTS_FOLDER,
     DrivePlan,
     plan_drives,
+)
+from offline_training.pseudo_labels.earlier_classes import (
+    EarlierClasses,
+    keep_numbers,
+    load_earlier,
 )
 from offline_training.pseudo_labels.features import choose_features
 from offline_training.pseudo_labels.fit import fit
@@ -64,6 +74,8 @@ def label(
     progress: Progress,
     workers: int = 1,
     scheduler: str = '',
+    labels: str = '',
+    like: Path | None = None,
 ) -> dict[str, Any]:
     """Find pseudo-classes and write `pseudo_label/*.png`, galleries and statistics.
 
@@ -74,35 +86,44 @@ def label(
         parameters: features, number of classes, clustering.
         progress: makes a function that shows how far an iteration has come, from its name.
         workers, scheduler: see `open_engine`.
+        labels: name of the set to write, see `label_sets`; none is the one beside the frames.
+        like: a dataset or a run whose classes keep their numbers and names, see
+            `earlier_classes`; it may be one of the datasets.
 
     Returns:
-        `datasets`, `classes`, `features`, `frames`, `segments`, `labelled_fraction`, `inertia`,
-        `consistency` (see `consistency.consistency`), `coverage` of each camera of each drive
-        (see `label_coverage`) and `warnings` about it, which are logged too.
+        `datasets`, `labels`, `classes` (those kept from earlier included), `new_classes`,
+        `features`, `frames`, `segments`, `labelled_fraction`, `inertia`, `consistency` (see
+        `consistency.consistency`), `coverage` of each camera of each drive (see
+        `label_coverage`) and `warnings` about it, which are logged too.
 
     Raises:
-        DatasetError: if there is no segment to cluster.
+        DatasetError: if there is no segment to cluster, or `like` holds no classes.
     """
-    for path in label_folders(datasets):
+    check_set_name(labels)
+    for path in label_folders(datasets, labels):
         if path.is_symlink():
             raise DatasetError(f'{path} is a link, and labels are not written through links')
     dataset = Dataset(*datasets)
     learned = parse_slice(parameters.frames)
     features = choose_features(parameters.features).name
-    folders = [path / PSEUDO_CLASSES_FOLDER for path in dataset.paths]
+    folders = [classes_folder(path, labels) for path in dataset.paths]
+    earlier = None if like is None else load_earlier(like)
     with open_engine(workers, scheduler, [describe.__module__]) as engine:
-        plans = plan_drives(dataset, parameters.cameras, engine.parallel)
+        plans = plan_drives(dataset, parameters.cameras, engine.parallel, labels=labels)
         _describe(engine, plans, features, progress('describing'))
-        model, inertia = _learn(engine, plans, learned, parameters, progress)
+        model, names, inertia = _learn(engine, plans, learned, parameters, earlier, progress)
         _unlabel(folders)
         for folder in folders:
             model.save(folder / MODEL_FILE)
-        jobs = [AssignJob(plan, folders[0] / MODEL_FILE, learned, parameters) for plan in plans]
+        file = folders[0] / MODEL_FILE
+        jobs = [AssignJob(plan, file, learned, parameters, len(names)) for plan in plans]
         found, coverage = _label(engine, plans, jobs, progress)
     share = np.concatenate([camera.labelled for camera in coverage])
     report: dict[str, Any] = {
         'datasets': [str(path) for path in dataset.paths],
-        'classes': parameters.classes,
+        'labels': labels,
+        'classes': len(names),
+        'new_classes': len(names) - (len(earlier.names) if earlier else 0),
         'features': features,
         'frames': len(share),
         'segments': found.segments,
@@ -120,43 +141,45 @@ def label(
         'parameters': to_flat(parameters),
         'class_statistics': found.counts.statistics(),
     }
-    pictures = draw_galleries(found.exhibits, parameters.classes)
+    things = found.counts.things()
+    names = [dataclasses.replace(n, thing=thing) for n, thing in zip(names, things, strict=True)]
+    pictures = draw_galleries(found.exhibits, len(names))
     for folder in folders:
-        save_classes(folder / CLASSES_FILE, default_classes(parameters.classes))
+        save_classes(folder / CLASSES_FILE, names)
         write_galleries(folder / GALLERY_FOLDER, pictures)
         write_json(folder / STATISTICS_FILE, statistics)
     return report
 
 
-def label_folders(datasets: Sequence[Path]) -> list[Path]:
-    """Return the folders of datasets that `label` writes to."""
+def label_folders(datasets: Sequence[Path], labels: str = '') -> list[Path]:
+    """Return the folders of datasets that `label` writes a set to."""
     folders = []
     for dataset in datasets:
-        classes = dataset / PSEUDO_CLASSES_FOLDER
+        classes = classes_folder(dataset, labels)
         folders += [classes, classes / GALLERY_FOLDER, classes / SEGMENTS_FOLDER]
         for drive in Dataset(dataset).drives:
             folders.append(classes / SEGMENTS_FOLDER / drive.name)
-            folders += [drive.path / camera / 'pseudo_label' for camera in drive.info['cameras']]
+            folders += [label_folder(drive.path, name, labels) for name in drive.info['cameras']]
     return folders
 
 
-def classes_of(datasets: Sequence[Path]) -> Path:
-    """Return the file that names the classes of datasets that were labelled together.
+def classes_of(datasets: Sequence[Path], labels: str = '') -> Path:
+    """Return the folder of the classes of datasets that were labelled together, in one set.
 
     Raises:
         DatasetError: if they were not: a number is another class in each.
     """
-    first, *others = (path / PSEUDO_CLASSES_FOLDER for path in datasets)
+    first, *others = (classes_folder(path, labels) for path in datasets)
     if others:
         found = [read_object(folder / STATISTICS_FILE).get('labelling') for folder in others]
         mine = read_object(first / STATISTICS_FILE).get('labelling')
-        for folder, labelling in zip(others, found, strict=True):
+        for dataset, labelling in zip(datasets[1:], found, strict=True):
             if labelling != mine:
                 raise DatasetError(
-                    f'{folder.parent} and {first.parent} were not labelled together, so that '
+                    f'{dataset} and {datasets[0]} were not labelled together, so that '
                     'their pseudo-classes differ; run `drive-segment label` on both at once'
                 )
-    return first / CLASSES_FILE
+    return first
 
 
 def _describe(
@@ -179,8 +202,9 @@ def _learn(
     plans: Sequence[DrivePlan],
     learned: slice,
     parameters: LabelParameters,
+    earlier: EarlierClasses | None,
     progress: Progress,
-) -> tuple[ClassModel, float]:
+) -> tuple[ClassModel, list[ClassName], float]:
     """Follow the objects of each drive, and learn classes from a sample of them."""
     jobs = [SampleJob(plan, learned, parameters.follow_tracks, parameters.seed) for plan in plans]
     tracked = _shown(engine.map(track, jobs), jobs, progress('tracking'))
@@ -191,8 +215,11 @@ def _learn(
         raise DatasetError(f'{names}: {frames} no segment to cluster')
     limit = candidates.limit()
     jobs = [dataclasses.replace(job, limit=limit) for job in jobs]
-    samples = list(_shown(engine.map(sample, jobs), jobs, progress('sampling')))
-    return fit(join_samples(samples), candidates.stuff, parameters)
+    taken = join_samples(list(_shown(engine.map(sample, jobs), jobs, progress('sampling'))))
+    model, inertia = fit(taken, candidates.stuff, parameters)
+    if earlier is None:
+        return model, default_classes(parameters.classes), inertia
+    return *keep_numbers(model, earlier, taken), inertia
 
 
 def _unlabel(folders: Sequence[Path]) -> None:

@@ -14,8 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline_training.pseudo_labels.columns import read_columns, write_columns
+from offline_training.pseudo_labels.cross_frame_matches import LEAST_APART
 from offline_training.pseudo_labels.drive_plan import DrivePlan
-from offline_training.pseudo_labels.segment_table import features_in, joined, read_segments
+from offline_training.pseudo_labels.motion import moved_objects
+from offline_training.pseudo_labels.segment_table import (
+    features_in,
+    joined,
+    read_rows,
+    read_segments,
+)
 from offline_training.pseudo_labels.stuff_classes import NO_STUFF
 from offline_training.pseudo_labels.sweep_tracks import (
     TRACKED_BY,
@@ -107,7 +114,11 @@ def track(job: SampleJob) -> Candidates:
     segments = read_segments(plan, [*TRACKED_BY, 'frame', 'stuff'])
     found = sweep_tracks(segments, sweep_poses(plan.all_frames()))
     number = unique_tracks(segments['sweep'], segments['id'], found)
-    write_columns(plan.tracks_path, {'track': number})
+    one, other = read_rows(plan, segments['frame'], 'matches').T
+    apart = np.abs(segments['frame'][one] - segments['frame'][other]) >= LEAST_APART
+    through = read_rows(plan, segments['frame'], 'seen_through')[:, 0]
+    moved = moved_objects(number, one[apart], through)
+    write_columns(plan.tracks_path, {'track': number, 'moved': moved})
     inside = plan.learned(job.learned)[segments['frame']]
     owner, draw = _draws(job, number)
     objects = inside & (segments['stuff'] == NO_STUFF)

@@ -41,6 +41,7 @@ class SegmentTable:
         pixels: (S,) pixels it covers.
         track: (S,) a number for each object followed through time, the same in all cameras; one
             that is not followed is an object of its sweep alone.
+        moved: (S,) int8 whether that object was seen to have moved, see `motion`.
         matches: (L, 2) rows: an object, and what lies in its place in another frame.
         in_sweep: (L, 2) rows: an object, and itself in another image of its sweep.
         features: columns by group, each (S, D_group).
@@ -53,6 +54,7 @@ class SegmentTable:
     stuff: NDArray[np.int64]
     pixels: NDArray[np.int64]
     track: NDArray[np.int64]
+    moved: NDArray[np.int8]
     matches: NDArray[np.int64]
     in_sweep: NDArray[np.int64]
     features: dict[str, NDArray[np.float32]]
@@ -65,15 +67,16 @@ def read_table(plan: DrivePlan) -> SegmentTable:
     Raises:
         DatasetError: if a table cannot be read.
     """
-    columns = read_segments(plan)
+    columns, tracks = read_segments(plan), read_columns(plan.tracks_path)
     return SegmentTable(
         frame=columns['frame'],
         id=columns['id'].astype(np.int64),
         kind=columns['kind'],
         stuff=columns['stuff'].astype(np.int64),
         pixels=columns['pixels'].astype(np.int64),
-        track=read_columns(plan.tracks_path)['track'],
-        matches=_matches(plan, columns['frame']),
+        track=tracks['track'],
+        moved=tracks['moved'],
+        matches=read_rows(plan, columns['frame'], 'matches'),
         in_sweep=same_in_sweep(
             columns['sweep'], columns['id'], columns['kind'] == KINDS.index('object')
         ),
@@ -110,14 +113,23 @@ def joined(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _matches(plan: DrivePlan, frame: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a drive's matches by rows of its table, (L, 2)."""
+def read_rows(plan: DrivePlan, frame: NDArray[np.int64], content: str) -> NDArray[np.int64]:
+    """Return the rows of a drive's table that tables of its ranges speak of.
+
+    Args:
+        plan: the drive.
+        frame: (S,) of each segment, see `SegmentTable`.
+        content: `matches` or `seen_through`.
+
+    Returns:
+        (L, 2) or (L, 1), as many as columns.
+    """
     first_row = np.searchsorted(frame, np.arange(sum(plan.frames.values())))
-    pairs = []
+    found = []
     for part in plan.ranges:
-        columns = read_columns(plan.path(part, 'matches'))
+        columns = read_columns(plan.path(part, content))
         of_frame = first_row[plan.frames_before(part.camera) :]
-        pairs.append(
+        found.append(
             np.stack(
                 [
                     of_frame[rows // ROWS_A_FRAME] + rows % ROWS_A_FRAME
@@ -126,4 +138,4 @@ def _matches(plan: DrivePlan, frame: NDArray[np.int64]) -> NDArray[np.int64]:
                 axis=1,
             )
         )
-    return np.concatenate(pairs)
+    return np.concatenate(found)

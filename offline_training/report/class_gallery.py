@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from drive_segment_ros.dataset.label_sets import PSEUDO_CLASSES_FOLDER
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.storage import is_there, read_whole
 from offline_training.common.classes import CLASSES_FILE, ClassName, load_classes
-from offline_training.pseudo_labels.drive_plan import PSEUDO_CLASSES_FOLDER
 from offline_training.pseudo_labels.gallery import GALLERY_FOLDER, picture_name
 from offline_training.pseudo_labels.pseudo_classes import STATISTICS_FILE
 from offline_training.report.figures import counted, percentage

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 import drive_segment_ros
+from drive_segment_ros.dataset.label_sets import PSEUDO_CLASSES_FOLDER
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
 from drive_segment_ros.staging import local_copy
-from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER
 from offline_training.report.scores import read_if_there
 from offline_training.report.sources import Sources
 from offline_training.training.checkpoints import CHECKPOINT_FILE, MODEL_FILE

@@ -11,15 +11,20 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from drive_segment_ros.dataset.label_sets import classes_folder
 from drive_segment_ros.errors import DatasetError, DriveSegmentError, ParameterError
 from drive_segment_ros.inference.model import class_name
-from offline_training.common.classes import ClassName, default_classes
+from offline_training.common.classes import (
+    CLASSES_FILE,
+    ClassName,
+    default_classes,
+    load_classes,
+)
 from offline_training.common.files import write_atomic
 from offline_training.evaluation.label_space import classes_in
 from offline_training.evaluation.name import classes_to_name, name_all
-from offline_training.pseudo_labels.drive_plan import PSEUDO_CLASSES_FOLDER
 from offline_training.pseudo_labels.gallery import GALLERY_PAGE
-from offline_training.report.class_gallery import Gallery, gallery, gallery_folder, names_of
+from offline_training.report.class_gallery import Gallery, gallery, gallery_folder
 from offline_training.report.page import page
 
 # Names of that many classes, with much to spare.
@@ -28,17 +33,18 @@ _LARGEST_POST = 100_000
 _HERE = ('127.0.0.1', '::1')
 
 
-def write_gallery_page(dataset: Path) -> Path:
+def write_gallery_page(dataset: Path, labels: str = '') -> Path:
     """Write what `label` found as one page, on which names can be given and downloaded.
 
     Args:
         dataset: labelled.
+        labels: the set of labels; empty is the one beside the frames.
 
     Returns:
         Its file.
     """
-    folder = dataset / PSEUDO_CLASSES_FOLDER
-    classes = names_of(None, dataset)
+    folder = classes_folder(dataset, labels)
+    classes = load_classes(folder / CLASSES_FILE)
     shown = _there(gallery(folder, classes), folder)
     target = folder / GALLERY_PAGE
     write_atomic(target, naming_page(dataset.name, shown, classes).encode())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from drive_segment_ros.dataset.label_sets import PSEUDO_CLASSES_FOLDER
 from drive_segment_ros.storage import is_there, read_whole
 from offline_training.common.files import write_atomic
-from offline_training.pseudo_labels.drive_plan import PSEUDO_CLASSES_FOLDER
 from offline_training.pseudo_labels.gallery import GALLERY_FOLDER, picture_name
 from offline_training.pseudo_labels.pseudo_classes import STATISTICS_FILE
 

@@ -1,4 +1,4 @@
-"""A run folder: `run.json`, `classes.yaml`, `cache/` and a folder for each network."""
+"""A run folder: `run.json`, `classes.yaml`, `clusters.npz`, `cache/`, a folder a network."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 from drive_segment_ros.dataset.reader import FrameRecord
 from drive_segment_ros.errors import ModelError
+from drive_segment_ros.storage import is_there, read_whole
 from offline_training.common.classes import CLASSES_FILE, ClassName, save_classes
-from offline_training.common.files import read_object, write_json
+from offline_training.common.files import read_object, write_atomic, write_json
 from offline_training.common.frame_selection import fingerprint
+from offline_training.pseudo_labels.model import MODEL_FILE
 from offline_training.training.processes import (
     Alive,
     all_of,
@@ -24,7 +26,11 @@ RUN_FILE = 'run.json'
 
 
 def begin_run(
-    folder: Path, classes: Sequence[ClassName], provenance: Mapping[str, Any], resume: bool
+    folder: Path,
+    classes: Sequence[ClassName],
+    provenance: Mapping[str, Any],
+    resume: bool,
+    model: Path | None = None,
 ) -> None:
     """Start a run, or take up one; in all processes together.
 
@@ -33,17 +39,23 @@ def begin_run(
         classes: their names and colours.
         provenance: what the run is made of.
         resume: whether to take up one.
+        model: file of the pseudo-classes, of which the run keeps a copy, if it is there: later
+            labels take numbers from it, and `export` what to merge.
 
     Raises:
         DatasetError: if the folder cannot be written, or the processes do not share it.
         ModelError: if it holds something and `resume` is off, or another run.
     """
-    first_alone(lambda: _begin(folder, classes, provenance, resume))
+    first_alone(lambda: _begin(folder, classes, provenance, resume, model))
     wait_until_visible(folder / RUN_FILE)
 
 
 def _begin(
-    folder: Path, classes: Sequence[ClassName], provenance: Mapping[str, Any], resume: bool
+    folder: Path,
+    classes: Sequence[ClassName],
+    provenance: Mapping[str, Any],
+    resume: bool,
+    model: Path | None,
 ) -> None:
     occupied = folder.exists() and any(folder.iterdir())
     if occupied and not resume:
@@ -56,6 +68,8 @@ def _begin(
         return
     if any(path.is_dir() for path in folder.glob('*')):
         raise ModelError(f'{folder} has no {RUN_FILE}; choose another run folder')
+    if model is not None and is_there(model):
+        write_atomic(folder / MODEL_FILE, read_whole(model))
     # Last what tells that the run has begun.
     save_classes(folder / CLASSES_FILE, list(classes))
     write_json(folder / RUN_FILE, provenance)

@@ -15,10 +15,11 @@ import torch
 import drive_segment_ros
 from drive_segment_ros.errors import DatasetError, ModelError
 from drive_segment_ros.parameters import parameter, to_flat
-from offline_training.common.classes import load_classes
+from offline_training.common.classes import CLASSES_FILE, load_classes
 from offline_training.networks.initial_weights import network_from_backbone
 from offline_training.networks.segmenter import Segmenter, configuration
 from offline_training.pseudo_labels.features import load_backbone
+from offline_training.pseudo_labels.model import MODEL_FILE
 from offline_training.pseudo_labels.pseudo_classes import classes_of
 from offline_training.training.class_pictures import keep_class_pictures
 from offline_training.training.distillation import DistillationParameters
@@ -97,6 +98,7 @@ def train(
     resume: bool = False,
     teacher: Path | None = None,
     unlabelled: Sequence[Path] = (),
+    labels: str = '',
 ) -> dict[str, Any]:
     """Train a teacher and a student; under `torchrun`, in all processes together.
 
@@ -108,6 +110,7 @@ def train(
         teacher: one trained before, for students to learn from; None trains one.
         unlabelled: images of which students learn what their teacher says, see
             `unlabelled_frames`.
+        labels: the set of pseudo-labels to learn from; none is the one beside the frames.
 
     Returns:
         `run`, `seconds`, `teacher`, `student` (paths), `data_wait_fraction`.
@@ -119,7 +122,7 @@ def train(
     """
     began = time.monotonic()
     with _told(folder), process_group():
-        run = TrainingRun(datasets, folder, parameters, resume, unlabelled)
+        run = TrainingRun(datasets, folder, parameters, resume, unlabelled, labels)
         waits = []
         if teacher is None:
             teacher = folder / 'teacher'
@@ -148,6 +151,7 @@ class TrainingRun:
         parameters: TrainParameters,
         resume: bool,
         unlabelled: Sequence[Path] = (),
+        labels: str = '',
     ) -> None:
         """Start a run, or take up one.
 
@@ -157,8 +161,9 @@ class TrainingRun:
         """
         self.folder = folder
         self.parameters = parameters
-        self.frames = labelled_frames(datasets, parameters.frames, parameters.cameras)
-        self.classes = load_classes(classes_of(datasets))
+        self.frames = labelled_frames(datasets, parameters.frames, parameters.cameras, labels)
+        found = classes_of(datasets, labels)
+        self.classes = load_classes(found / CLASSES_FILE)
         self.height, self.width = input_size(self.frames[0], parameters.height, parameters.width)
         rank, processes = distributed_rank()
         self.provenance = {
@@ -175,11 +180,11 @@ class TrainingRun:
         self.provenance['unlabelled'] = fingerprint_of(self.unlabelled)
         if rank == 0:
             warn_of_aspects(self.frames, self.height, self.width)
-        begin_run(folder, self.classes, self.provenance, resume)
-        labelled = classes_of(datasets).parent
-        first_alone(lambda: keep_class_pictures(labelled, folder, len(self.classes)))
+        begin_run(folder, self.classes, self.provenance, resume, found / MODEL_FILE)
+        first_alone(lambda: keep_class_pictures(found, folder, len(self.classes)))
         self.images = prepare_images(folder / 'cache/images', self.frames, self.height, self.width)
-        others = left_out(datasets, parameters.frames, parameters.cameras) if rank == 0 else []
+        chosen = parameters.frames, parameters.cameras, labels
+        others = left_out(datasets, *chosen) if rank == 0 else []
         self.validation = Validation.of(others, self.height, self.width)
 
     def train_teacher(self) -> FitResult:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from drive_segment_ros.dataset.label_sets import check_set_name
 from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.storage import files_there
@@ -20,19 +21,23 @@ _SQUEEZED = 0.1
 
 
 def labelled_frames(
-    datasets: Sequence[Path], frames: str = '', cameras: Sequence[str] = ()
+    datasets: Sequence[Path],
+    frames: str = '',
+    cameras: Sequence[str] = (),
+    labels: str = '',
 ) -> list[FrameRecord]:
     """Return the chosen frames of all cameras of all drives, see `select_frames`.
 
-    Each process looks whether its share of them has pseudo-labels.
+    Each process looks whether its share of them has pseudo-labels, of the set of that name.
 
     Raises:
         DatasetError: if one has none.
     """
+    check_set_name(labels)
 
     def labelled(alive: Alive) -> list[FrameRecord]:
         selection = select_frames(Dataset(*datasets), frames, cameras)
-        chosen = [frame for camera in selection for frame in camera]
+        chosen = [frame.with_labels(labels) for camera in selection for frame in camera]
         rank, world = distributed_rank()
         mine = chosen[rank::world]
         there = files_there(frame.pseudo_label_path for frame in mine)
@@ -41,7 +46,8 @@ def labelled_frames(
                 raise DatasetError(
                     f'{frame.drive}: frame {frame.stamp_ns} of camera {frame.camera} has no '
                     'pseudo-label; run `drive-segment label '
-                    f'{" ".join(map(str, datasets))}` first, or choose cameras with --camera'
+                    f'{" ".join(map(str, datasets))}{f" --labels {labels}" if labels else ""}` '
+                    'first, or choose cameras with --camera'
                 )
         return chosen
 
@@ -49,7 +55,10 @@ def labelled_frames(
 
 
 def left_out(
-    datasets: Sequence[Path], frames: str = '', cameras: Sequence[str] = ()
+    datasets: Sequence[Path],
+    frames: str = '',
+    cameras: Sequence[str] = (),
+    labels: str = '',
 ) -> list[FrameRecord]:
     """Return labelled frames of the chosen cameras that `labelled_frames` leaves out."""
     chosen = {
@@ -58,7 +67,7 @@ def left_out(
         for frame in camera
     }
     others = [
-        frame
+        frame.with_labels(labels)
         for camera in select_frames(Dataset(*datasets), '', cameras)
         for frame in camera
         if frame.image_path not in chosen

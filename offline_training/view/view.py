@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from drive_segment_ros.dataset.drive_calibration import DriveCalibration
+from drive_segment_ros.dataset.label_sets import PSEUDO_CLASSES_FOLDER
 from drive_segment_ros.dataset.reader import Dataset, Drive, FrameRecord
 from drive_segment_ros.errors import DatasetError, DriveSegmentError, ModelError
 from drive_segment_ros.frame.parameters import FrameParameters
@@ -26,7 +27,6 @@ from offline_training.common.classes import CLASSES_FILE, ClassName, load_classe
 from offline_training.common.frame_selection import select_frames
 from offline_training.evaluation.image_sources import is_bag
 from offline_training.evaluation.predictors import Predictor, is_model, load_predictor
-from offline_training.pseudo_labels.pseudo_classes import PSEUDO_CLASSES_FOLDER
 from offline_training.training.frame_images import FrameImages
 from offline_training.view.blueprint import blueprint
 from offline_training.view.dataset_view import add_dataset_drive

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -24,11 +26,17 @@ from drive_segment_ros.ros.bags import BagReader
 from drive_segment_ros.ros.images import decode_image
 from offline_training.common.classes import ClassName, save_classes
 from offline_training.deploy import export as export_module
-from offline_training.deploy.export import DeployedSegmenter, average_resize, export
+from offline_training.deploy.export import (
+    DeployedSegmenter,
+    average_resize,
+    export,
+    merged_similarity,
+)
 from offline_training.deploy.segment import segment
 from offline_training.evaluation.evaluate import evaluate
 from offline_training.evaluation.predictors import load_predictor
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
+from offline_training.pseudo_labels.model import ClassModel
 from offline_training.training.checkpoints import save_model
 
 HEIGHT, WIDTH, CLASSES = 64, 112, 7
@@ -136,6 +144,40 @@ def assert_same_mask(network, model, images):
             assert np.abs(confidence.astype(int) - certain).max() <= 1
         segmenter.close()
     assert different <= 0.001 * pixels
+
+
+def test_classes_are_merged_in_the_graph(network, run, tmp_path):
+    merges = np.array([[4, 1], [4, 2], [0, 3], [0, 5]])
+    nothing = ClassModel.without_objects(np.arange(2))
+    dataclasses.replace(nothing, merges=merges).save(tmp_path / 'run/clusters.npz')
+    shutil.copytree(run, tmp_path / 'run', dirs_exist_ok=True)
+    group = np.array([0, 1, 1, 0, 1, 0, 2])
+
+    report = export(tmp_path / 'run', tmp_path / 'model', classes=3)
+
+    assert report['classes'] == 3
+    names = [item.name for item in read_model(tmp_path / 'model').classes]
+    assert names == ['thing 0', 'thing 4', 'thing 6']
+    with torch.inference_mode():
+        probability = network.probability(_pixels(street(0)))[0]
+        pooled = torch.stack([probability[torch.from_numpy(group == g)].sum(0) for g in range(3)])
+        similar = merged_similarity(network.class_similarity, group)
+        expected = torch.einsum('gk,khw->ghw', similar, probability).argmax(0).numpy()
+    # Of what resembles itself alone, a group is as likely as its members together.
+    alone = merged_similarity(torch.eye(CLASSES), group)
+    assert torch.allclose(torch.einsum('gk,khw->ghw', alone, probability), pooled)
+    segmenter = load(tmp_path / 'model', 'onnxruntime', threads=1, exact=True)
+    label, _ = segmenter.segment(street(0))
+    segmenter.close()
+    assert np.mean(label != expected) < 1e-3
+    assert len(np.unique(expected)) > 1
+    with pytest.raises(ModelError, match='7 classes cannot become 2; choose from 3 to 7'):
+        export(tmp_path / 'run', tmp_path / 'other', classes=2)
+
+
+def _pixels(image):
+    rgb = np.ascontiguousarray(image[..., ::-1]).astype(np.float32) / 255.0
+    return torch.from_numpy(rgb).permute(2, 0, 1)[None]
 
 
 def test_torch_onnxruntime_and_openvino_give_the_same_mask(network, models):

@@ -1,11 +1,14 @@
+import dataclasses
 import json
 
 import cv2
 import numpy as np
 import pytest
 
+from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError, ParameterError
 from offline_training.evaluation.evaluate import evaluate
+from offline_training.pseudo_labels.model import ClassModel
 
 
 def put(path, values, shape=(40, 60)):
@@ -92,3 +95,34 @@ def test_a_truth_without_a_label_is_no_score_of_zero(set_of):
 def test_label_images_cannot_be_looked_at_closer(set_of):
     with pytest.raises(ParameterError, match='leave out --zoom'):
         evaluate(*set_of('a', [0], [0]), zoom=2)
+
+
+def test_answers_are_scored_merged_to_as_many_classes_as_there_are_too(paint_drive, tmp_path):
+    drive = paint_drive(tmp_path / 'set', 2)
+    truth = tmp_path / 'truth'
+    truth.mkdir()
+    (truth / 'classes.json').write_text('{"classes": ["road", "sky", "car", "tree"]}')
+    # A model that calls each thing by two names, left and right, and says which are one.
+    twice = np.arange(8).reshape(4, 2)
+    for frame in Dataset(drive.dataset).drives[0].frames:
+        true = drive.truth[frame.stamp_ns]
+        cv2.imwrite(str(truth / f'{frame.stamp_ns}.png'), true)
+        for labels, offset in (('', 0), ('other', 1)):
+            file = frame.with_labels(labels).pseudo_label_path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            right = (np.arange(true.shape[1]) + offset) % 2
+            cv2.imwrite(str(file), twice[true, right].astype(np.uint8))
+    model = ClassModel.without_objects(np.arange(2))
+    for folder in ('pseudo_classes', 'label_sets/other'):
+        merges = twice if folder == 'pseudo_classes' else twice[:0]
+        dataclasses.replace(model, merges=merges).save(drive.dataset / folder / 'clusters.npz')
+
+    scores = evaluate(drive.dataset, drive.dataset, truth)
+    other = evaluate(drive.dataset, drive.dataset, truth, labels='other')
+
+    assert scores['merged']['k'] == 4
+    assert scores['merged']['strict']['miou'] == 100.0
+    assert scores['strict']['accuracy'] == other['strict']['accuracy'] == 50.0
+    assert 'merged' not in other
+    with pytest.raises(DatasetError, match='no pseudo-label'):
+        evaluate(drive.dataset, drive.dataset, truth, labels='third')

@@ -75,6 +75,8 @@ def seen_from(T_odom_base, boxes):
         'extent_long': np.array([box.long for box in boxes], np.float32),
         'extent_short': np.array([box.wide for box in boxes], np.float32),
         'extent_vertical': np.array([box.high for box in boxes], np.float32),
+        'height_min': np.array([box.z - 0.5 * box.high for box in boxes], np.float32),
+        'height_max': np.array([box.z + 0.5 * box.high for box in boxes], np.float32),
         **{
             f'centroid_{axis}': from_lidar[:, k].astype(np.float32) for k, axis in enumerate('xyz')
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,13 @@ def drive(seed: int, count: int) -> tuple[SegmentTable, np.ndarray]:
         stuff=np.full(count, NO_STUFF),
         pixels=random.integers(1, 10**6, count),
         track=random.integers(0, count // 4, count),
+        moved=np.empty(0, np.int8),
         matches=np.empty((0, 2), np.int64),
         in_sweep=np.empty((0, 2), np.int64),
         features={},
         described={n: random.normal(5, 2, count).astype(np.float32) for n in DESCRIBED},
     )
+    table = dataclasses.replace(table, moved=(table.track % 3 - 1).astype(np.int8))
     return table, random.integers(0, 4, count)
 
 
@@ -48,6 +51,9 @@ def test_figures_of_drives_add_up():
         assert entry['segments'] == sum(int(r.sum()) for r in rows)
         pairs = list(zip(tables, rows, strict=True))
         assert entry['objects'] == sum(len(np.unique(t.track[r])) for t, r in pairs)
+        for name, least in (('pixels_observed', 0), ('pixels_moved', 1)):
+            seen = [t.pixels[r & (t.moved >= least)].sum() for t, r in pairs]
+            assert entry[name] == sum(map(int, seen))
         assert entry['pixels'] == sum(int(t.pixels[r].sum()) for t, r in pairs)
         assert entry['kinds']['ground'] == sum(int((t.kind[r] == 1).sum()) for t, r in pairs)
         if entry['segments']:
@@ -55,6 +61,22 @@ def test_figures_of_drives_add_up():
             assert entry['range_m'] == pytest.approx(np.median(ranges), abs=0.006)
         else:
             assert 'range_m' not in entry
+
+
+def test_a_class_is_of_things_if_a_twelfth_of_its_pixels_moved():
+    table, label = drive(0, 300)
+    moved = np.select([label == 0, label == 1, label == 2], [0, 1, 0], -1).astype(np.int8)
+    first = np.flatnonzero(label == 2)[0]
+    pixels = np.where(label == 2, 100, table.pixels)
+    moved[first], pixels[first] = 1, 100 * np.count_nonzero(label == 2) // 8
+
+    def things(pixels):
+        seen = dataclasses.replace(table, moved=moved, pixels=pixels)
+        return ClassCounts.of(seen, label, CLASSES, [0, 0]).things()
+
+    assert things(pixels) == [False, True, True, False, False]
+    pixels[first] //= 2
+    assert things(pixels) == [False, True, False, False, False]
 
 
 def test_medians_of_many_are_of_a_sample(monkeypatch):

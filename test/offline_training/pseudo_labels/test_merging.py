@@ -27,7 +27,7 @@ def test_a_row_of_alike_things_stays_one_class(seed):
     values, thing = street(seed)
     weight, cluster = clustered(values, seed, 30)
 
-    found = merge_clusters(nearest_rows(values), weight, cluster, 3)[cluster]
+    found = merge_clusters(nearest_rows(values), weight, cluster, [3])[0][cluster]
 
     for number in range(3):
         assert len(np.unique(found[thing == number])) == 1
@@ -44,7 +44,7 @@ def test_as_many_classes_are_left_as_asked_for(rows, count, seed):
     clusters = min(rows, 12)
     cluster = np.arange(rows) % clusters
 
-    group = merge_clusters(nearest_rows(values), np.ones(rows, np.float32), cluster, count)
+    (group,) = merge_clusters(nearest_rows(values), np.ones(rows, np.float32), cluster, [count])
 
     assert sorted(set(group)) == list(range(min(count, clusters)))
 

@@ -17,6 +17,9 @@ def some_model(groupings=(5, 1, 9), classes=4):
         random.normal(size=(clusters, 6)).astype(np.float32),
         share / share.sum(axis=1, keepdims=True),
         np.cumsum([0, *groupings]),
+        random.random(clusters).astype(np.float32),
+        random.permutation(2 + classes),
+        np.array([[2, 3], [2, 5]]),
     )
 
 
@@ -37,7 +40,7 @@ def test_a_model_comes_back_as_it_was(tmp_path):
 
     read = ClassModel.load(tmp_path / 'clusters.npz')
 
-    for name in ('stuff', 'centres', 'share', 'bounds'):
+    for name in ('stuff', 'centres', 'share', 'bounds', 'size', 'number', 'merges'):
         assert np.array_equal(getattr(read, name), getattr(model, name))
     for name in ('centre', 'scale', 'weight'):
         assert np.array_equal(getattr(read.scaling, name), getattr(model.scaling, name))

@@ -135,6 +135,7 @@ def of_others(matches, looks, pixels, track, follow_tracks=True):
         stuff=np.full(count, NO_STUFF),
         pixels=np.array([100] * 9 + pixels),
         track=np.array([*range(9), *track]),
+        moved=np.full(count, -1, np.int8),
         matches=np.array(matches, np.int64).reshape(-1, 2),
         in_sweep=np.empty((0, 2), np.int64),
         features={'size': look[:, None] + np.linspace(0, 0.01, count, dtype=np.float32)[:, None]},

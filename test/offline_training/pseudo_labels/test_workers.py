@@ -133,7 +133,10 @@ def test_a_second_run_reads_what_has_changed_and_leaves_no_table_of_the_first(
     assert all(frame.pseudo_label_path.exists() for frame in Dataset(dataset).drives[1].frames)
     names = sorted(p.name for p in (dataset / 'pseudo_classes/segments/drive_1').iterdir())
     assert names == [
-        *(f'front.00000000.{content}.parquet' for content in ('classes', 'matches', 'segments')),
+        *(
+            f'front.00000000.{content}.parquet'
+            for content in ('classes', 'matches', 'seen_through', 'segments')
+        ),
         'tracks.parquet',
     ]
 

@@ -88,6 +88,22 @@ def test_from_pseudo_labels_to_named_masks(labelled, tmp_path):
     assert np.sum(confusion['pixels']) == 6 * 64 * 112
 
 
+def test_a_set_of_labels_is_learned_from_and_its_classes_travel_with_the_run(labelled, tmp_path):
+    finer = LabelParameters(6, 'descriptor', restarts=3)
+    label([labelled.dataset], finer, quiet, labels='finer')
+    run = tmp_path / 'run'
+
+    train([labelled.dataset], run, parameters(**{'training.epochs': 1}), labels='finer')
+    report = label([labelled.dataset], finer, quiet, labels='third', like=run)
+
+    assert load_model(run)[0].configuration.classes == 6
+    own = labelled.dataset / 'label_sets/finer/clusters.npz'
+    assert (run / 'clusters.npz').read_bytes() == own.read_bytes()
+    assert report['new_classes'] == 0
+    with pytest.raises(DatasetError, match=r'--labels fourth` first'):
+        train([labelled.dataset], tmp_path / 'other', parameters(), labels='fourth')
+
+
 def test_a_run_killed_between_files_resumes_to_the_same_student(labelled, tmp_path, monkeypatch):
     whole = train([labelled.dataset], tmp_path / 'whole', parameters())
 

@@ -1,0 +1,40 @@
+"""Where pseudo-labels lie: one set beside the frames, any others in a folder each."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from drive_segment_ros.errors import DatasetError
+
+PSEUDO_CLASSES_FOLDER = 'pseudo_classes'
+LABEL_SETS_FOLDER = 'label_sets'
+PSEUDO_LABEL_FOLDER = 'pseudo_label'
+_SET_NAME = re.compile(r'[A-Za-z0-9_-]{1,100}')
+
+
+def check_set_name(labels: str) -> None:
+    """Make sure that a set's name may be that of a folder; no name is the set beside the frames.
+
+    Raises:
+        DatasetError: if not.
+    """
+    if labels and not _SET_NAME.fullmatch(labels):
+        raise DatasetError(
+            f'{labels[:100]!r} is no name of a set of labels; it takes letters, digits, _ and -'
+        )
+
+
+def classes_folder(dataset: Path, labels: str = '') -> Path:
+    """Return where a set keeps what it tells of its classes."""
+    if labels:
+        return dataset / LABEL_SETS_FOLDER / labels
+    return dataset / PSEUDO_CLASSES_FOLDER
+
+
+def label_folder(drive: Path, camera: str, labels: str = '') -> Path:
+    """Return where a set keeps the pseudo-labels of a camera of a drive."""
+    if labels:
+        own = classes_folder(drive.parent, labels)
+        return own / PSEUDO_LABEL_FOLDER / drive.name / camera
+    return drive / camera / PSEUDO_LABEL_FOLDER
