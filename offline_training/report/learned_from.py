@@ -32,10 +32,10 @@ def frames_by_role(sources: Sources, run: dict[str, Any]) -> list[ShownFrame]:
 
     Args:
         sources: whose drives; a drive that was learned from may have frames that were not.
-        run: the run's `run.json`, empty if there is none.
+        run: the run's `run.json`, empty if there is none; pseudo-labels are of the set it names.
     """
     parameters = run.get('parameters') or {}
-    cameras = parameters.get('cameras') or []
+    cameras, labels = parameters.get('cameras') or [], str(run.get('labels') or '')
     try:
         chosen = parse_slice(str(parameters.get('frames') or ''))
     except ParameterError:
@@ -48,7 +48,10 @@ def frames_by_role(sources: Sources, run: dict[str, Any]) -> list[ShownFrame]:
                 learned = set(range(len(records))[chosen]) if taken else set()
                 found += [
                     ShownFrame(
-                        drive, record, LEARNED_FROM if index in learned else HELD_OUT, number
+                        drive,
+                        record.with_labels(labels),
+                        LEARNED_FROM if index in learned else HELD_OUT,
+                        number,
                     )
                     for index, record in enumerate(records)
                 ]

@@ -168,6 +168,7 @@ class TrainingRun:
         rank, processes = distributed_rank()
         self.provenance = {
             'parameters': to_flat(parameters),
+            'labels': labels,
             'input': [self.height, self.width],
             'processes': processes,
             'version': drive_segment_ros.__version__,

@@ -134,6 +134,11 @@ def test_frames_that_were_not_learned_from_are_told_by_the_runs_own_word(
     (run / 'run.json').write_text(json.dumps({'parameters': {'cameras': ['rear']}}))
     page, _ = report_of(run, tmp_path / 'r.html', datasets=[dataset])
     assert 'learned from street' not in page.section('Frames')
+    assert 'was not labelled' not in page.section('Frames')
+
+    (run / 'run.json').write_text(json.dumps({'labels': 'another_set'}))
+    page, _ = report_of(run, tmp_path / 'r.html', datasets=[dataset])
+    assert 'was not labelled' in page.section('Frames')
 
 
 def test_without_truth_it_says_how_often_the_student_repeats_the_lidar(
