@@ -116,7 +116,7 @@ def save_topic(
 def warm_up(
     model: Annotated[
         Path | None,
-        typer.Option(parser=located, help='An exported model to make ready as well.'),
+        typer.Option(parser=model_located, help='An exported model to make ready as well.'),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
