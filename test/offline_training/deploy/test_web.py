@@ -85,7 +85,7 @@ def test_images_in_a_browser_and_no_request_to_others(
     page.get_by_role('button', name='Segment', exact=True).first.click()
     page.get_by_text('2 images segmented.').wait_for()
     page.get_by_text('pseudo-classes', exact=True).first.wait_for()
-    page.wait_for_load_state('networkidle')
+    page.wait_for_timeout(1000)  # Gradio's own heartbeat never ends, so there is no idle network
     assert page.evaluate(ASK_ANOTHER) == 'refused'
     own = (address, address.replace('http', 'ws'), 'data:', 'blob:')
     assert [url for url in requests if not url.startswith(own)] == []
