@@ -35,11 +35,23 @@ MEANING = {
     'inference.openvino': 'the network alone, one thread, by OpenVINO: image of 288x512 to mask',
     'inference.onnxruntime': 'the same by ONNX Runtime',
     'inference.tensorrt': 'the same by TensorRT',
+    **{
+        f'inference.{backend}_{ending}': f'the model exported in {ending}, by {title}'
+        for backend, title in (
+            ('openvino', 'OpenVINO'),
+            ('onnxruntime', 'ONNX Runtime'),
+            ('tensorrt', 'TensorRT'),
+        )
+        for ending in ('fp16', 'int8')
+    },
+    'inference.openvino_exact': 'by OpenVINO, in fp32 throughout',
+    'inference.tensorrt_exact': 'by TensorRT, in fp32 throughout',
     'inference.torch_fp32': 'for comparison: the same by eager PyTorch',
     'node.latency': 'arrival of the camera image to publication of mask and colours, over DDS',
     'node.inference': 'of it: the network',
     'node.overhead': 'of it: all but the network',
     'node.proposals_latency': 'arrival of image and sweep to publication of proposals, over DDS',
+    'node.proposals_watched': 'arrival of the image to that of its overlay, at who watches both',
     'recorder.soak': 'a small frame written by the recorder, crash-safe',
     'recorder.rig': 'arrival to disk of a frame of a rig of three cameras, with the 0.2 s in '
     'which its messages may come late',

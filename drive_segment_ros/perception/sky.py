@@ -103,19 +103,38 @@ def _directions(
     ranges: NDArray[np.float32], elevation: NDArray[np.float64]
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Return column and elevation, rad, of points spread evenly over what is clear."""
-    step = math.radians(_ELEVATION_STEP_DEG)
-    top = math.radians(_MAX_ELEVATION_DEG)
-    clear = _clear_rows(ranges)
-    columns, elevations = [], []
-    for column in range(0, ranges.shape[1], _COLUMN_STEP):
-        lowest = clear[column] - _ROWS_ABOVE
-        if lowest >= 0:
-            spread = np.arange(elevation[lowest], top, step)
-            elevations.append(spread)
-            columns.append(np.full(len(spread), column, np.int32))
-    if not columns:
-        return np.empty(0, np.int32), np.empty(0)
-    return np.concatenate(columns), np.concatenate(elevations)
+    lowest = _clear_rows(ranges)[::_COLUMN_STEP] - _ROWS_ABOVE
+    columns = np.arange(0, ranges.shape[1], _COLUMN_STEP, dtype=np.int32)[lowest >= 0]
+    return _spread(
+        columns,
+        elevation[lowest[lowest >= 0]],
+        math.radians(_MAX_ELEVATION_DEG),
+        math.radians(_ELEVATION_STEP_DEG),
+    )
+
+
+@njit(cache=True, nogil=True, error_model='numpy')
+def _spread(columns, lowest, top, step):
+    """Return column, (S,) int32, and elevation, (S,) float64 rad, of points up each column.
+
+    Args:
+        columns: (C,) int32.
+        lowest: (C,) float64, rad, of each column's first point.
+        top, step: rad, where they end, and how far they are apart.
+    """
+    counts = np.empty(len(columns), np.int64)
+    for k in range(len(columns)):
+        counts[k] = max(math.ceil((top - lowest[k]) / step), 0)
+    column = np.empty(counts.sum(), np.int32)
+    elevation = np.empty(counts.sum(), np.float64)
+    n = 0
+    for k in range(len(columns)):
+        # As NumPy's arange has it.
+        delta = (lowest[k] + step) - lowest[k]
+        for i in range(counts[k]):
+            column[n], elevation[n] = columns[k], lowest[k] + i * delta
+            n += 1
+    return column, elevation
 
 
 @njit(cache=True, nogil=True)

@@ -260,7 +260,7 @@ def _decide(
     state: np.ndarray,
     a: int,
     b: int,
-    weight: int,
+    weight: np.int32,
     threshold: int,
     refused: np.ndarray,
     refusals: int,

@@ -105,5 +105,5 @@ def test_the_gallery_shows_the_largest_of_all_drives_an_object_once():
         pixels += best.values()
         shown = largest_exhibits(shown, found)
 
-    assert [one.pixels for one in shown[2]] == sorted(map(int, pixels), reverse=True)[:12]
-    assert len({(one.frame.drive, one.id) for one in shown[2]}) == 12
+    assert [one.pixels for one in shown[2]] == sorted(map(int, pixels), reverse=True)[:8]
+    assert len({(one.frame.drive, one.id) for one in shown[2]}) == 8

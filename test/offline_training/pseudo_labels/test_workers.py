@@ -85,7 +85,7 @@ def test_tables_do_not_depend_on_how_a_drive_is_divided(dataset):
     (whole, *_), (parts, *_) = ([read_table(p) for p in tracked(dataset, n)] for n in (100, 5))
 
     assert len(whole.matches) > 500
-    for name in ('frame', 'id', 'pixels', 'track', 'in_sweep'):
+    for name in ('frame', 'id', 'pixels', 'track', 'moved', 'in_sweep'):
         assert np.array_equal(getattr(whole, name), getattr(parts, name))
     assert sorted(map(tuple, whole.matches)) == sorted(map(tuple, parts.matches))
     for group, values in whole.features.items():
