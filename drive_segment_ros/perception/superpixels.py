@@ -375,7 +375,7 @@ def _merge(
         a, b = find_root(parent, edges[edge, 0]), find_root(parent, edges[edge, 1])
         if a != b:
             a, b = min(a, b), max(a, b)
-            weight = int(np.int32(edges[edge, 2]))
+            weight = np.int32(edges[edge, 2])
             refusals = _decide(parent, state, a, b, weight, threshold, edges, refusals)
     _take_back(state, threshold, sizes, inner)
     return parent, refusals
