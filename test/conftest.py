@@ -42,6 +42,18 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """Give signals back their handlers: an interrupted command ignores them to its end.
+
+    Processes that a later test starts would ignore them, too.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope='session')
 def real_drive() -> Path:
     """The folder of the real drive: `bag`, `ground_truth`, `point_labels`; read only.

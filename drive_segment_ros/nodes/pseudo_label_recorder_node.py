@@ -38,8 +38,7 @@ from drive_segment_ros.ros.diagnostics import (
 from drive_segment_ros.storage import location
 
 if TYPE_CHECKING:
-    from drive_segment_ros.inference.model_source import model_location
-from drive_segment_ros.inference.segmenter import Segmenter
+    from drive_segment_ros.inference.segmenter import Segmenter
 
 _LOOK_PERIOD_S = 1.0
 _PAUSED = 'paused'
@@ -100,6 +99,7 @@ class PseudoLabelRecorderNode(FrameNode):
             )
         if self.parameters.model:
             from drive_segment_ros.inference import segmenter
+            from drive_segment_ros.inference.model_source import model_location
 
             self._segmenter = segmenter.load(model_location(self.parameters.model))
         super().configure()

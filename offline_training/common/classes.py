@@ -93,7 +93,7 @@ def palette(classes: list[ClassName]) -> NDArray[np.uint8]:
 
 
 def _class_name(entry: Mapping[str, Any]) -> ClassName:
-    thing = entry.get('thing')
+    thing = dict(entry).get('thing')
     if not isinstance(thing, bool | None):
         raise TypeError(f'thing is true or false, not {thing!r}')
     return ClassName(class_name(entry['name']), class_color(entry['color']), thing)

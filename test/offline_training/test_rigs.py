@@ -236,5 +236,5 @@ def test_a_report_shows_the_frames_of_every_camera_of_every_dataset(run_folder, 
     page = tmp_path / 'report.html'
     assert command('report', run_folder, *sets, '-o', page)['frames'] == 4
     text = page.read_text()
-    assert 'drive/front' in text
-    assert 'drive/left' in text
+    assert 'drive, front' in text
+    assert 'drive, left' in text

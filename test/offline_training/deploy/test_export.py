@@ -222,7 +222,9 @@ def test_eight_bits_change_few_pixels_and_the_same_in_all_backends(network, mode
         labels[backend] = np.stack([segmenter.segment(image)[0] for image in images])
         assert 'int8' in segmenter.backend
 
-    assert np.mean(labels['onnxruntime'] != expected) < 0.04
+    # Of a network that has learned nothing, whose classes are close; scales four times too small
+    # change a third.
+    assert np.mean(labels['onnxruntime'] != expected) < 0.08
     assert np.mean(labels['openvino'] != labels['onnxruntime']) < 0.02
 
 
