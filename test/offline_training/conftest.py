@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -96,6 +97,23 @@ def write_drive(dataset: Path, frames: int) -> PaintedDrive:
             sweep = SweepRecord(stamp, proposals)
             writer.add(Frame(CAMERA, stamp, encode_png(image), '.png', segment, sweep, {}))
     return PaintedDrive(dataset, truths)
+
+
+@pytest.fixture
+def make_bag(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a bag; `write_bag` of the tests of bags says what it takes."""
+    file = Path(__file__).parent / 'bags/conftest.py'
+    spec = importlib.util.spec_from_file_location('small_drive', file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def make(name: str = 'drive', **options: Any) -> Path:
+        bag: Path = module.write_bag(tmp_path / name, **options)
+        return bag
+
+    return make
 
 
 @pytest.fixture(scope='session')
