@@ -15,6 +15,7 @@ from typing import Any
 from drive_segment_ros.errors import ImageError, OutputError
 from drive_segment_ros.outputs import is_taken
 from drive_segment_ros.progress import several_at_a_time
+from offline_training.common.files import absolute
 from offline_training.deploy.mask_bag import write_mask_bag
 from offline_training.deploy.mask_files import MaskFiles
 from offline_training.deploy.mask_video import videos_of, write_mask_video
@@ -53,12 +54,13 @@ def segment_to_bag(
 
     Raises:
         ImageError: if an input is no bag.
-        OutputError: if what is at `output` is no bag.
+        OutputError: if what is at `output` is no bag, or one of the inputs.
         DriveSegmentError: as of `segment` and `write_mask_bag`.
     """
     for bag in bags:
         if bag.exists() and not is_bag(bag):
             raise ImageError(f'{bag} is no bag; --to bag takes bags, --to video other inputs too')
+    _refuse_input(bags, output)
     _check_is_bag(output)
     work = _masks_folder(output, options)
     report = segment(
@@ -102,9 +104,11 @@ def segment_to_video(
         As `segment`; and `videos`: how many frames each has, by path.
 
     Raises:
-        OutputError: if inputs that make several videos are to be one, or one cannot be written.
+        OutputError: if inputs that make several videos are to be one, one cannot be written, or
+            it is one of the inputs.
         DriveSegmentError: as of `segment`.
     """
+    _refuse_input(inputs, output)
     joined = [source for source in inputs if join and is_bag(source)]
     sources = [source for source in inputs if source not in joined[1:]]
     work = _masks_folder(output, options)
@@ -131,6 +135,13 @@ def segment_to_video(
             os.replace(written, target)
     shutil.rmtree(work)
     return {**report, 'videos': videos, 'output': str(output)}
+
+
+def _refuse_input(inputs: Sequence[Path], output: Path) -> None:
+    """Make sure that what is written does not replace what it is made from, or its folder."""
+    for source in inputs:
+        if absolute(source).resolve().is_relative_to(absolute(output).resolve()):
+            raise OutputError(f'{output} is, or holds, an input; choose another output')
 
 
 def _masks_folder(output: Path, options: dict[str, Any]) -> Path:

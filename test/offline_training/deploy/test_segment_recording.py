@@ -283,3 +283,17 @@ def test_it_is_played_and_its_pictures_are_saved(make_bag, model_folder, tmp_pat
     ]
     answer = np.frombuffer(read(masks)[topics[0]][0][1].data, np.uint8)
     assert (cv2.imread(str(files[0]), cv2.IMREAD_GRAYSCALE).ravel() == answer).all()
+
+
+@pytest.mark.parametrize('to', ['bag', 'video'])
+@pytest.mark.parametrize('output', ['drive', '.'])
+def test_an_input_is_never_replaced_by_what_is_made_of_it(
+    make_bag, model_folder, tmp_path, to, output
+):
+    bag = make_bag(count=1)
+    before = {path: path.read_bytes() for path in bag.iterdir()}
+
+    told = segmented(model_folder, bag, '-o', tmp_path / output, '--to', to, '--overwrite', code=1)
+
+    assert 'is, or holds, an input; choose another output' in told['error']
+    assert {path: path.read_bytes() for path in bag.iterdir()} == before
