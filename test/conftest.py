@@ -1,4 +1,4 @@
-"""Fixtures shared by the suite: the real drive, an S3 server, a DDS domain for each test."""
+"""Fixtures shared by the suite: the real drive, a browser, an S3 server, a DDS domain a test."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +53,20 @@ def _signals_as_before() -> Iterator[None]:
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope='session')
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    chromium = shutil.which('chromium') or shutil.which('google-chrome')
+    if chromium is None:
+        pytest.skip('no Chromium on this machine; apt-get install chromium')
+    sync_api = pytest.importorskip('playwright.sync_api')
+    with sync_api.sync_playwright() as playwright:
+        # The sandbox needs rights that containers lack; the pages are our own.
+        started = playwright.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope='session')

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import importlib.util
 import json
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -135,13 +138,20 @@ def test_a_figure_changed_by_hand_is_not_what_was_measured(
     assert make_docs.results_page(tmp_path) == written
 
 
-def test_the_site_builds_without_a_warning_and_asks_no_other_server(tmp_path: Path) -> None:
+@pytest.fixture(scope='module')
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site."""
     pytest.importorskip('mkdocs', reason="MkDocs is not installed; pip install '.[docs]'")
     pytest.importorskip('mkdocstrings', reason="mkdocstrings is missing; pip install '.[docs]'")
-    build = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', str(tmp_path)]
+    folder = tmp_path_factory.mktemp('site')
+    build = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', str(folder)]
     done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    pages = list(tmp_path.rglob('*.html'))
+    return folder
+
+
+def test_the_site_builds_without_a_warning_and_asks_no_other_server(site: Path) -> None:
+    pages = list(site.rglob('*.html'))
     assert len(pages) > 10
     for page in pages:
         html = page.read_text(encoding='utf-8')
@@ -153,6 +163,30 @@ def test_the_site_builds_without_a_warning_and_asks_no_other_server(tmp_path: Pa
         # The theme's script looks headings up by `#id`, which may not begin with a digit.
         found = re.findall(r'<h\d[^>]* id="\d', html)
         assert page.name == '404.html' or not found, page
+
+
+def test_pages_make_no_error_and_fit_a_phone(site: Path, browser: Any) -> None:
+    width = 360
+    handler = functools.partial(QuietHandler, directory=site)
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = browser.new_page(viewport={'width': width, 'height': 800})
+        errors: list[str] = []
+        page.on('pageerror', lambda error: errors.append(f'{page.url}: {error}'))
+        for file in sorted(site.rglob('index.html')):
+            address = file.parent.relative_to(site).as_posix()
+            page.goto(f'http://127.0.0.1:{server.server_port}/{address}/')
+            assert page.evaluate('document.documentElement.scrollWidth') <= width, address
+        page.close()
+        server.shutdown()
+    assert not errors
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files, and writes no log."""
+
+    def log_message(self, *_: Any) -> None:
+        pass
 
 
 def test_commands_in_the_docs_exist() -> None:

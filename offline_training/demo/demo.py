@@ -77,7 +77,7 @@ def demo(
         evaluated = _evaluate(run, output, sensors)
     live, saved = _run_live(run, output, bag, calibration, topics)
     written = run(
-        'All of it on one page', 'report', output, '-o', output / 'report.html', '--json'
+        'Write the report', 'report', output, '-o', output / 'report.html', '--json'
     )
     result = {
         'output': str(output),
@@ -87,7 +87,7 @@ def demo(
         'live': live,
         'save_topic': saved,
     }
-    say(f'\n{time.monotonic() - began:.0f} s; the report: {written["report"]}')
+    say(f'\n{time.monotonic() - began:.0f} s, report: {written["report"]}')
     say(result_line(result))
     return result
 
@@ -98,19 +98,19 @@ def result_line(result: dict[str, Any]) -> str:
     parts = [f'{extracted["frames"]} of {extracted["images"]} images extracted']
     if scores is not None:
         parts.append(
-            f'held-out drive: {scores["strict"]["miou"]:.1f} mIoU strict, '
-            f'{scores["many_to_one"]["miou"]:.1f} many-to-one, '
-            f'{scores["strict"]["accuracy"]:.1f} % of pixels right'
+            f'mIoU on the held-out drive: {scores["strict"]["miou"]:.1f} strict, '
+            f'{scores["many_to_one"]["miou"]:.1f} many-to-one '
+            f'(pixel accuracy {scores["strict"]["accuracy"]:.1f} %)'
         )
-    parts.append(f'live {live["frames"]} masks')
+    masks = f'live: {live["frames"]} masks'
     if live['frames'] == 0:
-        parts.append(f'dropped {live["dropped"]}')
+        masks += f', dropped {live["dropped"]}'
     else:
-        parts.append(
-            f'{live["latency_median_ms"]:.0f} ms median and {live["latency_p95_ms"]:.0f} ms p95 '
-            'from arrival to publication'
+        masks += (
+            f', latency {live["latency_median_ms"]:.0f} ms (median), '
+            f'{live["latency_p95_ms"]:.0f} ms (95th percentile)'
         )
-    return '; '.join(parts)
+    return '; '.join([*parts, masks])
 
 
 def _parts(bag: Path | None) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _learn(run: DemoRunner, output: Path, frames: int) -> None:
     dataset = output / 'dataset'
     run('Cluster similar objects into pseudo-classes', 'label', dataset, '--json')
     run(
-        'Teach a network to see them in the image alone',
+        'Train teacher and student',
         *('train', dataset, '-o', output / 'run', '--epochs', max(TRAINED_IMAGES // frames, 1)),
         *('--frames', LEARNED_FRAMES, '--set', f'width={NETWORK_WIDTH}', '--json'),
     )
@@ -174,16 +174,16 @@ def _evaluate(run: DemoRunner, output: Path, sensors: Sequence[str]) -> dict[str
         output / f'{held_out.name}_truth/front/semantic',
     )
     scores = run(
-        'Score on the held-out drive, in three ways',
+        'Score the model on the held-out drive',
         *('evaluate', output / 'model', *labelled, '-o', output / 'scores', '--json'),
     )
     baseline = output / 'baseline'
     run(
-        'What clusters of the image alone would see, to compare with',
+        'The baseline: clustering of the images alone',
         *('baseline', output / 'dataset', '-o', baseline, '--json'),
     )
     run(
-        'Score these in the same way',
+        'Score the baseline in the same way',
         *('evaluate', baseline, *labelled, '-o', output / BASELINE_FOLDER, '--json'),
     )
     return scores
@@ -194,7 +194,7 @@ def _run_live(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Play the bag to a node in another process and save its masks; return both summaries."""
     node = run.beside(
-        'The model live, on topics: a node ...',
+        'Run the segmentation node ...',
         *('live', '--node', 'segmentation', '--model', output / 'model'),
         *('--calibration', calibration, '--camera', topics['namespace'], '--json'),
     )

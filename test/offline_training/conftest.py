@@ -1,11 +1,10 @@
-"""Shared by the workstation's tests: a painted drive, a run that never learned, a browser."""
+"""Shared by the workstation's tests: a painted drive, a run that never learned."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -210,17 +209,3 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run / 'cache/images/00000/images.npy', np.zeros((2, RUN_HEIGHT, RUN_WIDTH, 3), np.uint8)
     )
     return run
-
-
-@pytest.fixture(scope='session')
-def browser() -> Iterator[Any]:
-    """A headless Chromium."""
-    chromium = shutil.which('chromium') or shutil.which('google-chrome')
-    if chromium is None:
-        pytest.skip('no Chromium on this machine; apt-get install chromium')
-    sync_api = pytest.importorskip('playwright.sync_api')
-    with sync_api.sync_playwright() as playwright:
-        # The sandbox needs rights that containers lack; the pages are our own.
-        started = playwright.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
-        yield started
-        started.close()
