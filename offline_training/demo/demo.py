@@ -76,9 +76,7 @@ def demo(
     if simulated:
         evaluated = _evaluate(run, output, sensors)
     live, saved = _run_live(run, output, bag, calibration, topics)
-    written = run(
-        'Write the report', 'report', output, '-o', output / 'report.html', '--json'
-    )
+    written = run('Write the report', 'report', output, '-o', output / 'report.html', '--json')
     result = {
         'output': str(output),
         'report': written['report'],
