@@ -17,14 +17,15 @@ def generate_launch_description():
     arguments = [
         DeclareLaunchArgument(
             'dataset',
-            description='Folder the drives are written to; the folder above it must exist.',
+            description='Folder for the drives; its parent folder must exist.',
         ),
         DeclareLaunchArgument(
             'model',
             default_value='',
-            description='Exported model to ask as well. Empty: as in params_file.',
+            description='Exported model whose predictions are recorded too. '
+            'Empty: as in params_file.',
         ),
-        parameter_flag('start', 'Record at once, else when the service `start` is called.'),
+        parameter_flag('start', 'Record at once; otherwise when the service `start` is called.'),
         *sensor_arguments('recorder.yaml'),
     ]
     return description(arguments, nodes)

@@ -32,7 +32,7 @@ def generate_launch_description():
     arguments = [
         DeclareLaunchArgument(
             'model',
-            description='The model that `drive-segment export` wrote: a folder, a URL, or '
+            description='Model written by `drive-segment export`: a folder, a URL, or '
             'hf://OWNER/NAME.',
         ),
         *sensor_arguments(

@@ -8,7 +8,7 @@ import typer
 
 
 def commands_page(generated: str) -> str:
-    """Return the page, made from what `--help` shows.
+    """Return the page, made from the output of `--help`.
 
     Args:
         generated: the first line, which says that nobody edits it.
@@ -19,9 +19,9 @@ def commands_page(generated: str) -> str:
     context = typer.Context(group, info_name='drive-segment')
     parts = [
         f'{generated}# Command line\n\nThe same as `drive-segment COMMAND --help`. Paths may be '
-        'URLs where [Object storage](object_storage.md) says so. Exit codes: 0 done, 1 not done '
+        'URLs as described in [Object storage](object_storage.md). Exit codes: 0 done, 1 not done '
         '(one line says why), 2 wrong usage, 3 partly done, 130 interrupted.\n\n'
-        '| command | |\n|---|---|\n'
+        '| command | purpose |\n|---|---|\n'
     ]
     commands = {name: group.get_command(context, name) for name in group.list_commands(context)}
     parts += [
@@ -29,11 +29,11 @@ def commands_page(generated: str) -> str:
         for name, command in commands.items()
     ]
     for name, command in commands.items():
-        given = [_name(one) for one in command.params if one.param_type_name == 'argument']
+        given = [_in_usage(one) for one in command.params if one.param_type_name == 'argument']
         usage = ' '.join([*given, '[OPTIONS]'])
         text = '\n\n'.join(' '.join(part.split()) for part in (command.help or '').split('\n\n'))
         parts.append(f'\n## {name}\n\n{text}\n\n```text\ndrive-segment {name} {usage}\n```\n\n')
-        parts.append('| | default | |\n|---|---|---|\n')
+        parts.append('| argument, option | default | meaning |\n|---|---|---|\n')
         parts += [_row(parameter) for parameter in command.params if parameter.name != 'help']
     return ''.join(parts)
 
@@ -43,6 +43,11 @@ def _row(parameter: Any) -> str:
     return (
         f'| `{_name(parameter)}` | {default} | {_cell(getattr(parameter, "help", None) or "")} |\n'
     )
+
+
+def _in_usage(argument: Any) -> str:
+    name = _name(argument)
+    return name if argument.required else f'[{name}]'
 
 
 def _name(parameter: Any) -> str:

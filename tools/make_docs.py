@@ -68,30 +68,33 @@ INPUTS = {
     'image_raw': ('sensor_msgs/Image', 'the camera, raw or rectified'),
     'image_raw/compressed': (
         'sensor_msgs/CompressedImage',
-        'the same, JPEG or PNG; taken where both are published',
+        'JPEG or PNG; preferred over `image_raw` if both are published',
     ),
     'image_raw/ffmpeg`, `image_raw/foxglove': (
         'ffmpeg_image_transport_msgs/FFMPEGPacket, foxglove_msgs/CompressedVideo',
-        'the same as H.264 or H.265; taken where neither is published',
+        'H.264 or H.265; used if neither of the above is published',
     ),
     'camera_info': ('sensor_msgs/CameraInfo', 'its calibration'),
-    'points': ('sensor_msgs/PointCloud2', 'any with x, y, z; times and beams if there'),
+    'points': (
+        'sensor_msgs/PointCloud2',
+        'x, y, z required; point times and `ring` used if present',
+    ),
     'odom': ('nav_msgs/Odometry', "the vehicle's motion; takes precedence over /tf"),
-    '/tf, /tf_static': ('tf2_msgs/TFMessage', 'motion and extrinsics, where installed'),
+    '/tf, /tf_static': ('tf2_msgs/TFMessage', 'motion and extrinsics, if tf2_msgs is installed'),
 }
 # Every topic that is published needs a line here.
 OUTPUTS = {
     'proposals/points': 'the sweep, coloured by segment',
     'proposals/image_raw': 'the image with its segments',
     'proposals/image_raw/compressed': 'the same as JPEG',
-    'segmentation/label/image_raw': 'mono8, pseudo-class of each pixel, 255 is unknown',
+    'segmentation/label/image_raw': 'mono8, pseudo-class of each pixel, 255 for unknown',
     'segmentation/label/camera_info': "the camera's calibration at the mask's size",
-    'segmentation/label/label_info': 'what the labels mean, latched',
+    'segmentation/label/label_info': 'class names and colours, latched',
     'segmentation/color/image_raw': 'the mask in the colours of the classes',
     'segmentation/overlay/image_raw': 'the mask over the image',
     'segmentation/overlay/image_raw/compressed': 'the same as JPEG',
     'segmentation/overlay/camera_info': "the camera's calibration at the overlay's size",
-    'segmentation/confidence/image_raw': 'mono8, 255 is certain',
+    'segmentation/confidence/image_raw': 'mono8, 255 for certain',
     'segmentation/points': 'the sweep with colour, label and confidence of each point',
     '/diagnostics': 'rates, offsets, drops and their reasons',
 }
@@ -110,7 +113,7 @@ def parameters_page() -> str:
     """Return docs/parameters.md."""
     parts = [
         f'{GENERATED}# Parameters\n\nEach is declared once, in a dataclass; the files in '
-        '`config/`, the command line and this page are made from it.\n'
+        '`config/`, the command line and this page are generated from it.\n'
     ]
     for title, set_by, name in PARAMETERS:
         module, _, cls = name.rpartition('.')
@@ -141,14 +144,15 @@ def _cell(text: str) -> str:
 def topics_page() -> str:
     """Return docs/topics.md; asks the nodes what they publish, so it needs rclpy."""
     parts = [
-        f"{GENERATED}# Topics\n\nRelative to the camera's namespace, all remappable. What nobody "
-        'subscribes to is not made. A node with several cameras (its parameter `cameras`) is in '
-        "the vehicle's namespace, with `points`, `odom` and `proposals/points`; each camera's "
-        'topics are in its own.\n\n## In\n\n| topic | type | |\n|---|---|---|\n'
+        f"{GENERATED}# Topics\n\nNames are relative to the camera's namespace and can be remapped. "
+        'Outputs without subscribers are not computed. A node with several cameras (parameter '
+        "`cameras`) is in the vehicle's namespace, with `points`, `odom` and `proposals/points`; "
+        "each camera's topics are in its own.\n\n## Subscribed\n\n| topic | type | meaning |\n"
+        '|---|---|---|\n'
     ]
     parts += [f'| `{topic}` | {kind} | {text} |\n' for topic, (kind, text) in INPUTS.items()]
     for node, topics in published().items():
-        parts.append(f'\n## Out of `{node}`\n\n| topic | type | |\n|---|---|---|\n')
+        parts.append(f'\n## Published by `{node}`\n\n| topic | type | meaning |\n|---|---|---|\n')
         parts += [f'| `{t}` | {kind} | {OUTPUTS[t]} |\n' for t, kind in sorted(topics.items())]
     return ''.join(parts)
 

@@ -18,11 +18,15 @@ from drive_segment_ros.errors import DriveSegmentError
 
 @command
 def bench(
-    suite: Annotated[str, typer.Argument(help='Such as lidar, extract, io, recorder or node.')],
-    quick: Annotated[bool, typer.Option('--quick', help='A few runs only: a smoke test.')] = False,
+    suite: Annotated[
+        str, typer.Argument(help='Benchmark, for example lidar, extract, io, recorder or node.')
+    ],
+    quick: Annotated[
+        bool, typer.Option('--quick', help='Only a few runs, as a smoke test.')
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Time the package on this machine; needs the source tree."""
+    """Run benchmarks on this machine; needs the source tree."""
     results = _benchmark(suite)(quick)
     if as_json:
         print_json(results)

@@ -50,7 +50,7 @@ def _without_values(parameters: list[Any]) -> list[Any]:
 
 app = typer.Typer(
     name='drive-segment',
-    help='Semantic segmentation learnt from driving: camera and LiDAR in, no labels needed.',
+    help='Semantic segmentation learned from unlabelled drives with camera and LiDAR.',
     cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -1,4 +1,4 @@
-"""Commands that learn from a training set, and score what was learnt."""
+"""Commands for training and evaluation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from drive_segment_ros.errors import ParameterError
 from drive_segment_ros.outputs import refuse_existing
 from drive_segment_ros.storage import is_remote
 
-TRUTH_HELP = 'Folder of labels named after the images; of several cameras one folder for each.'
+TRUTH_HELP = 'Folder of labels named like the images; with several cameras, a folder for each.'
 
 
 @command(kept='the pseudo-labels may be of two runs; run it again')
@@ -45,28 +45,32 @@ def label(
     features: Annotated[
         str | None,
         typer.Option(
-            help='auto (default), descriptor, or a transformers backbone, name or folder.'
+            help='auto (default), descriptor, or name or folder of a transformers backbone.'
         ),
     ] = None,
     frames: Frames = None,
     camera: Cameras = None,
-    seed: Annotated[int | None, typer.Option(help='Of the clustering; default: 0.')] = None,
+    seed: Annotated[int | None, typer.Option(help='Seed of the clustering; default: 0.')] = None,
     labels: Labels = '',
     like: Annotated[
         Path | None,
         typer.Option(
             parser=located,
-            help='Dataset or run whose classes keep their numbers and names; others are appended.',
+            help='Dataset or run whose class numbers and names are kept; new ones are appended.',
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)] = 0,
-    scheduler: Annotated[str, typer.Option(help='Address of a dask scheduler to use.')] = '',
+    workers: Annotated[
+        int, typer.Option(help='Number of processes; 0 for one per core.', min=0)
+    ] = 0,
+    scheduler: Annotated[
+        str, typer.Option(help='Address of a dask scheduler to use instead.')
+    ] = '',
     params: Params = None,
     assignments: Assignments = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Cluster similar objects into pseudo-classes and write a pseudo-label for every frame."""
+    """Cluster segments into pseudo-classes and write pseudo-labels for every frame."""
     from drive_segment_ros.dataset.label_sets import check_set_name
     from drive_segment_ros.parameter_files import read_parameters
     from drive_segment_ros.progress import bar
@@ -107,32 +111,35 @@ def label(
 def train(
     datasets: Datasets,
     output: Annotated[
-        Path, typer.Option('--output', '-o', parser=located, help='The run folder to write.')
+        Path, typer.Option('--output', '-o', parser=located, help='Run folder to write.')
     ],
     epochs: Annotated[
         int | None, typer.Option(help='Passes over the frames; default: 40.')
     ] = None,
-    size: Annotated[str | None, typer.Option(help='tiny (default), small or base.')] = None,
+    size: Annotated[
+        str | None, typer.Option(help='Network size: tiny (default), small or base.')
+    ] = None,
     frames: Frames = None,
     camera: Cameras = None,
     seed: Annotated[
-        int | None, typer.Option(help='Of weights, order and augmentation; default: 0.')
+        int | None, typer.Option(help='Seed of weights, order and augmentation; default: 0.')
     ] = None,
     unlabelled: Annotated[
         list[Path] | None,
         typer.Option(
             parser=located,
             help='Images, folders of images, or datasets of other cameras and drives, without '
-            'labels: the student learns there what its teacher says; may be repeated.',
+            'labels: the student is also trained on the predictions of its teacher there; may be '
+            'repeated.',
         ),
     ] = None,
     labels: Labels = '',
-    resume: Annotated[bool, typer.Option('--resume', help='Go on with the run.')] = False,
+    resume: Annotated[bool, typer.Option('--resume', help='Continue the run.')] = False,
     params: Params = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a teacher, then a student that needs only the image; distributed under torchrun."""
+    """Train a teacher, then a student from its predictions; distributed under torchrun."""
     from drive_segment_ros.parameter_files import read_parameters
     from drive_segment_ros.staging import renamed, staged_output
     from offline_training.training.train import TrainParameters
@@ -177,16 +184,16 @@ def train(
 def baseline(
     datasets: Datasets,
     output: Annotated[
-        Path, typer.Option('--output', '-o', parser=located, help='Folder to write it to.')
+        Path, typer.Option('--output', '-o', parser=located, help='Folder to write.')
     ],
     classes: Annotated[int, typer.Option(help='Number of clusters.')] = 30,
     frames: Frames = None,
     camera: Cameras = None,
-    seed: Annotated[int, typer.Option(help='Of the clustering.')] = 0,
+    seed: Annotated[int, typer.Option(help='Seed of the clustering.')] = 0,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Cluster superpixels of the images alone, the baseline; score it with `evaluate`."""
+    """Compute the baseline, a clustering of image superpixels; score it with `evaluate`."""
     from drive_segment_ros.parameters import from_flat
     from drive_segment_ros.progress import bar
     from offline_training.evaluation.baseline import (
@@ -211,10 +218,10 @@ def evaluate(
     ground_truth: Annotated[Path, typer.Option(parser=located, help=TRUTH_HELP)],
     layout: Layout = 'folder',
     frames: Annotated[
-        str, typer.Option(help='Which labelled images to score, FIRST:LAST; default: all.')
+        str, typer.Option(help='Labelled images to score, FIRST:LAST; default: all.')
     ] = '',
     match_frames: Annotated[
-        str | None, typer.Option(help='Learn the matching on these images instead.')
+        str | None, typer.Option(help='Fit the matching on these images instead.')
     ] = None,
     zoom: Zoom = 1,
     label_space: LabelSpace = 'own',
@@ -228,7 +235,7 @@ def evaluate(
     scheduler: Scheduler = '',
     as_json: AsJson = False,
 ) -> None:
-    """Score a model, or a folder of label images, against labelled images, in three ways."""
+    """Score a model, or a folder of label images, against ground truth."""
     from drive_segment_ros.progress import bar
     from offline_training.evaluation.evaluate import SCORE_FILES
     from offline_training.evaluation.evaluate import evaluate as evaluate_model
@@ -274,29 +281,31 @@ def ablate(
             '--output',
             '-o',
             parser=located,
-            help="The experiment's folder; goes on if it is there.",
+            help='Experiment folder; an existing experiment is continued.',
         ),
     ],
     ground_truth: Annotated[Path, typer.Option(parser=located, help=TRUTH_HELP)],
     frames: Annotated[
-        str, typer.Option(help='Frames of each camera of each drive to learn from, FIRST:LAST.')
+        str, typer.Option(help='Frames of each camera of each drive to train on, FIRST:LAST.')
     ],
     score_frames: Annotated[
-        str, typer.Option(help='Frames of each camera of the scored drive, FIRST:LAST.')
+        str, typer.Option(help='Frames of each camera of the scored drive to score, FIRST:LAST.')
     ],
     drive: Annotated[
         str,
-        typer.Option(help='The drive to score on, by name or folder, where there are several.'),
+        typer.Option(help='Drive to score, by name or folder, if there are several.'),
     ] = '',
     camera: Cameras = None,
-    seeds: Annotated[int | None, typer.Option(help='How many: 0, 1, ...; default: 3.')] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help='Number of seeds: 0, 1, ...; default: 3.')
+    ] = None,
     results_only: Annotated[
-        bool, typer.Option('--results-only', help='Leave out the students that lack a part.')
+        bool, typer.Option('--results-only', help='Skip the ablated students.')
     ] = False,
     transfer: Annotated[
         list[str] | None,
         typer.Option(
-            help='IMAGES=LABELS of another camera, drive or town that nothing is learned from, '
+            help='IMAGES=LABELS of another camera, drive or town, not trained on, '
             'scored too; may be repeated.'
         ),
     ] = None,
@@ -304,7 +313,7 @@ def ablate(
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Label, train and score for several seeds, with and without each part; write the tables.
+    """Run an ablation: label, train and score for several seeds, with and without each part.
 
     Parameters are those of `label` and `train`, as label.classes or train.training.epochs.
     """
@@ -342,7 +351,7 @@ def _images_and_labels(text: str) -> tuple[Path, Path]:
 
 @command
 def report(
-    path: Annotated[Path, typer.Argument(parser=located, help="A run's folder, or a demo's.")],
+    path: Annotated[Path, typer.Argument(parser=located, help='Folder of a run or a demo.')],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -353,21 +362,21 @@ def report(
         list[Path] | None,
         typer.Option(
             parser=located,
-            help='What the run was learned from; may be repeated. Frames that its --frames left '
-            'out are shown as held out.',
+            help='Dataset that the run was trained on; may be repeated. Frames excluded by its '
+            '--frames are shown as held out.',
         ),
     ] = None,
     held_out: Annotated[
         list[Path] | None,
         typer.Option(
-            parser=located, help='A dataset that it was not learned from; may be repeated.'
+            parser=located, help='Dataset that the run was not trained on; may be repeated.'
         ),
     ] = None,
     bag: Annotated[
         list[Path] | None,
         typer.Option(
             parser=located,
-            help='What a dataset was extracted from: its sweeps are shown; may be repeated.',
+            help='Bag of a dataset, to show its sweeps; may be repeated.',
         ),
     ] = None,
     join: Join = False,
@@ -375,33 +384,33 @@ def report(
         Path | None,
         typer.Option(
             parser=located,
-            help='Folder of labels, shown beside the student; of several drives one that has a '
+            help='Folder of labels, shown next to the student; with several drives, it has a '
             'folder for each.',
         ),
     ] = None,
     scores: Annotated[
         Path | None,
-        typer.Option(parser=located, help='What `evaluate -o` wrote; default: PATH/scores.'),
+        typer.Option(parser=located, help='Output of `evaluate -o`; default: PATH/scores.'),
     ] = None,
     baseline_scores: Annotated[
         Path | None,
         typer.Option(
             parser=located,
-            help='The same of `baseline`, to compare with; default: PATH/baseline_scores.',
+            help='Scores of the baseline, for comparison; default: PATH/baseline_scores.',
         ),
     ] = None,
     experiment: Annotated[
         Path | None,
         typer.Option(
             parser=located,
-            help='What `ablate` wrote: its scores and bound are shown; default: the experiment '
-            'that the run lies in.',
+            help='Output of `ablate`, to show its scores and bound; default: the experiment '
+            'that contains the run.',
         ),
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML page: scores, frames held out, classes, training, recording, timings."""
+    """Write an HTML report: scores, held-out frames, classes, training, recording, timings."""
     from rich.console import Console
 
     from offline_training.report.report import write_report

@@ -1,4 +1,4 @@
-"""Commands for a trained model: use it, name its classes, make it ready for the vehicle."""
+"""Commands for a trained model: inference, class names, export."""
 
 from __future__ import annotations
 
@@ -40,30 +40,33 @@ def segment(
     output: Annotated[
         Path,
         typer.Option(
-            '--output', '-o', parser=located, help='Folder for the pictures, bag, or video.'
+            '--output',
+            '-o',
+            parser=located,
+            help='Folder for the pictures, or bag or video to write.',
         ),
     ],
     to: Annotated[
         str,
         typer.Option(
-            help='What to write: pictures, bag (masks and painted clouds as the segmentation node '
+            help='Output: pictures, bag (masks and painted clouds as the segmentation node '
             'publishes them), or video (overlays; .mp4, .webm, or a folder for several cameras).'
         ),
     ] = 'pictures',
     merge: Annotated[
-        bool, typer.Option('--merge', help="With --to bag: copy the drive's own messages too.")
+        bool, typer.Option('--merge', help="With --to bag: also copy the drive's messages.")
     ] = False,
     join: Join = False,
     zoom: Zoom = 1,
     resume: Annotated[
-        bool, typer.Option('--resume', help='Go on: leave images whose pictures are there.')
+        bool, typer.Option('--resume', help='Continue: skip images whose pictures exist.')
     ] = False,
     overwrite: Overwrite = False,
     workers: NetworkWorkers = 0,
     scheduler: Scheduler = '',
     as_json: AsJson = False,
 ) -> None:
-    """Segment images, folders, videos and bags: into pictures, a bag of masks, or videos."""
+    """Segment images, folders, videos and bags; write pictures, a bag of masks, or videos."""
     from drive_segment_ros.progress import bar
     from offline_training.deploy.segment import segment as segment_inputs
     from offline_training.deploy.segment_job import PICTURES
@@ -88,7 +91,7 @@ def segment(
     if as_json:
         print_json(report)
     else:
-        kept = f' ({report["kept"]} were there)' if report['kept'] else ''
+        kept = f' ({report["kept"]} existed)' if report['kept'] else ''
         typer.echo(f'{report["images"]} images in {report["output"]}{kept}')
         for video, frames in report.get('videos', {}).items():
             typer.echo(f'  {video}: {frames} frames')
@@ -128,19 +131,20 @@ def paint(
     model: ExportedModel,
     bags: Bags,
     output: Annotated[
-        Path, typer.Option('--output', '-o', parser=located, help='The .png or .jpg to write.')
+        Path,
+        typer.Option('--output', '-o', parser=located, help='Picture to write, .png or .jpg.'),
     ],
-    frame: Annotated[int, typer.Option(help='Which pair of image and sweep.', min=0)] = 0,
+    frame: Annotated[int, typer.Option(help='Index of the pair of image and sweep.', min=0)] = 0,
     join: Join = False,
     camera: Annotated[
-        str, typer.Option(help='Name, namespace or image topic, where there are several.')
+        str, typer.Option(help='Name, namespace or image topic, if there are several.')
     ] = '',
     lidar: Annotated[str, typer.Option(help='Point cloud topic.')] = '',
     calibration: Calibration = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Draw what the segmentation node shows: the overlay, and the cloud in its colours."""
+    """Draw the output of the segmentation node: the overlay and the painted cloud."""
     from drive_segment_ros.ros.joined_bags import one_drive
     from offline_training.deploy.paint import paint as draw
 
@@ -155,9 +159,9 @@ def paint(
 @command(handles_signals=True)
 def web(
     model: Model,
-    host: Annotated[str, typer.Option(help='Address to listen on; default: here only.')] = (
-        '127.0.0.1'
-    ),
+    host: Annotated[
+        str, typer.Option(help='Address to listen on; default: this machine only.')
+    ] = ('127.0.0.1'),
     port: Annotated[int, typer.Option(help='Port to listen on.', min=1, max=65535)] = 7860,
     open_browser: Annotated[
         bool, typer.Option('--open', help='Open the page in a browser.')
@@ -165,21 +169,22 @@ def web(
     examples: Annotated[
         Path | None,
         typer.Option(
-            parser=located, help='Folder of images to offer; default: some that a run keeps.'
+            parser=located,
+            help='Folder of example images; default: some from the cache of the run.',
         ),
     ] = None,
     naming: Annotated[
         bool,
-        typer.Option('--name', help='Look at the pseudo-classes of a run and name them instead.'),
+        typer.Option('--name', help='Show the pseudo-classes of a run and name them instead.'),
     ] = False,
     dataset: Annotated[
         Path | None,
         typer.Option(
-            parser=located, help='With --name: the labelled dataset, where the run lacks pictures.'
+            parser=located, help='With --name: the labelled dataset, if the run has no pictures.'
         ),
     ] = None,
 ) -> None:
-    """Serve a page: try a model on images and videos, or name the classes of a run (--name)."""
+    """Serve a web page: segment images and videos, or name the classes of a run (--name)."""
     if naming:
         from offline_training.report.naming import serve_naming
 
@@ -197,7 +202,7 @@ def name(
     ],
     names: Annotated[
         Path | None,
-        typer.Option(parser=located, help='YAML with a line such as `7: road` for each class.'),
+        typer.Option(parser=located, help='YAML file with a line like `7: road` for each class.'),
     ] = None,
     images: Annotated[
         Path | None,
@@ -210,7 +215,7 @@ def name(
     frames: Annotated[str, typer.Option(help='Labelled images to use, FIRST:LAST.')] = '',
     label_space: LabelSpace = 'own',
     overwrite: Annotated[
-        bool, typer.Option('--overwrite', help='Replace names that were given before.')
+        bool, typer.Option('--overwrite', help='Replace existing names.')
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -238,34 +243,39 @@ def export(
         Path, typer.Argument(parser=located, help='A run folder, or one of its stages.')
     ],
     output: Annotated[
-        Path, typer.Option('--output', '-o', parser=located, help='The model folder to write.')
+        Path, typer.Option('--output', '-o', parser=located, help='Model folder to write.')
     ],
     precision: Annotated[
         str,
         typer.Option(
-            help='Of weights and activations: fp32, fp16, int8, or auto for what this machine '
-            'runs fastest.'
+            help='Precision of weights and activations: fp32, fp16, int8, or auto for the fastest '
+            'on this machine.'
         ),
     ] = 'fp32',
     calibrate: Annotated[
         Path | None,
         typer.Option(
             parser=located,
-            help='Dataset, images, video or bag that shows int8 which values occur; default: '
-            'those the run learned from.',
+            help='Dataset, images, video or bag to calibrate int8; default: the training images '
+            'of the run.',
         ),
     ] = None,
     height: Annotated[
-        int, typer.Option(help="Of the images it will be given, px; default: the network's.")
+        int, typer.Option(help="Height of the input images, px; default: the network's.")
     ] = 0,
-    width: Annotated[int, typer.Option(help='Of the images it will be given, px.')] = 0,
+    width: Annotated[
+        int, typer.Option(help="Width of the input images, px; default: the network's.")
+    ] = 0,
     classes: Annotated[
-        int, typer.Option(help='How many to answer with: the most alike are merged.', min=0)
+        int,
+        typer.Option(
+            help='Number of classes to predict: the most similar are merged; default: all.', min=0
+        ),
     ] = 0,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a trained network as one ONNX file, camera image to mask, with a card."""
+    """Export a trained network as one ONNX file, from camera image to mask, with a model card."""
     from drive_segment_ros.inference.model import DESCRIPTION_FILE, ONNX_FILE
     from offline_training.deploy.export import export as export_run
     from offline_training.deploy.model_card import CARD_FILE
@@ -290,7 +300,7 @@ def build_engine(
     model: ExportedModel,
     as_json: AsJson = False,
 ) -> None:
-    """Build a model's TensorRT engine for this machine's GPU, ahead of the first drive."""
+    """Build a model's TensorRT engine for this machine's GPU in advance."""
     from drive_segment_ros.inference.model import read_model
     from drive_segment_ros.inference.tensorrt_backend import build_engine as build
 

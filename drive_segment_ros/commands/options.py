@@ -50,7 +50,7 @@ Bags = Annotated[
     ),
 ]
 Join = Annotated[
-    bool, typer.Option('--join', help='All bags given are parts of one drive, recorded apart.')
+    bool, typer.Option('--join', help='All bags are parts of one drive, recorded separately.')
 ]
 Params = Annotated[
     Path | None,
@@ -71,20 +71,20 @@ Datasets = Annotated[
 ]
 Cameras = Annotated[
     list[str] | None,
-    typer.Option('--camera', help='Camera to take, by name; may be repeated; default: all.'),
+    typer.Option('--camera', help='Camera to use, by name; may be repeated; default: all.'),
 ]
 Labels = Annotated[
     str,
     typer.Option(
-        help='Set of pseudo-labels, by name, in DATASET/label_sets; default: beside the frames.'
+        help='Label set, by name, in DATASET/label_sets; default: the one next to the frames.'
     ),
 ]
 Model = Annotated[
     Path,
     typer.Argument(
         parser=model_located,
-        help='A run folder, one of its stages, or an exported model: a folder, a URL, or '
-        'hf://OWNER/NAME[@REVISION].',
+        help='A run folder, its teacher or student folder, or an exported model: a folder, a URL, '
+        'or hf://OWNER/NAME[@REVISION].',
     ),
 ]
 ExportedModel = Annotated[
@@ -94,13 +94,11 @@ ExportedModel = Annotated[
         help='A model as `export` writes it: a folder, a URL, or hf://OWNER/NAME[@REVISION].',
     ),
 ]
-Overwrite = Annotated[
-    bool, typer.Option('--overwrite', help='Replace results that are there already.')
-]
+Overwrite = Annotated[bool, typer.Option('--overwrite', help='Replace existing results.')]
 Frames = Annotated[
     str | None,
     typer.Option(
-        help='Frames of each camera of each drive to learn from, FIRST:LAST; default: all.'
+        help='Frames of each camera of each drive to train on, FIRST:LAST; default: all.'
     ),
 ]
 Layout = Annotated[
@@ -114,24 +112,24 @@ Layout = Annotated[
 LabelSpace = Annotated[
     str,
     typer.Option(
-        help="Classes to use: own (the truth's), cityscapes-19, or common-12, which all published "
-        'sets have.'
+        help='Classes to score: own (those of the ground truth), cityscapes-19, or common-12, '
+        'which all published sets have.'
     ),
 ]
 Zoom = Annotated[
-    int, typer.Option(help='Look n times closer, through overlapping windows.', min=1)
+    int, typer.Option(help='Magnify n times, with overlapping sliding windows.', min=1)
 ]
-Workers = Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)]
+Workers = Annotated[int, typer.Option(help='Number of processes; 0 for one per core.', min=0)]
 NetworkWorkers = Annotated[
     int,
     typer.Option(
         '--workers',
-        help='Processes; 0 is one per core, fewer for a few images, 1 on a GPU.',
+        help='Number of processes; 0 for one per core, fewer for few images, 1 on a GPU.',
         min=0,
     ),
 ]
 Scheduler = Annotated[
-    str, typer.Option(help='Address of a dask scheduler, whose workers do the work instead.')
+    str, typer.Option(help='Address of a dask scheduler, whose workers are used instead.')
 ]
 Assignments = Annotated[
     list[str] | None, typer.Option('--set', metavar='NAME=VALUE', help='Set one parameter.')

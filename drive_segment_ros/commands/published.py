@@ -1,4 +1,4 @@
-"""The command for published data sets: list their drives, turn them into bags."""
+"""The command for published data sets: list their drives, convert them to bags."""
 
 from __future__ import annotations
 
@@ -30,32 +30,43 @@ _MOST_LINES = 10
     kept='drives that are complete are kept in {output}; go on by the same command with --resume',
 )
 def import_(
-    data_set: Annotated[str, typer.Argument(metavar='SET', help='Such as kitti-raw.')],
+    data_set: Annotated[
+        str,
+        typer.Argument(
+            metavar='SET',
+            help='Data set: kitti-raw, semantic-kitti, nuscenes, pandaset, argoverse2 or waymo.',
+        ),
+    ],
     root: Annotated[
-        Path, typer.Argument(parser=located, help='Its folder or URL, laid out as published.')
+        Path,
+        typer.Argument(parser=located, help='Folder or URL of the set, in its published layout.'),
     ],
     output: Annotated[
         Path,
-        typer.Option('--output', '-o', parser=located, help='Folder for the bags, one a drive.'),
+        typer.Option(
+            '--output', '-o', parser=located, help='Folder for the bags, one for each drive.'
+        ),
     ],
     drive: Annotated[
         list[str] | None,
-        typer.Option('--drive', '--scene', help='Drive to import, by name; repeatable.'),
+        typer.Option('--drive', '--scene', help='Drive to import, by name; may be repeated.'),
     ] = None,
     everything: Annotated[bool, typer.Option('--all', help='Import all drives.')] = False,
     frames: Annotated[
         str, typer.Option(help='Sweeps of each drive, FIRST:LAST; default: all.')
     ] = '',
     camera: Cameras = None,
-    workers: Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)] = 0,
-    scheduler: Annotated[str, typer.Option(help='Address of a dask scheduler to use.')] = '',
-    resume: Annotated[
-        bool, typer.Option('--resume', help='Pass over drives that are there.')
-    ] = False,
+    workers: Annotated[
+        int, typer.Option(help='Number of processes; 0 for one per core.', min=0)
+    ] = 0,
+    scheduler: Annotated[
+        str, typer.Option(help='Address of a dask scheduler to use instead.')
+    ] = '',
+    resume: Annotated[bool, typer.Option('--resume', help='Skip existing drives.')] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn drives of a published data set into bags, their labels beside them.
+    """Convert drives of a published data set to bags, with their labels next to them.
 
     Of several drives nothing is imported until some are chosen: they are listed.
     """

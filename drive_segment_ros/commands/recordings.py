@@ -1,4 +1,4 @@
-"""Commands for recordings: look into a bag, make a training set of it, play it, make one up."""
+"""Commands for recordings: inspect, extract, repair, play and simulate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.outputs import refuse_existing
 from drive_segment_ros.progress import progress_bar
 
-Odometry = Annotated[str, typer.Option(help='Odometry or tf topic, where there are several.')]
+Odometry = Annotated[str, typer.Option(help='Odometry or tf topic, if there are several.')]
 
 
 @command
@@ -37,13 +37,13 @@ def inspect(
     bags: Bags,
     join: Join = False,
     calibration: Annotated[
-        Path | None, typer.Option(parser=located, help='Write the calibration found to this file.')
+        Path | None, typer.Option(parser=located, help='Write the calibration to this file.')
     ] = None,
     odometry: Odometry = '',
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a bag's topics, rates, clocks and calibration; what is missing and how to fix it."""
+    """Show a bag's topics, rates, clocks and calibration, and how to fix what is missing."""
     from drive_segment_ros.ros.joined_bags import one_drive
     from offline_training.bags.inspect import inspect as inspect_bag
     from offline_training.bags.inspect_table import print_report
@@ -64,40 +64,44 @@ def extract(
         typer.Argument(parser=located, help='Bag folders, .mcap, .db3 or ROS 1 .bag files.'),
     ],
     output: Annotated[
-        Path, typer.Option('--output', '-o', parser=located, help='The dataset to write to.')
+        Path, typer.Option('--output', '-o', parser=located, help='Dataset folder to write.')
     ],
     camera: Annotated[
         list[str] | None,
-        typer.Option(help='Name, namespace or image topic; repeatable. Default: all cameras.'),
+        typer.Option(help='Name, namespace or image topic; may be repeated; default: all.'),
     ] = None,
-    lidar: Annotated[str, typer.Option(help='PointCloud2 topic, where there are several.')] = '',
+    lidar: Annotated[str, typer.Option(help='PointCloud2 topic, if there are several.')] = '',
     join: Join = False,
     odometry: Odometry = '',
     max_offset: Annotated[
         float | None,
-        typer.Option(help='Largest offset of image and sweep that pair, seconds; default: 0.06.'),
+        typer.Option(
+            help='Largest time offset of an image and its sweep, seconds; default: 0.06.'
+        ),
     ] = None,
     calibration: Calibration = None,
     frames: Annotated[
         str,
         typer.Option(
-            help='Images of the first camera to take, FIRST:LAST, and of the others what was '
-            'recorded meanwhile; default: all.'
+            help='Images of the first camera to extract, FIRST:LAST, and of the others those '
+            'recorded at the same time; default: all.'
         ),
     ] = '',
-    workers: Annotated[int, typer.Option(help='Processes; 0 is one per core.', min=0)] = 0,
-    scheduler: Annotated[str, typer.Option(help='Address of a dask scheduler to use.')] = '',
-    preview: Annotated[bool, typer.Option('--preview', help='Draw each frame as well.')] = False,
-    resume: Annotated[
-        bool, typer.Option('--resume', help='Go on with drives that were begun.')
-    ] = False,
+    workers: Annotated[
+        int, typer.Option(help='Number of processes; 0 for one per core.', min=0)
+    ] = 0,
+    scheduler: Annotated[
+        str, typer.Option(help='Address of a dask scheduler to use instead.')
+    ] = '',
+    preview: Annotated[bool, typer.Option('--preview', help='Also draw each frame.')] = False,
+    resume: Annotated[bool, typer.Option('--resume', help='Continue unfinished drives.')] = False,
     params: Params = None,
     assignments: Annotated[
         list[str] | None, typer.Option('--set', metavar='NAME=VALUE', help='Set one parameter.')
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn bags into a dataset: every image with its objects, found by the LiDAR."""
+    """Extract a dataset from bags: images with the object segments found by the LiDAR."""
     from drive_segment_ros.frame.parameters import FrameParameters
     from drive_segment_ros.frame.reasons import IMAGE_REASONS
     from drive_segment_ros.parameter_files import read_parameters
@@ -146,7 +150,7 @@ def extract(
 
 @command(kept='what was removed stays removed; run it again')
 def repair(dataset: Dataset, as_json: AsJson = False) -> None:
-    """Remove what a crash or a power cut left incomplete in a dataset, and report it."""
+    """Remove incomplete files after a crash or power cut from a dataset, and report them."""
     from drive_segment_ros.dataset.repair import repair as repair_dataset
 
     refuse_remote(dataset, 'a repair locks and renames files', 'repair it before it is copied')
@@ -171,20 +175,21 @@ def play(
     loop: Annotated[bool, typer.Option('--loop', help='Start again at the end.')] = False,
     clock: Annotated[bool, typer.Option('--clock', help='Publish /clock.')] = False,
     topic: Annotated[
-        list[str] | None, typer.Option(help='Play this topic; may be repeated. Default: all.')
+        list[str] | None, typer.Option(help='Topic to play; may be repeated; default: all.')
     ] = None,
     wait: Annotated[
-        float | None, typer.Option(help='Longest wait for subscribers, seconds; default: 5.')
+        float | None,
+        typer.Option(help='Longest time to wait for subscribers, seconds; default: 5.'),
     ] = None,
     wait_for: Annotated[
         list[str] | None,
         typer.Option(
-            metavar='TOPIC', help='Wait for a subscriber of this topic too; may be repeated.'
+            metavar='TOPIC', help='Also wait for a subscriber of this topic; may be repeated.'
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a bag over ROS 2 at its own pace, without a ROS installation."""
+    """Play a bag over ROS 2 in real time, without a ROS installation."""
     from drive_segment_ros.nodes.bag_player import PlayParameters
     from drive_segment_ros.nodes.bag_player import play as play_bag
     from drive_segment_ros.parameters import from_flat
@@ -220,31 +225,37 @@ def simulate(
     output: Annotated[
         Path,
         typer.Option(
-            '--output', '-o', parser=located, help='The bag to write; its truth lies beside it.'
+            '--output',
+            '-o',
+            parser=located,
+            help='Bag to write; the ground truth is written next to it.',
         ),
     ],
     seed: Annotated[
-        int | None, typer.Option(help='Every seed is another town; default: 0.')
+        int | None, typer.Option(help='Each seed is another town; default: 0.')
     ] = None,
-    duration: Annotated[float | None, typer.Option(help='Seconds to drive; default: 10.')] = None,
+    duration: Annotated[
+        float | None, typer.Option(help='Duration in seconds; default: 10.')
+    ] = None,
     lidar: Annotated[
-        str | None, typer.Option(help='pandar64 (default), hdl64, vlp32, vlp16 or solid_state.')
+        str | None,
+        typer.Option(help='LiDAR: pandar64 (default), hdl64, vlp32, vlp16 or solid_state.'),
     ] = None,
     rig: Annotated[
-        str | None, typer.Option(help='Cameras on the car: front (default), three or six.')
+        str | None, typer.Option(help='Cameras of the vehicle: front (default), three or six.')
     ] = None,
     camera: Annotated[
-        str | None, typer.Option(help='pinhole (default), plumb_bob or equidistant.')
+        str | None, typer.Option(help='Camera model: pinhole (default), plumb_bob or equidistant.')
     ] = None,
     size: Annotated[
-        str | None, typer.Option(metavar='WxH', help='Of the images; default: 960x540.')
+        str | None, typer.Option(metavar='WxH', help='Image size; default: 960x540.')
     ] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(metavar='NAME=VALUE', help='What is wrong with the recording; repeatable.'),
+        typer.Option(metavar='NAME=VALUE', help='Fault of the recording; may be repeated.'),
     ] = None,
     preview: Annotated[
-        bool, typer.Option('--preview', help='Also write a picture for people each second.')
+        bool, typer.Option('--preview', help='Also write a preview picture each second.')
     ] = False,
     workers: Workers = 0,
     scheduler: Scheduler = '',
@@ -252,7 +263,7 @@ def simulate(
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Simulate a drive through a town: a bag, and ground truth for every pixel beside it."""
+    """Simulate a drive through a town: a bag, and next to it ground truth for every pixel."""
     from drive_segment_ros.parameter_files import read_parameters
     from offline_training.simulator import SimulatorParameters
     from offline_training.simulator import simulate as simulate_drive
@@ -287,5 +298,5 @@ def simulate(
     else:
         typer.echo(
             f'{summary.bag}: {summary.images} images, {summary.sweeps} sweeps, '
-            f'{summary.frames_per_second:.1f} a second; truth in {summary.truth}'
+            f'{summary.frames_per_second:.1f} a second; ground truth in {summary.truth}'
         )

@@ -1,4 +1,4 @@
-"""Commands for the machine at hand: run the nodes, look for problems, try everything once."""
+"""Commands for running nodes, checking the machine, and the demo."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ def live(
         Path | None,
         typer.Option(
             parser=model_located,
-            help='The model to segment with, as `export` writes it: a folder, a URL, or '
-            'hf://OWNER/NAME[@REVISION].',
+            help='Exported model to segment with: a folder, a URL, or hf://OWNER/NAME[@REVISION].',
         ),
     ] = None,
     params: Annotated[
@@ -46,7 +45,7 @@ def live(
     calibration: Calibration = None,
     camera: Annotated[
         list[str] | None,
-        typer.Option(help="A camera's namespace; may be given several times, for a rig."),
+        typer.Option(help="A camera's namespace; may be repeated, for a rig."),
     ] = None,
     remap: Annotated[
         list[str] | None, typer.Option('--remap', '-r', metavar='FROM:=TO', help='Rename a topic.')
@@ -85,8 +84,8 @@ def save_topic(
     topics: Annotated[
         list[str],
         typer.Argument(
-            help='Such as /camera/front/segmentation/overlay/image_raw; of several, each has a '
-            'folder of its name.'
+            help='Image topics, for example /camera/front/segmentation/overlay/image_raw; with '
+            'several, each has its own folder.'
         ),
     ],
     output: Annotated[
@@ -116,11 +115,11 @@ def save_topic(
 def warm_up(
     model: Annotated[
         Path | None,
-        typer.Option(parser=model_located, help='An exported model to make ready as well.'),
+        typer.Option(parser=model_located, help='Exported model to prepare as well.'),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compile ahead what nodes and commands need, so that a first start takes seconds."""
+    """Compile in advance what nodes and commands need, so that the first start takes seconds."""
     from offline_training.deploy.warm_up import warm_up as compile_all
 
     with progress_bar() as update:
@@ -138,13 +137,13 @@ def doctor(
     bags: Annotated[
         list[Path] | None,
         typer.Argument(
-            parser=located, help='Look at the cameras of this bag, not at those heard.'
+            parser=located, help='Check the cameras of this bag instead of those being published.'
         ),
     ] = None,
     join: Join = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at this machine and its cameras: what is missing or odd, what could be faster."""
+    """Check this machine and its cameras for missing packages, faults and slow settings."""
     from drive_segment_ros.doctor import diagnose
 
     checks = diagnose()
@@ -177,11 +176,11 @@ def demo(
         ),
     ] = None,
     bag: Annotated[
-        Path | None, typer.Option(parser=located, help='A bag; default: a simulated drive.')
+        Path | None, typer.Option(parser=located, help='Bag to use; default: simulated drives.')
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go through everything once: from a drive to a network, its masks live, and a report."""
+    """Run the whole sequence: from drives to a trained network, live masks and a report."""
     from offline_training.demo.demo import demo as run_demo
 
     for path in (output, bag):

@@ -1,4 +1,4 @@
-"""The command that shows a drive and what is made of it in Rerun's viewer."""
+"""The command that shows drives, datasets and masks in Rerun's viewer."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def view(
     join: Join = False,
     model: Annotated[
         Path | None,
-        typer.Option(parser=model_located, help='Show the masks of this run or exported model.'),
+        typer.Option(parser=model_located, help='Run or exported model whose masks to show.'),
     ] = None,
     bag: Annotated[
         list[Path] | None,
         typer.Option(
             parser=located,
-            help="What a dataset's drive was extracted from, to show its clouds; several are "
-            'parts of one drive.',
+            help="Bag of a dataset's drive, to show its clouds; several bags are parts of one "
+            'drive.',
         ),
     ] = None,
     drive: Annotated[str, typer.Option(help='Drive of a dataset; default: the first.')] = '',
@@ -49,10 +49,13 @@ def view(
         Path | None, typer.Option(help='Write a recording, .rrd, instead of showing it.')
     ] = None,
     web: Annotated[
-        bool, typer.Option('--web', help="Show it in a browser, by Rerun's viewer served here.")
+        bool,
+        typer.Option(
+            '--web', help="Show it in a browser, with Rerun's viewer served by this machine."
+        ),
     ] = False,
     port: Annotated[
-        int, typer.Option(help='Port of --web; the next is used too.', min=1, max=65534)
+        int, typer.Option(help='Port of --web; the next port is used as well.', min=1, max=65534)
     ] = 9090,
     overwrite: Overwrite = False,
     as_json: AsJson = False,

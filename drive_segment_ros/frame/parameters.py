@@ -24,28 +24,28 @@ class SyncParameters:
 
     max_offset_s: float = parameter(
         0.06,
-        'largest difference of an image stamp (plus camera offset) and a sweep stamp that still '
-        'pairs, inclusive; just over half the period of a 10 Hz LiDAR, so every image has a sweep',
+        'largest difference between an image stamp (plus camera offset) and the stamp of its '
+        'sweep, inclusive; just over half the period of a 10 Hz LiDAR, so every image has a sweep',
         unit='s',
         minimum=0.0,
         maximum=10.0,
     )
     camera_offset: str = parameter(
         'auto',
-        'seconds added to image stamps before pairing, or auto: from the times of the points that '
-        'the camera sees',
+        'seconds added to image stamps before pairing, or auto: estimated from the times of the '
+        'points that the camera sees',
     )
     wait_s: float = parameter(
         0.2,
-        "how long, in the sensors' own time, messages of one sensor may come out of order; "
-        'within it the order of arrival changes nothing. Frames come later by as much',
+        'time, by the stamps, within which messages of one sensor may arrive out of order without '
+        'changing the result; frames are delayed by as much',
         unit='s',
         minimum=0.0,
         maximum=10.0,
     )
     queue: int = parameter(
         60,
-        'images of one camera, or sweeps, that may wait; 2 s at 30 Hz, the oldest is dropped',
+        'images of one camera, or sweeps, that may wait; the oldest is dropped; 2 s at 30 Hz',
         minimum=2,
         maximum=1000,
     )
@@ -81,48 +81,50 @@ class GeometryParameters:
 
     rectified: str = parameter(
         'auto',
-        'images are rectified, so p of camera_info applies and no distortion, else k and d; auto '
-        'tells by the name of the image topic, such as image_rect_color',
+        'images are rectified: p of camera_info applies, without distortion; otherwise k and d; '
+        'auto decides by the name of the image topic, such as image_rect_color',
         choices=('auto', 'true', 'false'),
     )
-    base_frame: str = parameter('base_link', 'the vehicle frame: z points up, odometry moves it')
+    base_frame: str = parameter(
+        'base_link', 'vehicle frame, whose motion is the odometry; z points up'
+    )
     odometry_frame: str = parameter(
         'odom',
-        'parent frame of the transform in /tf that is the motion of the vehicle; of several '
-        'children the base frame is the vehicle, else the first seen',
+        'parent frame of the transform in /tf that is the odometry; of several children the base '
+        'frame is used, otherwise the first received',
     )
     time_field: str = parameter(
-        'auto', 'point field with the time of each point; empty ignores point times'
+        'auto', 'point field with the time of each point; empty to ignore point times'
     )
     stamped_point: str = parameter(
         'first',
-        "which point was measured at the sweep's stamp, where the points' own clock is another",
+        "point to which the sweep's stamp refers, if the point times have another clock",
         choices=('first', 'last'),
     )
     max_points: int = parameter(
         MAX_POINTS,
-        'largest sweep that is read; larger ones are dropped as bad_cloud before they are decoded',
+        'number of points above which a sweep is dropped as bad_cloud before it is decoded',
         minimum=1,
     )
     image_bits: int = parameter(
         0,
-        'bits the camera uses where images have 16 per channel, in the low end; 0 takes all 16 '
-        'and drops images that use less than a quarter of their range as bad_image',
+        'number of low bits that the camera uses in images with 16 bits per channel; with 0 all '
+        '16, and images that use less than a quarter of the range are dropped as bad_image',
         minimum=0,
         maximum=16,
     )
     max_pixels: int = parameter(
         MAX_PIXELS,
-        'largest image that is read, by its header; larger ones are dropped as bad_image before '
-        'they are decoded',
+        'image size, from the header, above which an image is dropped as bad_image before it is '
+        'decoded',
         unit='px',
         minimum=1,
     )
     sync: SyncParameters = dataclasses.field(default_factory=SyncParameters)
     point_motion: str = parameter(
         'auto',
-        'raw: each point is where the sensor measured it; compensated: the driver has moved all '
-        'to the stamp; auto tells by whether beams keep their elevation',
+        'raw: points as measured; compensated: the driver has motion-compensated the points to '
+        'the stamp; auto decides by whether beams keep their elevation',
         choices=('auto', 'raw', 'compensated'),
     )
 

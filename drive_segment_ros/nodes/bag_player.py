@@ -45,26 +45,26 @@ class PlayParameters:
     )
     clock: bool = parameter(False, "publish each message's bag stamp on /clock before it")
     topics: list[str] = parameter(  # noqa: RUF009
-        [], 'the topics to play; none means all'
+        [], 'topics to play; empty for all'
     )
     wait_for_subscribers: float = parameter(
-        5.0, 'longest wait until every topic has a subscriber', unit='s', minimum=0.0
+        5.0, 'longest time to wait until every topic has a subscriber', unit='s', minimum=0.0
     )
     wait_for_topics: list[str] = parameter(  # noqa: RUF009
         [],
-        'topics of others that must have a subscriber as well, such as the masks made of the bag',
+        'topics of other nodes that must have a subscriber too, such as the masks of this bag',
     )
     longest_pause: float = parameter(
         60.0,
-        'longest pause of the recording that is waited for; longer ones, such as from a first '
-        'stamp in 1970 to now, are passed over',
+        'longest pause of the recording that is replayed; longer ones, such as from a first '
+        'stamp in 1970 to now, are skipped',
         unit='s',
         minimum=0.0,
     )
     odometry_topic: str = parameter(
         '/odom',
-        'where the odometry in /tf goes out as nav_msgs/Odometry if tf2_msgs is missing, unless '
-        'the bag has that topic itself',
+        'topic on which odometry from /tf is published as nav_msgs/Odometry if tf2_msgs is '
+        'missing, unless the bag has that topic',
     )
     odometry_frame: str = parameter('odom', 'parent frame that marks a transform as odometry')
 

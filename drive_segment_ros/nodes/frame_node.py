@@ -56,23 +56,21 @@ class InputParameters:
 
     image_transport: str = parameter(
         'auto',
-        'which images to take: image_raw, image_raw/compressed, encoded video in image_raw/ffmpeg '
-        'or image_raw/foxglove, or whichever is published, in that order',
+        'image topic: image_raw, image_raw/compressed, or encoded video in image_raw/ffmpeg or '
+        'image_raw/foxglove; auto uses what is published: compressed, else raw, else video',
         choices=TRANSPORTS,
     )
     reliability: str = parameter(
         'auto',
-        'QoS of the sensor subscriptions; auto is reliable unless a publisher offers less, as '
-        'large messages get lost on best effort',
+        'QoS of the sensor subscriptions; auto is reliable unless a publisher offers less, '
+        'because large messages get lost with best effort',
         choices=RELIABILITIES,
     )
-    depth: int = parameter(
-        10, 'messages the middleware keeps for us; 1 s at 10 Hz', minimum=1, maximum=1000
-    )
+    depth: int = parameter(10, 'history depth of the QoS; 1 s at 10 Hz', minimum=1, maximum=1000)
     motion_source: str = parameter(
         'auto',
-        'where the motion of the vehicle is taken from; auto is odometry where that is '
-        'published, else /tf, which takes tf2_msgs to be read',
+        'source of the vehicle motion; auto is odometry if that is published, otherwise /tf, '
+        'which needs tf2_msgs',
         choices=MOTION_SOURCES,
     )
 
@@ -89,8 +87,8 @@ class FrameNodeParameters(FrameParameters):
     )
     calibration_file: str = parameter(
         '',
-        'extrinsics, as `drive-segment inspect --calibration` writes them; they go before those '
-        'of /tf_static. Intrinsics always are those of camera_info',
+        'extrinsics, written by `drive-segment inspect --calibration`; they take precedence over '
+        '/tf_static. Intrinsics are always those of camera_info',
     )
     inputs: InputParameters = dataclasses.field(default_factory=InputParameters)
     pipeline: PipelineParameters = dataclasses.field(default_factory=PipelineParameters)

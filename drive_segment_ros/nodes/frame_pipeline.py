@@ -29,7 +29,7 @@ class PipelineParameters:
 
     queue: int = parameter(
         20,
-        'pairs of each camera that may wait to be worked on, the oldest is dropped; 2 s at 10 Hz',
+        'pairs of each camera that may wait for processing; the oldest is dropped; 2 s at 10 Hz',
         minimum=1,
         maximum=1000,
     )

@@ -36,8 +36,8 @@ def exit_on_failure() -> Any:
     """Declare the parameter of this name: a field of a node's parameter dataclass."""
     return parameter(
         False,
-        'end the process by exit code 1 if configuring or activating is refused, so that a launch '
-        'or a supervisor notices; else the node waits to be configured again',
+        'end the process with exit code 1 if configuring or activating fails, so that a launch or '
+        'a supervisor notices; otherwise the node waits to be configured again',
     )
 
 

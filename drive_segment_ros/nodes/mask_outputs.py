@@ -41,11 +41,11 @@ class OverlayParameters:
     """How the overlay looks."""
 
     opacity: float = parameter(
-        0.5, 'of the classes over the image', minimum=0.0, maximum=1.0, dynamic=True
+        0.5, 'opacity of the classes over the image', minimum=0.0, maximum=1.0, dynamic=True
     )
     jpeg_quality: int = parameter(
         80,
-        'of the compressed overlay; a picture for people',
+        'JPEG quality of the compressed overlay',
         minimum=1,
         maximum=100,
         dynamic=True,

@@ -47,8 +47,8 @@ class PaintParameters(GeometryParameters):
 
     calibration_file: str = parameter(
         '',
-        'extrinsics, as `drive-segment inspect --calibration` writes them; they go before those '
-        'of /tf_static. Intrinsics always are those of camera_info',
+        'extrinsics, written by `drive-segment inspect --calibration`; they take precedence over '
+        '/tf_static. Intrinsics are always those of camera_info',
     )
     inputs: InputParameters = dataclasses.field(default_factory=InputParameters)
     sync: ViewSyncParameters = dataclasses.field(default_factory=ViewSyncParameters)

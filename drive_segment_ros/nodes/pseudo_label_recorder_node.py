@@ -51,13 +51,15 @@ class RecorderNodeParameters(FrameNodeParameters):
     """Everything about what is recorded, where, and how its frames are made."""
 
     dataset: str = parameter(
-        '', 'folder the drives are written to, on a local disk; the folder above it must exist'
+        '', 'folder for the drives, on a local disk; its parent folder must exist'
     )
-    start: bool = parameter(True, 'record from activation on, else from the service `start` on')
+    start: bool = parameter(
+        True, 'record from activation; otherwise from a call of the service `start`'
+    )
     model: str = parameter(
         '',
-        'exported model whose label and confidence are kept beside each frame, and asked by the '
-        'gates what it knows already; empty for none',
+        'exported model whose label and confidence are stored with each frame and used by the '
+        'gates; empty for none',
     )
     gates: GateParameters = dataclasses.field(default_factory=GateParameters)
     disk: RecorderParameters = dataclasses.field(default_factory=RecorderParameters)

@@ -16,20 +16,20 @@ class MaskParameters:
     """What makes masks, and how they look."""
 
     model: str = parameter(
-        '', 'the model that `drive-segment export` wrote: a folder, a URL, or hf://OWNER/NAME'
+        '', 'model written by `drive-segment export`: a folder, a URL, or hf://OWNER/NAME'
     )
     backend: str = parameter(
-        AUTO, 'what runs the model; auto is the fastest present', choices=(AUTO, *BACKENDS)
+        AUTO, 'inference backend; auto is the fastest one installed', choices=(AUTO, *BACKENDS)
     )
     threads: int = parameter(
         0,
-        'processor threads for the model; 0 leaves it to the backend',
+        'CPU threads of the model; 0 for the default of the backend',
         minimum=0,
         maximum=256,
     )
     confidence_threshold: float = parameter(
         0.0,
-        'pixels of which the network is less certain become unknown (255); 0 keeps all',
+        'pixels with lower confidence become unknown (255); 0 keeps all',
         minimum=0.0,
         maximum=1.0,
         dynamic=True,

@@ -15,9 +15,9 @@ class ViewSyncParameters(SyncParameters):
 
     wait_s: float = parameter(
         0.0,
-        "how long, in the sensors' own time, messages of one sensor may come out of order; none, "
-        'for a view is to be of now, and the rare message that comes late is not missed. What is '
-        'recorded waits longer, as `extract` does',
+        'time, by the stamps, within which messages of one sensor may arrive out of order; 0 for '
+        'low latency, at which the rare late message is lost. The recorder and `extract` wait '
+        'longer',
         unit='s',
         minimum=0.0,
         maximum=10.0,
@@ -30,8 +30,8 @@ class ViewPipelineParameters(PipelineParameters):
 
     queue: int = parameter(
         1,
-        'pairs of each camera that may wait to be worked on, the oldest is dropped; a view that '
-        'falls behind leaves some out and counts them',
+        'pairs of each camera that may wait for processing; the oldest is dropped; dropped pairs '
+        'are counted',
         minimum=1,
         maximum=1000,
     )

@@ -44,15 +44,15 @@ class DiskParameters:
     )  # fmt: skip
     min_free_gb: float = parameter(
         5.0,
-        'free space that is left to others, whatever the quota; room for logs and a system update',
+        'free space left on the disk, regardless of the quota, for logs and system updates',
         unit='GB',
         minimum=0.0,
         maximum=1e6,
     )
     when_full: str = parameter(
         'stop',
-        'stop: record no more until there is room again; rotate: remove the oldest drives of the '
-        'dataset, but for those that hold a file named `protected`',
+        'stop: pause until there is space again; rotate: remove the oldest drives of the dataset, '
+        'except those that contain a file named `protected`',
         choices=('stop', 'rotate'),
     )
 

@@ -18,34 +18,34 @@ class GateParameters:
 
     min_interval: float = parameter(
         0.5,
-        'shortest time between recorded images; neighbours at 10 Hz teach nearly the same',
+        'shortest time between recorded images; neighbours at 10 Hz are nearly identical',
         unit='s',
         minimum=0.0,
         maximum=3600.0,
     )
     min_distance: float = parameter(
         1.0,
-        'shortest way between recorded images, so that a red light is not recorded over and over',
+        'shortest distance between recorded images, to skip repeated images of a standing vehicle',
         unit='m',
         minimum=0.0,
         maximum=1e4,
     )
     min_speed: float = parameter(
-        0.0, 'slowest speed that is recorded', unit='m/s', minimum=0.0, maximum=100.0
+        0.0, 'lowest speed that is recorded', unit='m/s', minimum=0.0, maximum=100.0
     )
     max_speed: float = parameter(
         40.0,
-        'fastest speed that is recorded; images of a rolling shutter bend beyond',
+        'highest speed that is recorded; rolling shutter distorts images above',
         unit='m/s',
         minimum=0.0,
         maximum=100.0,
     )
     min_yaw_rate_deg: float = parameter(
-        0.0, 'slowest turn, either way, that is recorded', unit='deg/s', minimum=0.0, maximum=360.0
+        0.0, 'lowest absolute yaw rate that is recorded', unit='deg/s', minimum=0.0, maximum=360.0
     )
     max_yaw_rate_deg: float = parameter(
         30.0,
-        'fastest turn, either way, that is recorded; 10 ms of clock error are then 0.3 deg, 5 px '
+        'highest absolute yaw rate that is recorded; a clock error of 10 ms is then 0.3 deg, 5 px '
         'at 960 px',
         unit='deg/s',
         minimum=0.0,
@@ -53,36 +53,37 @@ class GateParameters:
     )
     max_offset: float = parameter(
         0.06,
-        'largest offset of image and sweep after the offset of the camera; half a period at 10 Hz',
+        'largest time offset of image and sweep, after correction by the offset of the camera; '
+        'half a period at 10 Hz',
         unit='s',
         minimum=0.0,
         maximum=10.0,
     )
     min_sharpness: float = parameter(
         20.0,
-        'least variance of the Laplacian of the grey image at working resolution; a street has '
-        'over 1000, five times darker still over 50, blurred by 2 px only 6',
+        'lowest variance of the Laplacian of the grey image at working resolution; a street has '
+        'over 1000, an image five times darker over 50, one blurred by 2 px only 6',
         minimum=0.0,
         maximum=1e6,
     )
     max_clipped: float = parameter(
         0.5,
-        'largest share of pixels that are black or white; a night road stays below, a covered '
-        'lens or the sun in it does not',
+        'largest share of pixels that are black or white; a road at night is below, a covered '
+        'or glaring lens is not',
         minimum=0.0,
         maximum=1.0,
     )
     max_confidence: float = parameter(
         0.8,
-        'with a model, an image whose mean confidence reaches this is recorded only if '
-        'min_disagreement is reached too; 1 switches this gate off',
+        'with a model: an image with at least this mean confidence is recorded only if '
+        'min_disagreement is reached too; 1 disables this gate',
         minimum=0.0,
         maximum=1.0,
     )
     min_disagreement: float = parameter(
         0.2,
-        'with a model, share of the pixels with a segment that the model calls otherwise than '
-        'most of that segment, from which on an image is recorded in spite of its confidence',
+        'with a model: share of segment pixels whose prediction differs from the majority '
+        'prediction in their segment, from which an image is recorded despite its confidence',
         minimum=0.0,
         maximum=1.0,
     )

@@ -38,14 +38,14 @@ class RecorderParameters(DiskParameters):
 
     queue: int = parameter(
         30,
-        'frames that may wait for the disk, the oldest is dropped; 3 s at 10 Hz, about 15 MB of '
+        'frames that may wait for the disk; the oldest is dropped; 3 s at 10 Hz, about 15 MB of '
         'JPEG or 100 MB of raw images',
         minimum=2,
         maximum=1000,
     )
     drive_minutes: float = parameter(
         30.0,
-        'longest drive; a new one begins then, so that rotation always has an old one to remove',
+        'longest drive; then a new one begins, so that rotation has old ones to remove',
         unit='min',
         minimum=0.1,
         maximum=1e4,

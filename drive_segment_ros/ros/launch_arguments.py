@@ -27,14 +27,14 @@ def sensor_arguments(config: str, several: str = 'one node for all of them') -> 
         DeclareLaunchArgument(
             'cameras',
             default_value='',
-            description='The namespaces of several cameras instead, with commas between: '
+            description='The namespaces of several cameras instead, separated by commas: '
             f'{several}.',
         ),
         DeclareLaunchArgument(
             'image',
             default_value='image_raw',
-            description="The raw image's topic, in the camera's namespace unless it starts with "
-            '/; compressed images are heard beside it, at <image>/compressed.',
+            description="The raw image topic, in the camera's namespace unless it starts with "
+            '/; compressed images are subscribed to at <image>/compressed.',
         ),
         DeclareLaunchArgument(
             'lidar', default_value='points', description="The LiDAR's PointCloud2 topic."
@@ -47,16 +47,18 @@ def sensor_arguments(config: str, several: str = 'one node for all of them') -> 
         DeclareLaunchArgument(
             'params_file',
             default_value=config_file(config),
-            description='Parameters, a ROS YAML; arguments that are given override it.',
+            description='ROS parameter file, YAML; arguments that are given override it.',
         ),
         DeclareLaunchArgument(
             'calibration_file',
             default_value='',
-            description='Extrinsics, from `drive-segment inspect --calibration`; before tf. '
-            'Empty: as in params_file.',
+            description='Extrinsics, from `drive-segment inspect --calibration`; they override '
+            'tf. Empty: as in params_file.',
         ),
         DeclareLaunchArgument(
-            'namespace', default_value='', description="The vehicle's namespace, before `camera`."
+            'namespace',
+            default_value='',
+            description="The vehicle's namespace, which contains that of `camera`.",
         ),
         parameter_flag(
             'use_sim_time', 'Take the time from /clock, which the bag player then publishes.'
@@ -71,10 +73,10 @@ def sensor_arguments(config: str, several: str = 'one node for all of them') -> 
             'log_level',
             default_value='info',
             choices=LOG_LEVELS,
-            description="Of the nodes' own loggers; those of the middleware keep theirs.",
+            description='Log level of the nodes; that of the middleware is not changed.',
         ),
         DeclareLaunchArgument(
-            'bagfile', default_value='', description='A bag to play; empty: live sensors.'
+            'bagfile', default_value='', description='Bag to play; empty for live sensors.'
         ),
     ]
 

@@ -65,15 +65,15 @@ Progress = Callable[[str], Callable[[Iterable], Iterable]]
 class AblationParameters:
     """What is compared, and how everything in it is made."""
 
-    frames: str = parameter('', 'Frames of each camera of each drive to learn from, FIRST:LAST.')
+    frames: str = parameter('', 'Frames of each camera of each drive to train on, FIRST:LAST.')
     score_frames: str = parameter(
         '', 'Frames of each camera of the scored drive to score on, FIRST:LAST.'
     )
     cameras: list[str] = parameter(  # noqa: RUF009
-        [], 'Cameras to learn from and to score, by name; empty is all.'
+        [], 'Cameras to train on and to score, by name; empty for all.'
     )
-    seeds: int = parameter(3, 'Of clustering and training: 0, 1, ...', minimum=1)
-    results_only: bool = parameter(False, 'Leave out the students that lack a part.')
+    seeds: int = parameter(3, 'Number of seeds of clustering and training: 0, 1, ...', minimum=1)
+    results_only: bool = parameter(False, 'Skip the ablated students.')
     label: LabelParameters = dataclasses.field(default_factory=LabelParameters)
     train: TrainParameters = dataclasses.field(default_factory=TrainParameters)
 

@@ -37,13 +37,13 @@ class BaselineParameters:
 
     classes: int = parameter(30, 'Number of clusters.', minimum=2, maximum=254)
     frames: str = parameter(
-        '', 'Frames of each camera of each drive to learn from, FIRST:LAST; empty is all.'
+        '', 'Frames of each camera of each drive to cluster, FIRST:LAST; empty for all.'
     )
     cameras: list[str] = parameter(  # noqa: RUF009
-        [], 'Cameras to learn from, by name; empty is all.'
+        [], 'Cameras to cluster, by name; empty for all.'
     )
-    width: int = parameter(512, 'Width images are looked at.', unit='px', minimum=16)
-    seed: int = parameter(0, 'Of k-means.', minimum=0, maximum=2**31 - 1)
+    width: int = parameter(512, 'Working width of the images.', unit='px', minimum=16)
+    seed: int = parameter(0, 'Seed of k-means.', minimum=0, maximum=2**31 - 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,29 +21,29 @@ class LabelParameters:
         30, 'Number of pseudo-classes K; 30 as published.', minimum=4, maximum=254
     )
     features: str = parameter(
-        'auto', 'auto, descriptor, or a transformers backbone by name or folder.'
+        'auto', 'auto, descriptor, or name or folder of a transformers backbone.'
     )
     frames: str = parameter(
         '',
-        'Frames of each camera of each drive the classes are learned from, FIRST:LAST; all get '
-        'labels.',
+        'Frames of each camera of each drive on which classes are fitted, FIRST:LAST; all frames '
+        'get labels.',
     )
     cameras: list[str] = parameter(  # noqa: RUF009
-        [], 'Cameras that are learned from and get labels, by name; empty is all.'
+        [], 'Cameras on which classes are fitted and that get labels, by name; empty for all.'
     )
     follow_tracks: bool = parameter(
         True,
-        'One class for an object through time: classes are made of the mean features of its '
-        'segments, and a segment takes its class from all views of what it shows.',
+        'One class for an object over time: classes are fitted on the mean features of tracks, '
+        'and the class of a segment combines all views of its object.',
     )
     fine_clusters: int = parameter(
-        200, 'Clusters k-means makes of objects, merged into the classes; 0 merges none.',
+        200, 'Number of k-means clusters that are merged into the classes; 0 for no merging.',
         minimum=0,
     )  # fmt: skip
     restarts: int = parameter(
-        30, 'How often k-means starts; classes are what most of its results agree on.', minimum=1
+        30, 'Number of k-means runs, of which the classes are the consensus.', minimum=1
     )
-    seed: int = parameter(0, 'Of k-means.', minimum=0, maximum=2**31 - 1)
+    seed: int = parameter(0, 'Seed of k-means.', minimum=0, maximum=2**31 - 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,7 @@ class CameraParameters:
 
     model: str = parameter(
         'pinhole',
-        'lens; the images are as the lens bends them, never rectified',
+        'camera model; images keep the lens distortion',
         choices=('pinhole', 'plumb_bob', 'equidistant'),
     )
     width: int = parameter(960, 'image width', unit='px', minimum=16)
@@ -50,14 +50,12 @@ class LidarParameters:
 
     model: str = parameter(
         'pandar64',
-        'beam table and firing pattern; solid_state scans a curve that has no beams and no ring',
+        'beam table and firing pattern; solid_state scans a curve, without beams and ring',
         choices=('pandar64', 'hdl64', 'vlp32', 'vlp16', 'solid_state'),
     )
-    yaw_deg: float = parameter(
-        0.0, 'turn of the mount about the vertical: 180 has x point backwards', unit='deg'
-    )
+    yaw_deg: float = parameter(0.0, 'yaw of the mount: with 180, x points backwards', unit='deg')
     stamp: str = parameter(
-        'end', 'which end of the sweep the header stamp names', choices=('start', 'end')
+        'end', 'end of the sweep to which the header stamp refers', choices=('start', 'end')
     )
 
 
@@ -66,10 +64,10 @@ class FaultParameters:
     """What is wrong with the recording; all zero (exposure one) is a faultless one."""
 
     time_offset_s: float = parameter(
-        0.0, 'added to every image stamp: the camera clock runs ahead by this', unit='s'
+        0.0, 'added to every image stamp: the camera clock is ahead by this', unit='s'
     )
     time_jitter_s: float = parameter(
-        0.0, 'standard deviation of a further error of each image stamp', unit='s', minimum=0.0
+        0.0, 'standard deviation of a random error of each image stamp', unit='s', minimum=0.0
     )
     extrinsic_error_deg: float = parameter(
         0.0, 'angle by which each published camera orientation is wrong', unit='deg', minimum=0.0
@@ -102,15 +100,15 @@ class FaultParameters:
 class SimulatorParameters:
     """A drive: the seed decides the town, its traffic, the light and the way."""
 
-    seed: int = parameter(0, 'every seed is another town and another drive', minimum=0)
+    seed: int = parameter(0, 'each seed is another town and another drive', minimum=0)
     duration_s: float = parameter(10.0, 'length of the drive', unit='s', minimum=0.2)
     rate_hz: float = parameter(
         10.0, 'sweeps and images a second', unit='Hz', minimum=2.0, maximum=20.0
     )
     rig: str = parameter(
         'front',
-        'cameras on the car: front alone, three (front, front_left, front_right) or six (and '
-        'back_left, back, back_right), each with its own topics, exposed as the LiDAR passes it',
+        'cameras of the vehicle: front only, three (front, front_left, front_right) or six (also '
+        'back_left, back, back_right), each with its own topics, exposed when the LiDAR passes it',
         choices=tuple(RIGS),
     )
     camera: CameraParameters = dataclasses.field(default_factory=CameraParameters)
