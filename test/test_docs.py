@@ -122,7 +122,7 @@ def test_a_figure_changed_by_hand_is_not_what_was_measured(
 
     assert written.startswith('# Results\n\n<!-- ablate street -->\n')
     assert written.endswith('<!-- end -->\n\nWhat limits it\n')
-    assert 'learned on frames :45, scored on 45: (11 labelled images' in written
+    assert 'trained on frames :45, scored on 45: (11 labelled images' in written
     assert '| student | 0 | 33.0 / 70.0 | 33.0 / 70.0 | 33.0 / 70.0 | 33.0 / 70.0 |' in written
     assert '|  | **mean** | **34.0 / 70.0** |' in written
     assert re.search(
@@ -131,7 +131,7 @@ def test_a_figure_changed_by_hand_is_not_what_was_measured(
     assert re.search(r'\| student \| yes \| yes \| no \| yes \| 39.0 / 70.0 \|', written)
     assert re.search(r'\| student \| yes \| yes \| yes \| no \| 40.0 / 70.0 \|', written)
     assert '| student | 34.0 (32.0 to 37.0) |' in written
-    assert 'over the 7 of at least' in written
+    assert 'for the 7 frequent ones' in written
     assert '| street/left: student | 1 | 20.0 | 20.0 | 25.0 | 25.0 |' in written
     assert make_docs.results_page(tmp_path) == written
     page.write_text(written.replace('34.0', '44.0'))

@@ -144,8 +144,8 @@ def _cell(text: str) -> str:
 def topics_page() -> str:
     """Return docs/topics.md; asks the nodes what they publish, so it needs rclpy."""
     parts = [
-        f"{GENERATED}# Topics\n\nNames are relative to the camera's namespace and can be remapped. "
-        'Outputs without subscribers are not computed. A node with several cameras (parameter '
+        f"{GENERATED}# Topics\n\nNames are relative to the camera's namespace and can be remapped."
+        ' Outputs without subscribers are not computed. A node with several cameras (parameter '
         "`cameras`) is in the vehicle's namespace, with `points`, `odom` and `proposals/points`; "
         "each camera's topics are in its own.\n\n## Subscribed\n\n| topic | type | meaning |\n"
         '|---|---|---|\n'

@@ -19,7 +19,7 @@ MEANING = {
     'lidar.decode': 'of it: the message to arrays',
     'lidar.beams': 'of it: the spin axis',
     'lidar.range_image': 'of it: points to the range image',
-    'lidar.coverage': 'of it: what the sweep did not scan',
+    'lidar.coverage': 'of it: sectors that the sweep did not scan',
     'lidar.ground': 'of it: ground',
     'lidar.cell_labels': 'of it: labels of cells',
     'lidar.point_labels': 'of it: labels of points',
@@ -29,14 +29,14 @@ MEANING = {
     'lidar.projection': 'of it: projection into the camera',
     'lidar.occlusion': 'of it: hidden points',
     'lidar.densify': 'segments of the image from the projected points, superpixels included',
-    'lidar.open3d_dbscan': "for comparison: Open3D's DBSCAN of the same points without ground",
+    'lidar.open3d_dbscan': "for comparison: Open3D's DBSCAN on the same points without ground",
     'superpixels.one_scale': 'superpixels of an image of 960x540, one scale, one thread',
     'superpixels.two_scales': 'the same, two scales',
-    'inference.openvino': 'the network alone, one thread, by OpenVINO: image of 288x512 to mask',
-    'inference.onnxruntime': 'the same by ONNX Runtime',
-    'inference.tensorrt': 'the same by TensorRT',
+    'inference.openvino': 'the network alone, one thread, with OpenVINO: image of 288x512 to mask',
+    'inference.onnxruntime': 'the same with ONNX Runtime',
+    'inference.tensorrt': 'the same with TensorRT',
     **{
-        f'inference.{backend}_{ending}': f'the model exported in {ending}, by {title}'
+        f'inference.{backend}_{ending}': f'the model exported in {ending}, with {title}'
         for backend, title in (
             ('openvino', 'OpenVINO'),
             ('onnxruntime', 'ONNX Runtime'),
@@ -44,17 +44,17 @@ MEANING = {
         )
         for ending in ('fp16', 'int8')
     },
-    'inference.openvino_exact': 'by OpenVINO, in fp32 throughout',
-    'inference.tensorrt_exact': 'by TensorRT, in fp32 throughout',
-    'inference.torch_fp32': 'for comparison: the same by eager PyTorch',
+    'inference.openvino_exact': 'with OpenVINO, in fp32 throughout',
+    'inference.tensorrt_exact': 'with TensorRT, in fp32 throughout',
+    'inference.torch_fp32': 'for comparison: the same with eager PyTorch',
     'node.latency': 'arrival of the camera image to publication of mask and colours, over DDS',
     'node.inference': 'of it: the network',
     'node.overhead': 'of it: all but the network',
     'node.proposals_latency': 'arrival of image and sweep to publication of proposals, over DDS',
-    'node.proposals_watched': 'arrival of the image to that of its overlay, at who watches both',
+    'node.proposals_watched': 'arrival of image to arrival of overlay, at a subscriber of both',
     'recorder.soak': 'a small frame written by the recorder, crash-safe',
     'recorder.rig': 'arrival to disk of a frame of a rig of three cameras, with the 0.2 s in '
-    'which its messages may come late',
+    'which messages may arrive late',
     'extract.frame': '`extract`, one bag: reading, LiDAR, superpixels, writing',
     'extract.one_of_rig': '`extract`, one camera of a rig of three',
     'extract.rig': '`extract`, each image of a rig of three: the sweep is segmented once',
@@ -73,10 +73,10 @@ SHOWN = {
 }
 # Rows of the README's table of results, by their names in docs/results.md.
 SCORES = {
-    'image only, k-means': 'baseline: clustering the images alone',
+    'image-only k-means (baseline)': 'baseline: clustering the images alone',
     'pseudo-labels': 'pseudo-labels from LiDAR',
     'student': '**the trained network**, image only',
-    'trained on the truth, the bound': 'bound: the same network trained on ground truth',
+    'trained on ground truth (bound)': 'bound: the same network trained on ground truth',
 }
 
 
@@ -98,6 +98,9 @@ def measured(docs: Path) -> dict[str, list[dict[str, Any]]]:
         file.stem: json.loads(file.read_text(encoding='utf-8'))['results']
         for file in (docs / 'measured').glob('*.json')
     }
+    place = {name: index for index, name in enumerate(MEANING)}
+    for results in found.values():
+        results.sort(key=lambda one: place.get(one['name'], len(place)))
     order = dict.fromkeys(name.partition('.')[0] for name in MEANING)
     return {suite: found[suite] for suite in order if suite in found}
 
@@ -112,9 +115,9 @@ def speed_tables(docs: Path) -> str:
     parts = [f'{machine(docs)}\n']
     for suite, results in measured(docs).items():
         parts.append(
-            f'\n### {suite}\n\n`drive-segment bench {suite} --json`, kept in '
+            f'\n### {suite}\n\n`drive-segment bench {suite} --json`, in '
             f'`docs/measured/{suite}.json`.\n\n'
-            '| | median ms | 95th percentile ms | runs | what is measured |\n'
+            '| name | median ms | 95th percentile ms | runs | what is measured |\n'
             '|---|---|---|---|---|\n'
         )
         for one in results:
@@ -137,8 +140,8 @@ def speed_summary(docs: Path) -> str:
         for name, title in SHOWN.items()
         if name in found
     ]
-    heading = f'{machine(docs)}\n\n| | median ms | 95th percentile ms | by |\n|---|---|---|---|\n'
-    return heading + ''.join(rows)
+    columns = '| stage | median ms | 95th percentile ms | command |\n|---|---|---|---|\n'
+    return f'{machine(docs)}\n\n{columns}{"".join(rows)}'
 
 
 def score_summary(results_page: str) -> str:
@@ -155,7 +158,7 @@ def score_summary(results_page: str) -> str:
             part = cells[0] or part
             if cells[1] == '**mean**':
                 means.setdefault(part, [cell.strip('*') for cell in cells[2:]])
-    lines = ['| | strict | many-to-one |\n|---|---|---|\n']
+    lines = ['| mIoU / accuracy | strict | many-to-one |\n|---|---|---|\n']
     for part, title in SCORES.items():
         if part not in means:
             raise ValueError(f'docs/results.md has no mean of {part!r}')

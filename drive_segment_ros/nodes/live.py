@@ -182,14 +182,14 @@ def _change(
 
 
 def _wait(nodes: Sequence[Any], duration_s: float | None, stop: threading.Event) -> None:
-    """Say what is heard; report once a second until the time is up or the event is set."""
+    """Print the subscribed topics; report once a second until the time is up or stopped."""
     from rich.console import Console
 
     deadline = None if duration_s is None else time.monotonic() + duration_s
     console = Console(stderr=True)
     for node in nodes:
-        heard = ', '.join(map(node.resolve_topic_name, node.subscribed_topics()))
-        console.print(f'{node.get_name()} is active; it hears {heard}', soft_wrap=True)
+        topics = ', '.join(map(node.resolve_topic_name, node.subscribed_topics()))
+        console.print(f'{node.get_name()} is active; it subscribes to {topics}', soft_wrap=True)
     with console.status('waiting for messages') as status:
         while not stop.is_set():
             remaining = _STATUS_PERIOD_S if deadline is None else deadline - time.monotonic()

@@ -59,7 +59,7 @@ class MissingTopics:
         ]
         expected = ' or '.join(topic for topic, _ in topics)
         graph = dict(self._node.get_topic_names_and_types())
-        text = f'{name}: nothing has ever come on {expected}'
+        text = f'{name}: no message has been received on {expected}'
         for topic, kind in topics:
             others = self._others(topic)
             if others:
@@ -69,9 +69,9 @@ class MissingTopics:
         kinds = {kind for _, kind in topics}
         alike = sorted(t for t, types in graph.items() if kinds & set(types) and self._others(t))
         if not alike:
-            return f'{text}; nobody publishes it, nor anything of its type'
+            return f'{text}; it has no publisher, and no topic has its type'
         shown = ', '.join(alike[:_NAMED]) + (', ...' if len(alike) > _NAMED else '')
-        return f'{text}; nobody publishes it; of its type there is {shown}: remap it'
+        return f'{text}; it has no publisher; topics of its type: {shown}; remap it'
 
     def _others(self, topic: str) -> list[str]:
         """Return the nodes that publish a topic, without this one."""

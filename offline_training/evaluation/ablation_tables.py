@@ -1,4 +1,4 @@
-"""An experiment's results as Markdown: what the docs show is written here and nowhere else."""
+"""An experiment's results as Markdown, for the experiment's folder and for the docs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 _NAMES = {
     'pseudo_labels': 'pseudo-labels',
-    'image_only': 'image only, k-means',
+    'image_only': 'image-only k-means (baseline)',
     'teacher': 'teacher',
     'student': 'student',
-    'truth_bound': 'trained on the truth, the bound',
+    'truth_bound': 'trained on ground truth (bound)',
 }
 _COLUMNS = tuple(
     (matching, kind)
@@ -34,13 +34,13 @@ def markdown(results: Mapping[str, Any]) -> str:
 def _introduction(results: Mapping[str, Any]) -> str:
     how, about = results['parameters'], results['experiment']
     return (
-        f'Drive `{about["drive"]}`: learned on frames {how["frames"] or ":"}, scored on '
+        f'Drive `{about["drive"]}`: trained on frames {how["frames"] or ":"}, scored on '
         f'{how["score_frames"] or ":"} ({about["images_scored"]} labelled images, '
         f'{about["classes_present"]} classes present). K = {how["label.classes"]}, features: '
         f'{about["features"]}; network `{how["train.size"]}`, {how["train.width"]} px wide, '
         f'{how["train.training.epochs"]} epochs each; version {about["version"]}. mIoU / accuracy '
-        'in percent, by the matching learned on the scored frames, then by the one learned on the '
-        'training frames.\n'
+        'in percent, with the matching fitted on the scored frames, then with the one fitted on '
+        'the training frames.\n'
     )
 
 
@@ -62,7 +62,7 @@ def _scores(results: Mapping[str, Any]) -> str:
 
 def _ablation(results: Mapping[str, Any], without: list[str]) -> str:
     lines = [
-        '| means | over superpixels | over LiDAR segments | rare things pasted '
+        '| means | over superpixels | over LiDAR segments | rare objects pasted '
         '| minimum Bayes risk | strict '
         '| many-to-one | strict, training matching | many-to-one, training matching '
         '| strict mIoU by seed |',
@@ -83,9 +83,9 @@ def _spreads(results: Mapping[str, Any]) -> str:
     kinds = ('strict', 'many_to_one')
     frequent = results['scores']['student']['seeds'][0]['scored_frames']['frequent']
     lines = [
-        'Means of the seeds with the 95 % interval of images drawn anew, over all classes present '
-        f'and over the {frequent:.0f} of at least 0.05 % of the pixels:\n',
-        '| | strict | many-to-one | strict, not rare | many-to-one, not rare |',
+        'Means of the seeds with 95 % bootstrap intervals over images, for all classes present '
+        f'and for the {frequent:.0f} frequent ones with at least 0.05 % of the pixels:\n',
+        '| | strict | many-to-one | strict, frequent | many-to-one, frequent |',
         '|---|---|---|---|---|',
     ]
     for part, name in _NAMES.items():
@@ -101,8 +101,8 @@ def _spreads(results: Mapping[str, Any]) -> str:
 
 def _transfer(results: Mapping[str, Any]) -> str:
     lines = [
-        'On images that nothing was learned from, strict and many-to-one mIoU:\n',
-        '| | seeds | strict | many-to-one | strict, not rare | many-to-one, not rare |',
+        'On images of cameras or drives not used in training, strict and many-to-one mIoU:\n',
+        '| | seeds | strict | many-to-one | strict, frequent | many-to-one, frequent |',
         '|---|---|---|---|---|---|',
     ]
     for name, parts in results['transfer'].items():
@@ -129,7 +129,7 @@ def _within(miou: float, interval: list[float]) -> str:
 
 
 def _has(part: str, parameters: Mapping[str, Any]) -> list[str]:
-    """Return what a network was taught and answers with, a cell a column."""
+    """Return what a network was trained and predicts with, a cell a column."""
     distillation, training = 'train.distillation.', 'train.training.'
     columns: dict[tuple[str, ...], bool] = {
         ('without_superpixels', 'without_either'): parameters[distillation + 'pool_superpixels'],

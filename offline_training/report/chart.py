@@ -55,7 +55,7 @@ def training_charts(curves: Mapping[str, Curves]) -> list[dict[str, Any]]:
             right.append(Line(name, number, True, looked, 100 * share))
     charts = [line_chart('Loss (cross-entropy)', losses)]
     if right:
-        what = 'Pixels of held-out frames that get the class of their pseudo-label, %'
+        what = 'Agreement with the pseudo-labels of held-out frames, % of the pixels'
         charts.append(line_chart(what, right))
     return charts
 

@@ -23,8 +23,8 @@ def _live(result: Mapping[str, Any]) -> list[str]:
     if result.get('latency_median_ms') is not None:
         half, most = (figure(result.get(f'latency_{n}_ms'), 0, ' ms') for n in ('median', 'p95'))
         lines.append(
-            f'From the arrival of an image to the publication of its mask: {half} for half of '
-            f'them, {most} at most for 95 %.'
+            f'Latency from the arrival of an image to the publication of its mask: median {half}, '
+            f'95th percentile {most}.'
         )
     lost = result.get('dropped') or {}
     if not lost:
@@ -62,8 +62,8 @@ def _played(result: Mapping[str, Any]) -> list[str]:
         f'{figure(1e3 * float(result.get("behind_s") or 0.0), 0)} ms late at worst.'
     ]
     for key, what in (
-        ('unmatched', 'Nobody had subscribed to {} when playing began.'),
-        ('unacknowledged', 'Not all messages of {} had been taken at the end.'),
+        ('unmatched', '{} had no subscriber when playing began.'),
+        ('unacknowledged', 'Not all messages of {} were received at the end.'),
     ):
         if result.get(key):
             lines.append(what.format(listed(result[key])))

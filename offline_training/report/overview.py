@@ -58,8 +58,8 @@ def overview(
     repeated = _repeated(samples)
     if repeated is not None and not scored.student:
         sentences.append(
-            f'On the held-out frames shown, the student gives {percentage(repeated)} of the '
-            'pixels that the LiDAR labelled the same pseudo-class, from the image alone.'
+            f'On the held-out frames below, the student predicts the pseudo-label of '
+            f'{percentage(repeated)} of the labelled pixels.'
         )
     return Overview(
         sentences,
@@ -79,13 +79,13 @@ def _learned(
         what += f' (input {width} × {height} px)'
     told = []
     if learned:
-        told.append(f'Learned from {_amount(learned)}, without a label drawn by a person: {what}')
+        told.append(f'Trained on {_amount(learned)}, without manual labels: {what}')
     elif run:
-        told.append(f'Learned, without a label drawn by a person: {what}')
+        told.append(f'Trained without manual labels: {what}')
     if told and classes:
-        by = f', grouped by {classes.features} features' if classes.features else ''
+        by = f', clustered by {classes.features} features' if classes.features else ''
         number = counted(len(classes.entries), 'pseudo-class', 'pseudo-classes')
-        told[0] += f' that tells {number} apart{by}'
+        told[0] += f' for {number}{by}'
     return [f'{one}.' for one in told]
 
 
@@ -116,14 +116,14 @@ def _tiles(
         strict, many = scored.student['strict'], scored.student['many_to_one']
         tiles['mIoU, strict'] = figure(float(strict['miou']), 1, ' %')
         tiles['mIoU, many-to-one'] = figure(float(many['miou']), 1, ' %')
-        tiles['pixels right, strict'] = figure(float(strict['accuracy']), 1, ' %')
+        tiles['pixel accuracy, strict'] = figure(float(strict['accuracy']), 1, ' %')
         if scored.baseline:
             value = float(scored.baseline['strict']['miou'])
-            tiles['mIoU of the image alone, strict'] = figure(value, 1, ' %')
+            tiles['mIoU of the baseline, strict'] = figure(value, 1, ' %')
     elif repeated is not None:
-        tiles['labelled pixels repeated, held out'] = percentage(repeated)
+        tiles['agreement with held-out pseudo-labels'] = percentage(repeated)
     if learned:
-        tiles['frames learned from'] = figure(len(learned))
+        tiles['training frames'] = figure(len(learned))
     if classes:
         tiles['pseudo-classes'] = figure(len(classes.entries))
     for step in sources.steps:
@@ -142,14 +142,14 @@ def _warnings(
     warnings = []
     if learned and not held_out:
         warnings.append(
-            'All frames below were learned from, so the pictures flatter. Name a drive that was '
-            'not with --held-out, or train with --frames.'
+            'All frames below are training frames, so the pictures are optimistic. Add a held-out '
+            'drive with --held-out, or train with --frames.'
         )
     known = learned and run.get('data') and not sources.steps
     if known and shared_fingerprint([frame.record for frame in learned]) != run['data']:
         warnings.append(
-            'The frames or pseudo-labels named with --dataset are not those that this run was '
-            'trained on: other data, or labelled anew since. Which frames were learned from is '
-            'told by the --frames of the run, and may be wrong.'
+            'The frames or pseudo-labels of --dataset are not those that this run was trained on: '
+            'other data, or labelled again since. Training frames are identified by the --frames '
+            'of the run, which may be wrong here.'
         )
     return warnings

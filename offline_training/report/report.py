@@ -114,7 +114,7 @@ def _section(name: str, heading: str, gather: Callable[[], Any]) -> dict[str, An
     try:
         return {'name': name, 'heading': heading, 'content': gather(), 'problem': ''}
     except _SENSELESS as err:
-        problem = f'It cannot be shown, what was written makes no sense: {err!r}'
+        problem = f'This section cannot be shown, because a file makes no sense: {err!r}'
         return {'name': name, 'heading': heading, 'content': None, 'problem': problem}
 
 
@@ -142,27 +142,27 @@ def _hints(sources: Sources) -> dict[str, dict[str, str]]:
     dataset = shlex.quote(str(sources.dataset or 'DATASET'))
     texts = {
         'frames': (
-            'No frames: name the data that was learned from.',
+            'No frames: pass the training data.',
             f'drive-segment report {run} --dataset DATASET --overwrite',
         ),
         'gallery': (
-            'No pseudo-classes are at hand: label the data, and name it.',
+            'No pseudo-classes were found: label the data, and pass it.',
             f'drive-segment label {dataset}\n'
             f'drive-segment report {run} --dataset {dataset} --overwrite',
         ),
         'scores': (
-            'Not scored, for that needs labelled images (nothing else does). With a folder of '
-            'labels named as the images, FIRST:LAST being frames that were not learned from:',
+            'Not scored, which needs labelled images. With a folder of labels named like the '
+            'images, and FIRST:LAST for frames that were not used in training:',
             f'drive-segment evaluate {run} {dataset} --frames FIRST:LAST --ground-truth LABELS '
             f'-o {run}/{SCORES_FOLDER}\n{_baseline_commands(sources)}',
         ),
-        'confusion': ('Not scored, so there is none.', ''),
+        'confusion': ('Not scored, so there is no confusion matrix.', ''),
         'training': (
-            'Nothing was trained yet.',
+            'Not trained yet.',
             f'drive-segment train {dataset} -o {run}',
         ),
         'synchronisation': (
-            'The dataset is not at hand: name it.',
+            'The dataset was not found: pass it.',
             f'drive-segment report {run} --dataset DATASET --overwrite',
         ),
         'live': (
@@ -170,7 +170,7 @@ def _hints(sources: Sources) -> dict[str, dict[str, str]]:
             f'drive-segment export {run} -o MODEL\n'
             'drive-segment live --node segmentation --model MODEL --camera /camera/front',
         ),
-        'steps': ('Only a demo notes its commands and their times.', 'drive-segment demo'),
+        'steps': ('Only a demo records its commands and their times.', 'drive-segment demo'),
         'configuration': ('Not known.', ''),
     }
     return {name: {'text': text, 'command': line} for name, (text, line) in texts.items()}

@@ -16,16 +16,15 @@ from offline_training.report.figures import Bar, counted, figure, table
 from offline_training.report.sources import RESULTS_FILE, Sources
 
 PROTOCOLS = {
-    'strict': 'Each class is matched with one pseudo-class at most; what is not matched is wrong.',
+    'strict': 'Each class is matched with at most one pseudo-class; all others count as wrong.',
     'many_to_one': (
-        'Several pseudo-classes may stand for one class: those left over go to the class they '
-        'overlap most.'
+        'As strict, then each unmatched pseudo-class is assigned to the class it overlaps most.'
     ),
     'ignore_unmatched': (
-        'As strict, but pixels of unmatched pseudo-classes are left out, which flatters.'
+        'As strict, but pixels of unmatched pseudo-classes are ignored, which is optimistic.'
     ),
 }
-STUDENT, IMAGE_ONLY, BOUND = 'student', 'clusters of the image alone', 'trained on the truth'
+STUDENT, IMAGE_ONLY, BOUND = 'student', 'image-only clustering', 'trained on ground truth'
 # How `ablate` names its parts, in the order in which they are shown.
 _PARTS = {
     'student': STUDENT,
@@ -140,19 +139,19 @@ def overlap(confusion: Any, learned: set[str] | None) -> dict[str, Any]:
     if not names or learned is None:
         return {
             'good': None,
-            'text': 'Whether the scored frames were learned from is not known; name the data '
-            'with --dataset, and score again by `drive-segment evaluate`.',
+            'text': 'Whether the scored frames were used in training is not known; pass the data '
+            'with --dataset, and score again with `drive-segment evaluate`.',
         }
     both = len(learned & set(names))
     if both:
         return {
             'good': False,
-            'text': f'{both} of the {counted(len(names), "scored frame")} were learned from: '
-            'these scores flatter. Score frames that were held out, by `evaluate --frames`.',
+            'text': f'{both} of the {counted(len(names), "scored frame")} were used in training: '
+            'these scores are optimistic. Score held-out frames with `evaluate --frames`.',
         }
     return {
         'good': True,
-        'text': f'None of the {counted(len(names), "scored frame")} was learned from.',
+        'text': f'None of the {counted(len(names), "scored frame")} was used in training.',
     }
 
 
@@ -161,7 +160,7 @@ def _setting(scores: dict[str, Any]) -> str:
         f'{counted(scores["images"], "labelled image")}, '
         f'{counted(scores["classes_present"], "class", "classes")} present, '
         f'{counted(scores["k"], "pseudo-class", "pseudo-classes")}; the matching of '
-        f'pseudo-classes to classes was learned on {scores["matching_learned_on"]}.'
+        f'pseudo-classes to classes was fitted on {scores["matching_learned_on"]}.'
     )
 
 

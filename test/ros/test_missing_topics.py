@@ -48,12 +48,12 @@ class Node:
 @pytest.mark.parametrize(
     ('graph', 'words'),
     [
-        ({}, 'nobody publishes it, nor anything of its type'),
+        ({}, 'it has no publisher, and no topic has its type'),
         # What the node itself publishes is no input.
         ({'/camera/label': ('/camera/node', IMAGE)}, 'nor anything of its type'),
         (
             {'/cam/image': ('/driver', IMAGE), '/text': ('/talker', TEXT)},
-            'nobody publishes it; of its type there is /cam/image: remap it',
+            'it has no publisher; topics of its type: /cam/image; remap it',
         ),
         ({'/camera/image_raw': ('/driver', IMAGE)}, '; /driver publishes it'),
         (
@@ -72,9 +72,8 @@ def test_a_topic_that_never_comes_is_an_error_that_says_what_there_is(graph, wor
     now[0] += 11.0
     ((text, level),) = missing.problems({}).items()
     assert level == ERROR
-    expected = (
-        'image: nothing has ever come on /camera/image_raw or /camera/image_raw/compressed; '
-    )
+    topics = '/camera/image_raw or /camera/image_raw/compressed'
+    expected = f'image: no message has been received on {topics}; '
     assert text.startswith(expected)
     assert text.endswith(words)
     missing.problems({})
@@ -97,8 +96,8 @@ def test_a_real_graph_tells_what_there_is_instead(ros_domain):
         time.sleep(0.05)
     now[0] = 11.0
     assert missing.problems({}) == {
-        'image: nothing has ever come on /car/image; nobody publishes it; of its type there is '
-        '/front/image_raw: remap it': ERROR
+        'image: no message has been received on /car/image; it has no publisher; topics of its '
+        'type: /front/image_raw; remap it': ERROR
     }
     driver.create_publisher(CompressedImage, '/car/image', 1)
     while not node.get_publishers_info_by_topic('/car/image'):

@@ -74,9 +74,9 @@ def test_a_demo_shows_every_part(demo_folder: Path, tmp_path: Path) -> None:
     assert written['missing'] == []
     assert written['frames'] == 6
     head = page.sections['']
-    assert 'Learned from 3 frames of drive street, camera front' in head
+    assert 'Trained on 3 frames of drive street, camera front' in head
     assert 'Held out: 3 frames of drive avenue, camera front' in head
-    assert '41.2 % mIoU of the student, 21.5 % of clusters of the image alone' in head
+    assert '41.2 % mIoU of the student, 21.5 % of image-only clustering' in head
     frames = page.section('Frames')
     assert all(
         stage in frames
@@ -84,7 +84,7 @@ def test_a_demo_shows_every_part(demo_folder: Path, tmp_path: Path) -> None:
     )
     scores = page.section('Scores')
     assert all(value in scores for value in ('41.2', '55.5', '21.5', '80.0', '2 pseudo-classes'))
-    assert 'None of the 3 scored frames was learned from' in scores
+    assert 'None of the 3 scored frames was used in training' in scores
     confusion = page.section('Confusion matrix')
     assert re.search(r'0 road \(50\.0 %\)\s+90\s+10', confusion)
     assert 'true class' in confusion
@@ -126,7 +126,7 @@ def test_frames_that_were_not_learned_from_are_told_by_the_runs_own_word(
     dataset = demo_folder / 'dataset'
     page, written = report_of(run, tmp_path / 'r.html', datasets=[dataset])
     assert written['frames'] == 3
-    assert 'Learned from 1 frame of drive street' in page.sections['']
+    assert 'Trained on 1 frame of drive street' in page.sections['']
     text = ' '.join(page.section('Frames').split())
     shown = re.findall(r'(held out|learned from) street, front, (\d)', text)
     assert shown == [('held out', '0'), ('held out', '2'), ('learned from', '1')]
@@ -169,7 +169,7 @@ def test_scores_of_frames_that_were_learned_from_are_named_so(
     names = [name.replace('avenue', 'street') for name in content['images'][:2]]
     file.write_text(json.dumps({**content, 'images': [*names, 'else/front/image/1.png']}))
     page, _ = report_of(demo_folder, tmp_path / 'report.html')
-    assert '2 of the 3 scored frames were learned from' in page.section('Scores')
+    assert '2 of the 3 scored frames were used in training' in page.section('Scores')
     del content['images']
     file.write_text(json.dumps(content))
     page, _ = report_of(demo_folder, tmp_path / 'report.html')
@@ -198,8 +198,8 @@ def test_an_experiment_brings_its_bound(demo_folder, run_folder, tmp_path):
     page, _ = report_of(run, tmp_path / 'r.html', scores=demo_folder / 'scores')
     scores = page.section('Scores')
     assert 'Experiment on 7 held-out frames of street, mean of 2 seeds' in scores
-    assert re.search(r'trained on the truth\s+66\.5', scores)
-    assert '66.5 % of the same network trained on the truth' in page.sections['']
+    assert re.search(r'trained on ground truth\s+66\.5', scores)
+    assert '66.5 % of the same network trained on ground truth' in page.sections['']
 
 
 def test_names_of_classes_are_text(demo_folder: Path, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_run_with_its_dataset(run_folder: Path, demo_folder: Path, tmp_path: P
     assert 'the bag is not at hand' in page.section('Frames')
     assert 'held out avenue, front' in re.sub(r'\s+', ' ', page.section('Frames'))
     page, _ = report_of(run_folder, tmp_path / 'r.html', datasets=[dataset])
-    assert 'All frames below were learned from' in page.sections['']
+    assert 'All frames below are training frames' in page.sections['']
 
 
 def test_an_unfinished_demo_still_has_a_report(tmp_path: Path) -> None:
