@@ -298,5 +298,5 @@ def simulate(
     else:
         typer.echo(
             f'{summary.bag}: {summary.images} images, {summary.sweeps} sweeps, '
-            f'{summary.frames_per_second:.1f} a second; ground truth in {summary.truth}'
+            f'{summary.frames_per_second:.1f} a second; truth in {summary.truth}'
         )
