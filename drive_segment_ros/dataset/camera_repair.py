@@ -1,4 +1,4 @@
-"""One camera of a drive put right: torn lines cut, broken frames taken out, leftovers removed."""
+"""Repair of one camera of a drive: torn lines, broken frames and leftover files are removed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _FRAMES_IN_HAND = 3
 
 @dataclasses.dataclass
 class RepairReport:
-    """What was found and done.
+    """The result of a repair.
 
     Attributes:
         dataset: the folder.
-        drives: number of drives looked at.
+        drives: number of drives checked.
         frames: number of whole frames in them.
         repaired: a line for each thing done, with the drive's name.
         problems: a line for each thing found and left as it is.
@@ -68,7 +68,7 @@ class CameraRepair:
         self.records = self.index.records
 
     def repair(self, report: RepairReport) -> None:
-        """Take out frames that lost a file, and remove the files of none.
+        """Remove frames with missing files, and files that belong to no frame.
 
         Raises:
             DatasetError: if more is lost than a crash takes.

@@ -1,4 +1,4 @@
-"""What to do where a disk refuses, by the reason it gives."""
+"""Advice for failed writes, by the error of the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibration as `drive.json` has it: a camera of a drive, and where the sensors are."""
+"""The calibration in `drive.json`: a camera of a drive, and the poses of the sensors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SENSELESS = (
 
 @dataclasses.dataclass(frozen=True)
 class DriveCalibration:
-    """What holds for all frames of a camera in a drive.
+    """The calibration of all frames of a camera in a drive.
 
     Attributes:
         camera: at its own resolution.

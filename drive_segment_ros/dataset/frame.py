@@ -27,7 +27,7 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @dataclasses.dataclass(frozen=True)
 class SweepRecord:
-    """What one sweep yielded, the same for every camera that sees it.
+    """The proposals of a sweep, the same for every camera that sees it.
 
     Attributes:
         stamp_ns: the sweep's header stamp, nanoseconds; names the file.
@@ -68,7 +68,7 @@ class SweepRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """What one image and its sweep yielded, still as arrays.
+    """The result of an image and its sweep, as arrays.
 
     Attributes:
         camera: its name, that of its folder in the drive.
@@ -129,7 +129,7 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True)
 class EncodedFrame:
-    """A frame as it will lie on disk: small, and cheap to hand from one process to another.
+    """A frame as written to disk: small, and cheap to pass between processes.
 
     Attributes:
         camera: its name.

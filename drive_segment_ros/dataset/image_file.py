@@ -1,6 +1,6 @@
 """Image files read safely: their headers first, within a limit of pixels, never cut ones.
 
-For pictures of any origin: camera messages, datasets of strangers, uploads. What a decoder would
+For images of any origin: camera messages, untrusted datasets, uploads. What a decoder would
 allocate is known, and limited, before it is called.
 """
 
@@ -37,7 +37,7 @@ _MAX_TAGS = 200
 
 @dataclasses.dataclass(frozen=True)
 class ImageHeader:
-    """What an image file says of itself.
+    """The header of an image file.
 
     Attributes:
         kind: `jpeg`, `png`, `webp`, `tiff` or `bmp`.

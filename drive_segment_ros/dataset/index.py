@@ -1,4 +1,4 @@
-"""The index of a camera in a drive, `frames.jsonl`: a frame exists when its line does."""
+"""The index of a camera in a drive, `frames.jsonl`: a frame exists once its line does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where pseudo-labels lie: one set beside the frames, any others in a folder each."""
+"""Locations of pseudo-labels: the default set next to the frames, others in their own folders."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def check_set_name(labels: str) -> None:
 
 
 def classes_folder(dataset: Path, labels: str = '') -> Path:
-    """Return where a set keeps what it tells of its classes."""
+    """Return the folder of the classes of a set."""
     if labels:
         return dataset / LABEL_SETS_FOLDER / labels
     return dataset / PSEUDO_CLASSES_FOLDER
 
 
 def label_folder(drive: Path, camera: str, labels: str = '') -> Path:
-    """Return where a set keeps the pseudo-labels of a camera of a drive."""
+    """Return the folder of the pseudo-labels of a set for a camera of a drive."""
     if labels:
         own = classes_folder(drive.parent, labels)
         return own / PSEUDO_LABEL_FOLDER / drive.name / camera

@@ -1,4 +1,4 @@
-"""Which files of a folder are a drive's own: nothing else is ever removed, nor through a link."""
+"""Which files of a folder belong to a drive: only these are removed, and never through links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of a drive that workers have written are joined, and become it; see `parts`."""
+"""Joins the parts that workers have written into a drive; see `parts`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from drive_segment_ros.whole_files import TEMPORARY
 
 
 def join_parts(drive: Path, parts: Sequence[Part]) -> dict[str, int]:
-    """Make a drive of its parts, and of what was joined before.
+    """Make a drive from its parts and from earlier joined parts.
 
     Frames lie in the order of their stamps. Of several with one stamp the first part's is taken,
     whose files must be those that are there: see `overwritten`.

@@ -1,4 +1,4 @@
-"""A worker writes a part of a drive: the frames' files, and last the manifest, see `parts`."""
+"""Writes a part of a drive: the files of its frames, and last the manifest; see `parts`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of a drive, each written by one worker: there or not there, and joined when all are.
+"""Parts of a drive, each written by one worker, complete or absent, and joined when all exist.
 
 A part is a range of a recording's time. Its frames' files lie where those of the drive lie; what
 the drive's indexes will say of them is in the part's manifest, `parts/<start>.json`, which is

@@ -1,4 +1,4 @@
-"""The file of a sweep's proposals, read without trusting it."""
+"""Reads the file of a sweep's proposals, which is not trusted."""
 
 from __future__ import annotations
 

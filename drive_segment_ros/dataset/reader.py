@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class FrameRecord:
-    """One frame on disk; its files are read when asked for.
+    """One frame on disk; its files are read on demand.
 
     Attributes:
         drive: folder of its drive.
@@ -58,7 +58,7 @@ class FrameRecord:
     model_confidence_path: Path | None = None
 
     def with_labels(self, labels: str) -> FrameRecord:
-        """Return the frame with the pseudo-label that a set of that name has of it."""
+        """Return the frame with its pseudo-label from a label set."""
         path = label_folder(self.drive, self.camera, labels) / f'{self.stamp_ns}.png'
         return dataclasses.replace(self, pseudo_label_path=path)
 
@@ -76,7 +76,7 @@ class FrameRecord:
         return _read_labels(self.pseudo_label_path, np.uint8)
 
     def model_label(self) -> NDArray[np.uint8]:
-        """Return what a model saw while recording, (h, w) uint8, at the model's resolution.
+        """Return the model's prediction while recording, (h, w) uint8, at its resolution.
 
         Raises:
             DatasetError: if none ran, or the file cannot be read.
@@ -84,7 +84,7 @@ class FrameRecord:
         return _read_labels(self._of_model(self.model_label_path), np.uint8)
 
     def model_confidence(self) -> NDArray[np.uint8]:
-        """Return how sure the model was, (h, w) uint8, 255 is certain.
+        """Return the model's confidence while recording, (h, w) uint8, 255 is certain.
 
         Raises:
             DatasetError: as `model_label`.

@@ -1,4 +1,4 @@
-"""Find what crashes left incomplete in a dataset, and remove it.
+"""Finds and removes what crashes left incomplete in a dataset.
 
 Crashes never break a frame; they leave files that no frame refers to, and folders of drives that
 were being begun or removed. What a damaged disk broke is taken out of the index as well. Only what
@@ -41,7 +41,7 @@ from drive_segment_ros.what_is import not_wanted
 
 
 def repair(dataset: Path) -> RepairReport:
-    """Take away a dataset's leftovers; drives that are being written are left alone.
+    """Remove leftovers from a dataset; drives being written are skipped.
 
     Args:
         dataset: the folder of drives.

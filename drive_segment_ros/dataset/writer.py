@@ -1,4 +1,4 @@
-"""Write a drive so that a crash at any instant leaves every finished frame whole.
+"""Writes a drive so that every finished frame survives a crash.
 
 Each file is written under a temporary name, synced and renamed; the frame's line in `frames.jsonl`
 comes last in that of its camera. Measured on ext4, the syncs cost 1.6 ms a frame.
@@ -187,7 +187,7 @@ class DriveWriter:
         self._sweeps.add(encoded.sweep_stamp_ns)
 
     def remove(self) -> None:
-        """Take an empty drive away again; one that has frames, or files of others, stays."""
+        """Remove an empty drive; one with frames, or files of others, is kept."""
         if not any(self.stamps.values()):
             with contextlib.suppress(OSError):
                 if is_bare(self.path):

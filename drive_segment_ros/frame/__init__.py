@@ -1,4 +1,4 @@
-"""From messages to frames: the rig, the stream that pairs and waits, the function that builds.
+"""From messages to frames: rigs, the stream that pairs images with sweeps, and the method.
 
-Nothing here knows ROS, threads or the wall clock.
+Nothing here uses ROS, threads or the wall clock.
 """

@@ -1,7 +1,7 @@
 """The method: an image and its sweep, made into a frame of object segments.
 
 Vobecky et al., "Drive&Segment", ECCV 2022, find objects by range-image segmentation (Bogoslavskyi
-and Stachniss, IROS 2016) and carry them into the image. `build` reads like it, from top to bottom.
+and Stachniss, IROS 2016) and project them into the image. `build` follows it, from top to bottom.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from drive_segment_ros.perception.proposals import SweepProposals
 
 @dataclasses.dataclass(frozen=True)
 class BuiltFrame:
-    """What an image and its sweep yielded.
+    """The result of an image and its sweep.
 
     Attributes:
         pair: image and sweep.
@@ -47,7 +47,7 @@ class BuiltFrame:
 def build(
     pair: Pair, params: FrameParameters, image: NDArray[np.uint8] | None = None
 ) -> BuiltFrame:
-    """Segment an image by what the LiDAR sees in it.
+    """Segment an image by the object proposals of its sweep.
 
     Args:
         pair: the image and its sweep.
@@ -83,7 +83,7 @@ def build(
 
 
 def to_frame(built: BuiltFrame, params: FrameParameters) -> Frame:
-    """Return a built frame as it goes to disk.
+    """Return a built frame in the format of a dataset.
 
     Raises:
         ImageError: if the image cannot be decoded at its own resolution.

@@ -1,4 +1,4 @@
-"""When the LiDAR looks where the camera looks: the offset by which their stamps are paired."""
+"""The time offset between a camera and the LiDAR, by which their stamps are paired."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Passing:
 def passing_of(
     cloud: PointCloud, camera: CameraModel, T_camera_lidar: NDArray[np.float64]
 ) -> Passing | None:
-    """Return when a sweep passes a camera's view, None where it cannot be told.
+    """Return when a sweep passes a camera's view, None where it is not known.
 
     A sweep may begin in the view, as behind the vehicle: half of it is seen at the sweep's
     beginning and half at its end, and the median of their times is neither.
@@ -57,7 +57,7 @@ def _middle_of(camera: CameraModel) -> CameraModel:
 
 
 class CameraOffset:
-    """Takes the offset from the first sweep that has points in the camera's view.
+    """Estimates the offset from the first sweep with points in the camera's view.
 
     Attributes:
         value_s: seconds to add to the camera's stamps; None while it is not known. 0 if points
@@ -74,7 +74,7 @@ class CameraOffset:
         self._seen = 0
 
     def look(self, camera: CameraModel, sweep: Sweep, T_camera_lidar: NDArray[np.float64]) -> None:
-        """Look at the next sweep, in the order of their stamps.
+        """Use the next sweep, in the order of their stamps.
 
         Args:
             camera: at any resolution.

@@ -1,4 +1,4 @@
-"""What a sensor's stamps show of its clock: how far it has come, and where it was set back."""
+"""A sensor's clock as seen by its stamps: its progress, and where it was set back."""
 
 from __future__ import annotations
 

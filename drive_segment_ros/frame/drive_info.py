@@ -1,4 +1,4 @@
-"""What `drive.json` says of a drive, whether it was recorded on the road or made from a bag."""
+"""The content of `drive.json`, for drives recorded on the road or extracted from bags."""
 
 from __future__ import annotations
 

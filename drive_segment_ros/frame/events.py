@@ -1,4 +1,4 @@
-"""What a frame stream hears: plain values, whichever middleware or file they came from.
+"""The inputs of a frame stream: plain values, from any middleware or file.
 
 Stamps are header stamps in nanoseconds. What is costly to read (pictures, points) is read when
 first asked for, so what is dropped was never decoded.
@@ -63,7 +63,7 @@ class Pose:
 
 @dataclasses.dataclass(frozen=True)
 class Transform:
-    """Where one frame lies in another.
+    """The pose of one frame in another.
 
     Attributes:
         parent, child: frames.

@@ -1,4 +1,4 @@
-"""A scene made up, to run the method on before the first real one arrives."""
+"""A synthetic scene, to run the method on before the first real one arrives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of several odometries is the vehicle's: one rule, on the road and for bags."""
+"""Selects the vehicle's odometry among several, by the same rule live and for bags."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MotionSource:
 
 
 class MotionSources:
-    """Takes the poses of one source, the one whose frames fit best, and leaves others aside.
+    """Takes the poses of one source, the one whose frames fit best, and ignores others.
 
     Two sources drift apart; taken together they would make the vehicle jump to and fro. Best is
     the base frame in the odometry frame, then the base frame in another, then another child of

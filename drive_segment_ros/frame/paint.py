@@ -18,7 +18,7 @@ from drive_segment_ros.perception.masks import at_points
 
 @dataclasses.dataclass(frozen=True)
 class Mask:
-    """What a network says of an image; the content of an image's event.
+    """A network's prediction for an image; the content of an image's event.
 
     Attributes:
         header: the image message's.
@@ -35,7 +35,7 @@ class Mask:
 
 @dataclasses.dataclass(frozen=True)
 class PaintedSweep:
-    """The points of a sweep that a camera sees, with what its mask says of them.
+    """The points of a sweep that a camera sees, with their labels from its mask.
 
     Attributes:
         cloud: the sweep.

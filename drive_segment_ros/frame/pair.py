@@ -1,4 +1,4 @@
-"""What a frame is made of."""
+"""The inputs of a frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NS = 1e-9
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """An image, its sweep, and all that is known of the vehicle around them.
+    """An image, its sweep, and the vehicle's state around them.
 
     Attributes:
         image: the image.

@@ -1,4 +1,4 @@
-"""Which image belongs to which sweep: one rule, a function of stamps and nothing else.
+"""Pairs images with sweeps by one rule, a function of their stamps only.
 
 An image takes the nearest free sweep within `max_offset`, unless a later image of its camera is
 nearer to that sweep and would choose it too; then it takes the next nearest free sweep or is
@@ -21,7 +21,7 @@ _JITTER_NS = 1_000_000
 
 
 class Unknown(Exception):  # noqa: N818 - not an error: the answer has yet to arrive
-    """The answer depends on a message that may still come."""
+    """The result depends on a message that may still arrive."""
 
 
 @dataclasses.dataclass

@@ -1,4 +1,4 @@
-"""Everything that decides which frames there are and what they look like, as parameters."""
+"""All parameters that determine frames: pairing, geometry, proposals and segments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from drive_segment_ros.perception.proposals import ProposalParameters
 
 @dataclasses.dataclass(frozen=True)
 class SyncParameters:
-    """When an image and a sweep belong together, and how long to wait to find out.
+    """Pairing of images and sweeps, and waiting for messages.
 
     Raises:
         ParameterError: if `camera_offset` is neither a number nor `auto`.
@@ -135,14 +135,14 @@ class GeometryParameters:
 
 @dataclasses.dataclass(frozen=True)
 class FrameParameters(GeometryParameters):
-    """Everything that decides what a frame looks like."""
+    """All parameters that determine the content of a frame."""
 
     proposals: ProposalParameters = dataclasses.field(default_factory=ProposalParameters)
     densify: DensifyParameters = dataclasses.field(default_factory=DensifyParameters)
 
 
 def frame_parameters(params: FrameParameters) -> FrameParameters:
-    """Return those of a node's parameters that decide what frames look like."""
+    """Return those of a node's parameters that determine the content of frames."""
     return FrameParameters(
         **{
             field.name: getattr(params, field.name)

@@ -1,4 +1,4 @@
-"""A camera's picture at the resolution frames are made at."""
+"""A camera's image at working resolution."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Picture(Protocol):
 
 
 def working_camera(camera: CameraModel, params: FrameParameters) -> CameraModel:
-    """Return a camera at the resolution its frames are made at."""
+    """Return a camera at working resolution."""
     width = min(params.densify.width, camera.width)
     return camera.scaled(width, max(1, round(camera.height * width / camera.width)))
 

@@ -1,4 +1,4 @@
-"""Why an image or a sweep became no frame: every reason, once."""
+"""The reasons for which images and sweeps are dropped, each declared once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rig: one LiDAR and the cameras beside it; what the cameras are called, live and offline."""
+"""A rig is one LiDAR and any number of cameras; names of the cameras, live and offline."""
 
 from __future__ import annotations
 

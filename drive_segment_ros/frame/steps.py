@@ -1,4 +1,4 @@
-"""Steps of `build` that are more than one function of `perception`."""
+"""Steps of `build` that combine several functions of `perception`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class LabelledPoints:
 
 @dataclasses.dataclass(frozen=True)
 class Sky:
-    """What is sky for both sensors.
+    """The sky according to both sensors.
 
     Attributes:
         points: in which the LiDAR saw nothing and the image sky.
@@ -105,7 +105,7 @@ def join_points(
 def sky_seen(
     segments: SweepProposals, view: View, image: NDArray[np.uint8], seen: LabelledPoints
 ) -> Sky | None:
-    """Return the sky: nothing returned from there, and the image agrees; None without beams.
+    """Return the sky: directions without return that look like sky; None without beams.
 
     Args:
         segments: the sweep's.

@@ -1,4 +1,4 @@
-"""From the sensors' messages, in any order, to pairs that are ready to become frames.
+"""From the sensors' messages, in any order, to pairs that are ready for `build`.
 
 The one rule for pairing, camera offsets, waiting, clock steps and drops, live and offline. It has
 no thread and looks at no clock: messages come with the time of their arrival, and all waiting is

@@ -1,4 +1,4 @@
-"""One LiDAR sweep, read and segmented once, however many cameras see it."""
+"""One LiDAR sweep, read and segmented once for any number of cameras."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MEMO = ('cloud', 'beams', '_segments', '_record')
 
 
 class Sweep:
-    """A sweep on its way to the frames of a rig; what has been found in it is remembered.
+    """A sweep for the frames of a rig; results are cached.
 
     Attributes:
         stamp_ns: header stamp, nanoseconds.

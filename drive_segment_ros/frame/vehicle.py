@@ -1,4 +1,4 @@
-"""What is known of the vehicle: where it is at every instant, and where its sensors are on it."""
+"""The state of the vehicle: its pose over time, and the poses of its sensors on it."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Motion:
 
 
 class Extrinsics:
-    """Where frames lie on the vehicle, those that move included.
+    """The poses of frames on the vehicle, including moving ones.
 
     What a calibration file says goes before `/tf_static`, and that before `/tf`.
 
@@ -179,7 +179,7 @@ class Extrinsics:
 
 
 class Vehicle:
-    """What all cameras of a rig share: where the vehicle is, and where its sensors are.
+    """The state that all cameras of a rig share: vehicle motion and extrinsics.
 
     Attributes:
         motion: where it is.

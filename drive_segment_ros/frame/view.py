@@ -1,4 +1,4 @@
-"""One camera's view of one sweep: where points lie in the image, at the image's instant."""
+"""One camera's view of one sweep: its points projected at the time of exposure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NS = 1e-9
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """How a sweep is seen by a camera.
+    """A sweep in a camera's coordinates.
 
     Attributes:
         cloud: the sweep's points.

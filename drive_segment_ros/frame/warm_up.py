@@ -1,4 +1,4 @@
-"""Compile or load every compiled function, so that the first frame is not late."""
+"""Compile or load all compiled functions, so that the first frame is not delayed."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class _Drawn:
 
 
 def warm_up(params: FrameParameters) -> None:
-    """Make a frame of an example, and note that what it takes is compiled."""
+    """Build a frame of the example scene, and record that its functions are compiled."""
     to_frame(build(example_pair(params), params), params).encoded()
     note_compiled(FRAMES)
 
 
 def warm_up_view(params: GeometryParameters) -> None:
-    """Project an example, as is done for painting clouds."""
+    """Project the example scene, as for painting clouds."""
     pair = example_pair(params)
     View.of(pair, pair.camera, params).points()
     note_compiled(VIEW)

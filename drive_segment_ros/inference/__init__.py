@@ -1,4 +1,4 @@
-"""An exported model folder in, masks out: one small file for each backend.
+"""Inference with an exported model folder, with one small module for each backend.
 
-Pre- and postprocessing lie in the model's graph, so that all backends give the same mask.
+Pre- and postprocessing are in the model's graph, so that all backends give the same mask.
 """

@@ -1,4 +1,4 @@
-"""What every backend offers, and how an optional package is imported."""
+"""The interface of a backend, and the import of optional packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Backend(Protocol):
 
     @property
     def description(self) -> str:
-        """Backend, device and precision, for people: `OpenVINO CPU bf16`."""
+        """Backend, device and precision, as text: `OpenVINO CPU bf16`."""
 
     def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Return label and confidence of an image.

@@ -1,4 +1,4 @@
-"""What a machine has for multiplying matrices, and which precision of a model suits it."""
+"""The instruction sets and GPU of a machine, and the precision that suits it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AMX = 'amx_bf16'
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """What counts for a model's speed.
+    """Properties that determine a model's speed.
 
     Attributes:
         flags: of the processor, as Linux names them.

@@ -1,4 +1,4 @@
-"""An exported model on disk: `model.onnx`, and `model.json` which says everything about it."""
+"""An exported model on disk: `model.onnx`, and `model.json`, which describes it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ModelClass:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """What `model.json` says; the graph itself stays on the disk.
+    """The content of `model.json`; the graph itself stays on disk.
 
     The graph takes `image` (1, H, W, 3) uint8 BGR and gives `label` and `confidence`, each
     (1, h, w) uint8.

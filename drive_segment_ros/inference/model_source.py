@@ -1,4 +1,4 @@
-"""Where an exported model comes from: a folder, object storage, a web server, or a model hub.
+"""Locates exported models: folders, object storage, web servers and model hubs.
 
 Of a web server and a hub only the two files of a model are fetched, `model.json` and the graph it
 names: data, no code. The graph's hash is checked when it is read (`read_model`); an address may

@@ -1,4 +1,4 @@
-"""OpenVINO: the fastest on processors; in bf16 where the processor really computes in it."""
+"""OpenVINO: the fastest backend on CPUs; in bf16 if the processor is faster with it."""
 
 from __future__ import annotations
 

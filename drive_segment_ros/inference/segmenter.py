@@ -1,4 +1,4 @@
-"""A model ready to segment images, on the backend asked for or the fastest present."""
+"""A loaded model that segments images, on a chosen backend or the fastest installed."""
 
 from __future__ import annotations
 

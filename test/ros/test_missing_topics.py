@@ -50,7 +50,7 @@ class Node:
     [
         ({}, 'it has no publisher, and no topic has its type'),
         # What the node itself publishes is no input.
-        ({'/camera/label': ('/camera/node', IMAGE)}, 'nor anything of its type'),
+        ({'/camera/label': ('/camera/node', IMAGE)}, 'no topic has its type'),
         (
             {'/cam/image': ('/driver', IMAGE), '/text': ('/talker', TEXT)},
             'it has no publisher; topics of its type: /cam/image; remap it',
