@@ -116,10 +116,10 @@ def _print_report(report: ImportReport) -> None:
             more = len(done.notes) - _MOST_LINES
             typer.echo(f'  and {more} more in {done.bag}/import.yaml')
     for name in report.present:
-        typer.echo(f'{name}: was there already')
+        typer.echo(f'{name}: exists already')
     shared = {
-        'yes': 'trained weights may be passed on',
-        'non-commercial': 'trained weights may be passed on for non-commercial use',
-        'no': 'trained weights may not be passed on',
+        'yes': 'trained weights may be distributed',
+        'non-commercial': 'trained weights may be distributed for non-commercial use',
+        'no': 'trained weights may not be distributed',
     }
     typer.echo(f'{report.set}: licence {report.licence}; {shared[report.weights]}')

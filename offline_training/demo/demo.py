@@ -86,12 +86,12 @@ def demo(
         'save_topic': saved,
     }
     say(f'\n{time.monotonic() - began:.0f} s, report: {written["report"]}')
-    say(result_line(result))
+    say(result_lines(result))
     return result
 
 
-def result_line(result: dict[str, Any]) -> str:
-    """Return the demo's outcome in one line."""
+def result_lines(result: dict[str, Any]) -> str:
+    """Return the demo's outcome: extraction, scores, live masks, a line each."""
     extracted, live, scores = result['extract'], result['live'], result['evaluate']
     parts = [f'{extracted["frames"]} of {extracted["images"]} images extracted']
     if scores is not None:
@@ -108,7 +108,7 @@ def result_line(result: dict[str, Any]) -> str:
             f', latency {live["latency_median_ms"]:.0f} ms (median), '
             f'{live["latency_p95_ms"]:.0f} ms (95th percentile)'
         )
-    return '; '.join([*parts, masks])
+    return '\n'.join([*parts, masks])
 
 
 def _parts(bag: Path | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the clouds and cameras of a data set are like: declared by its importer, never assumed."""
+"""The geometry of a data set's clouds and cameras: declared by its importer, never assumed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ class SetGeometry:
     """How a set was measured, what was done to it before it was published, and on what terms.
 
     Attributes:
-        compensated_to: the instant of a sweep to which the set has moved its points: `none` leaves
-            each where it was measured.
+        compensated_to: the instant of a sweep to which the published points are
+            motion-compensated; `none` if they are as measured.
         points_frame: the frame of the coordinates as published.
-        rotation: sense of the LiDAR's turn, seen from above.
-        begins: where the turn begins, seen from the vehicle.
-        beams: what numbers the beams, or how rows are rebuilt.
-        point_times: where the time of each point is from; `order`: that of points in a file;
+        rotation: direction of rotation of the LiDAR, seen from above.
+        begins: where a revolution begins, seen from the vehicle.
+        beams: the source of the beam numbers.
+        point_times: the source of the time of each point; `order`: that of points in a file;
             `none`: it is not known.
         bag_points: what the bag's clouds hold: `measured`, each point where it was measured and
             with its time; `compensated`, all at the header stamp and without times. A set that was
@@ -26,10 +26,10 @@ class SetGeometry:
         no_returns: whether directions without a return are listed. Where they are not, a gap may
             be a dropped point: it is no sky by itself, and is taken for sky only where the image
             looks like it, as in any cloud.
-        cameras_fire: when.
+        cameras_fire: when the cameras expose.
         shutter: of the cameras.
         licence: its name.
-        weights: whether weights trained on the set may be passed on.
+        weights: whether weights trained on the set may be distributed.
     """
 
     compensated_to: Literal['none', 'start', 'end', 'stamp']

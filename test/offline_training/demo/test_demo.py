@@ -12,7 +12,7 @@ import pytest
 
 from drive_segment_ros.errors import BagError, DriveSegmentError, OutputError
 from offline_training.demo import demo as demo_module
-from offline_training.demo.demo import demo, result_line
+from offline_training.demo.demo import demo, result_lines
 from offline_training.report.sources import find_sources
 
 # Stands in for `drive-segment`: answers as it does, and notes what it was asked.
@@ -180,11 +180,11 @@ def test_a_bag_that_is_not_there_is_said_before_anything_is_made(
     assert not (tmp_path / 'out').exists()
 
 
-def test_result_line_says_what_came_of_it() -> None:
+def test_result_lines_say_what_came_of_it() -> None:
     result = {'extract': EXTRACTED, 'evaluate': SCORES, 'live': LIVE}
-    line = result_line(result)
-    assert '9 of 10 images' in line
-    assert '21.3 mIoU strict, 31.2 many-to-one' in line
-    assert '42 ms median' in line
+    lines = result_lines(result)
+    assert '9 of 10 images' in lines
+    assert '21.3 strict, 31.2 many-to-one' in lines
+    assert '42 ms (median)' in lines
     nothing = {**LIVE, 'frames': 0, 'dropped': {'no_pair': 9}, 'latency_median_ms': None}
-    assert 'no_pair' in result_line({**result, 'evaluate': None, 'live': nothing})
+    assert 'no_pair' in result_lines({**result, 'evaluate': None, 'live': nothing})
