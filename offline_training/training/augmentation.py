@@ -7,6 +7,7 @@ so it looks the same whichever process draws it and whenever training was resume
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +18,9 @@ from drive_segment_ros.perception.resizing import resize_image, resize_labels
 
 # The loss is taken on every TARGET_STRIDE-th pixel: neighbours say the same.
 TARGET_STRIDE = 4
+# Standard deviations: of what is out of focus, px, and of noise, of 255.
+_MOST_BLUR_PX = 1.5
+_MOST_NOISE = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +45,22 @@ class AugmentationParameters:
     hue_deg: float = parameter(
         10.0, 'Largest turn of the hue.', unit='deg', minimum=0.0, maximum=180.0
     )
+    gamma: float = parameter(
+        0.6, 'Largest change of gamma, as a power of two: exposure and tone curve.',
+        minimum=0.0, maximum=3.0,
+    )  # fmt: skip
+    white_balance: float = parameter(
+        0.15, 'Largest relative change of one colour against the others.', minimum=0.0, maximum=0.9
+    )
+    shading: float = parameter(
+        0.8,
+        'Largest change of brightness from place to place, as a power of two: shade and glare.',
+        minimum=0.0,
+        maximum=3.0,
+    )
+    degraded: float = parameter(
+        0.3, 'Share of samples that are out of focus or noisy.', minimum=0.0, maximum=1.0
+    )
 
 
 def augment(
@@ -49,7 +69,7 @@ def augment(
     parameters: AugmentationParameters,
     random: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Crop, scale, mirror and recolour one sample.
+    """Crop, scale and mirror one sample, and change how it looks.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -71,9 +91,53 @@ def augment(
     regions = resize_labels(regions[window], height // TARGET_STRIDE, width // TARGET_STRIDE)
     if random.random() < parameters.flip:
         image, regions = image[:, ::-1], regions[:, ::-1]
-    matrix = colour_matrix(parameters, random)
-    recoloured = cv2.transform(np.ascontiguousarray(image), matrix)
-    return np.asarray(recoloured, np.uint8), np.ascontiguousarray(regions)
+    image = _change_appearance(np.ascontiguousarray(image), parameters, random)
+    return image, np.ascontiguousarray(regions)
+
+
+def _change_appearance(
+    image: NDArray[np.uint8], parameters: AugmentationParameters, random: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Change an image's colours, its light, and how sharp it is.
+
+    The cameras of one car differ in all of these: a network that sees one of them only takes the
+    dark and even for what is dark and even there.
+    """
+    changed: NDArray[Any] = cv2.transform(image, colour_matrix(parameters, random))
+    changed = cv2.LUT(changed, _tone_curves(parameters, random))
+    if parameters.shading > 0.0:
+        changed = cv2.multiply(
+            changed, _shade(changed.shape, parameters.shading, random), dtype=cv2.CV_8U
+        )
+    if random.random() < parameters.degraded:
+        if random.random() < 0.5:
+            changed = cv2.GaussianBlur(changed, (0, 0), random.uniform(0.3, _MOST_BLUR_PX))
+        else:
+            noise = random.standard_normal(changed.shape, np.float32)
+            noise *= np.float32(random.uniform(0.0, _MOST_NOISE))
+            changed = cv2.add(changed, noise, dtype=cv2.CV_8U)
+    return np.asarray(changed, np.uint8)
+
+
+def _tone_curves(
+    parameters: AugmentationParameters, random: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Draw what becomes of each value of red, green and blue, (1, 256, 3)."""
+    power = 2.0 ** random.uniform(-parameters.gamma, parameters.gamma)
+    gains = 1.0 + random.uniform(-parameters.white_balance, parameters.white_balance, 3)
+    curves = 255.0 * np.linspace(0.0, 1.0, 256)[:, None] ** power * gains
+    return np.clip(curves.round(), 0, 255).astype(np.uint8)[None]
+
+
+def _shade(
+    shape: tuple[int, ...], most: float, random: np.random.Generator
+) -> NDArray[np.float32]:
+    """Draw a smooth factor of brightness, (H, W, 3), of patches from an eighth of the height up."""
+    cells = 2 ** int(random.integers(1, 4))
+    strength = random.uniform(0.0, most)
+    field = strength * random.uniform(-1.0, 1.0, (cells, cells + 1)).astype(np.float32)
+    gain = cv2.exp(np.log(2.0) * cv2.resize(field, shape[1::-1], interpolation=cv2.INTER_CUBIC))
+    return np.asarray(cv2.merge([gain] * 3))
 
 
 def colour_matrix(

@@ -2,8 +2,7 @@
 
 Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; scaled as in Liu et al., "Muon is
 Scalable for LLM Training", arXiv 2502.16982. As `torch.optim.Muon`, which rounds to bf16 on every
-device: a processor without bf16 emulates it, at twenty times the time, and sums that differ in
-their last bit move its steps by a percent.
+device, though a processor without bf16 emulates it at twenty times the time.
 """
 
 from __future__ import annotations
@@ -23,13 +22,25 @@ _RMS_OF_ADAMW = 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, made orthogonal; decoupled weight decay."""
+    """Nesterov momentum, made orthogonal; decoupled weight decay.
+
+    Args:
+        params: matrices, or groups of them with a rate and a decay of their own.
+        lr, weight_decay: of groups that have none.
+        bf16: whether steps are made orthogonal in bf16: where it is fast, that takes a fifth of
+            the time, and moves a step by about a percent.
+    """
 
     def __init__(
-        self, params: Iterable[Tensor] | Iterable[dict[str, Any]], lr: float, weight_decay: float
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        weight_decay: float,
+        bf16: bool = False,
     ) -> None:
-        """Take matrices, or groups of them with a rate and a decay of their own."""
         super().__init__(params, {'lr': lr, 'weight_decay': weight_decay})
+        # Of the machine, so no checkpoint holds it.
+        self._dtype = torch.bfloat16 if bf16 else torch.float32
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -42,27 +53,26 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state['momentum_buffer'] = torch.zeros_like(matrix.grad)
                 mean = state['momentum_buffer'].lerp_(matrix.grad, 1.0 - _MOMENTUM)
-                direction = orthogonal(matrix.grad.lerp(mean, _MOMENTUM))
+                direction = orthogonal(matrix.grad.lerp(mean, _MOMENTUM), self._dtype)
                 rate = group['lr'] * _RMS_OF_ADAMW * max(matrix.shape) ** 0.5
                 matrix.mul_(1.0 - group['lr'] * group['weight_decay'])
                 matrix.add_(direction, alpha=-rate)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
+def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return about the nearest orthogonal matrix, by Newton-Schulz iteration.
-
-    In bf16 on a GPU, which loses nothing; in fp32 on a processor.
 
     Args:
         matrix: (N, M) float.
+        dtype: to compute in.
 
     Returns:
         (N, M), of singular values from about 0.7 to 1.2.
     """
     if matrix.shape[0] > matrix.shape[1]:
-        return orthogonal(matrix.T).T
+        return orthogonal(matrix.T, dtype).T
     a, b, c = _COEFFICIENTS
-    x = matrix.bfloat16() if matrix.is_cuda else matrix.float()
+    x = matrix.to(dtype)
     x = x / x.norm().clamp(min=1e-7)
     for _ in range(_ITERATIONS):
         gram = x @ x.T

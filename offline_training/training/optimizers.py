@@ -13,12 +13,17 @@ from offline_training.training.training_parameters import TrainingParameters
 
 
 def make_optimizers(
-    network: Segmenter, parameters: TrainingParameters
+    network: Segmenter, parameters: TrainingParameters, bf16: bool = False
 ) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices and AdamW for the rest, each group with its `peak` rate.
 
     From scratch Muon learns in 500 steps what AdamW does in 1200. Matrices and kernels decay,
     biases, norms and embeddings do not.
+
+    Args:
+        network: whose tensors to move.
+        parameters: peak rates and decay.
+        bf16: see `Muon`.
     """
     by_muon = parameters.matrix_learning_rate > 0.0
     tensors = list(network.parameters())
@@ -34,7 +39,7 @@ def make_optimizers(
     if matrices:
         peak = parameters.matrix_learning_rate
         group = {'params': matrices, 'peak': peak}
-        optimizers.append(Muon([group], peak, decay))
+        optimizers.append(Muon([group], peak, decay, bf16))
     return optimizers
 
 

@@ -121,7 +121,8 @@ def fit(
     network.restrict(torch.from_numpy(targets.support > 0.0))
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    state = TrainingState(network, average, make_optimizers(network, parameters))
+    bf16 = _use_bf16(parameters, device)
+    state = TrainingState(network, average, make_optimizers(network, parameters, bf16))
     checkpoint = folder / CHECKPOINT_FILE
     _resume(checkpoint, state, provenance)
     learner: nn.Module = network
@@ -134,7 +135,7 @@ def fit(
     first, waited, waiting = len(state.losses), 0.0, 0.0
     prepared = batches(images, targets, parameters, first, steps, rank, world, data_threads())
     network.train()
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=_use_bf16(parameters, device))
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
     began = saved = time.monotonic()
     for step in range(first, steps):
         asked = time.monotonic()

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,10 @@ from offline_training.training.augmentation import (
 )
 
 SEEDS = st.integers(0, 2**32 - 1)
-NONE = AugmentationParameters(1.0, flip=0.0, brightness=0.0, saturation=0.0, hue_deg=0.0)
+NONE = AugmentationParameters(
+    **{field.name: 0.0 for field in dataclasses.fields(AugmentationParameters)}
+    | {'smallest_crop': 1.0}
+)
 
 
 def marked_image():
@@ -23,9 +28,9 @@ def marked_image():
 @given(SEEDS)
 def test_image_and_regions_stay_together(seed):
     image, regions = marked_image()
-    unchanged_colour = AugmentationParameters(brightness=0.0, saturation=0.0, hue_deg=0.0)
+    moved = dataclasses.replace(NONE, smallest_crop=0.5, flip=0.5)
 
-    image, regions = augment(image, regions, unchanged_colour, np.random.default_rng(seed))
+    image, regions = augment(image, regions, moved, np.random.default_rng(seed))
 
     assert image.shape == (64, 96, 3)
     assert regions.shape == (64 // TARGET_STRIDE, 96 // TARGET_STRIDE)
@@ -56,7 +61,7 @@ def test_nothing_asked_for_changes_nothing():
 
 def test_flip_mirrors_both():
     image, regions = marked_image()
-    always = AugmentationParameters(1.0, flip=1.0, brightness=0.0, saturation=0.0, hue_deg=0.0)
+    always = dataclasses.replace(NONE, flip=1.0)
 
     flipped, cells = augment(image, regions, always, np.random.default_rng(0))
 
@@ -67,7 +72,76 @@ def test_flip_mirrors_both():
 @given(SEEDS)
 def test_grey_keeps_no_hue(seed):
     """Saturation and hue turn about the grey axis: only brightness and contrast move a grey."""
-    only_colour = AugmentationParameters(brightness=0.0)
+    only_colour = dataclasses.replace(NONE, saturation=0.4, hue_deg=10.0)
     matrix = colour_matrix(only_colour, np.random.default_rng(seed))
 
     assert np.allclose(matrix @ np.array([100.0, 100.0, 100.0, 1.0]), 100.0)
+
+
+def grey(value=128):
+    """An even image and its one region."""
+    return np.full((64, 96, 3), value, np.uint8), np.zeros((64, 96), np.int32)
+
+
+@given(SEEDS)
+def test_gamma_keeps_black_and_white_and_the_order_of_what_lies_between(seed):
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 16, axis=0).repeat(3, axis=2)
+    only = dataclasses.replace(NONE, gamma=1.0)
+
+    image, _ = augment(ramp, np.zeros((16, 256), np.int32), only, np.random.default_rng(seed))
+
+    assert (image[:, 0] == 0).all()
+    assert (image[:, -1] == 255).all()
+    assert (np.diff(image[0, :, 0].astype(int)) >= 0).all()
+    # 0.5 to the power 0.5 is 0.71, and squared 0.25.
+    assert 63 <= image[0, 128, 0] <= 182
+
+
+@given(SEEDS)
+def test_white_balance_changes_one_colour_against_another(seed):
+    image, _ = augment(
+        *grey(), dataclasses.replace(NONE, white_balance=0.2), np.random.default_rng(seed)
+    )
+
+    assert (image == image[0, 0]).all()
+    assert np.ptp(image[0, 0].astype(int)) > 0
+    assert (np.abs(image[0, 0] / 128.0 - 1.0) < 0.21).all()
+
+
+@given(SEEDS)
+def test_shade_is_smooth_grey_and_differs_from_place_to_place(seed):
+    image, _ = augment(
+        *grey(60), dataclasses.replace(NONE, shading=1.0), np.random.default_rng(seed)
+    )
+
+    values = image[..., 0].astype(int)
+    assert np.ptp(image, axis=2).max() == 0
+    # At most half as bright and twice, but for what a cubic overshoots.
+    assert 18 < values.min() <= values.max() < 190
+    assert np.abs(np.diff(values, axis=1)).max() <= 40
+
+
+def test_shade_has_both_brighter_and_darker_places():
+    images = [
+        augment(*grey(100), dataclasses.replace(NONE, shading=1.0), np.random.default_rng(k))[0]
+        for k in range(8)
+    ]
+
+    assert min(image.min() for image in images) < 75
+    assert max(image.max() for image in images) > 130
+
+
+def test_a_degraded_sample_is_out_of_focus_or_noisy():
+    sharp = np.zeros((64, 96, 3), np.uint8)
+    sharp[:, 48:] = 200
+    always = dataclasses.replace(NONE, degraded=1.0)
+
+    changed = [
+        augment(sharp, np.zeros((64, 96), np.int32), always, np.random.default_rng(k))[0]
+        for k in range(16)
+    ]
+
+    even = [image[:, :40].std() + image[:, 56:].std() for image in changed]
+    assert any(spread > 0.5 for spread in even)  # noise
+    assert any(spread == 0.0 for spread in even)  # blur, away from the edge
+    assert all((image[:, :40] < 60).all() and (image[:, 56:] > 140).all() for image in changed)

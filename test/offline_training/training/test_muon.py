@@ -41,3 +41,14 @@ def test_a_direction_is_nearly_orthogonal_and_as_exact_as_its_input(shape):
     assert singular.min() > 0.3
     assert singular.max() < 1.3
     assert (direction - nudged).abs().max() < 1e-5
+
+
+def test_in_bf16_it_takes_nearly_the_same_steps_and_moves_weights_of_full_precision():
+    full = steps(lambda matrices: Muon(matrices, 0.1, 0.05))
+    half = steps(lambda matrices: Muon(matrices, 0.1, 0.05, bf16=True))
+    start = steps(lambda matrices: Muon(matrices, 0.0, 0.0))
+
+    for matrix, expected, before in zip(half, full, start, strict=True):
+        difference = (matrix - expected).norm() / (expected - before).norm()
+        assert 0.0 < difference < 0.03
+        assert matrix.dtype == torch.float32

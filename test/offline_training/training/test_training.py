@@ -16,6 +16,10 @@ from offline_training.training.optimizers import make_optimizers, schedule
 from offline_training.training.training import fit
 from offline_training.training.training_parameters import TrainingParameters
 
+UNCHANGED = AugmentationParameters(
+    **{field.name: 0.0 for field in dataclasses.fields(AugmentationParameters)}
+    | {'smallest_crop': 1.0}
+)
 CONFIGURATION = NetworkConfiguration(2, 32, 48, embedding=32, depth=1, heads=2)
 
 
@@ -169,8 +173,7 @@ def test_order_and_augmentation_follow_the_seed(tmp_path):
         how = parameters(seed=seed, augmentation=AugmentationParameters(**changes))
         return next(batches(images, targets, how, 0, 1)).images
 
-    unchanged = {'smallest_crop': 1.0, 'paste': 0.0, 'flip': 0.0}
-    unchanged |= {'brightness': 0.0, 'saturation': 0.0, 'hue_deg': 0.0}
+    unchanged = dataclasses.asdict(UNCHANGED)
     assert torch.equal(first(1), first(1))
     assert not torch.equal(first(1, **unchanged), first(2, **unchanged))
     # Of a single image there is one order.
@@ -270,8 +273,7 @@ def test_rare_things_of_other_frames_come_into_a_sample(tmp_path):
     label[8:12, 8:12] = 1
     images = np.repeat(np.arange(5, dtype=np.uint8) * 50, 32 * 48 * 3).reshape(5, 32, 48, 3)
     targets = targets_of(tmp_path / 'targets', [label] * 5)
-    unchanged = AugmentationParameters(1.0, flip=0.0, brightness=0.0, saturation=0.0, hue_deg=0.0)
-    asked = parameters(augmentation=dataclasses.replace(unchanged, paste=1.0), epochs=20)
+    asked = parameters(augmentation=dataclasses.replace(UNCHANGED, paste=1.0), epochs=20)
 
     def mixed(parameters):
         drawn = batches(images, targets, parameters, 0, 40)
