@@ -121,7 +121,7 @@ def train(
             is too small.
     """
     began = time.monotonic()
-    with _told(folder), process_group():
+    with failures_told(folder), process_group():
         run = TrainingRun(datasets, folder, parameters, resume, unlabelled, labels)
         waits = []
         if teacher is None:
@@ -265,7 +265,7 @@ def _student_name(number: int) -> str:
 
 
 @contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def failures_told(folder: Path) -> Iterator[None]:
     """Say what to do where memory or another process gave out."""
     try:
         yield
