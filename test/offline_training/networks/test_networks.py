@@ -107,6 +107,38 @@ def test_a_backbone_starts_a_network_of_another_input_size(tmp_path):
     assert network.probability(torch.rand(1, 3, 24, 40)).shape == (1, 5, 24, 40)
 
 
+@pytest.mark.parametrize('kind', ['vit', 'dinov2_with_registers'])
+def test_rows_and_window_hold_for_an_encoder_with_a_backbones_weights(tmp_path, kind):
+    save_backbone(tmp_path, kind)
+    backbone = load_backbone(str(tmp_path)).model
+
+    network = network_from_backbone(backbone, 5, 32, 40, position='rows', window=1).eval()
+    whole = network_from_backbone(backbone, 5, 32, 40)
+
+    assert (network.configuration.position, network.configuration.window) == ('rows', 1)
+    places = whole.encoder.position.unflatten(1, (4, 5))
+    assert torch.allclose(network.encoder.position, places.mean(dim=2), atol=1e-6)
+    blocks = network.encoder.blocks.state_dict()
+    assert all(
+        torch.equal(blocks[name], value)
+        for name, value in whole.encoder.blocks.state_dict().items()
+    )
+    # A patch at one end is not seen from the other: through two blocks two patches are.
+    image, other = torch.zeros(2, 1, 3, 32, 40)
+    other[..., :8] = 1.0
+    with torch.no_grad():
+        changed = (network.encoder(image)[0] - network.encoder(other)[0]).abs().amax(dim=(0, 1, 2))
+    assert (changed > 0.0).tolist() == [True, True, True, False, False]
+
+
+def test_training_takes_rows_and_window_to_what_it_starts_from(tmp_path):
+    save_backbone(tmp_path, 'vit')
+
+    network = new_network(TrainParameters(initial_weights=str(tmp_path)), 5, 32, 32)
+
+    assert (network.configuration.position, network.configuration.window) == ('rows', 3)
+
+
 def test_a_backbone_of_another_kind_is_refused(tmp_path):
     save_backbone(tmp_path, 'dinov3')
 
