@@ -69,7 +69,7 @@ class PretrainParameters:
 
     size: str = parameter('tiny', 'Encoder size.', choices=('tiny', 'small', 'base'))
     epochs: int = parameter(40, 'Passes over the images.', minimum=1)
-    batch_size: int = parameter(16, 'Images a step and process.', minimum=1)
+    batch_size: int = parameter(16, 'Images a step and process.', minimum=2)
     width: int = parameter(
         512, 'Width that images are brought to before views are cut out.', unit='px', minimum=16
     )

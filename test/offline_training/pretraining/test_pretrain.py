@@ -160,3 +160,17 @@ def test_the_command_pretrains_from_a_drive_and_train_takes_it(painted_drive, tm
     assert trained.exit_code == 0, trained.stderr
     kept = json.loads((tmp_path / 'run/run.json').read_text())
     assert kept['parameters']['initial_weights'] == str(out)
+
+
+def test_two_processes_share_the_work_and_one_speaks(images, tmp_path, in_two_processes):
+    small = ('batch_size=2', 'width=80', 'view=32', 'small_views=1', 'prototypes=8')
+    options = [word for one in small for word in ('--set', one)]
+    out = tmp_path / 'weights'
+
+    answer = in_two_processes(
+        *('-m', 'drive_segment_ros.cli', 'pretrain', str(images), '-o', str(out)),
+        *('--epochs', '1', *options, '--json'),
+    )
+
+    assert json.loads(answer)['steps'] == 1
+    assert load_backbone(str(out), local_only=True).model.config.hidden_size == 256
