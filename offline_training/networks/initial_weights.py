@@ -32,6 +32,7 @@ def network_from_backbone(
     width: int,
     position: str = 'grid',
     window: int = 0,
+    detail: bool = False,
 ) -> Segmenter:
     """Build a Segmenter of a backbone's shape with its weights.
 
@@ -47,6 +48,7 @@ def network_from_backbone(
             mean of the backbone's.
         window: patches to each side that a patch sees; class token and registers, which see the
             whole image, are left out then.
+        detail: whether a finer map of the image, which starts at random, goes to the decoder.
 
     Raises:
         ModelError: for other kinds of backbone, or an input that does not fit its patch.
@@ -67,7 +69,7 @@ def network_from_backbone(
         depth=config.num_hidden_layers,
         heads=config.num_attention_heads,
         patch=config.patch_size,
-        stem='patch',
+        stem='patch+detail' if detail else 'patch',
         prefix=0 if window else 1 + getattr(config, 'num_register_tokens', 0),
         position=position,
         window=window,
@@ -75,7 +77,9 @@ def network_from_backbone(
     network = Segmenter(configuration)
     try:
         weights = encoder_weights(backbone.state_dict(), configuration)
-        network.encoder.load_state_dict(weights)
+        untold = network.encoder.load_state_dict(weights, strict=False)
+        if untold.unexpected_keys or any('stem.fine' not in key for key in untold.missing_keys):
+            raise KeyError(*untold.unexpected_keys, *untold.missing_keys)
     except (KeyError, StopIteration, RuntimeError) as err:
         raise ModelError(
             f'initial weights from a {config.model_type!r} backbone of this shape are not '

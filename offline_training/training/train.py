@@ -83,6 +83,11 @@ class TrainParameters:
         'weights were learned, with their class token.',
         minimum=0,
     )
+    detail: bool = parameter(
+        True,
+        'Whether edges come from a finer map of the image, at every 4th pixel; false is one score '
+        'a patch, as published.',
+    )
     rounds: int = parameter(
         1, 'Students trained in turn, each taught by the last.', minimum=1, maximum=9
     )
@@ -252,7 +257,7 @@ class TrainingRun:
 
 def new_network(parameters: TrainParameters, classes: int, height: int, width: int) -> Segmenter:
     """Return an untrained network of the size asked for, or one that starts from a checkpoint."""
-    how = parameters.position, parameters.window
+    how = parameters.position, parameters.window, parameters.detail
     if parameters.initial_weights:
         backbone = load_backbone(parameters.initial_weights)
         network = network_from_backbone(backbone.model, classes, height, width, *how)

@@ -19,7 +19,7 @@ from offline_training.pseudo_labels.features import load_backbone
 from offline_training.training.train import TrainParameters, new_network
 
 
-@pytest.mark.parametrize('stem', ['conv', 'patch'])
+@pytest.mark.parametrize('stem', ['conv', 'patch', 'patch+detail'])
 def test_any_multiple_of_the_patch_is_scored_at_its_own_size(stem):
     network = Segmenter(NetworkConfiguration(5, 32, 48, 32, depth=1, heads=2, stem=stem))
 
@@ -131,12 +131,31 @@ def test_rows_and_window_hold_for_an_encoder_with_a_backbones_weights(tmp_path, 
     assert (changed > 0.0).tolist() == [True, True, True, False, False]
 
 
-def test_training_takes_rows_and_window_to_what_it_starts_from(tmp_path):
+def test_training_takes_its_parameters_to_what_it_starts_from(tmp_path):
     save_backbone(tmp_path, 'vit')
+    own = TrainParameters(initial_weights=str(tmp_path))
+    published = dataclasses.replace(own, position='grid', window=0, detail=False)
 
-    network = new_network(TrainParameters(initial_weights=str(tmp_path)), 5, 32, 32)
+    ours = new_network(own, 5, 32, 32).configuration
+    theirs = new_network(published, 5, 32, 32).configuration
 
-    assert (network.configuration.position, network.configuration.window) == ('rows', 3)
+    assert (ours.position, ours.window, ours.prefix, ours.stem) == ('rows', 3, 0, 'patch+detail')
+    assert (theirs.position, theirs.window, theirs.prefix, theirs.stem) == ('grid', 0, 1, 'patch')
+
+
+def test_detail_beside_a_backbones_weights_makes_scores_finer(tmp_path):
+    save_backbone(tmp_path, 'vit')
+    backbone = load_backbone(str(tmp_path)).model
+    network = network_from_backbone(backbone, 5, 32, 40, detail=True).eval()
+    image = torch.randn(1, 3, 32, 40)
+
+    with torch.no_grad():
+        tokens, detail = network.encoder(image)
+        theirs = backbone(image, interpolate_pos_encoding=True).last_hidden_state[:, -20:]
+        scores = network(image)
+
+    assert torch.allclose(tokens.flatten(2).transpose(1, 2), theirs, atol=1e-4)
+    assert detail.shape[-2:] == scores.shape[-2:] == (8, 10)
 
 
 def test_a_backbone_of_another_kind_is_refused(tmp_path):
