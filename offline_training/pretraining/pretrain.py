@@ -165,7 +165,7 @@ def _fit(
 
     per_epoch = steps_per_epoch(len(images), how, world)
     steps = parameters.epochs * per_epoch
-    first, waited, waiting, spread = len(state.losses), 0.0, 0.0, math.nan
+    first, waited, waiting = len(state.losses), 0.0, 0.0
     prepared = _views(images, parameters, first, steps)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=use_bf16(how, device))
     began = saved = time.monotonic()
@@ -209,12 +209,13 @@ def _fit(
         save_checkpoint(checkpoint, state, provenance)
         log.draw(state.losses)
         _save_backbone(folder, teacher.backbone)
+    *_, spread = teacher_targets(teacher, next(_views(images, parameters, 0, 1)).whole.to(device))
     if world > 1:
         dist.barrier()
     return {
         'steps': steps,
         'loss': round(float(np.mean(state.losses[-per_epoch:])), 4),
-        'spread': round(spread, 4) if math.isfinite(spread) else None,
+        'spread': round(spread, 4),
         'data_wait_fraction': round(waiting, 4),
     }
 

@@ -147,6 +147,9 @@ def test_the_command_pretrains_from_a_drive_and_train_takes_it(painted_drive, tm
 
     made = run('pretrain', painted_drive.dataset, '-o', out, '--epochs', 1, *options, '--json')
     again = run('pretrain', painted_drive.dataset, '-o', out, *options)
+    resumed = run(
+        'pretrain', painted_drive.dataset, '-o', out, '--epochs', 1, *options, '--resume'
+    )
     label = run('label', painted_drive.dataset, '--classes', 4, '--features', out, '--json')
     trained = run(
         *('train', painted_drive.dataset, '-o', tmp_path / 'run', '--initial', out),
@@ -156,6 +159,8 @@ def test_the_command_pretrains_from_a_drive_and_train_takes_it(painted_drive, tm
     assert json.loads(made.stdout)['weights'] == str(out)
     assert again.exit_code == 1
     assert 'is not empty; resume it or choose another folder' in again.stderr
+    spread = json.loads(made.stdout)['spread']
+    assert f'spread of the features {spread:.3f}' in resumed.stdout, resumed.stderr
     assert json.loads(label.stdout)['features'] == str(out)
     assert trained.exit_code == 0, trained.stderr
     kept = json.loads((tmp_path / 'run/run.json').read_text())
