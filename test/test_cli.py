@@ -39,6 +39,7 @@ def test_help_shows_flags_without_a_value_and_defaults():
     from drive_segment_ros.frame.parameters import FrameParameters
     from drive_segment_ros.nodes.bag_player import PlayParameters
     from drive_segment_ros.parameters import to_flat
+    from offline_training.pretraining.pretrain import PretrainParameters
     from offline_training.pseudo_labels.assignment import LabelParameters
     from offline_training.simulator import SimulatorParameters
     from offline_training.training.train import TrainParameters
@@ -46,6 +47,10 @@ def test_help_shows_flags_without_a_value_and_defaults():
     # What is written in a help text, since it must not import what knows it.
     written = {
         'label': (LabelParameters, {'classes': '{}', 'features': '{} (default)', 'seed': '{}'}),
+        'pretrain': (
+            PretrainParameters,
+            {'epochs': '{}', 'size': '{} (default)', 'seed': '{}'},
+        ),
         'train': (TrainParameters, {'training.epochs': '{}', 'size': '{} (default)'}),
         'extract': (FrameParameters, {'sync.max_offset_s': '{}'}),
         'play': (PlayParameters, {'wait_for_subscribers': '{:.0f}'}),

@@ -54,6 +54,11 @@ PARAMETERS = (
         'offline_training.pseudo_labels.pseudo_classes.LabelParameters',
     ),
     (
+        'pretrain',
+        '`--params FILE`, `--set NAME=VALUE`',
+        'offline_training.pretraining.pretrain.PretrainParameters',
+    ),
+    (
         'train',
         '`--params FILE`, `--set NAME=VALUE`',
         'offline_training.training.train.TrainParameters',

@@ -108,6 +108,57 @@ def label(
 
 
 @command(kept='the last checkpoint is kept in {output}; go on by the same command with --resume')
+def pretrain(
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=located, help='Images, folders of images, drives or datasets; no labels needed.'
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option('--output', '-o', parser=located, help='Folder to write weights to.')
+    ],
+    epochs: Annotated[
+        int | None, typer.Option(help='Passes over the images; default: 40.')
+    ] = None,
+    size: Annotated[str | None, typer.Option(help='tiny (default), small or base.')] = None,
+    seed: Annotated[
+        int | None, typer.Option(help='Of weights, order and views; default: 0.')
+    ] = None,
+    resume: Annotated[bool, typer.Option('--resume', help='Go on with the run.')] = False,
+    params: Params = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn an encoder from images alone, for `train --initial` and `label --features`."""
+    from drive_segment_ros.parameter_files import read_parameters
+    from drive_segment_ros.staging import renamed, staged_output
+    from offline_training.pretraining.pretrain import PretrainParameters
+    from offline_training.pretraining.pretrain import pretrain as pretrain_encoder
+
+    settings = as_assignments({'epochs': epochs, 'size': size, 'seed': seed}, assignments)
+    parameters = read_parameters(PretrainParameters, params, settings)
+    _refuse_shared_url(output)
+    with staged_output(
+        output,
+        'model.safetensors',
+        resume=resume,
+        every_s=max(parameters.checkpoint_s, 1.0),
+        leave_out='cache/*',
+    ) as run:
+        report = renamed(pretrain_encoder(images, run, parameters, resume), run, output)
+    if os.environ.get('RANK', '0') != '0':
+        return  # One of torchrun's processes speaks for all.
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo(
+            f'{report["weights"]} from {report["images"]} images after {report["seconds"]:.0f} s; '
+            f'loss {report["loss"]:.3f}, spread of the features {report["spread"]:.3f}'
+        )
+
+
+@command(kept='the last checkpoint is kept in {output}; go on by the same command with --resume')
 def train(
     datasets: Datasets,
     output: Annotated[
@@ -134,6 +185,13 @@ def train(
         ),
     ] = None,
     labels: Labels = '',
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            help='Encoder to start from: what `pretrain` wrote, or a transformers checkpoint, '
+            'folder or name.'
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option('--resume', help='Continue the run.')] = False,
     params: Params = None,
     assignments: Assignments = None,
@@ -151,13 +209,11 @@ def train(
         'frames': frames,
         'cameras': camera or None,
         'training.seed': seed,
+        'initial_weights': initial,
     }
     settings = as_assignments(given, assignments)
     parameters = read_parameters(TrainParameters, params, settings)
-    if is_remote(output) and os.environ.get('WORLD_SIZE', '1') != '1':
-        refuse_remote(
-            output, 'several processes share the run', 'train to a folder, copy it after'
-        )
+    _refuse_shared_url(output)
     with staged_output(
         output,
         'student*/model.safetensors',
@@ -177,6 +233,13 @@ def train(
         typer.echo(
             f'{report["student"]} after {report["seconds"]:.0f} s, '
             f'{100 * report["data_wait_fraction"]:.1f} % of it waiting for data'
+        )
+
+
+def _refuse_shared_url(output: Path) -> None:
+    if is_remote(output) and os.environ.get('WORLD_SIZE', '1') != '1':
+        refuse_remote(
+            output, 'several processes share the run', 'train to a folder, copy it after'
         )
 
 

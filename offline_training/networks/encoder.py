@@ -14,15 +14,16 @@ DETAIL_CHANNELS = 64
 
 
 class PatchStem(nn.Module):
-    """One linear map a patch, as in ViT; offers no detail map."""
+    """One linear map a patch, as in ViT, and beside it the detail map of `ConvStem` if asked."""
 
-    def __init__(self, width: int, patch: int) -> None:
+    def __init__(self, width: int, patch: int, detailed: bool) -> None:
         super().__init__()
         self.projection = nn.Conv2d(3, width, patch, patch)
+        self.fine = nn.Sequential(*_fine()) if detailed else None
 
-    def forward(self, images: Tensor) -> tuple[Tensor, None]:
-        """Return patches (B, width, H / patch, W / patch) of (B, 3, H, W), and no detail."""
-        return self.projection(images), None
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return patches (B, width, H / patch, W / patch) of (B, 3, H, W), and detail or None."""
+        return self.projection(images), None if self.fine is None else self.fine(images)
 
 
 class ConvStem(nn.Module):
@@ -34,7 +35,7 @@ class ConvStem(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.fine = nn.Sequential(*_downscale(3, 32), *_downscale(32, DETAIL_CHANNELS))
+        self.fine = nn.Sequential(*_fine())
         self.coarse = nn.Sequential(
             *_downscale(DETAIL_CHANNELS, 128), *_downscale(128, 256), nn.Conv2d(256, width, 1)
         )
@@ -55,7 +56,7 @@ class VisionTransformer(nn.Module):
         depth: number of transformer blocks.
         heads: attention heads a block.
         patch: pixels a patch, in both directions.
-        stem: `conv` (patch 16 only) or `patch`.
+        stem: `conv` (patch 16 only), `patch`, or `patch+detail`: with a detail map.
         prefix: tokens without a position before the patches: a class token, registers; only
             where a patch sees the whole image.
         position: what a patch's embedding says, its place on the `grid` or its row: `rows`. What
@@ -79,7 +80,11 @@ class VisionTransformer(nn.Module):
         self.grid = grid
         self.width = width
         self.patch = patch
-        self.stem: nn.Module = ConvStem(width) if stem == 'conv' else PatchStem(width, patch)
+        self.stem: nn.Module = (
+            ConvStem(width)
+            if stem == 'conv'
+            else PatchStem(width, patch, detailed=stem == 'patch+detail')
+        )
         self.places = grid if position == 'grid' else (grid[0], 1)
         self.position = nn.Parameter(torch.zeros(1, self.places[0] * self.places[1], width))
         self.neighbourhood = Neighbourhood(grid, window)
@@ -128,6 +133,10 @@ def resized_position(position: Tensor, old: tuple[int, int], new: tuple[int, int
     grid = position.transpose(1, 2).unflatten(2, old)
     grid = functional.interpolate(grid, size=new, mode='bicubic', align_corners=False)
     return grid.flatten(2).transpose(1, 2)
+
+
+def _fine() -> list[nn.Module]:
+    return [*_downscale(3, 32), *_downscale(32, DETAIL_CHANNELS)]
 
 
 def _downscale(channels_in: int, channels_out: int) -> list[nn.Module]:

@@ -25,15 +25,30 @@ _BLOCK_NAMES = {
 }
 
 
-def network_from_backbone(backbone: Any, classes: int, height: int, width: int) -> Segmenter:
-    """Build a Segmenter of a backbone's shape whose encoder computes what the backbone computes.
+def network_from_backbone(
+    backbone: Any,
+    classes: int,
+    height: int,
+    width: int,
+    position: str = 'grid',
+    window: int = 0,
+    detail: bool = False,
+) -> Segmenter:
+    """Build a Segmenter of a backbone's shape with its weights.
 
-    The decoder starts at random. DINOv2's layer scale is folded into the projections it follows.
+    On a grid and without a window its encoder computes what the backbone computes; otherwise it
+    starts from there. The decoder starts at random. DINOv2's layer scale is folded into the
+    projections it follows.
 
     Args:
         backbone: a transformers ViTModel, Dinov2Model or Dinov2WithRegistersModel.
         classes: number of pseudo-classes.
         height, width: network input, px; the position embedding is resized to it.
+        position: what the position embedding says, see `VisionTransformer`; of a row it is the
+            mean of the backbone's.
+        window: patches to each side that a patch sees; class token and registers, which see the
+            whole image, are left out then.
+        detail: whether a finer map of the image, which starts at random, goes to the decoder.
 
     Raises:
         ModelError: for other kinds of backbone, or an input that does not fit its patch.
@@ -54,13 +69,17 @@ def network_from_backbone(backbone: Any, classes: int, height: int, width: int) 
         depth=config.num_hidden_layers,
         heads=config.num_attention_heads,
         patch=config.patch_size,
-        stem='patch',
-        prefix=1 + getattr(config, 'num_register_tokens', 0),
+        stem='patch+detail' if detail else 'patch',
+        prefix=0 if window else 1 + getattr(config, 'num_register_tokens', 0),
+        position=position,
+        window=window,
     )
     network = Segmenter(configuration)
     try:
         weights = encoder_weights(backbone.state_dict(), configuration)
-        network.encoder.load_state_dict(weights)
+        untold = network.encoder.load_state_dict(weights, strict=False)
+        if untold.unexpected_keys or any('stem.fine' not in key for key in untold.missing_keys):
+            raise KeyError(*untold.unexpected_keys, *untold.missing_keys)
     except (KeyError, StopIteration, RuntimeError) as err:
         raise ModelError(
             f'initial weights from a {config.model_type!r} backbone of this shape are not '
@@ -76,17 +95,22 @@ def encoder_weights(
     embedded = theirs['embeddings.position_embeddings'].float()
     # Published backbones are trained on squares.
     side = round((embedded.shape[1] - 1) ** 0.5)
-    prefix = [theirs['embeddings.cls_token'].float() + embedded[:, :1]]
-    if configuration.prefix > 1:
-        prefix.append(theirs['embeddings.register_tokens'].float())
+    rows, columns = configuration.grid
+    places = resized_position(embedded[:, 1:], (side, side), (rows, columns))
+    if configuration.position == 'rows':
+        places = places.unflatten(1, (rows, columns)).mean(dim=2)
     ours = {
         'stem.projection.weight': theirs['embeddings.patch_embeddings.projection.weight'],
         'stem.projection.bias': theirs['embeddings.patch_embeddings.projection.bias'],
-        'position': resized_position(embedded[:, 1:], (side, side), configuration.grid),
-        'prefix': torch.cat(prefix, dim=1),
+        'position': places,
         'norm.weight': theirs['layernorm.weight'],
         'norm.bias': theirs['layernorm.bias'],
     }
+    if configuration.prefix:
+        prefix = [theirs['embeddings.cls_token'].float() + embedded[:, :1]]
+        if configuration.prefix > 1:
+            prefix.append(theirs['embeddings.register_tokens'].float())
+        ours['prefix'] = torch.cat(prefix, dim=1)
     for index in range(configuration.depth):
         ours.update(_block_weights(theirs, index))
     return ours

@@ -31,7 +31,7 @@ class NetworkConfiguration:
         embedding: channels a token.
         depth, heads: of the encoder; the decoder has one block.
         patch: pixels a patch.
-        stem: `conv` or `patch`.
+        stem: `conv`, `patch` or `patch+detail`, see `VisionTransformer`.
         prefix: tokens without a place before the patches: a published backbone's class token and
             registers; none in a network that learns from scratch.
         position: what the position embedding says: `grid` or `rows`, see `VisionTransformer`.
@@ -100,7 +100,7 @@ class Segmenter(nn.Module):
         )
         self.decoder = MaskTransformer(
             *(c.classes, c.embedding, c.heads),
-            detailed=c.stem == 'conv',
+            detailed=c.stem != 'patch',
             grid=c.grid,
             window=c.window,
         )
@@ -116,7 +116,7 @@ class Segmenter(nn.Module):
             images: (B, 3, H, W) float RGB, 0..1; H and W multiples of the patch.
 
         Returns:
-            Logits (B, classes, h, w): stride 4 with a convolutional stem, else one a patch.
+            Logits (B, classes, h, w): stride 4 where the stem has detail, else one a patch.
         """
         return self.decoder(*self.encoder((images - self.image_mean) / self.image_std))
 
@@ -160,7 +160,13 @@ def _upsampled(values: Tensor, images: Tensor) -> Tensor:
 
 
 def configuration(
-    size: str, classes: int, height: int, width: int, position: str = 'rows', window: int = 3
+    size: str,
+    classes: int,
+    height: int,
+    width: int,
+    position: str = 'rows',
+    window: int = 3,
+    detail: bool = True,
 ) -> NetworkConfiguration:
     """Return the configuration of a named size, for a network that learns from scratch.
 
@@ -169,6 +175,7 @@ def configuration(
     """
     if size not in SIZES:
         raise ModelError(f'unknown network size {size!r}; choose from {", ".join(SIZES)}')
+    stem = 'conv' if detail else 'patch'
     return NetworkConfiguration(
-        classes, height, width, position=position, window=window, **SIZES[size]
+        classes, height, width, stem=stem, position=position, window=window, **SIZES[size]
     )

@@ -132,7 +132,7 @@ def _tone_curves(
 def _shade(
     shape: tuple[int, ...], most: float, random: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Draw a smooth factor of brightness, (H, W, 3), of patches from an eighth of the height up."""
+    """Draw a smooth factor of brightness, (H, W, 3): patches of half to an eighth of a side."""
     cells = 2 ** int(random.integers(1, 4))
     strength = random.uniform(0.0, most)
     field = strength * random.uniform(-1.0, 1.0, (cells, cells + 1)).astype(np.float32)

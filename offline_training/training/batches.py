@@ -28,7 +28,7 @@ class Batch:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Sample:
+class Sample:
     """Which frame stands at which place of the training."""
 
     frame: int
@@ -58,11 +58,11 @@ def batches(
         threads: that prepare batches ahead.
     """
 
-    def batch(samples: list[_Sample]) -> Batch:
-        return _batch([_sample(images, targets, parameters, sample) for sample in samples])
+    def batch(chosen: list[Sample]) -> Batch:
+        return _batch([_sample(images, targets, parameters, sample) for sample in chosen])
 
-    chosen = _samples(len(images), parameters, first_step, steps, rank, world)
-    return ahead(batch, chosen, threads)
+    steps_of = samples(len(images), parameters, first_step, steps, rank, world)
+    return ahead(batch, steps_of, threads)
 
 
 def steps_per_epoch(frames: int, parameters: TrainingParameters, world: int) -> int:
@@ -70,9 +70,9 @@ def steps_per_epoch(frames: int, parameters: TrainingParameters, world: int) -> 
     return max(math.ceil(frames / (parameters.batch_size * world)), 1)
 
 
-def _samples(
+def samples(
     frames: int, parameters: TrainingParameters, first_step: int, steps: int, rank: int, world: int
-) -> Iterator[list[_Sample]]:
+) -> Iterator[list[Sample]]:
     """Yield what this process's samples of each step are."""
     per_step = parameters.batch_size * world
     per_epoch = steps_per_epoch(frames, parameters, world)
@@ -84,11 +84,11 @@ def _samples(
             order = np.random.default_rng((parameters.seed, epoch)).permutation(frames)
             # The last step of an epoch is filled up from its beginning.
             order, drawn = np.resize(order, per_epoch * per_step), epoch
-        yield [_Sample(int(order[step * per_step + place]), epoch, step, place) for place in mine]
+        yield [Sample(int(order[step * per_step + place]), epoch, step, place) for place in mine]
 
 
 def _sample(
-    images: Images, targets: FrameTargets, parameters: TrainingParameters, sample: _Sample
+    images: Images, targets: FrameTargets, parameters: TrainingParameters, sample: Sample
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return image (H, W, 3) uint8, probability (h, w, K) float16 and weight (h, w) float32."""
     place = (sample.epoch, sample.step, sample.place)

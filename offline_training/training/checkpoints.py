@@ -14,7 +14,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from drive_segment_ros.errors import ModelError
 from drive_segment_ros.staging import local_copy
@@ -43,8 +43,8 @@ class TrainingState:
             of the labelled pixels that are right.
     """
 
-    network: Segmenter
-    average: Segmenter
+    network: nn.Module
+    average: nn.Module
     optimizers: list[torch.optim.Optimizer]
     losses: list[float] = dataclasses.field(default_factory=list)
     held_out: list[tuple[int, float, float]] = dataclasses.field(default_factory=list)
@@ -136,8 +136,7 @@ def save_checkpoint(path: Path, state: TrainingState, provenance: dict[str, Any]
             tensors |= {f'{name}/{key}': value for key, value in moments.items()}
     tensors['losses'] = torch.tensor(state.losses, dtype=torch.float64)
     tensors['held_out'] = torch.tensor(state.held_out, dtype=torch.float64).reshape(-1, 3)
-    header = {'network': state.network.configuration.to_dict(), **provenance}
-    _save(path, tensors, header)
+    _save(path, tensors, provenance)
 
 
 def load_checkpoint(path: Path, state: TrainingState) -> dict[str, Any]:

@@ -7,13 +7,12 @@ import math
 import torch
 from torch import nn
 
-from offline_training.networks.segmenter import Segmenter
 from offline_training.training.muon import Muon
 from offline_training.training.training_parameters import TrainingParameters
 
 
 def make_optimizers(
-    network: Segmenter, parameters: TrainingParameters, bf16: bool = False
+    network: nn.Module, parameters: TrainingParameters, bf16: bool = False
 ) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices and AdamW for the rest, each group with its `peak` rate.
 

@@ -36,7 +36,7 @@ def begin_run(
 
     Args:
         folder: of the run.
-        classes: their names and colours.
+        classes: their names and colours; none where nothing is known of classes.
         provenance: what the run is made of.
         resume: whether to take up one.
         model: file of the pseudo-classes, of which the run keeps a copy, if it is there: later
@@ -71,7 +71,8 @@ def _begin(
     if model is not None and is_there(model):
         write_atomic(folder / MODEL_FILE, read_whole(model))
     # Last what tells that the run has begun.
-    save_classes(folder / CLASSES_FILE, list(classes))
+    if classes:
+        save_classes(folder / CLASSES_FILE, list(classes))
     write_json(folder / RUN_FILE, provenance)
 
 

@@ -68,19 +68,25 @@ class TrainParameters:
     )
     initial_weights: str = parameter(
         '',
-        'A transformers checkpoint (name or folder) whose encoder to start from; empty is none.',
+        'What `pretrain` wrote, or a transformers checkpoint (name or folder), whose encoder to '
+        'start from, whatever size says; empty is none.',
     )
     position: str = parameter(
         'rows',
         "What a patch's embedding says: its row, or its place on the grid, which is learned by "
-        'heart. A published checkpoint has a grid.',
+        'heart. Initial weights have a grid, of which rows take the mean.',
         choices=('rows', 'grid'),
     )
     window: int = parameter(
         3,
-        'Patches of 16 px to each side that a patch sees; 0 is the whole image, as a published '
-        'checkpoint sees it.',
+        'Patches of 16 px to each side that a patch sees; 0 is the whole image, as initial '
+        'weights were learned, with their class token.',
         minimum=0,
+    )
+    detail: bool = parameter(
+        True,
+        'Whether edges come from a finer map of the image, at every 4th pixel; false is one score '
+        'a patch, as published.',
     )
     rounds: int = parameter(
         1, 'Students trained in turn, each taught by the last.', minimum=1, maximum=9
@@ -121,7 +127,7 @@ def train(
             is too small.
     """
     began = time.monotonic()
-    with _told(folder), process_group():
+    with failures_told(folder), process_group():
         run = TrainingRun(datasets, folder, parameters, resume, unlabelled, labels)
         waits = []
         if teacher is None:
@@ -251,12 +257,12 @@ class TrainingRun:
 
 def new_network(parameters: TrainParameters, classes: int, height: int, width: int) -> Segmenter:
     """Return an untrained network of the size asked for, or one that starts from a checkpoint."""
+    how = parameters.position, parameters.window, parameters.detail
     if parameters.initial_weights:
         backbone = load_backbone(parameters.initial_weights)
-        network = network_from_backbone(backbone.model, classes, height, width)
+        network = network_from_backbone(backbone.model, classes, height, width, *how)
         network.expect_colours(backbone.mean, backbone.std)
         return network
-    how = parameters.position, parameters.window
     return Segmenter(configuration(parameters.size, classes, height, width, *how))
 
 
@@ -265,13 +271,13 @@ def _student_name(number: int) -> str:
 
 
 @contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def failures_told(folder: Path) -> Iterator[None]:
     """Say what to do where memory or another process gave out."""
     try:
         yield
     except torch.OutOfMemoryError as err:
         raise ModelError(
-            "the GPU's memory is too small; lower training.batch_size, width or size"
+            "the GPU's memory is too small; lower the batch size, the width or the size"
         ) from err
     except PeerError as err:
         raise ModelError(

@@ -121,10 +121,10 @@ def fit(
     network.restrict(torch.from_numpy(targets.support > 0.0))
     network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval().requires_grad_(False)
-    bf16 = _use_bf16(parameters, device)
+    bf16 = use_bf16(parameters, device)
     state = TrainingState(network, average, make_optimizers(network, parameters, bf16))
     checkpoint = folder / CHECKPOINT_FILE
-    _resume(checkpoint, state, provenance)
+    take_up(checkpoint, state, provenance)
     learner: nn.Module = network
     if world > 1:
         learner = nn.parallel.DistributedDataParallel(network)
@@ -153,7 +153,7 @@ def fit(
         for optimizer in state.optimizers:
             optimizer.step()
         network.zero_grad(set_to_none=True)
-        update_average(state.average, network, step, parameters.ema_decay)
+        update_average(average, network, step, parameters.ema_decay)
 
         state.losses.append(mean_over_processes(loss))
         if not math.isfinite(state.losses[-1]):
@@ -164,25 +164,23 @@ def fit(
             speed = (step + 1 - first) * per_step / (now - began)
             rate = share * parameters.learning_rate
             if validation is not None and step + 1 in looks:
-                state.held_out.append((step + 1, *validation.measure(state.average)))
+                state.held_out.append((step + 1, *validation.measure(average)))
             held_out = state.held_out[-1] if state.held_out else None
             show(Progress(step + 1, steps, state.losses[-1], rate, speed, waiting, held_out))
             if now - saved >= parameters.checkpoint_s:
                 save_checkpoint(checkpoint, state, provenance)
                 saved = time.monotonic()
     if parameters.answer == 'minimum_bayes_risk':
-        state.average.class_similarity.copy_(
-            class_similarity(state.average, images, targets.support)
-        )
+        average.class_similarity.copy_(class_similarity(average, images, targets.support))
     if rank == 0:
         save_checkpoint(checkpoint, state, provenance)
-        save_model(folder / MODEL_FILE, state.average, provenance)
+        save_model(folder / MODEL_FILE, average, provenance)
     if world > 1:
         dist.barrier()  # No process leaves before the model is there and all have been answered.
-    return FitResult(state.average, state.losses, waiting)
+    return FitResult(average, state.losses, waiting)
 
 
-def _resume(checkpoint: Path, state: TrainingState, provenance: dict[str, Any]) -> None:
+def take_up(checkpoint: Path, state: TrainingState, provenance: dict[str, Any]) -> None:
     """Fill a training state from its checkpoint if there is one, in all processes alike."""
     # The first process has written it; others may not see yet that it is there, or has changed.
     if not all_of(checkpoint.exists())[0]:
@@ -196,7 +194,7 @@ def _resume(checkpoint: Path, state: TrainingState, provenance: dict[str, Any]) 
         )
 
 
-def _use_bf16(parameters: TrainingParameters, device: torch.device) -> bool:
+def use_bf16(parameters: TrainingParameters, device: torch.device) -> bool:
     if parameters.precision != 'auto':
         return parameters.precision == 'bf16'
     on_gpu = device.type == 'cuda'

@@ -12,6 +12,7 @@ from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.storage import files_there
 from offline_training.common.frame_selection import select_frames
+from offline_training.training.frame_images import WithImage
 from offline_training.training.processes import Alive, distributed_rank, together
 
 _log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def names_of(frames: Sequence[FrameRecord]) -> str:
     return digest.hexdigest()
 
 
-def input_size(frame: FrameRecord, height: int, width: int) -> tuple[int, int]:
+def input_size(frame: WithImage, height: int, width: int) -> tuple[int, int]:
     """Return the network's input height and width; a height of 0 keeps the image's aspect.
 
     What follows from the aspect is a multiple of 16.

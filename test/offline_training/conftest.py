@@ -20,7 +20,8 @@ from drive_segment_ros.dataset.writer import DriveWriter
 # `clusters.py`, beside this file.
 sys.path.insert(0, str(Path(__file__).parent))
 # Folders whose tests train networks in miniature.
-LEARNING = ('common', 'deploy', 'evaluation', 'networks', 'pseudo_labels', 'training')
+LEARNING = ('common', 'deploy', 'evaluation', 'networks', 'pretraining', 'pseudo_labels')
+LEARNING += ('training',)
 # Of the run's images.
 RUN_HEIGHT, RUN_WIDTH = 48, 64
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from offline_training.pseudo_labels.features import load_backbone
 from offline_training.training.train import TrainParameters, new_network
 
 
-@pytest.mark.parametrize('stem', ['conv', 'patch'])
+@pytest.mark.parametrize('stem', ['conv', 'patch', 'patch+detail'])
 def test_any_multiple_of_the_patch_is_scored_at_its_own_size(stem):
     network = Segmenter(NetworkConfiguration(5, 32, 48, 32, depth=1, heads=2, stem=stem))
 
@@ -105,6 +105,57 @@ def test_a_backbone_starts_a_network_of_another_input_size(tmp_path):
     network = network_from_backbone(load_backbone(str(tmp_path)).model, 5, 24, 40)
 
     assert network.probability(torch.rand(1, 3, 24, 40)).shape == (1, 5, 24, 40)
+
+
+@pytest.mark.parametrize('kind', ['vit', 'dinov2_with_registers'])
+def test_rows_and_window_hold_for_an_encoder_with_a_backbones_weights(tmp_path, kind):
+    save_backbone(tmp_path, kind)
+    backbone = load_backbone(str(tmp_path)).model
+
+    network = network_from_backbone(backbone, 5, 32, 40, position='rows', window=1).eval()
+    whole = network_from_backbone(backbone, 5, 32, 40)
+
+    assert (network.configuration.position, network.configuration.window) == ('rows', 1)
+    places = whole.encoder.position.unflatten(1, (4, 5))
+    assert torch.allclose(network.encoder.position, places.mean(dim=2), atol=1e-6)
+    blocks = network.encoder.blocks.state_dict()
+    assert all(
+        torch.equal(blocks[name], value)
+        for name, value in whole.encoder.blocks.state_dict().items()
+    )
+    # A patch at one end is not seen from the other: through two blocks two patches are.
+    image, other = torch.zeros(2, 1, 3, 32, 40)
+    other[..., :8] = 1.0
+    with torch.no_grad():
+        changed = (network.encoder(image)[0] - network.encoder(other)[0]).abs().amax(dim=(0, 1, 2))
+    assert (changed > 0.0).tolist() == [True, True, True, False, False]
+
+
+def test_training_takes_its_parameters_to_what_it_starts_from(tmp_path):
+    save_backbone(tmp_path, 'vit')
+    own = TrainParameters(initial_weights=str(tmp_path))
+    published = dataclasses.replace(own, position='grid', window=0, detail=False)
+
+    ours = new_network(own, 5, 32, 32).configuration
+    theirs = new_network(published, 5, 32, 32).configuration
+
+    assert (ours.position, ours.window, ours.prefix, ours.stem) == ('rows', 3, 0, 'patch+detail')
+    assert (theirs.position, theirs.window, theirs.prefix, theirs.stem) == ('grid', 0, 1, 'patch')
+
+
+def test_detail_beside_a_backbones_weights_makes_scores_finer(tmp_path):
+    save_backbone(tmp_path, 'vit')
+    backbone = load_backbone(str(tmp_path)).model
+    network = network_from_backbone(backbone, 5, 32, 40, detail=True).eval()
+    image = torch.randn(1, 3, 32, 40)
+
+    with torch.no_grad():
+        tokens, detail = network.encoder(image)
+        theirs = backbone(image, interpolate_pos_encoding=True).last_hidden_state[:, -20:]
+        scores = network(image)
+
+    assert torch.allclose(tokens.flatten(2).transpose(1, 2), theirs, atol=1e-4)
+    assert detail.shape[-2:] == scores.shape[-2:] == (8, 10)
 
 
 def test_a_backbone_of_another_kind_is_refused(tmp_path):
