@@ -150,7 +150,7 @@ def _join_neighbours(ranges, kind, along, up):
         used = _label_runs(here, new, label[row], cells, used)
         if row > 0:
             n = _append_pairs(label[row], label[row - 1], up[row], new, pairs, n)
-    parent = np.arange(used + 1).astype(np.int32)
+    parent = np.arange(used + 1, dtype=np.int32)
     for k in range(n):
         _union(parent, pairs[k, 0], pairs[k, 1])
     sizes = cells[: used + 1].copy()

@@ -333,7 +333,7 @@ def _merge_pixels(
         (N,) uint32 parents, a root has the lowest index of its tree; and how many edges were
         refused.
     """
-    parent = np.arange(len(sizes)).astype(np.uint32)
+    parent = np.arange(len(sizes), dtype=np.uint32)
     state = _limits(sizes, inner, threshold)
     refusals = 0
     ahead = np.empty((BLOCK, 2), np.uint32)
@@ -380,7 +380,7 @@ def _merge(
     Returns:
         As `_merge_pixels`.
     """
-    parent = np.arange(len(sizes)).astype(np.uint32)
+    parent = np.arange(len(sizes), dtype=np.uint32)
     state = _limits(sizes, inner, threshold)
     refusals = 0
     for edge in range(len(edges)):
@@ -436,7 +436,7 @@ def _without_small(edges: np.ndarray, sizes: np.ndarray, min_size: int) -> tuple
     Returns:
         (N,) int32, the label of each component, and how many there are.
     """
-    parent = np.arange(len(sizes)).astype(np.uint32)
+    parent = np.arange(len(sizes), dtype=np.uint32)
     total = sizes.copy()
     for edge in range(len(edges)):
         a, b = edges[edge, 0], edges[edge, 1]
