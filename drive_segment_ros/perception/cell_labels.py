@@ -93,7 +93,6 @@ def raise_ground(cell_label, above_road, kerb):
     beams, columns = cell_label.shape
     half = 4
     line = np.empty(columns + 2 * half, np.int8)
-    votes = np.empty(columns, np.int8)
     for row in range(beams):
         for column in range(columns):
             vote = np.int8(1) if above_road[row, column] > kerb else np.int8(-1)
@@ -101,13 +100,11 @@ def raise_ground(cell_label, above_road, kerb):
             line[column + half] = vote if is_ground else np.int8(0)
         line[:half] = line[columns : columns + half]
         line[columns + half :] = line[half : 2 * half]
-        votes[:] = 0
-        for k in range(2 * half + 1):
-            for column in range(columns):
-                votes[column] += line[column + k]
         for column in range(columns):
-            is_ground = cell_label[row, column] == GROUND_LABEL
-            raised = is_ground & (votes[column] > 0)
+            votes = line[column]
+            for k in range(1, 2 * half + 1):
+                votes += line[column + k]
+            raised = (cell_label[row, column] == GROUND_LABEL) & (votes > 0)
             cell_label[row, column] = np.int32(RAISED_LABEL) if raised else cell_label[row, column]
 
 

@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 from drive_segment_ros.perception.links import is_straight, link_strength, links
 from drive_segment_ros.perception.union_find import find_root
 
+# How many rows up the nearest return may be, which bridges a lost beam, and how many columns
+# along, which bridges lost firings.
+_GAP_ROWS, _GAP_COLUMNS = 2, 3
+
 
 def cluster(
     xyz: NDArray[np.float32],
@@ -28,8 +32,6 @@ def cluster(
     grazing_beta_deg: float = 5.0,
     straightness_deg: float = 12.0,
     max_step: float = 1.0,
-    gap_rows: int = 2,
-    gap_columns: int = 3,
     min_points: int = 1,
 ) -> tuple[NDArray[np.int32], int]:
     """Label the connected components of a range image.
@@ -49,8 +51,6 @@ def cluster(
         straightness_deg: how far it may bend there.
         max_step: metres; largest difference in range between returns of neighbouring beams in a
             column. Beams several degrees apart would otherwise join whatever is behind each other.
-        gap_rows: how many rows up the nearest return may be; bridges a lost beam.
-        gap_columns: how many columns along the nearest return may be; bridges lost firings.
         min_points: smaller components get no label.
 
     Returns:
@@ -64,24 +64,7 @@ def cluster(
     x, y, z = xyz
     along, up = links(x, y, z, ranges, kind, tan2, tan2_grazing, cos2, step)
     label, parent, sizes = _join_neighbours(ranges, kind, along, up)
-    _join_across_gaps(
-        _beside_gaps(ranges, kind),
-        x.reshape(-1),
-        y.reshape(-1),
-        z.reshape(-1),
-        ranges,
-        kind.reshape(-1),
-        label.reshape(-1),
-        parent,
-        along.reshape(-1),
-        up.reshape(-1),
-        tan2,
-        tan2_grazing,
-        cos2,
-        step,
-        gap_rows,
-        gap_columns,
-    )
+    _join_across_gaps(x, y, z, ranges, kind, label, parent, along, tan2, tan2_grazing, cos2, step)
     return _numbered(label, parent, sizes, min_points)
 
 
@@ -137,8 +120,9 @@ def _goes_on(x, y, z, ranges, i, j, before, after, cos2):
 def _join_neighbours(ranges, kind, along, up):
     """Label cells by their strong links.
 
-    A cell takes the label of the one before it or above it; where both have one, the labels are
-    the same component. There are far fewer labels than cells, so their forest stays in cache.
+    Each run of cells linked along a row is a label of its own, and labels linked up a column are
+    joined. There are far fewer of them than cells, so their forest stays in cache, and nothing
+    but the joining itself branches on what the sweep holds.
 
     Args:
         ranges: (B, W) float32, metres, 0 where empty.
@@ -152,134 +136,186 @@ def _join_neighbours(ranges, kind, along, up):
     """
     beams, columns = kind.shape
     label = np.empty((beams, columns), np.int32)
-    parent = np.empty(beams * columns + 1, np.int32)
-    sizes = np.empty(beams * columns + 1, np.int32)
-    parent[0] = sizes[0] = 0
-    used = 0
+    # How many cells have each label or a lower one.
+    cells = np.empty(beams * columns + 1, np.int32)
+    pairs = np.empty((beams * columns + 1, 2), np.int32)
+    here, new = np.empty(columns, np.uint8), np.empty(columns, np.uint8)
+    cells[0] = 0
+    used, n = np.int32(0), 0
     for row in range(beams):
-        # The label of the cell before, how many cells of its run have it already, and which
-        # label of the row above is known to be of the same component.
-        own, run, same = 0, 0, 0
         for column in range(columns):
-            if kind[row, column] == 0 or ranges[row, column] == np.float32(0.0):
-                sizes[own] += run
-                own, run, same = 0, 0, 0
-                label[row, column] = 0
-                continue
-            above = label[row - 1, column] if up[row, column] == 2 else 0
-            if along[row, column] != 2:
-                sizes[own] += run
-                own, run, same = above, 0, above
-                if own == 0:
-                    used += 1
-                    own = used
-                    parent[own] = own
-                    sizes[own] = 0
-            elif above != 0 and above != same and above != own:
-                sizes[own] += run
-                own, run, same = _union(parent, own, above), 0, above
-            label[row, column] = own
-            run += 1
-        sizes[own] += run
-    return label, parent[: used + 1], sizes[: used + 1]
+            full = (kind[row, column] != 0) & (ranges[row, column] > np.float32(0.0))
+            here[column] = np.uint8(full)
+            new[column] = np.uint8(full & (along[row, column] != 2))
+        used = _label_runs(here, new, label[row], cells, used)
+        if row > 0:
+            n = _append_pairs(label[row], label[row - 1], up[row], new, pairs, n)
+    parent = np.arange(used + 1, dtype=np.int32)
+    for k in range(n):
+        _union(parent, pairs[k, 0], pairs[k, 1])
+    sizes = cells[: used + 1].copy()
+    sizes[1:] -= cells[:used]
+    return label, parent, sizes
 
 
 @njit(cache=True, nogil=True)
-def _beside_gaps(ranges, kind):
-    """Return the cells next to empty ones before or above them, (C,) int64 indices, ascending.
-
-    And those at the ends of rows, whose links may go straight on only across these.
+def _label_runs(here, new, label, cells, used):
+    """Label the runs of a row's cells, and return which label was used last.
 
     Args:
-        ranges: (B, W) float32, metres, 0 where empty.
-        kind: (B, W) uint8, cells of kind 0 are left out, and so are empty ones.
+        here: (W,) uint8, 1 for cells that get a label.
+        new: (W,) uint8, 1 for those that begin a run.
+        label: (W,) int32, written, 0 for none.
+        cells: (L,) int32, how many cells have each label or a lower one, written from `used` on.
+        used: int32, the last label of the rows before.
     """
-    beams, columns = ranges.shape
-    found = np.empty(beams * columns, np.int64)
-    beside = np.empty(columns, np.bool_)
-    n = 0
-    for row in range(beams):
-        above = max(row - 1, 0)
-        for column in range(columns):
-            gap = ranges[above, column] == np.float32(0.0)
-            gap |= ranges[row, max(column - 1, 0)] == np.float32(0.0)
-            beside[column] = gap & (kind[row, column] != 0)
-        beside[0] = kind[row, 0] != 0
-        beside[1 % columns] = kind[row, 1 % columns] != 0
-        beside[columns - 1] = kind[row, columns - 1] != 0
-        for column in range(columns):
-            beside[column] &= ranges[row, column] > np.float32(0.0)
-        for column in range(columns):
-            found[n] = row * columns + column
-            n += beside[column]
-    return found[:n]
+    labelled = cells[used]
+    for column in range(len(here)):
+        used += np.int32(new[column])
+        labelled += np.int32(here[column])
+        cells[used] = labelled
+        label[column] = used
+    for column in range(len(here)):
+        label[column] *= np.int32(here[column])
+    return used
+
+
+@njit(cache=True, nogil=True)
+def _append_pairs(label, above, up, new, pairs, n):
+    """Append the labels that links up the columns join, each pair once along its run.
+
+    Args:
+        label, above: (W,) int32, of a row and of the one above.
+        up: (W,) uint8, see `links`.
+        new: (W,) uint8, to work in.
+        pairs: (P, 2) int32, written from `n` on.
+        n: how many pairs there are.
+
+    Returns:
+        How many there are then.
+    """
+    new[0] = np.uint8(up[0] == 2)
+    for c in range(1, len(label)):
+        b = c - 1
+        same = (up[b] == 2) & (label[b] == label[c]) & (above[b] == above[c])
+        new[c] = np.uint8((up[c] == 2) & (not same))
+    for c in range(len(label)):
+        pairs[n, 0], pairs[n, 1] = label[c], above[c]
+        n += new[c]
+    return n
 
 
 @njit(cache=True, nogil=True)
 def _join_across_gaps(
-    cells, x, y, z, ranges, kind, label, parent, along, up, tan2, tan2_grazing, cos2, max_step,
-    gap_rows, gap_columns,
-):  # fmt: skip
+    x, y, z, ranges, kind, label, parent, along, tan2, tan2_grazing, cos2, max_step
+):
     """Join cells by links that need a closer look: across empty cells and the ends of rows.
 
     Args:
-        cells: (C,) int64, which, ascending.
-        x, y, z: (B * W,) float32, metres.
+        x, y, z: (B, W) float32, metres.
         ranges: (B, W) float32, metres, 0 where empty.
-        kind: (B * W,) uint8.
-        label: (B * W,) int32, see `_join_neighbours`.
-        parent: (B * W + 1,) int32, the labels' forest, joined in place.
-        along, up: (B * W,) uint8, see `links`.
+        kind: (B, W) uint8.
+        label: (B, W) int32, see `_join_neighbours`.
+        parent: (L,) int32, the labels' forest, joined in place.
+        along: (B, W) uint8, see `links`.
         tan2, tan2_grazing: float32, squared tangents of the two thresholds.
         cos2: float32, squared cosine of the largest bend.
         max_step: float32, metres, largest difference in range up a column.
-        gap_rows, gap_columns: how far away the nearest return may be.
     """
     beams, columns = ranges.shape
-    flat = ranges.reshape(-1)
-    row, start = 0, 0
-    for i in cells:
-        while i >= start + columns:
-            row += 1
-            start += columns
-        column = i - start
-        # Along the row; columns wrap.
-        j, strength = i - 1 if column > 0 else start + columns - 1, along[i]
-        if strength < 2 and (column == 0 or flat[j] == np.float32(0.0)):
-            gap = 1
-            while gap < gap_columns and flat[j] == np.float32(0.0):
-                j = j - 1 if j > start else start + columns - 1
-                gap += 1
-            if kind[j] == kind[i]:
-                strength = link_strength(
-                    x[i], y[i], z[i], x[j], y[j], z[j], flat[i], flat[j], tan2, tan2_grazing
-                )
-        if strength == 1:
+    x, y, z, flat = x.reshape(-1), y.reshape(-1), z.reshape(-1), ranges.reshape(-1)
+    kinds, labels, strengths = kind.reshape(-1), label.reshape(-1), along.reshape(-1)
+    gap = np.empty(columns, np.uint8)
+    for row in range(beams):
+        start = row * columns
+        _gaps_along(ranges[row], kind[row], gap)
+        for column in range(columns):
+            if gap[column] == 0:
+                continue
+            i = start + column
+            # Columns wrap.
+            j = i - 1 if column > 0 else start + columns - 1
+            strength = strengths[i]
+            if strength < 2 and (column == 0 or flat[j] == np.float32(0.0)):
+                for _ in range(_GAP_COLUMNS - 1):
+                    if flat[j] == np.float32(0.0):
+                        j = j - 1 if j > start else start + columns - 1
+                if kinds[j] == kinds[i]:
+                    strength = link_strength(
+                        x[i], y[i], z[i], x[j], y[j], z[j], flat[i], flat[j], tan2, tan2_grazing
+                    )
             before = j - 1 if j > start else start + columns - 1
             after = i + 1 if column + 1 < columns else start
-            if _goes_on(x, y, z, flat, i, j, before, after, cos2):
+            if strength == 1 and _goes_on(x, y, z, flat, i, j, before, after, cos2):
                 strength = 2
-        if strength == 2:
-            _union(parent, label[i], label[j])
-        # Up the column.
-        j, strength = i - columns, up[i]
-        if strength < 2 and row > 0 and flat[j] == np.float32(0.0):
-            gap = 1
-            while gap < min(gap_rows, row) and flat[j] == np.float32(0.0):
-                j -= columns
-                gap += 1
-            if kind[j] == kind[i] and abs(flat[i] - flat[j]) <= max_step:
-                strength = link_strength(
-                    x[i], y[i], z[i], x[j], y[j], z[j], flat[i], flat[j], tan2, tan2_grazing
-                )
-        if strength == 1:
+            if strength == 2:
+                _union(parent, labels[i], labels[j])
+        if row < _GAP_ROWS:
+            continue
+        _gaps_up(ranges, kind, row, max_step, gap)
+        for column in range(columns):
+            if gap[column] == 0:
+                continue
+            i = start + column
+            j = i - _GAP_ROWS * columns
+            strength = link_strength(
+                x[i], y[i], z[i], x[j], y[j], z[j], flat[i], flat[j], tan2, tan2_grazing
+            )
             # Beyond the first and last row the cell itself stands in: no line goes on there.
             before = j - columns if j >= columns else j
             after = i + columns if row + 1 < beams else i
-            if _goes_on(x, y, z, flat, i, j, before, after, cos2):
+            if strength == 1 and _goes_on(x, y, z, flat, i, j, before, after, cos2):
                 strength = 2
-        if strength == 2:
-            _union(parent, label[i], label[j])
+            if strength == 2:
+                _union(parent, labels[i], labels[j])
+
+
+@njit(cache=True, nogil=True)
+def _gaps_along(ranges, kind, gap):
+    """Write which cells of a row may be joined to one before them across empty cells, 0 or 1.
+
+    And those at the ends of the row, whose links may go straight on only across these.
+
+    Args:
+        ranges: (W,) float32, metres, 0 where empty.
+        kind: (W,) uint8.
+        gap: (W,) uint8, written.
+    """
+    columns = len(ranges)
+    # Counted from the farthest, as indices that may be negative would not be worked through many
+    # at once.
+    for c in range(columns - _GAP_COLUMNS):
+        here = c + _GAP_COLUMNS
+        across = np.uint8(0)
+        for d in range(_GAP_COLUMNS - 1):
+            # The nearest return decides.
+            full = np.uint8(ranges[c + d] > np.float32(0.0))
+            same = np.uint8(kind[c + d] == kind[here])
+            across = (full & same) | (across & (full ^ np.uint8(1)))
+        full = (ranges[here] > np.float32(0.0)) & (kind[here] != 0)
+        gap[here] = across & np.uint8(full & (ranges[here - 1] == np.float32(0.0)))
+    for c in (0, 1, 2, columns - 1):
+        k = c % columns
+        gap[k] = np.uint8((ranges[k] > np.float32(0.0)) & (kind[k] != 0))
+
+
+@njit(cache=True, nogil=True)
+def _gaps_up(ranges, kind, row, max_step, gap):
+    """Write which cells of a row may be joined to one above an empty one, 0 or 1.
+
+    Args:
+        ranges: (B, W) float32, metres, 0 where empty.
+        kind: (B, W) uint8.
+        row: which.
+        max_step: float32, metres, largest difference in range.
+        gap: (W,) uint8, written.
+    """
+    for c in range(len(gap)):
+        here, there = ranges[row, c], ranges[row - _GAP_ROWS, c]
+        full = (here > np.float32(0.0)) & (there > np.float32(0.0))
+        same = (kind[row, c] == kind[row - _GAP_ROWS, c]) & (kind[row, c] != 0)
+        empty = ranges[row - 1, c] == np.float32(0.0)
+        gap[c] = np.uint8(full & same & empty & (abs(here - there) <= max_step))
 
 
 @njit(cache=True, nogil=True)

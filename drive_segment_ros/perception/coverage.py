@@ -146,13 +146,11 @@ def _cut(image: RangeImage) -> tuple[int, int, NDArray[np.bool_]] | None:
     if changes > _MAX_CHANGES * beams or last not in (0, beams - 1) or beams < _MIN_ROWS:
         return None
     inward = 1 if last == 0 else -1
-    first = min(last, last + 2 * inward) * width
-    row, column = np.divmod(_cells_between(image.cell, first, first + 3 * width), width)
-    of_beam = [column[row == last + k * inward] for k in range(3)]
+    of_beam = _columns_of_three(image.cell, min(last, last + 2 * inward) * width, width)[::inward]
     if min(len(columns) for columns in of_beam) == 0:
         return None
     step = (np.diff(of_beam[1]) + width // 2) % width - width // 2
-    forward = 1 if np.median(step) >= 0.0 else -1
+    forward = 1 if 2 * np.count_nonzero(step >= 0) >= len(step) else -1
     start = int(of_beam[1][0])
     passed = [_passed(columns, start, forward, width) for columns in of_beam]
     end = int(passed[0][-1]) + 2
@@ -191,19 +189,23 @@ def _changes(cell, width):
 
 
 @njit(cache=True, nogil=True)
-def _cells_between(cell, first, end):
-    """Return those cells that lie in a span, (M,) int32, in order.
+def _columns_of_three(cell, start, width):
+    """Return the columns of the points in three rows of a range image, (M,) int32 each, in order.
 
     Args:
         cell: (N,) int32, -1 for none.
-        first, end: of the span, the end excluded; not negative.
+        start: the first row's first cell.
+        width: of the range image.
     """
-    found = np.empty(len(cell), np.int32)
-    n = 0
+    found = np.empty((3, len(cell)), np.int32)
+    n = np.zeros(3, np.int64)
     for k in cell:
-        found[n] = k
-        n += (first <= k) & (k < end)
-    return found[:n].copy()
+        # Such points come one after the other.
+        if start <= k < start + 3 * width:
+            row = (k - start) // width
+            found[row, n[row]] = k - start - row * width
+            n[row] += 1
+    return found[0, : n[0]].copy(), found[1, : n[1]].copy(), found[2, : n[2]].copy()
 
 
 class UsualCoverage:

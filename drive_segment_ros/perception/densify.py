@@ -309,31 +309,29 @@ def _fill_unknown(segment, superpixels, winner, farthest_ground):
 def _vote(superpixels, count, u, v, label, purity):
     """See `vote`."""
     height, width = superpixels.shape
-    # Boyer & Moore's majority vote, then a count of the survivor: no sorting, no table.
-    winner = np.zeros(count, np.int32)
-    lead = np.zeros(count, np.int32)
-    total = np.zeros(count, np.int32)
+    # Boyer & Moore's majority vote, then a count of the survivor: no sorting, no table, and
+    # selections instead of branches. Side by side: the label that leads, by how much, and how
+    # many points there are.
+    votes = np.zeros((count, 3), np.int32)
     where = np.empty(len(label), np.int32)
+    zero, half = np.float32(0.0), np.float32(0.5)
     for i in range(len(label)):
-        row = min(max(math.floor(v[i] + np.float32(0.5)), 0), height - 1)
-        column = min(max(math.floor(u[i] + np.float32(0.5)), 0), width - 1)
-        s = superpixels[row, column]
-        where[i] = s
-        total[s] += 1
-        if lead[s] == 0:
-            winner[s] = label[i]
-            lead[s] = 1
-        elif winner[s] == label[i]:
-            lead[s] += 1
-        else:
-            lead[s] -= 1
+        row = np.uint32(min(max(v[i] + half, zero), np.float32(height - 1)))
+        column = np.uint32(min(max(u[i] + half, zero), np.float32(width - 1)))
+        where[i] = superpixels[row, column]
+    for i in range(len(label)):
+        s = np.uint32(where[i])
+        leads, lead = votes[s, 0], votes[s, 1]
+        votes[s, 0] = label[i] if lead == 0 else leads
+        votes[s, 1] = lead + (1 if (lead == 0) | (leads == label[i]) else -1)
+        votes[s, 2] += 1
     won = np.zeros(count, np.int32)
     for i in range(len(label)):
-        if winner[where[i]] == label[i]:
-            won[where[i]] += 1
-    for s in range(count):
-        if won[s] < purity * total[s]:
-            winner[s] = 0
+        s = np.uint32(where[i])
+        won[s] += votes[s, 0] == label[i]
+    winner = np.empty(count, np.int32)
+    for k in range(count):
+        winner[k] = votes[k, 0] if won[k] >= purity * votes[k, 2] else 0
     return winner
 
 

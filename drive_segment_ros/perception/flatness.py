@@ -16,6 +16,7 @@ from drive_segment_ros.perception.arctangent import octant_angle
 
 # Savitzky & Golay's smoothing: a quadratic over five beams, as in the publication.
 _WEIGHTS = np.array([-3, 12, 17, 12, -3], np.float32) / np.float32(35)
+_HALF = len(_WEIGHTS) // 2
 
 
 def flat_cells(
@@ -33,7 +34,7 @@ def flat_cells(
         max_slope_deg: steepest level surface, degrees.
     """
     slope, known = _slopes(xyz[0], xyz[1], xyz[2], ranges, height)
-    return _smooth_below(slope, known, ranges, _WEIGHTS, np.float32(math.radians(max_slope_deg)))
+    return _smooth_below(slope, known, ranges, np.float32(math.radians(max_slope_deg)))
 
 
 @njit(cache=True, nogil=True, inline='always')
@@ -47,17 +48,21 @@ def _angle(rise, run):
 def _slopes(x, y, z, ranges, height):
     """Return the slope from each return to the next one up its column, rad; and 1 where known.
 
+    With `_HALF` rows of unknown slope above and below the image.
+
     Args:
         x, y, z: (B, W) float32, metres; row 0 is the highest beam.
         ranges: (B, W) float32, metres, 0 where empty.
         height: (B, W) float32, metres along gravity.
 
     Returns:
-        Two (B, W) float32.
+        Two (B + 2 * _HALF, W) float32, 0 where not known.
     """
     beams, columns = ranges.shape
-    slope = np.zeros((beams, columns), np.float32)
-    known = np.zeros((beams, columns), np.float32)
+    slope = np.empty((beams + 2 * _HALF, columns), np.float32)
+    known = np.empty((beams + 2 * _HALF, columns), np.float32)
+    slope[:_HALF], slope[-_HALF:] = np.float32(0.0), np.float32(0.0)
+    known[:_HALF], known[-_HALF:] = np.float32(0.0), np.float32(0.0)
     # Each column's last return. No branches: rows are worked through many columns at once.
     last_x, last_y = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
     last_z, last_h = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
@@ -70,8 +75,9 @@ def _slopes(x, y, z, ranges, height):
             rise = abs(height[row, column] - last_h[column])
             run = math.sqrt(max(dx * dx + dy * dy + dz * dz - rise * rise, np.float32(0.0)))
             here = ranges[row, column] > np.float32(0.0)
-            slope[row, column] = _angle(rise, run)
-            known[row, column] = seen[column] if here else np.float32(0.0)
+            is_known = seen[column] if here else np.float32(0.0)
+            slope[row + _HALF, column] = _angle(rise, run) * is_known
+            known[row + _HALF, column] = is_known
             seen[column] = np.float32(1.0) if here else seen[column]
             last_x[column] = x[row, column] if here else last_x[column]
             last_y[column] = y[row, column] if here else last_y[column]
@@ -81,36 +87,28 @@ def _slopes(x, y, z, ranges, height):
 
 
 @njit(cache=True, nogil=True)
-def _smooth_below(slope, known, ranges, weights, limit):
+def _smooth_below(slope, known, ranges, limit):
     """Return where the smoothed slope is below a limit; unknown slopes have no weight.
 
     Args:
-        slope: (B, W) float32, rad.
-        known: (B, W) float32, 1 or 0.
+        slope, known: see `_slopes`.
         ranges: (B, W) float32, metres, 0 where empty.
-        weights: (K,) float32, of the smoothing over K beams.
         limit: float32, rad.
 
     Returns:
         (B, W) bool.
     """
-    beams, columns = slope.shape
-    half = len(weights) // 2
-    flat = np.zeros((beams, columns), np.bool_)
-    total = np.empty(columns, np.float32)
-    weight = np.empty(columns, np.float32)
+    beams, columns = ranges.shape
+    flat = np.empty((beams, columns), np.bool_)
     for row in range(beams):
-        total[:] = np.float32(0.0)
-        weight[:] = np.float32(0.0)
-        for j in range(max(row - half, 0), min(row + half + 1, beams)):
-            w = weights[j - row + half]
-            for column in range(columns):
-                total[column] += w * slope[j, column] * known[j, column]
-                weight[column] += w * known[j, column]
         for column in range(columns):
+            total, weight = np.float32(0.0), np.float32(0.0)
+            for k in range(2 * _HALF + 1):
+                total += _WEIGHTS[k] * slope[row + k, column]
+                weight += _WEIGHTS[k] * known[row + k, column]
             flat[row, column] = (
                 (ranges[row, column] > np.float32(0.0))
-                & (weight[column] > np.float32(0.2))
-                & (total[column] < limit * weight[column])
+                & (weight > np.float32(0.2))
+                & (total < limit * weight)
             )
     return flat

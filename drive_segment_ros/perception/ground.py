@@ -96,22 +96,24 @@ def _by_bin(distance, height, sector):
         values: (N,) float32, the heights.
     """
     # Points beyond the grid go to a bin after all others, which nobody looks at.
-    bin_of = np.empty(len(distance), np.int32)
-    beyond = np.int32(SECTORS * BINS)
+    # Unsigned, which nobody checks for a sign.
+    bin_of = np.empty(len(distance), np.uint32)
+    beyond = np.uint32(SECTORS * BINS)
     for i in range(len(distance)):
         near = distance[i] < np.float32(BINS * BIN_LENGTH)
         b = np.int32(distance[i] * np.float32(1.0 / BIN_LENGTH)) if near else np.int32(0)
-        bin_of[i] = sector[i] * np.int32(BINS) + b if near else beyond
+        bin_of[i] = np.uint32(sector[i] * np.int32(BINS) + b) if near else beyond
     first = np.zeros(SECTORS * BINS + 2, np.int32)
     for i in range(len(distance)):
-        first[bin_of[i] + 1] += 1
+        first[bin_of[i] + np.uint32(1)] += 1
     for k in range(SECTORS * BINS):
         first[k + 1] += first[k]
     values = np.empty(len(distance), np.float32)
     filled = first[:-1].copy()
     for i in range(len(distance)):
-        values[filled[bin_of[i]]] = height[i]
-        filled[bin_of[i]] += 1
+        place = filled[bin_of[i]]
+        values[np.uint32(place)] = height[i]
+        filled[bin_of[i]] = place + 1
     return first[:-1], values
 
 

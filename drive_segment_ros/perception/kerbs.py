@@ -63,19 +63,10 @@ def raise_pavements(
         forward, up: (3,) unit vectors of the heading and against gravity, coordinates of `xyz`.
         kerb: half a kerb, metres.
     """
-    left = np.cross(up, forward)
-    along = forward.astype(np.float32)
-    across = left.astype(np.float32)
-    profile = _profile(cell_label, xyz, height, flat, along, across)
-    for side in range(2):
-        # Bins from the middle outwards.
-        outwards = np.ascontiguousarray(
-            profile[:, _BINS:] if side == 0 else profile[:, _BINS - 1 :: -1]
-        )
-        steps, none = _steps(outwards, kerb)
-        path = _best_path(steps, none)
-        holds = _held(path, steps)
-        _relabel(cell_label, xyz, along, across if side == 0 else -across, path, holds)
+    along, across = forward.astype(np.float32), np.cross(up, forward).astype(np.float32)
+    cell, ahead, side = _places(cell_label, xyz, along, across)
+    kerbs = _kerbs(_profile(cell, ahead, side, height, flat), kerb)
+    _relabel(cell_label, cell, ahead, side, kerbs)
 
 
 @njit(cache=True, nogil=True)
@@ -96,54 +87,81 @@ def release_feet(cell_label, ranges, flat):
     last_range = np.zeros(columns, np.float32)
     for row in range(beams):
         for column in range(columns):
-            r = ranges[row, column]
-            if r == np.float32(0.0):
-                continue
-            if cell_label[row, column] == RAISED_LABEL and not flat[row, column]:
-                near = abs(r - last_range[column]) < np.float32(_SAME_WALL)
-                if near and last[column] != GROUND_LABEL and last[column] != RAISED_LABEL:
-                    cell_label[row, column] = last[column]
-            last[column] = cell_label[row, column]
-            last_range[column] = r
+            r, label, above = ranges[row, column], cell_label[row, column], last[column]
+            here = r > np.float32(0.0)
+            is_foot = here & (label == RAISED_LABEL) & (not flat[row, column])
+            is_foot &= abs(r - last_range[column]) < np.float32(_SAME_WALL)
+            is_foot &= (above != GROUND_LABEL) & (above != RAISED_LABEL)
+            label = above if is_foot else label
+            cell_label[row, column] = label
+            last[column] = label if here else above
+            last_range[column] = r if here else last_range[column]
 
 
 @njit(cache=True, nogil=True)
-def _profile(cell_label, xyz, height, flat, along, across):
-    """Return how far level ground lies above the middle of the road, NaN where unseen.
+def _places(cell_label, xyz, along, across):
+    """Return where the ground lies in the slabs.
 
     Args:
         cell_label: (B, W) int32.
         xyz: (3, B, W) float32, metres.
+        along, across: (3,) float32, unit vectors forward and to the left.
+
+    Returns:
+        cell: (G,) int32, the cells of ground in a slab.
+        ahead: (G,) float32, slabs from the first one's beginning.
+        side: (G,) float32, metres to the left of the sensor.
+    """
+    beams, columns = cell_label.shape
+    cell = np.empty(beams * columns, np.int32)
+    ahead, side = np.empty(len(cell), np.float32), np.empty(len(cell), np.float32)
+    a, b = np.empty(columns, np.float32), np.empty(columns, np.float32)
+    kept = np.empty(columns, np.uint8)
+    n = 0
+    for row in range(beams):
+        for c in range(columns):
+            x, y, z = xyz[0, row, c], xyz[1, row, c], xyz[2, row, c]
+            a[c] = (along[0] * x + along[1] * y + along[2] * z) * _PER_SLAB + _FIRST
+            b[c] = across[0] * x + across[1] * y + across[2] * z
+            label = cell_label[row, c]
+            is_ground = (label == GROUND_LABEL) | (label == RAISED_LABEL)
+            kept[c] = np.uint8(is_ground & (a[c] >= _ZERO) & (a[c] < np.float32(_SLABS)))
+        for c in range(columns):
+            cell[n], ahead[n], side[n] = row * columns + c, a[c], b[c]
+            n += kept[c]
+    return cell[:n], ahead[:n], side[:n]
+
+
+@njit(cache=True, nogil=True)
+def _profile(cell, ahead, side, height, flat):
+    """Return how far level ground lies above the middle of the road, NaN where unseen.
+
+    Args:
+        cell, ahead, side: see `_places`.
         height: (B, W) float32, metres.
         flat: (B, W) bool.
-        along, across: (3,) float32, unit vectors forward and to the left.
 
     Returns:
         (slabs, 2 * bins) float32, metres.
     """
-    beams, columns = cell_label.shape
     count = np.zeros((_SLABS, 2 * _BINS), np.float32)
-    ahead = np.zeros((_SLABS, 2 * _BINS), np.float32)
+    in_front = np.zeros((_SLABS, 2 * _BINS), np.float32)
     total = np.zeros((_SLABS, 2 * _BINS), np.float32)
-    for row in range(beams):
-        for column in range(columns):
-            label = cell_label[row, column]
-            if not flat[row, column] or (label != GROUND_LABEL and label != RAISED_LABEL):
-                continue
-            x, y, z = xyz[0, row, column], xyz[1, row, column], xyz[2, row, column]
-            a = (along[0] * x + along[1] * y + along[2] * z) * _PER_SLAB + _FIRST
-            b = (across[0] * x + across[1] * y + across[2] * z) * _PER_BIN + np.float32(_BINS)
-            if _ZERO <= a < np.float32(_SLABS) and _ZERO <= b < np.float32(2 * _BINS):
-                count[int(a), int(b)] += np.float32(1.0)
-                ahead[int(a), int(b)] += a
-                total[int(a), int(b)] += height[row, column]
+    heights, is_flat = height.reshape(-1), flat.reshape(-1)
+    for i in range(len(cell)):
+        b = side[i] * _PER_BIN + np.float32(_BINS)
+        if is_flat[cell[i]] and _ZERO <= b < np.float32(2 * _BINS):
+            slab, k = np.uint32(ahead[i]), np.uint32(b)
+            count[slab, k] += np.float32(1.0)
+            in_front[slab, k] += ahead[i]
+            total[slab, k] += heights[cell[i]]
     # The middle of the road, slab by slab: a hill is no step, though rings lie across it.
     where, level, known = np.empty(_SLABS), np.empty(_SLABS), 0
     for a in range(_SLABS):
         middle = slice(_BINS - _MIDDLE, _BINS + _MIDDLE)
         n = count[a, middle].sum()
         if n > 0:
-            where[known] = ahead[a, middle].sum() / n
+            where[known] = in_front[a, middle].sum() / n
             level[known] = total[a, middle].sum() / n
             known += 1
     for a in range(_SLABS):
@@ -152,7 +170,7 @@ def _profile(cell_label, xyz, height, flat, along, across):
             if n == 0:
                 total[a, b] = np.float32(np.nan)
             else:
-                road = _interpolated(ahead[a, b] / n, where[:known], level[:known])
+                road = _interpolated(in_front[a, b] / n, where[:known], level[:known])
                 total[a, b] = total[a, b] / n - road
     return total
 
@@ -170,6 +188,31 @@ def _interpolated(x, where, level):
     k = min(max(np.searchsorted(where, x), 1), len(where) - 1)
     t = (x - where[k - 1]) / max(where[k] - where[k - 1], 1e-3)
     return level[k - 1] + t * (level[k] - level[k - 1])
+
+
+@njit(cache=True, nogil=True)
+def _kerbs(profile, kerb):
+    """Return how far to the left and to the right the kerbs are, (2, slabs) float32, metres.
+
+    Args:
+        profile: see `_profile`.
+        kerb: half a kerb, metres.
+
+    Returns:
+        NaN where there is none.
+    """
+    away = np.full((2, _SLABS), np.float32(np.nan))
+    outwards = np.empty((_SLABS, _BINS), np.float32)
+    for side in range(2):
+        for k in range(_BINS):
+            outwards[:, k] = profile[:, _BINS - 1 - k if side else _BINS + k]
+        steps, none = _steps(outwards, kerb)
+        path = _best_path(steps, none)
+        holds = _held(path, steps)
+        for slab in range(_SLABS):
+            if holds[slab]:
+                away[side, slab] = np.float32(path[slab]) * np.float32(_BIN)
+    return away
 
 
 @njit(cache=True, nogil=True)
@@ -235,28 +278,33 @@ def _best_path(steps, none):
         none: (slabs,) float32.
     """
     slabs = len(steps)
-    value = np.empty((slabs, _BINS + 1), np.float32)
-    before = np.zeros((slabs, _BINS + 1), np.int32)
-    value[0, :_BINS] = steps[0]
-    value[0, _BINS] = none[0]
-    bend, most = np.float32(_BEND), np.float32(_BEND * _MOST_BENDS)
+    before = np.empty((slabs, _BINS + 1), np.int32)
+    # What the best path to each bin is worth, with as many more at either end as it may bend,
+    # and to none, which comes last.
+    value = np.full(_BINS + 2 * _MOST_BENDS, np.float32(-np.inf))
+    value[_MOST_BENDS:-_MOST_BENDS], without = steps[0], none[0]
+    top, origin = np.empty(_BINS, np.float32), np.empty(_BINS, np.int32)
+    most = np.float32(_BEND * _MOST_BENDS)
     for slab in range(1, slabs):
-        best = int(np.argmax(value[slab - 1]))
-        for k in range(_BINS + 1):
-            top, origin = value[slab - 1, best] - most, best
-            if k == _BINS:
-                if value[slab - 1, k] > top:
-                    top, origin = value[slab - 1, k], k
-                top += none[slab]
-            else:
-                for j in range(max(k - _MOST_BENDS, 0), min(k + _MOST_BENDS + 1, _BINS)):
-                    reached = value[slab - 1, j] - bend * np.float32(abs(k - j))
-                    if reached > top:
-                        top, origin = reached, j
-                top += steps[slab, k]
-            value[slab, k], before[slab, k] = top, origin
+        best = int(np.argmax(value)) - _MOST_BENDS
+        highest = value[best + _MOST_BENDS]
+        if without > highest:
+            best, highest = _BINS, without
+        top[:], origin[:] = highest - most, best
+        for d in range(2 * _MOST_BENDS + 1):
+            cost = np.float32(_BEND * abs(d - _MOST_BENDS))
+            for k in range(_BINS):
+                reached = value[k + d] - cost
+                better = reached > top[k]
+                top[k] = reached if better else top[k]
+                origin[k] = np.int32(k + d - _MOST_BENDS) if better else origin[k]
+        before[slab, :_BINS] = origin
+        before[slab, _BINS] = best if without <= highest - most else _BINS
+        without = max(without, highest - most) + none[slab]
+        value[_MOST_BENDS:-_MOST_BENDS] = top + steps[slab]
     path = np.empty(slabs, np.int32)
-    path[-1] = int(np.argmax(value[-1]))
+    last = int(np.argmax(value))
+    path[-1] = _BINS if without > value[last] else last - _MOST_BENDS
     for slab in range(slabs - 1, 0, -1):
         path[slab - 1] = before[slab, path[slab]]
     return path
@@ -284,30 +332,19 @@ def _held(path, steps):
 
 
 @njit(cache=True, nogil=True)
-def _relabel(cell_label, xyz, along, outwards, path, holds):
+def _relabel(cell_label, cell, ahead, side, kerbs):
     """Label ground by its side of a kerb, in place.
 
     Args:
         cell_label: (B, W) int32.
-        xyz: (3, B, W) float32, metres.
-        along, outwards: (3,) float32, unit vectors forward and to the side of the kerb.
-        path, holds: (slabs,) int32 and bool, the kerb's bin, and whether there is one.
+        cell, ahead, side: see `_places`.
+        kerbs: (2, slabs) float32, metres to the left and to the right, NaN without one.
     """
-    beams, columns = cell_label.shape
-    for row in range(beams):
-        for column in range(columns):
-            label = cell_label[row, column]
-            if label != GROUND_LABEL and label != RAISED_LABEL:
-                continue
-            x, y, z = xyz[0, row, column], xyz[1, row, column], xyz[2, row, column]
-            a = (along[0] * x + along[1] * y + along[2] * z) * _PER_SLAB + _FIRST
-            side = outwards[0] * x + outwards[1] * y + outwards[2] * z
-            if side < _ZERO or not _ZERO <= a < np.float32(_SLABS):
-                continue
-            slab = int(a)
-            if holds[slab]:
-                behind = side - np.float32(_BIN) * np.float32(path[slab])
-                if behind < np.float32(0.0):
-                    cell_label[row, column] = GROUND_LABEL
-                elif behind < np.float32(_PAVEMENT):
-                    cell_label[row, column] = RAISED_LABEL
+    labels = cell_label.reshape(-1)
+    for i in range(len(cell)):
+        right = side[i] < _ZERO
+        behind = abs(side[i]) - kerbs[np.uint32(right), np.uint32(ahead[i])]
+        # NaN fails both.
+        label = labels[cell[i]]
+        label = RAISED_LABEL if behind < np.float32(_PAVEMENT) else label
+        labels[cell[i]] = GROUND_LABEL if behind < _ZERO else label

@@ -90,7 +90,9 @@ def columns_per_turn(cloud: PointCloud, ring: NDArray[np.integer], axis: int = 2
     steps = [beam[count // 2] for beam, count in zip(gaps, counts, strict=True) if count > 8]
     if not steps:
         return _MIN_COLUMNS
-    return int(np.clip(round(1.0 / float(np.median(steps))), _MIN_COLUMNS, _MAX_COLUMNS))
+    steps.sort()
+    middle = (steps[(len(steps) - 1) // 2] + steps[len(steps) // 2]) / 2
+    return min(max(round(1.0 / float(middle)), _MIN_COLUMNS), _MAX_COLUMNS)
 
 
 def range_image(
@@ -163,6 +165,8 @@ def _elevations(xyz: NDArray[np.float32], ranges: NDArray[np.float32]) -> NDArra
     """Return each beam's mean elevation; beams without a return go on as their neighbours do."""
     found = _mean_elevations(xyz, ranges)
     known = np.flatnonzero(np.isfinite(found))
+    if len(known) == len(found):
+        return found
     if len(known) == 0:
         return np.zeros(len(ranges), np.float32)
     rows = np.arange(len(found))
@@ -251,27 +255,32 @@ def _azimuths(x, y, ring, timed):
     Returns:
         (T, M) float32.
     """
+    beams = max(ring.max() + 1, 1) if len(ring) else 1
+    # Each point's beam, and one more for those without beam or return: NaN, infinite, or zero.
+    # Unsigned, which nobody checks for a sign.
+    beam = np.empty(len(ring), np.uint32)
+    for i in range(len(ring)):
+        size = abs(x[i]) + abs(y[i])
+        known = (ring[i] >= 0) & (size > np.float32(0.0)) & (size < np.float32(np.inf))
+        beam[i] = np.uint32(ring[i]) if known else np.uint32(beams)
     # Four counts of each beam, taken in turn: points of one beam, one after the other, need not
     # wait for one another.
-    counts = np.zeros((4, max(ring.max() + 1, 1) if len(ring) else 1), np.int32)
-    for i in range(len(ring)):
-        # Without return: NaN, infinite, or zero.
-        if ring[i] >= 0 and np.float32(0.0) < abs(x[i]) + abs(y[i]) < np.float32(np.inf):
-            counts[i & 3, ring[i]] += 1
-    count = counts.sum(axis=0)
+    counts = np.zeros((4, beams + 1), np.int32)
+    for i in range(len(beam)):
+        counts[np.uint32(i & 3), beam[i]] += 1
+    count = counts.sum(axis=0)[:beams]
     # Gaps lengthen steps and second returns shorten them, so beams of middling fullness tell best.
     order = np.argsort(-count)
     fuller = max(np.count_nonzero(count) // 2, 1)
     stride = max(fuller // timed, 1)
-    # The last place is that of points without a beam, -1.
-    place = np.full(len(count) + 1, -1, np.int32)
+    place = np.full(beams + 1, -1, np.int32)
     azimuth = np.full((timed, count.max()), np.float32(np.nan))
     filled = np.zeros(timed, np.int32)
     for k in range(min(timed, fuller)):
         place[order[k * stride]] = k
-    for i in range(len(ring)):
-        k = place[ring[i]]
-        if k >= 0 and np.float32(0.0) < abs(x[i]) + abs(y[i]) < np.float32(np.inf):
+    for i in range(len(beam)):
+        k = place[beam[i]]
+        if k >= 0:
             azimuth[k, filled[k]] = _turn_fraction(x[i], y[i])
             filled[k] += 1
     return azimuth

@@ -65,14 +65,40 @@ def _chosen(distance, height, sector, chosen):
     out_distance = np.empty((1, rows * columns), np.float32)
     out_height = np.empty((1, rows * columns), np.float32)
     out_sector = np.empty(rows * columns, np.int32)
+    kept = np.empty(columns, np.uint8)
     n = 0
     for row in range(rows):
+        for column in range(columns):
+            there = distance[row, column] > np.float32(0.0)
+            kept[column] = np.uint8(chosen[row, column] & there)
         for column in range(columns):
             out_distance[0, n] = distance[row, column]
             out_height[0, n] = height[row, column]
             out_sector[n] = sector[column]
-            n += chosen[row, column] & (distance[row, column] > np.float32(0.0))
+            n += kept[column]
     return out_distance[:, :n], out_height[:, :n], out_sector[:n]
+
+
+@njit(cache=True, nogil=True, error_model='numpy')
+def _histogram(values, lowest, size, bins):
+    """Return how many values lie in each bin, (bins,) int32; those outside are left out.
+
+    Args:
+        values: (N,) float32, metres.
+        lowest, size: float32, metres, where the first bin begins, and of each.
+        bins: how many.
+    """
+    # Four counts taken in turn, as neighbours mostly are of one bin and would wait for each
+    # other; what lies outside is counted beside them.
+    counts = np.zeros((4, bins + 2), np.int32)
+    place = np.empty(len(values), np.int32)
+    for i in range(len(values)):
+        k = min((values[i] - lowest) / size, np.float32(bins))
+        # Rounded towards zero, so that the first bin begins a size earlier.
+        place[i] = np.int32(max(k, np.float32(0.0))) + np.int32(k > np.float32(-1.0))
+    for i in range(len(values)):
+        counts[i & 3, place[i]] += 1
+    return counts.sum(axis=0)[1:-1]
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
@@ -94,11 +120,7 @@ def _start_height(distance, height):
         for i in range(len(distance)):
             near[n] = height[i]
             n += distance[i] < reach
-        count = np.zeros(bins, np.int32)
-        for j in range(n):
-            k = int((near[j] - lowest) / size)
-            if 0 <= k < bins:
-                count[k] += 1
+        count = _histogram(near[:n], lowest, size, bins)
         for k in range(1, bins - 1):
             peak = max(peak, count[k - 1] + count[k] + count[k + 1])
         reach *= np.float32(2.0)
@@ -111,16 +133,26 @@ def _start_height(distance, height):
                 best += 1
             break
     # Half a bin is half a kerb: the mean of what lies about the level.
-    level, width = lowest + size * np.float32(best + 0.5), np.float32(1.5) * size
-    for _ in range(2):
-        total, m = np.float64(0.0), 0
-        for j in range(n):
-            if abs(near[j] - level) < width:
-                total += near[j]
-                m += 1
+    level = lowest + size * np.float32(best + 0.5)
+    for width in (np.float32(1.5) * size, np.float32(0.5) * size):
+        total, m = _sum_about(near[:n], level, width)
         if m > 0:
-            level, width = np.float32(total / m), np.float32(0.5) * size
+            level = np.float32(total / m)
     return level
+
+
+@njit(cache=True, nogil=True, fastmath={'reassoc', 'nsz'})
+def _sum_about(values, level, width):
+    """Return the sum, metres, and number of the values nearer to a level than `width`, metres.
+
+    In any order: so many float32 in float64 lose nothing.
+    """
+    total, n = 0.0, 0
+    for i in range(len(values)):
+        inside = abs(values[i] - level) < width
+        total += np.float64(values[i]) if inside else 0.0
+        n += inside
+    return total, n
 
 
 @njit(cache=True, nogil=True)
@@ -150,7 +182,8 @@ def _start_plane(distance, height, sector, level):
         near[1, n] = distance[i] * sine[sector[i]]
         near[2, n] = height[i] - level
         n += distance[i] < _PLANE_REACH
-    stride = max(1, n // _PLANE_SAMPLE)
+    sample = near[:, : n : max(1, n // _PLANE_SAMPLE)].copy()
+    above = np.empty(sample.shape[1], np.float32)
     bins, size, lowest = 40, np.float32(0.04), np.float32(-0.6)
     best, c, a, b = 0, np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for step, most in ((np.float32(0.03), 3), (np.float32(0.01), 1)):
@@ -158,12 +191,9 @@ def _start_plane(distance, height, sector, level):
         for k in range(-most, most + 1):
             for j in range(-most, most + 1):
                 try_a, try_b = middle_a + k * step, middle_b + j * step
-                count = np.zeros(bins, np.int32)
-                for i in range(0, n, stride):
-                    h = near[2, i] - try_a * near[0, i] - try_b * near[1, i]
-                    q = int((h - lowest) / size)
-                    if 0 <= q < bins:
-                        count[q] += 1
+                for i in range(len(above)):
+                    above[i] = sample[2, i] - try_a * sample[0, i] - try_b * sample[1, i]
+                count = _histogram(above, lowest, size, bins)
                 for q in range(bins - 1):
                     # The gentler plane wins where both carry as much.
                     if count[q] + count[q + 1] > best:

@@ -7,16 +7,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 # One stray return (an edge, a wire) must not make its whole neighbourhood rough.
-_LARGEST = 0.4
+_LARGEST = np.float32(0.4)
+# Columns and rows to each side that make a neighbourhood; votes are counted over one more.
+_HALF_WIDTH, _HALF_HEIGHT = 3, 1
 
 
 def rough_cells(
-    ranges: NDArray[np.float32],
-    excluded: NDArray[np.bool_],
-    *,
-    threshold: float = 0.1,
-    half_width: int = 3,
-    half_height: int = 1,
+    ranges: NDArray[np.float32], excluded: NDArray[np.bool_], *, threshold: float = 0.1
 ) -> NDArray[np.bool_]:
     """Return the cells whose neighbourhood is no surface: foliage, hedges, wire.
 
@@ -29,73 +26,70 @@ def rough_cells(
         ranges: (B, W) float32, metres, 0 where empty; columns wrap.
         excluded: (B, W) bool, cells that take no part (ground).
         threshold: metres; a spinning LiDAR's range noise of 1 to 3 cm stays below a third of it.
-        half_width: columns to each side that make a neighbourhood.
-        half_height: rows above and below.
 
     Returns:
         (B, W) bool.
     """
-    return _rough_cells(
-        ranges, excluded, np.float32(threshold), np.float32(_LARGEST), half_width, half_height
-    )
+    return _rough_cells(ranges, excluded, np.float32(threshold))
 
 
 @njit(cache=True, nogil=True)
-def _rough_cells(ranges, excluded, threshold, largest, half_width, half_height):
+def _rough_cells(ranges, excluded, threshold):
     """See `rough_cells`.
 
     Each row is made only as far ahead of the next step as that reaches down, so that all of it
-    happens in the processor's cache.
+    happens in the processor's cache. Counts are small integers, of which it adds 64 at a time.
 
     Args:
         ranges: (B, W) float32, metres, 0 where empty; columns wrap.
         excluded: (B, W) bool.
-        threshold, largest: float32, metres; how rough is rough, and what one cell says at most.
-        half_width, half_height: columns and rows to each side that make a neighbourhood.
+        threshold: float32, metres.
     """
     beams, columns = ranges.shape
     rough = np.empty((beams, columns), np.bool_)
     # Rows of the first and of the second box that are in use at a time; of row r in r % rows.
-    rows, voters = 2 * half_height + 1, 2 * half_height + 3
-    weight = np.empty((rows, columns), np.float32)
+    rows, voters = 2 * _HALF_HEIGHT + 1, 2 * _HALF_HEIGHT + 3
+    known = np.empty((rows, columns), np.int8)
     stray_sum = np.empty((rows, columns), np.float32)
-    weight_sum = np.empty((rows, columns), np.float32)
-    vote_sum = np.empty((voters, columns), np.float32)
-    deviation = np.empty(columns, np.float32)
+    known_sum = np.empty((rows, columns), np.int8)
+    vote_sum = np.empty((voters, columns), np.int8)
+    stray = np.empty(columns, np.float32)
+    votes = np.empty(columns, np.int8)
     total = np.empty(columns, np.float32)
-    count = np.empty(columns, np.float32)
-    line = np.empty(columns + 2 * half_width + 2, np.float32)
+    count = np.empty(columns, np.int8)
+    # Rows with as many of their columns repeated at either end as a neighbourhood reaches.
+    float_line = np.empty(columns + 2 * _HALF_WIDTH, np.float32)
+    int_line = np.empty(columns + 2 * _HALF_WIDTH + 2, np.int8)
     for ahead in range(beams + voters):
         if ahead < beams:
             k = ahead % rows
-            _deviation(ranges[ahead], excluded[ahead], largest, line, deviation, weight[k])
-            _sum_along(deviation, half_width, line, stray_sum[k])
-            _sum_along(weight[k], half_width, line, weight_sum[k])
-        row = ahead - half_height
+            _strays(ranges[ahead], excluded[ahead], float_line, stray, known[k])
+            _sum_along(stray, _HALF_WIDTH, float_line, stray_sum[k])
+            _sum_along(known[k], _HALF_WIDTH, int_line, known_sum[k])
+        row = ahead - _HALF_HEIGHT
         if 0 <= row < beams:
-            _sum_up(stray_sum, row, half_height, beams, total)
-            _sum_up(weight_sum, row, half_height, beams, count)
-            _votes(total, count, weight[row % rows], threshold, deviation)
-            _sum_along(deviation, half_width + 1, line, vote_sum[row % voters])
-        row -= half_height + 1
+            _sum_up(stray_sum, row, _HALF_HEIGHT, beams, total)
+            _sum_up(known_sum, row, _HALF_HEIGHT, beams, count)
+            _votes(total, count, known[row % rows], threshold, votes)
+            _sum_along(votes, _HALF_WIDTH + 1, int_line, vote_sum[row % voters])
+        row -= _HALF_HEIGHT + 1
         if 0 <= row < beams:
-            _sum_up(vote_sum, row, half_height + 1, beams, total)
+            _sum_up(vote_sum, row, _HALF_HEIGHT + 1, beams, count)
             for column in range(columns):
-                rough[row, column] = total[column] > np.float32(0.0)
+                rough[row, column] = count[column] > 0
     return rough
 
 
 @njit(cache=True, nogil=True)
-def _deviation(ranges, excluded, largest, line, deviation, weight):
-    """Write the deviation of a row's cells, at most `largest`, and 1 where it is known.
+def _strays(ranges, excluded, line, stray, known):
+    """Write how far a row's cells stray from a line through their neighbours, and where known.
 
     Args:
         ranges: (W,) float32, metres, 0 where empty; columns wrap.
         excluded: (W,) bool.
-        largest: float32, metres.
         line: (>= W + 2,) float32, to work in.
-        deviation: (W,) float32, metres, written.
-        weight: (W,) float32, 0 or 1, written.
+        stray: (W,) float32, metres, at most `_LARGEST`, written.
+        known: (W,) int8, 0 or 1, written.
     """
     columns = len(ranges)
     # The row with its ends repeated, and excluded cells empty: no wrapping, no branches.
@@ -104,37 +98,38 @@ def _deviation(ranges, excluded, largest, line, deviation, weight):
     line[0], line[columns + 1] = line[columns], line[1]
     for column in range(columns):
         a, d, b = line[column], line[column + 1], line[column + 2]
-        known = (a > np.float32(0.0)) & (d > np.float32(0.0)) & (b > np.float32(0.0))
+        full = (a > np.float32(0.0)) & (d > np.float32(0.0)) & (b > np.float32(0.0))
         least = np.float32(1e-3)
-        stray = abs(d * d / max(a, least) + d * d / max(b, least) - d - d)
-        deviation[column] = min(stray, largest) if known else np.float32(0.0)
-        weight[column] = np.float32(1.0) if known else np.float32(0.0)
+        off = abs(d * d / max(a, least) + d * d / max(b, least) - d - d)
+        stray[column] = min(off, _LARGEST) if full else np.float32(0.0)
+        known[column] = np.int8(full)
 
 
 @njit(cache=True, nogil=True)
-def _votes(total, count, weight, threshold, votes):
-    """Write a row's votes, (W,) float32: 1 for rough, -1 for smooth, 0 where nothing is known.
+def _votes(total, count, known, threshold, votes):
+    """Write a row's votes, (W,) int8: 1 for rough, -1 for smooth, 0 where nothing is known.
 
     Args:
-        total, count: (W,) float32, deviation, metres, and number of cells in the neighbourhood.
-        weight: (W,) float32, 1 where the cell itself is known, else 0.
+        total: (W,) float32, metres, by how much the cells of the neighbourhood stray together.
+        count: (W,) int8, how many they are.
+        known: (W,) int8, 1 where the cell itself is known, else 0.
         threshold: float32, metres.
-        votes: (W,) float32, written.
+        votes: (W,) int8, written.
     """
     for column in range(len(votes)):
-        rough = (total[column] > threshold * count[column]) & (count[column] >= np.float32(3.0))
-        votes[column] = weight[column] if rough else -weight[column]
+        rough = (total[column] > threshold * np.float32(count[column])) & (count[column] >= 3)
+        votes[column] = known[column] * np.int8(2 * rough - 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline='always')
 def _sum_along(values, half_width, line, total):
     """Write sums over neighbours in a row, which wraps.
 
     Args:
-        values: (W,) float32.
-        half_width: columns to each side.
-        line: (>= W + 2 * half_width,) float32, to work in.
-        total: (W,) float32, written.
+        values: (W,) float32 or int8.
+        half_width: columns to each side, a constant, so that the sum of a cell is one expression.
+        line: (>= W + 2 * half_width,) of the same type, to work in.
+        total: (W,) of the same type, written.
     """
     columns = len(values)
     for column in range(columns):
@@ -143,10 +138,10 @@ def _sum_along(values, half_width, line, total):
         line[column] = values[columns - half_width + column]
         line[half_width + columns + column] = values[column]
     for column in range(columns):
-        total[column] = line[column]
-    for d in range(1, 2 * half_width + 1):
-        for column in range(columns):
-            total[column] += line[column + d]
+        around = line[column]
+        for d in range(1, 2 * half_width + 1):
+            around += line[column + d]
+        total[column] = around
 
 
 @njit(cache=True, nogil=True)
@@ -154,11 +149,11 @@ def _sum_up(values, row, half_height, beams, total):
     """Write sums over neighbours in columns, which end.
 
     Args:
-        values: (K, W) float32; of row r in r % K.
+        values: (K, W) float32 or int8; of row r in r % K.
         row: which.
         half_height: rows to each side.
         beams: how many rows there are.
-        total: (W,) float32, written.
+        total: (W,) of the same type, written.
     """
     first = max(row - half_height, 0)
     for column in range(len(total)):

@@ -30,7 +30,7 @@ from drive_segment_ros.perception.union_find import find_root
 # Weights and scales are counted in 1/32768 grey level.
 UNITS_PER_GREY_LEVEL = 1 << 15
 MAX_SCALE = 50_000.0  # in units, and with the largest weight added, still fits an int32
-BLOCK = 64  # edges looked up ahead of the union-find: enough to hide the memory's latency
+BLOCK = 128  # edges looked up ahead of the union-find: enough to hide the memory's latency
 # An edge's rank is what the float 1 + colour distance begins with: sign, exponent and 8 bits of
 # the mantissa; so distances up to 1 come in steps of 1/256 grey level, of 100 in steps of 1/4.
 _DROPPED_BITS = 15
@@ -222,7 +222,7 @@ def _sort_edges(bits: np.ndarray, edges: np.ndarray) -> np.ndarray:
     for y in range(height):
         for down in range(2 if y + 1 < height else 1):
             for x in range(width - 1 + down):
-                filled[(bits[y, down, x] >> _DROPPED_BITS) - _FIRST_RANK + 1] += 1
+                filled[_rank(bits[y, down, x]) + np.uint32(1)] += 1
     for rank in range(_RANKS):
         filled[rank + 1] += filled[rank]
     first = filled.copy()
@@ -230,10 +230,17 @@ def _sort_edges(bits: np.ndarray, edges: np.ndarray) -> np.ndarray:
         for x in range(width):
             for down in range(2):
                 if (y + 1 < height) if down else (x + 1 < width):
-                    rank = (bits[y, down, x] >> _DROPPED_BITS) - _FIRST_RANK
-                    edges[filled[rank]] = 2 * (y * width + x) + down
-                    filled[rank] += 1
+                    of_edge = _rank(bits[y, down, x])
+                    place = filled[of_edge]
+                    edges[np.uint32(place)] = 2 * (y * width + x) + down
+                    filled[of_edge] = place + 1
     return first
+
+
+@njit(cache=True, nogil=True, inline='always')
+def _rank(bits: np.int32) -> np.uint32:
+    """Return the rank of a weight; unsigned, as an index that nobody checks for a sign."""
+    return np.uint32((bits >> _DROPPED_BITS) - _FIRST_RANK)
 
 
 @njit(cache=True, nogil=True, error_model='numpy', inline='always')
@@ -326,10 +333,11 @@ def _merge_pixels(
         (N,) uint32 parents, a root has the lowest index of its tree; and how many edges were
         refused.
     """
-    parent = np.arange(len(sizes)).astype(np.uint32)
+    parent = np.arange(len(sizes), dtype=np.uint32)
     state = _limits(sizes, inner, threshold)
     refusals = 0
     ahead = np.empty((BLOCK, 2), np.uint32)
+    fetched = np.empty(BLOCK, np.int32)
     for rank in range(len(weights)):
         weight = weights[rank]
         for begin in range(first[rank], first[rank + 1], BLOCK):
@@ -345,6 +353,10 @@ def _merge_pixels(
                 ahead[kept, 0] = above_a
                 ahead[kept, 1] = above_b
                 kept += above_a != above_b
+            # Nobody reads these: they bring the states into the cache, side by side, where the
+            # loop below would wait for one after the other.
+            for edge in range(kept):
+                fetched[edge] = state[ahead[edge, 0], 0] + state[ahead[edge, 1], 0]
             for edge in range(kept):
                 a = find_root(parent, ahead[edge, 0])
                 b = find_root(parent, ahead[edge, 1])
@@ -368,7 +380,7 @@ def _merge(
     Returns:
         As `_merge_pixels`.
     """
-    parent = np.arange(len(sizes)).astype(np.uint32)
+    parent = np.arange(len(sizes), dtype=np.uint32)
     state = _limits(sizes, inner, threshold)
     refusals = 0
     for edge in range(len(edges)):
@@ -424,12 +436,12 @@ def _without_small(edges: np.ndarray, sizes: np.ndarray, min_size: int) -> tuple
     Returns:
         (N,) int32, the label of each component, and how many there are.
     """
-    parent = np.arange(len(sizes)).astype(np.uint32)
+    parent = np.arange(len(sizes), dtype=np.uint32)
     total = sizes.copy()
     for edge in range(len(edges)):
         a, b = edges[edge, 0], edges[edge, 1]
         # Between two that are large enough, as most are, nothing is looked up.
-        if sizes[a] < min_size or sizes[b] < min_size:
+        if min(sizes[a], sizes[b]) < min_size:
             a, b = find_root(parent, a), find_root(parent, b)
             if a != b and (total[a] < min_size or total[b] < min_size):
                 a, b = min(a, b), max(a, b)
