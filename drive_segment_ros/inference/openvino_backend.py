@@ -18,9 +18,9 @@ from drive_segment_ros.inference.backend import import_backend
 from drive_segment_ros.inference.model import CONFIDENCE_NAME, LABEL_NAME, Model
 
 # bf16 in hardware is faster than f32, emulated it takes many times as long. Runs that are
-# compared, each the best of some, and how much longer bf16 may take: a busy machine must not
-# change the precision from one start to the next.
-_TRIAL_RUNS = 3
+# compared, each the best of some, and how much longer bf16 may take, in processor time: a busy
+# machine must not change the precision from one start to the next.
+_TRIAL_RUNS = 10
 _LIMITS = ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA')
 _BELOW_AVX512 = ('SSE41', 'AVX', 'AVX2', 'AVX2_VNNI', 'AVX2_VNNI_2')
 _SLOWEST = 1.5
@@ -183,13 +183,13 @@ def _fails(error: Exception) -> str:
 
 
 def _seconds(compiled: Any) -> float:
-    """Return how long a run of a compiled model takes, the best of some; the first warms up."""
+    """Return a run's processor time, s, the best of some; the first warms up."""
     request = compiled.create_infer_request()
     taken = []
     for _ in range(1 + _TRIAL_RUNS):
-        began = time.perf_counter()
+        began = time.process_time()
         request.infer()
-        taken.append(time.perf_counter() - began)
+        taken.append(time.process_time() - began)
     return min(taken[1:])
 
 
