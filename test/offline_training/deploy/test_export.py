@@ -62,7 +62,7 @@ TENSORRT_OPERATORS = {
 }
 TENSORRT_OPSETS = range(9, 21)
 FLOATING = (TensorProto.FLOAT, TensorProto.FLOAT16)
-DELICATE = {'Softmax', 'LayerNormalization', 'InstanceNormalization', 'ReduceL2', 'TopK'}
+DELICATE = {'Softmax', 'LayerNormalization', 'ReduceMean', 'ReduceL2', 'TopK'}
 
 
 def random_network(configuration: NetworkConfiguration = CONFIGURATION) -> Segmenter:
