@@ -23,7 +23,8 @@ import torch
 
 from drive_segment_ros.errors import DependencyError, ModelError
 from drive_segment_ros.inference.segmenter import BACKENDS, load
-from offline_training.deploy.export import PRECISIONS, DeployedSegmenter, export
+from offline_training.deploy.deployed_segmenter import DeployedSegmenter
+from offline_training.deploy.export import PRECISIONS, export
 from offline_training.networks.segmenter import Segmenter, configuration
 from offline_training.training.checkpoints import save_model
 

@@ -18,9 +18,9 @@ from drive_segment_ros.inference.backend import import_backend
 from drive_segment_ros.inference.model import CONFIDENCE_NAME, LABEL_NAME, Model
 
 # bf16 in hardware is faster than f32, emulated it takes many times as long. Runs that are
-# compared, each the best of some, and how much longer bf16 may take: a busy machine must not
-# change the precision from one start to the next.
-_TRIAL_RUNS = 3
+# compared, each the best of some, and how much longer bf16 may take, in processor time: a busy
+# machine must not change the precision from one start to the next.
+_TRIAL_RUNS = 10
 _LIMITS = ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA')
 _BELOW_AVX512 = ('SSE41', 'AVX', 'AVX2', 'AVX2_VNNI', 'AVX2_VNNI_2')
 _SLOWEST = 1.5
@@ -112,10 +112,7 @@ class Compiled:
 
 
 def compile_fastest(core: Any, graph: Any, threads: int = 0, exact: bool = False) -> Compiled:
-    """Compile a graph for the processor, in bf16 where that runs faster.
-
-    What a processor claims is tried: under a lower instruction set (ONEDNN_MAX_CPU_ISA, some
-    virtual machines) bf16 does not compile, or is emulated at a fraction of the speed of f32.
+    """Compile a graph for the processor, in bf16 where it really computes in it.
 
     Args:
         core: an `openvino.Core`.
@@ -126,31 +123,27 @@ def compile_fastest(core: Any, graph: Any, threads: int = 0, exact: bool = False
     Raises:
         RuntimeError: OpenVINO's, if it does not take the graph in f32.
     """
-    settings = {'PERFORMANCE_HINT': 'LATENCY'}
-    if threads:
-        settings['INFERENCE_NUM_THREADS'] = str(threads)
-
-    def compiled(precision: str) -> Any:
-        return core.compile_model(
-            graph, 'CPU', {**settings, 'INFERENCE_PRECISION_HINT': precision}
-        )
-
-    full = compiled('f32')
-    if exact or 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
-        return Compiled(full, 'f32')
-    try:
-        half = compiled('bf16')
-        half_s, full_s = _seconds(half), _seconds(full)
-    except RuntimeError as err:
-        return Compiled(full, 'f32', f'bf16, which the processor claims, fails ({_one_line(err)})')
-    if half_s > _SLOWEST * full_s:
-        slower = f'takes {half_s / full_s:.1f} times as long'
-        return Compiled(full, 'f32', f'bf16, which the processor claims, {slower}')
-    return Compiled(half, 'bf16')
+    fallback = ''
+    if not exact:
+        trial = processor_precision(core)
+        fallback = trial.fallback
+        if trial.precision == 'bf16':
+            try:
+                return Compiled(_compiled(core, graph, 'bf16', threads), 'bf16')
+            except RuntimeError as err:
+                fallback = _fails(err)
+    return Compiled(_compiled(core, graph, 'f32', threads), 'f32', fallback)
 
 
-def processor_precision() -> Compiled:
-    """Compile a small convolution, to tell what models will be computed in here.
+def processor_precision(core: Any = None) -> Compiled:
+    """Try a small convolution, to tell what models are to be computed in here.
+
+    What a processor claims is tried: under a lower instruction set (ONEDNN_MAX_CPU_ISA, some
+    virtual machines) bf16 does not compile, or is emulated at a fraction of the speed of f32.
+    A model itself takes as long to compile twice as all the rest of loading it.
+
+    Args:
+        core: an `openvino.Core`; None is a new one.
 
     Raises:
         DependencyError: if OpenVINO is not installed.
@@ -159,21 +152,44 @@ def processor_precision() -> Compiled:
     openvino = import_backend('openvino', 'openvino')
     from openvino import opset13 as ops
 
+    core = core or openvino.Core()
     image = ops.parameter([1, 64, 64, 64], np.float32)
     weight = ops.constant(np.full((64, 64, 3, 3), 1e-3, np.float32))
     ones = [1, 1]
     graph = openvino.Model([ops.convolution(image, weight, ones, ones, ones, ones)], [image])
-    return compile_fastest(openvino.Core(), graph)
+    full = _compiled(core, graph, 'f32', 1)
+    if 'BF16' not in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+        return Compiled(full, 'f32')
+    try:
+        half = _compiled(core, graph, 'bf16', 1)
+        half_s, full_s = _seconds(half), _seconds(full)
+    except RuntimeError as err:
+        return Compiled(full, 'f32', _fails(err))
+    if half_s > _SLOWEST * full_s:
+        slower = f'takes {half_s / full_s:.1f} times as long'
+        return Compiled(full, 'f32', f'bf16, which the processor claims, {slower}')
+    return Compiled(half, 'bf16')
+
+
+def _compiled(core: Any, graph: Any, precision: str, threads: int) -> Any:
+    settings = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': precision}
+    if threads:
+        settings['INFERENCE_NUM_THREADS'] = str(threads)
+    return core.compile_model(graph, 'CPU', settings)
+
+
+def _fails(error: Exception) -> str:
+    return f'bf16, which the processor claims, fails ({_one_line(error)})'
 
 
 def _seconds(compiled: Any) -> float:
-    """Return how long a run of a compiled model takes, the best of some; the first warms up."""
+    """Return a run's processor time, s, the best of some; the first warms up."""
     request = compiled.create_infer_request()
     taken = []
     for _ in range(1 + _TRIAL_RUNS):
-        began = time.perf_counter()
+        began = time.process_time()
         request.infer()
-        taken.append(time.perf_counter() - began)
+        taken.append(time.process_time() - began)
     return min(taken[1:])
 
 

@@ -14,8 +14,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 import drive_segment_ros
 from drive_segment_ros.errors import ModelError
@@ -31,6 +30,7 @@ from drive_segment_ros.inference.model import (
 )
 from offline_training.common.files import write_atomic, write_json
 from offline_training.deploy.calibration import calibration_images, has_images
+from offline_training.deploy.deployed_segmenter import DeployedSegmenter
 from offline_training.deploy.eight_bits import to_int8
 from offline_training.deploy.half_precision import to_half
 from offline_training.deploy.model_card import CARD_FILE, model_card
@@ -47,55 +47,6 @@ PRECISIONS = ('fp32', 'fp16', 'int8')
 AUTO = 'auto'
 # TensorRT 10.0 reads opsets 9 to 20; in 18 the exporter has an operator for everything here.
 OPSET = 18
-
-
-class DeployedSegmenter(nn.Module):
-    """A network between a camera's image and a mask, in operators that TensorRT has.
-
-    TensorRT has uint8 at a graph's inputs and outputs only, where it is cast to or from float.
-    """
-
-    channel_order: Tensor
-
-    def __init__(self, network: Segmenter) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer('channel_order', torch.tensor([2, 1, 0]))
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Segment.
-
-        Args:
-            image: (1, H, W, 3) uint8 BGR.
-
-        Returns:
-            Pseudo-class and confidence (255 is certain), each (1, h, w) uint8 at the network's
-            own size.
-        """
-        configuration = self.network.configuration
-        pixels = image.float().permute(0, 3, 1, 2).index_select(1, self.channel_order) / 255.0
-        pixels = average_resize(pixels, configuration.height, configuration.width)
-        # TopK gives class and confidence in one pass.
-        confidence, label = self.network.expected_similarity(pixels).topk(1, dim=1)
-        return label[:, 0].float().to(torch.uint8), (255.0 * confidence[:, 0]).round().to(
-            torch.uint8
-        )
-
-
-def average_resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Resize (B, C, H, W), averaging where it shrinks: to the next multiple, then its mean.
-
-    The training images were shrunk by area averaging, for which there is no operator.
-    """
-    rows, columns = -(-images.shape[2] // height), -(-images.shape[3] // width)
-    multiple = height * rows, width * columns
-    if images.shape[2:] != multiple:
-        images = functional.interpolate(
-            images, size=multiple, mode='bilinear', align_corners=False
-        )
-    if (rows, columns) != (1, 1):
-        images = functional.avg_pool2d(images, (rows, columns))
-    return images
 
 
 def export(

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some tokens and what they see.
+
+    Attributes:
+        queries: which tokens these are.
+        keys: the tokens that any of them sees.
+        bias: (queries, keys), added to the scores.
+    """
+
+    queries: slice
+    keys: tuple[slice, ...]
+    bias: Tensor
 
 
 class Attention(nn.Module):
@@ -16,21 +33,33 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.projection = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Attend; tokens and result are (B, N, width), the bias (N, N) is added to the scores."""
+    def forward(self, tokens: Tensor, parts: list[Part] | None = None) -> Tensor:
+        """Attend; tokens and result are (B, N, width); without parts all see all."""
         batch, count, width = tokens.shape
         qkv = self.qkv(tokens).reshape(batch, count, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        if tokens.is_cuda:
-            mask = None if bias is None else bias.to(query.dtype)
-            mixed = functional.scaled_dot_product_attention(query, key, value, mask)
+        if parts is None:
+            mixed = _mix(query, key, value)
         else:
-            # On a CPU with bf16 a training step takes three quarters of the fused kernel's time.
-            scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-            if bias is not None:
-                scores = scores + bias.to(scores.dtype)
-            mixed = scores.softmax(dim=-1).to(value.dtype) @ value
+            mixed = torch.cat([_mix_part(query, key, value, part) for part in parts], dim=2)
         return self.projection(mixed.transpose(1, 2).reshape(batch, count, width))
+
+
+def _mix_part(query: Tensor, key: Tensor, value: Tensor, part: Part) -> Tensor:
+    keys, values = (torch.cat([x[:, :, k] for k in part.keys], dim=2) for x in (key, value))
+    return _mix(query[:, :, part.queries], keys, values, part.bias)
+
+
+def _mix(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return the values that queries see, each (B, heads, N, channels)."""
+    if query.is_cuda:
+        mask = None if bias is None else bias.to(query.dtype)
+        return functional.scaled_dot_product_attention(query, key, value, mask)
+    # On a CPU with bf16 a training step takes three quarters of the fused kernel's time.
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    if bias is not None:
+        scores = scores + bias.to(scores.dtype)
+    return scores.softmax(dim=-1).to(value.dtype) @ value
 
 
 class Block(nn.Module):
@@ -45,10 +74,14 @@ class Block(nn.Module):
             nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width)
         )
 
-    def forward(self, tokens: Tensor, bias: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, parts: list[Part] | None = None) -> Tensor:
         """Attend, then transform each token; see `Attention`."""
-        tokens = tokens + self.attention(self.norm1(tokens), bias)
+        tokens = tokens + self.attention(self.norm1(tokens), parts)
         return tokens + self.mlp(self.norm2(tokens))
+
+
+# Rows taken at a time, in windows: fewer see less in vain, more are fewer products.
+_ROWS = 2
 
 
 class Neighbourhood(nn.Module):
@@ -56,6 +89,8 @@ class Neighbourhood(nn.Module):
 
     A network that learns from one street and sees all of an image at once knows the place again
     instead of the things in it: it fails on the next camera of the same car (docs/results.md).
+    Patches are taken some rows at a time, with the rows that these can see: what lies further is
+    not even multiplied.
 
     Args:
         grid: rows and columns of patches that the bias is kept for; it is made for others.
@@ -72,11 +107,24 @@ class Neighbourhood(nn.Module):
         # Follows from the configuration, so no file holds it.
         self.register_buffer('kept', self._bias(grid) if window else None, persistent=False)
 
-    def forward(self, rows: int, columns: int) -> Tensor | None:
-        """Return the bias (N, N) of `Attention` for patches in rows and columns."""
-        if self.kept is None or (rows, columns) == self.grid:
-            return self.kept
-        return self._bias((rows, columns)).to(self.kept.device)
+    def forward(self, rows: int, columns: int) -> list[Part] | None:
+        """Return the parts of `Attention` for patches in rows and columns."""
+        if self.kept is None:
+            return None
+        bias = self.kept
+        if (rows, columns) != self.grid:
+            bias = self._bias((rows, columns)).to(bias.device)
+        patches = rows * columns
+        classes = (slice(patches, patches + self.classes),) if self.classes else ()
+        parts = []
+        for first in range(0, rows, _ROWS * self.window):
+            end = min(first + _ROWS * self.window, rows)
+            top, bottom = max(first - self.window, 0), min(end + self.window, rows)
+            queries = slice(first * columns, end * columns)
+            keys = (slice(top * columns, bottom * columns), *classes)
+            seen = torch.cat([bias[queries, one] for one in keys], dim=1)
+            parts.append(Part(queries, keys, seen))
+        return parts + [Part(one, (one,), bias[one, one]) for one in classes]
 
     def _bias(self, grid: tuple[int, int]) -> Tensor:
         patches = grid[0] * grid[1]

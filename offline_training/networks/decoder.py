@@ -60,22 +60,30 @@ class MaskTransformer(nn.Module):
         Returns:
             Logits (B, classes, h', w'), or (B, classes, h, w) without detail.
         """
+        masks, classes = self.embed(patches, detail)
+        shape = (patches if detail is None else detail).shape[-2:]
+        scores = functional.normalize(masks, dim=-1) @ classes.transpose(1, 2)
+        return self.mask_norm(scores).transpose(1, 2).unflatten(2, shape)
+
+    def embed(self, patches: Tensor, detail: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return embeddings of cells (B, h' * w', m) and of classes (B, classes, m), of length 1.
+
+        What `forward` scores by their cosine.
+        """
         rows, columns = patches.shape[-2:]
         tokens = self.projection(patches.flatten(2).transpose(1, 2))
         embedding = self.class_embedding.expand(len(patches), -1, -1).to(tokens.dtype)
         tokens = torch.cat([tokens, embedding], dim=1)
-        bias = self.neighbourhood(rows, columns)
+        parts = self.neighbourhood(rows, columns)
         for block in self.blocks:
-            tokens = block(tokens, bias)
+            tokens = block(tokens, parts)
         tokens = self.norm(tokens)
         masks = self.patch_projection(tokens[:, : -self.classes])
         classes = functional.normalize(self.class_projection(tokens[:, -self.classes :]), dim=-1)
         if self.detail is not None and detail is not None:
             masks = masks.transpose(1, 2).unflatten(2, (rows, columns))
             masks = self.detail(masks, detail)
-            rows, columns = detail.shape[-2:]
-        scores = functional.normalize(masks, dim=-1) @ classes.transpose(1, 2)
-        return self.mask_norm(scores).transpose(1, 2).unflatten(2, (rows, columns))
+        return masks, classes
 
 
 class _DetailFusion(nn.Module):

@@ -112,9 +112,9 @@ class VisionTransformer(nn.Module):
         if self.prefix is not None:
             prefix = self.prefix.expand(len(images), -1, -1).to(tokens.dtype)
             tokens = torch.cat([prefix, tokens], dim=1)
-        bias = self.neighbourhood(rows, columns)
+        parts = self.neighbourhood(rows, columns)
         for block in self.blocks:
-            tokens = block(tokens, bias)
+            tokens = block(tokens, parts)
         tokens = self.norm(tokens[:, -rows * columns :])
         return tokens.transpose(1, 2).unflatten(2, (rows, columns)), detail
 

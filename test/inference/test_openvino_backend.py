@@ -28,7 +28,7 @@ class Processor:
         self.seconds = {'f32': f32, 'bf16': bf16}
         self.tried: list[str] = []
         self.now = 0.0
-        clock = types.SimpleNamespace(perf_counter=lambda: self.now)
+        clock = types.SimpleNamespace(process_time=lambda: self.now)
         monkeypatch.setattr(openvino_backend, 'time', clock)
 
     def get_property(self, device, name):
@@ -68,6 +68,35 @@ def test_the_precision_is_what_really_runs(monkeypatch, processor, precision, wh
     assert compiled.precision == compiled.model.precision == precision
     assert why in compiled.fallback
     assert bool(why) == bool(compiled.fallback)
+
+
+def test_what_the_model_alone_fails_in_is_left_aside(monkeypatch):
+    processor = Processor(monkeypatch)
+    compile_model = processor.compile_model
+
+    def refuse(graph, device, settings):
+        if graph == 'model.onnx' and settings['INFERENCE_PRECISION_HINT'] == 'bf16':
+            raise RuntimeError('no such kernel')
+        return compile_model(graph, device, settings)
+
+    processor.compile_model = refuse
+    compiled = compile_fastest(processor, 'model.onnx')
+
+    assert compiled.precision == compiled.model.precision == 'f32'
+    assert compiled.fallback == 'bf16, which the processor claims, fails (no such kernel)'
+
+
+def test_a_model_is_compiled_once(monkeypatch):
+    processor = Processor(monkeypatch)
+    graphs = []
+    compile_model = processor.compile_model
+    processor.compile_model = lambda graph, *rest: (
+        graphs.append(graph) or compile_model(graph, *rest)
+    )
+
+    compile_fastest(processor, 'model.onnx')
+
+    assert graphs.count('model.onnx') == 1
 
 
 def test_exact_is_not_tried_in_bf16(monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from drive_segment_ros.errors import ModelError
-from offline_training.networks.blocks import Neighbourhood
+from offline_training.networks.blocks import Attention, Neighbourhood, Part
 from offline_training.networks.decoder import MaskTransformer
 from offline_training.networks.encoder import VisionTransformer, resized_position
 from offline_training.networks.initial_weights import network_from_backbone
@@ -225,20 +225,46 @@ def test_what_a_class_looks_like_does_not_hang_on_the_image():
     assert not torch.allclose(seen[2], seen[3])
 
 
-def test_patches_see_those_within_the_window_and_all_classes():
-    bias = Neighbourhood((3, 4), 1, classes=2)(3, 4).numpy()
+def seen_by(parts, count):
+    """What each token sees, (count, count) bool, of `Attention`'s parts."""
+    seen = torch.zeros(count, count, dtype=torch.bool)
+    for part in parts:
+        keys = torch.cat([torch.arange(count)[one] for one in part.keys])
+        seen[part.queries, keys] = part.bias == 0.0
+    return seen.numpy()
 
-    middle = bias[5, :12].reshape(3, 4) == 0.0
+
+def test_patches_see_those_within_the_window_and_all_classes():
+    parts = Neighbourhood((3, 4), 1, classes=2)(3, 4)
+    seen = seen_by(parts, 14)
+
+    middle = seen[5, :12].reshape(3, 4)
     assert middle.tolist() == [[True] * 3 + [False]] * 3
-    assert (bias[:12, 12:] == 0.0).all()
-    assert (bias[12:, :12] < -1e3).all()
-    assert (bias[12:, 12:] == 0.0).all()
+    assert seen[:12, 12:].all()
+    assert not seen[12:, :12].any()
+    assert seen[12:, 12:].all()
+    assert all((part.bias[part.bias != 0.0] < -1e3).all() for part in parts)
+
+
+def test_rows_are_attended_to_in_parts_as_all_together():
+    torch.manual_seed(0)
+    attention = Attention(16, 2)
+    tokens = torch.randn(2, 9 * 4 + 3, 16)
+    parts = Neighbourhood((9, 4), 1, classes=3)(9, 4)
+    seen = torch.from_numpy(seen_by(parts, tokens.shape[1]))
+    everywhere = slice(0, tokens.shape[1])
+    together = [Part(everywhere, (everywhere,), torch.where(seen, 0.0, -1e4))]
+
+    assert len(parts) > 3
+    assert max(part.bias.numel() for part in parts) < seen.numel() / 4
+    assert torch.allclose(attention(tokens, parts), attention(tokens, together), atol=1e-6)
 
 
 def test_an_image_of_another_size_has_a_neighbourhood_of_its_own():
     neighbourhood = Neighbourhood((3, 4), 1)
 
-    assert torch.equal(neighbourhood(2, 5), Neighbourhood((2, 5), 1)(2, 5))
+    other = Neighbourhood((2, 5), 1)(2, 5)
+    assert (seen_by(neighbourhood(2, 5), 10) == seen_by(other, 10)).all()
     assert Neighbourhood((3, 4), 0)(2, 5) is None
 
 

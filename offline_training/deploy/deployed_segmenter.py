@@ -1,0 +1,169 @@
+"""A network between a camera's image and a mask, in the form that runtimes compute fastest.
+
+The same numbers but for rounding: what OpenVINO would copy from one order of axes to another, or
+write to memory and read again, is said otherwise.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from offline_training.networks.decoder import MaskTransformer
+from offline_training.networks.segmenter import Segmenter
+
+# Larger ones would need too many operators: a mask a patch is upsampled sixteen times.
+_LARGEST_FACTOR = 4
+
+
+class DeployedSegmenter(nn.Module):
+    """A network that takes a camera's image, in operators that TensorRT has.
+
+    TensorRT has uint8 at a graph's inputs and outputs only, where it is cast to or from float.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: Segmenter) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network)
+        # Blue comes first: cheaper in the weights than in the image.
+        self.register_buffer('mean', 255.0 * network.image_mean.flatten().flip(0))
+        self.register_buffer('std', 255.0 * network.image_std.flatten().flip(0))
+        stem = self.network.encoder.stem.modules()
+        first = next(module for module in stem if isinstance(module, nn.Conv2d))
+        first.weight = nn.Parameter(first.weight.flip(1))
+        for parent in list(self.network.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, nn.GroupNorm):
+                    setattr(parent, name, _GroupNorm(child))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Segment.
+
+        Args:
+            image: (1, H, W, 3) uint8 BGR.
+
+        Returns:
+            Pseudo-class and confidence (255 is certain), each (1, h, w) uint8 at the network's
+            own size.
+        """
+        network = self.network
+        size = network.configuration.height, network.configuration.width
+        pixels = ((image.float() - self.mean) / self.std).permute(0, 3, 1, 2)
+        patches, detail = network.encoder(average_resize(pixels, *size))
+        logits = _logits(network.decoder, *network.decoder.embed(patches, detail))
+        cells = (logits + network.class_offset[:, None]).softmax(dim=1)
+        # A product leaves each class's cells side by side, a convolution the classes.
+        similar = network.class_similarity @ cells
+        grid = (patches if detail is None else detail).shape[2:]
+        label, confidence = best_class(similar.unflatten(2, grid), *size)
+        return label.to(torch.uint8), (255.0 * confidence).round().to(torch.uint8)
+
+
+def _logits(decoder: MaskTransformer, masks: Tensor, classes: Tensor) -> Tensor:
+    """Return each class's logits, (1, K, N): the norm over classes of its cosine with the cells.
+
+    That norm takes the mean off and divides by the spread, which the cells' length divides out
+    of: with the mean taken off the few classes, it remains beside epsilon only.
+
+    Args:
+        decoder: whose norm it is.
+        masks, classes: embeddings, see `MaskTransformer.embed`.
+    """
+    norm = decoder.mask_norm
+    scores = (classes - classes.mean(dim=1, keepdim=True)) @ masks.transpose(1, 2)
+    square = scores.square().mean(dim=1, keepdim=True)
+    length = torch.linalg.vector_norm(masks, dim=2).square().unsqueeze(1)
+    scores = scores * torch.rsqrt(square + norm.eps * length)
+    return scores * norm.weight[:, None] + norm.bias[:, None]
+
+
+class _GroupNorm(nn.Module):
+    """`nn.GroupNorm` by means of channels, which leave the order of a convolution's axes alone."""
+
+    def __init__(self, norm: nn.GroupNorm) -> None:
+        super().__init__()
+        self.groups, self.eps = norm.num_groups, norm.eps
+        self.weight, self.bias = norm.weight, norm.bias
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Normalise (1, C, H, W)."""
+        values = values - self._of_groups(values.mean(dim=(2, 3)))
+        # A norm, not a sum of squares: those may be too large for half precision.
+        norm = torch.linalg.vector_norm(values, dim=(2, 3))
+        variance = self._of_groups(norm * norm / (values.shape[2] * values.shape[3]))
+        scale = torch.rsqrt(variance + self.eps) * self.weight[:, None, None]
+        return values * scale + self.bias[:, None, None]
+
+    def _of_groups(self, values: Tensor) -> Tensor:
+        """Return the mean of each channel's group, (1, C, 1, 1), of (1, C)."""
+        groups = values.unflatten(1, (self.groups, -1))
+        return groups.mean(dim=2, keepdim=True).expand_as(groups).flatten(1)[..., None, None]
+
+
+def average_resize(images: Tensor, height: int, width: int) -> Tensor:
+    """Resize (B, C, H, W), averaging where it shrinks: to the next multiple, then its mean.
+
+    The training images were shrunk by area averaging, for which there is no operator.
+    """
+    rows, columns = -(-images.shape[2] // height), -(-images.shape[3] // width)
+    multiple = height * rows, width * columns
+    if images.shape[2:] != multiple:
+        images = functional.interpolate(
+            images, size=multiple, mode='bilinear', align_corners=False
+        )
+    if (rows, columns) != (1, 1):
+        images = functional.avg_pool2d(images, (rows, columns))
+    return images
+
+
+def best_class(values: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Upsample bilinearly and return the largest value's class and it, each (1, height, width).
+
+    Args:
+        values: (1, K, h, w), of each class.
+        height, width: of the result.
+    """
+    factor = height // values.shape[2]
+    if (values.shape[2] * factor, values.shape[3] * factor) != (height, width) or (
+        factor > _LARGEST_FACTOR
+    ):
+        values = functional.interpolate(
+            values, size=(height, width), mode='bilinear', align_corners=False
+        )
+        factor = 1
+    labels, confidences = [], []
+    # All pixels of one place within their cell at a time: those stay in the processor's cache.
+    between_columns = [_between(values, 3, place, factor) for place in range(factor)]
+    for place in range(factor):
+        for columns in between_columns:
+            # TopK gives class and value in one pass.
+            confidence, label = _between(columns, 2, place, factor).topk(1, dim=1)
+            labels.append(label.float())
+            confidences.append(confidence)
+    label, confidence = (
+        functional.pixel_shuffle(torch.cat(some, dim=1), factor)[:, 0]
+        for some in (labels, confidences)
+    )
+    return label, confidence
+
+
+def _between(values: Tensor, dim: int, place: int, factor: int) -> Tensor:
+    """Return what lies at one of `factor` places within each cell along an axis, interpolated."""
+    offset = (place + 0.5) / factor - 0.5
+    if offset == 0.0:
+        return values
+    # The neighbour in that direction; at the border, the cell itself.
+    count = values.shape[dim]
+    if offset < 0.0:
+        parts = [values.narrow(dim, 0, 1), values.narrow(dim, 0, count - 1)]
+    else:
+        parts = [values.narrow(dim, 1, count - 1), values.narrow(dim, count - 1, 1)]
+    weight = math.fabs(offset)
+    return (1.0 - weight) * values + weight * torch.cat(parts, dim=dim)
