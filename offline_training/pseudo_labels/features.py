@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -221,7 +222,7 @@ def choose_features(choice: str) -> Features:
         return Descriptor()
     if choice != 'auto':
         return load_backbone(choice)
-    for name in BACKBONES:
+    for name in filter(_is_on_this_machine, BACKBONES):
         try:
             backbone = load_backbone(name, local_only=True)
         except (DependencyError, ModelError):
@@ -230,6 +231,18 @@ def choose_features(choice: str) -> Features:
         return backbone
     _log.info('features: the embedded descriptor; no backbone weights on this machine')
     return Descriptor()
+
+
+def _is_on_this_machine(name: str) -> bool:
+    """Return whether a checkpoint is a folder or in the hub's cache.
+
+    transformers would tell, too, but takes seconds to import.
+    """
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:  # then there is no transformers, either
+        return False
+    return Path(name).is_dir() or isinstance(try_to_load_from_cache(name, 'config.json'), str)
 
 
 @dataclasses.dataclass(frozen=True)
