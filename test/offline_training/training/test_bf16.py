@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from offline_training.training import bf16
-from offline_training.training.training import TrainingParameters, _use_bf16
+from offline_training.training.training import TrainingParameters, use_bf16
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_bf16_is_taken_where_it_is_claimed_and_fast(monkeypatch, caplog, claimed
     for name in ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'):
         monkeypatch.delenv(name, raising=False)
 
-    assert _use_bf16(TrainingParameters(), torch.device('cpu')) is fast
+    assert use_bf16(TrainingParameters(), torch.device('cpu')) is fast
     assert ('takes 60.0 times as long' in caplog.text) is (bool(claimed) and not fast)
 
 
@@ -50,5 +50,5 @@ def test_a_limit_of_instructions_decides_whatever_a_trial_takes(monkeypatch, cap
     monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: {'avx512_bf16': True})
     monkeypatch.setattr(bf16, '_seconds', lambda _: 1.0)
 
-    assert _use_bf16(TrainingParameters(), torch.device('cpu')) is fast
+    assert use_bf16(TrainingParameters(), torch.device('cpu')) is fast
     assert (f'ONEDNN_MAX_CPU_ISA={limit} has no bf16' in caplog.text) is not fast
