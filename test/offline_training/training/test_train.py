@@ -195,7 +195,7 @@ def test_a_gpu_that_is_too_small_is_one_line(labelled, tmp_path, monkeypatch):
     full = Mock(side_effect=torch.OutOfMemoryError('CUDA out of memory'))
     monkeypatch.setattr('offline_training.training.train.fit', full)
 
-    with pytest.raises(ModelError, match=r'lower training\.batch_size'):
+    with pytest.raises(ModelError, match=r'lower the batch size'):
         train([labelled.dataset], tmp_path / 'run', parameters())
 
 
