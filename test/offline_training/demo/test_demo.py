@@ -46,7 +46,7 @@ EXTRACTED = {'frames': 9, 'images': 10, 'frames_per_second': 12.5, 'dropped': {}
 LIVE = {'frames': 9, 'dropped': {}, 'latency_median_ms': 41.7, 'latency_p95_ms': 58.2}
 SCORES = {'strict': {'miou': 21.3, 'accuracy': 80.0}, 'many_to_one': {'miou': 31.2}}
 ALL = [
-    *(5 * ['simulate']),
+    *(9 * ['simulate']),
     *('inspect', 'extract', 'label', 'train', 'name', 'export'),
     *('extract', 'evaluate', 'baseline', 'evaluate'),
     *('live', 'save-topic', 'play', 'report'),
