@@ -56,7 +56,7 @@ def test_what_is_there_stays(name: str, folder: Path) -> None:
 def test_every_command_that_writes_keeps_the_rule() -> None:
     """One that is added with an output needs `--overwrite`, a refusal, or to be able to go on."""
     # `import` asks for it too; what it refuses is a drive's bag, which its own tests make.
-    refuse_always = {'extract', 'train', 'ablate', 'simulate', 'demo', 'import'}
+    refuse_always = {'extract', 'pretrain', 'train', 'ablate', 'simulate', 'demo', 'import'}
     for registered in cli.app.registered_commands:
         assert registered.callback is not None
         options = inspect.signature(registered.callback).parameters
