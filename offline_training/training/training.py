@@ -195,6 +195,7 @@ def take_up(checkpoint: Path, state: TrainingState, provenance: dict[str, Any]) 
 
 
 def use_bf16(parameters: TrainingParameters, device: torch.device) -> bool:
+    """Return whether a network is trained in bf16 on a device, in all processes alike."""
     if parameters.precision != 'auto':
         return parameters.precision == 'bf16'
     on_gpu = device.type == 'cuda'
