@@ -24,6 +24,7 @@ from drive_segment_ros.commands.options import (
     Overwrite,
     Params,
     Scheduler,
+    Workers,
     Zoom,
     as_assignments,
     located,
@@ -59,12 +60,8 @@ def label(
             help='Dataset or run whose class numbers and names are kept; new ones are appended.',
         ),
     ] = None,
-    workers: Annotated[
-        int, typer.Option(help='Number of processes; 0 for one per core.', min=0)
-    ] = 0,
-    scheduler: Annotated[
-        str, typer.Option(help='Address of a dask scheduler to use instead.')
-    ] = '',
+    workers: Workers = 0,
+    scheduler: Scheduler = '',
     params: Params = None,
     assignments: Assignments = None,
     overwrite: Overwrite = False,

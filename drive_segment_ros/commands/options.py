@@ -128,9 +128,7 @@ NetworkWorkers = Annotated[
         min=0,
     ),
 ]
-Scheduler = Annotated[
-    str, typer.Option(help='Address of a dask scheduler, whose workers are used instead.')
-]
+Scheduler = Annotated[str, typer.Option(help='Address of a dask scheduler to use instead.')]
 Assignments = Annotated[
     list[str] | None, typer.Option('--set', metavar='NAME=VALUE', help='Set one parameter.')
 ]

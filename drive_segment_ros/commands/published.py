@@ -13,6 +13,8 @@ from drive_segment_ros.commands.options import (
     AsJson,
     Cameras,
     Overwrite,
+    Scheduler,
+    Workers,
     located,
     refuse_remote,
 )
@@ -56,12 +58,8 @@ def import_(
         str, typer.Option(help='Sweeps of each drive, FIRST:LAST; default: all.')
     ] = '',
     camera: Cameras = None,
-    workers: Annotated[
-        int, typer.Option(help='Number of processes; 0 for one per core.', min=0)
-    ] = 0,
-    scheduler: Annotated[
-        str, typer.Option(help='Address of a dask scheduler to use instead.')
-    ] = '',
+    workers: Workers = 0,
+    scheduler: Scheduler = '',
     resume: Annotated[bool, typer.Option('--resume', help='Skip existing drives.')] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,

@@ -87,12 +87,8 @@ def extract(
             'recorded at the same time; default: all.'
         ),
     ] = '',
-    workers: Annotated[
-        int, typer.Option(help='Number of processes; 0 for one per core.', min=0)
-    ] = 0,
-    scheduler: Annotated[
-        str, typer.Option(help='Address of a dask scheduler to use instead.')
-    ] = '',
+    workers: Workers = 0,
+    scheduler: Scheduler = '',
     preview: Annotated[bool, typer.Option('--preview', help='Also draw each frame.')] = False,
     resume: Annotated[bool, typer.Option('--resume', help='Continue unfinished drives.')] = False,
     params: Params = None,
