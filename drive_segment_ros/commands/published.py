@@ -11,7 +11,6 @@ import typer
 from drive_segment_ros.commands.command import command, end_partly_done, print_json
 from drive_segment_ros.commands.options import (
     AsJson,
-    Cameras,
     Overwrite,
     Scheduler,
     Workers,
@@ -57,7 +56,14 @@ def import_(
     frames: Annotated[
         str, typer.Option(help='Sweeps of each drive, FIRST:LAST; default: all.')
     ] = '',
-    camera: Cameras = None,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(
+            '--camera',
+            '--cameras',
+            help='Camera to import, by name; may be repeated; default: all.',
+        ),
+    ] = None,
     workers: Workers = 0,
     scheduler: Scheduler = '',
     resume: Annotated[bool, typer.Option('--resume', help='Skip existing drives.')] = False,

@@ -78,10 +78,11 @@ def test_a_cluster_makes_the_same_bytes(root, tmp_path):
     assert files(tmp_path / 'there') == files(tmp_path / 'here')
 
 
-def test_frames_and_cameras_are_chosen(root, tmp_path):
+@pytest.mark.parametrize('option', ['--camera', '--cameras'])
+def test_frames_and_cameras_are_chosen(root, tmp_path, option):
     result = run(
         *('semantic-kitti', root, '-o', tmp_path, '--scene', '08', '--frames', '1:2'),
-        *('--camera', 'image_2'),
+        *(option, 'image_2'),
     )
     assert result.exit_code == 0, result.output
     assert 'licence CC BY-NC-SA' in result.output
