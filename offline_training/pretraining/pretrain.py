@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import safetensors.torch
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 import drive_segment_ros
 from drive_segment_ros.errors import ModelError
@@ -29,19 +28,9 @@ from offline_training.pretraining.self_distillation import (
 from offline_training.pretraining.views import Views, draw_views
 from offline_training.training.ahead import ahead
 from offline_training.training.batches import Sample, samples, steps_per_epoch
-from offline_training.training.checkpoints import (
-    CHECKPOINT_FILE,
-    TrainingState,
-    save_checkpoint,
-)
+from offline_training.training.checkpoints import TrainingState
 from offline_training.training.frame_images import Images
-from offline_training.training.loss import mean_over_processes
-from offline_training.training.optimizers import (
-    make_optimizers,
-    schedule,
-    set_rates,
-    update_average,
-)
+from offline_training.training.optimizers import make_optimizers
 from offline_training.training.preparation import prepare_images
 from offline_training.training.processes import (
     data_threads,
@@ -51,7 +40,7 @@ from offline_training.training.processes import (
 )
 from offline_training.training.run_folder import begin_run, check_alike
 from offline_training.training.train import failures_told
-from offline_training.training.training import Progress, take_up, use_bf16
+from offline_training.training.training import learn, use_bf16
 from offline_training.training.training_frames import input_size
 from offline_training.training.training_log import TrainingLog
 from offline_training.training.training_parameters import TrainingParameters
@@ -158,56 +147,28 @@ def _fit(
     teacher = copy.deepcopy(student).eval().requires_grad_(False)
     bf16 = use_bf16(how, device)
     state = TrainingState(student, teacher, make_optimizers(student, how, bf16))
-    checkpoint = folder / CHECKPOINT_FILE
-    take_up(checkpoint, state, provenance)
-    learner: nn.Module = student
-    if world > 1:
-        learner = nn.parallel.DistributedDataParallel(student)
-
     per_epoch = steps_per_epoch(len(images), how, world)
     steps = parameters.epochs * per_epoch
-    first, waited, waiting = len(state.losses), 0.0, 0.0
-    prepared = _views(images, parameters, first, steps)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-    began = saved = time.monotonic()
-    for step in range(first, steps):
-        asked = time.monotonic()
-        views = next(prepared)
-        waited += time.monotonic() - asked
 
-        share = schedule(step, steps, how.warmup)
-        set_rates(state.optimizers, share)
+    def loss_of(learner: nn.Module, views: Views) -> Tensor:
         whole, masked = views.whole.to(device), views.masked.to(device)
         with autocast:
             *targets, spread = teacher_targets(teacher, whole)
             answers = learner(whole, masked, views.parts.to(device))
-        loss = distillation_loss(answers, (targets[0], targets[1]), masked)
-        loss.backward()
-        nn.utils.clip_grad_norm_(student.parameters(), how.gradient_clip)
-        for optimizer in state.optimizers:
-            optimizer.step()
-        student.zero_grad(set_to_none=True)
-        update_average(teacher, student, step, parameters.ema_decay)
-
-        state.losses.append(mean_over_processes(loss))
-        if not math.isfinite(state.losses[-1]):
-            raise ModelError(f'training diverged at step {step}; lower learning_rate')
         if spread < _COLLAPSED:
             raise ModelError(
-                f'the encoder collapsed at step {step}: it says the same of all images (spread '
-                f'{spread:.4f}); give more and other images, or lower the learning rates'
+                f'the encoder collapsed at step {len(state.losses)}: it says the same of all '
+                f'images (spread {spread:.4f}); give more and other images, or lower the learning '
+                'rates'
             )
-        now = time.monotonic()
-        waiting = waited / (now - began)
-        if rank == 0:
-            speed = (step + 1 - first) * parameters.batch_size * world / (now - began)
-            rate = share * parameters.learning_rate
-            log.show(Progress(step + 1, steps, state.losses[-1], rate, speed, waiting))
-            if now - saved >= parameters.checkpoint_s:
-                save_checkpoint(checkpoint, state, provenance)
-                saved = time.monotonic()
+        return distillation_loss(answers, (targets[0], targets[1]), masked)
+
+    def prepared(first: int) -> Iterator[Views]:
+        return _views(images, parameters, first, steps)
+
+    waiting = learn(state, steps, prepared, loss_of, how, folder, provenance, log.show)
     if rank == 0:
-        save_checkpoint(checkpoint, state, provenance)
         log.draw(state.losses)
         _save_backbone(folder, teacher.backbone)
     *_, spread = teacher_targets(teacher, next(_views(images, parameters, 0, 1)).whole.to(device))

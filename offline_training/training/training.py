@@ -6,18 +6,18 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from drive_segment_ros.errors import ModelError
 from offline_training.networks.segmenter import Segmenter
-from offline_training.training.batches import batches, steps_per_epoch
+from offline_training.training.batches import Batch, batches, steps_per_epoch
 from offline_training.training.bf16 import processor_has_fast_bf16
 from offline_training.training.checkpoints import (
     CHECKPOINT_FILE,
@@ -47,6 +47,8 @@ from offline_training.training.run_folder import check_same_run
 from offline_training.training.shards import wait_until_visible
 from offline_training.training.training_parameters import TrainingParameters
 from offline_training.training.validation import TIMES, Validation
+
+BatchType = TypeVar('BatchType')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,37 +125,88 @@ def fit(
     average = copy.deepcopy(network).eval().requires_grad_(False)
     bf16 = use_bf16(parameters, device)
     state = TrainingState(network, average, make_optimizers(network, parameters, bf16))
-    checkpoint = folder / CHECKPOINT_FILE
-    take_up(checkpoint, state, provenance)
-    learner: nn.Module = network
-    if world > 1:
-        learner = nn.parallel.DistributedDataParallel(network)
-
-    per_step = parameters.batch_size * world
     steps = parameters.epochs * steps_per_epoch(len(images), parameters, world)
-    looks = set(np.linspace(0, steps, TIMES + 1).round().astype(int).tolist())
-    first, waited, waiting = len(state.losses), 0.0, 0.0
-    prepared = batches(images, targets, parameters, first, steps, rank, world, data_threads())
-    network.train()
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
+    def prepared(first: int) -> Iterator[Batch]:
+        return batches(images, targets, parameters, first, steps, rank, world, data_threads())
+
+    def loss_of(learner: nn.Module, batch: Batch) -> Tensor:
+        with autocast:
+            logits = learner(batch.images.to(device, memory_format=torch.channels_last))
+        return soft_cross_entropy(logits, batch.probability.to(device), batch.weight.to(device))
+
+    network.train()
+    looks = set(np.linspace(0, steps, TIMES + 1).round().astype(int).tolist())
+
+    def shown(progress: Progress) -> None:
+        if validation is not None and progress.step in looks:
+            state.held_out.append((progress.step, *validation.measure(average)))
+        held_out = state.held_out[-1] if state.held_out else None
+        show(dataclasses.replace(progress, held_out=held_out))
+
+    waiting = learn(state, steps, prepared, loss_of, parameters, folder, provenance, shown)
+    if parameters.answer == 'minimum_bayes_risk':
+        average.class_similarity.copy_(class_similarity(average, images, targets.support))
+    if rank == 0:
+        save_model(folder / MODEL_FILE, average, provenance)
+    if world > 1:
+        dist.barrier()  # No process leaves before the model is there and all have been answered.
+    return FitResult(average, state.losses, waiting)
+
+
+def learn(
+    state: TrainingState,
+    steps: int,
+    prepared: Callable[[int], Iterator[BatchType]],
+    loss_of: Callable[[nn.Module, BatchType], Tensor],
+    parameters: TrainingParameters,
+    folder: Path,
+    provenance: dict[str, Any],
+    show: Callable[[Progress], None],
+) -> float:
+    """Run all steps that are left, each process with batches of its own.
+
+    Args:
+        state: at its beginning; taken from the checkpoint in `folder` if there is one.
+        steps: in all.
+        prepared: yields this process's batches from a step on.
+        loss_of: returns a batch's loss, given the network to call.
+        parameters: of the schedule, the batch size and the average.
+        folder: of the checkpoint.
+        provenance: stored with it.
+        show: called after each step by the first process.
+
+    Returns:
+        The share of this process's time spent waiting for data.
+
+    Raises:
+        ModelError: if the loss is no number any more, or the checkpoint is of another training.
+    """
+    rank, world = distributed_rank()
+    checkpoint = folder / CHECKPOINT_FILE
+    _take_up(checkpoint, state, provenance)
+    learner = state.network
+    if world > 1:
+        learner = nn.parallel.DistributedDataParallel(learner)
+    first, waited, waiting = len(state.losses), 0.0, 0.0
+    coming = prepared(first)
     began = saved = time.monotonic()
     for step in range(first, steps):
         asked = time.monotonic()
-        batch = next(prepared)
+        batch = next(coming)
         waited += time.monotonic() - asked
 
         share = schedule(step, steps, parameters.warmup)
         set_rates(state.optimizers, share)
-        with autocast:
-            logits = learner(batch.images.to(device, memory_format=torch.channels_last))
-        loss = soft_cross_entropy(logits, batch.probability.to(device), batch.weight.to(device))
+        loss = loss_of(learner, batch)
         loss.backward()
         if parameters.gradient_clip > 0.0:
-            nn.utils.clip_grad_norm_(network.parameters(), parameters.gradient_clip)
+            nn.utils.clip_grad_norm_(state.network.parameters(), parameters.gradient_clip)
         for optimizer in state.optimizers:
             optimizer.step()
-        network.zero_grad(set_to_none=True)
-        update_average(average, network, step, parameters.ema_decay)
+        state.network.zero_grad(set_to_none=True)
+        update_average(state.average, state.network, step, parameters.ema_decay)
 
         state.losses.append(mean_over_processes(loss))
         if not math.isfinite(state.losses[-1]):
@@ -161,26 +214,18 @@ def fit(
         now = time.monotonic()
         waiting = waited / (now - began)
         if rank == 0:
-            speed = (step + 1 - first) * per_step / (now - began)
+            speed = (step + 1 - first) * parameters.batch_size * world / (now - began)
             rate = share * parameters.learning_rate
-            if validation is not None and step + 1 in looks:
-                state.held_out.append((step + 1, *validation.measure(average)))
-            held_out = state.held_out[-1] if state.held_out else None
-            show(Progress(step + 1, steps, state.losses[-1], rate, speed, waiting, held_out))
+            show(Progress(step + 1, steps, state.losses[-1], rate, speed, waiting))
             if now - saved >= parameters.checkpoint_s:
                 save_checkpoint(checkpoint, state, provenance)
                 saved = time.monotonic()
-    if parameters.answer == 'minimum_bayes_risk':
-        average.class_similarity.copy_(class_similarity(average, images, targets.support))
     if rank == 0:
         save_checkpoint(checkpoint, state, provenance)
-        save_model(folder / MODEL_FILE, average, provenance)
-    if world > 1:
-        dist.barrier()  # No process leaves before the model is there and all have been answered.
-    return FitResult(average, state.losses, waiting)
+    return waiting
 
 
-def take_up(checkpoint: Path, state: TrainingState, provenance: dict[str, Any]) -> None:
+def _take_up(checkpoint: Path, state: TrainingState, provenance: dict[str, Any]) -> None:
     """Fill a training state from its checkpoint if there is one, in all processes alike."""
     # The first process has written it; others may not see yet that it is there, or has changed.
     if not all_of(checkpoint.exists())[0]:
