@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,13 +26,21 @@ class DeployedSegmenter(nn.Module):
     """A network that takes a camera's image, in operators that TensorRT has.
 
     TensorRT has uint8 at a graph's inputs and outputs only, where it is cast to or from float.
+
+    Args:
+        network: the network.
+        group: (K,) the group, from 0 up, that each class is merged into; None merges none.
     """
 
     mean: Tensor
     std: Tensor
+    members: Tensor | None
 
-    def __init__(self, network: Segmenter) -> None:
+    def __init__(self, network: Segmenter, group: NDArray[np.integer] | None = None) -> None:
         super().__init__()
+        # (G, K): a group is as probable as its classes together.
+        members = None if group is None else torch.eye(int(group.max()) + 1)[:, group]
+        self.register_buffer('members', members)
         self.network = copy.deepcopy(network)
         # Blue comes first: cheaper in the weights than in the image.
         self.register_buffer('mean', 255.0 * network.image_mean.flatten().flip(0))
@@ -59,10 +69,10 @@ class DeployedSegmenter(nn.Module):
         patches, detail = network.encoder(average_resize(pixels, *size))
         logits = _logits(network.decoder, *network.decoder.embed(patches, detail))
         cells = (logits + network.class_offset[:, None]).softmax(dim=1)
-        # A product leaves each class's cells side by side, a convolution the classes.
-        similar = network.class_similarity @ cells
+        if self.members is not None:
+            cells = self.members @ cells
         grid = (patches if detail is None else detail).shape[2:]
-        label, confidence = best_class(similar.unflatten(2, grid), *size)
+        label, confidence = best_class(cells.unflatten(2, grid), *size)
         return label.to(torch.uint8), (255.0 * confidence).round().to(torch.uint8)
 
 

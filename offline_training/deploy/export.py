@@ -14,7 +14,6 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 import drive_segment_ros
 from drive_segment_ros.errors import ModelError
@@ -89,16 +88,16 @@ def export(
         raise ModelError(f'input size {height}x{width} makes no sense; give height and width')
     network, header = load_model(run)
     names = classes_of_run(run, network.configuration.classes)
+    group = None
     if classes:
         merged = merge_to(names, find_merges(classes_file(run).parent), classes)
-        names = merged.names
-        network.class_similarity = merged_similarity(network.class_similarity, merged.group)
+        names, group = merged.names, merged.group
     own_size = network.configuration.height, network.configuration.width
     input_size = (height, width) if height else own_size
     reason = ''
     if precision == AUTO:
         precision, reason = chosen_precision(this_machine(), has_images(run, calibrate))
-    graph = onnx_model(network, *input_size)
+    graph = onnx_model(network, *input_size, group)
     if precision == 'fp16':
         graph = to_half(graph)
     elif precision == 'int8':
@@ -150,25 +149,20 @@ def chosen_precision(machine: Machine, has_images: bool) -> tuple[str, str]:
     return choice.precision, choice.reason
 
 
-def merged_similarity(similarity: Tensor, group: NDArray[np.integer]) -> Tensor:
-    """Return how like each class each group of classes is, (G, K): as its most alike member.
-
-    Of the identity that makes the sum of the members' probabilities.
+def onnx_model(
+    network: Segmenter, height: int, width: int, group: NDArray[np.integer] | None = None
+) -> onnx.ModelProto:
+    """Return a network as an ONNX graph for images of one size.
 
     Args:
-        similarity: (K, K), see `Segmenter.expected_similarity`.
-        group: (K,) group of each class, 0 to G - 1.
+        network: the network.
+        height, width: of the images, px.
+        group: see `DeployedSegmenter`.
     """
-    members = [similarity[torch.from_numpy(group == g)] for g in range(int(group.max()) + 1)]
-    return torch.stack([rows.amax(dim=0) for rows in members])
-
-
-def onnx_model(network: Segmenter, height: int, width: int) -> onnx.ModelProto:
-    """Return a network as an ONNX graph for images of one size."""
     image = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     with _quiet():
         program = torch.onnx.export(
-            DeployedSegmenter(network).eval(),
+            DeployedSegmenter(network, group).eval(),
             (image,),
             dynamo=True,
             opset_version=OPSET,

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import drive_segment_ros
 from drive_segment_ros.dataset.label_sets import PSEUDO_CLASSES_FOLDER
@@ -35,7 +34,6 @@ from offline_training.evaluation.spread import spread
 from offline_training.evaluation.truth_bound import train_on_truth
 from offline_training.pseudo_labels.assignment import LabelParameters
 from offline_training.pseudo_labels.pseudo_classes import STATISTICS_FILE, label
-from offline_training.training.checkpoints import MODEL_FILE, load_model, save_model
 from offline_training.training.train import TrainParameters, train
 
 EXPERIMENT_FILE = 'experiment.json'
@@ -45,14 +43,12 @@ TRANSFERRED = ('image_only', 'teacher', 'student')
 _NO_SUPERPIXELS = {'distillation.pool_superpixels': False}
 _NO_SEGMENTS = {'distillation.pool_segments': False}
 # Students that learn from the same teacher, with something left out.
-TAUGHT_WITHOUT: dict[str, dict[str, Any]] = {
+WITHOUT: dict[str, dict[str, Any]] = {
     'without_superpixels': _NO_SUPERPIXELS,
     'without_segments': _NO_SEGMENTS,
     'without_either': {**_NO_SUPERPIXELS, **_NO_SEGMENTS},
     'without_pasting': {'training.augmentation.paste': 0.0},
 }
-# And the student itself, whose answer is the most probable class.
-WITHOUT = (*TAUGHT_WITHOUT, 'without_class_similarity')
 # The experiment sets these for each seed.
 _OWN = (
     *('label.frames', 'label.cameras', 'label.seed'),
@@ -276,13 +272,11 @@ class Experiment:
             )
             return folder / part
         datasets = self._labelled_datasets(seed)
-        if part in TAUGHT_WITHOUT:
-            how = self.parameters.train_of(seed, TAUGHT_WITHOUT[part])
+        if part in WITHOUT:
+            how = self.parameters.train_of(seed, WITHOUT[part])
             made = train(datasets, folder / part, how, resume=True, teacher=run / 'teacher')
         else:
             made = train(datasets, run, self.parameters.train_of(seed), resume=True)
-        if part == 'without_class_similarity':
-            return _most_probable(Path(made['student']), folder / part)
         return Path(made['teacher' if part == 'teacher' else 'student'])
 
     def _views(self, seed: int) -> list[Path]:
@@ -332,15 +326,6 @@ class Experiment:
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise ModelError(f'{self.folder} is not empty; choose another folder')
         write_json(file, mine)
-
-
-def _most_probable(model: Path, folder: Path) -> Path:
-    """Write a copy of a model that answers with the most probable class."""
-    network, header = load_model(model)
-    del header['network']
-    network.class_similarity.copy_(torch.eye(len(network.class_similarity)))
-    save_model(folder / MODEL_FILE, network, header)
-    return folder
 
 
 def _with_mean(seeds: list[dict[str, Any]]) -> dict[str, Any]:

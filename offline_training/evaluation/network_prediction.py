@@ -81,7 +81,7 @@ class NetworkPredictor:
                 for left in window_starts(image.shape[1], width):
                     window = (slice(top, top + height), slice(left, left + width))
                     seen = pixels[:, :, window[0], window[1]]
-                    total[:, window[0], window[1]] += self._network.expected_similarity(seen)[0]
+                    total[:, window[0], window[1]] += self._network.probability(seen)[0]
                     views[window] += 1.0
         return total / views
 

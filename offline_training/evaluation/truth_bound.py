@@ -7,7 +7,6 @@ it. Only `ablate` comes here; `train` cannot, and no run, model or pseudo-label 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,9 +51,8 @@ def train_on_truth(
         (height, width),
         parameters.training.class_balance,
     )
-    # True classes are things: none stands in for another. The truth may be single points, which
-    # cannot be cut out.
-    how = dataclasses.replace(parameters.training.without_pasting(), answer='most_probable')
+    # The truth may be single points, which cannot be cut out.
+    how = parameters.training.without_pasting()
     provenance = {
         'parameters': to_flat(parameters),
         'input': [height, width],

@@ -88,7 +88,6 @@ class Segmenter(nn.Module):
     image_mean: Tensor
     image_std: Tensor
     class_offset: Tensor  # (K,), see `restrict`
-    class_similarity: Tensor  # (K, K), 0..1; see `expected_similarity`
 
     def __init__(self, configuration: NetworkConfiguration) -> None:
         super().__init__()
@@ -107,7 +106,6 @@ class Segmenter(nn.Module):
         self.register_buffer('image_mean', torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1))
         self.register_buffer('image_std', torch.tensor(IMAGE_STD).view(1, 3, 1, 1))
         self.register_buffer('class_offset', torch.zeros(c.classes))
-        self.register_buffer('class_similarity', torch.eye(c.classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Score every cell of the output grid.
@@ -140,23 +138,14 @@ class Segmenter(nn.Module):
         """Return each class's probability, (B, classes, H, W), at the images' own size.
 
         Probabilities are upsampled, not logits: that takes an exponential a cell, not a pixel.
+        The largest is the network's answer and its confidence.
         """
-        return _upsampled(self.cell_probability(images), images)
-
-    def expected_similarity(self, images: Tensor) -> Tensor:
-        """Return how like the true class each class is expected to be, (B, classes, H, W), 0..1.
-
-        The largest is the network's answer and its confidence: the class of minimum Bayes risk.
-        With an untrained network's identity for similarity it is the most probable class.
-        """
-        weights = self.class_similarity[:, :, None, None]
-        return _upsampled(functional.conv2d(self.cell_probability(images), weights), images)
-
-
-def _upsampled(values: Tensor, images: Tensor) -> Tensor:
-    return functional.interpolate(
-        values, size=images.shape[-2:], mode='bilinear', align_corners=False
-    )
+        return functional.interpolate(
+            self.cell_probability(images),
+            size=images.shape[-2:],
+            mode='bilinear',
+            align_corners=False,
+        )
 
 
 def configuration(

@@ -214,7 +214,6 @@ def _build(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Se
         # A network without memory first: a file of others must not ask for more than it brings.
         with torch.device('meta'):
             shapes = {k: v.shape for k, v in Segmenter(configuration).state_dict().items()}
-        shapes.pop('class_similarity')
         if any(name not in tensors or tensors[name].shape != shapes[name] for name in shapes):
             raise ModelError(f'{path} does not fit its own configuration; train it again')
         return Segmenter(configuration)

@@ -27,7 +27,6 @@ from offline_training.training.checkpoints import (
     save_checkpoint,
     save_model,
 )
-from offline_training.training.class_similarity import class_similarity
 from offline_training.training.frame_images import Images
 from offline_training.training.frame_targets import FrameTargets
 from offline_training.training.loss import mean_over_processes, soft_cross_entropy
@@ -146,8 +145,6 @@ def fit(
         show(dataclasses.replace(progress, held_out=held_out))
 
     waiting = learn(state, steps, prepared, loss_of, parameters, folder, provenance, shown)
-    if parameters.answer == 'minimum_bayes_risk':
-        average.class_similarity.copy_(class_similarity(average, images, targets.support))
     if rank == 0:
         save_model(folder / MODEL_FILE, average, provenance)
     if world > 1:

@@ -45,12 +45,6 @@ class TrainingParameters:
         'bf16 where the processor has it, else fp32; fp32 always.',
         choices=('auto', 'bf16', 'fp32'),
     )
-    answer: str = parameter(
-        'minimum_bayes_risk',
-        'The class a network answers with: the one of minimum Bayes risk, for which similar '
-        'classes stand in for each other, or the most probable.',
-        choices=('minimum_bayes_risk', 'most_probable'),
-    )
     checkpoint_s: float = parameter(60.0, 'Time between checkpoints.', unit='s', minimum=0.0)
     seed: int = parameter(
         0, 'Of initial weights, order and augmentation.', minimum=0, maximum=2**31 - 1

@@ -54,7 +54,7 @@ class Validation:
         Args:
             network: in evaluation mode, on any device.
         """
-        device = network.class_similarity.device
+        device = network.class_offset.device
         entropy, right, known = 0.0, 0, 0
         for image, label in zip(self.images, self.labels, strict=True):
             values = torch.from_numpy(np.ascontiguousarray(image)).to(device)

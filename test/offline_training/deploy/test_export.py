@@ -27,7 +27,7 @@ from drive_segment_ros.ros.images import decode_image
 from offline_training.common.classes import ClassName, save_classes
 from offline_training.deploy import export as export_module
 from offline_training.deploy.deployed_segmenter import DeployedSegmenter, average_resize
-from offline_training.deploy.export import export, merged_similarity
+from offline_training.deploy.export import export
 from offline_training.deploy.segment import segment
 from offline_training.evaluation.evaluate import evaluate
 from offline_training.evaluation.predictors import load_predictor
@@ -73,7 +73,6 @@ def random_network(configuration: NetworkConfiguration = CONFIGURATION) -> Segme
         for parameter in network.parameters():
             if parameter.ndim > 1:
                 parameter.mul_(2.0)
-    network.class_similarity.copy_(0.7 * torch.eye(CLASSES) + 0.3 * torch.rand(CLASSES, CLASSES))
     return network
 
 
@@ -168,11 +167,7 @@ def test_classes_are_merged_in_the_graph(network, run, tmp_path):
     with torch.inference_mode():
         probability = network.probability(_pixels(street(0)))[0]
         pooled = torch.stack([probability[torch.from_numpy(group == g)].sum(0) for g in range(3)])
-        similar = merged_similarity(network.class_similarity, group)
-        expected = torch.einsum('gk,khw->ghw', similar, probability).argmax(0).numpy()
-    # Of what resembles itself alone, a group is as likely as its members together.
-    alone = merged_similarity(torch.eye(CLASSES), group)
-    assert torch.allclose(torch.einsum('gk,khw->ghw', alone, probability), pooled)
+        expected = pooled.argmax(0).numpy()
     segmenter = load(tmp_path / 'model', 'onnxruntime', threads=1, exact=True)
     label, _ = segmenter.segment(street(0))
     segmenter.close()
@@ -296,7 +291,7 @@ def test_a_graph_answers_as_its_network_does(change):
     network = random_network(dataclasses.replace(CONFIGURATION, **change))
     images = [street(index) for index in range(3)]
     with torch.inference_mode():
-        expected = torch.cat([network.expected_similarity(_pixels(image)) for image in images])
+        expected = torch.cat([network.probability(_pixels(image)) for image in images])
 
     answers = [torch_mask(network, image) for image in images]
 
@@ -311,7 +306,7 @@ def test_blue_comes_first(network):
     image = street(1)
     rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None] / 255.0
     with torch.inference_mode():
-        certainty = network.expected_similarity(rgb)[0]
+        certainty = network.probability(rgb)[0]
 
     label, confidence = torch_mask(network, image)
 

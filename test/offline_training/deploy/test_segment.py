@@ -277,14 +277,13 @@ def test_zoom_one_is_the_network_itself_and_zoom_two_sees_more(run):
     predictor = load_predictor(run)
     image = np.random.default_rng(0).integers(0, 255, (32, 48, 3)).astype(np.uint8)
     network = Segmenter(CONFIGURATION).eval()
-    network.class_similarity.fill_(0.5).fill_diagonal_(1.0)
     close = NetworkPredictor(network, default_classes(3), zoom=2)
 
     prediction = NetworkPredictor(network, default_classes(3)).predict(image)
 
     rgb = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None] / 255.0
     with torch.no_grad():
-        certainty = network.expected_similarity(rgb)[0]
+        certainty = network.probability(rgb)[0]
     assert (prediction.label == certainty.argmax(dim=0).numpy()).all()
     assert np.abs(prediction.confidence / 255.0 - certainty.max(dim=0)[0].numpy()).max() < 0.01
     assert close.predict(image).label.shape == (64, 96)
@@ -293,11 +292,10 @@ def test_zoom_one_is_the_network_itself_and_zoom_two_sees_more(run):
 
 def test_threads_are_those_asked_for_while_an_image_is_looked_at_and_no_longer(monkeypatch):
     network = Segmenter(CONFIGURATION).eval()
-    network.class_similarity.fill_(0.5).fill_diagonal_(1.0)
     used = []
-    looks = network.expected_similarity
+    looks = network.probability
     monkeypatch.setattr(
-        network, 'expected_similarity', lambda x: used.append(torch.get_num_threads()) or looks(x)
+        network, 'probability', lambda x: used.append(torch.get_num_threads()) or looks(x)
     )
     before = torch.get_num_threads()
     try:

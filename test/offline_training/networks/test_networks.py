@@ -35,6 +35,23 @@ def test_sizes_are_what_their_names_say(size):
     assert low < parameters < high
 
 
+def test_a_class_that_training_never_showed_is_never_an_answer():
+    torch.manual_seed(0)
+    network = Segmenter(NetworkConfiguration(5, 32, 48, 32, depth=1, heads=2)).eval()
+    supported = torch.tensor([True, True, False, True, False])
+    image = torch.rand(1, 3, 32, 48)
+    with torch.no_grad():
+        # Whatever its weights say for it.
+        network.decoder.mask_norm.bias.copy_(torch.tensor([0.0, 0.0, 9.0, 0.0, 9.0]))
+        assert set(network.probability(image).argmax(dim=1).unique().tolist()) <= {2, 4}
+        network.restrict(supported)
+        probability = network.probability(image)
+
+    assert (probability[:, ~supported] == 0.0).all()
+    assert torch.allclose(probability.sum(dim=1), torch.ones(1, 32, 48), atol=1e-5)
+    assert set(probability.argmax(dim=1).unique().tolist()) <= {0, 1, 3}
+
+
 def test_an_input_that_is_no_multiple_of_the_patch_is_refused():
     with pytest.raises(ModelError, match='multiple of its patch'):
         configuration('tiny', 30, 290, 512)
