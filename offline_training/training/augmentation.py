@@ -18,6 +18,9 @@ from drive_segment_ros.perception.resizing import resize_image, resize_labels
 
 # The loss is taken on every TARGET_STRIDE-th pixel: neighbours say the same.
 TARGET_STRIDE = 4
+# Erased rectangles: most of them, smallest and largest share of the image each, and the largest
+# logarithm of height by width.
+_MOST_ERASED, _ERASED_SHARE, _ERASED_ASPECT = 3, (0.02, 0.15), 1.0
 # Standard deviations: of what is out of focus, px, and of noise, of 255.
 _MOST_BLUR_PX = 1.5
 _MOST_NOISE = 10.0
@@ -61,6 +64,13 @@ class AugmentationParameters:
     degraded: float = parameter(
         0.3, 'Share of samples that are out of focus or noisy.', minimum=0.0, maximum=1.0
     )
+    erase: float = parameter(
+        0.5,
+        'Share of samples in which up to three rectangles are filled with one colour each; what '
+        'they hide is still learned, from what is around.',
+        minimum=0.0,
+        maximum=1.0,
+    )
 
 
 def augment(
@@ -92,6 +102,9 @@ def augment(
     if random.random() < parameters.flip:
         image, regions = image[:, ::-1], regions[:, ::-1]
     image = _change_appearance(np.ascontiguousarray(image), parameters, random)
+    # Without erasing nothing is drawn for it.
+    if parameters.erase > 0.0 and random.random() < parameters.erase:
+        _erase(image, random)
     return image, np.ascontiguousarray(regions)
 
 
@@ -117,6 +130,25 @@ def _change_appearance(
             noise *= np.float32(random.uniform(0.0, _MOST_NOISE))
             changed = cv2.add(changed, noise, dtype=cv2.CV_8U)
     return np.asarray(changed, np.uint8)
+
+
+def _erase(image: NDArray[np.uint8], random: np.random.Generator) -> None:
+    """Fill rectangles of an image, as Random Erasing (Zhong et al., AAAI 2020, arXiv 1708.04896).
+
+    A network that knows a thing by one detail of one place has to know it by another.
+    """
+    height, width = image.shape[:2]
+    for _ in range(int(random.integers(1, _MOST_ERASED + 1))):
+        area = random.uniform(*_ERASED_SHARE) * height * width
+        ratio = np.exp(random.uniform(-_ERASED_ASPECT, _ERASED_ASPECT))
+        rows = min(int(np.sqrt(area * ratio)), height - 1)
+        columns = min(int(np.sqrt(area / ratio)), width - 1)
+        top, left = (
+            int(random.integers(0, height - rows)),
+            int(random.integers(0, width - columns)),
+        )
+        colour = random.integers(0, 256, 3, dtype=np.uint8)
+        image[top : top + rows, left : left + columns] = colour
 
 
 def _tone_curves(

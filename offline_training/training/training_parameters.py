@@ -12,7 +12,7 @@ from offline_training.training.augmentation import AugmentationParameters
 class TrainingParameters:
     """How one network is trained; the defaults train `tiny` on 45 frames in minutes."""
 
-    epochs: int = parameter(40, 'Passes over the frames, for teacher and student each.', minimum=1)
+    epochs: int = parameter(80, 'Passes over the frames, for teacher and student each.', minimum=1)
     batch_size: int = parameter(4, 'Images a step and process.', minimum=1)
     learning_rate: float = parameter(
         5e-4, 'Peak rate of AdamW, which moves kernels, biases, norms and embeddings.', minimum=0.0

@@ -131,6 +131,23 @@ def test_shade_has_both_brighter_and_darker_places():
     assert max(image.max() for image in images) > 130
 
 
+def test_erased_rectangles_have_one_colour_and_keep_their_regions():
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    regions = marked_image()[1]
+    always = dataclasses.replace(NONE, erase=1.0)
+    shares = []
+    for seed in range(50):
+        erased, cells = augment(image, regions, always, np.random.default_rng(seed))
+        hidden = (erased != image).any(axis=2)
+        # A rectangle has at most three colours where the image has thousands.
+        assert 1 <= len(np.unique(erased[hidden], axis=0)) <= 3
+        assert (cells == regions[::TARGET_STRIDE, ::TARGET_STRIDE]).all()
+        shares.append(hidden.mean())
+    assert min(shares) > 0.01
+    assert max(shares) < 0.5
+    assert np.mean(shares) > 0.08
+
+
 def test_a_degraded_sample_is_out_of_focus_or_noisy():
     sharp = np.zeros((64, 96, 3), np.uint8)
     sharp[:, 48:] = 200
