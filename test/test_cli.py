@@ -264,8 +264,10 @@ def benchmarks(tmp_path, monkeypatch):
 
 
 def test_bench_runs_a_file_of_the_source_tree(benchmarks):
-    result = run('bench', 'lidar', '--quick', '--json')
-    assert json.loads(result.stdout)['results'][0]['runs'] == 2
+    printed = json.loads(run('bench', 'lidar', '--quick', '--json').stdout)
+    assert printed['results'][0]['runs'] == 2
+    assert printed['processor']
+    assert printed['cores'] == len(os.sched_getaffinity(0))
     assert '6.50' in run('bench', 'lidar').stdout
 
 

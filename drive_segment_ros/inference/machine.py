@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-# Any of them: an NVIDIA GPU of a workstation, of a Jetson, of Windows' Linux.
+# NVIDIA GPU of a workstation, of a Jetson, in WSL.
 GPU_DEVICES = ('/dev/nvidia0', '/dev/nvhost-gpu', '/dev/dxg')
-# As Linux names instructions for products of 8-bit numbers, and units for whole tiles of bf16.
+# Linux's names of the instructions for 8-bit products, and of the bf16 tile units.
 _VNNI = ('avx512_vnni', 'avx_vnni')
 _AMX = 'amx_bf16'
 
@@ -61,6 +63,19 @@ def processor_flags(cpuinfo: Path) -> frozenset[str]:
         if line.startswith(('flags', 'Features')):
             flags.update(line.partition(':')[2].split())
     return frozenset(flags)
+
+
+def processor_name(cpuinfo: Path = Path('/proc/cpuinfo')) -> str:
+    """Return the processor's model name, or the architecture if the system does not give one.
+
+    Args:
+        cpuinfo: Linux's description of the processor.
+    """
+    with contextlib.suppress(OSError):
+        for line in cpuinfo.read_text(encoding='utf-8', errors='replace').splitlines():
+            if line.startswith('model name'):
+                return line.partition(':')[2].strip()
+    return platform.machine()
 
 
 def suitable_precision(machine: Machine) -> PrecisionChoice:

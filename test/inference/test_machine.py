@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 
-from drive_segment_ros.inference.machine import Machine, suitable_precision, this_machine
+from drive_segment_ros.inference.machine import (
+    Machine,
+    processor_name,
+    suitable_precision,
+    this_machine,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +43,8 @@ def test_flags_and_gpu_are_those_the_system_names(tmp_path):
 
     assert machine == Machine(frozenset({'fpu', 'avx2', 'avx512_vnni'}), gpu=False)
     assert this_machine(cpuinfo, [str(gpu)]).gpu
+    assert processor_name(cpuinfo) == 'some'
+    assert processor_name(tmp_path / 'missing') == platform.machine()
 
 
 def test_a_system_that_names_nothing_gets_full_precision(tmp_path):
