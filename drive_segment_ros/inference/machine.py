@@ -34,7 +34,7 @@ class PrecisionChoice:
 
     Attributes:
         precision: `fp32`, `fp16` or `int8`.
-        reason: why, for people.
+        reason: why, as text.
     """
 
     precision: str
@@ -79,14 +79,13 @@ def processor_name(cpuinfo: Path = Path('/proc/cpuinfo')) -> str:
 
 
 def suitable_precision(machine: Machine) -> PrecisionChoice:
-    """Return the precision in which a machine runs models fastest, all that is known of it."""
+    """Return the precision in which a machine is expected to run models fastest."""
     if machine.gpu:
-        return PrecisionChoice('fp16', 'there is an NVIDIA GPU, whose tensor cores take fp16')
+        return PrecisionChoice('fp16', 'there is an NVIDIA GPU, whose tensor cores use fp16')
     if _AMX in machine.flags:
         return PrecisionChoice(
             'fp32',
-            f'the processor has AMX ({_AMX}): fp32 models run in bf16 there, which needs no '
-            'calibration',
+            f'the processor has AMX ({_AMX}): fp32 models run in bf16, which needs no calibration',
         )
     vnni = next((name for name in _VNNI if name in machine.flags), '')
     if vnni:
@@ -94,5 +93,5 @@ def suitable_precision(machine: Machine) -> PrecisionChoice:
             'int8', f'the processor has VNNI ({vnni}) for 8-bit products and no AMX for bf16'
         )
     return PrecisionChoice(
-        'fp32', 'the processor has no instructions for lower precision that are known to pay'
+        'fp32', 'the processor has no instructions that make a lower precision faster'
     )

@@ -21,9 +21,9 @@ from drive_segment_ros.inference.machine import (
         ('avx2 avx512_vnni avx512_bf16 amx_bf16 amx_int8', False, 'fp32', 'AMX'),
         ('avx2 avx512f avx512_vnni avx512_bf16', False, 'int8', 'avx512_vnni'),
         ('avx2 avx_vnni', False, 'int8', 'avx_vnni'),
-        ('avx2 avx512f', False, 'fp32', 'no instructions'),
-        ('asimd asimddp bf16', False, 'fp32', 'no instructions'),
-        ('', False, 'fp32', 'no instructions'),
+        ('avx2 avx512f', False, 'fp32', 'that make a lower precision faster'),
+        ('asimd asimddp bf16', False, 'fp32', 'that make a lower precision faster'),
+        ('', False, 'fp32', 'that make a lower precision faster'),
     ],
 )
 def test_the_precision_follows_from_what_there_is(flags, gpu, precision, reason):
