@@ -246,7 +246,7 @@ def test_what_we_do_not_know_is_left_to_cv_bridge(monkeypatch):
 
     monkeypatch.setitem(sys.modules, 'cv_bridge', types.SimpleNamespace(CvBridge=Bridge))
     np.testing.assert_array_equal(decode_image(raw(BGR, 'new')), BGR)
-    with pytest.raises(ImageError, match=r'which cv_bridge cannot turn into BGR: .*\. No\.$'):
+    with pytest.raises(ImageError, match=r'which cv_bridge cannot convert to BGR: .*\. No\.$'):
         decode_image(raw(BGR, 'old'))
     monkeypatch.setitem(sys.modules, 'cv_bridge', None)
     with pytest.raises(ImageError, match=r"encoding 'new'; without cv_bridge only bgr8, .* read$"):
@@ -376,7 +376,7 @@ def test_fewer_bits_in_16_are_refused_until_they_are_said(bits, encoding):
         message = raw(deep, encoding)
     for function in (decode_image, encoded_image):
         with pytest.raises(
-            ImageError, match=f'as of a sensor of {bits} bits; --set image_bits={bits}'
+            ImageError, match=f'as from a {bits}-bit sensor; --set image_bits={bits}'
         ):
             function(message)
     shallow = raw(np.ascontiguousarray(pixels[encoding[0]]), f'{encoding[:-2]}8')
