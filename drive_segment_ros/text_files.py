@@ -159,7 +159,7 @@ def shown(value: Any) -> str:
 
 def _integer(digits: str) -> int:
     if len(digits) > _LONGEST_NUMBER:
-        raise ValueError(f'a number of {len(digits)} digits makes no sense')
+        raise ValueError(f'a number of {len(digits)} digits is invalid')
     return int(digits)
 
 
@@ -188,7 +188,7 @@ def _check_size(node: Any, sizes: dict[int, int]) -> int:
 
     if isinstance(node, yaml.ScalarNode):
         if node.tag in (f'{_TAG}int', f'{_TAG}float') and len(node.value) > _LONGEST_NUMBER:
-            raise ValueError(f'a number of {len(node.value)} digits makes no sense')
+            raise ValueError(f'a number of {len(node.value)} digits is invalid')
         return 1
     known = sizes.get(id(node))
     if known == 0:

@@ -63,7 +63,7 @@ def test_what_is_not_there_does_not_exist() -> None:
         ('paint model/model.onnx bag -o o.png', 'model/model.onnx is the graph of an exported'),
         ('build-engine nope', 'nope does not exist'),
         ('label run', 'run is a run, not a dataset'),
-        ('label set/monday', 'set/monday is one drive; give the folder above it'),
+        ('label set/monday', 'set/monday is a single drive; give its parent folder'),
         ('train bag -o o', 'bag is a bag, not a dataset'),
         ('baseline nope -o o', 'nope does not exist'),
         ('repair images', 'images is a folder of images, not a dataset'),

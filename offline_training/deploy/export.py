@@ -86,7 +86,7 @@ def export(
         known = ', '.join((*PRECISIONS, AUTO))
         raise ModelError(f'unknown precision {precision!r}; choose from {known}')
     if height < 0 or width < 0 or (height > 0) != (width > 0):
-        raise ModelError(f'input size {height}x{width} makes no sense; give height and width')
+        raise ModelError(f'input size {height}x{width} is invalid; give height and width')
     network, header = load_model(run)
     names = classes_of_run(run, network.configuration.classes)
     if classes:

@@ -37,7 +37,7 @@ from offline_training.report.sources import (
 from offline_training.report.synchronisation import synchronisation
 from offline_training.training.run_folder import RUN_FILE
 
-# What makes no sense in files of others raises one of these where it is read.
+# What is invalid in files of others raises one of these where it is read.
 _SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -110,16 +110,16 @@ def write_report(
 
 
 def _section(name: str, heading: str, gather: Callable[[], Any]) -> dict[str, Any]:
-    """Gather a section's content; what makes no sense costs this section only."""
+    """Gather a section's content; what is invalid costs this section only."""
     try:
         return {'name': name, 'heading': heading, 'content': gather(), 'problem': ''}
     except _SENSELESS as err:
-        problem = f'This section cannot be shown, because a file makes no sense: {err!r}'
+        problem = f'This section cannot be shown, because a file is invalid: {err!r}'
         return {'name': name, 'heading': heading, 'content': None, 'problem': problem}
 
 
 def _sensible(gather: Callable[[], Any]) -> Any:
-    """Return what is gathered, None where it makes no sense; the section of its own says so."""
+    """Return what is gathered, None where it is invalid; the section of its own says so."""
     try:
         return gather()
     except _SENSELESS:

@@ -239,14 +239,14 @@ def _step(values: dict[str, Any]) -> Step:
     texts = isinstance(step.title, str) and isinstance(step.command, str)
     numbers = type(step.seconds) in (int, float) and isinstance(step.result, dict)
     if not (texts and numbers and len(step.command.split()) > 1):
-        raise ValueError('a step makes no sense')
+        raise ValueError('a step is invalid')
     return step
 
 
 def _demo_drive(path: Path, drive: dict[str, Any]) -> DriveSource:
     bag, truth, name = drive['bag'], drive['truth'], drive.get('name', '')
     if not all(isinstance(text, str) for text in (drive['role'], name, bag or '')):
-        raise ValueError('a drive makes no sense')
+        raise ValueError('a drive is invalid')
     # The bag that a person gave may lie anywhere; of it, points are drawn.
     elsewhere = bag and Path(bag).is_absolute()
     there = _present(Path(bag) if elsewhere else bag and inside(path, bag, 'the bag'))

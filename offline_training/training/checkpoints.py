@@ -209,7 +209,7 @@ def _build(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Se
             if name not in ('stem', 'position') and not (
                 type(value) is int and 0 <= value <= most
             ):
-                raise ValueError(f'its {name} makes no sense')
+                raise ValueError(f'its {name} is invalid')
         configuration = NetworkConfiguration(**values)
         # A network without memory first: a file of others must not ask for more than it brings.
         with torch.device('meta'):

@@ -160,7 +160,7 @@ def test_parts_of_a_drive_are_looked_at_as_one(make_bag, tmp_path):
     arguments = ['inspect', str(front), str(back)]
     refused = CliRunner().invoke(cli.app, arguments)
     assert refused.exit_code == 1
-    assert '2 bags are given, one is wanted; --join' in refused.stderr
+    assert '2 bags are given instead of one; --join' in refused.stderr
     result = CliRunner().invoke(cli.app, [*arguments, '--join', '--json'])
     report = json.loads(result.stdout)
     assert report['bag'] == f'{front} + {back}'

@@ -121,7 +121,7 @@ def test_pictures_are_right_and_their_oddities_told(
     ('encode', 'changes', 'reason', 'parameters'),
     [
         (lambda p: p[..., :2].tobytes(), {'encoding': '8UC2'}, "encoding '8UC2'", {}),
-        (deep, {'encoding': 'mono16'}, '12 bits; --set image_bits=12', {}),
+        (deep, {'encoding': 'mono16'}, '12-bit sensor; --set image_bits=12', {}),
         (lambda p: file('.jpg')(p)[:-2] + bytes(9000), {}, 'truncated', {}),
         (file('.gif') if cv2.haveImageWriter('.gif') else bytes, {}, 'neither JPEG', {}),
         (file('.jpg'), {}, '160 x 120 px, above the limit', {'max_pixels': 19_199}),

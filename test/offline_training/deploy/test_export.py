@@ -443,7 +443,7 @@ def test_segment_and_evaluate_take_a_model_folder(network, models, tmp_path):
         ({'precision': 'int8'}, 'keeps no images; give --calibrate IMAGES'),
         ({'precision': 'int8', 'calibrate': Path('/no/images')}, '/no/images does not exist'),
         ({'height': 100}, 'give height and width'),
-        ({'height': -1, 'width': -1}, 'makes no sense'),
+        ({'height': -1, 'width': -1}, 'is invalid'),
     ],
 )
 def test_wrong_options_are_one_line(run, tmp_path, arguments, message):

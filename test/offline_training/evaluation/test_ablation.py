@@ -227,4 +227,4 @@ def test_images_that_nothing_was_learned_from_are_scored_by_a_matching_of_their_
     assert '| painted/front: student | 1 |' in page
     wrong = run_ablate(painted_drive, truth, tmp_path / 'two', '--transfer', str(camera))
     assert wrong.exit_code == 1
-    assert '--transfer wants IMAGES=LABELS' in wrong.stderr
+    assert '--transfer takes IMAGES=LABELS' in wrong.stderr

@@ -148,7 +148,7 @@ def test_a_second_set_leaves_the_first_as_it_was(painted_drive):
 
 @pytest.mark.parametrize('name', ['a/b', '..', 'a b'])
 def test_a_set_is_named_as_a_folder_may_be(painted_drive, name):
-    with pytest.raises(DatasetError, match='no name of a set'):
+    with pytest.raises(DatasetError, match='not a valid name of a label set'):
         label([painted_drive.dataset], FOUR, quiet, labels=name)
 
 
