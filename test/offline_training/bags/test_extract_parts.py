@@ -412,7 +412,7 @@ def test_a_scheduler_that_is_gone_leaves_what_is_done(cluster, make_bag, tmp_pat
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(EngineError, match='is gone; what workers have finished is kept'):
+    with pytest.raises(EngineError, match='no longer answers; finished work is kept'):
         run(bag, dataset, scheduler=cluster.address)
     killer.join()
     for worker in cluster.workers:

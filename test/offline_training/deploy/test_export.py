@@ -178,7 +178,7 @@ def test_classes_are_merged_in_the_graph(network, run, tmp_path):
     segmenter.close()
     assert np.mean(label != expected) < 1e-3
     assert len(np.unique(expected)) > 1
-    with pytest.raises(ModelError, match='7 classes cannot become 2; choose from 3 to 7'):
+    with pytest.raises(ModelError, match='7 classes cannot be merged to 2; choose 3 to 7'):
         export(tmp_path / 'run', tmp_path / 'other', classes=2)
 
 

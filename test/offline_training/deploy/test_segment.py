@@ -199,7 +199,7 @@ def test_one_unfit_input_does_not_stop_the_others(run, tmp_path):
     assert report['images'] == 1
     assert report['skipped'] == []
     assert list(report['failed']) == [str(tmp_path / name) for name in ('broken.avi', 'empty')]
-    assert 'empty holds no image' in report['failed'][str(tmp_path / 'empty')]
+    assert 'empty has no image' in report['failed'][str(tmp_path / 'empty')]
 
 
 def test_pictures_written_before_are_no_input(run, tmp_path):

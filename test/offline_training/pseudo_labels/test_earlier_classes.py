@@ -158,5 +158,5 @@ def test_what_holds_no_classes_is_one_line(painted_drive, tmp_path):
     label([painted_drive.dataset], FOUR, quiet)
     shutil.copy(painted_drive.dataset / 'pseudo_classes/clusters.npz', tmp_path)
     save_classes(tmp_path / 'classes.yaml', [ClassName('only', (0, 0, 0))])
-    with pytest.raises(DatasetError, match='of two labellings'):
+    with pytest.raises(DatasetError, match='belong to different labellings'):
         load_earlier(tmp_path)

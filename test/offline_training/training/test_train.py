@@ -369,7 +369,7 @@ def test_unlabelled_images_that_are_none_are_named(labelled, tmp_path):
     (tmp_path / 'drive.mcap').write_bytes(b'')
     wanted = {
         'missing': 'does not exist',
-        'empty': 'holds no image',
+        'empty': 'has no image',
         'drive.mcap': 'is no image .* extract bags first',
     }
     for name, message in wanted.items():
