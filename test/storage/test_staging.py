@@ -159,7 +159,7 @@ def test_work_that_fails_uploads_nothing(bucket: Path, s3_server, scratch: Path)
 
 def test_what_is_there_is_not_replaced_unasked(run: Path) -> None:
     with (
-        pytest.raises(OutputError, match='run is there and is not'),
+        pytest.raises(OutputError, match='run exists and is not'),
         staged_output(run),
     ):
         pass

@@ -186,8 +186,8 @@ def test_of_several_odometries_the_vehicle_s_is_taken_and_said(make_bag, tmp_pat
     bag = make_bag(odometries=BOTH, odometry=tf, count=2)
     drive = extracted(bag, tmp_path / 'd')
     told = (
-        'several odometries: /odom: odom -> base_link is taken, /a_camera/odom: camera_odom -> '
-        'camera_pose left aside; choose one with --odometry'
+        'several odometries: /odom: odom -> base_link is used, /a_camera/odom: camera_odom -> '
+        'camera_pose ignored; choose one with --odometry'
     )
     assert drive.info['odometry'] == ['/odom']
     assert told in caplog.text

@@ -98,7 +98,7 @@ def test_some_frames_are_those_of_the_whole(make_bag, tmp_path):
         stamps = [START + number * PERIOD for number in (2, 3, 4)]
         (drive,) = Dataset(tmp_path / 'some').drives
         assert [frame.stamp_ns for frame in drive.cameras[camera]] == stamps
-    with pytest.raises(BagError, match=r'frames 8:9 hold none of the 8 of /camera/front'):
+    with pytest.raises(BagError, match=r'frames 8:9 select none of the 8 of /camera/front'):
         run(bag, tmp_path / 'none', frames='8:9')
 
 
@@ -196,7 +196,7 @@ def test_preview_draws_each_frame(make_bag, tmp_path):
         ({'cameras': ()}, {}, BagError, 'has no camera images'),
         ({}, {'cameras': ['/rear']}, BagError, 'has no camera /rear'),
         ({}, {'lidar': '/rear'}, BagError, 'has no /rear'),
-        ({'info': False}, {}, CalibrationError, 'no camera_info beside .* give --calibration'),
+        ({'info': False}, {}, CalibrationError, 'no camera_info for .* give --calibration'),
         ({'calibrated': False}, {}, CalibrationError, 'K is all zero'),
         ({'transforms': False}, {}, CalibrationError, "no transform from 'lidar'"),
         ({'cloud': lambda p: p[:0]}, {}, BagError, 'no frame could be extracted'),

@@ -440,7 +440,7 @@ def test_segment_and_evaluate_take_a_model_folder(network, models, tmp_path):
     ('arguments', 'message'),
     [
         ({'precision': 'int4'}, "precision 'int4'; choose from fp32, fp16, int8, auto"),
-        ({'precision': 'int8'}, 'keeps no images; give --calibrate IMAGES'),
+        ({'precision': 'int8'}, 'has no images; give --calibrate IMAGES'),
         ({'precision': 'int8', 'calibrate': Path('/no/images')}, '/no/images does not exist'),
         ({'height': 100}, 'give height and width'),
         ({'height': -1, 'width': -1}, 'is invalid'),
