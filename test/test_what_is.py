@@ -58,7 +58,7 @@ def test_what_is_not_there_does_not_exist() -> None:
         ('web images/1.jpg', 'images/1.jpg is an image, not a model'),
         ('export model -o o', 'model is an exported model, not a trained model; give a run'),
         ('export nope -o o', 'nope does not exist; give a run'),
-        ('export begun -o o', 'begun has no trained model yet; go on by `train --resume`'),
+        ('export begun -o o', 'begun has no trained model yet; continue by `train --resume`'),
         ('paint run bag -o o.png', 'run is a run, not an exported model'),
         ('paint model/model.onnx bag -o o.png', 'model/model.onnx is the graph of an exported'),
         ('build-engine nope', 'nope does not exist'),

@@ -1,9 +1,9 @@
-"""How similar a network's classes are, for answers of minimum Bayes risk.
+"""The similarity of a network's classes, for predictions of minimum Bayes risk.
 
-Pseudo-classes are finer than things: a facade may be any of six. Where a network wavers between
-five of those and trees, trees can be the most probable single class though the pixel is most
-likely facade. The class of highest expected similarity to the true one is the answer of minimum
-Bayes risk where mistakes between similar classes cost little.
+Pseudo-classes are finer than semantic classes: a facade may belong to any of six. If a network is
+undecided between five of these and trees, trees can be the most probable single class although the
+pixel is most likely facade. If errors between similar classes cost little, the class with the
+highest expected similarity to the true one minimises the Bayes risk.
 """
 
 from __future__ import annotations

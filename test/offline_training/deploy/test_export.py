@@ -432,7 +432,7 @@ def test_segment_and_evaluate_take_a_model_folder(network, models, tmp_path):
     assert cv2.imread(str(tmp_path / 'out/label/0.png'), -1).shape == (HEIGHT, WIDTH)
     assert scores['k'] == CLASSES
     assert scores['strict']['accuracy'] > 95.0
-    with pytest.raises(ModelError, match='leave out --zoom'):
+    with pytest.raises(ModelError, match='omit --zoom'):
         load_predictor(models / 'fp32', zoom=2)
 
 

@@ -189,7 +189,7 @@ def test_nothing_readable_is_an_error(run, tmp_path):
 
 
 def test_one_unfit_input_does_not_stop_the_others(run, tmp_path):
-    (tmp_path / 'broken.avi').write_text('no video')
+    (tmp_path / 'broken.avi').write_text('not a readable video')
     (tmp_path / 'empty').mkdir()
     write_image(tmp_path / 'good.png')
 

@@ -86,5 +86,5 @@ def test_an_exported_model_is_not_named_itself(tmp_path):
     (tmp_path / 'model.json').write_text('{}')
     (tmp_path / 'names.yaml').write_text('1: road\n')
 
-    with pytest.raises(ModelError, match='is exported; name the run'):
+    with pytest.raises(ModelError, match='is exported; name the classes'):
         name_by_hand(tmp_path, tmp_path / 'names.yaml')

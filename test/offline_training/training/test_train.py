@@ -370,7 +370,7 @@ def test_unlabelled_images_that_are_none_are_named(labelled, tmp_path):
     wanted = {
         'missing': 'does not exist',
         'empty': 'has no image',
-        'drive.mcap': 'is no image .* extract bags first',
+        'drive.mcap': 'is not an image .* extract bags first',
     }
     for name, message in wanted.items():
         with pytest.raises(ImageError, match=message):
