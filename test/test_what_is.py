@@ -21,7 +21,7 @@ THINGS = {
     'images': ('images/1.jpg', 'a folder of images'),
     'images/1.jpg': ('images/1.jpg', 'an image'),
     'demo': ('demo/demo.json', "a demo's folder"),
-    'notes': ('notes/thesis.tex', 'a folder of something else'),
+    'notes': ('notes/thesis.tex', 'a folder with other content'),
     'notes/thesis.tex': ('notes/thesis.tex', 'a file of another kind'),
 }
 
@@ -45,7 +45,7 @@ def test_things_are_called_what_they_are(name: str) -> None:
 def test_what_is_not_there_does_not_exist() -> None:
     assert not_wanted(Path('no'), 'a run', 'train one') == 'no does not exist; train one'
     assert 'an empty folder, not a run' in not_wanted(Path('empty'), 'a run', 'train one')
-    assert 'a link to nothing' in not_wanted(Path('broken'), 'a run', 'train one')
+    assert 'a broken link' in not_wanted(Path('broken'), 'a run', 'train one')
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Curves as the places of lines and points, for the page's SVG."""
+"""Line charts as coordinates for the page's SVG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each pseudo-class shows: its picture, and figures that a person can name it by."""
+"""The gallery of pseudo-classes: a picture and statistics of each, as a help to name it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from offline_training.report.figures import counted, percentage
 from offline_training.report.pictures import jpeg_uri
 from offline_training.report.scores import read_if_there
 
-# Lengths that `label` measures, as a person says them.
+# Lengths measured by `label`, as text.
 _LENGTHS = {
     'height_max_m': 'top {:.1f} m above the ground',
     'extent_long_m': '{:.1f} m long',

@@ -1,4 +1,4 @@
-"""What a report says beside its pictures: curves, parameters, versions."""
+"""The report's training curves, parameters and versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures for people, and tables of them whose columns align."""
+"""Formatting of numbers, and tables with aligned columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sample frames: what the student says beside the truth, and how it came about."""
+"""Sample frames: the student's prediction beside the ground truth, and the stages before it."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class _Networks:
         if predictor is None:
             return Stage(name, '', 'not trained'), None
         label = predictor.predict(image).label
-        return masked(name, 'from the image alone', image, label, predictor.classes), label
+        return masked(name, 'from the image only', image, label, predictor.classes), label
 
 
 def _of_drive(
@@ -150,7 +150,7 @@ def _of_drive(
             Stage(
                 '2. Objects found',
                 data_uri(resized(_proposals(frame))),
-                'one colour an object; unpainted: none',
+                'one colour per object; pixels without an object are not coloured',
             ),
             dataclasses.replace(label, name='3. Pseudo-labels'),
             dataclasses.replace(teacher, name='4. Teacher'),
@@ -189,7 +189,7 @@ def _of_cache(run: Path | None, networks: _Networks) -> list[SampleFrame]:
     for index in spread(len(images), _ALONE):
         image = resized(np.ascontiguousarray(images[index][..., ::-1]))
         (student, _), (teacher, _) = (networks.stage(n, image) for n in ('Student', 'Teacher'))
-        note = 'at the size the network was given'
+        note = "at the network's input size"
         result = [Stage('Camera image', data_uri(image), note), student, teacher]
         keys = joined_keys(result)
         instant = f'image {index + 1:,} of {len(images):,}'
@@ -202,12 +202,12 @@ def _lidar(
 ) -> tuple[dict[Path, NDArray[np.uint8]], str]:
     bags = sources.drives[frames[0].source].bags
     if not bags:
-        return {}, 'the bag is not at hand (name it with --bag); a dataset holds no points'
+        return {}, 'the bag is needed (--bag), as a dataset has no points'
     try:
         records = [frame.record for frame in frames]
         return lidar_views(bags, frames[0].drive, records, WIDTH), 'red is near, blue is far'
     except (DriveSegmentError, KeyError, TypeError) as err:
-        return {}, f'the bag does not give the sweeps: {err}'
+        return {}, f'the sweeps cannot be read from the bag: {err}'
 
 
 def _proposals(frame: FrameRecord) -> NDArray[np.uint8]:
@@ -221,9 +221,9 @@ def _pseudo_label(
     frame: FrameRecord, image: NDArray[np.uint8], classes: Sequence[ClassName]
 ) -> tuple[Stage, NDArray[np.uint8] | None]:
     if not frame.pseudo_label_path.is_file():
-        return Stage('', '', 'none: this drive was not labelled, and need not be'), None
+        return Stage('', '', 'none: this drive was not labelled'), None
     label = frame.pseudo_label()
-    return masked('', 'look-alike objects have one colour', image, label, classes), label
+    return masked('', 'similar objects have one colour', image, label, classes), label
 
 
 class _Truth:
@@ -253,6 +253,4 @@ class _Truth:
         if item is None or self._truth is None:
             return Stage('Truth', '', 'none for this frame')
         label = self._truth.label(item)
-        return masked(
-            'Truth', 'for comparison; nothing learned from it', image, label, self._classes
-        )
+        return masked('Truth', 'for comparison; not used in training', image, label, self._classes)

@@ -1,4 +1,4 @@
-"""Which frames a run learned from, by its own word; all others are held out."""
+"""The training frames of a run, according to its `run.json`; all others are held out."""
 
 from __future__ import annotations
 

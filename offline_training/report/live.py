@@ -1,4 +1,4 @@
-"""What the commands on live topics reported, in plain words."""
+"""The reports of the commands on live topics as sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gallery as one page, with a field for the name of each class: a file, or served here."""
+"""The gallery as one page with a field for the name of each class, as a file or served."""
 
 from __future__ import annotations
 
@@ -155,10 +155,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Send the page."""
         if not self._by_own_name():
-            self._answer(HTTPStatus.FORBIDDEN, 'open the page by the address that was printed')
+            self._answer(HTTPStatus.FORBIDDEN, 'open the page at the address that was printed')
             return
         if self.path != '/':
-            self._answer(HTTPStatus.NOT_FOUND, 'there is nothing here')
+            self._answer(HTTPStatus.NOT_FOUND, 'not found')
             return
         try:
             self._answer(HTTPStatus.OK, self.page_html(), 'text/html')
@@ -170,7 +170,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         length = int(self.headers.get('Content-Length') or 0)
         told = self.headers.get('X-Token') or ''
         if self.path != '/names' or not secrets.compare_digest(told, self.token):
-            self._answer(HTTPStatus.FORBIDDEN, 'not from this page; load it again')
+            self._answer(HTTPStatus.FORBIDDEN, 'the request is not from this page; reload it')
             return
         if not 0 < length <= _LARGEST_POST:
             self._answer(HTTPStatus.BAD_REQUEST, 'too many names')

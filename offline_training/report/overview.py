@@ -1,4 +1,4 @@
-"""What the page leads with: what was learned from what, and the first figures one looks for."""
+"""The head of the page: training data, network, and the main scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages: one file of HTML each, with all pictures, style and script in it."""
+"""HTML pages in one file, with all pictures, styles and scripts embedded."""
 
 from __future__ import annotations
 

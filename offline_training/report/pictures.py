@@ -1,4 +1,4 @@
-"""Pictures as they lie in the page, and masks painted over images with what their colours mean."""
+"""Embedded pictures of the page, and masks over images with their legend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report: what its sections say, gathered; `page.html.j2` lays them out."""
+"""The report: gathers the content of its sections; `page.html.j2` is the layout."""
 
 from __future__ import annotations
 

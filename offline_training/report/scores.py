@@ -1,4 +1,4 @@
-"""What `evaluate` and `ablate` measured: the student beside what it has to be compared with."""
+"""The scores of `evaluate` and `ablate`: the student with baseline and bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the parts of a report lie: in a demo's folder, or in a run and what is named beside it."""
+"""Finds the inputs of a report: in a demo's folder, or in a run and given paths."""
 
 from __future__ import annotations
 

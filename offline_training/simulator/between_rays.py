@@ -1,9 +1,9 @@
-"""What the pixels of an image see between those that were cast.
+"""Hit points of the pixels between those that were ray-cast.
 
-Pixels are cast where row and column differ by a multiple of a spacing: every so many of each row
-and of each column, so that no upright and no level thing, however thin, passes between them over
-its length. A pixel whose nearest cast neighbours to the left, right, above and below all met one
-triangle is taken to see that triangle too; where on it, is computed.
+Pixels are cast where row and column differ by a multiple of a spacing, so that no vertical or
+horizontal object, however thin, lies between them over its whole length. A pixel whose nearest
+cast neighbours to the left, right, above and below all hit one triangle is assumed to hit it, too;
+its hit point is computed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Meshes made ready for ray casting, and what a ray finds on them."""
+"""Meshes prepared for ray casting, and the hits of rays on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cameras: where each pixel looks, and what a sensor makes of the light."""
+"""The cameras: the ray of each pixel, and the sensor model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Shot:
 
 @dataclasses.dataclass(frozen=True)
 class Exposure:
-    """What the pixels of one image see, in row order."""
+    """The hits of the pixels of one image, in row order."""
 
     rays: NDArray[np.float32]  # (H * W, 6)
     hits: Hits
@@ -82,7 +82,7 @@ class Camera:
         self._vignette = (1.0 - 0.16 * (x**2 + y**2)).astype(np.float32)
 
     def expose(self, world: World, T_world_base: NDArray[np.float64], time_s: float) -> Exposure:
-        """Find what every pixel sees, with a global shutter at `time_s`."""
+        """Cast every pixel, with a global shutter at `time_s`."""
         pose = T_world_base @ self.T_base_camera
         rays = rays_from(self.directions[None], pose[None])
         shape = (self.height, self.width)
@@ -98,7 +98,7 @@ class Camera:
         brightness: float,
         rng: np.random.Generator,
     ) -> Shot:
-        """Turn what the pixels see into a picture and its truth."""
+        """Render the pixels to a picture and its ground truth."""
         hits, shape = exposure.hits, (self.height, self.width)
         light = radiance(
             exposure.rays, hits, exposure.lit, world.materials, look, self._pixel_angle

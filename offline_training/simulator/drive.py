@@ -1,6 +1,6 @@
-"""Simulates a drive: a bag with its faults, and the truth beside it.
+"""Simulates a drive: a bag with its faults, and the ground truth beside it.
 
-What becomes of each message is drawn here, in their order; parts of the drive are made by workers.
+The fate of each message is drawn here, in order; workers simulate the parts of the drive.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _IMAGE_DELAY_S, _SWEEP_DELAY_S = 0.03, 0.005
 
 @dataclasses.dataclass(frozen=True)
 class SimulationSummary:
-    """What a simulation made."""
+    """The result of a simulation."""
 
     bag: Path
     truth: Path
@@ -59,7 +59,7 @@ class SimulationSummary:
 
 
 def truth_folder(bag: Path) -> Path:
-    """Return where the truth of a simulated bag lies: beside it, named after it."""
+    """Return the folder of a simulated bag's ground truth, beside the bag."""
     return bag.with_name(bag.name + '_truth')
 
 
@@ -143,14 +143,12 @@ def _check_times(parameters: SimulatorParameters) -> None:
     duration, rate = parameters.duration_s, parameters.rate_hz
     jump = parameters.fault.clock_jump_s
     if _sweeps(parameters) == 0:
-        raise ParameterError(
-            f'a drive of {duration} s holds no sweep at {rate} Hz; make it longer'
-        )
+        raise ParameterError(f'a drive of {duration} s has no sweep at {rate} Hz; make it longer')
     periods = -jump * rate
     if 0.0 < -jump <= duration / 2 and abs(periods - round(periods)) < 1e-6:
         raise ParameterError(
-            f'after a jump of {jump} s stamps come a second time, and truth is named by stamps; '
-            'take one that is no multiple of the period'
+            f'after a jump of {jump} s stamps are repeated, but ground truth is named by stamps; '
+            'use one that is not a multiple of the period'
         )
 
 

@@ -1,4 +1,4 @@
-"""A part of a simulated drive: what reaches the recorder in a span of time, and its truth.
+"""A part of a simulated drive: the messages recorded in a time range, and their ground truth.
 
 It is made by one process, which needs to know nothing of the others: what becomes of messages is
 decided before.
@@ -32,7 +32,7 @@ _ODOMETRY_DELAY_S = 0.001
 
 @dataclasses.dataclass(frozen=True)
 class DrivePart:
-    """What a part is to hold.
+    """The content of a part.
 
     Attributes:
         bag, truth: folders, which are there.
@@ -63,7 +63,7 @@ class DrivePart:
 
 @dataclasses.dataclass(frozen=True)
 class MadePart:
-    """What a part holds.
+    """The result of a part.
 
     Attributes:
         information: see `PartRecording`.
@@ -77,7 +77,7 @@ class MadePart:
 
 
 def make_part(part: DrivePart) -> MadePart:
-    """Make a part of a drive.
+    """Simulate a part of a drive.
 
     Raises:
         BagError, DatasetError: if bag or truth cannot be written.

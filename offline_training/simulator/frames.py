@@ -1,7 +1,7 @@
-"""One period of a simulated drive, complete in itself: the car's motion, images, a sweep, truth.
+"""One period of a simulated drive: the car's motion, images, a sweep, and ground truth.
 
-Every worker process builds the whole town and lets its traffic flow, and so can make any period,
-whoever makes the others.
+Every worker process builds the whole town and simulates its traffic, and so can simulate any
+period.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The LiDARs: where and when each beam fires, and which echoes come back."""
+"""The LiDARs: firing pattern and detection of returns."""
 
 from __future__ import annotations
 

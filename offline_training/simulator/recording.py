@@ -1,4 +1,4 @@
-"""Writes a drive's bag in parts, each a storage file that is whole or not there.
+"""Writes a drive's bag in parts, each an atomically written storage file.
 
 A bag is a folder of `<name>_0.mcap`, `<name>_1.mcap` and so on, in the order of time, with a
 metadata.yaml that is written last.

@@ -1,4 +1,4 @@
-"""From hits to light: sun, shadow, sky, reflections, haze, and what a camera makes of them."""
+"""Rendering of hits: sun, shadow, sky, reflections, haze."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Procedural textures: what colour a surface has at a point of it.
+"""Procedural textures: the colour of a surface at a point.
 
-Patterns fade to their mean where a pixel covers more than they repeat in, so that far surfaces do
+Patterns fade to their mean if a pixel covers more than their period, so that distant surfaces do
 not flicker.
 """
 

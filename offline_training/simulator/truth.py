@@ -1,4 +1,4 @@
-"""Writes the answers beside a simulated bag, never into it.
+"""Writes the ground truth beside a simulated bag, never into it.
 
     <bag>_truth/truth.json                     parameters, calibration (true and published), instances
     <bag>_truth/messages.jsonl                 one line an image or sweep: its stamp, its true instant, its fate

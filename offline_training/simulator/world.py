@@ -1,4 +1,4 @@
-"""The world of one seed: the town, what moves in it, and the rays cast into both."""
+"""The world of one seed: the town and its traffic, and ray casting into both."""
 
 from __future__ import annotations
 

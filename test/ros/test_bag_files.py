@@ -113,7 +113,7 @@ def test_no_room_for_temporary_files_is_one_line(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, 'copyfile', full)
-        with pytest.raises(BagError, match=r'bag\.db3: no room .* set TMPDIR to a'):
+        with pytest.raises(BagError, match=r'bag\.db3: not enough space .* set TMPDIR to a'):
             read(tmp_path / 'bag')
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'none'))
     with pytest.raises(BagError, match=r'bag must be unpacked.* set TMPDIR'):

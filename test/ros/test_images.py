@@ -197,7 +197,7 @@ PNG = cv2.imencode('.png', smooth_picture())[1].tobytes()
         (compressed(b'', 'jpeg'), 'is empty'),
         (raw(BGR, 'bgr8', width=10**5, height=10**5), '100000 x 100000 px, above the limit'),
         (raw(BGR[..., :2], '8UC2'), "encoding '8UC2'"),
-        (raw(BGR[:5, :, 0], 'nv12'), 'even height, has 5'),
+        (raw(BGR[:5, :, 0], 'nv12'), 'even height, not 5'),
         (raw(BGR[..., 0], 'nv12'), 'truncated: 48 of 72 bytes'),
         (compressed(b'\x00' * 40, 'h264'), "format 'h264'"),
     ],
@@ -411,7 +411,7 @@ def test_a_png_of_16_bits_is_stored_as_received():
 
 def test_a_depth_image_is_no_picture():
     data = cv2.imencode('.png', np.full((6, 8), 40_000, np.uint16))[1].tobytes()
-    with pytest.raises(ImageError, match="'16uc1': no picture"):
+    with pytest.raises(ImageError, match="'16uc1', not that of a picture"):
         decode_image(compressed(data, '16UC1; png compressed '))
 
 

@@ -252,7 +252,7 @@ def test_a_run_with_its_dataset(run_folder: Path, demo_folder: Path, tmp_path: P
         run_folder, tmp_path / 'r.html', datasets=[dataset], held_out=[held_out], scores=scores
     )
     assert written['missing'] == ['Live', 'Steps and timings']
-    assert 'the bag is not at hand' in page.section('Frames')
+    assert 'the bag is needed' in page.section('Frames')
     assert 'held out avenue, front' in re.sub(r'\s+', ' ', page.section('Frames'))
     page, _ = report_of(run_folder, tmp_path / 'r.html', datasets=[dataset])
     assert 'All frames below are training frames' in page.sections['']
