@@ -215,7 +215,7 @@ def test_an_upload_that_fails_meanwhile_is_told_and_tried_again(
     with staged_output(bucket / 'out', every_s=0.05) as local:
         (local / 'file').write_bytes(b'1')
         until = time.monotonic() + 20.0
-        while 'cannot write' not in caplog.text and time.monotonic() < until:
+        while 'cannot upload' not in caplog.text and time.monotonic() < until:
             time.sleep(0.02)
         s3_server.refuse = lambda method, path: False
     assert 'cannot upload to s3://' in caplog.text
@@ -231,7 +231,7 @@ def test_what_was_not_uploaded_when_the_work_ends_is_kept(
         with staged_output(bucket / 'out', every_s=0.05) as local:
             (local / 'checkpoint').write_bytes(b'1')
             until = time.monotonic() + 20.0
-            while 'cannot write' not in caplog.text and time.monotonic() < until:
+            while 'cannot upload' not in caplog.text and time.monotonic() < until:
                 time.sleep(0.02)
             raise KeyboardInterrupt
 
