@@ -49,11 +49,12 @@ class SampleFrame:
     Attributes:
         drive: its name and its camera's.
         role: `HELD_OUT` or `LEARNED_FROM`, empty if not known.
-        instant: which image it is, for people.
+        instant: caption of the image.
         result: image, truth and student.
-        origin: how the student came to it.
-        keys: what the colours of classes mean, in all of these.
-        repeated, known: pixels of the pseudo-label that the student repeats, and in all.
+        origin: pictures of the stages before the student.
+        keys: legend of the class colours in all pictures.
+        repeated, known: labelled pixels of the pseudo-label predicted equally by the student, and
+        all of them.
     """
 
     drive: str
@@ -74,7 +75,7 @@ class SampleFrame:
 def sample_frames(
     sources: Sources, shown: Sequence[ShownFrame], classes: Sequence[ClassName]
 ) -> list[SampleFrame]:
-    """Draw evenly spaced frames, held-out ones first; without a dataset, of the run's cache.
+    """Draw evenly spaced frames, held-out ones first; without a dataset, from the run's cache.
 
     Args:
         sources: of the report.
@@ -104,7 +105,7 @@ def _choose(shown: Sequence[ShownFrame]) -> list[ShownFrame]:
 
 
 class _Networks:
-    """Teacher and student of a run, those there are."""
+    """Teacher and student of a run, if present."""
 
     def __init__(self, run: Path | None) -> None:
         self._predictors: dict[str, Predictor | None] = {}
@@ -115,7 +116,7 @@ class _Networks:
                 self._predictors[name] = None
 
     def stage(self, name: str, image: NDArray[np.uint8]) -> tuple[Stage, NDArray[np.uint8] | None]:
-        """Return what one says of an image, as a picture and as labels."""
+        """Return a network's prediction for an image, as a picture and as labels."""
         predictor = self._predictors[name]
         if predictor is None:
             return Stage(name, '', 'not trained'), None
@@ -172,7 +173,7 @@ def _of_drive(
 def _agreement(
     answer: NDArray[np.uint8] | None, given: NDArray[np.uint8] | None
 ) -> tuple[int, int]:
-    """Count the labelled pixels that are answered alike, and all labelled ones."""
+    """Count the labelled pixels that are predicted equally, and all labelled ones."""
     if answer is None or given is None:
         return 0, 0
     known = given != IGNORE_LABEL
@@ -181,7 +182,7 @@ def _agreement(
 
 
 def _of_cache(run: Path | None, networks: _Networks) -> list[SampleFrame]:
-    """Return frames of the images a run keeps at network size; nothing else of them is known."""
+    """Return frames of the images that a run keeps at network size, without their other stages."""
     if run is None:
         return []
     images = FrameImages.kept(run / 'cache/images')
