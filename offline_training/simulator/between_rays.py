@@ -21,7 +21,7 @@ def waiting(triangle, height, width, spacing):
     """Return which pixels are to be cast at a spacing: those not known yet, in row order.
 
     Args:
-        triangle: (H * W,) uint32 that each pixel is known to see.
+        triangle: (H * W,) uint32 index of the triangle hit by each pixel, as far as known.
         height, width: of the image.
         spacing: 1 for all.
 

@@ -17,8 +17,8 @@ class Fate:
 
     Attributes:
         stamp_ns: its header stamp.
-        arrival_ns: when it reaches the recorder.
-        lost: whether it does not.
+        arrival_ns: time of arrival at the recorder.
+        lost: whether it never arrives.
     """
 
     stamp_ns: int

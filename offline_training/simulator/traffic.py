@@ -143,7 +143,7 @@ class Traffic:
         return time_s >= (self._step - len(self._history) + 1) * STEP_S
 
     def advance(self, time_s: float) -> None:
-        """Go on until `time_s` is known."""
+        """Advance until `time_s` is known."""
         while self.time_s < time_s:
             if self._step >= 0:
                 self._drive()
