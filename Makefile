@@ -9,7 +9,7 @@ RUN := .venv/bin
 FRAME ?= 40
 BENCHMARKS ?= lidar superpixels extract io recorder node inference segments
 
-FIGURES ?= lidar superpixels inference node recorder extract io
+FIGURES ?= lidar superpixels inference node recorder extract io segments scale labelling training
 
 .PHONY: help demo test check lint docs bench figures soak picture clean
 
@@ -17,11 +17,11 @@ help:
 	@echo 'make demo [BAG=path] [OUT=path]  from a drive to live masks and a report, in a new folder:'
 	@echo '                      demo_output, demo_output_2, ...; without BAG a simulated drive'
 	@echo 'make test [ARGS=...]  the whole test suite; ARGS go to pytest'
-	@echo 'make check            lint, types and the quick tests, in two minutes'
+	@echo 'make check            lint, types and the quick tests'
 	@echo 'make lint             ruff and mypy; Dockerfiles, workflows'
 	@echo 'make docs             the docs site, in site/'
 	@echo 'make bench            time the stages on this machine [BENCHMARKS="$(BENCHMARKS)"]'
-	@echo 'make figures          time them on a quiet machine, for the tables of README and docs'
+	@echo 'make figures          measure on a quiet machine, for the tables of README and docs [FIGURES="..."]'
 	@echo 'make soak             10,000 images through the segmentation node: does its memory grow?'
 	@echo 'make picture MODEL=path BAG=path [FRAME=n]  the masks of the README'
 	@echo 'make clean            remove .venv and everything built; results of demos stay'

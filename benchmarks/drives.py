@@ -1,4 +1,4 @@
-"""The drives that benchmarks run on: the real one where it is at hand, else a simulated one."""
+"""The drives that benchmarks run on: the real one where it is available, else a simulated one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def some_bag(folder: Path, duration_s: float) -> tuple[Path, str]:
     """Return a bag and where it is from, `real` or `simulated`.
 
     Args:
-        folder: where a simulated bag may be written.
+        folder: for a simulated bag.
         duration_s: its length.
     """
     real = real_drive()

@@ -1,4 +1,4 @@
-"""`drive-segment extract`, frames a second, everything included: processes, reading, writing.
+"""`drive-segment extract`, frames a second, with process start, reading and writing included.
 
 `extract.rig` is a simulated rig of three cameras; its `ratio` is the time of a sweep with all its
 frames over that of one camera of the same bag. `extract.cluster` is four bags on two workers of a
@@ -34,7 +34,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         rig = folder / 'rig'
         flat = {'rig': 'three', 'duration_s': 1.0 if quick else 5.0}
         simulate(rig, from_flat(SimulatorParameters, flat))
-        # In turn, so that what else the machine does slows both.
+        # Alternating, so that other load of the machine affects both.
         pairs = [
             (
                 _extract(rig, folder / f'one{k}', (CAMERA,)),
@@ -66,7 +66,7 @@ def _on_clusters(bag: Path, folder: Path) -> list[dict[str, Any]]:
         for workers in (1, 2):
             with dask_cluster(workers) as address:
                 options = ExtractOptions(scheduler=address)
-                # Workers import what they need, and compile it, before time is taken.
+                # Workers import and compile before the measurement.
                 extract([bag], Path(warm) / str(workers), FrameParameters(), options)
                 found[workers] = [
                     extract(copies, folder / f'on{workers}_{k}', FrameParameters(), options)

@@ -1,4 +1,4 @@
-"""Frames like those of a drive, encoded, for the benchmarks of what is written and read."""
+"""Encoded frames like those of a drive, for the benchmarks of reading and writing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DRIVE: dict[str, Any] = {'cameras': {CAMERA: {}}}
 
 
 def made_up_frames(count: int, width: int, height: int) -> Iterator[EncodedFrame]:
-    """Yield frames of one picture, a stamp each.
+    """Yield frames of one picture, each with its own stamp.
 
     Args:
-        count: of frames.
+        count: number of frames.
         width, height: of image and segments, px.
     """
     rng = np.random.default_rng(0)

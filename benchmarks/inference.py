@@ -1,10 +1,11 @@
-"""One image through the tiny student at 288x512: every backend and precision here, and a peer.
+"""One image through the tiny student at 288x512: each available backend, and a peer.
 
-The peer is eager PyTorch in fp32. `inference.openvino` and its like run the model exported in
-fp32, in bf16 or TF32 where the backend has it; `_exact` in nothing less, `_fp16` and `_int8` the
-model exported so. The student's weights are random, and none zero as in a fresh one: backends
-leave out what adds zero, and a trained student would take longer. Every contender gets the same
-camera image, uint8 BGR, gives label and confidence, and has the same number of threads.
+The peer is eager PyTorch in fp32. `inference.openvino` and the other backends run the fp32 export,
+computing in bf16 or TF32 where the backend supports it; with `_exact` they compute in fp32 only,
+and `_fp16` and `_int8` are exports of that precision. The student's weights are random and
+non-zero: a new student has layers of zeros, which backends optimise away, so it would be faster
+than a trained one. Each gets the same camera image, uint8 BGR, returns label and confidence, and
+has the same number of threads.
 """
 
 from __future__ import annotations
@@ -29,22 +30,22 @@ from offline_training.networks.segmenter import Segmenter, configuration
 from offline_training.training.checkpoints import save_model
 
 HEIGHT, WIDTH, CLASSES = 288, 512, 30
-# Several threads that wait for each other would time the machine's other work instead.
+# With several threads that wait for each other, other load of the machine would dominate.
 THREADS = 1
 REFERENCE = 'inference.torch_fp32'
-# Ending of the name, precision of the export, and whether to compute in nothing less.
+# Suffix of the name, precision of the export, and whether to compute in fp32 only.
 _VARIANTS = (
     ('', 'fp32', False),
     ('_exact', 'fp32', True),
     ('_fp16', 'fp16', False),
     ('_int8', 'int8', False),
 )
-# A pause lets other work of the machine in between the rounds, not into them.
+# A pause between the rounds, so that other processes run then and not during a round.
 _PAUSE_S = 0.005
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Measure every backend present, in turns; a ratio is the time over eager PyTorch's in fp32.
+    """Measure the available backends in turns; a ratio is the time over eager PyTorch's in fp32.
 
     Args:
         quick: few repetitions.
@@ -60,7 +61,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         cv2.imwrite(str(images / 'image.png'), image)
         models = {p: tiny_model(Path(folder) / p, p, images) for p in PRECISIONS}
         for backend, (suffix, precision, exact) in itertools.product(BACKENDS, _VARIANTS):
-            # What is not installed, or has no GPU to run on, is left out.
+            # Backends that are not installed or have no GPU are skipped.
             with contextlib.suppress(DependencyError, ModelError):
                 segmenter = load(models[precision], backend, THREADS, exact)
                 if exact and segmenter.backend in backends.values():
@@ -90,12 +91,12 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 def tiny_model(folder: Path, precision: str = 'fp32', images: Path | None = None) -> Path:
-    """Export a tiny student of random weights; return the model's folder.
+    """Export a tiny student with random weights; return the model's folder.
 
     Args:
-        folder: for it, new.
-        precision: to export in.
-        images: to calibrate int8 on.
+        folder: for the model, new.
+        precision: of the export.
+        images: for the calibration of int8.
     """
     save_model(folder / 'student/model.safetensors', _tiny_student(), {})
     export(folder, folder / 'model', precision, calibrate=images)
@@ -124,7 +125,7 @@ def _eager(network: Segmenter, image: np.ndarray) -> Callable[[], Any]:
 
 
 def _seconds(tasks: dict[str, Callable[[], Any]], runs: int) -> dict[str, np.ndarray]:
-    """Time tasks in turns, after two rounds that warm up, so that all meet the same machine."""
+    """Time tasks in turns, after two warm-up rounds, so that other load affects all."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(runs + 2):
         for name, task in tasks.items():

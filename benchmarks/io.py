@@ -1,7 +1,7 @@
-"""A dataset's frames written and read; the peer writes the same bytes plainly.
+"""Writing and reading a dataset's frames; the peer writes the same bytes without precautions.
 
-The peer is what a script does: open, write, close, one line appended, without temporary names,
-syncs or a lock. A crash leaves broken frames there; the ratio says what it costs to leave none.
+The peer works like a simple script: open, write, close, append one line, without temporary names,
+syncs or a lock. A crash leaves broken frames there; the ratio is the cost of avoiding that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WIDTH, HEIGHT = 960, 540
 def run(quick: bool = False) -> dict[str, Any]:
     """Write and read a drive; `median_s` and `p95_s` are seconds a frame."""
     frames = list(made_up_frames(20 if quick else 300, WIDTH, HEIGHT))
-    # Beside the sources, as a temporary folder may lie in memory.
+    # Beside the sources, because the folder for temporary files may be in memory.
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix='.bench_io_') as name:
         folder = Path(name)
         with DriveWriter(folder / 'drive', DRIVE) as writer:
@@ -48,7 +48,7 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 class _PlainWriter:
-    """Writes frames as a script does."""
+    """Writes frames like a simple script."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -63,7 +63,7 @@ class _PlainWriter:
 
 
 def _times(function: Callable[[Any], object], items: Sequence[Any]) -> list[float]:
-    """Return the seconds each call took."""
+    """Return the time of each call, seconds."""
     times = []
     for item in items:
         began = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Labelling at scale without images: a drive's described segments, many times over, with jitter.
+"""Labelling at scale without images: a drive's descriptors, repeated many times with jitter.
 
-What is timed is what `label` does with tables: it follows objects, takes a sample, learns classes
-and assigns them. The segments are the real drive's (DRIVE_SEGMENT_DATA names it, else it is looked
-for beside the repository), or a simulated one's; the result says whose.
+The steps of `label` that work on tables are timed: tracking objects, sampling, learning classes
+and assigning them. The segments are those of the real drive (named by DRIVE_SEGMENT_DATA, else
+searched beside the repository), or of a simulated one; the result says which.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ from offline_training.pseudo_labels.segment_table import FEATURE, ROWS_A_FRAME
 
 SIZES = (10_000, 50_000, 200_000, 1_000_000)
 QUICK_SIZES = (2_000,)
-# Segments of a synthetic drive, at most: some minutes.
+# Largest number of segments of a synthetic drive: some minutes.
 DRIVE = 100_000
 WORKERS = 2
-# Of a column's spread: that of an object from its original, and that of a view from its object.
+# Standard deviations as a share of a column's: of an object from its original, and of a view from
+# its object.
 _OBJECT_JITTER, _VIEW_JITTER = 0.1, 0.02
-# Between repetitions, so that no object seems to be there still.
+# Time and distance between repetitions, so that no track continues into the next.
 _APART_NS, _APART_M = 10**12, 10_000.0
 
 
@@ -52,12 +53,12 @@ def run(quick: bool = False) -> dict[str, Any]:
     """Measure each size.
 
     Args:
-        quick: a small size only.
+        quick: one small size only.
 
     Returns:
-        `results` as `drive-segment bench` prints them: seconds of learning and assigning, those
-        of its steps, the most memory all processes had together, and by which power of the
-        number of segments the time grew since the size before; and `drive`, real or simulated.
+        `results` as `drive-segment bench` prints them: the time of learning and assigning and of
+        its steps, the peak memory of all processes together, and the exponent with which the time
+        grew with the number of segments since the previous size; and `drive`, real or simulated.
     """
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
@@ -75,7 +76,7 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 def described(dataset: Path) -> DrivePlan:
-    """Describe and track a dataset's first drive as one range, unless done; return its plan."""
+    """Describe and track a dataset's first drive as one range, if needed; return its plan."""
     plan, *_ = plan_drives(Dataset(dataset), [], 1, frames_a_range=10**6)
     if not plan.tracks_path.exists():
         describe(DescribeJob(plan, plan.ranges[0], 'descriptor'))
@@ -84,7 +85,7 @@ def described(dataset: Path) -> DrivePlan:
 
 
 def measure(original: DrivePlan, dataset: Path, segments: int) -> dict[str, Any]:
-    """Make a synthetic dataset of so many segments, and time the steps."""
+    """Make a synthetic dataset of a number of segments, and time the steps."""
     plans = repeat(original, dataset, segments)
     parameters = LabelParameters()
     everything = slice(None)
@@ -134,7 +135,7 @@ def repeat(original: DrivePlan, dataset: Path, segments: int) -> list[DrivePlan]
     Args:
         original: the drive, described as one range of one camera.
         dataset: folder of the new drives.
-        segments: in all of them, at least.
+        segments: smallest total number.
     """
     camera = original.ranges[0].camera
     objects = read_columns(original.tracks_path)['track']
@@ -160,7 +161,7 @@ def repeat(original: DrivePlan, dataset: Path, segments: int) -> list[DrivePlan]
 
 
 def _write_drive(original: DrivePlan, camera: str, folder: Path, repetitions: int) -> None:
-    """Write what is in a drive's folder besides images and proposals."""
+    """Write a drive's folder without images and proposals."""
     (folder / camera).mkdir(parents=True)
     info = {**Drive(original.drive).info}
     info['cameras'] = {camera: info['cameras'][camera]}
@@ -185,7 +186,7 @@ def _write_tables(
     objects: np.ndarray,
     seed: int,
 ) -> None:
-    """Write a range's tables: the original's, later, and its objects with other looks."""
+    """Write a range's tables: the original's with later stamps and changed descriptors."""
     random = np.random.default_rng(seed)
     segments = dict(tables['segments'])
     segments['frame'] = (segments['frame'] + part.first).astype(np.int32)
@@ -207,9 +208,9 @@ def _write_tables(
 
 @contextlib.contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """Yield a list whose one number is the most memory this process and its children have had.
+    """Yield a list of one number, the peak memory of this process and its children.
 
-    Bytes, resident, looked at ten times a second; what they share is counted for each of them.
+    Bytes, resident, sampled ten times a second; shared memory is counted for each of them.
     """
     peak, ended = [0], threading.Event()
 

@@ -1,12 +1,13 @@
-"""The LiDAR chain on one core: from a cloud message's bytes to a segment for each projected point.
+"""The LiDAR chain on one core: from a point cloud message to segments of its projected points.
 
-Each part is timed where the chain calls it, with what the parts before it left in the processor's
-caches, and parts are named so that nothing is left: `lidar.named`, their sum, is within a
-twentieth of `lidar.chain`, which runs without a stopwatch, in turn with the run that has one.
+Each part is timed where the chain calls it, so with the processor's caches as the parts before it
+leave them. The parts cover the whole chain: `lidar.named`, their sum, is within 5 % of
+`lidar.chain`, which is measured without timers in its parts, alternating with the run that has
+them.
 
-The sweep is the real drive's (DRIVE_SEGMENT_DATA names it, else it is looked for beside the
-repository) or, where there is none, a simulated one of the same sensor; the result says which.
-Peer: Open3D's DBSCAN on the same points, ground left out for it, in metres as it is usually used.
+The sweep is the real drive's (named by DRIVE_SEGMENT_DATA, else searched beside the repository)
+or, where there is none, a simulated one of the same sensor; the result says which.
+Peer: Open3D's DBSCAN on the same points without ground, with a radius in metres as usual.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from drive_segment_ros.ros.images import decode_image
 # Wide enough for cars' neighbouring returns at 30 m, the usual choice for this sensor.
 DBSCAN_RADIUS, DBSCAN_MIN_POINTS = 0.7, 5
 WIDTH, HEIGHT = 960, 540
-# The functions that `find_proposals` is made of, by the part of the chain they are.
+# The functions called by `find_proposals`, by part of the chain.
 PARTS = {
     'spinning_beams': 'lidar.beams',
     'range_image': 'lidar.range_image',
@@ -159,7 +160,7 @@ def _timed(watch: _Stopwatch, name: str, step: Callable[..., Any]) -> Callable[.
 
 
 def _chain_and_parts(chain: Callable[..., Any], runs: int) -> dict[str, np.ndarray]:
-    """Time the chain without a stopwatch and its parts with one, in turn."""
+    """Time the chain as a whole and, alternating, its parts."""
     chain()
     whole, parts = [], []
     for _ in range(runs):
@@ -196,7 +197,7 @@ def _dbscan_task(cloud: PointCloud, sweep: SweepProposals) -> Callable[[], Any]:
 
 
 def _seconds(task: Callable[[], Any], runs: int) -> np.ndarray:
-    """Time each run of a task, after one that compiles and warms caches."""
+    """Time each run of a task, after a first one for compilation and caches."""
     task()
     seconds = []
     for _ in range(runs):

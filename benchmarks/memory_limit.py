@@ -1,4 +1,4 @@
-"""A program that gets less memory than it wants, page cache included."""
+"""A memory limit for a child process, page cache included."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def memory_limit(size: int) -> Iterator[Callable[[], None] | None]:
     """Make a control group with `size` bytes of memory, below this process's own.
 
     Yields:
-        What a child calls before it becomes the program; None where this system or user has no
-        such groups.
+        A function that the child calls before it executes the program; None where this system or
+        user has no such groups.
     """
     group = _group()
     if group is None:
@@ -31,7 +31,7 @@ def memory_limit(size: int) -> Iterator[Callable[[], None] | None]:
 
 
 def _group() -> tuple[Path, str] | None:
-    """Return a new group and the name of its limit, of version 1 or 2."""
+    """Return a new group and the name of its limit, of control groups version 1 or 2."""
     for line in Path('/proc/self/cgroup').read_text().splitlines():
         _, controllers, own = line.split(':', 2)
         if controllers == 'memory':

@@ -1,13 +1,13 @@
 """The nodes over DDS: `play` and `live` in two processes, a subscriber in a third.
 
 `node.latency` is the segmentation node's, from the arrival of an image to the publication of its
-label and colour image, by the tiny student of random weights;
-`node.overhead` is what of it is not inference. The highest rate at which it still gives every
-image a mask is found by playing faster and faster.
+label and colour image, with the tiny student and random weights; `node.overhead` is the part of it
+that is not inference. The highest rate at which every image still gets a mask is found by playing
+at increasing rates.
 
-`node.proposals_latency` is that of the proposals node, which makes everything it can, from the
-arrival of the later message of a pair. `node.proposals_watched` is what who watches sees: from the
-arrival of an image at a subscriber to that of its overlay, with the wait for the sweep in it.
+`node.proposals_latency` is that of the proposals node with all outputs enabled, from the arrival
+of the later message of a pair. `node.proposals_watched` is the latency for a viewer: from the
+arrival of an image at a subscriber to that of its overlay, waiting for the sweep included.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _masks(bag: Path, model: Path, rates: tuple[float, ...]) -> list[dict[str, A
 
     topics = {f'{CAMERA}/segmentation/{name}/image_raw': Image for name in ('label', 'color')}
     live: list[object] = ['--node', 'segmentation', '--model', model, '--camera', CAMERA]
-    # Topics that nobody subscribes to would only make `play` wait.
+    # `play` would wait for subscribers to the other topics.
     play: list[object] = [word for topic in _topics(bag) for word in ('--topic', topic)]
     done = play_to_node(bag, play, live, topics)
     summary = done.live
@@ -83,7 +83,7 @@ def _topics(bag: Path) -> list[str]:
 
 
 def _sustained(done: Played) -> float:
-    """Return images a second as they were played, 0 if one of them became no mask."""
+    """Return the images played per second, 0 if one of them got no mask."""
     sent = sum(count for topic, count in done.play['sent'].items() if '/image_raw' in topic)
     return sent / done.play['duration_s'] if done.live['frames'] == sent else 0.0
 

@@ -1,4 +1,4 @@
-"""What a command and all processes that it starts take: memory, processor, bytes."""
+"""Memory, processor time and bytes of a command with all processes that it starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ACKED_AND_RECEIVED = struct.Struct('<120xQQ')
 
 
 def measured(*arguments: object) -> dict[str, Any]:
-    """Run a Python program and return what it prints last, a JSON object, with what it took.
+    """Run a Python program; return its last output, a JSON object, with its resource use.
 
     Adds `peak_mib` (resident memory of all processes together), `cpu_s`, and `bytes` (read and
     written by system calls, whether they came from a disk or not).
@@ -55,7 +55,7 @@ def measured(*arguments: object) -> dict[str, Any]:
 
 
 class ClientBytes:
-    """Counts what this process sends and receives by TCP; a context manager.
+    """Counts bytes this process sends and receives by TCP; a context manager.
 
     Attributes:
         total: bytes, both ways.
@@ -95,7 +95,7 @@ class ClientBytes:
 
 
 def _tree(root: int) -> list[int]:
-    """Return a process and all below it."""
+    """Return a process and all its descendants."""
     found, left = [], [root]
     while left:
         pid = left.pop()

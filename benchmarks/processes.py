@@ -1,4 +1,4 @@
-"""`drive-segment` in processes of its own, and a subscriber in this one."""
+"""`drive-segment` in child processes, and a subscriber in this one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import time
 from typing import Any
 
 WAIT_S, SETTLE_S, MATCH_S, LIMIT_S = '60', 2.0, 60.0, 120.0
-# Where the stamp of a message's header is when serialised, after four bytes that say how.
+# Offset of the header's stamp in a serialised message, after four bytes that give the encoding.
 _STAMP = slice(4, 12)
 
 
 def own_domain() -> None:
-    """Have this process and those it starts talk among themselves alone."""
+    """Isolate the DDS communication of this process and those it starts."""
     os.environ |= {
         'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
@@ -37,11 +37,12 @@ def command(*arguments: object) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Played:
-    """What came of playing a bag to a node.
+    """Result of playing a bag to a node.
 
     Attributes:
         live, play: the commands' summaries.
-        heard: of each topic listened to, when each message came, seconds, by its header's stamp.
+        heard: for each subscribed topic, the time of arrival of each message, seconds, by its
+        header's stamp.
     """
 
     live: dict[str, Any]
@@ -50,11 +51,11 @@ class Played:
 
     @property
     def received(self) -> dict[str, int]:
-        """How many messages came on each topic."""
+        """Number of messages received on each topic."""
         return {topic: len(times) for topic, times in self.heard.items()}
 
     def delays_s(self, cause: str, effect: str) -> list[float]:
-        """Return how long after the message of one topic that of another with its stamp came."""
+        """Return the delays from messages of one topic to those of another with the same stamp."""
         causes = self.heard[cause]
         return [t - causes[stamp] for stamp, t in self.heard[effect].items() if stamp in causes]
 
@@ -66,13 +67,13 @@ def play_to_node(
     topics: dict[str, type],
     inputs: dict[str, type] | None = None,
 ) -> Played:
-    """Play a bag to a node that is listened to.
+    """Play a bag to a node and subscribe to its topics.
 
     Args:
         bag: to play.
         play, live: further arguments of the commands.
         topics: of the node, with their types, each of messages with a header.
-        inputs: further topics, of the bag, to listen to.
+        inputs: topics of the bag to subscribe to as well.
 
     Raises:
         RuntimeError: if one of the commands fails.
@@ -94,7 +95,7 @@ def play_to_node(
 
 
 class _Listener:
-    """Subscribes, on a thread; messages stay as they arrive, for taking them apart is not timed.
+    """Subscribes, on a thread; messages stay serialised, to keep deserialisation out of the times.
 
     Attributes:
         heard: see `Played`.
@@ -138,13 +139,13 @@ class _Listener:
         rclpy.shutdown(context=self._context)
 
     def wait_until_matched(self, limit_s: float) -> None:
-        """Wait for the node's publishers: discovery takes seconds, and unheard is not made."""
+        """Wait for the node's publishers: without subscribers it publishes nothing."""
         deadline = time.monotonic() + limit_s
         while not all(self._matched.values()):
             if time.monotonic() > deadline:
                 raise RuntimeError(f'no node publishes {", ".join(self._matched)}')
             time.sleep(0.05)
-        # The publishers' side may learn of it later.
+        # Publishers may match the subscription later.
         time.sleep(SETTLE_S)
 
     def _match(self, topic: str) -> None:

@@ -2,8 +2,8 @@
 
 `recorder.soak`: 20,000 small frames; neither memory nor the cost of a frame may grow.
 
-`recorder.rig`: a simulated rig of three cameras at 10 Hz is played in real time to the node, whose
-gates are those of its defaults; no pair that passes them may be lost.
+`recorder.rig`: a simulated rig of three cameras at 10 Hz is played in real time to the node, with
+its default filters; no pair that passes them may be lost.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 def _rig(duration_s: float) -> dict[str, Any]:
-    """Record a rig; `median_s` and `p95_s` are from the arrival of a pair to its hand-over."""
+    """Record a rig; `median_s` and `p95_s` are from arrival of a pair to its queueing."""
     from diagnostic_msgs.msg import DiagnosticArray
 
     from offline_training.simulator import SimulatorParameters, simulate
@@ -58,7 +58,7 @@ def _rig(duration_s: float) -> dict[str, Any]:
             for drive in Dataset(dataset).drives
             for camera, frames in drive.cameras.items()
         }
-    # The last images wait for messages that would come if the drive went on.
+    # The last images wait for messages that come only if the drive continues.
     lost = {why: n for why, n in summary['dropped'].items() if n and why != 'stopped'}
     if lost or sum(recorded.values()) != summary['recorded']:
         raise RuntimeError(f'a pair of the rig was lost: {lost}, {recorded}: {summary}')
@@ -109,9 +109,9 @@ def _soak(quick: bool) -> dict[str, Any]:
         'p95_s': float(np.quantile(seconds, 0.95)),
         'runs': count,
         'peer': False,
-        # Of the last tenth to the first: 1 is a constant cost a frame.
+        # Last tenth over first: 1 is a constant cost per frame.
         'ratio': seconds[-1] / seconds[0],
-        # The same of processor time, on which others that use the disk have no influence.
+        # The same for processor time, which does not depend on other users of the disk.
         'cpu_ratio': cpu[-1] / cpu[0],
         'cpu_median_s': float(np.median(cpu)),
         'frames': frames,

@@ -1,4 +1,4 @@
-"""A bag repeated into a longer one: what follows goes on in time and place where it ended."""
+"""A bag repeated into a longer one, with continuous stamps and poses."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from scipy.spatial.transform import Rotation
 from drive_segment_ros.ros.bags import BagReader, peek_stamp_ns
 
 _ODOMETRY, _TRANSFORMS = 'nav_msgs/msg/Odometry', 'tf2_msgs/msg/TFMessage'
-# Of the encoding: 4 bytes, then the header's seconds and nanoseconds.
+# 4 bytes for the encoding, then the header's seconds and nanoseconds.
 _STAMP = struct.Struct('<iI')
 
 
 def repeat_bag(source: Path, target: Path, times: int, period_ns: int) -> None:
-    """Write a bag a few times over, each time later and from where the car had come.
+    """Write a bag several times in a row, with stamps and poses that continue.
 
     Args:
         source: a simulated bag, whose transforms from `odom` to `base_link` are its only ones.
         target: the bag to write, new.
-        times: how often.
-        period_ns: how long the drive is; its odometry tells the pose then.
+        times: number of repetitions.
+        period_ns: length of the drive; its odometry gives the pose at that time.
     """
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
@@ -53,7 +53,7 @@ def repeat_bag(source: Path, target: Path, times: int, period_ns: int) -> None:
                     _moved(messages, shift_ns, T_before, types, end_ns, number == 0)
                 )
             ]
-            # Some messages of a time reach the recorder in the next.
+            # Some messages of one repetition are recorded during the next.
             everything = sorted([*late, *moved])
             until_ns = end_ns + shift_ns
             late = [m for m in everything if m[0] >= until_ns] if number + 1 < times else []
@@ -70,7 +70,7 @@ def _moved(
     end_ns: int,
     is_first: bool,
 ) -> Iterator[tuple[str, int, bytes]]:
-    """Yield messages with later stamps and poses; the end of the motion comes again."""
+    """Yield messages with later stamps and poses."""
     for topic, stamp_ns, raw, kind in messages:
         if kind == _ODOMETRY:
             message = types.deserialize_cdr(raw, kind)

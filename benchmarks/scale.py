@@ -1,10 +1,11 @@
 """How time, memory and bytes grow with the data: each stage on 1, 4 and 16 times a drive.
 
-Longer drives are the shortest one repeated, the car going on where it had come to; `simulate`
-renders them. Each stage runs in a process of its own with two workers where it takes any.
-`exponent` is the slope of log time over log data by least squares, over all sizes; a stage whose
-cost is half fixed shows less than it will have, so `exponent_large` is that between the two
-largest, and `fixed_s` what a straight line through these two leaves for no data at all.
+Longer drives are the shortest one repeated, with continuous odometry; `simulate` renders them.
+Each stage runs in its own process with one worker, so that memory and processor time are those
+of a worker. `exponent` is the slope of log time over log data by least squares, over all sizes;
+fixed costs lower it, so `exponent_large` is the slope between the two largest sizes, and
+`fixed_s` the intercept of a straight line through these two. `scale.<stage>.real` is the stage
+on the real drive, where there is one.
 """
 
 from __future__ import annotations
@@ -17,17 +18,21 @@ from typing import Any
 
 import numpy as np
 from dask_cluster import dask_cluster, has_dask
+from drives import real_drive
+from inference import tiny_model
 from process_tree import measured
 from repeated_bag import repeat_bag
-from scale_stages import SIMULATED, STAGES, WORKERS
+from scale_stages import SIMULATED, STAGES
 
 from drive_segment_ros.parameters import from_flat
 from offline_training.simulator import SimulatorParameters, simulate, truth_folder
 
 SIZES, QUICK_SIZES = (1, 4, 16), (1, 4)
 SECONDS, SIMULATED_SECONDS = 4.0, 2.0
-# Those whose work a cluster can do; what passes through its client is counted.
+# Run on a cluster too, to count the bytes that pass through its client.
 CLUSTERED = ('simulate', 'extract', 'segment', 'evaluate')
+CLUSTER_WORKERS = 2
+REAL = ('extract', 'label', 'segment')
 _CLUSTERED_SIZES = (1, 4)
 _RUNS = {1: 3, 4: 3, 16: 3}
 _STAGES = Path(__file__).with_name('scale_stages.py')
@@ -42,7 +47,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     Returns:
         `results` as `drive-segment bench` prints them, where `median_s`, `p95_s`, `peak_mib`,
         `cpu_s` and `bytes` are of the largest size, `ratio` its time over that of the smallest,
-        and `sizes` has those of each; `workers`.
+        and `sizes` has those of each.
     """
     sizes = QUICK_SIZES if quick else SIZES
     found: dict[str, dict[int, list[dict[str, Any]]]] = {}
@@ -61,7 +66,7 @@ def run(quick: bool = False) -> dict[str, Any]:
                         runs = found.setdefault(f'{stage}.{step}', {})
                         runs.setdefault(size, []).append(of_step)
             if not quick and size in _CLUSTERED_SIZES and has_dask():
-                with dask_cluster(WORKERS) as address:
+                with dask_cluster(CLUSTER_WORKERS) as address:
                     for stage in CLUSTERED:
                         _forget(data, stage)
                         report = _stage(stage, data, size, address)
@@ -69,8 +74,16 @@ def run(quick: bool = False) -> dict[str, Any]:
                         runs.setdefault(size, []).append(report)
             if size != sizes[0]:
                 shutil.rmtree(data)
+        real = real_drive()
+        if real is not None and not quick:
+            data = folder / 'real'
+            data.mkdir()
+            (data / 'bag').symlink_to(real / 'bag')
+            shutil.copytree(folder / '1/model', data / 'model')
+            for stage in REAL:
+                found[f'{stage}.real'] = {1: [_stage(stage, data, 1)]}
     results = [_result(f'scale.{stage}', of_sizes) for stage, of_sizes in found.items()]
-    return {'results': results, 'workers': WORKERS}
+    return {'results': results}
 
 
 def _prepare(data: Path, folder: Path, size: int) -> None:
@@ -81,7 +94,7 @@ def _prepare(data: Path, folder: Path, size: int) -> None:
         simulate(
             data / 'bag', from_flat(SimulatorParameters, {**SIMULATED, 'duration_s': SECONDS})
         )
-        _write_model(data / 'model')
+        shutil.move(tiny_model(data / 'run'), data / 'model')
         return
     data.mkdir()
     repeat_bag(first / 'bag', data / 'bag', size, period_ns)
@@ -96,25 +109,13 @@ def _prepare(data: Path, folder: Path, size: int) -> None:
             os.link(path, target / f'{int(path.stem) + number * period_ns}.png')
 
 
-def _write_model(folder: Path) -> None:
-    """Write a network of the smallest size that has learned nothing; it takes as long."""
-    import torch
-
-    from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
-    from offline_training.training.checkpoints import save_model
-
-    torch.manual_seed(0)
-    network = Segmenter(NetworkConfiguration(30, 144, 256, 256, depth=4, heads=2))
-    save_model(folder / 'student/model.safetensors', network, {})
-
-
 def _stage(stage: str, data: Path, size: int, scheduler: str = '') -> dict[str, Any]:
     seconds = (SIMULATED_SECONDS if stage == 'simulate' else SECONDS) * size
     return measured(_STAGES, stage, data, seconds, *([scheduler] if scheduler else []))
 
 
 def _forget(data: Path, stage: str) -> None:
-    """Remove what a stage wrote before."""
+    """Remove the output of a stage's previous run."""
     written = {
         'simulate': ('drive', 'drive_truth'),
         'extract': ('dataset',),

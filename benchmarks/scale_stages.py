@@ -1,6 +1,6 @@
-"""One stage of the pipeline on data of one size, in a process of its own; see scale.py.
+"""One stage of the pipeline on data of one size, in its own process; see scale.py.
 
-A folder holds a drive: bag, truth, dataset, run, and what the stages before wrote.
+A folder holds a drive: bag, truth, model, and the output of the previous stages.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -42,7 +41,7 @@ def extract(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
 
 
 def label(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
-    """Find pseudo-classes; its steps are told apart by what it shows."""
+    """Find pseudo-classes; the names of its progress bars divide it into steps."""
     from offline_training.pseudo_labels.pseudo_classes import LabelParameters, label
 
     steps: dict[str, float] = {}
@@ -61,10 +60,10 @@ def label(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
 
 
 def train_preparation(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
-    """Bring images and pseudo-labels to the network's size, as training reads them."""
+    """Scale images and pseudo-labels to the network's size, as training reads them."""
     from offline_training.training.train import TrainingRun, TrainParameters
 
-    # What follows preparation is training, whose time is set by the schedule.
+    # Only the preparation is measured, not the training after it.
     TrainingRun._fit = lambda *_: None  # type: ignore[method-assign]
     parameters = from_flat(TrainParameters, {'width': 256})
     run = TrainingRun([folder / 'dataset'], folder / 'training', parameters, False)
@@ -101,15 +100,11 @@ STAGES = {
 
 
 def _where(scheduler: str) -> dict[str, Any]:
-    # As many as there are cores would be fewer for little data: as many for all sizes.
-    return {'scheduler': scheduler} if scheduler else {'workers': WORKERS}
-
-
-WORKERS = min(2, len(os.sched_getaffinity(0)))
+    return {'scheduler': scheduler} if scheduler else {'workers': 1}
 
 
 def main(stage: str, folder: str, seconds: str, scheduler: str = '') -> None:
-    """Run a stage and print what it did."""
+    """Run a stage and print its report."""
     logging.disable(logging.WARNING)
     counted = ClientBytes() if scheduler else None
     with counted or contextlib.nullcontext():

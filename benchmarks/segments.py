@@ -1,6 +1,6 @@
-"""Coverage and purity of object segments: on simulated drives with dense truth, and a real one.
+"""Coverage and purity of object segments: on simulated drives with dense truth and on a real one.
 
-The real drive (DRIVE_SEGMENT_DATA names it, else it is looked for beside the repository) has
+The real drive (named by DRIVE_SEGMENT_DATA, else searched beside the repository) has
 sparse truth, without sky and without instances. Truth is read for scoring only.
 """
 

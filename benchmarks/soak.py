@@ -1,4 +1,4 @@
-"""Memory over 10,000 small images; `runs` is how many became masks, or frames.
+"""Memory over 10,000 small images; `runs` is the number of masks, or frames, made of them.
 
 `soak.image` is of the segmentation node, `soak.rig` of the recorder with three cameras.
 
@@ -31,13 +31,13 @@ LIMIT_S = 10.0
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Publish images one after the other, each when the mask of the last has come.
+    """Publish images one after the other, each after the mask of the previous one.
 
     Args:
         quick: 1,500 images only.
 
     Raises:
-        RuntimeError: if an image becomes no mask.
+        RuntimeError: if an image gets no mask.
     """
     own_domain()
     with tempfile.TemporaryDirectory() as name:

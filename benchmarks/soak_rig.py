@@ -21,20 +21,20 @@ WIDTH, HEIGHT, FOCAL = 112, 64, 70.0
 BEAMS, COLUMNS = 16, 240
 START_NS, PERIOD_NS = 1_700_000_000_000_000_000, 100_000_000
 IMAGES, SETTLED, QUICK = 10_000, 1_000, 1_500
-# So many images may be on their way; the stream waits for two periods of three cameras.
+# Most images in flight; the stream waits for two periods of three cameras.
 AHEAD = 24
 LIMIT_S = 30.0
 GATES = ('min_interval', 'min_distance', 'min_sharpness')
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Publish a drive of the rig as fast as it is recorded; `median_s` and `p95_s` are a sweep's.
+    """Publish a drive of the rig as fast as it is recorded; `median_s` and `p95_s` are per sweep.
 
     Args:
         quick: 1,500 images only.
 
     Raises:
-        RuntimeError: if an image becomes no frame.
+        RuntimeError: if an image gives no frame.
     """
     own_domain()
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix='.bench_soak_') as name:
@@ -146,7 +146,7 @@ class _Sensors:
         self._info.p = [FOCAL, 0.0, middle[0], 0.0, 0.0, FOCAL, middle[1], 0.0, 0.0, 0.0, 1.0, 0.0]
 
     def wait_until_heard(self) -> None:
-        """Wait for the node's subscriptions; what is published before is lost."""
+        """Wait for the node's subscriptions; messages published before are lost."""
         deadline = time.monotonic() + LIMIT_S
         while not all(p.get_subscription_count() for p in self._publishers.values()):
             if time.monotonic() > deadline:
@@ -173,7 +173,7 @@ class _Sensors:
 
 
 def _sweep() -> np.ndarray:
-    """A turn over flat ground before a wall 12 m ahead: x y z intensity t ring."""
+    """A sweep of flat ground and a wall 12 m ahead: x y z intensity t ring."""
     elevation = np.radians(np.linspace(8.0, -20.0, BEAMS))[:, None]
     azimuth = np.radians(np.arange(COLUMNS) * 360.0 / COLUMNS - 180.0)[None, :]
     with np.errstate(divide='ignore'):

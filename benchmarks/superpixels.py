@@ -1,7 +1,7 @@
 """Superpixels at 960x540 on one core, against OpenCV's and scikit-image's graph segmentation.
 
-The picture is the real drive's first (DRIVE_SEGMENT_DATA names the drive, else it is looked for
-beside the repository), or a drawn one where there is no drive; the result says which.
+The picture is the first of the real drive (named by DRIVE_SEGMENT_DATA, else searched beside the
+repository), or a drawn one where there is no drive; the result says which.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ SCALES = {'one_scale': [100.0], 'two_scales': [30.0, 100.0]}
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Measure; a ratio is the time over ours for as many scales.
+    """Measure; a ratio is the time over ours for the same number of scales.
 
     Args:
-        quick: few repetitions, and no scikit-image, which takes seconds.
+        quick: few repetitions, without scikit-image, which takes seconds.
 
     Returns:
         `results` as `drive-segment bench` prints them, and `picture`, real or drawn.
@@ -64,12 +64,12 @@ def _opencv(picture: np.ndarray, scales: list[float]) -> Any:
 def _scikit_image(picture: np.ndarray, scales: list[float]) -> Any:
     from skimage.segmentation import felzenszwalb as skimage_felzenszwalb
 
-    # Not quite the same work: it joins eight neighbours where OpenCV and we join four.
+    # Not exactly the same work: it joins eight neighbours where OpenCV and we join four.
     return [skimage_felzenszwalb(picture, scale, SIGMA, MIN_SIZE) for scale in scales]
 
 
 def _peers(quick: bool) -> dict[str, Segment]:
-    """Return the peers that are installed."""
+    """Return the installed peers."""
     peers: dict[str, Segment] = {}
     if hasattr(cv2, 'ximgproc'):
         peers['opencv'] = _opencv
@@ -83,7 +83,7 @@ def _task(segment: Segment, picture: np.ndarray, scales: list[float]) -> Callabl
 
 
 def _seconds(task: Callable[[], Any], runs: int) -> np.ndarray:
-    """Time each run of a task, after one that warms caches and compiles."""
+    """Time each run of a task, after a first one for compilation and caches."""
     task()
     seconds = []
     for _ in range(runs):
@@ -118,7 +118,7 @@ def _first_picture_of_the_drive() -> np.ndarray | None:
 
 
 def _drawn_picture() -> np.ndarray:
-    """Return a sky, a road and many shapes, with sensor noise."""
+    """Return a picture of a sky, a road and many shapes, with sensor noise."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(220, 60, 540, dtype=np.float32)
     picture = np.ascontiguousarray(np.broadcast_to(ramp[:, None, None], (540, 960, 3)))

@@ -1,8 +1,8 @@
-"""Preparation on one core, two and by two processes; training on a set that fits in memory or not.
+"""Preparation with one process and two; training on sets that fit in memory or not.
 
-A preparation reads 1920 x 1080 JPEGs and asks an untrained `tiny` teacher. A training reads frames
-at network size; to a set that does not fit it has a memory limit by a control group, or, where
-there are none, the page cache is emptied all the time.
+A preparation reads 1920 x 1080 JPEGs and runs an untrained `tiny` teacher. A training reads frames
+at network size. For the set that does not fit, memory is limited by a control group; where there
+are none, the page cache is dropped continuously.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.whole_files import write_whole
 
 HEIGHT, WIDTH, CLASSES = 288, 512, 30
-# What `tiny` takes to learn, of its own, and what is left for the page cache.
+# Memory of a training of `tiny` itself, and the rest, for the page cache.
 LIMIT = 1_900_000_000
 SET_FRAMES, STEPS, WARM_UP_STEPS, ROUNDS = 4000, 40, 5, 3
 
@@ -40,13 +40,13 @@ def run(quick: bool = False) -> dict[str, Any]:
     """Prepare and train.
 
     Args:
-        quick: few frames and steps, all of which fit in memory.
+        quick: few frames and steps; all data fit in memory.
 
     Returns:
         `results` as `drive-segment bench` prints them: seconds a frame of each preparation, and
         seconds a step of each training with the largest share of it spent waiting for data.
     """
-    # Beside the sources, as a temporary folder may lie in memory.
+    # Beside the sources, because the folder for temporary files may be in memory.
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix='.bench_training_') as name:
         folder = Path(name)
         results = _preparations(folder, 16 if quick else 96)
@@ -73,7 +73,7 @@ def _preparations(folder: Path, count: int) -> list[dict[str, Any]]:
 
 
 def _trainings(folder: Path, count: int, steps: int, rounds: int) -> list[dict[str, Any]]:
-    """Train on a set that fits and one that does not, in turn, so that both see the same noise."""
+    """Train in turns on a set that fits and one that does not, so that other load affects both."""
     _write_set(folder / 'set', count)
     arguments = (str(folder / 'set'), str(count), str(steps))
     answers: dict[str, list[dict[str, Any]]] = {'fits': [], 'does_not_fit': []}
@@ -101,7 +101,7 @@ def _trainings(folder: Path, count: int, steps: int, rounds: int) -> list[dict[s
 def _child(
     *arguments: str, cores: int = 2, processes: int = 1, enter: Any = None
 ) -> dict[str, Any]:
-    """Run this file in one process or several, return the JSON that the first one prints."""
+    """Run this file in one or more processes; return the JSON that the first one prints."""
     program = [sys.executable]
     if processes > 1:
         program += ['-m', 'torch.distributed.run', '--standalone', '--local-addr', '127.0.0.1']
@@ -139,7 +139,7 @@ def _write_drive(folder: Path, count: int) -> None:
 
 
 def _prepare(drive: Path, folder: Path) -> None:
-    """Prepare a drive, the child's work."""
+    """Prepare a drive (in the child process)."""
     import torch
 
     from offline_training.networks.segmenter import Segmenter, configuration
@@ -158,7 +158,7 @@ def _prepare(drive: Path, folder: Path) -> None:
         network = Segmenter(configuration('tiny', CLASSES, *size))
         first_alone(lambda: save_model(folder / 'teacher' / MODEL_FILE, network, {}))
         frames = Drive(drive).cameras[CAMERA]
-        # What is compiled is compiled before.
+        # Compile before the measurement.
         prepare_images(folder / 'warm_up', frames[:16], *size)
         began = time.perf_counter()
         images = prepare_images(folder / 'images', frames, *size)
@@ -176,7 +176,7 @@ def _prepare(drive: Path, folder: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _MadeUp:
-    """A frame of the set, one of a picture's many places."""
+    """A frame of the set: one of many crops of a picture."""
 
     picture: NDArray[np.uint8]
     number: int
@@ -186,7 +186,7 @@ class _MadeUp:
 
 
 def _write_set(folder: Path, count: int) -> None:
-    """Write what is prepared of many frames, and have the page cache forget it."""
+    """Write a prepared set of many frames, and drop it from the page cache."""
     from offline_training.training.frame_images import FrameImages
     from offline_training.training.frame_targets import FrameTargets, RegionTargets
 
@@ -207,7 +207,7 @@ def _write_set(folder: Path, count: int) -> None:
 
 
 def _train(folder: Path, count: int, steps: int, mode: str) -> None:
-    """Train some steps, the child's work."""
+    """Train some steps (in the child process)."""
     import torch
 
     from offline_training.networks.segmenter import Segmenter, configuration
@@ -252,17 +252,17 @@ def _train(folder: Path, count: int, steps: int, mode: str) -> None:
 
 
 class _EnoughError(Exception):
-    """Enough steps are done."""
+    """Raised after the last step to measure."""
 
 
 def _bytes_read() -> int:
-    """Return what this process had the disk read."""
+    """Return the bytes that this process read from the disk."""
     text = Path('/proc/self/io').read_text()
     return int(dict(line.split(': ') for line in text.splitlines())['read_bytes'])
 
 
 def _empty(files: Sequence[Path]) -> None:
-    """Have the page cache forget files."""
+    """Drop files from the page cache."""
     for path in files:
         with path.open('rb') as file:
             os.fsync(file.fileno())

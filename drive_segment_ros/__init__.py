@@ -1,4 +1,4 @@
-"""On-vehicle half of Drive&Segment: everything a car needs to propose, record and segment.
+"""The part of Drive&Segment that runs on the vehicle: proposals, recording and segmentation.
 
 Imports neither torch nor `offline_training`; the algorithms in `perception` import no ROS either.
 """

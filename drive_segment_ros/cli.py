@@ -1,4 +1,4 @@
-"""The `drive-segment` command: the entry point, and the groups of subcommands it offers."""
+"""The `drive-segment` command: the entry point and the groups of subcommands."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Whether the kernels that frames need are compiled for this processor, and how long that takes.
 
-Numba compiles a kernel when it is first called, for the processor it runs on. A record beside the
-compiled kernels says that all were; it is of one version of Numba, one processor and one state of
-the sources.
+Numba compiles a kernel on its first call, for the processor it runs on. A record file beside the
+compiled kernels says that all are compiled; it is valid for one version of Numba, one processor
+and one state of the sources.
 """
 
 from __future__ import annotations
@@ -16,39 +16,38 @@ from pathlib import Path
 from drive_segment_ros.perception.union_find import find_root
 from drive_segment_ros.whole_files import write_whole
 
-# What is compiled: all that frames take, or what of it a view takes, such as the painted cloud.
+# Sets of kernels: all that frames need, or those that a view needs, such as the painted cloud.
 FRAMES, VIEW = 'frames', 'view'
 # How long that takes, in times of what the probe takes; 25 s, 2.9 s and 0.059 s of a Zen 5 core.
 _PROBES = {FRAMES: 420.0, VIEW: 50.0}
 
 
 def kernel_folder() -> Path:
-    """Return where Numba keeps the kernels of `perception`."""
+    """Return the folder in which Numba caches the kernels of `perception`."""
     return Path(str(find_root.stats.cache_path))
 
 
 def are_compiled(kernels: str) -> bool:
-    """Whether `FRAMES` or `VIEW` were compiled here before, so that a node starts in seconds."""
+    """Return whether `FRAMES` or `VIEW` are compiled, so that a node starts in seconds."""
     return any(_record(name).is_file() for name in {kernels, FRAMES})
 
 
 def note_compiled(kernels: str) -> None:
-    """Record that they are; a folder that cannot be written costs a wrong notice."""
+    """Record that they are compiled; without write access only the notice will be wrong."""
     if not are_compiled(kernels):
         with contextlib.suppress(OSError):
             write_whole(_record(kernels), json.dumps(_described()).encode())
 
 
 def cold_notice(kernels: str) -> str:
-    """Say that kernels are to be compiled, how long that takes, and why; empty if they are."""
+    """Return a notice that kernels have to be compiled, and how long it takes; else empty."""
     if are_compiled(kernels):
         return ''
     probe_s = _probe_s()
     return (
-        f'kernels are not compiled for this processor yet ({kernel_folder()} has no record of '
-        f'it): that takes about {_PROBES[kernels] * probe_s:.0f} s, once, as a small one took '
-        f'{probe_s:.2f} s; Ctrl-C may end it, what is compiled is kept; '
-        '`drive-segment warm-up` does it ahead'
+        f'kernels are not compiled for this processor yet (no record in {kernel_folder()}): '
+        f'compiling them once takes about {_PROBES[kernels] * probe_s:.0f} s; after Ctrl-C, '
+        'compiled kernels are kept; `drive-segment warm-up` compiles them in advance'
     )
 
 
@@ -73,7 +72,7 @@ def _record(kernels: str) -> Path:
 
 
 def _probe_s() -> float:
-    """Return how long a small kernel takes to compile here, once the compiler is loaded."""
+    """Return the compile time of a small kernel, s, without loading the compiler."""
     import numba
 
     numba.njit(lambda value: value + 1)(1)

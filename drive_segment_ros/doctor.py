@@ -1,6 +1,6 @@
-"""What `drive-segment doctor` looks at: whether this machine can run the package, and how well.
+"""The checks of `drive-segment doctor`: whether this machine can run the package, and how well.
 
-Every finding is one line that says what to do. Nothing is changed, nothing is sent anywhere.
+Every finding is one line that says what to do. Nothing is changed or sent anywhere.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from drive_segment_ros.kernel_cache import VARIABLE, cache_folder, is_temporary
 
 Status = Literal['ok', 'hint', 'problem']
 
-# Import name -> (distribution on PyPI, what is lost without it).
+# Import name -> (distribution on PyPI, what needs it).
 REQUIRED = {
     'numpy': ('numpy', 'everything'),
     'scipy': ('scipy', 'smoothing and interpolation'),
@@ -52,12 +52,12 @@ MESSAGES = (
     'lifecycle_msgs',
     'rosgraph_msgs',
 )
-# Used where a distribution brings them; the package has its own small counterparts.
+# Used if the ROS distribution has them; otherwise the package's own replacements are used.
 OPTIONAL_ROS = (
     'tf2_ros', 'tf2_msgs', 'message_filters', 'cv_bridge', 'sensor_msgs_py', 'launch_ros'
 )  # fmt: skip
 
-# Of a processor, as Linux names them: what makes inference fast.
+# Linux's names of the processor features that make inference fast.
 _FAST = (
     *('avx2', 'avx512f', 'avx_vnni', 'avx512_vnni', 'avx512_bf16', 'amx_bf16', 'amx_int8'),
     *('asimd', 'bf16'),
@@ -65,10 +65,10 @@ _FAST = (
 
 MIB = 2**20
 GIB = 2**30
-# An uncompressed 1080p colour image is 6.2 MB: the largest message usual here, with some room.
+# An uncompressed 1080p colour image has 6.2 MB: the largest usual message, with a margin.
 LARGEST_MESSAGE_BYTES = 8 * MIB
-# Most resident memory of one worker: drives of 1080p images and 64 beams, a tiny network on a
-# processor, a simulated rig of six cameras at 960x540.
+# Peak resident memory of one worker: 1080p images and 64 beams, a tiny network on a CPU, a
+# simulated rig of six cameras at 960x540.
 WORKER_MIB = {'extract': 420, 'segment': 640, 'simulate': 720}
 
 
@@ -77,7 +77,7 @@ class Check:
     """One finding.
 
     Attributes:
-        name: what was looked at.
+        name: what was checked.
         status: `ok`; `hint`, works but could be better; `problem`, something will not work.
         detail: what was found.
         advice: what to do about it; empty when there is nothing to do.
@@ -90,7 +90,7 @@ class Check:
 
 
 def diagnose() -> list[Check]:
-    """Look at Python, packages, ROS, inference backends and the machine; takes some seconds."""
+    """Check Python, packages, ROS, inference backends and the machine; takes some seconds."""
     return [
         check_python(sys.version_info[:2]),
         *(check_package(module, *about) for module, about in REQUIRED.items()),
@@ -110,7 +110,7 @@ def diagnose() -> list[Check]:
 
 
 def check_python(version: tuple[int, int]) -> Check:
-    """Whether the interpreter is one the package is made for, given its (major, minor)."""
+    """Whether the interpreter, given its (major, minor), is supported."""
     found = f'{version[0]}.{version[1]}'
     if (3, 10) <= version <= (3, 14):
         return Check('Python', 'ok', found)
@@ -124,19 +124,19 @@ def check_package(module: str, distribution: str, purpose: str) -> Check:
     except ModuleNotFoundError as error:
         advice = f'needed for {purpose}: pip install {distribution}'
         return Check(module, 'problem', _one_line(error), advice)
-    except ImportError as error:  # there, but a library of the system that it loads is not
+    except ImportError as error:  # installed, but a system library is missing
         advice = 'apt install libusb-1.0-0 libgl1 libgomp1 libx11-6, or reinstall the package'
         return Check(module, 'problem', _one_line(error), advice)
     version, least = _version(module, distribution), _least_version(distribution)
     if least and _numbers(version) and _numbers(version) < _numbers(least):
-        # colcon and rosdep install what the system has, and compare no versions.
+        # colcon and rosdep install the system's packages without comparing versions.
         advice = f"needs {least} or newer: pip install '{distribution}>={least}'"
         return Check(module, 'problem', f'{version} is too old', advice)
     return Check(module, 'ok', version)
 
 
 def check_ros(environment: Mapping[str, str]) -> list[Check]:
-    """Whether rclpy, a DDS and the message packages load, and how DDS is set up."""
+    """Whether rclpy, a DDS and the message packages can be loaded, and how DDS is configured."""
     try:
         from rclpy.utilities import get_rmw_implementation_identifier
 
@@ -146,7 +146,7 @@ def check_ros(environment: Mapping[str, str]) -> list[Check]:
             'only the nodes, live and play need ROS: source a ROS 2 installation, '
             "or, in a checkout, pip install '.[ros]'"
         )
-        return [Check('ROS 2', 'hint', f'rclpy does not load ({_one_line(error)})', advice)]
+        return [Check('ROS 2', 'hint', f'rclpy cannot be loaded ({_one_line(error)})', advice)]
     checks = [
         Check(
             'ROS 2',
@@ -171,7 +171,7 @@ def check_ros(environment: Mapping[str, str]) -> list[Check]:
 
 
 def check_domain(environment: Mapping[str, str]) -> Check:
-    """Who can hear this machine's topics."""
+    """Which machines receive this machine's topics."""
     domain = environment.get('ROS_DOMAIN_ID', '0')
     reach = environment.get('ROS_AUTOMATIC_DISCOVERY_RANGE', 'SUBNET')
     detail = f'{domain}, discovery range {reach}'
@@ -181,24 +181,24 @@ def check_domain(environment: Mapping[str, str]) -> Check:
 
 
 def check_transport(environment: Mapping[str, str]) -> Check:
-    """Whether Fast DDS is told that messages are large."""
+    """Whether Fast DDS is configured for large messages."""
     value = environment.get('FASTDDS_BUILTIN_TRANSPORTS', '')
     if value.startswith('LARGE_DATA'):
         return Check('DDS transport', 'ok', value)
-    advice = 'images and clouds arrive sooner with: export FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA'
+    advice = 'for lower latency of images: export FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA'
     return Check('DDS transport', 'hint', value or 'default', advice)
 
 
 def check_backends() -> list[Check]:
-    """Which of the inference runtimes are there; one is enough to run a model."""
+    """Which inference runtimes are installed; one is enough to run a model."""
     found = [
         Check(module, 'ok', _version(module, distribution))
         for module, distribution in BACKENDS.items()
         if importlib.util.find_spec(module) is not None
     ]
     if importlib.util.find_spec('tensorrt') and not _has_cuda_python():
-        advice = 'TensorRT is reached through it: pip install cuda-python'
-        found.append(Check('cuda-python', 'problem', 'missing beside tensorrt', advice))
+        advice = 'TensorRT needs it: pip install cuda-python'
+        found.append(Check('cuda-python', 'problem', 'missing, tensorrt is installed', advice))
     if found:
         return found
     advice = 'proposals work without; to run a trained model: pip install openvino'
@@ -206,7 +206,7 @@ def check_backends() -> list[Check]:
 
 
 def check_precision() -> list[Check]:
-    """What OpenVINO, if it is there, computes in on this processor; found by trying."""
+    """The precision in which OpenVINO, if installed, computes on this processor."""
     if importlib.util.find_spec('openvino') is None:
         return []
     try:
@@ -214,17 +214,17 @@ def check_precision() -> list[Check]:
 
         compiled = processor_precision()
     except (ImportError, RuntimeError, DriveSegmentError) as error:
-        advice = 'models cannot run on it: pip install --force-reinstall openvino'
+        advice = 'OpenVINO cannot run models: pip install --force-reinstall openvino'
         return [Check('OpenVINO precision', 'problem', _one_line(error), advice)]
     if not compiled.fallback:
         return [Check('OpenVINO precision', 'ok', compiled.precision)]
-    advice = 'slower than it could be: unset ONEDNN_MAX_CPU_ISA, or show a virtual machine the CPU'
+    advice = 'unset ONEDNN_MAX_CPU_ISA, or expose the CPU features to the virtual machine'
     detail = f'{compiled.precision}: {compiled.fallback}'
     return [Check('OpenVINO precision', 'hint', detail, advice)]
 
 
 def check_export(machine: Machine) -> Check:
-    """In which precision a model for this machine is best exported, and why."""
+    """The precision in which to export a model for this machine, and why."""
     choice = suitable_precision(machine)
     return Check(
         'model precision', 'ok', f'export --precision {choice.precision}: {choice.reason}'
@@ -250,7 +250,7 @@ def check_gpu() -> Check:
 
 
 def check_processor(cpuinfo: Path) -> Check:
-    """Cores open to this process, and the instructions that make inference fast."""
+    """Cores available to this process, and the instructions that make inference fast."""
     cores = len(os.sched_getaffinity(0))
     flags = processor_flags(cpuinfo)
     fast = [name for name in _FAST if name in flags]
@@ -258,21 +258,21 @@ def check_processor(cpuinfo: Path) -> Check:
         f'{platform.machine()}, {cores} cores, {" ".join(fast) or "no vector extensions known"}'
     )
     if cores < 2:
-        return Check('processor', 'hint', detail, 'give the node two cores: one decodes meanwhile')
+        return Check('processor', 'hint', detail, 'two cores allow decoding in parallel')
     return Check('processor', 'ok', detail)
 
 
 def check_memory(meminfo: Path, limit: Path) -> Check:
-    """How many workers of a command fit beside each other, given what they were seen to need.
+    """How many workers of each command fit into memory.
 
     Args:
-        meminfo: what the system says of its memory.
-        limit: file that says how many bytes a container may have, `max` or nothing where any.
+        meminfo: `/proc/meminfo`.
+        limit: file with the memory limit of a container, bytes; `max` or missing for none.
     """
     cores = len(os.sched_getaffinity(0))
     found = re.search(r'^MemAvailable:\s+(\d+) kB', _read(meminfo), re.MULTILINE)
     if found is None:
-        return Check('memory', 'hint', f'{meminfo} does not say what is available')
+        return Check('memory', 'hint', f'{meminfo} does not give the available memory')
     free = int(found[1]) * 1024
     allowed = _read(limit).strip()
     if allowed.isdigit():
@@ -282,7 +282,7 @@ def check_memory(meminfo: Path, limit: Path) -> Check:
     detail = f'{free / MIB:.0f} MiB available, {cores} cores; workers that fit: {workers}'
     few = [f'{name} --workers {max(fit[name], 1)}' for name in fit if fit[name] < cores]
     if few:
-        return Check('memory', 'hint', detail, f'less than one a core: {", ".join(few)}')
+        return Check('memory', 'hint', detail, f'too little for a worker a core: {", ".join(few)}')
     return Check('memory', 'ok', detail)
 
 
@@ -295,33 +295,33 @@ def check_disk(folder: Path) -> Check:
             'disk', 'problem', detail, 'free some space; extraction stops when it is full'
         )
     if free < 20 * GIB:
-        return Check('disk', 'hint', detail, 'little for long drives: every image is kept')
+        return Check('disk', 'hint', detail, 'little for long drives, whose images are copied')
     return Check('disk', 'ok', detail)
 
 
 def check_kernel_cache() -> Check:
-    """Where compiled kernels are kept: without such a folder no LiDAR code runs."""
+    """Where compiled kernels are cached: without such a folder no LiDAR code runs."""
     folder = cache_folder()
-    advice = f'export {VARIABLE}=FOLDER, one that stays and can be written'
+    advice = f'export {VARIABLE}=FOLDER, a permanent folder that is writable'
     if folder is None:
-        return Check('compiled kernels', 'problem', 'no folder can be written', advice)
+        return Check('compiled kernels', 'problem', 'no writable folder', advice)
     if is_temporary(folder):
-        detail = f'{folder}, temporary: compiled again after a restart, a minute'
+        detail = f'{folder}, temporary: kernels are compiled again after a restart'
         return Check('compiled kernels', 'hint', detail, advice)
     try:
         from drive_segment_ros.compiled_kernels import FRAMES, are_compiled, kernel_folder
 
         compiled, folder = are_compiled(FRAMES), kernel_folder()
-    except ImportError as error:  # what is missing has been named
+    except ImportError as error:  # the missing package has been reported
         return Check('compiled kernels', 'problem', _one_line(error), 'install it first')
     if not compiled:
-        detail = f'none for this processor in {folder}: the first start takes a minute'
+        detail = f'none for this processor in {folder}: the first start compiles them'
         return Check('compiled kernels', 'hint', detail, 'drive-segment warm-up')
     return Check('compiled kernels', 'ok', str(folder))
 
 
 def check_shared_memory(folder: Path) -> Check:
-    """Room for DDS between processes; a container has 64 MiB unless told otherwise."""
+    """Shared memory for DDS; a container has 64 MiB by default."""
     if not folder.is_dir():
         return Check('shared memory', 'hint', f'no {folder}', 'DDS falls back to sockets')
     total = shutil.disk_usage(folder).total
@@ -344,16 +344,16 @@ def check_receive_buffer(setting: Path) -> Check:
 
 
 def check_clock() -> Check:
-    """Whether something keeps the clock right; stamps of several machines are compared."""
+    """Whether the clock is synchronised; stamps of several machines are compared."""
     answer = _output_of(['timedatectl', 'show', '--property=NTPSynchronized', '--value'])
     if answer == 'yes':
         return Check('clock', 'ok', 'synchronised')
-    advice = 'stamps of several machines need one time: run chrony, or PTP for the sensors'
+    advice = 'stamps of several machines need synchronised clocks: chrony, or PTP for the sensors'
     return Check('clock', 'hint', 'not known to be synchronised', advice)
 
 
 def _version(module: str, distribution: str) -> str:
-    # A system package goes by other names than PyPI's, so the module is asked next.
+    # A system package has another name than PyPI's, so the module is queried next.
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -361,7 +361,7 @@ def _version(module: str, distribution: str) -> str:
 
 
 def _least_version(distribution: str) -> str:
-    """Return the oldest version that this package takes of another, empty where it says none."""
+    """Return the oldest supported version of another package, empty if there is no limit."""
     try:
         requirements = importlib.metadata.requires('drive_segment_ros') or []
     except importlib.metadata.PackageNotFoundError:
@@ -371,7 +371,7 @@ def _least_version(distribution: str) -> str:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers that a version begins with, to be compared."""
+    """Return the leading numbers of a version, for comparison."""
     found = re.match(r'\d+(\.\d+)*', version)
     return tuple(int(number) for number in found[0].split('.')) if found else ()
 

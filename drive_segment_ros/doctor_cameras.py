@@ -1,4 +1,4 @@
-"""What `drive-segment doctor` looks at of cameras: whether calibrations can be their images'."""
+"""The checks of `drive-segment doctor` on cameras: whether calibrations fit their images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DISCOVERY_S, _LISTEN_S = 1.0, 3.0
 
 
 def check_bags(bags: Sequence[Path]) -> list[Check]:
-    """Check the first camera_info of each camera in a bag, or in those that are one drive.
+    """Check the first camera_info of each camera in a bag, or in the bags of one drive.
 
     Raises:
         BagError: if a bag cannot be read.
@@ -48,7 +48,7 @@ def check_bags(bags: Sequence[Path]) -> list[Check]:
 
 
 def check_heard(listen_s: float = _LISTEN_S) -> list[Check]:
-    """Check the cameras that can be heard here and now; none without ROS, or where none sends."""
+    """Check the cameras being published; none without ROS."""
     try:
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
@@ -58,7 +58,7 @@ def check_heard(listen_s: float = _LISTEN_S) -> list[Check]:
 
         context = rclpy.Context()
         rclpy.init(context=context)
-    except Exception:  # rclpy raises its own and RuntimeError when no DDS loads; told elsewhere
+    except Exception:  # rclpy raises its own and RuntimeError without DDS; reported elsewhere
         return []
     heard: dict[str, Any] = {}
     subscriptions: dict[str, FollowingSubscription] = {}
@@ -88,12 +88,12 @@ def check_heard(listen_s: float = _LISTEN_S) -> list[Check]:
 
 
 def check_camera(topic: str, info: Any, image_topics: Iterable[str]) -> Check:
-    """Whether a camera_info can be right.
+    """Whether a camera_info is plausible.
 
     Args:
         topic: of the camera_info.
         info: sensor_msgs/CameraInfo.
-        image_topics: all there are; those beside it tell which part of it is used.
+        image_topics: all topics; those in its namespace determine which part of it is used.
     """
     namespace = topic.rpartition('/')[0]
     beside = [name for name in image_topics if name.startswith(namespace + '/')] or ['']

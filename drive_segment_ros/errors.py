@@ -1,7 +1,7 @@
 """The package's errors: one hierarchy, each message one line that says what to do.
 
-Library code raises; the `drive-segment` command prints the message and exits 1, a node turns it
-into a diagnostic and goes on.
+Library code raises; the `drive-segment` command prints the message and exits with 1, a node turns
+it into a diagnostic and continues.
 """
 
 
@@ -26,15 +26,15 @@ class ImageError(DriveSegmentError):
 
 
 class VideoError(ImageError):
-    """An image of encoded video cannot be decoded: packets that it builds on are missing."""
+    """An image of encoded video cannot be decoded: packets that it depends on are missing."""
 
 
 class CalibrationError(DriveSegmentError):
-    """Intrinsics or extrinsics are missing or make no sense."""
+    """Intrinsics or extrinsics are missing or invalid."""
 
 
 class MotionError(DriveSegmentError):
-    """The vehicle's motion is not known at the instant asked for."""
+    """The vehicle's motion is not known at the requested instant."""
 
 
 class DatasetError(DriveSegmentError):
@@ -58,4 +58,4 @@ class DependencyError(DriveSegmentError):
 
 
 class StorageError(DriveSegmentError):
-    """Object storage does not answer, refuses, or has not what is asked for."""
+    """Object storage does not answer, denies access, or lacks the object."""

@@ -1,8 +1,9 @@
-"""Where Numba keeps compiled kernels: a folder that can be written, with what was compiled before.
+"""Chooses Numba's cache of compiled kernels: a writable folder with the kernels compiled earlier.
 
-Numba refuses to define a kernel it cannot keep, as in a read-only installation of a user without
-a home, and reads kernels only from where it could write. So kernels that were compiled into an
-installation that is read-only now, as in a container's image, are copied to where it can.
+Numba refuses to define a kernel that it cannot cache, as in a read-only installation of a user
+without a home folder, and reads kernels only from a writable folder. So kernels that were compiled
+into an installation that is now read-only, such as a container image, are copied to a writable
+one.
 
 This runs before the first kernel is defined, in every process: see the package's `__init__`.
 Child processes inherit the choice.
@@ -22,7 +23,7 @@ from pathlib import Path
 VARIABLE = 'NUMBA_CACHE_DIR'
 _PREFIX = 'drive_segment_kernels_'
 _ROOT = Path(__file__).parents[1]
-# Where kernels are defined; Numba keeps them in a `__pycache__` beside their source.
+# Packages that define kernels; Numba caches them in a `__pycache__` beside their source.
 _KERNELS = (
     'drive_segment_ros/perception',
     'offline_training/bags',
@@ -32,7 +33,7 @@ _KERNELS = (
 
 
 def ensure_kernel_cache() -> None:
-    """Set NUMBA_CACHE_DIR where Numba finds no folder by itself, or only an empty one."""
+    """Set NUMBA_CACHE_DIR if Numba finds no folder by itself, or only an empty one."""
     folder = cache_folder()
     chosen: Path | None = None
     try:
@@ -41,7 +42,7 @@ def ensure_kernel_cache() -> None:
         elif folder is None:
             chosen = Path(_temporary_folder())
     except OSError:
-        return  # not even there: Numba says so when it defines a kernel
+        return  # not even a temporary one: Numba reports it when it defines a kernel
     if chosen is None:
         return
     os.environ[VARIABLE] = str(chosen)
@@ -50,18 +51,18 @@ def ensure_kernel_cache() -> None:
 
 
 def cache_folder() -> Path | None:
-    """Return the folder that Numba will take, by its rules; None if there is none."""
+    """Return the folder that Numba will use, by its rules; None if there is none."""
     candidates = [os.environ.get(VARIABLE) or None, _in_tree(), _user_folder() / 'numba']
     return next((Path(folder) for folder in candidates if folder and _may_write(folder)), None)
 
 
 def is_temporary(folder: Path) -> bool:
-    """Whether a folder was chosen by `ensure_kernel_cache` and may not outlive a restart."""
+    """Return whether a folder was chosen by `ensure_kernel_cache` and may be lost on a restart."""
     return any(part.startswith(_PREFIX) for part in folder.parts)
 
 
 def numba_folder_name(sources: Path) -> str:
-    """Return what Numba calls the folder for kernels of a source folder, below NUMBA_CACHE_DIR."""
+    """Return Numba's name of the folder for the kernels of a source folder in NUMBA_CACHE_DIR."""
     path = os.path.abspath(sources)
     return f'{os.path.basename(path)}_{hashlib.sha1(path.encode()).hexdigest()}'
 
@@ -84,7 +85,7 @@ def _copied_kernels(writable: Path | None) -> Path:
     """Return a folder with a copy of the installation's kernels, the same one each time.
 
     Args:
-        writable: the folder Numba would take; None takes a temporary one.
+        writable: the folder Numba would use; None for a temporary one.
     """
     base = _user_folder() if writable is not None else Path(_temporary_folder())
     folder = base / 'drive_segment_ros' / f'kernels-{_installation()}'
@@ -99,13 +100,13 @@ def _copied_kernels(writable: Path | None) -> Path:
             os.rename(part, folder)
         except OSError:
             shutil.rmtree(part, ignore_errors=True)
-            if not folder.is_dir():  # else another process was faster
+            if not folder.is_dir():  # unless another process was faster
                 raise
     return folder
 
 
 def _installation() -> str:
-    """Return what tells this installation's kernels from those of another, or of another time."""
+    """Return a digest that identifies the kernels of this installation."""
     digest = hashlib.sha256()
     for file in _sources():
         found = file.stat()
@@ -128,9 +129,9 @@ def _may_write(folder: str | Path) -> bool:
 
 
 def _temporary_folder() -> str:
-    """Return a folder of this user alone, the same one each time: compiling takes a minute.
+    """Return a private folder of this user, always the same one, as compiling takes long.
 
-    What lies in it is executed, so one that others may write to is left alone.
+    Its content is executed, so a folder that others may write to is not used.
     """
     folder = os.path.join(tempfile.gettempdir(), f'{_PREFIX}{os.getuid()}')
     try:

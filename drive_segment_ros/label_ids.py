@@ -1,3 +1,3 @@
-"""The one id that is no class: pixels that nothing is known of, in labels, masks and truths."""
+"""The ignore label: pixels of unknown class in labels, masks and ground truth."""
 
 IGNORE_LABEL = 255

@@ -1,4 +1,4 @@
-"""The one rule for what commands write: nothing that is there is replaced unless asked for."""
+"""The rule for outputs of commands: existing files are replaced only with `--overwrite`."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from drive_segment_ros.storage import is_remote, is_there
 
 
 def refuse_existing(*paths: Path, overwrite: bool, instead: str = 'choose another output') -> None:
-    """Make sure, before any work is done, that a command's results replace nothing.
+    """Check, before any work is done, that a command's results replace nothing.
 
     Args:
-        paths: files and folders that the command is going to write.
+        paths: files and folders that the command will write.
         overwrite: whether `--overwrite` was given.
-        instead: what else a person could do, for the message.
+        instead: the alternative that the message suggests.
 
     Raises:
-        OutputError: if a path is there, unless it is an empty folder, and `overwrite` is off.
+        OutputError: if a path exists, unless it is an empty folder, and `overwrite` is off.
         StorageError: as `is_taken`.
     """
     for path in paths:
         if not overwrite and is_taken(path):
             raise OutputError(
-                f'{path} is there and is not overwritten; {instead}, or replace it by --overwrite'
+                f'{path} exists and is not overwritten; {instead}, or replace it by --overwrite'
             )
 
 
 def is_taken(path: Path) -> bool:
-    """Tell whether a path is anything but an empty folder; a link to nothing is something.
+    """Return whether a path exists and is not an empty folder; broken links count as existing.
 
     Raises:
-        StorageError: if a remote storage cannot be asked.
+        StorageError: if remote storage cannot be queried.
     """
     if is_remote(path):
         try:

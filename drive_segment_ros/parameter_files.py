@@ -25,10 +25,10 @@ def read_parameters(
 
     Args:
         cls: the dataclass.
-        path: YAML with dotted or nested names. A ROS parameter file (`node: ros__parameters:`)
-            will do too; of that, parameters of the node itself are passed over.
+        path: YAML with dotted or nested names, or a ROS parameter file (`node: ros__parameters:`),
+            of which parameters of the node itself are ignored.
         assignments: `name=value` each, the value written as in YAML.
-        declared: values by name that go before the defaults, and before nothing else.
+        declared: values by name that take precedence over the defaults only.
 
     Raises:
         ParameterError: if the file cannot be read, or a name or value is wrong.
@@ -41,7 +41,7 @@ def read_parameters(
             raise ParameterError(f'{assignment!r} is not of the form name=value')
         values[name.strip()] = _parse(text, assignment)
     for name, value in values.items():
-        # YAML takes 0.05 for a number, even where a text such as `auto` is as good.
+        # YAML reads 0.05 as a number, also for parameters that accept a text such as `auto`.
         if types.get(name) is str and isinstance(value, int | float):
             values[name] = str(value).lower()
     return from_flat(cls, values)
@@ -53,11 +53,11 @@ def _read(path: Path, known: set[str]) -> dict[str, Any]:
     except OSError as err:
         raise ParameterError(f'cannot read parameters {path}: {err.strerror}') from err
     except ValueError as err:
-        raise ParameterError(f'{path}: not YAML that can be read: {err}') from err
+        raise ParameterError(f'{path}: not valid YAML: {err}') from err
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ParameterError(f'{path} is no list of parameters; write name: value on each line')
+        raise ParameterError(f'{path} has no parameters; write name: value on each line')
     nodes = [
         node[_ROS_KEY]
         for node in content.values()

@@ -1,8 +1,8 @@
 """Parameters as dataclasses, declared once.
 
 The command's options, the nodes' ROS parameters, `config/*.yaml` and the tables in the docs are
-all made from the same fields. A parameter dataclass has only fields made by `parameter` and fields
-that are parameter dataclasses themselves; these become dotted names (`proposals.beta_deg`).
+generated from the same fields. A parameter dataclass has only fields declared by `parameter` and
+fields that are parameter dataclasses themselves, with dotted names (`proposals.beta_deg`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def parameter(
 
     Args:
         default: a bool, int, float, str or list of str; its type is the parameter's type.
-        help: what it does and, where it is our choice, why this value; one sentence.
+        help: what it does and, if it is a choice of this package, why this value; one sentence.
         unit: SI symbol or `deg`, `px`, `ms`; empty for a pure number.
         minimum: smallest accepted value, inclusive.
         maximum: largest accepted value, inclusive.
@@ -57,7 +57,7 @@ def parameter(
 
 @dataclasses.dataclass(frozen=True)
 class ParameterInfo:
-    """One parameter as the outside sees it: a dotted name and everything `parameter` was told."""
+    """One parameter: its dotted name and the arguments of `parameter`."""
 
     name: str
     type: type
@@ -87,7 +87,7 @@ def describe(cls: type, prefix: str = '') -> Iterator[ParameterInfo]:
 
 
 def from_flat(cls: type[T], values: Mapping[str, Any]) -> T:
-    """Build a parameter dataclass from dotted names; what is not named keeps its default.
+    """Build a parameter dataclass from dotted names; others keep their defaults.
 
     Raises:
         ParameterError: on an unknown name, a wrong type or a value out of range.
@@ -113,13 +113,13 @@ def to_flat(parameters: Any, prefix: str = '') -> dict[str, Any]:
 
 
 def check(info: ParameterInfo, value: Any) -> Any:
-    """Return `value` in the parameter's type, an int taken as float where one is wanted.
+    """Return `value` in the parameter's type; an int is converted to float if needed.
 
     Raises:
         ParameterError: if type, range or choice does not fit.
     """
     if info.type is float and isinstance(value, int) and not isinstance(value, bool):
-        # Beyond any float it stays an int, and is refused as one.
+        # Too large for a float: it remains an int and is rejected as such.
         with contextlib.suppress(OverflowError):
             value = float(value)
     if type(value) is not info.type or (

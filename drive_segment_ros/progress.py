@@ -1,4 +1,4 @@
-"""Progress of long work on standard error: a bar a task."""
+"""Progress of long work on standard error: one bar per task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BAR, _SHORT_BAR = 40, 8  # letters
 
 
 def bar(description: str) -> Callable[[Iterable], Iterable]:
-    """Return a function that shows how far an iteration has come."""
+    """Return a function that shows the progress of an iteration."""
 
     def show(items: Any) -> Iterator[Any]:
         with bars_with_state('') as shown:
@@ -25,13 +25,13 @@ def bar(description: str) -> Callable[[Iterable], Iterable]:
 
 @contextlib.contextmanager
 def several_at_a_time(shown: Iterable) -> Iterator[Callable[[int], None]]:
-    """Show how far work has come of which several items are done at a time.
+    """Show the progress of work that completes several items at a time.
 
     Args:
-        shown: what a function such as `bar` returns has made of all items.
+        shown: all items, wrapped by a function such as the one returned by `bar`.
 
     Yields:
-        A function to be told how many more are done.
+        A function to call with the number of items completed since the last call.
     """
     items = iter(shown)
 
@@ -41,7 +41,7 @@ def several_at_a_time(shown: Iterable) -> Iterator[Callable[[int], None]]:
 
     try:
         yield advance
-        next(items, None)  # the last one is done as well
+        next(items, None)  # completes the last item
     finally:
         if isinstance(items, Generator):
             items.close()
@@ -49,7 +49,7 @@ def several_at_a_time(shown: Iterable) -> Iterator[Callable[[int], None]]:
 
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar a name; the function yielded takes the name, what is done, and of how much."""
+    """Show one bar per name; the function yielded takes name, amount done and total."""
     with bars_with_state('') as shown:
         tasks: dict[str, Any] = {}
 
@@ -64,7 +64,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 def bars_with_state(state: str) -> Bars:
     """Return bars that end with a text; `state` is its format, of a task's fields.
 
-    Each is one line however narrow the terminal is: bars and texts get shorter, counts stay.
+    Each is one line at any width of the terminal: bars and texts are shortened, counts are not.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn

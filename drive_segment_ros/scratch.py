@@ -1,6 +1,6 @@
-"""A folder for what is copied here, which goes with the process, however that ends.
+"""A folder for local copies of remote files, removed at the latest by a later process.
 
-It is where `tempfile` puts it: TMPDIR, with room for what is copied.
+It is located where `tempfile` puts it: set TMPDIR to a disk with enough space.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BEING_MADE_S = 60.0
 
 
 def scratch_folder(process: int) -> Path:
-    """Return a folder that goes with the process; another, where somebody tidied it away."""
+    """Return the process's folder; a new one if it was deleted by others."""
     if not made_scratch(process).is_dir():
         made_scratch.cache_clear()
     return made_scratch(process)
@@ -29,13 +29,13 @@ def scratch_folder(process: int) -> Path:
 
 @functools.lru_cache(maxsize=1)
 def made_scratch(process: int) -> Path:
-    """Return a folder that goes with the process; take away those of processes that were killed.
+    """Create the process's folder, and remove those of processes that were killed.
 
-    The lock is the kernel's, so it goes with the process, however that ends.
+    The lock is the kernel's, so it is released when the process ends in any way.
     """
     for other in Path(tempfile.gettempdir()).glob(f'{_COPIES}*'):
         with contextlib.suppress(OSError):
-            # One that is being made is not locked yet.
+            # A folder that was just created is not locked yet.
             if other.stat().st_mtime < time.time() - _BEING_MADE_S:
                 lock = _locked(other)
                 shutil.rmtree(other, ignore_errors=True)
@@ -44,7 +44,7 @@ def made_scratch(process: int) -> Path:
     _locked(folder)
 
     def remove() -> None:
-        if os.getpid() == process:  # not one forked from it
+        if os.getpid() == process:  # not in a forked process
             shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(remove)

@@ -1,6 +1,6 @@
-"""What only local files will do for: remote ones brought here, results taken to object storage.
+"""Local copies for code that needs local files: downloads of inputs, uploads of results.
 
-Scratch space is where `tempfile` puts it: TMPDIR, with room for what is copied.
+Scratch space is located where `tempfile` puts it: set TMPDIR to a disk with enough space.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def staged(path: Path) -> Iterator[Path]:
-    """Give a local copy of a remote file or folder, removed afterwards; a local path as it is.
+    """Yield a local copy of a remote file or folder, removed afterwards; local paths unchanged.
 
-    Errors that the block raises about the copy name the URL instead.
+    Errors in the block about the copy name the URL instead.
 
     Raises:
-        StorageError: if there is nothing, or it cannot be copied.
+        StorageError: if it does not exist or cannot be copied.
     """
     if not is_remote(path):
         yield path
@@ -57,30 +57,29 @@ def staged_output(
     every_s: float = 0.0,
     leave_out: str = '',
 ) -> Iterator[Path]:
-    """Give a local folder to write to, uploaded when the block ends well; a local path as it is.
+    """Yield a local folder to write to, uploaded when the block succeeds; local paths unchanged.
 
-    Where the upload fails, the local folder stays, and the error names it. It stays as well where
-    the block ends with an error and what it had written could not be uploaded meanwhile.
+    If the upload fails, the local folder is kept, and the error names it. It is also kept if the
+    block ends with an error and its files could not be uploaded before.
 
     Args:
         path: the folder to write.
-        last: what makes it complete: files whose name in the folder matches this pattern are
-            uploaded after all others, and taken away before, where there are some of an earlier
-            run.
-        resume: whether to go on with what is there, which is downloaded first.
-        overwrite: whether what is there may be replaced.
-        every_s: how often to upload what has changed meanwhile, but for `last`; 0 is never.
-        leave_out: files below whose names match this pattern are not uploaded.
+        last: files that mark it as complete: those whose name in the folder matches this pattern
+            are uploaded after all others; files of an earlier run are removed first.
+        resume: whether to continue with the existing content, which is downloaded first.
+        overwrite: whether existing content may be replaced.
+        every_s: how often to upload changed files meanwhile, except `last`; 0 is never.
+        leave_out: files whose names match this pattern are not uploaded.
 
     Raises:
-        OutputError: if something is there, and neither to be replaced nor gone on with.
+        OutputError: if it exists and is to be neither replaced nor resumed.
         StorageError: if the storage cannot be read or written.
     """
     if not is_remote(path):
         yield path
         return
     _check_reachable(path)
-    refuse_existing(path, overwrite=overwrite or resume, instead='go on with it by --resume')
+    refuse_existing(path, overwrite=overwrite or resume, instead='continue it by --resume')
     local = Path(tempfile.mkdtemp(prefix=PREFIX)) / path.name
     upload = _Upload(local, path, last, leave_out)
     try:
@@ -93,11 +92,11 @@ def staged_output(
         upload.finish()
     except _NotUploadedError as err:
         raise StorageError(
-            f'cannot write {path}: {err}; the results are kept in {local}, copy them'
+            f'cannot write {path}: {err}; copy the results from {local}, where they are kept'
         ) from err
     except BaseException:
         if upload.behind:
-            _log.warning('what could not be uploaded to %s is kept in %s', path, local)
+            _log.warning('files that could not be uploaded to %s are kept in %s', path, local)
         else:
             shutil.rmtree(local.parent, ignore_errors=True)
         raise
@@ -105,12 +104,12 @@ def staged_output(
 
 
 def local_copy(path: Path) -> Path:
-    """Return a local path of what a remote one holds, copied once in this process's life.
+    """Return a local copy of a remote file or folder, copied once per process.
 
-    It is copied again where it has changed; a local path is returned as it is.
+    It is copied again if it has changed; a local path is returned unchanged.
 
     Raises:
-        StorageError: if there is nothing, or it cannot be copied.
+        StorageError: if it does not exist or cannot be copied.
     """
     if not is_remote(path):
         return path
@@ -118,7 +117,7 @@ def local_copy(path: Path) -> Path:
         with plain_errors(path):
             listing = remote_files(path)
             state = hashlib.sha256(repr(listing).encode()).hexdigest()
-            if not _copy(path, state, os.getpid()).exists():  # somebody tidied it away
+            if not _copy(path, state, os.getpid()).exists():  # deleted by others
                 _copy.cache_clear()
             return _copy(path, state, os.getpid())
     except OSError as err:
@@ -127,7 +126,7 @@ def local_copy(path: Path) -> Path:
 
 @contextlib.contextmanager
 def named_as(path: Path, local: Path) -> Iterator[None]:
-    """Let errors about a local copy name the URL it stands for."""
+    """Replace the path of a local copy by its URL in errors."""
     try:
         yield
     except DriveSegmentError as err:
@@ -136,7 +135,7 @@ def named_as(path: Path, local: Path) -> Iterator[None]:
 
 
 def renamed(value: Any, local: Path, path: Path) -> Any:
-    """Return a report with the URL in place of the local folder that stood for it."""
+    """Return a report with the URL instead of the local folder."""
     if local is path:
         return value
     if isinstance(value, dict):
@@ -153,10 +152,10 @@ class _NotUploadedError(Exception):
 
 
 class _Upload:
-    """A local folder on its way to object storage: what has been uploaded, and as of when.
+    """A local folder that is uploaded to object storage, and the state of its uploaded files.
 
     Attributes:
-        behind: whether the last upload that was to be made meanwhile has failed.
+        behind: whether the last periodic upload has failed.
     """
 
     def __init__(self, local: Path, path: Path, last: str, leave_out: str) -> None:
@@ -166,12 +165,12 @@ class _Upload:
         self.behind = False
 
     def note(self) -> None:
-        """Take what is in the local folder as uploaded."""
+        """Mark the content of the local folder as uploaded."""
         self._uploaded = self._files()
 
     @contextlib.contextmanager
     def meanwhile(self, every_s: float) -> Iterator[None]:
-        """Upload what has changed every now and then while the block runs."""
+        """Upload changed files periodically while the block runs."""
         if not every_s:
             yield
             return
@@ -182,7 +181,7 @@ class _Upload:
                 try:
                     self._upload(complete=False)
                 except _NotUploadedError as err:
-                    _log.warning('cannot write %s yet: %s', self._path, err)
+                    _log.warning('cannot upload to %s, will be tried again: %s', self._path, err)
                     self.behind = True
                 else:
                     self.behind = False
@@ -196,7 +195,7 @@ class _Upload:
         thread.join()
 
     def finish(self) -> None:
-        """Upload what is not there yet, what makes the folder complete after all else."""
+        """Upload the remaining files, those that mark the folder as complete last."""
         self._upload(complete=False)
         self._upload(complete=True)
 
@@ -217,20 +216,20 @@ class _Upload:
         self._uploaded |= files
 
     def _take_completeness(self) -> None:
-        """Remove what would make a folder that is being changed look complete."""
+        """Remove the files that would mark a folder that is being changed as complete."""
         found = [name for name in remote_files(self._path) if self._is_last(name)]
         for name in found:
             if name not in self._uploaded or self._uploaded[name] != self._files().get(name):
                 filesystem(self._path).rm_file(key(self._path / name))
 
     def _files(self) -> dict[str, tuple[int, int]]:
-        """Return size and time of change of each whole file by its name in the folder."""
+        """Return size and modification time of each complete file by its name in the folder."""
         found = {}
         for file in self._local.rglob('*'):
             name = file.relative_to(self._local).as_posix()
             if self._leave_out and fnmatch(name, self._leave_out):
                 continue
-            # Others may be replacing what is found here.
+            # Files may be replaced meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 if file.is_file() and not file.name.startswith('.'):
                     status = file.stat()
@@ -242,7 +241,7 @@ class _Upload:
 
 
 def _check_reachable(path: Path) -> None:
-    """Make sure, before any work, that a URL's bucket is there and may be listed."""
+    """Check, before any work, that a URL's bucket exists and can be listed."""
     try:
         folder_names(path)
     except OSError as err:
@@ -252,7 +251,7 @@ def _check_reachable(path: Path) -> None:
 
 @functools.lru_cache(maxsize=64)
 def _copy(path: Path, state: str, process: int) -> Path:
-    """Copy a remote file or folder to where it stays as long as this process."""
+    """Copy a remote file or folder to the process's folder of copies."""
     folder = Path(tempfile.mkdtemp(dir=scratch_folder(process)))
     try:
         fetch(path, folder / path.name)

@@ -1,11 +1,11 @@
-"""Files by path or by URL: `s3://bucket/drive`, `gs://`, `memory://`, as fsspec knows them.
+"""Files by path or by URL: `s3://bucket/drive`, `gs://`, `memory://`, by fsspec.
 
-A local path stays a `pathlib.Path`; a URL becomes a `upath.UPath`, which is used in the same way
-and is typed as a Path throughout. Object storage has neither append nor rename: a file is written
-by one request, which is whole or not there. What its libraries raise becomes an OSError whose
-`strerror` says what to do, so that callers name the file as they do for local ones.
+A local path is a `pathlib.Path`; a URL becomes a `upath.UPath`, which is used in the same way and
+is typed as a Path throughout. Object storage has neither append nor rename: a file is written by
+one atomic request. Errors of its libraries become an OSError whose `strerror` says what to do, so
+that callers handle them like those of local files.
 
-Nothing of fsspec is imported before the first URL: a node starts without.
+fsspec is not imported before the first URL, so that nodes start without it.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from drive_segment_ros.errors import StorageError
 from drive_segment_ros.storage_errors import explained
 from drive_segment_ros.storage_protocols import PACKAGES, S3, S3_TRIES, check_protocol, options
 
-# Two letters at least, for a drive of Windows has one; `file:/x` is no URL of ours.
+# At least two letters, as a Windows drive has one; `file:/x` is not supported.
 _URL = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+)://')
 _LOCAL = ('file', 'local')
-# Larger than any file: a request for a range needs no question about the size before it.
+# Larger than any file, so that a range request needs no query of the size.
 _TO_THE_END = 2**50
 
 
 def location(text: str | Path) -> Path:
-    """Return where a text of a person leads: a local path, or a `UPath` for a URL.
+    """Return the path for a user's text: a local path, or a `UPath` for a URL.
 
     `file:///a` is a local path too. Nothing is asked of the storage yet. A path that is one
     already is returned as it is.
 
     Raises:
-        DependencyError: if what the URL's protocol needs is not installed.
+        DependencyError: if a package for the URL's protocol is not installed.
         StorageError: if there is no such protocol, or the URL names no bucket.
     """
     if not isinstance(text, str):
@@ -57,14 +57,14 @@ def location(text: str | Path) -> Path:
 
 
 def is_remote(path: Path) -> bool:
-    """Whether a path is a URL's, so that only this module can open it."""
+    """Return whether a path is a URL, which only this module can open."""
     return not isinstance(path, Path)
 
 
 def filesystem(path: Path) -> Any:
     """Return the fsspec filesystem of a remote path.
 
-    It is looked up anew each time: the one a path has kept is of no use in a forked process.
+    It is looked up each time, as a path's own one cannot be used in a forked process.
     """
     import fsspec
 
@@ -76,12 +76,12 @@ def filesystem(path: Path) -> Any:
 
 
 def key(path: Path) -> str:
-    """Return what a remote path's filesystem calls it."""
+    """Return a remote path's name in its filesystem."""
     return cast(Any, path).path
 
 
 def name_below(path: Path, folder: Path) -> PurePosixPath:
-    """Return a path's name below a folder; a plain path, fit for folders elsewhere.
+    """Return a path relative to a folder, as a plain path.
 
     Raises:
         ValueError: if it is not below it.
@@ -94,7 +94,7 @@ def read_whole(path: Path, largest: int | None = None) -> bytes:
 
     Args:
         path: of the file.
-        largest: bytes that it may have; None for any number.
+        largest: largest size accepted, bytes; None for any.
 
     Raises:
         OSError: if it cannot be read; `strerror` says what to do.
@@ -125,19 +125,19 @@ def read_range(path: Path, start: int, stop: int) -> bytes:
 
 
 def file_size(path: Path) -> int:
-    """Return how many bytes a remote file has.
+    """Return the size of a remote file, bytes.
 
     Raises:
-        OSError: if it is none, or cannot be asked for.
+        OSError: if it does not exist, or cannot be queried.
     """
     with plain_errors(path):
         return filesystem(path).info(key(path))['size']
 
 
 def read_many(paths: Sequence[Path]) -> list[bytes | OSError]:
-    """Read small files, remote ones at the same time; an error takes its file's place.
+    """Read small files, remote ones in parallel; an error is returned instead of a content.
 
-    They are to be of one filesystem.
+    They must be on one filesystem.
     """
     if not paths or not is_remote(paths[0]):
         return [_read_or_error(path) for path in paths]
@@ -148,7 +148,7 @@ def read_many(paths: Sequence[Path]) -> list[bytes | OSError]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is whole or not there, see `whole_files.write_whole`; remote by one PUT.
+    """Write a file atomically, see `whole_files.write_whole`; a remote one by one PUT.
 
     Raises:
         OSError: if it cannot be written; nothing of it stays then.
@@ -161,13 +161,13 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write many small files, each of which is whole or not there; remote ones at the same time.
+    """Write many small files, each atomically; remote ones in parallel.
 
-    Local ones outlast a power cut only after `sync_files`: to wait for the disk once for many
-    costs a fraction of waiting for each.
+    Local ones survive a power cut only after `sync_files`: one sync for many files costs a
+    fraction of one for each.
 
     Args:
-        folder: made if missing, as are folders in it.
+        folder: created if missing, as are folders in it.
         files: content by name, relative to the folder.
 
     Raises:
@@ -183,10 +183,10 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def sync_files(paths: Collection[Path]) -> None:
-    """Bring files and their names to the disk; remote ones are there.
+    """Sync files and their names to the disk; remote ones are already stored.
 
     Raises:
-        OSError: if the disk refuses.
+        OSError: if syncing fails.
     """
     if any(map(is_remote, paths)):
         return
@@ -199,10 +199,10 @@ def sync_files(paths: Collection[Path]) -> None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a file or folder.
+    """Return whether there is a file or folder.
 
     Raises:
-        OSError: if a remote storage cannot be asked.
+        OSError: if remote storage cannot be queried.
     """
     if not is_remote(path):
         return path.exists()
@@ -211,10 +211,10 @@ def is_there(path: Path) -> bool:
 
 
 def files_there(files: Iterable[Path]) -> set[Path]:
-    """Return those of many files that are there; of remote ones by one listing a folder.
+    """Return the existing ones of many files; remote ones by one listing per folder.
 
     Raises:
-        OSError: if a remote storage cannot be asked.
+        OSError: if remote storage cannot be queried.
     """
     wanted = set(files)
     there = {file for file in wanted if not is_remote(file) and file.is_file()}
@@ -225,7 +225,7 @@ def files_there(files: Iterable[Path]) -> set[Path]:
 
 
 def file_names(folder: Path) -> list[str]:
-    """Return the names of the files in a folder, sorted; of a remote one by one listing.
+    """Return the names of the files in a folder, sorted; remote ones by one listing.
 
     Raises:
         OSError: if it cannot be listed.
@@ -234,7 +234,7 @@ def file_names(folder: Path) -> list[str]:
 
 
 def folder_names(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted; of a remote one by one listing.
+    """Return the names of the folders in a folder, sorted; remote ones by one listing.
 
     Raises:
         OSError: if it cannot be listed.
@@ -244,7 +244,7 @@ def folder_names(folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def plain_errors(path: Path) -> Iterator[None]:
-    """Raise what the libraries of a remote path raise as an OSError that says what to do."""
+    """Convert errors of a remote path's libraries to an OSError that says what to do."""
     try:
         yield
     except Exception as err:
@@ -255,7 +255,7 @@ def plain_errors(path: Path) -> Iterator[None]:
 
 
 def _range(path: Path, start: int, end: int) -> bytes:
-    """Read bytes `start` to `end` of a remote file, as far as it has them."""
+    """Read bytes `start` to `end` of a remote file, or up to its end."""
     try:
         return filesystem(path).cat_file(key(path), start=start, end=end)
     except OSError as err:
@@ -278,13 +278,13 @@ def _read_or_error(path: Path) -> bytes | OSError:
 
 
 def _entries(folder: Path) -> list[tuple[str, bool]]:
-    """Return the name of each entry of a folder, and whether it is one itself."""
+    """Return the name of each entry of a folder, and whether it is a folder."""
     if not is_remote(folder):
         return [(entry.name, entry.is_dir()) for entry in folder.iterdir()]
     with plain_errors(folder):
         found = filesystem(folder).ls(key(folder), detail=True)
     names = ((entry['name'].rstrip('/').rpartition('/')[2], entry) for entry in found)
-    # An object of the folder's own name is how some programs mark an empty folder.
+    # Some programs mark an empty folder by an object with the folder's name.
     return [
         (name, entry['type'] == 'directory')
         for name, entry in names

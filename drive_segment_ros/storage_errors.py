@@ -1,4 +1,4 @@
-"""What the libraries of a storage raise, as an OSError that says what to do."""
+"""Converts errors of storage libraries to an OSError that says what to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from drive_segment_ros.storage_protocols import credentials, server
 
-# Libraries whose errors are about the storage, whatever their class.
+# Libraries all of whose errors are about the storage.
 _LIBRARIES = frozenset(
     ('aiobotocore', 'aiohttp', 'azure', 'botocore', 'fsspec', 'gcsfs', 'google', 's3fs')
 )
@@ -18,11 +18,11 @@ _LONGEST_SAID = 200
 
 
 def explained(err: BaseException, path: Path) -> OSError | None:
-    """Return an error of a storage's libraries as an OSError; None if it is none of theirs.
+    """Return an error of a storage library as an OSError; None for other errors.
 
     Args:
         err: the error.
-        path: remote, what was being read or written.
+        path: the remote path being read or written.
     """
     protocol = cast(Any, path).protocol
     kind = type(err)
@@ -30,7 +30,7 @@ def explained(err: BaseException, path: Path) -> OSError | None:
     if not isinstance(err, OSError | TimeoutError) and library not in _LIBRARIES:
         return None
     if isinstance(err, OSError) and err.strerror and err.filename:
-        return None  # Said already.
+        return None  # Already converted.
     said = ' '.join(str(err).split())[:_LONGEST_SAID]
     number = getattr(err, 'errno', None) or errno.EIO
     if isinstance(err, FileNotFoundError):
@@ -41,7 +41,7 @@ def explained(err: BaseException, path: Path) -> OSError | None:
         number = err.errno or errno.EEXIST
         text = os.strerror(number)
     elif isinstance(err, PermissionError):
-        number, text = errno.EACCES, f'access is refused ({said}); check {credentials(protocol)}'
+        number, text = errno.EACCES, f'access is denied ({said}); check {credentials(protocol)}'
     elif 'Credential' in kind.__name__ or 'Token' in kind.__name__:
         number, text = (
             errno.EACCES,

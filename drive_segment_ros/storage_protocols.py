@@ -1,4 +1,4 @@
-"""What each protocol of a URL needs: packages, options, credentials."""
+"""Packages, options and credentials of URL protocols."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 from drive_segment_ros.errors import DependencyError, StorageError
 
 S3 = ('s3', 's3a')
-# What brings a protocol that fsspec knows and does not carry itself.
+# How to install protocols that are not part of fsspec.
 PACKAGES = {
     **dict.fromkeys(S3, "pip install '.[s3]'"),
     **dict.fromkeys(('gs', 'gcs'), 'pip install gcsfs'),
     **dict.fromkeys(('abfs', 'abfss', 'az', 'adl'), 'pip install adlfs'),
 }
-# A server that does not answer is waited for two minutes, where it would be half an hour: s3fs
+# Timeout of two minutes for a server that does not answer, instead of half an hour: s3fs
 # repeats what it repeats itself and what its client does, eight requests in all.
 _S3_PATIENCE = {'connect_timeout': 5, 'read_timeout': 15, 'retries': {'max_attempts': 1}}
 S3_TRIES = 2
 
 
 def check_protocol(protocol: str, text: str) -> None:
-    """Make sure that what a URL, the text, needs is installed.
+    """Check that the package for a URL is installed.
 
     Raises:
-        DependencyError: if it is not.
+        DependencyError: if it is not installed.
         StorageError: if there is no such protocol.
     """
     from fsspec.registry import get_filesystem_class, known_implementations
@@ -32,7 +32,9 @@ def check_protocol(protocol: str, text: str) -> None:
         get_filesystem_class(protocol)
     except ImportError as err:
         package = known_implementations.get(protocol, {}).get('err', '').rstrip('.')
-        remedy = PACKAGES.get(protocol) or package or 'install what fsspec needs for it'
+        remedy = (
+            PACKAGES.get(protocol) or package or 'install the package that fsspec needs for it'
+        )
         raise DependencyError(f'{text} needs a package that is not installed; {remedy}') from err
     except ValueError as err:
         raise StorageError(
@@ -42,10 +44,10 @@ def check_protocol(protocol: str, text: str) -> None:
 
 
 def options(protocol: str) -> dict[str, Any]:
-    """Return what a filesystem is made with, beside what its user configured."""
+    """Return options of a filesystem, in addition to the user's configuration."""
     if protocol not in PACKAGES:
         return {}
-    # Others may write what is read: a listing that was remembered would be wrong.
+    # Others may write meanwhile, so listings must not be cached.
     found: dict[str, Any] = {'use_listings_cache': False}
     if protocol in S3:
         from fsspec.config import conf
@@ -56,14 +58,14 @@ def options(protocol: str) -> dict[str, Any]:
 
 
 def credentials(protocol: str) -> str:
-    """Say what a protocol's credentials are."""
+    """Return the names of a protocol's credentials."""
     if protocol in S3:
-        return 'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, and what they may do'
+        return 'AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, and their permissions'
     if protocol in ('gs', 'gcs'):
-        return 'GOOGLE_APPLICATION_CREDENTIALS, and what they may do'
+        return 'GOOGLE_APPLICATION_CREDENTIALS, and their permissions'
     return f'the credentials for {protocol}://'
 
 
 def server(protocol: str) -> str:
-    """Say what tells where a protocol's server is."""
+    """Return the setting of a protocol's server address."""
     return 'AWS_ENDPOINT_URL' if protocol in S3 else f'the configuration of {protocol}://'

@@ -1,7 +1,7 @@
-"""JSON and YAML that others wrote, read within limits, so that no file can harm its reader.
+"""Safe reading of untrusted JSON and YAML within limits.
 
-Both raise ValueError with a reason in one line for whatever is wrong with a content; callers name
-the file and choose the error.
+Both raise ValueError with a one-line reason for invalid content; callers add the file's name and
+choose the error class.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from drive_segment_ros.storage import is_remote, read_whole
 
 # Written by hand or by this package; a calibration of a hundred cameras has 100 kB.
 LARGEST_YAML, LARGEST_JSON = 1_000_000, 100_000_000
-# Nested lists and mappings, and a YAML's entries once every alias is spelt out.
+# Largest nesting of lists and mappings, and number of a YAML's entries with aliases expanded.
 DEEPEST, MOST_ENTRIES = 40, 20_000
-# Python takes time with the square of the digits, and refuses to print long numbers.
+# Python needs time quadratic in the digits, and refuses to print long numbers.
 _LONGEST_NUMBER = 40
 _INTEGER = re.compile(r'[-+]?(0|[1-9][0-9]*)$')
 _FLOAT = re.compile(
@@ -35,7 +35,7 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         OSError: if it cannot be read.
-        ValueError: if it is no file, too large, or what `parse_yaml` refuses.
+        ValueError: if it is not a file, too large, or rejected by `parse_yaml`.
     """
     return parse_yaml(read_bytes(path, LARGEST_YAML).decode())
 
@@ -45,17 +45,17 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: if it cannot be read.
-        ValueError: if it is no file, too large, or what `parse_json` refuses.
+        ValueError: if it is not a file, too large, or rejected by `parse_json`.
     """
     return parse_json(read_bytes(path, LARGEST_JSON))
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
-    """Read a file of limited size; pipes and devices, which may never end, are none.
+    """Read a file of limited size; pipes and devices, which may never end, are rejected.
 
     Raises:
         OSError: if it cannot be read.
-        ValueError: if it is no file, or too large.
+        ValueError: if it is not a file, or too large.
     """
     if is_remote(path):
         return read_whole(path, largest)
@@ -65,7 +65,7 @@ def read_bytes(path: Path, largest: int) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise ValueError('it is a folder, pipe or device, not a file')
         if status.st_size > largest:
-            raise ValueError(f'it has {status.st_size} bytes; the most is {largest}')
+            raise ValueError(f'it has {status.st_size} bytes, more than the limit of {largest}')
         with open(opened, 'rb', closefd=False) as file:
             return file.read(largest)
     finally:
@@ -73,7 +73,7 @@ def read_bytes(path: Path, largest: int) -> bytes:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON; numbers that are none or too long are refused, as is deep nesting.
+    """Parse JSON; NaN, infinity, too long numbers and deep nesting are rejected.
 
     Raises:
         ValueError: with the reason, in one line.
@@ -85,7 +85,7 @@ def parse_json(text: str | bytes) -> Any:
     except RecursionError:
         raise ValueError('lists and objects are nested too deeply') from None
     data = text.encode() if isinstance(text, str) else text
-    # Few brackets cannot be nested deeply: the common case costs no look at the content.
+    # Few brackets cannot be nested deeply, so that usually the content need not be checked.
     if data.count(b'[') + data.count(b'{') > DEEPEST:
         _check_depth(content, 1)
     return content
@@ -101,7 +101,7 @@ def parse_yaml(text: str) -> Any:
     import yaml
 
     if len(text) > LARGEST_YAML:
-        raise ValueError(f'it has {len(text)} characters; the most is {LARGEST_YAML}')
+        raise ValueError(f'it has {len(text)} characters, more than the limit of {LARGEST_YAML}')
     loader = None
     try:
         loader = _loader()(text)
@@ -113,7 +113,7 @@ def parse_yaml(text: str) -> Any:
     except yaml.YAMLError as err:
         raise ValueError(' '.join(str(err).split())) from None
     except (ArithmeticError, AttributeError, LookupError, TypeError) as err:
-        # What PyYAML lets through of values that are not what their tag says.
+        # PyYAML accepts some values that do not fit their tag.
         raise ValueError(f'a value is not of its type: {err}') from None
     finally:
         if loader is not None:
@@ -121,7 +121,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def dump_yaml(content: Any, **style: Any) -> str:
-    """Return YAML that `parse_yaml` reads to the same content.
+    """Return YAML from which `parse_yaml` reads the same content.
 
     Args:
         content: plain values.
@@ -133,15 +133,15 @@ def dump_yaml(content: Any, **style: Any) -> str:
 
 
 def inside(folder: Path, name: Any, what: str) -> Path:
-    """Return the path of a part that a file of others names.
+    """Return the path of a file named in an untrusted file.
 
     Args:
-        folder: what the part must lie in.
+        folder: that must contain it.
         name: a relative path without `..`.
-        what: it is, for the message.
+        what: its description for the message.
 
     Raises:
-        ValueError: if it is none, or leads out of the folder.
+        ValueError: if it is not a path, or leads out of the folder.
     """
     if not isinstance(name, str) or not name or '\0' in name:
         raise ValueError(f'{what} {shown(name)} is not a path')
@@ -152,21 +152,21 @@ def inside(folder: Path, name: Any, what: str) -> Path:
 
 
 def shown(value: Any) -> str:
-    """Return a value of others for a message: short, in one line, printable."""
+    """Return an untrusted value for a message: short, in one line, printable."""
     text = f'{value[:60]!r}' if isinstance(value, str) else f'of type {type(value).__name__}'
     return f'{text}...' if isinstance(value, str) and len(value) > 60 else text
 
 
 def _integer(digits: str) -> int:
     if len(digits) > _LONGEST_NUMBER:
-        raise ValueError(f'a number of {len(digits)} digits makes no sense')
+        raise ValueError(f'a number of {len(digits)} digits is invalid')
     return int(digits)
 
 
 def _finite(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
-        raise ValueError(f'{digits[:20]} is no number')
+        raise ValueError(f'{digits[:20]} is not a number')
     return value
 
 
@@ -179,16 +179,16 @@ def _check_depth(content: Any, depth: int) -> None:
 
 
 def _no_number(name: str) -> float:
-    raise ValueError(f'{name} is no number')
+    raise ValueError(f'{name} is not a number')
 
 
 def _check_size(node: Any, sizes: dict[int, int]) -> int:
-    """Return how many entries a node has with every alias in it spelt out."""
+    """Return the number of entries of a node with aliases expanded."""
     import yaml
 
     if isinstance(node, yaml.ScalarNode):
         if node.tag in (f'{_TAG}int', f'{_TAG}float') and len(node.value) > _LONGEST_NUMBER:
-            raise ValueError(f'a number of {len(node.value)} digits makes no sense')
+            raise ValueError(f'a number of {len(node.value)} digits is invalid')
         return 1
     known = sizes.get(id(node))
     if known == 0:
@@ -199,7 +199,7 @@ def _check_size(node: Any, sizes: dict[int, int]) -> int:
     pairs = node.value if isinstance(node, yaml.MappingNode) else [(one,) for one in node.value]
     size = 1 + sum(_check_size(one, sizes) for pair in pairs for one in pair)
     if size > MOST_ENTRIES:
-        raise ValueError(f'it has more than {MOST_ENTRIES} entries once its aliases are spelt out')
+        raise ValueError(f'it has more than {MOST_ENTRIES} entries with aliases expanded')
     sizes[id(node)] = size
     return size
 

@@ -1,4 +1,4 @@
-"""Folders of object storage, copied here and back."""
+"""Copies folders from and to object storage."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def remote_files(path: Path) -> dict[str, str]:
-    """Return the files of a remote folder by their name in it, '' for a file itself.
+    """Return the files of a remote folder by relative name, '' for a file itself.
 
-    The values change with a file.
+    A value changes when its file does.
     """
     own = key(path).strip('/')
     found = filesystem(path).find(key(path), detail=True)
@@ -33,10 +33,10 @@ def remote_files(path: Path) -> dict[str, str]:
 
 
 def download(path: Path, copy: Path) -> None:
-    """Copy a remote file or folder here.
+    """Copy a remote file or folder to a local one.
 
     Raises:
-        StorageError: if there is nothing, or it cannot be copied.
+        StorageError: if it does not exist or cannot be copied.
     """
     try:
         with plain_errors(path):
@@ -46,10 +46,10 @@ def download(path: Path, copy: Path) -> None:
 
 
 def fetch(path: Path, copy: Path) -> None:
-    """Copy a remote file or folder here.
+    """Copy a remote file or folder to a local one.
 
     Raises:
-        OSError: if there is nothing, or it cannot be copied; `plain_errors` says what to do.
+        OSError: if it does not exist or cannot be copied, see `plain_errors`.
     """
     names = list(remote_files(path))
     if not names:
@@ -65,13 +65,13 @@ def fetch(path: Path, copy: Path) -> None:
             raise
         raise OSError(
             err.errno,
-            f'no room for a copy in {tempfile.gettempdir()}; set TMPDIR to a folder with more',
+            f'not enough space for a copy in {tempfile.gettempdir()}; set TMPDIR to a larger disk',
             str(path),
         ) from err
 
 
 def send(path: Path, local: Path, names: Sequence[str]) -> None:
-    """Copy files of a local folder to a remote one, by their names in it."""
+    """Copy files of a local folder, by relative names, to a remote one."""
     if names:
         filesystem(path).put(
             [str(local / name) for name in names], [key(path / name) for name in names]

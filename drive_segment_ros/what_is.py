@@ -1,4 +1,4 @@
-"""What a path is, by the names in it, for messages about a thing of the wrong kind."""
+"""Describes a path by its name and content, for errors about a path of the wrong kind."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FILES = {
     ),
     **dict.fromkeys(('.mp4', '.avi', '.mkv', '.mov', '.webm'), 'a video'),
 }
-# What a folder holds and what it is, the more telling first.
+# Content of a folder and its description, the more specific first.
 _FOLDERS = {
     'model.json': 'an exported model',
     'model.onnx': 'an exported model without its model.json',
@@ -62,24 +62,24 @@ def what_is(path: Path) -> str:
         other = f'a file of another kind ({path.suffix or "no suffix"})'
         return _FILES.get(path.name) or _FILES.get(path.suffix.lower(), other)
     if not path.is_dir():
-        return 'a link to nothing' if path.is_symlink() else 'no file or folder'
+        return 'a broken link' if path.is_symlink() else 'no file or folder'
     for pattern, what in _FOLDERS.items():
         if next(path.glob(pattern), None) is not None:
             return what
     empty = next(path.iterdir(), None) is None
-    return 'an empty folder' if empty else 'a folder of something else'
+    return 'an empty folder' if empty else 'a folder with other content'
 
 
 def not_wanted(path: Path, wanted: str, advice: str) -> str:
-    """Return the message about a path that is not there, or of another kind than wanted.
+    """Return the message for a path that does not exist or is of the wrong kind.
 
     Args:
         path: as given.
-        wanted: what it should be, as `a run`.
-        advice: where such a thing comes from.
+        wanted: the expected kind, such as `a run`.
+        advice: how to get one.
 
     Raises:
-        StorageError: if a remote storage cannot be asked.
+        StorageError: if remote storage cannot be queried.
     """
     try:
         missing = not is_there(path) and (is_remote(path) or not path.is_symlink())

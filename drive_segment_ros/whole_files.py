@@ -1,7 +1,7 @@
-"""Files that are either whole or not there, whenever a process is killed or a disk is full.
+"""Atomic files: complete or absent, even if a process is killed or the disk is full.
 
-`write_whole` does it in one go, whoever else may write the same file. The steps apart are for
-files that belong together, and for temporary names that whoever tidies up can tell.
+`write_whole` does all steps and is safe if others write the same file. The separate steps are for
+files that belong together, with temporary names that a repair recognises.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def write_whole(path: Path, data: bytes, *, synced: bool = True) -> None:
     Args:
         path: of the file, replaced if there is one.
         data: its content.
-        synced: whether it must outlast a power cut, for which one waits for the disk.
+        synced: whether to sync it to the disk, so that it survives a power cut.
 
     Raises:
-        OSError: if it cannot be written; nothing of it stays then.
+        OSError: if it cannot be written; nothing of it is kept then.
     """
     temporary = ''
     try:
@@ -34,12 +34,12 @@ def write_whole(path: Path, data: bytes, *, synced: bool = True) -> None:
             if synced:
                 stream.flush()
                 os.fsync(stream.fileno())
-        # mkstemp's files are private; these are as readable as any other.
+        # mkstemp's files are private; use the default permissions.
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         temporary = ''
     finally:
-        # After an interrupt as well.
+        # Also after an interrupt.
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -60,19 +60,19 @@ def write_temporary(path: Path, data: bytes) -> None:
 
 
 def publish(path: Path) -> None:
-    """Give a file its name; whatever had it is gone."""
+    """Rename a file to its final name, replacing an existing one."""
     os.replace(f'{path}{TEMPORARY}', path)
 
 
 def discard(path: Path) -> None:
-    """Remove a file under both names, as far as that goes."""
+    """Remove a file under both names, ignoring errors."""
     for name in (f'{path}{TEMPORARY}', path):
         with contextlib.suppress(OSError):
             os.unlink(name)
 
 
 def sync_folder(path: Path) -> None:
-    """Bring the names in a folder to the disk: renames and removals are safe after that only."""
+    """Sync a folder: renames and removals are only safe on the disk after that."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

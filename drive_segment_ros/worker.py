@@ -1,4 +1,4 @@
-"""Heavy work beside the executor: a thread with a short queue in which the latest wins."""
+"""A worker thread with a short queue in which the latest item wins."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def _log(error: Exception) -> None:
 
 
 class Worker(Generic[T]):
-    """Calls a function with one item after the other on a thread of its own.
+    """Calls a function with one item after the other on a separate thread.
 
-    Callbacks only hand over, so a slow function delays no subscription; when it cannot keep up,
-    the oldest waiting item is dropped and counted. Each item ends in exactly one way: its
-    function returns after a `commit` that says yes, `on_error` is told, or `on_drop` is.
+    Callbacks only submit items, so a slow function does not delay subscriptions; if it cannot keep
+    up, the oldest waiting item is dropped and counted. Each item ends in exactly one way: its
+    function returns after a successful `commit`, or `on_error` or `on_drop` is called.
 
     Attributes:
-        done: items worked off, failed ones included.
-        dropped: items that had to give way, or were left over or given up by `close`.
+        done: items processed, including failed ones.
+        dropped: items dropped by newer ones or by `close`.
         failed: items whose function raised.
     """
 
@@ -42,9 +42,9 @@ class Worker(Generic[T]):
 
         Args:
             function: what to do with an item.
-            size: how many items may wait; 1 for live views, more where every frame counts.
-            on_error: told what `function` raised, on the worker's thread.
-            on_drop: told each item that is dropped, on the thread that caused it.
+            size: largest number of waiting items; 1 for live views, more if every frame counts.
+            on_error: called with the exception of `function`, on the worker's thread.
+            on_drop: called with each dropped item, on the thread that caused it.
             name: of the thread.
         """
         self.done = 0
@@ -70,24 +70,24 @@ class Worker(Generic[T]):
 
     @property
     def pending(self) -> int:
-        """Number of items that wait or are worked on, without those committed."""
+        """Number of items waiting or in progress, without committed ones."""
         with self._changed:
             return len(self._waiting) + (self._busy and not self._committed)
 
     def commit(self) -> bool:
-        """Tell the function, before it hands its result on, whether that is still wanted.
+        """Return to the function, before it publishes its result, whether that is still wanted.
 
         Returns:
-            False if `close` has given the item up; otherwise it will not any more.
+            False if `close` has abandoned the item; otherwise it no longer will.
         """
         with self._changed:
             self._committed = not self._given_up
             return self._committed
 
     def submit(self, item: T) -> bool:
-        """Hand an item over, without waiting; False if one was dropped for it, or it itself.
+        """Submit an item without blocking; False if it, or another one for it, was dropped.
 
-        After `close` nothing is taken any more.
+        After `close` items are dropped.
         """
         with self._changed:
             lost = [item] if self._closing else []
@@ -100,16 +100,16 @@ class Worker(Generic[T]):
         return not lost
 
     def wait_idle(self, timeout_s: float) -> bool:
-        """Wait until nothing waits or is worked on; False if that took too long."""
+        """Wait until all items are processed; False on a timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._busy, timeout_s)
 
     def close(self, timeout_s: float = 5.0, drain: bool = False) -> bool:
-        """Stop the thread; False if it was still busy when the time was up.
+        """Stop the thread; False if it was still busy after the timeout.
 
         Args:
-            timeout_s: how long to wait altogether.
-            drain: work off what waits instead of dropping it.
+            timeout_s: total time to wait.
+            drain: process waiting items instead of dropping them.
         """
         deadline = time.monotonic() + timeout_s
         with self._changed:
@@ -119,7 +119,7 @@ class Worker(Generic[T]):
         self._drop(lost)
         self._thread.join(max(0.0, deadline - time.monotonic()))
         with self._changed:
-            # Only a drain that ran out of time leaves something.
+            # Items remain only if draining timed out.
             lost = self._take_waiting()
             if self._busy and not self._committed and not self._given_up:
                 self._given_up = True
@@ -149,7 +149,7 @@ class Worker(Generic[T]):
                 item = self._in_hand = self._waiting.popleft()
                 self._busy = True
             self._work(item)
-            # The next item may be long in coming; this one need not stay in memory until then.
+            # Not kept in memory until the next item arrives.
             del item
 
     def _work(self, item: T) -> None:

@@ -143,7 +143,7 @@ def test_several_bags_are_refused_unless_they_are_joined(tmp_path, command):
     arguments = [*([tmp_path / 'model'] if command == 'paint' else []), *bags, *rest]
     result = run(command, *arguments)
     assert result.exit_code == 1
-    assert '2 bags are given, one is wanted; --join' in result.stderr
+    assert '2 bags are given instead of one; --join' in result.stderr
     assert 'one is wanted' not in run(command, *arguments, '--join').stderr
 
 
@@ -189,7 +189,7 @@ def test_a_signal_ends_a_command_and_says_what_is_kept(busy, number):
     assert process.returncode == 128 + number
     assert out == ''
     assert err.strip() == (
-        'drive-segment: interrupted; the frames written are kept in drives; go on by the same '
+        'drive-segment: interrupted; the frames written are kept in drives; continue by the same '
         'command with --resume'
     )
 
@@ -264,8 +264,10 @@ def benchmarks(tmp_path, monkeypatch):
 
 
 def test_bench_runs_a_file_of_the_source_tree(benchmarks):
-    result = run('bench', 'lidar', '--quick', '--json')
-    assert json.loads(result.stdout)['results'][0]['runs'] == 2
+    printed = json.loads(run('bench', 'lidar', '--quick', '--json').stdout)
+    assert printed['results'][0]['runs'] == 2
+    assert printed['processor']
+    assert printed['cores'] == len(os.sched_getaffinity(0))
     assert '6.50' in run('bench', 'lidar').stdout
 
 

@@ -43,6 +43,7 @@ def test_measured_tables_are_what_was_measured(make_docs: ModuleType) -> None:
     # To renew them: python tools/make_docs.py
     assert (ROOT / 'docs/results.md').read_text(encoding='utf-8') == make_docs.results_page()
     assert (ROOT / 'docs/speed.md').read_text(encoding='utf-8') == make_docs.speed_page()
+    assert (ROOT / 'docs/fleet.md').read_text(encoding='utf-8') == make_docs.fleet_page()
     assert (ROOT / 'README.md').read_text(encoding='utf-8') == make_docs.readme()
 
 
@@ -57,7 +58,7 @@ def test_the_readme_has_the_figures_of_the_docs(make_docs: ModuleType, tmp_path:
         f'| {p} | 0 | 1 | 2 | 3 | 4 |\n|  | **mean** | **3{i}.5 / 9** | 7 | 8 | 9 |'
         for i, p in enumerate(parts)
     )
-    (docs / 'results.md').write_text(page)
+    (docs / 'results.md').write_text(f'{page}\n<!-- segments -->\n<!-- end -->\n')
     markers = ''.join(f'<!-- {name} -->\nold\n<!-- end -->\n' for name in ('results', 'speed'))
     (tmp_path / 'README.md').write_text(f'# Title\n{markers}')
 
@@ -68,6 +69,39 @@ def test_the_readme_has_the_figures_of_the_docs(make_docs: ModuleType, tmp_path:
     assert '| bound: the same network trained on ground truth | 33.5 / 9 | 7 |' in written
     with pytest.raises(ValueError, match='has no mean of'):
         make_docs.measured_tables.score_summary(page.replace('| student |', '| pupil |'))
+
+
+def test_tables_of_segments_and_scale_show_the_files(
+    make_docs: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / 'measured').mkdir()
+    markers = '<!-- segments -->\nold\n<!-- end -->\n<!-- scale -->\nold\n<!-- end -->\n'
+    for name in ('results.md', 'fleet.md'):
+        (tmp_path / name).write_text(markers)
+    segments = {
+        'name': 'segments.vlp16.seed1',
+        'frames': 40,
+        'coverage': 93.84,
+        'purity': 95.66,
+        'instances': 227,
+        'merged': 26,
+        'per_class': {'car': {'in_ground': 8.26}},
+    }
+    cost = {'items': 640, 'median_s': 7.71, 'peak_mib': 699.4, 'cpu_s': 64.0, 'bytes': 1.28e9}
+    stages = [{'name': f'scale.{s}', **cost} for s in make_docs.measured_tables.STAGES]
+    stages[1]['cpu_exponent_large'] = 0.752
+    stages.append({'name': 'scale.extract.cluster', 'client_bytes': 20480.0, 'items': 160})
+    for suite, results in (('segments', [segments]), ('scale', stages)):
+        (tmp_path / f'measured/{suite}.json').write_text(
+            json.dumps({'results': results, 'processor': 'Z80', 'cores': 1})
+        )
+
+    results, fleet = make_docs.results_page(tmp_path), make_docs.fleet_page(tmp_path)
+
+    assert '| vlp16.seed1 | 40 | 93.8 | 95.7 | 8.3 | 26 of 227 |' in results
+    assert '`docs/measured/segments.json` (Z80, cores: 1).' in results
+    assert '| `extract` | 640 | 100 | 0.75 | 699 | 2000 | 20 |' in fleet
+    assert '| `extract`, real drive | 640 | 100 |  | 699 | 2000 |  |' in fleet
 
 
 def test_a_figure_changed_by_hand_is_not_what_was_measured(
@@ -111,17 +145,20 @@ def test_a_figure_changed_by_hand_is_not_what_was_measured(
         },
     }
     page = tmp_path / 'results.md'
-    page.write_text('<!-- ablate street -->\nkept\n<!-- end -->\n')
+    segments = '<!-- segments -->\n<!-- end -->\n'
+    page.write_text(f'<!-- ablate street -->\nkept\n<!-- end -->\n{segments}')
     assert make_docs.results_page(tmp_path) == page.read_text()
     (tmp_path / 'results').mkdir()
     (tmp_path / 'results/street.json').write_text(json.dumps(measured))
-    page.write_text('# Results\n\n<!-- ablate street -->\n<!-- end -->\n\nWhat limits it\n')
+    page.write_text(
+        f'# Results\n\n<!-- ablate street -->\n<!-- end -->\n\n{segments}What limits it\n'
+    )
 
     written = make_docs.results_page(tmp_path)
     page.write_text(written)
 
     assert written.startswith('# Results\n\n<!-- ablate street -->\n')
-    assert written.endswith('<!-- end -->\n\nWhat limits it\n')
+    assert written.endswith('<!-- end -->\n\n<!-- segments -->\n<!-- end -->\nWhat limits it\n')
     assert 'trained on frames :45, scored on 45: (11 labelled images' in written
     assert '| student | 0 | 33.0 / 70.0 | 33.0 / 70.0 | 33.0 / 70.0 | 33.0 / 70.0 |' in written
     assert '|  | **mean** | **34.0 / 70.0** |' in written

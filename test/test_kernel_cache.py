@@ -132,7 +132,7 @@ def test_a_cold_start_says_how_long_it_takes_and_why(monkeypatch, tmp_path):
 
     notice = compiled_kernels.cold_notice(FRAMES)
 
-    found = re.search(r'takes about (\d+) s, once, as a small one took (\d+\.\d+) s', notice)
+    found = re.search(r'takes about (\d+) s;', notice)
     assert found
     assert 5 < int(found[1]) < 100 * 60
     assert 'drive-segment warm-up' in notice

@@ -176,7 +176,7 @@ def test_a_rig_is_one_node_with_its_cameras_as_a_parameter(installed):
     [
         ({'cameras': 'front,front'}, 'each camera once'),
         ({'cameras': ','}, 'each camera once'),
-        ({'cameras': 'front,rear', 'image': '/image'}, 'each have their own'),
+        ({'cameras': 'front,rear', 'image': '/image'}, 'has its own'),
     ],
 )
 def test_cameras_that_cannot_be_a_rig_are_an_error(installed, arguments, words):

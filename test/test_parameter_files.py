@@ -70,8 +70,8 @@ def test_an_empty_file_keeps_the_defaults(tmp_path):
     ('text', 'assignments', 'message'),
     [
         ('inner: {alpha: 1}', [], "unknown parameter 'inner.alpha'"),
-        ('- 1', [], 'is no list of parameters'),
-        ('a: [', [], 'not YAML'),
+        ('- 1', [], 'has no parameters'),
+        ('a: [', [], 'not valid YAML'),
         ('', ['inner.beta_deg'], 'not of the form name=value'),
         ('', ['inner.beta_deg=-1'], 'minimum 0'),
         ('', ['inner.beta_deg=["'], 'not YAML'),

@@ -21,7 +21,7 @@ THINGS = {
     'images': ('images/1.jpg', 'a folder of images'),
     'images/1.jpg': ('images/1.jpg', 'an image'),
     'demo': ('demo/demo.json', "a demo's folder"),
-    'notes': ('notes/thesis.tex', 'a folder of something else'),
+    'notes': ('notes/thesis.tex', 'a folder with other content'),
     'notes/thesis.tex': ('notes/thesis.tex', 'a file of another kind'),
 }
 
@@ -45,7 +45,7 @@ def test_things_are_called_what_they_are(name: str) -> None:
 def test_what_is_not_there_does_not_exist() -> None:
     assert not_wanted(Path('no'), 'a run', 'train one') == 'no does not exist; train one'
     assert 'an empty folder, not a run' in not_wanted(Path('empty'), 'a run', 'train one')
-    assert 'a link to nothing' in not_wanted(Path('broken'), 'a run', 'train one')
+    assert 'a broken link' in not_wanted(Path('broken'), 'a run', 'train one')
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,12 @@ def test_what_is_not_there_does_not_exist() -> None:
         ('web images/1.jpg', 'images/1.jpg is an image, not a model'),
         ('export model -o o', 'model is an exported model, not a trained model; give a run'),
         ('export nope -o o', 'nope does not exist; give a run'),
-        ('export begun -o o', 'begun has no trained model yet; go on by `train --resume`'),
+        ('export begun -o o', 'begun has no trained model yet; continue by `train --resume`'),
         ('paint run bag -o o.png', 'run is a run, not an exported model'),
         ('paint model/model.onnx bag -o o.png', 'model/model.onnx is the graph of an exported'),
         ('build-engine nope', 'nope does not exist'),
         ('label run', 'run is a run, not a dataset'),
-        ('label set/monday', 'set/monday is one drive; give the folder above it'),
+        ('label set/monday', 'set/monday is a single drive; give its parent folder'),
         ('train bag -o o', 'bag is a bag, not a dataset'),
         ('baseline nope -o o', 'nope does not exist'),
         ('repair images', 'images is a folder of images, not a dataset'),

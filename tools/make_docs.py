@@ -1,9 +1,9 @@
-"""Write what of the docs comes from code and measurements.
+"""Generate the pages and tables of the docs that come from code and measurements.
 
 python tools/make_docs.py             docs/parameters.md, docs/topics.md, docs/commands.md, and
-                                      what lies between markers in docs/results.md,
-                                      docs/speed.md and README.md
-python tools/make_docs.py demo_output the pictures in docs/images as well, from that demo
+                                      the parts between markers in docs/results.md,
+                                      docs/speed.md, docs/fleet.md and README.md
+python tools/make_docs.py demo_output also the pictures in docs/images, from that demo
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def published() -> dict[str, dict[str, str]]:
     try:
         proposals = ProposalsNode(context=context)
         proposals.trigger_configure()
-        # The segmentation node by its parts: by itself it would want a model first.
+        # The segmentation node itself cannot be configured without a model.
         segmentation = ManagedNode('segmentation_node', context=context)
         MaskOutputs(segmentation, lambda info: False)
         recorder = PseudoLabelRecorderNode(context=context)
@@ -187,7 +187,7 @@ def published() -> dict[str, dict[str, str]]:
             'segmentation_node': {
                 **_topics_of(segmentation),
                 POINTS_TOPIC: 'sensor_msgs/PointCloud2',
-                # Of which of the two depends on what is installed.
+                # The type depends on whether vision_msgs is installed.
                 LABEL_INFO_TOPIC: 'vision_msgs/LabelInfo, else std_msgs/String (JSON)',
             },
             'pseudo_label_recorder_node': _topics_of(recorder),
@@ -212,10 +212,11 @@ def _topics_of(node: Any) -> dict[str, str]:
 
 
 def results_page(docs: Path = DOCS) -> str:
-    """Return docs/results.md with its experiments' tables as measured.
+    """Return docs/results.md with its tables as measured.
 
     `<!-- ablate NAME -->` to `<!-- end -->` shows docs/results/NAME.json, which is the
-    `results.json` of an experiment; without that file the block stays.
+    `results.json` of an experiment; without that file the block stays. `<!-- segments -->`
+    shows docs/measured/segments.json.
     """
     from offline_training.evaluation.ablation_tables import markdown
 
@@ -227,8 +228,9 @@ def results_page(docs: Path = DOCS) -> str:
         return f'{block[1]}\n{markdown(measured)}\n{block[3]}'
 
     page = (docs / 'results.md').read_text(encoding='utf-8')
-    marked = r'(<!-- ablate (\w+) -->\n).*?(<!-- end -->)'
-    return re.sub(marked, tables, page, flags=re.DOTALL)
+    blocks = r'(<!-- ablate (\w+) -->\n).*?(<!-- end -->)'
+    page = re.sub(blocks, tables, page, flags=re.DOTALL)
+    return marked(page, 'segments', measured_tables.segment_table(docs))
 
 
 def commands_page() -> str:
@@ -240,6 +242,12 @@ def speed_page(docs: Path = DOCS) -> str:
     """Return docs/speed.md with its tables as measured."""
     page = (docs / 'speed.md').read_text(encoding='utf-8')
     return marked(page, 'speed', measured_tables.speed_tables(docs))
+
+
+def fleet_page(docs: Path = DOCS) -> str:
+    """Return docs/fleet.md with its table as measured."""
+    page = (docs / 'fleet.md').read_text(encoding='utf-8')
+    return marked(page, 'scale', measured_tables.scale_table(docs))
 
 
 def readme(docs: Path = DOCS) -> str:
@@ -265,7 +273,7 @@ def write_pictures(demo: Path) -> None:
 
 def main() -> None:
     """Write the pages, and the pictures where a demo is given."""
-    for name in ('parameters', 'topics', 'commands', 'results', 'speed'):
+    for name in ('parameters', 'topics', 'commands', 'results', 'speed', 'fleet'):
         page = globals()[f'{name}_page']()
         (DOCS / f'{name}.md').write_text(page, encoding='utf-8')
     (DOCS.parent / 'README.md').write_text(readme(), encoding='utf-8')

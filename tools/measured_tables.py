@@ -1,8 +1,8 @@
 """The tables of README and docs that show measurements: each figure is in one file only.
 
-docs/measured/<suite>.json is what `drive-segment bench <suite> --json` printed, and
-docs/measured/machine.txt says on what. Scores are those of the table in docs/results.md, which is
-made from docs/results/<name>.json where an experiment has left one.
+docs/measured/<suite>.json is the output of `drive-segment bench <suite> --json`, which names the
+processor and the number of cores; docs/measured/machine.txt describes the machine. Scores are
+those of the table in docs/results.md, which is generated from docs/results/<name>.json.
 """
 
 from __future__ import annotations
@@ -62,6 +62,25 @@ MEANING = {
     'io.write': 'a frame written to a dataset, crash-safe',
     'io.plain_write': 'for comparison: the same bytes written plainly',
     'io.read': 'a frame read from a dataset',
+    **{
+        f'labelling.{count}': f'{count:,} segments: sampling, fitting and assigning pseudo-classes'
+        for count in (10_000, 50_000, 200_000, 1_000_000)
+    },
+    **{
+        f'training.{stage}.{name}': f'preparation of training, {what}, {where}'
+        for stage, what in (
+            ('images', 'a 1920x1080 JPEG to network size'),
+            ('labels', 'a pseudo-label to network size'),
+            ('answers', "a teacher's prediction (`tiny`)"),
+        )
+        for name, where in (
+            ('1_core', 'one process on one core'),
+            ('2_cores', 'one process on two cores'),
+            ('2_processes', 'two processes'),
+        )
+    },
+    'training.steps.fits': 'a training step of `tiny` (4 images of 288x512), data in memory',
+    'training.steps.does_not_fit': 'the same, data larger than memory',
 }
 # What the README shows, and on what it was measured.
 SHOWN = {
@@ -70,6 +89,18 @@ SHOWN = {
     'node.proposals_latency': 'proposals live, sweep and image to topic',
     'inference.openvino': 'inference only, OpenVINO on one thread',
     'node.latency': 'masks live, camera image to topic',
+}
+# Rows of the table of scale in docs/fleet.md.
+STAGES = {
+    'simulate': '`simulate`',
+    'extract': '`extract`',
+    'label': '`label`',
+    'train_preparation': '`train`, preparation',
+    'segment': '`segment`',
+    'evaluate': '`evaluate`',
+    'extract.real': '`extract`, real drive',
+    'label.real': '`label`, real drive',
+    'segment.real': '`segment`, real drive',
 }
 # Rows of the README's table of results, by their names in docs/results.md.
 SCORES = {
@@ -110,13 +141,21 @@ def machine(docs: Path) -> str:
     return ' '.join((docs / 'measured/machine.txt').read_text(encoding='utf-8').split())
 
 
+def origin(docs: Path, suite: str) -> str:
+    """Return the line on the command, file and processor of a suite's figures."""
+    found = json.loads((docs / f'measured/{suite}.json').read_text(encoding='utf-8'))
+    where = ''
+    if 'processor' in found:
+        where = f' ({found["processor"]}, cores: {found["cores"]})'
+    return f'`drive-segment bench {suite} --json`, in `docs/measured/{suite}.json`{where}.\n\n'
+
+
 def speed_tables(docs: Path) -> str:
     """Return a table for each suite."""
     parts = [f'{machine(docs)}\n']
     for suite, results in measured(docs).items():
         parts.append(
-            f'\n### {suite}\n\n`drive-segment bench {suite} --json`, in '
-            f'`docs/measured/{suite}.json`.\n\n'
+            f'\n### {suite}\n\n{origin(docs, suite)}'
             '| name | median ms | 95th percentile ms | runs | what is measured |\n'
             '|---|---|---|---|---|\n'
         )
@@ -142,6 +181,58 @@ def speed_summary(docs: Path) -> str:
     ]
     columns = '| stage | median ms | 95th percentile ms | command |\n|---|---|---|---|\n'
     return f'{machine(docs)}\n\n{columns}{"".join(rows)}'
+
+
+def segment_table(docs: Path) -> str:
+    """Return the scores of object segments by drive; nothing without docs/measured/segments.json.
+
+    Shares are in percent.
+    """
+    results = _results(docs, 'segments')
+    if not results:
+        return ''
+    rows = [
+        '| drive | images | coverage % | purity % | cars in ground % | merged |\n'
+        '|---|---|---|---|---|---|\n'
+    ]
+    for one in results:
+        merged = f'{one["merged"]} of {one["instances"]}' if one['instances'] else ''
+        rows.append(
+            f'| {one["name"].partition(".")[2]} | {one["frames"]} | {one["coverage"]:.1f} | '
+            f'{one["purity"]:.1f} | {one["per_class"]["car"]["in_ground"]:.1f} | {merged} |\n'
+        )
+    return origin(docs, 'segments') + ''.join(rows)
+
+
+def scale_table(docs: Path) -> str:
+    """Return cost and growth of each stage; nothing without docs/measured/scale.json."""
+    results = {one['name'].partition('.')[2]: one for one in _results(docs, 'scale')}
+    if not results:
+        return ''
+    rows = [
+        '| stage | images | processor ms an image | exponent | MiB | kB an image '
+        '| KiB through the client |\n|---|---|---|---|---|---|---|\n'
+    ]
+    for stage, title in STAGES.items():
+        one = results[stage]
+        items = one['items']
+        through = results.get(f'{stage}.cluster', {}).get('client_bytes')
+        cells = (
+            title,
+            str(items),
+            f'{1e3 * one["cpu_s"] / items:.0f}',
+            f'{one["cpu_exponent_large"]:.2f}' if 'cpu_exponent_large' in one else '',
+            f'{one["peak_mib"]:.0f}',
+            f'{1e-3 * one["bytes"] / items:.0f}',
+            f'{through / 1024:.0f}' if through else '',
+        )
+        rows.append(f'| {" | ".join(cells)} |\n')
+    return origin(docs, 'scale') + ''.join(rows)
+
+
+def _results(docs: Path, suite: str) -> list[dict[str, Any]]:
+    file = docs / f'measured/{suite}.json'
+    return json.loads(file.read_text(encoding='utf-8'))['results'] if file.is_file() else []
 
 
 def score_summary(results_page: str) -> str:

@@ -1,8 +1,9 @@
-"""The command that times the package, by the benchmarks of the source tree."""
+"""`bench`: runs the benchmarks of the source tree."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import drive_segment_ros
 from drive_segment_ros.commands.command import command, print_json
 from drive_segment_ros.commands.options import AsJson
 from drive_segment_ros.errors import DriveSegmentError
+from drive_segment_ros.inference.machine import processor_name
 
 
 @command
@@ -29,20 +31,21 @@ def bench(
     """Run benchmarks on this machine; needs the source tree."""
     results = _benchmark(suite)(quick)
     if as_json:
-        print_json(results)
+        cores = len(os.sched_getaffinity(0))
+        print_json({**results, 'processor': processor_name(), 'cores': cores})
     else:
         _print_results(results['results'])
 
 
 def _benchmark(suite: str) -> Callable[[bool], dict[str, Any]]:
-    """Return `run` of a file in the source tree's benchmarks folder, which is not installed."""
+    """Return `run` of a file in the folder `benchmarks`, which is not installed."""
     folder = Path(drive_segment_ros.__file__).parents[1] / 'benchmarks'
     path = folder / f'{suite}.py'
     if not path.is_file():
         known = sorted(file.stem for file in folder.glob('[a-z]*.py'))
         raise DriveSegmentError(
             f'no benchmark {suite!r} in {folder}; there are: {", ".join(known) or "none"} '
-            '(they come with the source tree)'
+            '(benchmarks are part of the source tree and are not installed)'
         )
     spec = importlib.util.spec_from_file_location(f'benchmarks.{suite}', path)
     assert spec is not None

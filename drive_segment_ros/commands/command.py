@@ -1,8 +1,8 @@
-"""How a subcommand behaves: registered by name, its errors one line, its results one object.
+"""The common behaviour of subcommands: registration, one-line errors, JSON results, exit codes.
 
-Results go to standard output, everything else to standard error; with `--json` standard output is
-one object. Problems are one line and exit code 1; where part of the work could not be done the
-rest is, and the code is 3.
+Results are written to standard output, everything else to standard error; with `--json` standard
+output is one object. An error is one line, with exit code 1; if only part of the work could be
+done, the exit code is 3.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Subcommand(TyperCommand):
 
 
 class _Group(TyperGroup):
-    """The same for the command itself."""
+    """The same for the main command."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters."""
@@ -57,7 +57,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
-# The rest of the work is done.
+# Exit code if part of the work could not be done.
 PARTLY_DONE = 3
 
 
@@ -72,9 +72,9 @@ def command(
 
     Args:
         function: the subcommand.
-        name: what it is called; by default as the function.
-        kept: what to say when it is interrupted: what is kept and how to go on. Names of its
-            arguments in braces stand for their values.
+        name: by default that of the function.
+        kept: message for an interruption: what is kept and how to continue. Names of its
+            arguments in braces are replaced by their values.
         handles_signals: whether it runs until interrupted and ends by itself then.
     """
     if function is None:
@@ -93,21 +93,21 @@ def command(
         except DriveSegmentError as err:
             fail(str(err))
         except BrokenPipeError:
-            raise  # the reader of our output has enough, such as `head`; Typer ends quietly
+            raise  # the reader of the output has closed it, such as `head`; Typer ends quietly
         except ModuleNotFoundError as err:
             name = (err.name or '').partition('.')[0]
             if name in ('', 'drive_segment_ros', 'offline_training'):
                 raise
             fail(f'{name} is not installed; {_remedy(name)}')
         except OSError as err:
-            # Library code names what it was doing; this is what no one expected, such as a full
-            # disk under a temporary file.
+            # Library code raises its own errors; this is an unexpected one, such as a full disk
+            # for a temporary file.
             where = f'{err.filename}: ' if err.filename else ''
             fail(_of_storage(err, kwargs.values()) or f'{where}{err.strerror or err}')
         except RuntimeError as err:
             if 'no locator available' not in str(err):  # Numba's
                 raise
-            fail(f'no folder for compiled kernels can be written; set {VARIABLE} to one')
+            fail(f'no writable folder for compiled kernels; set {VARIABLE} to one')
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         except Exception as err:
@@ -120,7 +120,7 @@ def command(
 
 
 def _of_storage(err: Exception, arguments: Iterable[Any]) -> str:
-    """Say what an error of object storage means, by the first URL given; empty if it is none."""
+    """Return the message of an error of object storage with the URL; empty for other errors."""
     if 'upath' not in sys.modules:
         return ''
     from upath import UPath
@@ -132,10 +132,10 @@ def _of_storage(err: Exception, arguments: Iterable[Any]) -> str:
 
 
 def _remedy(package: str) -> str:
-    """Say what brings a package that a command needs."""
+    """Return how to install a package that a command needs."""
     if package.startswith(('rclpy', 'tf2')) or package.endswith('_msgs'):
         return "source a ROS 2 installation, or pip install '.[ros]'"
-    return "pip install '.[train]' brings what learning needs"
+    return "pip install '.[train]' installs the packages for training"
 
 
 def fail(message: str) -> NoReturn:
@@ -145,10 +145,10 @@ def fail(message: str) -> NoReturn:
 
 
 def end_partly_done(failed: Mapping[str, str]) -> None:
-    """End with a line for each part of the work that could not be done, if there is one.
+    """Exit with a line for each part of the work that failed, if there is one.
 
     Args:
-        failed: why, by what.
+        failed: reasons by part.
     """
     for name, reason in failed.items():
         typer.echo(f'drive-segment: error: {name}: {" ".join(reason.split())}', err=True)
@@ -157,7 +157,7 @@ def end_partly_done(failed: Mapping[str, str]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person something; standard output is for results."""
+    """Print a message to standard error; standard output is for results."""
     typer.echo(text, err=True)
 
 
@@ -171,5 +171,5 @@ def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter('drive-segment: %(levelname)s: %(message)s'))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    # Who works on a cluster is shown where to look at it.
+    # Logs the address of the cluster's dashboard.
     logging.getLogger('offline_training.common.cluster').setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a command works: it ends within a second and says what is kept."""
+"""Handles Ctrl-C and SIGTERM: a command ends within a second and prints what is kept."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import Any
 import typer
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# For what is closed and removed at the end. What a command writes may be cut off at any moment.
+# Time for cleaning up. Everything a command writes may be interrupted at any moment.
 _GRACE_S = 0.5
 
 
 class Interruption:
-    """Has a signal end the `with` block, whatever it does; a context manager.
+    """Ends the `with` block on a signal; a context manager.
 
-    The signal raises KeyboardInterrupt, and whatever exception ends the block after it counts as
-    the interruption: compilers and libraries wrap it in their own. A block that does not end, in
-    native code or because it swallowed the exception, ends with the process.
+    The signal raises KeyboardInterrupt, and any exception that ends the block after it counts as
+    the interruption, as compilers and libraries wrap it in their own. If the block does not end,
+    in native code or because the exception was caught, the process is ended.
     """
 
     def __init__(self, kept: str = '') -> None:
         """Prepare.
 
         Args:
-            kept: what a person is told: what is kept and how to go on.
+            kept: the message: what is kept and how to continue.
         """
         self._kept = kept
         self._number = 0
@@ -42,7 +42,7 @@ class Interruption:
             for number in _SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                     self._handlers[number] = signal.signal(number, self._interrupt)
-            # Python's handlers wait for native code; what they write to a pipe does not.
+            # Python's handlers wait for native code; the wake-up pipe does not.
             self._read, self._write = os.pipe()
             os.set_blocking(self._write, False)
             self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
@@ -70,7 +70,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if not self._number:  # a second one must not disturb the end
+        if not self._number:  # a second one must not disturb the shutdown
             self._number = number
             raise KeyboardInterrupt
 

@@ -100,11 +100,13 @@ def label(
     typer.echo(
         f'{report["segments"]} segments of {report["frames"]} frames in {report["classes"]} '
         f'pseudo-classes{new} by {report["features"]}; {100 * report["labelled_fraction"]:.1f} % '
-        f'of the pixels; look at {pages[0]}'
+        f'of the pixels; see {pages[0]}'
     )
 
 
-@command(kept='the last checkpoint is kept in {output}; go on by the same command with --resume')
+@command(
+    kept='the last checkpoint is kept in {output}; continue by the same command with --resume'
+)
 def pretrain(
     images: Annotated[
         list[Path],
@@ -120,14 +122,14 @@ def pretrain(
     ] = None,
     size: Annotated[str | None, typer.Option(help='tiny (default), small or base.')] = None,
     seed: Annotated[
-        int | None, typer.Option(help='Of weights, order and views; default: 0.')
+        int | None, typer.Option(help='Seed of weights, order and views; default: 0.')
     ] = None,
-    resume: Annotated[bool, typer.Option('--resume', help='Go on with the run.')] = False,
+    resume: Annotated[bool, typer.Option('--resume', help='Continue the run.')] = False,
     params: Params = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Learn an encoder from images alone, for `train --initial` and `label --features`."""
+    """Pretrain an encoder on images alone, for `train --initial` and `label --features`."""
     from drive_segment_ros.parameter_files import read_parameters
     from drive_segment_ros.staging import renamed, staged_output
     from offline_training.pretraining.pretrain import PretrainParameters
@@ -145,7 +147,7 @@ def pretrain(
     ) as run:
         report = renamed(pretrain_encoder(images, run, parameters, resume), run, output)
     if os.environ.get('RANK', '0') != '0':
-        return  # One of torchrun's processes speaks for all.
+        return  # Only one of torchrun's processes prints.
     if as_json:
         print_json(report)
     else:
@@ -155,7 +157,9 @@ def pretrain(
         )
 
 
-@command(kept='the last checkpoint is kept in {output}; go on by the same command with --resume')
+@command(
+    kept='the last checkpoint is kept in {output}; continue by the same command with --resume'
+)
 def train(
     datasets: Datasets,
     output: Annotated[
@@ -185,7 +189,7 @@ def train(
     initial: Annotated[
         str | None,
         typer.Option(
-            help='Encoder to start from: what `pretrain` wrote, or a transformers checkpoint, '
+            help='Encoder to start from: output of `pretrain`, or a transformers checkpoint, '
             'folder or name.'
         ),
     ] = None,
@@ -223,7 +227,7 @@ def train(
         )
         report = renamed(made, run, output)
     if os.environ.get('RANK', '0') != '0':
-        return  # One of torchrun's processes speaks for all.
+        return  # Only one of torchrun's processes prints.
     if as_json:
         print_json(report)
     else:
@@ -328,11 +332,11 @@ def evaluate(
         typer.echo(f'\n{class_table(report)}\n')
         typer.echo(
             f'K = {report["k"]}, {report["classes_present"]} classes present, '
-            f'{report["images"]} images, matching learned on {report["matching_learned_on"]}'
+            f'{report["images"]} images, matching fitted on {report["matching_learned_on"]}'
         )
 
 
-@command(kept='what is finished is kept in {output}; the same command goes on')
+@command(kept='finished parts are kept in {output}; the same command continues')
 def ablate(
     datasets: Datasets,
     output: Annotated[
@@ -405,7 +409,7 @@ def ablate(
 def _images_and_labels(text: str) -> tuple[Path, Path]:
     images, equals, labels = text.partition('=')
     if not equals or not images or not labels:
-        raise ParameterError(f'--transfer wants IMAGES=LABELS, not {text!r}')
+        raise ParameterError(f'--transfer takes IMAGES=LABELS, not {text!r}')
     return Path(images), Path(labels)
 
 

@@ -31,7 +31,7 @@ from drive_segment_ros.progress import progress_bar
 _OUTPUTS = ('pictures', 'bag', 'video')
 
 
-@command(kept='the pictures or masks made are kept; go on by the same command with --resume')
+@command(kept='finished pictures or masks are kept; continue by the same command with --resume')
 def segment(
     model: Model,
     inputs: Annotated[
@@ -76,14 +76,14 @@ def segment(
     if merge and to != 'bag':
         raise DriveSegmentError('--merge copies messages into a bag; give --to bag with it')
     options: dict[str, Any] = {
-        # What is to be replaced is not gone on with.
+        # With --overwrite nothing is resumed.
         'resume': resume and not overwrite,
         'workers': workers,
         'scheduler': scheduler,
     }
     if to == 'pictures':
         pictures = [output / name for name in PICTURES]
-        instead = 'go on by --resume, or choose another output'
+        instead = 'continue by --resume, or choose another output'
         refuse_existing(*pictures, overwrite=overwrite or resume, instead=instead)
         report = segment_inputs(model, inputs, output, zoom, bar('segmenting'), join, **options)
     else:

@@ -15,7 +15,7 @@ from drive_segment_ros.storage import is_remote, location
 
 
 def located(text: str) -> Path:
-    """Return where an option leads, a `UPath` for a URL; a wrong URL ends with one line."""
+    """Return the path of an option, a `UPath` for a URL; an invalid URL is a one-line error."""
     try:
         return location(text)
     except DriveSegmentError as err:
@@ -23,7 +23,7 @@ def located(text: str) -> Path:
 
 
 def model_located(text: str) -> Path:
-    """Return where a model is, fetched from a hub or a web server; an error is one line."""
+    """Return a model's path, fetched from a hub or a web server; errors are one line."""
     from drive_segment_ros.inference.model_source import model_location
 
     try:
@@ -33,7 +33,7 @@ def model_located(text: str) -> Path:
 
 
 def refuse_remote(path: Path, what: str, instead: str) -> None:
-    """End with one line where a URL is given to what works on local files only.
+    """Refuse a URL for a command that needs local files, with a one-line error.
 
     Raises:
         StorageError: if it is a URL.
@@ -58,10 +58,10 @@ Params = Annotated[
 ]
 Calibration = Annotated[
     Path | None,
-    typer.Option(parser=located, help='Calibration file, as `inspect --calibration` writes it.'),
+    typer.Option(parser=located, help='Calibration file, written by `inspect --calibration`.'),
 ]
 Dataset = Annotated[
-    Path, typer.Argument(parser=located, help='Dataset folder, as `extract` writes it.')
+    Path, typer.Argument(parser=located, help='Dataset folder, written by `extract`.')
 ]
 Datasets = Annotated[
     list[Path],
@@ -91,7 +91,7 @@ ExportedModel = Annotated[
     Path,
     typer.Argument(
         parser=model_located,
-        help='A model as `export` writes it: a folder, a URL, or hf://OWNER/NAME[@REVISION].',
+        help='A model written by `export`: a folder, a URL, or hf://OWNER/NAME[@REVISION].',
     ),
 ]
 Overwrite = Annotated[bool, typer.Option('--overwrite', help='Replace existing results.')]
@@ -135,6 +135,6 @@ Assignments = Annotated[
 
 
 def as_assignments(given: Mapping[str, Any], assignments: list[str] | None) -> list[str]:
-    """Return options as assignments, those not given (None) aside: a file may set them."""
+    """Return the given options as assignments; others (None) may be set by a file."""
     options = {name: value for name, value in given.items() if value is not None}
     return [f'{name}={json.dumps(value)}' for name, value in options.items()] + (assignments or [])

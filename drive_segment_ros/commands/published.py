@@ -28,7 +28,7 @@ _MOST_LINES = 10
 
 @command(
     name='import',
-    kept='drives that are complete are kept in {output}; go on by the same command with --resume',
+    kept='complete drives are kept in {output}; continue by the same command with --resume',
 )
 def import_(
     data_set: Annotated[

@@ -57,7 +57,9 @@ def inspect(
         print_report(report)
 
 
-@command(kept='the frames written are kept in {output}; go on by the same command with --resume')
+@command(
+    kept='the frames written are kept in {output}; continue by the same command with --resume'
+)
 def extract(
     bags: Annotated[
         list[Path],
@@ -106,11 +108,11 @@ def extract(
     from offline_training.bags.extract import extract as extract_bags
     from offline_training.common.frame_selection import parse_slice
 
-    parse_slice(frames)  # which says what is wrong with it
+    parse_slice(frames)  # raises an error if it is invalid
     settings = list(assignments or [])
     if max_offset is not None:
         settings.append(f'sync.max_offset_s={max_offset}')
-    # What is given holds for all bags; below it, each says what holds for it.
+    # Given options apply to all bags; other parameters may be declared by each bag.
     read_parameters(FrameParameters, params, settings)
 
     def parameters(declared: Mapping[str, Any]) -> FrameParameters:
@@ -144,7 +146,7 @@ def extract(
     end_partly_done(report.failed)
 
 
-@command(kept='what was removed stays removed; run it again')
+@command(kept='files removed so far are gone; run it again')
 def repair(dataset: Dataset, as_json: AsJson = False) -> None:
     """Remove incomplete files after a crash or power cut from a dataset, and report them."""
     from drive_segment_ros.dataset.repair import repair as repair_dataset
@@ -156,9 +158,9 @@ def repair(dataset: Dataset, as_json: AsJson = False) -> None:
     else:
         for line in report.repaired:
             typer.echo(line)
-        typer.echo(f'{report.frames} whole frames in {report.drives} drives')
+        typer.echo(f'{report.frames} complete frames in {report.drives} drives')
         for line in report.problems:
-            typer.echo(f'drive-segment: left alone: {line}', err=True)
+            typer.echo(f'drive-segment: not changed: {line}', err=True)
     if report.problems:
         raise typer.Exit(1)
 
@@ -209,7 +211,7 @@ def play(
         for name, reason in report.skipped.items():
             typer.echo(f'  {name} not played: {reason}')
         for name in report.unmatched:
-            typer.echo(f'  nobody had subscribed to {name} when playing began')
+            typer.echo(f'  {name} had no subscriber when playing began')
     if report.interrupted:
         raise typer.Exit(INTERRUPTED)
 

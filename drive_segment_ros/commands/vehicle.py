@@ -67,15 +67,15 @@ def live(
     try:
         summary = run_live(options)
     except KeyboardInterrupt:
-        typer.echo('interrupted before the node was active; what was compiled is kept', err=True)
-        # Where it still compiles, the interpreter would wait for it or crash.
+        typer.echo('interrupted before the node was active; compiled kernels are kept', err=True)
+        # A normal exit would wait for a compilation or crash.
         leave(INTERRUPTED)
     if as_json:
         print_json(summary)
     else:
         for name, value in summary.items():
             typer.echo(f'{name}: {value}')
-    # All is written; taking down what is loaded would take the interpreter another second.
+    # Everything is written; a normal exit would take another second.
     leave(0)
 
 
@@ -100,7 +100,7 @@ def save_topic(
     """Save the images of topics to files, without a ROS installation."""
     from drive_segment_ros.nodes.topic_saver import save_topics
 
-    refuse_remote(output, 'what is live is saved to a folder', 'copy it afterwards')
+    refuse_remote(output, 'live images are saved to a local folder', 'copy it afterwards')
     refuse_existing(output, overwrite=overwrite)
     report = save_topics(topics, output, duration)
     if as_json:
@@ -111,7 +111,7 @@ def save_topic(
         typer.echo(f'{report.images} images in {report.folder}')
 
 
-@command(kept='what is compiled is kept; run it again to go on')
+@command(kept='compiled kernels are kept; run it again to continue')
 def warm_up(
     model: Annotated[
         Path | None,
@@ -119,7 +119,7 @@ def warm_up(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compile in advance what nodes and commands need, so that the first start takes seconds."""
+    """Compile the kernels of nodes and commands in advance, so that the first start is quick."""
     from offline_training.deploy.warm_up import warm_up as compile_all
 
     with progress_bar() as update:
@@ -147,7 +147,7 @@ def doctor(
     from drive_segment_ros.doctor import diagnose
 
     checks = diagnose()
-    # A package that is missing has been named; it must not keep the rest from being told.
+    # A missing package has been reported; the other checks are still printed.
     with contextlib.suppress(ImportError):
         from drive_segment_ros import doctor_cameras
         from drive_segment_ros.ros.joined_bags import one_drive
@@ -164,7 +164,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-@command(kept='what is finished is kept in its folder, see above')
+@command(kept='finished steps are kept in the folder named above')
 def demo(
     output: Annotated[
         Path | None,

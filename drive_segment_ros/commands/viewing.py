@@ -80,13 +80,13 @@ def view(
         all_sent(made.stream)
         report: dict[str, Any] = {'layers': made.layers, 'clouds': made.clouds, 'saved': save}
         if served is not None or save is not None:
-            made.stream.disconnect()  # which ends the file
+            made.stream.disconnect()  # completes the file
         if served is not None:
             report['address'] = served.address
         if as_json:
             print_json(report)
         elif save is not None:
-            typer.echo(f'{save}: open it by `rerun {save}`, or by any viewer of Rerun')
+            typer.echo(f'{save}: open it with `rerun {save}` or any other Rerun viewer')
         elif served is not None:
             typer.echo(f'{served.address}; Ctrl-C ends it')
         if served is not None:

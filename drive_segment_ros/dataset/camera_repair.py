@@ -1,4 +1,4 @@
-"""Repair of one camera of a drive: torn lines, broken frames and leftover files are removed."""
+"""Repair of one camera of a drive: incomplete lines, broken frames and leftovers are removed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from drive_segment_ros.dataset.index import IndexWriter
 from drive_segment_ros.dataset.own_files import FRAME_FOLDERS, INDEX_FILE, frame_files
 from drive_segment_ros.errors import DatasetError
 
-# A crash leaves the frame in hand; more whole frames that no line names mean a lost index.
+# A crash leaves at most the current frame without a line; more mean that the index was lost.
 _FRAMES_IN_HAND = 3
 
 
@@ -24,9 +24,9 @@ class RepairReport:
     Attributes:
         dataset: the folder.
         drives: number of drives checked.
-        frames: number of whole frames in them.
-        repaired: a line for each thing done, with the drive's name.
-        problems: a line for each thing found and left as it is.
+        frames: number of complete frames in them.
+        repaired: a line for each repair, with the drive's name.
+        problems: a line for each problem that was left unchanged.
     """
 
     dataset: str
@@ -41,9 +41,9 @@ class CameraRepair:
 
     Attributes:
         folder: its folder.
-        name: as the report calls it.
-        index: its index, locked; None where it cannot be opened.
-        records: the frames its index names, whole ones only once it is repaired.
+        name: in the report.
+        index: its index, locked; None if it cannot be opened.
+        records: the frames in its index; after the repair, complete ones only.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,7 +61,7 @@ class CameraRepair:
         path = self.folder / INDEX_FILE
         if not path.exists() and any(next(frame_files(self.folder / n), None) for n in FOLDERS):
             raise DatasetError(
-                f'{self.folder}: {INDEX_FILE} is missing; put it back, nothing was touched'
+                f'{self.folder}: {INDEX_FILE} is missing; restore it, nothing was changed'
             )
         self.index = IndexWriter(path)
         locks.callback(self.index.close)
@@ -71,11 +71,11 @@ class CameraRepair:
         """Remove frames with missing files, and files that belong to no frame.
 
         Raises:
-            DatasetError: if more is lost than a crash takes.
+            DatasetError: if more is missing than a crash explains.
         """
         assert self.index is not None
         if self.index.repaired:
-            report.repaired.append(f'{self.name}: cut an incomplete last line off {INDEX_FILE}')
+            report.repaired.append(f'{self.name}: removed an incomplete last line of {INDEX_FILE}')
         whole = [record for record in self.records if self._is_whole(record)]
         self._refuse_lost_parts(whole)
         if len(whole) < len(self.records):
@@ -95,14 +95,14 @@ class CameraRepair:
         return all(stat.S_ISREG(status.st_mode) and status.st_size > 0 for status in found)
 
     def _refuse_lost_parts(self, whole: list[dict[str, Any]]) -> None:
-        """Leave a camera alone that lost more than a crash takes: somebody may bring it back."""
+        """Refuse to repair a camera that lost more than a crash explains: it may be restored."""
         count = len(self.records)
         missing = [name for name in FOLDERS if not (self.folder / name).is_dir()]
         lost = count - len(whole)
         if count and (missing or lost > max(len(whole), _FRAMES_IN_HAND)):
             what = f'{missing[0]}/ is missing' if missing else f'the files of {lost} are missing'
             raise DatasetError(
-                f'{self.folder}: of {count} frames {what}; put them back, or remove the drive'
+                f'{self.folder}: of {count} frames {what}; restore them, or remove the drive'
             )
         known = {Path(record['image']).stem for record in self.records if 'image' in record}
         found = [
@@ -116,21 +116,21 @@ class CameraRepair:
         unknown = set.intersection(*found) - known
         if len(unknown) > _FRAMES_IN_HAND:
             raise DatasetError(
-                f'{self.folder}: {len(unknown)} whole frames are not in {INDEX_FILE}; put back '
-                'the copy that names them, or remove their files'
+                f'{self.folder}: {len(unknown)} complete frames are not in {INDEX_FILE}; restore '
+                'a copy that lists them, or remove their files'
             )
 
     def _take_out(
         self, index: IndexWriter, whole: list[dict[str, Any]], report: RepairReport
     ) -> None:
-        """Take the frames that lost a file out of the index."""
+        """Remove frames with missing files from the index."""
         kept = {record['stamp_ns'] for record in whole}
         broken = [str(r['stamp_ns']) for r in self.records if r['stamp_ns'] not in kept]
         index.replace(whole)
         self.records = whole
         more = ', ...' if len(broken) > 3 else ''
         report.repaired.append(
-            f'{self.name}: took {len(broken)} frames without their files out of the index '
+            f'{self.name}: removed {len(broken)} frames without their files from the index '
             f'({", ".join(broken[:3])}{more})'
         )
 
@@ -138,12 +138,12 @@ class CameraRepair:
 def remove_unreferenced(
     folder: Path, name: str, known: set[str], named: str, report: RepairReport
 ) -> None:
-    """Remove the files named as frames' files are that no frame names."""
+    """Remove files with the names of frames' files that belong to no frame."""
     leftovers = [path for path in frame_files(folder / name) if f'{name}/{path.name}' not in known]
     size = sum(path.stat().st_size for path in leftovers)
     for path in leftovers:
         path.unlink()
     if leftovers:
         report.repaired.append(
-            f'{named}: removed {len(leftovers)} files of no frame from {name}, {size} bytes'
+            f'{named}: removed {len(leftovers)} files without a frame from {name}, {size} bytes'
         )

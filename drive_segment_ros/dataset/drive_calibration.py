@@ -25,7 +25,7 @@ class DriveCalibration:
     Attributes:
         camera: at its own resolution.
         T_camera_lidar: (4, 4), maps LiDAR coordinates to the camera's optical frame.
-        T_base_lidar: (4, 4), to the vehicle's; None where its base frame is not known.
+        T_base_lidar: (4, 4), to the vehicle's; None if the base frame is not known.
     """
 
     camera: CameraModel
@@ -34,10 +34,10 @@ class DriveCalibration:
 
     @staticmethod
     def of(drive: Drive, camera: str) -> DriveCalibration:
-        """Read a camera's.
+        """Read the calibration of a camera.
 
         Raises:
-            DatasetError: if something is missing or makes no sense.
+            DatasetError: if something is missing or is invalid.
         """
         try:
             values = drive.info['cameras'][camera]
@@ -49,11 +49,11 @@ class DriveCalibration:
             )
         except _SENSELESS as err:
             raise DatasetError(
-                f'{drive.path / "drive.json"}: the calibration of {camera} makes no sense: {err}'
+                f'{drive.path / "drive.json"}: the calibration of {camera} is invalid: {err}'
             ) from err
 
     def camera_entry(self, topic: str, offset_s: float) -> dict[str, Any]:
-        """Return what `drive.json` says of the camera, as plain numbers, lists and strings.
+        """Return the entry of the camera in `drive.json`, as plain numbers, lists and strings.
 
         Args:
             topic: of its images.
@@ -68,7 +68,7 @@ class DriveCalibration:
         }
 
     def lidar_entry(self, topic: str, frame_id: str) -> dict[str, Any]:
-        """Return what `drive.json` says of the LiDAR; `of` gives all the same back."""
+        """Return the entry of the LiDAR in `drive.json`; `of` reads it exactly."""
         base = self.T_base_lidar
         return {
             'topic': topic,
@@ -80,5 +80,5 @@ class DriveCalibration:
 def _transform(rows: Any) -> NDArray[np.float64]:
     T = np.array(rows, np.float64).reshape(4, 4)
     if not np.isfinite(T).all() or abs(np.linalg.det(T) - 1.0) > 1e-3:
-        raise ValueError('a transform is no rigid one')
+        raise ValueError('a transform is not rigid')
     return T

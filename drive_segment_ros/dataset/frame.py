@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DatasetError
 
-# Where a sweep's proposals lie in a drive; an image's files lie in folders of its camera.
+# Folder of the sweeps' proposals in a drive; an image's files are in folders of its camera.
 PROPOSAL_FOLDER = 'proposal'
-# Folders of a camera: of every frame, and those a model adds; also the names of their paths.
+# Folders of a camera: for every frame, and with a model; also the keys of their paths.
 FOLDERS = ('image', 'segment')
 MODEL_FOLDERS = ('model_label', 'model_confidence')
-# Of every proposal.
+# Arrays that every file has.
 REQUIRED = ('id', 'kind', 'points')
-# The oldest date a zip archive can hold: equal arrays must give equal bytes on any day.
+# The oldest date of a zip archive, fixed so that equal arrays give equal bytes.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -49,7 +49,7 @@ class SweepRecord:
         """The content of its file; equal proposals give equal bytes.
 
         Raises:
-            DatasetError: if the arrays are not what the format asks for.
+            DatasetError: if the arrays do not comply with the format.
         """
         lengths = {name: len(values) for name, values in self.proposals.items()}
         if any(name not in lengths for name in REQUIRED) or len(set(lengths.values())) != 1:
@@ -60,7 +60,7 @@ class SweepRecord:
         ids = self.proposals['id']
         if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < 2**16:
             raise DatasetError(
-                f'sweep {self.stamp_ns}: a proposal has id {int(ids.max())}, and a segment image '
+                f'sweep {self.stamp_ns}: a proposal has id {int(ids.max())}, but a segment image '
                 'holds ids up to 65535; raise proposals.min_points'
             )
         return encode_npz(self.proposals)
@@ -73,14 +73,14 @@ class Frame:
     Attributes:
         camera: its name, that of its folder in the drive.
         stamp_ns: the image's header stamp, nanoseconds; names the frame's files.
-        image: the encoded image, as received where it came compressed.
-        image_suffix: `.jpg` or `.png`, what `image` is encoded as.
+        image: the encoded image, as received if it was compressed.
+        image_suffix: `.jpg` or `.png`, the format of `image`.
         segment: (H, W) uint16 the sweep's proposal id per pixel at the working resolution, 0 =
             none.
         sweep: the sweep's proposals.
-        record: what else is known (offset, motion, ...), ready for JSON.
-        model_label: (h, w) uint8, what a trained model saw at its own resolution; None without.
-        model_confidence: (h, w) uint8, how sure it was, 255 is certain; there if `model_label` is.
+        record: further entries (offset, motion, ...), ready for JSON.
+        model_label: (h, w) uint8, the prediction of a model at its own resolution; None without.
+        model_confidence: (h, w) uint8, its confidence, 255 is certain; None without `model_label`.
     """
 
     camera: str
@@ -97,7 +97,7 @@ class Frame:
         """Return the frame's files; equal frames give equal bytes.
 
         Raises:
-            DatasetError: if the arrays are not what the format asks for.
+            DatasetError: if the arrays do not comply with the format.
         """
         if self.segment.dtype != np.uint16 or self.segment.ndim != 2:
             raise DatasetError(
@@ -155,8 +155,8 @@ def proposal_path(sweep_stamp_ns: int) -> str:
 def encode_png(image: NDArray[Any]) -> bytes:
     """Encode a label image.
 
-    OpenCV's default is kept on purpose: on 960x540 segment images it takes 2.3 to 3.4 ms; higher
-    levels take three to fifty times as long for a tenth fewer bytes.
+    OpenCV's default level is used on purpose: higher levels take three to fifty times as long for
+    a tenth fewer bytes.
     """
     import cv2
 
@@ -167,7 +167,7 @@ def encode_png(image: NDArray[Any]) -> bytes:
 
 
 def encode_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Encode arrays as NumPy's .npz, sorted by name and without dates or compression."""
+    """Encode arrays as NumPy's .npz, sorted by name, without dates and compression."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):

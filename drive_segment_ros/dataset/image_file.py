@@ -1,7 +1,7 @@
-"""Image files read safely: their headers first, within a limit of pixels, never cut ones.
+"""Safe reading of image files: the header is checked first, size is limited, truncation detected.
 
-For images of any origin: camera messages, untrusted datasets, uploads. What a decoder would
-allocate is known, and limited, before it is called.
+For images of any origin: camera messages, untrusted datasets, uploads. The memory that a decoder
+allocates is known, and limited, before it is called.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from drive_segment_ros.errors import ImageError
 MAX_PIXELS = 100_000_000
 REDUCTIONS = (1, 2, 4, 8)
 
-# JPEG's frame headers are the markers C0 to CF, but for these three.
+# JPEG's frame headers are the markers C0 to CF, except these three.
 _NO_FRAME_HEADER = (0xC4, 0xC8, 0xCC)
-# Markers that stand alone, without a length: restart, start and end of image, TEM.
+# Markers without a length: restart, start and end of image, TEM.
 _ALONE = (0x01, *range(0xD0, 0xDA))
 _SCAN, _END = 0xDA, b'\xff\xd9'
-# Pictures of thermal cameras have hundreds.
+# Images of thermal cameras have hundreds.
 _MAX_SEGMENTS = 10_000
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 # TIFF tags, and the types of their values: SHORT, LONG, and BigTIFF's LONG8.
 _WIDTH, _HEIGHT, _BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 322, 323
 _TIFF_TYPES = {3: 'H', 4: 'I', 16: 'Q'}
-# A page has some twenty tags.
+# A page has about twenty tags.
 _MAX_TAGS = 200
 
 
@@ -54,14 +54,14 @@ class ImageHeader:
 
 
 def image_header(data: bytes | NDArray[np.uint8]) -> ImageHeader:
-    """Return what an image file's header says, by the content alone; nothing is decoded.
+    """Read the header of an image file, identified by its content; nothing is decoded.
 
     Args:
         data: the file, or its beginning.
 
     Raises:
-        ImageError: if it is no JPEG, PNG, WebP, TIFF or BMP, or its header is damaged. Errors of
-            this module are to be read behind the picture's name: `is truncated: ...`.
+        ImageError: if it is no JPEG, PNG, WebP, TIFF or BMP, or its header is damaged. Messages of
+            this module are meant to follow the image's name: `is truncated: ...`.
     """
     view = np.frombuffer(data, np.uint8).data
     kind, read = _kind(view)
@@ -75,9 +75,9 @@ def image_header(data: bytes | NDArray[np.uint8]) -> ImageHeader:
 
 
 def check_image_file(data: bytes | NDArray[np.uint8], max_pixels: int = MAX_PIXELS) -> ImageHeader:
-    """Return a file's header where the file is whole and within the limit; nothing is decoded.
+    """Return a file's header if the file is complete and within the limit; nothing is decoded.
 
-    Padding of any length behind a file's end does no harm.
+    Padding of any length after the end of a file is accepted.
 
     Raises:
         ImageError: as `image_header`, or if the file is truncated or too large.
@@ -109,9 +109,9 @@ def read_image_file(
 
     Args:
         data: the file.
-        max_pixels: the most it may have.
-        unchanged: its own channels and depth, as label images need them, instead of 8 bit BGR.
-        upright: turned as its EXIF says; never right where calibration or labels go with it.
+        max_pixels: largest number accepted.
+        unchanged: keep its channels and depth, as for label images, instead of 8-bit BGR.
+        upright: rotate it by its EXIF orientation; wrong for images with calibration or labels.
         reduce: 1, 2, 4 or 8: a JPEG is decoded straight to its sides divided by this, rounded up;
             of other kinds it must be 1.
 
@@ -133,10 +133,10 @@ def decode_checked(
     upright: bool = False,
     reduce: int = 1,
 ) -> NDArray[Any]:
-    """Decode what `check_image_file` let pass and returned this header of; see `read_image_file`.
+    """Decode a file whose header `check_image_file` returned; see `read_image_file`.
 
     Raises:
-        ImageError: if the file is broken behind its header.
+        ImageError: if the file is broken after its header.
     """
     import cv2
 
@@ -175,7 +175,7 @@ def _kind(data: memoryview) -> tuple[str, Callable[[memoryview], ImageHeader | N
 
 
 def _segments(data: memoryview | bytes) -> tuple[int, int]:
-    """Return where a JPEG's frame header and its first scan begin, 0 for what is not there."""
+    """Return the offsets of a JPEG's frame header and its first scan, 0 if missing."""
     at, frame = 2, 0
     for _ in range(_MAX_SEGMENTS):
         if at + 4 > len(data) or data[at] != 0xFF:
@@ -252,17 +252,17 @@ def _tiff(data: memoryview) -> ImageHeader | None:
             (value_at,) = struct.unpack_from(order + ('Q' if big else 'I'), data, value_at)
         (value,) = struct.unpack_from(code, data, value_at)
         values[tag] = max(value, values.get(tag, 0))
-    # A tile is decoded as a whole, however little of it is in the picture.
+    # A tile is always decoded completely, even if little of it is in the picture.
     height = max(values[_HEIGHT], values.get(_TILE_HEIGHT, 0) if _TILE_WIDTH in values else 0)
     width = values[_WIDTH]
     return ImageHeader('tiff', height, width, values[_SAMPLES], values[_BITS])
 
 
 def _is_whole(data: bytes, kind: str) -> bool:
-    """Tell whether a file has its end; decoders fill with grey what is missing, without a word."""
+    """Return whether a file is complete; decoders silently fill the missing part with grey."""
     if kind == 'jpeg':
-        # Thumbnails have ends of their own, but those lie before the first scan, whose data never
-        # contains a marker.
+        # Thumbnails also have end markers, but before the first scan, whose data never contains
+        # a marker.
         _, scan = _segments(data)
         return scan > 0 and data.rfind(_END, scan) > 0
     if kind == 'png':
@@ -271,7 +271,7 @@ def _is_whole(data: bytes, kind: str) -> bool:
         return 8 + int.from_bytes(data[4:8], 'little') <= len(data)
     if kind == 'bmp':
         return int.from_bytes(data[2:6], 'little') <= len(data)
-    return True  # TIFF's decoder refuses what is cut
+    return True  # the TIFF decoder rejects truncated files
 
 
 def _has_png_end(data: bytes) -> bool:

@@ -14,19 +14,19 @@ from drive_segment_ros.dataset.frame import FOLDERS, MODEL_FOLDERS
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.text_files import parse_json, shown
 
-# One has some 700 bytes.
+# A line has some 700 bytes.
 _LONGEST_LINE = 1_000_000
 _LATEST_NS = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """The lines of a `frames.jsonl`.
+    """The content of a `frames.jsonl`.
 
     Attributes:
-        records: one dict a frame, in the order written.
-        complete_bytes: length of the part that holds them.
-        torn: whether a last, incomplete line followed, as a crash leaves it.
+        records: one dict per frame, in the order written.
+        complete_bytes: length of the complete lines.
+        torn: whether an incomplete last line follows, as after a crash.
     """
 
     records: list[dict[str, Any]]
@@ -59,18 +59,18 @@ def parse_index(data: bytes, name: str | Path) -> Index:
 
 
 class IndexWriter:
-    """Appends frames to a `frames.jsonl`, as the only one to do so.
+    """Appends frames to a `frames.jsonl`, with an exclusive lock.
 
-    The lock is the kernel's (`flock`), so it goes with the process, however that ends.
+    The lock is the kernel's (`flock`), so it is released when the process ends in any way.
 
     Attributes:
-        records: the frames that were there when it was opened.
-        repaired: whether a torn last line was cut off then.
-        damaged: whether a line failed and could not be taken back; open the index anew then.
+        records: the frames that it had when it was opened.
+        repaired: whether an incomplete last line was removed then.
+        damaged: whether a failed line could not be removed; the index must be opened again.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or create the index, lock it and cut off a torn last line.
+        """Open or create the index, lock it and remove an incomplete last line.
 
         Args:
             path: of the `frames.jsonl`.
@@ -101,17 +101,17 @@ class IndexWriter:
         self._length = index.complete_bytes
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Append one line and sync it; on a full disk no part of it stays.
+        """Append one line and sync it; on a full disk no part of it remains.
 
         Raises:
-            OSError: if the line cannot be written; where it may stand there nevertheless, as on a
-                disk that vanished, `damaged` says so.
+            OSError: if the line cannot be written; `damaged` is set if it may have been written
+                nevertheless, as on a disk that disappeared.
         """
         line = _line(record)
         try:
             written = os.write(self._file, line)
             if written != len(line):
-                # A short write means the disk is full: the rest names the error.
+                # A short write means that the disk is full: writing the rest raises the error.
                 os.write(self._file, line[written:])
             os.fsync(self._file)
         except OSError:
@@ -122,17 +122,17 @@ class IndexWriter:
         self._length += len(line)
 
     def is_current(self) -> bool:
-        """Tell whether the file at its path is still the one that is open."""
+        """Return whether the file at its path is still the open one."""
         try:
             return os.path.samestat(os.fstat(self._file), os.stat(self._path))
         except OSError:
             return False
 
     def replace(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Write the index anew with other records, in one step and without letting go of it.
+        """Replace the records of the index atomically, while it stays locked.
 
         Raises:
-            OSError: if it cannot be written; the old one stays.
+            OSError: if it cannot be written; the old one is kept.
         """
         temporary = self._path.with_suffix('.jsonl.tmp')
         data = index_lines(records)
@@ -153,7 +153,7 @@ class IndexWriter:
         self._file, self._length = file, len(data)
 
     def close(self) -> None:
-        """Close the file, which releases the lock; harmless when closed already."""
+        """Close the file, which releases the lock; may be called again."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -169,7 +169,7 @@ def _line(record: Mapping[str, Any]) -> bytes:
 
 
 def _is_object(line: bytes) -> bool:
-    """Tell whether a line was written to its end, be it by whomever."""
+    """Return whether a line is complete JSON."""
     return line.rstrip().endswith(b'}') and line.endswith(b'\n')
 
 
@@ -177,7 +177,7 @@ def _parse_line(line: bytes) -> dict[str, Any]:
     """Return a frame's record.
 
     Raises:
-        ValueError: if the line is none, or a value in it is not what its name says.
+        ValueError: if the line is not a record, or a value in it is invalid.
     """
     if not line.endswith(b'\n'):
         raise ValueError('it has no end')
@@ -190,12 +190,12 @@ def _parse_line(line: bytes) -> dict[str, Any]:
         if name in (*FOLDERS, *MODEL_FOLDERS):
             _check_path(name, value)
         elif name in _CHECKS and not _CHECKS[name](value):
-            raise ValueError(f'its {name} makes no sense')
+            raise ValueError(f'its {name} is invalid')
     return record
 
 
 def _check_path(folder: str, value: Any) -> None:
-    """Refuse what is not a file's name in the folder of its kind."""
+    """Check that a value is the name of a file in the folder of its kind."""
     name = value.removeprefix(f'{folder}/') if isinstance(value, str) else ''
     if not name or name == value or name in ('.', '..') or '/' in name or '\0' in name:
         raise ValueError(f'its {folder} is {shown(value)}, not a file in {folder}/')
@@ -218,7 +218,7 @@ def _is_pose(value: Any) -> bool:
     )
 
 
-# What is read of a record beside its paths; others may stand there too.
+# Entries of a record that are read in addition to its paths; it may have others.
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     'stamp_ns': _is_stamp,
     'sweep_stamp_ns': _is_stamp,

@@ -14,14 +14,14 @@ _SET_NAME = re.compile(r'[A-Za-z0-9_-]{1,100}')
 
 
 def check_set_name(labels: str) -> None:
-    """Make sure that a set's name may be that of a folder; no name is the set beside the frames.
+    """Check that a set's name is valid for a folder; an empty name is the default set.
 
     Raises:
         DatasetError: if not.
     """
     if labels and not _SET_NAME.fullmatch(labels):
         raise DatasetError(
-            f'{labels[:100]!r} is no name of a set of labels; it takes letters, digits, _ and -'
+            f'{labels[:100]!r} is not a valid name of a label set; use letters, digits, _ and -'
         )
 
 

@@ -1,4 +1,4 @@
-"""Which files of a folder belong to a drive: only these are removed, and never through links."""
+"""The files that belong to a drive: only these are removed, and never through links."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.text_files import read_json
 
 DRIVE_FILE, INDEX_FILE = 'drive.json', 'frames.jsonl'
-# Of a drive that is being made: what parts it has, and which of them are there, see `parts`.
+# Of a drive that is being extracted: the plan of its parts and their manifests, see `parts`.
 PARTS_FOLDER, PLAN_FILE = 'parts', 'plan.json'
-# What must not change within a drive, for its frames to belong together; nor do its cameras.
+# Entries that must not change within a drive, like its cameras.
 FIXED = ('lidar', 'odometry', 'parameters')
-# A drive that is being removed has this suffix, so that no crash leaves a drive half of whose
-# frames are gone.
+# Suffix of a drive that is being removed, so that a crash never leaves a drive without part of its
+# frames.
 REMOVING = '.removing'
 PROTECTED = 'protected'
-# Folders of a camera that hold frames' files.
+# Folders of a camera with the files of frames.
 FRAME_FOLDERS = (*FOLDERS, *MODEL_FOLDERS)
-# With what `label` and `extract --preview` add.
+# With those of `label` and `extract --preview`.
 CAMERA_FOLDERS = (*FRAME_FOLDERS, PSEUDO_LABEL_FOLDER, 'preview')
-# The index holds the lock and goes last.
+# The index is locked and removed last.
 _CAMERA_FILES = (f'{INDEX_FILE}.tmp', INDEX_FILE)
-# Without the first a folder is no drive.
+# Without the first a folder is not a drive.
 _DRIVE_FILES = (DRIVE_FILE, f'{DRIVE_FILE}.tmp', PROTECTED)
 _NO_CAMERAS = (PROPOSAL_FOLDER, 'preview', PARTS_FOLDER)
-# A stamp, as `1700.jpg`; under a temporary name `1700.jpg.tmp` or `.1700.png.x7_k2m1q`.
+# A stamp, such as `1700.jpg`; with a temporary name `1700.jpg.tmp` or `.1700.png.x7_k2m1q`.
 _FRAME_FILE = re.compile(r'\d+\.[a-z]+(\.tmp)?|\.\d+\.[a-z]+\.\w+')
 _CAMERA_NAME = re.compile(r'[A-Za-z0-9_-]{1,100}')
 
 
 def check_camera_name(name: str, where: Path) -> None:
-    """Make sure that a camera's name, found somewhere, may be that of a folder in a drive.
+    """Check that a camera's name is valid for a folder in a drive.
 
     Raises:
         DatasetError: if not.
     """
     if not _CAMERA_NAME.fullmatch(name) or name in (*_NO_CAMERAS, *_DRIVE_FILES):
         raise DatasetError(
-            f'{where}: {name[:100]!r} is no name of a camera; it takes letters, digits, _ and -, '
-            f'and {", ".join(_NO_CAMERAS)} are others'
+            f'{where}: {name[:100]!r} is not a valid camera name; use letters, digits, _ and -, '
+            f'except {", ".join(_NO_CAMERAS)}'
         )
 
 
 def camera_folders(drive: Path) -> list[Path]:
-    """Return a drive's folders of cameras, by name: those it names, and those with an index.
+    """Return a drive's folders of cameras by name: those in its description or with an index.
 
-    Links are among them, so that `refuse_links` sees them.
+    Links are included, so that `refuse_links` sees them.
     """
     names = {path.parent.name for path in drive.glob(f'*/{INDEX_FILE}')}
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
@@ -66,7 +66,7 @@ def camera_folders(drive: Path) -> list[Path]:
 
 
 def refuse_links(drive: Path) -> None:
-    """Make sure that no part of a drive lies elsewhere.
+    """Check that no part of a drive is a link.
 
     Raises:
         DatasetError: if the drive, or one of its own folders or files, is a link.
@@ -77,20 +77,20 @@ def refuse_links(drive: Path) -> None:
     for path in parts:
         if path.is_symlink():
             raise DatasetError(
-                f'{path} is a link, and nothing is removed or written through links; work on '
-                'the folder it leads to, or replace the link by it'
+                f'{path} is a link, and nothing is removed or written through links; use the '
+                'folder it points to, or replace the link by that folder'
             )
 
 
 def unfinished_files(drive: Path) -> list[Path]:
-    """Return a drive's descriptions and indexes that a crash left under their temporary names."""
+    """Return a drive's descriptions and indexes left under temporary names by a crash."""
     names = [drive / f'{DRIVE_FILE}.tmp']
     names += [camera / f'{INDEX_FILE}.tmp' for camera in camera_folders(drive)]
     return [path for path in names if path.is_file()]
 
 
 def frame_files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a drive's folder that are named as those of frames are."""
+    """Yield the files in a drive's folder that have the names of frames' files."""
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
             if _FRAME_FILE.fullmatch(path.name) and path.is_file() and not path.is_symlink():
@@ -98,7 +98,7 @@ def frame_files(folder: Path) -> Iterator[Path]:
 
 
 def part_files(drive: Path) -> list[Path]:
-    """Return what a drive that is being made has beside its frames, the plan last."""
+    """Return the files of a drive that is being extracted other than its frames, the plan last."""
     folder = drive / PARTS_FOLDER
     if folder.is_symlink() or not folder.is_dir():
         return []
@@ -107,9 +107,9 @@ def part_files(drive: Path) -> list[Path]:
 
 
 def is_bare(folder: Path) -> bool:
-    """Tell whether a folder holds nothing but a drive's own files without a frame.
+    """Return whether a folder holds only files of a drive, but no frame.
 
-    Empty folders may be anybody's: without anything else of a drive it is not one.
+    A folder with only empty folders is not recognised as a drive.
     """
     begun = False
     for path in folder.iterdir():
@@ -129,7 +129,7 @@ def is_bare(folder: Path) -> bool:
 
 
 def _is_bare_camera(folder: Path) -> bool:
-    """Tell whether a folder, which is no link, holds only a camera's own, and no frame."""
+    """Return whether a folder, which is no link, holds only files of a camera, but no frame."""
     if not folder.is_dir() or folder.name in _NO_CAMERAS:
         return False
     entries = list(folder.iterdir())
@@ -147,7 +147,7 @@ def remove_bare(folder: Path) -> None:
     """Remove a folder that `is_bare`.
 
     Raises:
-        OSError: if it is not, by now.
+        OSError: if it no longer is.
     """
     for path in folder.iterdir():
         if path.is_file():
@@ -161,7 +161,7 @@ def remove_bare(folder: Path) -> None:
 
 
 def holds_drive(folder: Path) -> bool:
-    """Tell whether anything in a folder has the name of a drive's own file or folder."""
+    """Return whether a folder has anything with the name of a drive's file or folder."""
     return (
         bool(camera_folders(folder))
         or bool(part_files(folder))
@@ -171,7 +171,7 @@ def holds_drive(folder: Path) -> bool:
 
 
 def _emptied_cameras(folder: Path) -> list[Path]:
-    """Return what a crash amid a removal leaves of cameras; else empty folders are others'."""
+    """Return what an interrupted removal leaves of cameras; otherwise nothing."""
     if folder.suffix != REMOVING:
         return []
     return [
@@ -185,7 +185,7 @@ def _emptied_cameras(folder: Path) -> list[Path]:
 
 
 def remove_own_files(folder: Path) -> None:
-    """Remove a drive's own files, and then its folders; those that hold anything else stay.
+    """Remove a drive's files, then its folders; folders with other files are kept.
 
     Raises:
         OSError: if a file cannot be removed.
@@ -202,7 +202,7 @@ def remove_own_files(folder: Path) -> None:
     for name in _DRIVE_FILES:
         (folder / name).unlink(missing_ok=True)
     for camera in cameras:
-        # Folders first: one that has neither these nor an index is not known as a camera's.
+        # Folders first: a camera without these and without an index is not recognised as such.
         for name in CAMERA_FOLDERS:
             _remove_empty(camera / name)
         for name in _CAMERA_FILES:
@@ -214,5 +214,5 @@ def remove_own_files(folder: Path) -> None:
 
 
 def _remove_empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # missing, or it holds something else
+    with contextlib.suppress(OSError):  # missing, or it holds other files
         folder.rmdir()

@@ -1,4 +1,4 @@
-"""Joins the parts that workers have written into a drive; see `parts`."""
+"""Joins the parts written by workers to a drive; see `parts`."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from drive_segment_ros.whole_files import TEMPORARY
 def join_parts(drive: Path, parts: Sequence[Part]) -> dict[str, int]:
     """Make a drive from its parts and from earlier joined parts.
 
-    Frames lie in the order of their stamps. Of several with one stamp the first part's is taken,
-    whose files must be those that are there: see `overwritten`.
+    Frames are in the order of their stamps. Of several with one stamp that of the first part is
+    used, whose files must be the existing ones: see `overwritten`.
 
     Args:
         drive: the drive's folder.
@@ -49,7 +49,7 @@ def join_parts(drive: Path, parts: Sequence[Part]) -> dict[str, int]:
         The number of frames by camera, empty where there is none.
 
     Raises:
-        DatasetError: if two sweeps have one stamp, or the disk refuses.
+        DatasetError: if two sweeps have one stamp, or writing fails.
     """
     there = read_drive(drive)
     info: dict[str, Any] = dict(there or {})
@@ -79,10 +79,10 @@ def join_parts(drive: Path, parts: Sequence[Part]) -> dict[str, int]:
 
 
 def overwritten(parts: Sequence[Part]) -> list[int]:
-    """Return the numbers of parts some of whose files a later part has written anew, last first.
+    """Return the numbers of parts with files overwritten by a later part, last first.
 
-    That is so where a clock was set back by more than a part. Written once more, one after the
-    other, their files are what the drive's indexes say.
+    This happens if a clock was set back by more than a part. When these parts are written again in
+    this order, the files agree with the drive's indexes.
     """
     owner: dict[tuple[str, int | str], tuple[int, str]] = {}
     found: set[int] = set()
@@ -101,7 +101,7 @@ def overwritten(parts: Sequence[Part]) -> list[int]:
 
 
 def repeated(parts: Sequence[Part]) -> int:
-    """Return how many frames of parts have the stamp of one of a part before."""
+    """Return the number of frames with the stamp of a frame of an earlier part."""
     stamps = Counter(
         (camera, record['stamp_ns'])
         for part in parts
@@ -113,10 +113,10 @@ def repeated(parts: Sequence[Part]) -> int:
 
 @contextlib.contextmanager
 def locked(drive: Path) -> Iterator[None]:
-    """Be the only one on this machine to write a drive's parts; of a remote one nobody is.
+    """Lock a drive's parts against other processes of this machine; remote ones are not locked.
 
     Raises:
-        DatasetError: if another process writes it, or the folder cannot be made.
+        DatasetError: if another process writes it, or the folder cannot be created.
     """
     if is_remote(drive):
         yield
@@ -134,21 +134,21 @@ def locked(drive: Path) -> Iterator[None]:
         except OSError as err:
             raise cannot_write(drive, err) from err
         for camera in camera_folders(drive):
-            # A recorder may be at work there.
+            # A recorder may be writing it.
             IndexWriter(camera / INDEX_FILE).close()
         yield
 
 
 def remove_manifests(drive: Path) -> None:
-    """Take the manifests away once a drive is whole; what others have put beside them stays.
+    """Remove the manifests once a drive is complete; other files are kept.
 
     Raises:
-        DatasetError: if the disk refuses.
+        DatasetError: if a file cannot be removed.
     """
     folder = drive / PARTS_FOLDER
     try:
         for name in file_names(folder) if is_there(folder) else []:
-            # The plan goes last: without it the others are nothing.
+            # The plan is removed last: without it the others are meaningless.
             if name.endswith('.json') and name[:-5].isdigit():
                 (folder / name).unlink()
         if is_there(folder / PLAN_FILE):
@@ -160,12 +160,12 @@ def remove_manifests(drive: Path) -> None:
 
 
 def remove_unfinished(drive: Path) -> None:
-    """Take away what workers that were killed were writing, once nobody writes any more.
+    """Remove the temporary files of killed workers, once no worker writes any more.
 
-    On object storage there is nothing of a file before all of it is there.
+    On object storage there are no partial files.
 
     Raises:
-        DatasetError: if the disk refuses.
+        DatasetError: if a file cannot be removed.
     """
     if is_remote(drive):
         return

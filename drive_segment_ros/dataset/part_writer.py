@@ -1,4 +1,4 @@
-"""Writes a part of a drive: the files of its frames, and last the manifest; see `parts`."""
+"""Writes a part of a drive: the files of its frames, then the manifest; see `parts`."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class PartWriter:
     """Writes the frames of a part, and then its manifest.
 
     Attributes:
-        stamps: of the frames that are there, before and in this part, by camera.
+        stamps: of the existing frames, before and in this part, by camera.
     """
 
     def __init__(self, drive: Path, start_ns: int) -> None:
-        """Look at what is there; nothing is written yet.
+        """Read the existing content; nothing is written yet.
 
         Args:
             drive: the drive's folder.
             start_ns: of the part.
 
         Raises:
-            DatasetError: if what is there cannot be read.
+            DatasetError: if the existing content cannot be read.
         """
         self._drive = drive
         self._there = read_drive(drive)
@@ -52,10 +52,10 @@ class PartWriter:
         }
 
     def describe(self, drive: Callable[[], Mapping[str, Any]]) -> None:
-        """Say what `drive.json` is to say of the drive; the first holds, others are not asked.
+        """Set the drive's entries for `drive.json`; only the first call has an effect.
 
         Raises:
-            DatasetError: if the drive is there already, of other sensors or parameters.
+            DatasetError: if the drive exists with other sensors or parameters.
         """
         info: dict[str, Any] = self._part.drive  # type: ignore[assignment]
         if info:
@@ -66,10 +66,10 @@ class PartWriter:
             raise other_than_before(self._drive, changed)
 
     def add_camera(self, name: str, entry: Callable[[], Mapping[str, Any]]) -> None:
-        """Say what `drive.json` is to say of a camera; the first holds, others are not asked.
+        """Set a camera's entries for `drive.json`; only the first call has an effect.
 
         Raises:
-            DatasetError: if the drive has another camera of this name, or the name is none.
+            DatasetError: if the drive has another camera of this name, or the name is invalid.
         """
         cameras: dict[str, Any] = self._part.cameras  # type: ignore[assignment]
         if name in cameras:
@@ -80,10 +80,10 @@ class PartWriter:
             raise other_than_before(self._drive, [f'camera {name}'])
 
     def add(self, frame: EncodedFrame) -> None:
-        """Write a frame's files, and its sweep's proposals with the first of them.
+        """Write a frame's files, with the first frame of a sweep also the proposals.
 
         Raises:
-            DatasetError: if they cannot be written, or there was another sweep of this stamp.
+            DatasetError: if they cannot be written, or another sweep has this stamp.
         """
         proposals = proposal_path(frame.sweep_stamp_ns)
         files = dict(frame.files)
@@ -95,7 +95,7 @@ class PartWriter:
             raise another_sweep(self._drive, frame.sweep_stamp_ns)
         try:
             if known is None:
-                # The part before this may end with the same sweep, and be written just now.
+                # The previous part may end with the same sweep and be written at the same time.
                 files[proposals] = of_sweep
             write_files(self._drive, files)
         except OSError as err:
@@ -107,7 +107,7 @@ class PartWriter:
         self.stamps.setdefault(frame.camera, set()).add(frame.stamp_ns)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write the manifest: from now on the part exists.
+        """Write the manifest: from then on the part exists.
 
         Raises:
             DatasetError: if it cannot be written.

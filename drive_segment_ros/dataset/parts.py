@@ -1,10 +1,10 @@
 """Parts of a drive, each written by one worker, complete or absent, and joined when all exist.
 
-A part is a range of a recording's time. Its frames' files lie where those of the drive lie; what
-the drive's indexes will say of them is in the part's manifest, `parts/<start>.json`, which is
-written last: without it the part does not exist. `join_parts` makes `frames.jsonl` of the
-manifests and, last of all, `drive.json`. Nothing is appended and nothing renamed, so that it can
-be done on object storage; and a part that is written twice is the same.
+A part is a time range of a recording. Its frames' files are at their final paths in the drive;
+their index entries are in the part's manifest, `parts/<start>.json`, which is written last:
+without it the part does not exist. `join_parts` writes `frames.jsonl` from the manifests and,
+last, `drive.json`. Nothing is appended or renamed, so that it works on object storage; writing a
+part twice gives the same files.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from drive_segment_ros.text_files import parse_json
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What a worker has written.
+    """The manifest of a part.
 
     Attributes:
-        start_ns: where it begins in the recording, nanoseconds; names it.
-        drive: what `drive.json` says without cameras; empty where there is no frame.
-        cameras: what `drive.json` says of each camera that has frames.
+        start_ns: its start in the recording, nanoseconds; its name.
+        drive: content of `drive.json` without cameras; empty without frames.
+        cameras: entries in `drive.json` of each camera that has frames.
         frames: the frames' records by camera, in order.
-        sweeps: what tells a sweep from another of the same stamp, by stamp.
-        summary: what whoever asked for it wants to know of it.
+        sweeps: a digest of each sweep, by stamp, to detect others of the same stamp.
+        summary: the report of the extraction.
     """
 
     start_ns: int
@@ -50,7 +50,7 @@ def manifest(drive: Path, start_ns: int) -> Path:
 
 
 def read_parts(drive: Path) -> list[Part]:
-    """Return the parts that are there, in order.
+    """Return the existing parts, in order.
 
     Raises:
         DatasetError: if one cannot be read.
@@ -68,7 +68,7 @@ def read_parts(drive: Path) -> list[Part]:
 
 
 def read_plan(drive: Path) -> dict[str, Any] | None:
-    """Return what parts a drive is written in; None where it is not being written.
+    """Return the plan of a drive's parts; None if it is not being written.
 
     Raises:
         DatasetError: if it cannot be read.
@@ -77,28 +77,28 @@ def read_plan(drive: Path) -> dict[str, Any] | None:
 
 
 def read_drive(drive: Path) -> dict[str, Any] | None:
-    """Return what `drive.json` says; None where there is none.
+    """Return the content of `drive.json`; None if there is none.
 
     Raises:
         DatasetError: if it cannot be read, or names no cameras.
     """
     found = _object(drive / DRIVE_FILE)
     if found is not None and not isinstance(found.get('cameras'), dict):
-        raise DatasetError(f'{drive / DRIVE_FILE} names no cameras; choose another folder')
+        raise DatasetError(f'{drive / DRIVE_FILE} has no cameras; choose another folder')
     return found
 
 
 def write_plan(drive: Path, plan: Mapping[str, Any]) -> None:
-    """Write down what parts a drive is to be written in.
+    """Write the plan of a drive's parts.
 
     Raises:
-        DatasetError: if that cannot be written.
+        DatasetError: if it cannot be written.
     """
     write_text(drive / PARTS_FOLDER / PLAN_FILE, json_text(plan))
 
 
 def other_than_before(drive: Path, changed: Sequence[str]) -> DatasetError:
-    """Return what to say where a drive that is there does not fit what is to be added to it."""
+    """Return the error for a drive that does not fit the frames to be added."""
     return DatasetError(
         f'{drive} was written with other {", ".join(changed)}; resume it with those or choose '
         'another folder'
@@ -106,14 +106,14 @@ def other_than_before(drive: Path, changed: Sequence[str]) -> DatasetError:
 
 
 def another_sweep(drive: Path, stamp_ns: int) -> DatasetError:
-    """Return what to say where two sweeps have one stamp."""
+    """Return the error for two sweeps with one stamp."""
     return DatasetError(
         f'{drive} already has another sweep of stamp {stamp_ns}; choose another folder'
     )
 
 
 def write_text(path: Path, text: str | bytes) -> None:
-    """Write a file of a drive, whole or not at all.
+    """Write a file of a drive atomically.
 
     Raises:
         DatasetError: if it cannot be written.
@@ -155,7 +155,7 @@ def _parsed(path: Path, data: bytes) -> dict[str, Any]:
     try:
         found = parse_json(data)
     except ValueError as err:
-        raise DatasetError(f'{path} is not JSON that can be read: {err}') from err
+        raise DatasetError(f'{path} is not valid JSON: {err}') from err
     if not isinstance(found, dict):
         raise DatasetError(f'{path} is not a JSON object')
     return found
@@ -167,7 +167,7 @@ def _part(path: Path, data: bytes | OSError) -> Part:
     try:
         return Part(**_parsed(path, data))
     except TypeError as err:
-        raise DatasetError(f'{path} is no manifest of a part: {err}; remove it') from err
+        raise DatasetError(f'{path} is not a manifest of a part: {err}; remove it') from err
 
 
 def json_text(content: Any) -> str:
@@ -176,7 +176,7 @@ def json_text(content: Any) -> str:
 
 
 def cannot_write(path: Path, err: OSError) -> DatasetError:
-    """Return what to say where a disk refuses."""
+    """Return the error for a failed write."""
     return DatasetError(
         f'cannot write {path}: {err.strerror}; {disk_advice(err)}; parts written before are kept '
         'and may be resumed'

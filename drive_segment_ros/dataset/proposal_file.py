@@ -1,4 +1,4 @@
-"""Reads the file of a sweep's proposals, which is not trusted."""
+"""Reads the untrusted file of a sweep's proposals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from drive_segment_ros.text_files import read_bytes
 
 # Some 100 kB are usual.
 _LARGEST = 100_000_000
-# What reading a file that is none raises, beside OSError.
+# Raised on reading other files, in addition to OSError.
 UNREADABLE = (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
@@ -34,7 +34,7 @@ def parse_proposals(data: bytes) -> dict[str, NDArray[Any]]:
     """Return the arrays in a file of a sweep's proposals.
 
     Raises:
-        UNREADABLE: if there are none, they are larger than any sweep's, or not one row a proposal.
+        UNREADABLE: if there are none, they are too large, or do not have a row per proposal.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         size = sum(member.file_size for member in archive.infolist())
@@ -47,16 +47,16 @@ def parse_proposals(data: bytes) -> dict[str, NDArray[Any]]:
         raise ValueError(f'{lacking[0]} is missing')
     for name, values in arrays.items():
         if values.ndim != 1 or len(values) != len(arrays['id']):
-            raise ValueError(f'{name} is not one row a proposal')
+            raise ValueError(f'{name} does not have a row per proposal')
         if values.dtype.kind not in ('iu' if name in REQUIRED else 'iufb'):
-            raise ValueError(f'{name} is of type {values.dtype}')
+            raise ValueError(f'{name} has type {values.dtype}')
     if len(arrays['id']) and not 0 <= arrays['id'].min() <= arrays['id'].max() < 2**16:
-        raise ValueError('an id is beyond those of a segment image')
+        raise ValueError('an id is too large for a segment image')
     return arrays
 
 
 def sweep_digest(data: bytes) -> str:
-    """Return what the ids in a file of proposals mean, as `are_same_sweep` compares it.
+    """Return the identity of the ids in a file of proposals, for `are_same_sweep`.
 
     Raises:
         UNREADABLE: if it holds no proposals.
@@ -69,9 +69,9 @@ def sweep_digest(data: bytes) -> str:
 
 
 def are_same_sweep(one: bytes, other: bytes) -> bool:
-    """Tell whether the ids in two files of proposals mean the same things.
+    """Return whether the ids in two files of proposals denote the same objects.
 
-    Processors may differ in the last bit of what was measured.
+    Measured values may differ in the last bit between processors.
 
     Raises:
         UNREADABLE: if one holds no proposals.

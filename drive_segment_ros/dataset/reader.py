@@ -64,7 +64,7 @@ class FrameRecord:
 
     def image(self) -> NDArray[np.uint8]:
         """Return the image, (H, W, 3) uint8 BGR."""
-        # A turned image would no longer lie on its segments.
+        # A rotated image would not match its segments.
         return _read_image(self.image_path)
 
     def segment(self) -> NDArray[np.uint16]:
@@ -79,7 +79,7 @@ class FrameRecord:
         """Return the model's prediction while recording, (h, w) uint8, at its resolution.
 
         Raises:
-            DatasetError: if none ran, or the file cannot be read.
+            DatasetError: if no model ran, or the file cannot be read.
         """
         return _read_labels(self._of_model(self.model_label_path), np.uint8)
 
@@ -102,7 +102,7 @@ class FrameRecord:
     def proposals(self) -> dict[str, NDArray[Any]]:
         """Return the arrays of its sweep's proposals by name, a row per proposal.
 
-        Those outside the image are among them.
+        Proposals outside the image are included.
         """
         try:
             return read_proposals(self.proposal_path)
@@ -125,19 +125,19 @@ class Drive:
 
         Args:
             path: the drive's folder.
-            described: content of `drive.json`, where it has been read already.
+            described: content of `drive.json`, if it has already been read.
 
         Raises:
-            DatasetError: if there is none, or it is not a JSON object that names cameras.
+            DatasetError: if there is none, or it is not a JSON object with cameras.
         """
         self.path = location(path)
         file = self.path / DRIVE_FILE
         try:
             info = read_json(file) if described is None else parse_json(described)
         except OSError as err:
-            raise DatasetError(f'{self.path} is no drive: {file.name}: {err.strerror}') from err
+            raise DatasetError(f'{self.path} is not a drive: {file.name}: {err.strerror}') from err
         except ValueError as err:
-            raise DatasetError(f'{file} is not JSON that can be read: {err}') from err
+            raise DatasetError(f'{file} is not valid JSON: {err}') from err
         if not isinstance(info, dict) or not isinstance(info.get('cameras'), dict):
             raise DatasetError(
                 f'{file} is not a JSON object with cameras; a drive of another version, extract '
@@ -156,12 +156,12 @@ class Drive:
 
     @functools.cached_property
     def cameras(self) -> dict[str, list[FrameRecord]]:
-        """Each camera's frames by stamp; a torn last line, left by a crash, is skipped.
+        """Each camera's frames by stamp; an incomplete last line, left by a crash, is skipped.
 
-        A camera whose index is missing or damaged is left out with a warning.
+        A camera whose index is missing or damaged is skipped with a warning.
 
         Raises:
-            DatasetError: if that is so of all of them.
+            DatasetError: if that is the case for all of them.
         """
         cameras, damage = {}, []
         paths = [self.path / name / INDEX_FILE for name in self.info['cameras']]
@@ -173,7 +173,7 @@ class Drive:
         if damage and not cameras:
             raise damage[0]
         for problem in damage:
-            _log.warning('%s; this camera is left out', problem)
+            _log.warning('%s; this camera is skipped', problem)
         return cameras
 
     @property
@@ -186,7 +186,7 @@ class Drive:
         return [frame for frames in self.cameras.values() for frame in frames]
 
     def frames_of(self, camera: str) -> list[FrameRecord]:
-        """Return the frames of one camera that `info` names, by stamp, and read no other.
+        """Return the frames of one camera by stamp, without reading others.
 
         Raises:
             DatasetError: if its index is missing or damaged.
@@ -200,7 +200,7 @@ class Drive:
             raise DatasetError(f'cannot read {path}: {content.strerror}') from content
         index = parse_index(content, path)
         if index.torn:
-            _log.warning('%s: last line is incomplete, as a crash leaves it; ignored', path)
+            _log.warning('%s: the last line is incomplete, as after a crash; it is ignored', path)
         frames = [self._frame(record, path.parent.name, path) for record in index.records]
         return sorted(frames, key=lambda frame: frame.stamp_ns)
 
@@ -210,7 +210,7 @@ class Drive:
             stamp_ns, sweep_stamp_ns = (int(record[f'{n}stamp_ns']) for n in ('', 'sweep_'))
             image, segment = (folder / record[name] for name in ('image', 'segment'))
         except (KeyError, TypeError, ValueError) as err:
-            raise DatasetError(f'{index}: a line lacks {err}; it is of another format') from err
+            raise DatasetError(f'{index}: a line lacks {err}; it has another format') from err
         return FrameRecord(
             self.path,
             camera,
@@ -226,7 +226,7 @@ class Drive:
 
 
 class Dataset:
-    """Folders of drives, one or several.
+    """One or several folders of drives.
 
     Attributes:
         paths: the folders.
@@ -256,7 +256,7 @@ def _last_twice(paths: list[Path]) -> Path:
 def _drives(dataset: Path) -> list[Drive]:
     drives = _drives_of_storage(dataset) if is_remote(dataset) else _drives_of_folder(dataset)
     if not drives:
-        advice = 'give a folder of drives, as `drive-segment extract BAG -o DATASET` writes it'
+        advice = 'give a folder of drives, as written by `drive-segment extract BAG -o DATASET`'
         raise DatasetError(not_wanted(dataset, 'a dataset', advice))
     return drives
 
@@ -268,7 +268,7 @@ def _drives_of_folder(dataset: Path) -> list[Drive]:
 
 
 def _drives_of_storage(dataset: Path) -> list[Drive]:
-    """Find the drives by one listing, and a request for the description each may have."""
+    """Find the drives by one listing, and a request for each possible description."""
     try:
         folders = [dataset, *(dataset / name for name in folder_names(dataset))]
     except FileNotFoundError as err:
@@ -286,7 +286,7 @@ def _drives_of_storage(dataset: Path) -> list[Drive]:
 
 
 def _described(folders: Sequence[Path]) -> Iterator[bytes | None]:
-    """Yield what `drive.json` of each folder holds, None where there is none."""
+    """Yield the content of `drive.json` of each folder, None without one."""
     for folder, content in zip(
         folders, read_many([folder / DRIVE_FILE for folder in folders]), strict=True
     ):
@@ -296,7 +296,7 @@ def _described(folders: Sequence[Path]) -> Iterator[bytes | None]:
 
 
 def _one_drive(dataset: Path) -> DatasetError:
-    return DatasetError(f'{dataset} is one drive; give the folder above it')
+    return DatasetError(f'{dataset} is a single drive; give its parent folder')
 
 
 def _read_image(path: Path, *, unchanged: bool = False) -> NDArray[Any]:
@@ -312,6 +312,6 @@ def _read_labels(path: Path, dtype: type) -> NDArray[Any]:
     image = _read_image(path, unchanged=True)
     if image.dtype != dtype or image.ndim != 2:
         raise DatasetError(
-            f'{path} holds {image.dtype} of shape {image.shape}, not one {np.dtype(dtype)} channel'
+            f'{path} has {image.dtype} of shape {image.shape}, not one {np.dtype(dtype)} channel'
         )
     return image

@@ -1,9 +1,9 @@
 """Finds and removes what crashes left incomplete in a dataset.
 
-Crashes never break a frame; they leave files that no frame refers to, and folders of drives that
-were being begun or removed. What a damaged disk broke is taken out of the index as well. Only what
-is named as a drive's own files are is ever touched, and no link is followed. A camera of a drive
-that cannot be repaired does not keep the others from it.
+Crashes never break a frame; they leave files that no frame refers to, and drives that were being
+created or removed. Frames broken by a damaged disk are also removed from the index. Only files
+with the names of a drive's files are touched, and links are not followed. A camera that cannot be
+repaired does not prevent the repair of others.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def repair(dataset: Path) -> RepairReport:
     if not dataset.is_dir():
         raise DatasetError(not_wanted(dataset, 'a dataset', 'give a folder of drives'))
     if (dataset / DRIVE_FILE).exists():
-        raise DatasetError(f'{dataset} is one drive; give the folder above it')
+        raise DatasetError(f'{dataset} is a single drive; give its parent folder')
     folders = sorted(path for path in dataset.iterdir() if path.is_dir())
     drives = [folder for folder in folders if _is_drive(folder)]
     if not drives:
         raise DatasetError(
             not_wanted(
-                dataset, 'a dataset: it holds no drive', 'nothing was touched, give one that does'
+                dataset, 'a dataset: it holds no drive', 'nothing was changed, give one that does'
             )
         )
     report = RepairReport(str(dataset))
@@ -76,9 +76,9 @@ def repair(dataset: Path) -> RepairReport:
 
 
 def remove_drive(folder: Path) -> None:
-    """Remove a drive; a crash on the way leaves it whole or not a drive any more.
+    """Remove a drive; after a crash it is either complete or no longer a drive.
 
-    What others have put into its folder stays there, under the name with `.removing`.
+    Other files in its folder are kept, under the name with `.removing`.
 
     Raises:
         DatasetError: if another process is writing it, or a part of it is a link.
@@ -92,7 +92,7 @@ def remove_drive(folder: Path) -> None:
         if folder.suffix != REMOVING:
             doomed = folder.with_name(folder.name + REMOVING)
             folder.rename(doomed)
-        # Without it the folder is no drive.
+        # Without it the folder is not a drive.
         (doomed / DRIVE_FILE).unlink(missing_ok=True)
         remove_own_files(doomed)
 
@@ -107,7 +107,7 @@ def _repair_drive(folder: Path, report: RepairReport) -> None:
     refuse_links(folder)
     if folder.suffix == REMOVING:
         remove_drive(folder)
-        report.repaired.append(f'{folder.name}: removed, as was begun')
+        report.repaired.append(f'{folder.name}: completed its removal')
         return
     if part_files(folder):
         _join(folder, report)
@@ -127,7 +127,7 @@ def _repair_drive(folder: Path, report: RepairReport) -> None:
                         whole += camera.records
         report.problems += problems
         if not problems:
-            # A camera that is not understood may refer to any of them.
+            # A camera that cannot be read may refer to any of them.
             sweeps = {proposal_path(r['sweep_stamp_ns']) for r in whole if 'sweep_stamp_ns' in r}
             remove_unreferenced(folder, PROPOSAL_FOLDER, sweeps, folder.name, report)
             for path in unfinished_files(folder):
@@ -141,7 +141,7 @@ def _repair_drive(folder: Path, report: RepairReport) -> None:
 
 
 def _join(folder: Path, report: RepairReport) -> None:
-    """Make a drive of the parts that an extraction has finished, which nobody goes on with."""
+    """Join the finished parts of an extraction that was abandoned to a drive."""
     with locked(folder):
         parts = read_parts(folder)
         frames = join_parts(folder, parts)
@@ -153,7 +153,7 @@ def _join(folder: Path, report: RepairReport) -> None:
 
 @contextlib.contextmanager
 def _told(problems: list[str], folder: Path) -> Iterator[None]:
-    """Note what goes wrong with a camera, and go on with the next."""
+    """Report an error of a camera and continue with the next."""
     try:
         yield
     except DatasetError as err:
@@ -163,16 +163,16 @@ def _told(problems: list[str], folder: Path) -> Iterator[None]:
 
 
 def _remove_bare(folder: Path, report: RepairReport) -> None:
-    """Remove what a run left that was killed, or whose images were all dropped."""
+    """Remove a drive without frames, left by a killed run or one that dropped all images."""
     remove_bare(folder)
-    report.repaired.append(f'{folder.name}: removed, no frame was in it')
+    report.repaired.append(f'{folder.name}: removed, it had no frames')
 
 
 def _lost_cameras(folder: Path, cameras: list[CameraRepair]) -> list[str]:
-    """Return what cameras a drive with frames has lost, or has without describing them.
+    """Return problems with the cameras of a drive: missing or not described ones.
 
     Raises:
-        DatasetError: if it lost its description or its proposals, and is to be left alone.
+        DatasetError: if it lost its description or its proposals and must not be changed.
     """
     frames = {camera.folder.name: len(camera.records) for camera in cameras}
     if not any(frames.values()):
@@ -182,7 +182,7 @@ def _lost_cameras(folder: Path, cameras: list[CameraRepair]) -> list[str]:
         described = set(read_json(file)['cameras'].keys())
     except FileNotFoundError:
         raise DatasetError(
-            f'{folder}: {DRIVE_FILE} is missing beside {sum(frames.values())} frames; copy it '
+            f'{folder}: {DRIVE_FILE} of {sum(frames.values())} frames is missing; copy it '
             'from a drive of the same sensors'
         ) from None
     except (ValueError, TypeError, KeyError, AttributeError) as err:
@@ -191,13 +191,11 @@ def _lost_cameras(folder: Path, cameras: list[CameraRepair]) -> list[str]:
         ) from err
     if not (folder / PROPOSAL_FOLDER).is_dir():
         raise DatasetError(
-            f'{folder}: {PROPOSAL_FOLDER}/ is missing; put it back, or remove the drive'
+            f'{folder}: {PROPOSAL_FOLDER}/ is missing; restore it, or remove the drive'
         )
     lost = [
-        f'{folder / name} is missing; put it back, or take the camera out of {DRIVE_FILE}'
+        f'{folder / name} is missing; restore it, or remove the camera from {DRIVE_FILE}'
         for name in sorted(described - frames.keys())
     ]
     unknown = sorted(name for name, count in frames.items() if count and name not in described)
-    return lost + [
-        f'{file} names no camera {name}; put back the one that does' for name in unknown
-    ]
+    return lost + [f'{file} has no camera {name}; restore the one that has' for name in unknown]

@@ -1,7 +1,7 @@
 """Writes a drive so that every finished frame survives a crash.
 
-Each file is written under a temporary name, synced and renamed; the frame's line in `frames.jsonl`
-comes last in that of its camera. Measured on ext4, the syncs cost 1.6 ms a frame.
+Each file is written under a temporary name, synced and renamed; the frame's line in its camera's
+`frames.jsonl` is written last.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class DriveWriter:
 
     Attributes:
         path: the drive's folder.
-        stamps: of the frames that are there, nanoseconds, by camera.
+        stamps: of the existing frames, nanoseconds, by camera.
     """
 
     def __init__(self, path: Path | str, drive: Mapping[str, Any], resume: bool = False) -> None:
-        """Create the drive's folder and `drive.json`, or take up an existing drive.
+        """Create the drive's folder and `drive.json`, or open an existing drive.
 
         Cameras that an existing drive lacks are added to it.
 
@@ -69,9 +69,9 @@ class DriveWriter:
             resume: whether an existing drive may be added to.
 
         Raises:
-            DatasetError: if it is a URL, if the folder holds something already and `resume` is
-                off, if it was recorded with other sensors or parameters, if another process
-                writes it, if a part of it is a link, or if it cannot be written.
+            DatasetError: if it is a URL, if the folder is not empty and `resume` is off, if it
+                was recorded with other sensors or parameters, if another process writes it, if a
+                part of it is a link, or if it cannot be written.
         """
         self.path = location(path)
         refuse_remote(self.path)
@@ -85,7 +85,7 @@ class DriveWriter:
         refuse_links(self.path)
         self.stamps: dict[str, set[int]] = {}
         self._indexes: dict[str, IndexWriter] = {}
-        # Sweeps that a frame refers to; other files of proposals are a crash's leftovers.
+        # Sweeps that a frame refers to; other files of proposals are leftovers of a crash.
         self._sweeps: set[int] = set()
         self._info: dict[str, Any] = {}
         try:
@@ -101,28 +101,28 @@ class DriveWriter:
             raise
 
     def is_current(self, camera: str = '') -> bool:
-        """Tell whether a camera's part, or all, at the drive's path is still what is open.
+        """Return whether a camera's files, or all, at the drive's path are still the open ones.
 
-        It is not once it was removed or its disk unmounted, even if that is back again.
+        They are not if the drive was removed or its disk unmounted, even if remounted since.
         """
         indexes = [self._indexes[camera]] if camera else self._indexes.values()
         return all(index.is_current() for index in indexes)
 
     @property
     def repaired(self) -> bool:
-        """Whether a torn last line, left by a crash, was cut off an index."""
+        """Whether an incomplete last line, left by a crash, was removed from an index."""
         return any(index.repaired for index in self._indexes.values())
 
     def add_camera(self, name: str, entry: Mapping[str, Any]) -> None:
-        """Add a camera to the drive, as one whose calibration came late; known ones stay.
+        """Add a camera to the drive, for example after a late calibration; known ones are kept.
 
         Args:
             name: of the camera.
-            entry: what `drive.json` says of it: topic, frame, model, `T_camera_lidar`, offset.
+            entry: its entry in `drive.json`: topic, frame, model, `T_camera_lidar`, offset.
 
         Raises:
-            DatasetError: if the drive has another camera of this name, the name is none, or the
-                disk refuses; the drive stays as it was then.
+            DatasetError: if the drive has another camera of this name, the name is invalid, or
+                writing fails; the drive is not changed then.
         """
         self.add_cameras({name: entry})
 
@@ -147,14 +147,14 @@ class DriveWriter:
             raise _cannot_write(self.path, err) from err
 
     def add(self, frame: Frame | EncodedFrame) -> None:
-        """Write one frame; when this returns, it is on the disk.
+        """Write one frame; when this returns, it is stored safely.
 
-        The first frame of a sweep writes its proposals too.
+        The first frame of a sweep also writes its proposals.
 
         Raises:
-            DatasetError: if the drive has no such camera, or a frame of this stamp of it, or
-                another sweep of this stamp, or the disk refuses; frames written before stay valid
-                and nothing of this one stays.
+            DatasetError: if the drive lacks the camera, or has a frame or another sweep of this
+                stamp, or writing fails; frames written before remain valid and nothing of this
+                one is kept.
         """
         encoded = frame.encoded() if isinstance(frame, Frame) else frame
         if encoded.camera not in self._info['cameras']:
@@ -173,12 +173,12 @@ class DriveWriter:
                 write_temporary(self.path / name, data)
             for name in files:
                 publish(self.path / name)
-            # The names must be on the disk before the line that refers to them.
+            # The files must be safe on the disk before the line that refers to them.
             for folder in {(self.path / name).parent for name in files}:
                 sync_folder(folder)
             index.append(encoded.record)
         except OSError as err:
-            # A line that may have reached the disk must not be left without its files.
+            # A line that may have been written must not be left without its files.
             if not index.damaged:
                 for name in files:
                     discard(self.path / name)
@@ -187,14 +187,14 @@ class DriveWriter:
         self._sweeps.add(encoded.sweep_stamp_ns)
 
     def remove(self) -> None:
-        """Remove an empty drive; one with frames, or files of others, is kept."""
+        """Remove an empty drive; one with frames or other files is kept."""
         if not any(self.stamps.values()):
             with contextlib.suppress(OSError):
                 if is_bare(self.path):
                     remove_bare(self.path)
 
     def close(self) -> None:
-        """Release the drive; harmless when called again."""
+        """Close the drive; may be called again."""
         for index in self._indexes.values():
             index.close()
 
@@ -205,7 +205,7 @@ class DriveWriter:
         self.close()
 
     def _open(self, camera: str) -> None:
-        """Make a camera's folders, and open its index, which is locked from then on."""
+        """Create a camera's folders, and open and lock its index."""
         if camera in self._indexes:
             return
         folder = self.path / camera
@@ -221,7 +221,7 @@ class DriveWriter:
         }
 
     def _make_folders(self, frame: EncodedFrame) -> None:
-        """Make the folders that only some cameras have, before their first file."""
+        """Create the folders that only some cameras have, before their first file."""
         camera = self.path / frame.camera
         for folder in MODEL_FOLDERS:
             if folder in frame.record and not (camera / folder).is_dir():
@@ -229,10 +229,10 @@ class DriveWriter:
                 sync_folder(camera)
 
     def _has_sweep(self, frame: EncodedFrame) -> bool:
-        """Tell whether the proposals of a frame's sweep are there.
+        """Return whether the proposals of a frame's sweep exist.
 
         Raises:
-            DatasetError: if those of another sweep are, whose ids mean other things.
+            DatasetError: if there are those of another sweep.
         """
         name = proposal_path(frame.sweep_stamp_ns)
         try:
@@ -251,7 +251,7 @@ class DriveWriter:
         return True
 
     def _begin(self, drive: Mapping[str, Any]) -> None:
-        """Write `drive.json`, or check it against what is there; clear a crash's leftovers."""
+        """Write `drive.json`, or compare it with the existing one; remove leftovers of a crash."""
         folders = [self.path / camera / name for camera in self._indexes for name in FRAME_FOLDERS]
         for folder in (self.path / PROPOSAL_FOLDER, *folders):
             for leftover in frame_files(folder):
@@ -288,12 +288,12 @@ class DriveWriter:
         self.add_cameras(wanted['cameras'])
 
     def _describe(self, info: dict[str, Any]) -> None:
-        """Write `drive.json` in one step; nothing of it stays where the disk refuses."""
+        """Write `drive.json` atomically; nothing of it is kept if writing fails."""
         path = self.path / DRIVE_FILE
         try:
             write_temporary(path, _json_text(info).encode())
             with contextlib.suppress(FileNotFoundError):
-                # Its time says when the drive was begun, which rotation goes by.
+                # Its time is the start of the drive, by which rotation orders drives.
                 begun = os.stat(path)
                 os.utime(f'{path}{TEMPORARY}', ns=(begun.st_atime_ns, begun.st_mtime_ns))
             publish(path)
@@ -309,7 +309,7 @@ def refuse_remote(path: Path) -> None:
     """Raise DatasetError for a URL: object storage can neither be locked nor appended to."""
     if is_remote(path):
         raise DatasetError(
-            f'{path} is not on this machine; a drive is recorded to a local folder, copy it '
+            f'{path} is not on this machine; record the drive to a local folder and copy it '
             'afterwards'
         )
 

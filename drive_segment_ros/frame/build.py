@@ -51,26 +51,26 @@ def build(
 
     Args:
         pair: the image and its sweep.
-        params: how.
-        image: (H, W, 3) uint8 BGR, the image at working resolution if it is decoded already.
+        params: thresholds and scales.
+        image: (H, W, 3) uint8 BGR, the image at working resolution if it is already decoded.
 
     Raises:
         ImageError: if the image cannot be decoded.
         CalibrationError: if its shape is not that of its calibration.
         CloudError: if the sweep has no usable point, or none in the image.
     """
-    # Beams, range image, ground, clusters: once a sweep, however many cameras see it.
+    # Beams, range image, ground, clusters: once per sweep, for any number of cameras.
     segments = pair.sweep.segments(params.proposals, pair.T_base_lidar)
     camera = working_camera(pair.camera, params)
     image = working_image(pair, camera) if image is None else image
-    # Each point moved from its own time to the image's instant; what is hidden is dropped.
+    # Each point is moved from its own time to the image's instant; hidden points are dropped.
     view = View.of(pair, camera, params)
     points = view.points()
-    # What lies between points: down to the ground, and up to the sky.
+    # Regions between points: down to the ground contact points, and up to the sky.
     contacts = steps.ground_contacts(segments, view, points, params.densify)
     seen = steps.join_points(segments, points, contacts)
     sky = steps.sky_seen(segments, view, image, seen) if params.proposals.sky else None
-    # From points to pixels: superpixels take what dominates their points.
+    # From points to pixels: superpixels get the label that dominates their points.
     label_image = densify(
         image,
         *seen.with_sky(sky),

@@ -13,16 +13,16 @@ from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.projection import view_times
 
-# As many sweeps are looked at; a camera no point falls into has no offset to find.
+# Number of sweeps used; without a point in the camera's view there is no offset to estimate.
 _SWEEPS = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Passing:
-    """When a sweep passes a camera's view, seconds after its stamp.
+    """When a sweep crosses a camera's field of view, seconds after its stamp.
 
     Attributes:
-        middle_s: when it passes the middle.
+        middle_s: when it crosses the middle.
         span_s: from the first point in view to the last.
     """
 
@@ -33,10 +33,10 @@ class Passing:
 def passing_of(
     cloud: PointCloud, camera: CameraModel, T_camera_lidar: NDArray[np.float64]
 ) -> Passing | None:
-    """Return when a sweep passes a camera's view, None where it is not known.
+    """Return when a sweep crosses a camera's field of view, None if that is not known.
 
-    A sweep may begin in the view, as behind the vehicle: half of it is seen at the sweep's
-    beginning and half at its end, and the median of their times is neither.
+    A sweep may begin within the view, as for a rear camera: then half of the view is scanned at
+    the sweep's beginning and half at its end, and the median time is wrong for both.
     """
     times = view_times(cloud, camera, T_camera_lidar)
     if times is None:
@@ -68,7 +68,7 @@ class CameraOffset:
         """Begin.
 
         Args:
-            fixed_s: the offset where it is given; nothing is looked for then.
+            fixed_s: the offset if it is given; then nothing is estimated.
         """
         self.value_s = fixed_s
         self._seen = 0
@@ -78,7 +78,7 @@ class CameraOffset:
 
         Args:
             camera: at any resolution.
-            sweep: that is known to be the next.
+            sweep: the next one.
             T_camera_lidar: (4, 4), maps LiDAR coordinates to the camera's optical frame.
         """
         self._seen += 1

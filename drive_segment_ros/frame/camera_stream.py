@@ -1,4 +1,4 @@
-"""One camera's images on their way to pairs: each waits for its sweep, then for what it lacks."""
+"""Pairing of one camera's images: each waits for its sweep, then for calibration and odometry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NO_INFO = 'no usable camera_info has arrived; check its topic and QoS'
 
 @dataclasses.dataclass
 class _Waiting:
-    """A pair that lacks calibration or odometry still; `needed` is a key, once it is known."""
+    """A pair that still lacks calibration or odometry; `needed` is a key, once it is known."""
 
     image: Item
     sweep: Item
@@ -40,11 +40,11 @@ class CameraStream:
         name: the camera's.
         clock: of its images.
         model: its calibration, None before the first.
-        offset: finds what is added to its stamps.
-        drops: images dropped that are counted, by reason, see `IMAGE_REASONS`.
-        pairs: number of images that found a sweep.
-        images: those that wait for one, by key.
-        final: whether no message follows soon, so that everything is to be decided.
+        offset: estimates what is added to its stamps.
+        drops: number of counted images dropped, by reason, see `IMAGE_REASONS`.
+        pairs: number of images that were paired with a sweep.
+        images: those that wait for a sweep, by key.
+        final: whether no message follows soon, so that everything has to be decided.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class CameraStream:
         Args:
             name: the camera's.
             sync: when an image and a sweep belong together.
-            offset_s: what is added to its stamps; None where it is to be found.
+            offset_s: what is added to its stamps; None estimates it.
             sweep_clock: of the sweeps.
-            vehicle: where it is, and where its sensors are.
-            on_error: told a reason and a text where an image is lost to an error.
+            vehicle: its motion and extrinsics.
+            on_error: called with reason and text if an image is lost because of an error.
         """
         self.name = name
         self.clock = Clock(round(sync.jump_back_s / _NS))
@@ -97,15 +97,15 @@ class CameraStream:
 
     @property
     def oldest_key(self) -> float:
-        """The key of the oldest image that may still look for a sweep."""
+        """The key of the oldest image that may still be paired with a sweep."""
         if self.offset.value_s is None:
             return self._newest() - 2 * SILENT_NS
-        # One that comes out of order by more than it should is served where that costs nothing.
+        # An image that is late by more than allowed is still paired if that costs nothing.
         known = self.clock.known(self._newest(), self._wait_ns) - SILENT_NS // 2
         return min(known, self.images[0].key) if self.images else known
 
     def add(self, image: Image, key: int, now_s: float, sweeps: Sequence[Item]) -> None:
-        """Take an image; where too many wait, the oldest is decided with what is known."""
+        """Add an image; if too many wait, the oldest is decided with what is known."""
         bisect.insort(self.images, Item(key, image, now_s), key=key_of)
         if len(self.images) <= self._queue:
             return
@@ -142,15 +142,15 @@ class CameraStream:
         return max(self.clock.newest or 0, self._sweep_clock.newest or 0)
 
     def _known(self, clock: Clock) -> float:
-        """Return up to where all messages of a sensor are there that are to come."""
+        """Return the key up to which no further message of a sensor is expected."""
         return math.inf if self.final else clock.known(self._newest(), self._wait_ns)
 
     def _decide(self, sweeps: Sequence[Item]) -> None:
-        """Decide images, oldest first, as far as their partners are known."""
+        """Pair or drop images, oldest first, as far as their candidates are known."""
         while self.images:
             images_known = self._known(self.clock)
             if images_known < self.images[0].key:
-                return  # One before it may come.
+                return  # An earlier one may still arrive.
             try:
                 sweep, reason = choose(
                     self.name,
@@ -174,7 +174,7 @@ class CameraStream:
         self._waiting.append(_Waiting(image, sweep))
 
     def _find_offset(self, sweeps: Sequence[Item]) -> bool:
-        """Look for the camera's offset in the sweeps that are known to be next."""
+        """Estimate the camera's offset from the next sweeps."""
         known = self._known(self._sweep_clock)
         problem = ''
         for item in sweeps:
@@ -190,13 +190,13 @@ class CameraStream:
                 self._give_up(known, problem)
             if not late or problem:
                 return False
-            # Nothing is seen by both, or no sweep comes.
+            # The fields of view do not overlap, or there are no sweeps.
             self.offset.value_s = 0.0
         self._shift(round(self.offset.value_s / _NS))
         return True
 
     def _look(self, item: Item) -> str:
-        """Look at one sweep; return why that is not possible, empty if it is."""
+        """Use one sweep; return why that is not possible, empty if it is."""
         sweep: Sweep = item.event
         if self.model is None:
             return _NO_INFO
@@ -211,14 +211,14 @@ class CameraStream:
         return ''
 
     def _give_up(self, known: float, problem: str) -> None:
-        """Lose the images that have waited for a calibration for too long."""
+        """Drop the images that have waited too long for a calibration."""
         while self.images and (self.final or known - self.images[0].key > SILENT_NS):
             image = self.images[0].event
             self._settle(None, 'bad_calibration')
             self._tell(image, 'bad_calibration', problem)
 
     def _shift(self, offset_ns: int) -> None:
-        """Set the offset, for images that wait as well."""
+        """Set the offset, also for images that already wait."""
         delta = offset_ns - self.clock.offset_ns
         self.clock.offset_ns = offset_ns
         if self.clock.newest is not None:
@@ -227,7 +227,7 @@ class CameraStream:
             item.key += delta
 
     def _complete(self) -> list[Pair]:
-        """Return the pairs that lack nothing, or have lacked it for long enough."""
+        """Return the pairs that are complete, or have waited long enough."""
         pairs: list[Pair] = []
         while self._waiting:
             waiting = self._waiting[0]
@@ -238,10 +238,10 @@ class CameraStream:
                 pairs.append(self._pair(waiting))
             except CalibrationError as err:
                 if not given_up:
-                    break  # It may come.
+                    break  # It may still arrive.
                 self._lose(waiting, 'bad_calibration', str(err))
             except Exception as err:
-                # Whatever it is, it must not keep those behind it from coming.
+                # No error may block the images behind it.
                 reason = reason_of(err)
                 text = f'unexpected {type(err).__name__}: {err}'
                 self._lose(waiting, reason, text if reason == 'error' else str(err))
@@ -249,7 +249,7 @@ class CameraStream:
         return pairs
 
     def _has_motion(self, waiting: _Waiting) -> bool:
-        """Whether all odometry is there that is to come for a pair."""
+        """Whether no further odometry is expected for a pair."""
         sweep = waiting.sweep
         if waiting.needed is None:
             last_ns = max(sweep.event.span_ns()[1], waiting.image.event.stamp_ns)

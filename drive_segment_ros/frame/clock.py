@@ -1,13 +1,13 @@
-"""A sensor's clock as seen by its stamps: its progress, and where it was set back."""
+"""A sensor's clock, derived from its stamps: its progress, and where it was set back."""
 
 from __future__ import annotations
 
 from collections import deque
 
-# A jump of the clock starts an epoch, further from the last than any two stamps can be
-# (int64 nanoseconds span 18e18), so messages of different epochs never come near each other.
+# A jump of the clock starts an epoch. Epochs are further apart than any two stamps (int64
+# nanoseconds span 18e18), so messages of different epochs are never paired.
 EPOCH_NS = 10**20
-# A sensor this far behind the others is taken as silent: nobody waits for it any longer.
+# A sensor this far behind the others counts as silent and is no longer waited for.
 SILENT_NS = 2_000_000_000
 _STAMPS_REMEMBERED = 256
 
@@ -20,7 +20,7 @@ class Clock:
         offset_ns: added to stamps.
         newest: the newest key, None before the first.
         newest_stamp_ns: the newest stamp of this epoch, None before the first.
-        received: number of messages, whatever became of them.
+        received: number of messages, including dropped ones.
         jumps: number of times stamps jumped back.
     """
 
@@ -41,7 +41,7 @@ class Clock:
         self._behind_since: int | None = None
 
     def take(self, stamp_ns: int, others_epoch: int = 0) -> int | None:
-        """Return the key of a message that has come; None for one with a stamp that came before.
+        """Return the key of a new message; None for a repeated stamp.
 
         Args:
             stamp_ns: its header stamp.
@@ -67,24 +67,24 @@ class Clock:
         return stamp_ns + self.offset_ns + self.epoch * EPOCH_NS
 
     def known(self, newest: int, wait_ns: int) -> int:
-        """Return the key up to which no message is to come any more.
+        """Return the key up to which no further message is expected.
 
         Args:
             newest: the newest key of those it is compared with.
-            wait_ns: how long messages may come out of order.
+            wait_ns: by how much messages may arrive out of order.
         """
         if self.newest is None:
             return newest - SILENT_NS
         if newest - self.newest > SILENT_NS:
-            # Taken as silent: should it come again, it is no later than others may be.
+            # Silent: if it returns, its messages may be as late as those of others.
             return newest - min(wait_ns, SILENT_NS)
         return max(self.newest - wait_ns, newest - SILENT_NS)
 
     def _join(self, stamp_ns: int, others_epoch: int) -> None:
-        """Where only another's clock was set, compare with it as it is from some time on.
+        """Join the epoch of the others if only another sensor's clock was set.
 
-        A bag that begins again sets all clocks back, one message after the other: until then each
-        stays among its own.
+        When a bag loops, the clocks of all sensors go back one after the other: until then each
+        sensor keeps its own epoch.
         """
         if self.epoch >= others_epoch:
             self._behind_since = None

@@ -19,14 +19,14 @@ def drive_info(
     params: FrameParameters,
     source: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return what holds for all frames of a drive; cameras are added as they come.
+    """Return the entries of all frames of a drive; cameras are added when they appear.
 
     Args:
         pair: the first.
         lidar: topic of the sweeps.
         odometry: topics of the vehicle's motion.
-        params: how frames are made.
-        source: where they come from.
+        params: of the frames.
+        source: of the messages.
     """
     return {
         'cameras': {},
@@ -39,7 +39,7 @@ def drive_info(
 
 
 def camera_info(pair: Pair, topic: str) -> dict[str, Any]:
-    """Return what holds for all frames of a camera.
+    """Return the entries of all frames of a camera.
 
     Args:
         pair: its first.

@@ -1,7 +1,7 @@
 """The inputs of a frame stream: plain values, from any middleware or file.
 
-Stamps are header stamps in nanoseconds. What is costly to read (pictures, points) is read when
-first asked for, so what is dropped was never decoded.
+Stamps are header stamps in nanoseconds. Images and points are decoded on first access, so dropped
+messages are never decoded.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Image:
         camera: the camera's name.
         stamp_ns: when it was taken.
         frame_id: optical frame; empty where the message has none.
-        content: what is known of it: a `Picture`, or the mask a network made of it.
-        counted: whether what becomes of it is counted; not of one that only leads in, as where a
-            recording is read from its middle on.
+        content: a `Picture`, or the mask that a network predicted for it.
+        counted: whether it counts in the statistics; images before the start of the part of a
+            recording that is processed do not.
     """
 
     camera: str
@@ -35,7 +35,7 @@ class Image:
 
 @dataclasses.dataclass(frozen=True)
 class CameraInfo:
-    """A camera's calibration, at its own resolution; it holds until another comes."""
+    """A camera's calibration, at its own resolution; valid until the next one."""
 
     camera: str
     model: CameraModel
@@ -69,7 +69,7 @@ class Transform:
         parent, child: frames.
         translation: (3,) metres.
         quaternion: (4,) x y z w.
-        stamp_ns: from when on; None for one that never changes (`/tf_static`).
+        stamp_ns: start of validity; None for a static one (`/tf_static`).
     """
 
     parent: str

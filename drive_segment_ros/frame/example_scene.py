@@ -1,4 +1,4 @@
-"""A synthetic scene, to run the method on before the first real one arrives."""
+"""A synthetic scene, to run the method before the first real data arrive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def example_picture() -> NDArray[np.uint8]:
 
 
 def example_camera(frame_id: str) -> CameraModel:
-    """Return the picture's camera; it is to look along the LiDAR's x axis."""
+    """Return the picture's camera; it looks along the LiDAR's x axis."""
     K = np.array([[200.0, 0.0, 159.5], [0.0, 200.0, 89.5], [0.0, 0.0, 1.0]])
     return CameraModel(
         width=_WIDTH,
@@ -40,13 +40,13 @@ def example_camera(frame_id: str) -> CameraModel:
 
 
 def example_cloud(stamp_ns: int, frame_id: str, params: GeometryParameters) -> PointCloud:
-    """Return a sweep: around a LiDAR 2 m above a plane stands a wall, and sky beside it."""
+    """Return a sweep of a LiDAR 2 m above a plane, with a wall around it and sky beside it."""
     elevation = np.radians(np.linspace(15.0, -25.0, _BEAMS))[:, None]
     azimuth = np.linspace(-math.pi, math.pi, _COLUMNS, endpoint=False)[None]
     with np.errstate(divide='ignore'):
         floor = np.where(elevation < 0, -2.0 / np.sin(elevation), np.inf)
     distance = np.minimum(floor, 20.0 / np.cos(elevation)) + 0.0 * azimuth
-    # Some beams above the horizon see no wall, but sky.
+    # Some beams above the horizon see sky instead of the wall.
     distance[: _BEAMS // 4, : _COLUMNS // 2] = np.nan
     points: NDArray[np.void] = np.zeros(
         (_BEAMS, _COLUMNS),

@@ -21,7 +21,7 @@ class MotionSource:
 
     @property
     def frames(self) -> str:
-        """Both frames, for people."""
+        """Both frames as text."""
         return f'{self.parent or "(no frame)"} -> {self.child or "(no frame)"}'
 
     def __str__(self) -> str:
@@ -29,16 +29,16 @@ class MotionSource:
 
 
 class MotionSources:
-    """Takes the poses of one source, the one whose frames fit best, and ignores others.
+    """Selects the source whose frames fit best, and ignores the poses of others.
 
-    Two sources drift apart; taken together they would make the vehicle jump to and fro. Best is
-    the base frame in the odometry frame, then the base frame in another, then another child of
-    the odometry frame (a `base_footprint`; a trailer gives way to the base), then anything. Of
-    equals Odometry goes before tf, which often says the same, and the first before later ones.
+    Two sources drift apart; mixing them would make the vehicle jump back and forth. The order of
+    preference is the base frame in the odometry frame, the base frame in another one, another
+    child of the odometry frame (`base_footprint`, a trailer), anything else. Among equals Odometry
+    is preferred to tf, which often repeats it, and the first to later ones.
 
     Attributes:
         taken: the source in use, None before the first.
-        others: those left aside.
+        others: the ignored ones.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class MotionSources:
         Args:
             odometry_frame: the parent to prefer.
             base_frame: the child to prefer, the vehicle's frame.
-            on_change: called when a better source takes the place of another, whose poses then
-                are to be forgotten.
+            on_change: called when a better source replaces another, whose poses then have to be
+                removed.
         """
         self.taken: MotionSource | None = None
         self.others: list[MotionSource] = []
@@ -59,11 +59,11 @@ class MotionSources:
         self._on_change = on_change
 
     def takes(self, kind: str, parent: str, child: str) -> bool:
-        """Whether a pose is the vehicle's; may change `taken`.
+        """Return whether a pose is the vehicle's; may change `taken`.
 
         Args:
             kind: see `MotionSource`.
-            parent, child: frames, a leading slash means nothing.
+            parent, child: frames, a leading slash is ignored.
         """
         source = MotionSource(kind, parent.lstrip('/'), child.lstrip('/'))
         if source == self.taken:
@@ -81,7 +81,7 @@ class MotionSources:
         return True
 
     def rank(self, source: MotionSource) -> tuple[int, bool]:
-        """Return how well a source fits; of two the greater goes before."""
+        """Return how well a source fits; the greater value is preferred."""
         in_odometry = source.parent == self._odometry_frame
         of_base = source.child == self._base_frame
         return 2 * of_base + in_odometry, source.kind == 'odometry'

@@ -1,4 +1,4 @@
-"""A sweep's points in the colours of the mask of the image they are seen in."""
+"""Assigns a mask's labels and colours to the points of a sweep seen in its image."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PaintedSweep:
         cloud: the sweep.
         index: (M,) int32 into the cloud.
         label, confidence: (M,) uint8.
-        moved: `per_point`, `per_sweep`, or `none` where the vehicle's motion was not known.
+        moved: `per_point`, `per_sweep`, or `none` if the vehicle's motion was not known.
     """
 
     cloud: PointCloud
@@ -56,10 +56,10 @@ def paint(pair: Pair, params: GeometryParameters) -> PaintedSweep:
 
     Args:
         pair: whose image's content is a `Mask`.
-        params: how points have been moved already.
+        params: of geometry, for motion compensation.
 
     Raises:
-        CalibrationError: if the intrinsics are not the image's.
+        CalibrationError: if the intrinsics belong to another image size.
         CloudError: if the sweep has no usable point, or none in the image.
     """
     mask: Mask = pair.image.content

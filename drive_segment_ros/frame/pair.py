@@ -25,9 +25,9 @@ class Pair:
         camera: the calibration, at the camera's own resolution, of the image's frame.
         camera_offset_s: what was added to the image's stamp for pairing, seconds.
         T_camera_lidar: (4, 4), at the image's instant.
-        T_base_lidar: (4, 4), at the sweep's stamp; None where the base frame is not known.
+        T_base_lidar: (4, 4), at the sweep's stamp; None if the base frame is not known.
         trajectory: the vehicle's poses around both; empty without odometry.
-        arrival_s: when the later of the two came, seconds of the caller's clock.
+        arrival_s: when the later of the two arrived, seconds of the caller's clock.
     """
 
     image: Image
@@ -41,5 +41,5 @@ class Pair:
 
     @property
     def offset_s(self) -> float:
-        """The sweep's stamp after the image's, seconds."""
+        """The sweep's stamp minus the image's, seconds."""
         return (self.sweep.stamp_ns - self.image.stamp_ns) * _NS

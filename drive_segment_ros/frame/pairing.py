@@ -1,11 +1,11 @@
 """Pairs images with sweeps by one rule, a function of their stamps only.
 
-An image takes the nearest free sweep within `max_offset`, unless a later image of its camera is
-nearer to that sweep and would choose it too; then it takes the next nearest free sweep or is
-dropped. A sweep may serve several cameras but only one image of each.
+An image is paired with the nearest free sweep within `max_offset`, unless a later image of its
+camera is nearer to that sweep and would choose it too; then it is paired with the next nearest
+free sweep or dropped. A sweep may be paired with several cameras but with only one image of each.
 
-Whatever the rule needs to know about the future it waits for, so pairs depend on the messages and
-never on the order in which they arrive.
+Decisions wait for the later messages they depend on, so pairs depend on the messages but not on
+the order in which they arrive.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 # Offsets that differ by less than this count as equal and the earlier image wins. Without it, a
-# camera half a period off the LiDAR would lose an image wherever stamp jitter turns the balance.
+# camera half a period off the LiDAR would lose images because of stamp jitter.
 _JITTER_NS = 1_000_000
 
 
@@ -31,8 +31,8 @@ class Item:
     Attributes:
         key: nanoseconds that order it among all sensors: stamp, offset and epoch.
         event: the message.
-        arrival_s: when it came, seconds of the caller's clock.
-        taken_by: of a sweep, the cameras it serves already.
+        arrival_s: when it arrived, seconds of the caller's clock.
+        taken_by: of a sweep, the cameras it is already paired with.
     """
 
     key: int
@@ -58,14 +58,14 @@ def choose(
 
     Args:
         camera: the camera's name.
-        images: the images of it that wait, by key; the first is decided.
+        images: its waiting images, by key; the first is decided.
         sweeps: the sweeps that are kept, by key.
-        max_offset_ns: farthest partner, inclusive.
-        images_known: no image with a key up to this is to come; infinite at the end.
+        max_offset_ns: largest offset of a pair, inclusive.
+        images_known: no further image with a key up to this is expected; infinite at the end.
         sweeps_known: the same of sweeps.
 
     Raises:
-        Unknown: if that depends on messages still to come.
+        Unknown: if that depends on messages that have not arrived yet.
     """
     image = images[0].key
     free = [sweep for sweep in sweeps if camera not in sweep.taken_by]
@@ -94,7 +94,7 @@ def _is_contested(
     images_known: float,
     sweeps_known: float,
 ) -> bool:
-    """Tell whether a later image is nearer to a sweep than the first and would choose it."""
+    """Return whether a later image is nearer to a sweep than the first and would choose it."""
     margin = sweep - images[0].key - _JITTER_NS
     if margin <= 0:
         return False

@@ -1,4 +1,4 @@
-"""Explains in text why images and sweeps do or do not pair."""
+"""Explains in text why images and sweeps are paired or not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DIFFERENT_CLOCKS_S = 5.0
 
 
 def pairing_report(stream: FrameStream) -> str:
-    """Return in one line what a stream has paired and, if nothing, why."""
+    """Return one line on what a stream has paired and, if nothing, why."""
     parts = []
     cameras, sweeps = stream.cameras.values(), stream.sweep_clock.received
     images = sum(camera.clock.received for camera in cameras)
@@ -51,7 +51,7 @@ def pairing_report(stream: FrameStream) -> str:
 
 
 def stamp_differences(stream: FrameStream) -> list[str]:
-    """Return for each camera the difference of its newest stamp from the newest sweep's."""
+    """Return the difference of each camera's newest stamp from the newest sweep's."""
     parts = []
     sweeps = stream.sweep_clock.newest_stamp_ns
     limit = stream.max_offset_s

@@ -20,17 +20,17 @@ class Picture(Protocol):
     """An image message that has not been decoded."""
 
     def size(self) -> tuple[int, int] | None:
-        """Return (height, width), px; None where that is not known before it is decoded."""
+        """Return (height, width), px; None if unknown before decoding."""
 
     def decode(self, height: int, width: int) -> NDArray[np.uint8]:
-        """Return the picture, (h, w, 3) uint8 BGR, no smaller than asked if it can be helped.
+        """Return the picture, (h, w, 3) uint8 BGR, not smaller than requested where possible.
 
         Raises:
             ImageError: if it cannot be decoded.
         """
 
     def encoded(self) -> tuple[bytes, str]:
-        """Return it as the content of an image file, and the file's suffix.
+        """Return the content of an image file, and its suffix.
 
         Raises:
             ImageError: if it cannot be decoded.
@@ -44,7 +44,7 @@ def working_camera(camera: CameraModel, params: FrameParameters) -> CameraModel:
 
 
 def working_image(pair: Pair, camera: CameraModel) -> NDArray[np.uint8]:
-    """Decode a pair's image, by way of the nearest larger size its file offers.
+    """Decode a pair's image, from the nearest larger size that its file format offers.
 
     Args:
         pair: whose image it is.
@@ -60,21 +60,21 @@ def working_image(pair: Pair, camera: CameraModel) -> NDArray[np.uint8]:
     picture: Picture = pair.image.content
     size = picture.size()
     if size is not None:
-        # Before it is decoded, which costs by the size that its header claims.
+        # Before decoding, whose cost depends on the size in the header.
         check_shape(size[1], size[0], pair.camera)
     image = picture.decode(camera.height, camera.width)
     return resize_image(image, camera.height, camera.width)
 
 
 def check_shape(width: int, height: int, camera: CameraModel) -> None:
-    """Make sure that an image, reduced or not, can be of a camera.
+    """Check that an image, resized or not, has the aspect ratio of a camera.
 
     Raises:
-        CalibrationError: if its shape is another.
+        CalibrationError: if it has another one.
     """
     off = abs(width * camera.height - height * camera.width)
     if off > _SHAPE_TOLERANCE * width * camera.height:
         raise CalibrationError(
-            f'an image of {camera.frame_id!r} has the shape of {width} x {height}, its '
-            f'camera_info {camera.width} x {camera.height}; one belongs to another camera or mode'
+            f'an image of {camera.frame_id!r} has {width} x {height} px, its camera_info '
+            f'{camera.width} x {camera.height}; one of them is of another camera or mode'
         )

@@ -15,23 +15,23 @@ from drive_segment_ros.errors import (
 IMAGE_REASONS: dict[str, str] = {
     'zero_stamp': 'it has no time stamp; the driver must set header.stamp',
     'duplicate': 'its camera sent the same stamp before',
-    'no_sweep': 'no sweep lies within max_offset_s of it',
-    'sweep_taken': 'the sweep near it serves a nearer image',
+    'no_sweep': 'no sweep is within max_offset_s of it',
+    'sweep_taken': 'the nearest sweep is paired with a nearer image',
     'queue_full': 'too many images waited for a sweep',
     'bad_image': 'it cannot be read',
     'incomplete_video': 'packets of its video since the last key frame are missing',
     'bad_cloud': 'its sweep cannot be read, or has no point in the image',
-    'bad_calibration': 'intrinsics or extrinsics are missing or make no sense',
-    'no_motion': 'odometry that makes no sense',
-    'worker_busy': 'frames are built more slowly than images come',
+    'bad_calibration': 'intrinsics or extrinsics are missing or are invalid',
+    'no_motion': 'the odometry is invalid',
+    'worker_busy': 'frames are built more slowly than images arrive',
     'stopped': 'it waited when the node was deactivated',
-    'error': 'something else went wrong, named in the log',
+    'error': 'an unexpected error, see the log',
 }
 # Of sweeps.
 SWEEP_REASONS: dict[str, str] = {
     'zero_stamp': IMAGE_REASONS['zero_stamp'],
     'duplicate': 'the LiDAR sent the same stamp before',
-    'unused': 'no image lies within max_offset_s of it',
+    'unused': 'no image is within max_offset_s of it',
 }
 _REASON_OF: dict[type[DriveSegmentError], str] = {
     VideoError: 'incomplete_video',  # before what it is a kind of

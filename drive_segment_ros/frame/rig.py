@@ -6,24 +6,24 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-# Of image_transport: the last component of a topic that is a copy of the image before it.
+# Transports of image_transport: the last component of the topic of a compressed copy.
 TRANSPORTS = ('/compressed', '/ffmpeg', '/foxglove')
-# Folders of a drive that are no cameras.
+# Folders of a drive that are not cameras.
 _RESERVED = ('proposal', 'preview')
 
 
 def camera_names(topics: Iterable[str]) -> dict[str, str]:
     """Name cameras after the namespaces of their image topics.
 
-    `/camera/front/image_raw/compressed` is `front`; where two would be equal, as many components
-    before the last are added as tell them apart: `left_camera`, `right_camera`.
+    `/camera/front/image_raw/compressed` is `front`; if two names would be equal, preceding
+    components are added until they differ: `left_camera`, `right_camera`.
 
     Args:
         topics: of the images of all cameras of a rig.
 
     Returns:
-        A name for each topic, all different: letters, digits, `_` and `-`, fit to be a folder of
-        a drive. It does not depend on the order of the topics.
+        A name for each topic, all different, of letters, digits, `_` and `-`, usable as a folder
+        name. It does not depend on the order of the topics.
     """
     paths = {topic: _components(topic) for topic in sorted(set(topics))}
     depths = dict.fromkeys(paths, 1)

@@ -71,9 +71,9 @@ class Sky:
     """The sky according to both sensors.
 
     Attributes:
-        points: in which the LiDAR saw nothing and the image sky.
+        points: directions without a return that look like sky in the image.
         like_sky: (H, W) pixels that look like sky.
-        gaps: (H, W) pixels where nothing returned from what is no sky.
+        gaps: (H, W) pixels without returns that do not look like sky.
     """
 
     points: ProjectedPoints
@@ -84,13 +84,13 @@ class Sky:
 def ground_contacts(
     segments: SweepProposals, view: View, points: ProjectedPoints, params: DensifyParameters
 ) -> Contacts:
-    """Return where objects meet the ground, without what something nearer hides."""
+    """Return the visible ground contact points of objects."""
     found = find_ground_contacts(segments, params)
     time = None
     if view.cloud.time is not None and segments.image is not None:
         time = _cell_times(view.cloud.time, segments.image, found.cell)
     projected = view.project(found.xyz, time)
-    # They are hidden by what hides points, so both are judged together.
+    # They are occluded by the same points, so both are tested together.
     seen = visible(points.joined(projected), view.camera)
     return Contacts(found, projected.where(seen[len(points) :]))
 
@@ -147,7 +147,7 @@ def highest_row(segments: SweepProposals, view: View) -> NDArray[np.float32] | N
 
 
 def unscanned(segments: SweepProposals, view: View) -> NDArray[np.bool_] | None:
-    """Return the pixels that the sweep did not scan, (H, W); None where it did all."""
+    """Return the pixels that the sweep did not scan, (H, W); None if there are none."""
     if segments.image is None or segments.coverage is None:
         return None
     seen = view.project(unscanned_points(segments.image, segments.coverage), None)
@@ -155,7 +155,7 @@ def unscanned(segments: SweepProposals, view: View) -> NDArray[np.bool_] | None:
     row = np.clip(np.rint(seen.v).astype(int), 0, view.camera.height - 1)
     column = np.clip(np.rint(seen.u).astype(int), 0, view.camera.width - 1)
     mask[row, column] = 1
-    # Twice as wide, as angles are towards the edges of an image.
+    # Twice as wide, as angles are stretched towards the edges of an image.
     spacing = math.ceil(2.0 * float(view.camera.K[0, 0]) * UNSCANNED_SPACING) + 1
     return cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((spacing, spacing), np.uint8)).astype(
         np.bool_
@@ -165,7 +165,7 @@ def unscanned(segments: SweepProposals, view: View) -> NDArray[np.bool_] | None:
 def leave_out(
     label_image: NDArray[np.int32], sky: Sky | None, missing: NDArray[np.bool_] | None
 ) -> None:
-    """Clear, in place, sky that does not look like it, and what the sweep did not scan."""
+    """Clear, in place, sky pixels that do not look like sky, and pixels not scanned."""
     if sky is not None:
         label_image[(label_image == SKY_LABEL) & ~sky.like_sky] = 0
     if missing is not None:
@@ -176,7 +176,7 @@ def _cell_times(
     time: NDArray[np.floating], image: RangeImage, cells: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     """Return the time of a point in each of the given cells of the range image."""
-    # The last, unused place takes the points without a cell (-1).
+    # The last, unused element is for points without a cell (-1).
     times = np.zeros(image.range.size + 1, np.float32)
     times[image.cell] = time
     return times[cells]

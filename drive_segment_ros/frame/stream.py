@@ -1,12 +1,12 @@
 """From the sensors' messages, in any order, to pairs that are ready for `build`.
 
-The one rule for pairing, camera offsets, waiting, clock steps and drops, live and offline. It has
-no thread and looks at no clock: messages come with the time of their arrival, and all waiting is
-in the sensors' own time. Each camera is paired by itself, so one that stops, or whose clock is
-wrong, costs its own frames only; a sweep is shared by all.
+All rules for pairing, camera offsets, waiting, clock steps and drops, live and offline. It has no
+thread and reads no clock: messages come with the time of their arrival, and all waiting is in
+sensor time. Each camera is paired separately, so one that stops, or whose clock is wrong, loses
+only its own frames; a sweep is shared by all.
 
-A message that comes no later than `wait_s` behind others of its sensor changes nothing by coming
-late, and the order in which different sensors' messages come never does.
+Messages of one sensor may arrive out of order by up to `wait_s` without changing the result; the
+order in which messages of different sensors arrive never changes it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _NS = 1e-9
 class FrameStream:
     """Pairs the images of a rig's cameras with the sweeps of its LiDAR.
 
-    Every image ends in a pair, in its camera's `drops` under its reason, or is `pending`.
+    Every image is returned in a pair, counted in its camera's `drops`, or `pending`.
 
     Attributes:
         cameras: by name.
-        vehicle: where it is, and where its sensors are.
+        vehicle: its motion and extrinsics.
         sweep_clock: of the sweeps.
         sweep_drops: sweeps dropped, by reason, see `SWEEP_REASONS`.
-        sweeps_used: number of sweeps let go after serving an image.
+        sweeps_used: number of sweeps removed after being paired.
         max_offset_s: of a pair.
     """
 
@@ -58,12 +58,12 @@ class FrameStream:
 
         Args:
             params: the parameters; `sync` and the names of frames are used.
-            cameras: names expected, for reports; others are added as they come.
-            expects_motion: whether odometry is to come, so that it is worth waiting for.
-            motion_kinds: which odometry may be taken, see `Pose.kind`.
-            calibration: transforms that go before all that are heard.
-            offsets: of cameras where they are known, seconds; others are found.
-            on_error: told a reason and a text where a pair is lost to an error.
+            cameras: names expected, for reports; others are added when they appear.
+            expects_motion: whether odometry is expected and waited for.
+            motion_kinds: which kinds of odometry are used, see `Pose.kind`.
+            calibration: transforms that take precedence over received ones.
+            offsets: known camera offsets, seconds; others are estimated.
+            on_error: called with reason and text if a pair is lost because of an error.
         """
         self._sync = params.sync
         self._on_error = on_error
@@ -87,7 +87,7 @@ class FrameStream:
         return len(self._sweeps)
 
     def camera(self, name: str) -> CameraStream:
-        """Return a camera's stream, which begins with its first mention."""
+        """Return a camera's stream, created when first used."""
         if name not in self.cameras:
             self.cameras[name] = CameraStream(
                 name,
@@ -100,11 +100,11 @@ class FrameStream:
         return self.cameras[name]
 
     def push(self, event: Event, now_s: float = 0.0) -> list[Pair]:
-        """Take a message; return the pairs that are ready now, those of a camera in its order.
+        """Add a message; return the pairs that are ready, those of a camera in order.
 
         Args:
             event: the message.
-            now_s: when it came, seconds of a clock that only runs forward.
+            now_s: when it arrived, seconds of a monotonic clock.
         """
         self._heard_s = max(now_s, self._heard_s)
         if isinstance(event, Image):
@@ -132,15 +132,15 @@ class FrameStream:
         return self._ready_pairs()
 
     def expire(self, now_s: float) -> list[Pair]:
-        """Decide everything if nothing at all has come for a while; to be called now and then.
+        """Decide everything if no message has arrived for a while; to be called periodically.
 
         Args:
-            now_s: of the clock that `push` was told.
+            now_s: of the clock used for `push`.
         """
         return self.finish() if (now_s - self._heard_s) / _NS > SILENT_NS else []
 
     def finish(self) -> list[Pair]:
-        """Decide everything that waits, with what is known: no message follows soon."""
+        """Decide everything that waits with what is known, as no message follows soon."""
         for camera in self.cameras.values():
             camera.final = True
         try:
@@ -153,7 +153,7 @@ class FrameStream:
 
     @property
     def jumps(self) -> int:
-        """How often a sensor's clock was set back."""
+        """Number of times that a sensor's clock was set back."""
         clocks = [camera.clock for camera in self.cameras.values()]
         return sum(clock.jumps for clock in (*clocks, self.sweep_clock, self.vehicle.motion.clock))
 
@@ -169,7 +169,7 @@ class FrameStream:
         self._let_go(len(self._sweeps))
 
     def _key(self, clock: Clock, stamp_ns: int) -> tuple[int | None, str]:
-        """Return a message's key; None, and the reason, where it is of no use."""
+        """Return a message's key; None, and the reason, if it is unusable."""
         clock.received += 1
         if stamp_ns <= 0:
             return None, 'zero_stamp'
@@ -184,7 +184,7 @@ class FrameStream:
         cameras = self.cameras.values()
         pairs = [pair for camera in cameras for pair in camera.ready(self._sweeps)]
         if self._sweeps and self.cameras:
-            # No image to come can be near to those before.
+            # No later image can be near these sweeps.
             oldest = min(camera.oldest_key for camera in cameras) - self._max_offset_ns
             self._let_go(bisect.bisect_left(self._sweeps, oldest, key=key_of))
         return pairs

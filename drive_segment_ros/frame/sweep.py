@@ -36,13 +36,13 @@ class Sweep:
     """
 
     def __init__(self, stamp_ns: int, frame_id: str, read: Callable[[], PointCloud]) -> None:
-        """Keep how it is read.
+        """Store the function that reads it.
 
         Args:
             stamp_ns: header stamp, nanoseconds.
             frame_id: of its points.
-            read: returns its points, or raises CloudError; it can be pickled where the sweep is
-                to travel to another process.
+            read: returns its points, or raises CloudError; must be picklable if the sweep is sent
+                to another process.
         """
         self.stamp_ns = stamp_ns
         self.frame_id = frame_id
@@ -87,9 +87,9 @@ class Sweep:
         """Return its objects, ground and sky; found once, with the first caller's arguments.
 
         Args:
-            params: how.
-            T_base_lidar: (4, 4) at the sweep's stamp, tells which way is up and which ahead; None
-                where it is not known.
+            params: thresholds.
+            T_base_lidar: (4, 4) at the sweep's stamp, gives the directions up and ahead; None if
+                it is not known.
 
         Raises:
             CloudError: if no point is usable.
@@ -102,7 +102,7 @@ class Sweep:
             try:
                 found = find_proposals(self.cloud, params, up, lambda: self.beams, forward)
             except CloudError as err:
-                # The next camera need not find out again.
+                # Cached for the next camera.
                 found = err
             self._segments = found
         if isinstance(found, CloudError):
@@ -113,7 +113,7 @@ class Sweep:
     def record(
         self, params: ProposalParameters, T_base_lidar: NDArray[np.float64] | None
     ) -> SweepRecord:
-        """Return its segments as they go to disk; measured once, with the arguments of `segments`.
+        """Return its segments as stored on disk; cached, with the arguments of `segments`.
 
         Raises:
             CloudError: as `segments`.
@@ -126,7 +126,7 @@ class Sweep:
         return record
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel without what can be found again."""
+        """Pickle without the cached results."""
         return {name: value for name, value in vars(self).items() if name not in _MEMO}
 
 
@@ -137,7 +137,7 @@ def _record(
     points = np.bincount(segments.label, minlength=segments.count)
     exists = points > 0
     exists[0] = False
-    # Sky has no points, and which images show it is not the sweep's to say.
+    # Sky has no points, and the sweep does not determine which images show it.
     exists[SKY_LABEL] = has_sky and segments.image is not None
     labels = np.flatnonzero(exists).astype(np.int32)
     return SweepRecord(

@@ -18,7 +18,7 @@ from drive_segment_ros.frame.sweep import Sweep
 from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.transforms import TransformTree
 
-# Poses around a pair that its frame may look at: its sweep's, and the speed before it.
+# Poses around a pair that its frame may need: those of its sweep, and the speed before it.
 _AROUND_NS = 500_000_000
 # How long transforms that change are kept; pairs are made well before.
 _MEMORY_NS = 20_000_000_000
@@ -27,12 +27,12 @@ Link = tuple[int, str, NDArray[np.float64]]
 
 
 class Motion:
-    """The vehicle's poses, of the one source that fits best; anew where its clock is set back.
+    """The vehicle's poses, from the source that fits best; cleared if its clock is set back.
 
     Attributes:
         clock: of the poses.
-        sources: which odometries there are, and which is taken.
-        problem: the last pose that was none, one line; empty if it was one.
+        sources: the odometries received, and the one in use.
+        problem: why the last pose was invalid, one line; empty if it was valid.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Motion:
             return
         self.problem = ''
         while len(self._trajectories) > 2:
-            # Pairs of before the last jump may wait still.
+            # Pairs from before the last jump may still wait.
             del self._trajectories[min(self._trajectories)]
 
     def around(self, epoch: int, first_ns: int, last_ns: int) -> Trajectory:
-        """Return the poses around an interval, a copy that stays as it is.
+        """Return a copy of the poses around an interval.
 
         Args:
             epoch: of the interval.
@@ -101,14 +101,14 @@ class Motion:
 class Extrinsics:
     """The poses of frames on the vehicle, including moving ones.
 
-    What a calibration file says goes before `/tf_static`, and that before `/tf`.
+    A calibration file takes precedence over `/tf_static`, and that over `/tf`.
 
     Attributes:
         problems: what is wrong with transforms, by child.
     """
 
     def __init__(self, calibration: TransformTree | None = None) -> None:
-        """Begin with what a calibration file says."""
+        """Begin with the transforms of a calibration file."""
         self.problems: dict[str, str] = {}
         self._tree = TransformTree()
         self._file = [] if calibration is None else calibration.links
@@ -125,7 +125,7 @@ class Extrinsics:
         if transform.stamp_ns is None:
             self._note(child, _place(self._tree, transform))
             self._static.add(child)
-            # A transform that turns a link of the file around has undone it.
+            # The transform was the inverse of a link of the file and has replaced it.
             self._set_file(self._tree)
         elif child not in self._static:
             one = TransformTree()
@@ -134,7 +134,7 @@ class Extrinsics:
                 self._remember(child, (transform.stamp_ns, parent, T))
 
     def at(self, stamp_ns: int) -> TransformTree:
-        """Return all transforms at an instant: of those that change, the last before it."""
+        """Return all transforms at an instant; for moving ones, the last before it."""
         if not self._changing:
             return self._tree
         tree = self._tree.copy()
@@ -148,7 +148,7 @@ class Extrinsics:
 
     @property
     def moving(self) -> list[str]:
-        """Frames whose place on the vehicle has changed."""
+        """Frames whose pose on the vehicle has changed."""
         return sorted(
             child
             for child, links in self._changing.items()
@@ -161,7 +161,7 @@ class Extrinsics:
             links.clear()
         at = bisect.bisect_right([known[0] for known in links], link[0])
         links.insert(at, link)
-        # Most never change, though they are told of 50 times a second: first and last are enough.
+        # Most never change although they are published at 50 Hz: first and last are enough.
         if at >= 2 and _same(links[at - 2], links[at - 1]) and _same(links[at - 1], link):
             del links[at - 1]
         while len(links) > 1 and links[1][0] < links[-1][0] - _MEMORY_NS:
@@ -182,9 +182,9 @@ class Vehicle:
     """The state that all cameras of a rig share: vehicle motion and extrinsics.
 
     Attributes:
-        motion: where it is.
-        extrinsics: where its sensors are.
-        expects_motion: whether odometry is to come.
+        motion: the vehicle's poses.
+        extrinsics: the poses of its sensors.
+        expects_motion: whether odometry is expected.
     """
 
     def __init__(
@@ -207,12 +207,12 @@ class Vehicle:
         self._odometry_frame = params.odometry_frame.lstrip('/')
 
     def is_motion(self, transform: Transform) -> bool:
-        """Whether a transform is the vehicle's way rather than its build."""
+        """Whether a transform is the vehicle's motion, not a part of the vehicle."""
         moves = transform.parent.lstrip('/') == self._odometry_frame
         return moves and transform.stamp_ns is not None
 
     def base_from_lidar(self, sweep: Sweep) -> NDArray[np.float64] | None:
-        """Return (4, 4) T_base_lidar at a sweep's stamp; None where it is not known."""
+        """Return (4, 4) T_base_lidar at a sweep's stamp; None if it is not known."""
         try:
             tree = self.extrinsics.at(sweep.stamp_ns)
             return tree.lookup(self._base_frame, sweep.frame_id)

@@ -29,10 +29,10 @@ class View:
 
     Attributes:
         cloud: the sweep's points.
-        camera: at the resolution of the image that is looked at.
+        camera: at the resolution of the image.
         T_camera_lidar: (4, 4), at the image's instant.
-        motion: of the LiDAR during the sweep; None where it is not known.
-        moved: `per_point`, `per_sweep`, or `none` where the motion is not known.
+        motion: of the LiDAR during the sweep; None if it is not known.
+        moved: `per_point`, `per_sweep`, or `none` if the motion is not known.
     """
 
     cloud: PointCloud
@@ -48,7 +48,7 @@ class View:
         Args:
             pair: image and sweep.
             camera: the pair's, at the resolution wanted.
-            params: how points have been moved already.
+            params: of geometry, for motion compensation.
 
         Raises:
             CloudError: if the sweep cannot be read.
@@ -57,7 +57,7 @@ class View:
         return View(pair.sweep.cloud, camera, pair.T_camera_lidar, motion, moved)
 
     def points(self) -> ProjectedPoints:
-        """Return the sweep's points in the image, what nearer ones hide left out.
+        """Return the sweep's points in the image that nearer ones do not hide.
 
         Raises:
             CloudError: if none of them is in the image.
@@ -65,7 +65,7 @@ class View:
         projected = project_sweep(self.cloud, self.camera, self.T_camera_lidar, self.motion)
         if len(projected) == 0:
             raise CloudError(
-                f'no point of the sweep in frame {self.cloud.frame_id!r} falls into the image of '
+                f'no point of the sweep in frame {self.cloud.frame_id!r} is in the image of '
                 f'{self.camera.frame_id!r}; check the extrinsics'
             )
         return projected.where(visible(projected, self.camera))
@@ -77,7 +77,7 @@ class View:
 
         Args:
             xyz: (M, 3) float32, metres.
-            time: (M,) float32, seconds relative to the sweep's stamp; None takes the stamp.
+            time: (M,) float32, seconds relative to the sweep's stamp; None: at the stamp.
         """
         x, y, z = np.ascontiguousarray(xyz.T)
         cloud = PointCloud(self.cloud.stamp_ns, self.cloud.frame_id, x, y, z, time=time)
@@ -94,7 +94,7 @@ def motion_to_image(pair: Pair, point_motion: str) -> tuple[SweepMotion | None, 
         point_motion: the parameter, whether a driver has moved the points to one instant.
 
     Returns:
-        The kind is `per_point`, `per_sweep`, or `none` where the motion is not known.
+        The kind is `per_point`, `per_sweep`, or `none` if the motion is not known.
 
     Raises:
         CloudError: if the sweep cannot be read.
@@ -105,7 +105,7 @@ def motion_to_image(pair: Pair, point_motion: str) -> tuple[SweepMotion | None, 
     times = view_times(sweep.cloud, pair.camera, pair.T_camera_lidar)
     ranges = {'per_sweep': (0.0, 0.0)}
     if times is not None:
-        # Odometry that begins or ends within the sweep still tells how far it moved.
+        # Odometry that begins or ends within the sweep still gives the speed.
         ranges = {'per_point': (times[0], times[2]), **ranges}
     motions: dict[str, SweepMotion] = {}
     for kind, (start_s, end_s) in ranges.items():
@@ -125,7 +125,7 @@ def _is_compensated(
     times: tuple[float, float, float] | None,
     point_motion: str,
 ) -> bool:
-    """Tell whether the points have been moved to one instant already."""
+    """Return whether the points are already motion-compensated."""
     if point_motion != 'auto':
         return point_motion == 'compensated'
     sweep = pair.sweep

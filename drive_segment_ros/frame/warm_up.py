@@ -26,7 +26,7 @@ _STILL = (0.0, 0.0, 0.0, 1.0)
 
 @dataclasses.dataclass(frozen=True)
 class _Drawn:
-    """A picture that was never encoded, see `frame.picture.Picture`."""
+    """A picture that needs no decoding, see `frame.picture.Picture`."""
 
     image: NDArray[np.uint8]
 

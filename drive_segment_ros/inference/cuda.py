@@ -1,7 +1,7 @@
-"""The few CUDA calls TensorRT needs, through NVIDIA's cuda-python: buffers, a stream, a graph.
+"""The CUDA calls that TensorRT needs, through NVIDIA's cuda-python: buffers, a stream, a graph.
 
 Exercised in tests with a stand-in for cuda-python; run by hand on an H100, without TensorRT:
-copies, a captured graph and its fallback, running out of memory, a hundred opened and closed.
+copies, a captured graph and its fallback, running out of memory, repeated opening and closing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Cuda:
-    """The first GPU and one stream on it; frees what it handed out.
+    """The first GPU and one stream on it; frees its buffers when closed.
 
     Attributes:
         gpu: name and compute capability.
@@ -45,11 +45,11 @@ class Cuda:
 
     @property
     def stream(self) -> int:
-        """The stream's handle, as TensorRT takes it."""
+        """The stream's handle, for TensorRT."""
         return int(self._stream)
 
     def buffer(self, shape: tuple[int, ...]) -> Buffer:
-        """Return a uint8 array on both sides, its host side pinned for asynchronous copies."""
+        """Return a uint8 array on host and GPU, pinned on the host for asynchronous copies."""
         size = int(np.prod(shape))
         device = self._call('cudaMalloc', size)
         self._release.append(('cudaFree', device))
@@ -75,10 +75,10 @@ class Cuda:
         self._call('cudaStreamSynchronize', self._stream)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record what `work` queues as a CUDA graph, which one call then queues again.
+        """Record the operations queued by `work` as a CUDA graph, which one call then queues.
 
         Returns:
-            A function that queues the graph, or `work` itself where it cannot be recorded.
+            A function that queues the graph, or `work` itself if it cannot be recorded.
         """
         mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         try:
@@ -90,9 +90,9 @@ class Cuda:
             self._release.append(('cudaGraphDestroy', graph))
             executable = self._call('cudaGraphInstantiate', graph, 0)
         except ModelError as err:
-            # The failed call's error would otherwise come up at the next one.
+            # Otherwise the next call would report the error of the failed one.
             self._runtime.cudaGetLastError()
-            log.warning('no CUDA graph (%s); every image is queued call by call', err)
+            log.warning('no CUDA graph (%s); the operations are queued one by one', err)
             return work
         self._release.append(('cudaGraphExecDestroy', executable))
         return lambda: self._call('cudaGraphLaunch', executable, self._stream)
@@ -104,13 +104,13 @@ class Cuda:
             try:
                 self._call(function, handle)
             except ModelError as err:
-                log.warning('not freed: %s', err)
+                log.warning('GPU memory was not freed: %s', err)
 
     def _call(self, function: str, *arguments: Any) -> Any:
         error, *values = getattr(self._runtime, function)(*arguments)
         if int(error) != 0:
             reason = getattr(error, 'name', error)
-            raise ModelError(f'{function} failed with {reason}; check the GPU by nvidia-smi')
+            raise ModelError(f'{function} failed with {reason}; check the GPU with nvidia-smi')
         return values[0] if values else None
 
 

@@ -1,7 +1,7 @@
-"""Built engines on disk, each found again only by what it was built from, with and for.
+"""TensorRT engines cached on disk, keyed by everything they depend on.
 
-Building takes minutes, and an engine of another TensorRT, GPU or model is useless or worse: keyed
-by path alone it brings a node down on the next upgrade (autoware_universe issues 10309, 10320).
+Building takes minutes, and an engine for another TensorRT, GPU or model cannot be used: with a
+cache keyed by path, a node fails after the next upgrade (autoware_universe issues 10309, 10320).
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class EngineKey:
 
     @property
     def file_name(self) -> str:
-        """A name no other key has."""
+        """A unique file name."""
         digest = hashlib.sha256(json.dumps(dataclasses.astuple(self)).encode()).hexdigest()
         return f'{self.onnx_sha256[:12]}-{self.precision}-{digest[:16]}.engine'
 
 
 def engine_folder() -> Path:
-    """Return where engines are kept unless told otherwise, after the XDG base directories."""
+    """Return the default folder of engines, by the XDG base directories."""
     cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     return Path(cache) / 'drive_segment_ros' / 'engines'
 
@@ -56,10 +56,10 @@ def engine_folder() -> Path:
 def cached_engine(
     folder: Path, key: EngineKey, build: Callable[[], bytes], load: Callable[[bytes], T | None]
 ) -> T:
-    """Load an engine from the cache; build it where there is none, or once where it fails.
+    """Load an engine from the cache; build it if there is none or if it cannot be loaded.
 
     Args:
-        folder: of the cache; one that cannot be written costs a build at the next start.
+        folder: of the cache; if it cannot be written, the next start builds again.
         key: of the engine.
         build: returns a serialized engine; takes minutes.
         load: returns the engine, or None if it is not for this library or GPU.
@@ -73,16 +73,16 @@ def cached_engine(
         engine = load(kept)
         if engine is not None:
             return engine
-        log.warning('%s does not load; building it again', path)
-    log.info('building %s; this takes minutes, once', path)
+        log.warning('%s cannot be loaded; building it again', path)
+    log.info('building %s; this takes minutes, but only once', path)
     plan = build()
     try:
         write_whole(path, plan)
     except OSError as err:
-        log.warning('cannot keep the engine in %s: %s; the next start builds again', path, err)
+        log.warning('cannot save the engine in %s: %s; the next start builds it again', path, err)
     engine = load(plan)
     if engine is None:
-        raise ModelError(f'TensorRT does not load the engine it built for {key.gpu}; see its log')
+        raise ModelError(f'TensorRT cannot load the engine it built for {key.gpu}; see its log')
     return engine
 
 

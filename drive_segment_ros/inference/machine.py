@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-# Any of them: an NVIDIA GPU of a workstation, of a Jetson, of Windows' Linux.
+# NVIDIA GPU of a workstation, of a Jetson, in WSL.
 GPU_DEVICES = ('/dev/nvidia0', '/dev/nvhost-gpu', '/dev/dxg')
-# As Linux names instructions for products of 8-bit numbers, and units for whole tiles of bf16.
+# Linux's names of the instructions for 8-bit products, and of the bf16 tile units.
 _VNNI = ('avx512_vnni', 'avx_vnni')
 _AMX = 'amx_bf16'
 
@@ -32,7 +34,7 @@ class PrecisionChoice:
 
     Attributes:
         precision: `fp32`, `fp16` or `int8`.
-        reason: why, for people.
+        reason: why, as text.
     """
 
     precision: str
@@ -63,15 +65,27 @@ def processor_flags(cpuinfo: Path) -> frozenset[str]:
     return frozenset(flags)
 
 
+def processor_name(cpuinfo: Path = Path('/proc/cpuinfo')) -> str:
+    """Return the processor's model name, or the architecture if the system does not give one.
+
+    Args:
+        cpuinfo: Linux's description of the processor.
+    """
+    with contextlib.suppress(OSError):
+        for line in cpuinfo.read_text(encoding='utf-8', errors='replace').splitlines():
+            if line.startswith('model name'):
+                return line.partition(':')[2].strip()
+    return platform.machine()
+
+
 def suitable_precision(machine: Machine) -> PrecisionChoice:
-    """Return the precision in which a machine runs models fastest, all that is known of it."""
+    """Return the precision in which a machine is expected to run models fastest."""
     if machine.gpu:
-        return PrecisionChoice('fp16', 'there is an NVIDIA GPU, whose tensor cores take fp16')
+        return PrecisionChoice('fp16', 'there is an NVIDIA GPU, whose tensor cores use fp16')
     if _AMX in machine.flags:
         return PrecisionChoice(
             'fp32',
-            f'the processor has AMX ({_AMX}): fp32 models run in bf16 there, which needs no '
-            'calibration',
+            f'the processor has AMX ({_AMX}): fp32 models run in bf16, which needs no calibration',
         )
     vnni = next((name for name in _VNNI if name in machine.flags), '')
     if vnni:
@@ -79,5 +93,5 @@ def suitable_precision(machine: Machine) -> PrecisionChoice:
             'int8', f'the processor has VNNI ({vnni}) for 8-bit products and no AMX for bf16'
         )
     return PrecisionChoice(
-        'fp32', 'the processor has no instructions for lower precision that are known to pay'
+        'fp32', 'the processor has no instructions that make a lower precision faster'
     )

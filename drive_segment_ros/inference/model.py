@@ -15,12 +15,12 @@ from drive_segment_ros.what_is import not_wanted
 
 DESCRIPTION_FILE = 'model.json'
 ONNX_FILE = 'model.onnx'
-# Raised when a reader of an older version would misread the folder.
+# Increased when an older version would misread the folder.
 FORMAT = 1
 # Labels are 8 bits, 255 is unknown.
 MOST_CLASSES = 255
 _LONGEST_NAME = 200
-# What a graph may take and give, px; a network's input has some 1000.
+# Largest input and output of a graph, px; a network's input is some 1000 px wide.
 _LARGEST_SIDE = 16384
 INPUT_NAME, LABEL_NAME, CONFIDENCE_NAME = 'image', 'label', 'confidence'
 
@@ -40,7 +40,7 @@ class ModelClass:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """The content of `model.json`; the graph itself stays on disk.
+    """The content of `model.json`; the graph itself is not loaded.
 
     The graph takes `image` (1, H, W, 3) uint8 BGR and gives `label` and `confidence`, each
     (1, h, w) uint8.
@@ -53,7 +53,7 @@ class Model:
         input_size: (H, W) of the image, px.
         output_size: (h, w) of label and confidence, px.
         classes: what each label means.
-        provenance: run, code version, fingerprint of the data, ... as training recorded them.
+        provenance: run, code version, fingerprint of the data, ... as recorded by training.
     """
 
     onnx_path: Path
@@ -95,10 +95,10 @@ class Model:
 
 
 def read_model(folder: Path) -> Model:
-    """Read a model folder and make sure that its graph is the one described.
+    """Read a model folder and check that its graph is the one described.
 
     Args:
-        folder: as `drive-segment export` writes it; one in object storage is copied here.
+        folder: written by `drive-segment export`; one in object storage is copied to this machine.
 
     Raises:
         ModelError: if the folder or a file is missing, damaged, or of another version.
@@ -112,7 +112,7 @@ def read_model(folder: Path) -> Model:
     try:
         content = read_json(path)
     except (FileNotFoundError, NotADirectoryError) as err:
-        advice = 'give a folder that `drive-segment export RUN -o MODEL` wrote'
+        advice = 'give a folder written by `drive-segment export RUN -o MODEL`'
         raise ModelError(not_wanted(folder, 'an exported model', advice)) from err
     except OSError as err:
         raise ModelError(f'cannot read {path}: {err.strerror}') from err
@@ -134,7 +134,7 @@ def _from_dict(path: Path, content: Any) -> Model:
         if not isinstance(classes, list) or not 1 <= len(classes) <= MOST_CLASSES:
             raise ValueError(f'it must list 1 to {MOST_CLASSES} classes')
         return Model(
-            # In the same folder, whatever path it names.
+            # In the same folder, regardless of the path given.
             onnx_path=path.parent / (Path(_text(onnx['file'])).name or ONNX_FILE),
             sha256=_text(onnx['sha256']),
             precision=_text(onnx['precision']),
@@ -155,28 +155,28 @@ def _size(entry: dict[str, Any]) -> tuple[int, int]:
 
 
 def class_name(value: Any) -> str:
-    """Return a class's name as a file of others has it.
+    """Return a class's name from an untrusted file.
 
     Raises:
-        ValueError: if it is no short printable text: names go to terminals and web pages.
+        ValueError: if it is not a short printable text, as for terminals and web pages.
     """
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME:
-        raise ValueError(f'a name is a text of 1 to {_LONGEST_NAME} letters, not {shown(value)}')
+        raise ValueError(f'a name is a string of 1 to {_LONGEST_NAME} letters, not {shown(value)}')
     if not value.isprintable():
         raise ValueError(f'the name {shown(value)} is not printable')
     return value
 
 
 def class_color(value: Any) -> tuple[int, int, int]:
-    """Return a class's colour, red, green, blue, as a file of others has it.
+    """Return a class's colour, red, green, blue, from an untrusted file.
 
     Raises:
-        ValueError: if it is no list of three whole numbers in 0..255.
+        ValueError: if it is not a list of three integers in 0..255.
     """
     if not isinstance(value, list) or len(value) != 3:
         raise ValueError('a color is a list [red, green, blue]')
     if not all(type(part) is int and 0 <= part <= 255 for part in value):
-        raise ValueError('the parts of a color are whole numbers in 0..255')
+        raise ValueError('the components of a color are integers in 0..255')
     red, green, blue = value
     return red, green, blue
 
@@ -187,13 +187,13 @@ def _model_class(entry: dict[str, Any]) -> ModelClass:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or '\0' in value:
-        raise ValueError(f'{shown(value)} is no text')
+        raise ValueError(f'{shown(value)} is not a string')
     return value
 
 
 def _whole(value: Any, largest: int) -> int:
     if type(value) is not int or not 1 <= value <= largest:
-        raise ValueError(f'{value!r} is no whole number of 1 to {largest}')
+        raise ValueError(f'{value!r} is not an integer from 1 to {largest}')
     return value
 
 

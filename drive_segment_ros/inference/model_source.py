@@ -1,7 +1,7 @@
 """Locates exported models: folders, object storage, web servers and model hubs.
 
-Of a web server and a hub only the two files of a model are fetched, `model.json` and the graph it
-names: data, no code. The graph's hash is checked when it is read (`read_model`); an address may
+From a web server or a hub only the two files of a model are fetched, `model.json` and the graph it
+names: data, no code. The graph's hash is checked when it is read (`read_model`); an address can
 pin it: `https://host/model#sha256=HASH`.
 """
 
@@ -22,22 +22,22 @@ from drive_segment_ros.text_files import parse_json
 
 _HUB, _WEB = 'hf://', ('http://', 'https://')
 _PIN = '#sha256='
-# Letters of a hash that tell it from any other by chance.
+# Shortest prefix of a hash that is unique in practice.
 _SHORTEST_PIN = 12
 _LARGEST_DESCRIPTION = 1 << 20
 _REPOSITORY = re.compile(r'([\w.-]+/[\w.-]+)(?:@([\w./-]+))?')
 
 
 def model_location(text: str | Path) -> Path:
-    """Return the folder of a model, fetched where a hub or a web server has it.
+    """Return the folder of a model, fetched if it is on a hub or a web server.
 
     Args:
         text: a path; a URL of object storage, which is returned as such; `hf://OWNER/NAME`, or
             `hf://OWNER/NAME@REVISION`; or `http(s)://` and the folder of the model's files. The
-            last two may end in `#sha256=` and the hash of the graph, 12 letters of it at least.
+            last two may end in `#sha256=` and the hash of the graph, at least 12 digits of it.
 
     Raises:
-        DependencyError: if a package that this needs is not installed.
+        DependencyError: if a package that is needed is not installed.
         StorageError: if it cannot be fetched.
         ModelError: if there is no exported model, or its graph is not the one pinned.
     """
@@ -46,8 +46,8 @@ def model_location(text: str | Path) -> Path:
     address, _, pin = text.partition(_PIN)
     if _PIN in text and not re.fullmatch(rf'[0-9a-f]{{{_SHORTEST_PIN},64}}', pin):
         raise ModelError(
-            f'{text}: a pinned hash has {_SHORTEST_PIN} to 64 hexadecimal letters; take the '
-            'sha256 that `drive-segment export --json` printed'
+            f'{text}: a pinned hash has {_SHORTEST_PIN} to 64 hexadecimal digits; take the '
+            'sha256 printed by `drive-segment export --json`'
         )
     if address.startswith(_HUB):
         return _from_hub(address, pin)
@@ -63,19 +63,19 @@ def _from_hub(address: str, pin: str) -> Path:
         raise DependencyError(f"{address} needs huggingface_hub; pip install '.[hub]'") from err
     found = _REPOSITORY.fullmatch(address.removeprefix(_HUB))
     if not found:
-        raise StorageError(f'{address} names no repository; give hf://OWNER/NAME[@REVISION]')
+        raise StorageError(f'{address} is not a repository; give hf://OWNER/NAME[@REVISION]')
     where: dict[str, Any] = {'repo_id': found[1], 'endpoint': os.environ.get('HF_ENDPOINT')}
     try:
         file = huggingface_hub.hf_hub_download(
             filename=DESCRIPTION_FILE, revision=found[2], **where
         )
         graph = _graph_name(address, Path(file).read_bytes(), pin)
-        # What the revision means may change between the two.
+        # The revision may change between the two downloads.
         huggingface_hub.hf_hub_download(filename=graph, revision=Path(file).parent.name, **where)
     except EntryNotFoundError as err:
         raise ModelError(
-            f'{address} holds no exported model ({_first_line(err)}); upload what '
-            '`drive-segment export` wrote'
+            f'{address} holds no exported model ({_first_line(err)}); upload the folder '
+            'written by `drive-segment export`'
         ) from err
     except (HfHubHTTPError, OSError, ValueError) as err:
         raise StorageError(

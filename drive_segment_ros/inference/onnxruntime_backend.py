@@ -1,4 +1,4 @@
-"""ONNX Runtime: runs everywhere, on a GPU where the package was built for one.
+"""ONNX Runtime: runs everywhere, on a GPU if the package was built for one.
 
 The CUDA and TensorRT providers have never been run on hardware by the authors.
 """
@@ -21,33 +21,33 @@ _GPU = ('TensorrtExecutionProvider', 'CUDAExecutionProvider')
 
 
 class OnnxRuntimeBackend:
-    """A model on the best of ONNX Runtime's providers that works here."""
+    """A model on the fastest of ONNX Runtime's available providers."""
 
     def __init__(self, model: Model, threads: int = 0) -> None:
         """Open a session.
 
         Args:
             model: to load.
-            threads: to use at most on a processor; 0 leaves it to ONNX Runtime.
+            threads: largest number used on a CPU; 0 leaves it to ONNX Runtime.
 
         Raises:
             DependencyError: if ONNX Runtime is not installed.
-            ModelError: if ONNX Runtime does not take the model.
+            ModelError: if ONNX Runtime cannot load the model.
         """
         runtime = import_backend('onnxruntime', 'onnxruntime')
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
-        # Threads that spin between two images would take cores from the drivers beside us.
+        # Threads that spin between two images would take cores from other nodes.
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         try:
             self._session = runtime.InferenceSession(
                 str(model.onnx_path), options, providers=_providers(runtime, model)
             )
-        # Its exceptions share no base class but this.
+        # Its exceptions have no other common base class.
         except Exception as err:
             reason = ' '.join(str(err).split())
             raise ModelError(f'ONNX Runtime cannot load {model.onnx_path}: {reason}') from err
-        # A provider whose libraries are missing is left out by ONNX Runtime: ask what remains.
+        # ONNX Runtime skips a provider whose libraries are missing: query the one in use.
         provider = self._session.get_providers()[0].removesuffix('ExecutionProvider')
         self.description = f'ONNX Runtime {provider} {model.precision}'
 
@@ -67,7 +67,7 @@ class OnnxRuntimeBackend:
 
 
 def has_gpu_provider() -> bool:
-    """Whether the installed ONNX Runtime, if any, was built for NVIDIA GPUs."""
+    """Return whether an installed ONNX Runtime was built for NVIDIA GPUs."""
     try:
         runtime = import_backend('onnxruntime', 'onnxruntime')
     except DependencyError:
@@ -80,10 +80,10 @@ def _providers(runtime: Any, model: Model) -> list[tuple[str, dict[str, Any]]]:
     present = runtime.get_available_providers()
     options: dict[str, dict[str, Any]] = {}
     if _GPU[0] in present:
-        # ONNX Runtime tells engines apart by names, not weights: a model trained again would be
-        # given those of the old one.
+        # ONNX Runtime identifies engines by name, not by weights: a retrained model would get the
+        # engine of the old one.
         folder = engine_folder() / 'onnxruntime' / model.sha256[:16]
-        # Without the folder every start builds anew, which is slow but works.
+        # Without the folder every start builds the engine again.
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
         options[_GPU[0]] = {'trt_engine_cache_enable': True, 'trt_engine_cache_path': str(folder)}

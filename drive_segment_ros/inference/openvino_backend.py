@@ -36,12 +36,12 @@ class OpenVinoBackend:
 
         Args:
             model: to compile.
-            threads: to use at most; 0 leaves it to OpenVINO.
+            threads: largest number; 0 leaves it to OpenVINO.
             exact: compute in fp32 even where the processor has bf16.
 
         Raises:
             DependencyError: if OpenVINO is not installed.
-            ModelError: if OpenVINO does not take the model, or would crash.
+            ModelError: if OpenVINO cannot load the model, or would crash.
         """
         openvino = import_backend('openvino', 'openvino')
         refuse_limited_processor()
@@ -54,7 +54,7 @@ class OpenVinoBackend:
             log.warning('OpenVINO computes in f32: %s', compiled.fallback)
         self._request = compiled.model.create_infer_request()
         self._outputs = [compiled.model.output(name) for name in (LABEL_NAME, CONFIDENCE_NAME)]
-        # What is between Q/DQ nodes is int8, whatever the rest is.
+        # Operations between Q/DQ nodes are int8, the rest is not.
         int8 = 'int8 and ' if model.precision == 'int8' else ''
         self.description = f'OpenVINO CPU {int8}{compiled.precision}'
 
@@ -74,16 +74,16 @@ class OpenVinoBackend:
 
 
 def refuse_limited_processor(cpuinfo: Path = Path('/proc/cpuinfo')) -> None:
-    """Refuse to run where oneDNN may not use the AVX-512 that the processor has.
+    """Refuse to run if oneDNN may not use the AVX-512 that the processor has.
 
-    OpenVINO's own kernels do not heed that limit: beside oneDNN's they end the process by a
+    OpenVINO's own kernels ignore that limit: together with oneDNN's they end the process with a
     segmentation fault (2026.4.1 on a Zen 5 under ONEDNN_MAX_CPU_ISA=AVX2, f32).
 
     Args:
         cpuinfo: Linux's description of the processor.
 
     Raises:
-        ModelError: if it is so.
+        ModelError: if that is the case.
     """
     limit = next((name for name in _LIMITS if os.environ.get(name)), '')
     if not limit or os.environ[limit].upper() not in _BELOW_AVX512:
@@ -91,7 +91,7 @@ def refuse_limited_processor(cpuinfo: Path = Path('/proc/cpuinfo')) -> None:
     with contextlib.suppress(OSError):
         if 'avx512f' in cpuinfo.read_text(encoding='utf-8', errors='replace'):
             raise ModelError(
-                f'OpenVINO crashes where {limit} is {os.environ[limit]} and the processor has '
+                f'OpenVINO crashes if {limit} is {os.environ[limit]} and the processor has '
                 f'AVX-512; unset {limit}, or use another backend'
             )
 
@@ -103,7 +103,7 @@ class Compiled:
     Attributes:
         model: OpenVINO's compiled model.
         precision: `bf16` or `f32`.
-        fallback: why it is not bf16 though the processor claims to have it; empty otherwise.
+        fallback: why it is not bf16 although the processor reports it; empty otherwise.
     """
 
     model: Any
@@ -112,16 +112,16 @@ class Compiled:
 
 
 def compile_fastest(core: Any, graph: Any, threads: int = 0, exact: bool = False) -> Compiled:
-    """Compile a graph for the processor, in bf16 where it really computes in it.
+    """Compile a graph for the processor, in bf16 if that is faster.
 
     Args:
         core: an `openvino.Core`.
         graph: path of an ONNX file, or an `openvino.Model`.
-        threads: to use at most; 0 leaves it to OpenVINO.
-        exact: f32 without a trial.
+        threads: largest number; 0 leaves it to OpenVINO.
+        exact: f32 in any case.
 
     Raises:
-        RuntimeError: OpenVINO's, if it does not take the graph in f32.
+        RuntimeError: OpenVINO's, if it cannot compile the graph in f32.
     """
     fallback = ''
     if not exact:
@@ -136,11 +136,11 @@ def compile_fastest(core: Any, graph: Any, threads: int = 0, exact: bool = False
 
 
 def processor_precision(core: Any = None) -> Compiled:
-    """Try a small convolution, to tell what models are to be computed in here.
+    """Run a small convolution to determine the precision for models on this machine.
 
-    What a processor claims is tried: under a lower instruction set (ONEDNN_MAX_CPU_ISA, some
-    virtual machines) bf16 does not compile, or is emulated at a fraction of the speed of f32.
-    A model itself takes as long to compile twice as all the rest of loading it.
+    The reported features are not relied on: with a limited instruction set (ONEDNN_MAX_CPU_ISA,
+    some virtual machines) bf16 does not compile, or is emulated at a fraction of the speed of f32.
+    Compiling the model itself twice would double its loading time.
 
     Args:
         core: an `openvino.Core`; None is a new one.
@@ -166,8 +166,8 @@ def processor_precision(core: Any = None) -> Compiled:
     except RuntimeError as err:
         return Compiled(full, 'f32', _fails(err))
     if half_s > _SLOWEST * full_s:
-        slower = f'takes {half_s / full_s:.1f} times as long'
-        return Compiled(full, 'f32', f'bf16, which the processor claims, {slower}')
+        slower = f'takes {half_s / full_s:.1f} times as long as f32'
+        return Compiled(full, 'f32', f'bf16, which the processor reports, {slower}')
     return Compiled(half, 'bf16')
 
 
@@ -179,11 +179,11 @@ def _compiled(core: Any, graph: Any, precision: str, threads: int) -> Any:
 
 
 def _fails(error: Exception) -> str:
-    return f'bf16, which the processor claims, fails ({_one_line(error)})'
+    return f'bf16, which the processor reports, fails ({_one_line(error)})'
 
 
 def _seconds(compiled: Any) -> float:
-    """Return a run's processor time, s, the best of some; the first warms up."""
+    """Return the best processor time of some runs, s, after one to warm up."""
     request = compiled.create_infer_request()
     taken = []
     for _ in range(1 + _TRIAL_RUNS):

@@ -29,11 +29,11 @@ class Segmenter:
     """A loaded model. One thread at a time may use it."""
 
     def __init__(self, model: Model, backend: Backend) -> None:
-        """Take a model and what runs it, and run it until its first image is as fast as any."""
+        """Store a model and its backend, and warm it up."""
         self.model = model
         self._backend = backend
         height, width = model.input_size
-        # One pixel larger: what shrinks an image is compiled when first needed.
+        # One pixel larger, so that the resizing is compiled as well.
         blank = np.zeros((height + 1, width + 1, 3), np.uint8)
         for _ in range(_WARM_UP_IMAGES):
             backend.run(self.fit(blank))
@@ -55,11 +55,11 @@ class Segmenter:
 
     @property
     def backend(self) -> str:
-        """Backend, device and precision, for people."""
+        """Backend, device and precision, as text."""
         return self._backend.description
 
     def fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Bring an image to `input_size`, as `segment` does with one of another size.
+        """Resize an image to `input_size`, as `segment` does.
 
         Raises:
             ImageError: as `segment`.
@@ -100,15 +100,16 @@ def load(
     """Load an exported model and warm it up.
 
     Args:
-        folder: as `drive-segment export` writes it.
+        folder: written by `drive-segment export`.
         backend: `tensorrt`, `openvino`, `onnxruntime`, or `auto` for the fastest present.
-        threads: processor threads to use at most; 0 leaves it to the backend.
-        exact: compute in the model's own precision where OpenVINO would take bf16, or TensorRT
+        threads: largest number of CPU threads; 0 leaves it to the backend.
+        exact: compute in the model's own precision where OpenVINO would use bf16, or TensorRT
             TF32.
-        progress: is told how far the building of a TensorRT engine has come.
+        progress: called with the progress of building a TensorRT engine.
 
     Raises:
-        ModelError: if the folder is no valid model, the backend unknown, or it refuses the model.
+        ModelError: if the folder is not a valid model, or the backend is unknown or cannot load
+        it.
         DependencyError: if the backend's package is not installed; for `auto`, if none is.
     """
     makers: dict[str, Callable[[Model], Backend]] = {
@@ -130,17 +131,17 @@ def load(
         except DependencyError as err:
             missing.append(str(err))
         except ModelError as err:
-            log.warning('%s left aside: %s', name, err)
+            log.warning('backend %s is not used: %s', name, err)
         else:
             log.info('%s on %s', folder, segmenter.backend)
             return segmenter
     raise DependencyError(
-        f'no backend can run {folder}: {"; ".join(missing) or "each refuses it, see above"}'
+        f'no backend can run {folder}: {"; ".join(missing) or "none can load it, see above"}'
     )
 
 
 def _by_speed() -> list[str]:
-    """Return the backends worth trying here, fastest first."""
+    """Return the backends to try on this machine, fastest first."""
     if not any(Path(device).exists() for device in GPU_DEVICES):
         return ['openvino', 'onnxruntime']
     if has_gpu_provider():

@@ -1,9 +1,9 @@
-"""TensorRT 10 and 11 through its own Python interface: the fastest on an NVIDIA GPU.
+"""TensorRT 10 and 11 through its own Python interface: the fastest backend on an NVIDIA GPU.
 
-Networks are strongly typed, the only kind TensorRT 11 knows: precision is what the file says,
-but that fp32 is multiplied in TF32 on GPUs since Ampere unless told otherwise. Type-checked
-against `tensorrt-stubs` and exercised in tests with a stand-in for TensorRT; never run on
-hardware by the authors.
+Networks are strongly typed, the only kind in TensorRT 11: the file determines the precision,
+except that GPUs since Ampere multiply fp32 in TF32 by default. Type-checked against
+`tensorrt-stubs` and exercised in tests with a stand-in for TensorRT; never run on hardware by the
+authors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from drive_segment_ros.inference.model import CONFIDENCE_NAME, INPUT_NAME, LABEL
 if TYPE_CHECKING:
     import tensorrt
 
-# Takes the phase, steps done and their number.
+# Arguments: the phase, steps done and their number.
 Progress = Callable[[str, int, int], None]
 Opened = TypeVar('Opened')
 
@@ -35,16 +35,16 @@ class TensorRtBackend:
     def __init__(
         self, model: Model, progress: Progress | None = None, exact: bool = False
     ) -> None:
-        """Load the model's engine, or build it: minutes, once.
+        """Load the model's engine, or build it once, which takes minutes.
 
         Args:
             model: to run.
-            progress: is told how far building has come.
+            progress: called with the progress of building.
             exact: multiply fp32 in fp32 even where the GPU has TF32.
 
         Raises:
             DependencyError: if TensorRT or cuda-python is not installed.
-            ModelError: if there is no GPU, or TensorRT does not take the model.
+            ModelError: if there is no GPU, or TensorRT cannot load the model.
         """
         self._cuda = Cuda()
         try:
@@ -56,7 +56,7 @@ class TensorRtBackend:
             self._image = self._bind(INPUT_NAME, (*model.input_size, 3))
             self._label = self._bind(LABEL_NAME, model.output_size)
             self._confidence = self._bind(CONFIDENCE_NAME, model.output_size)
-            # TensorRT allocates on the first run, which a graph cannot record.
+            # TensorRT allocates memory on the first run, which a graph cannot record.
             self._queue()
             self._cuda.synchronize()
             self._launch = self._cuda.capture(self._queue)
@@ -86,13 +86,13 @@ class TensorRtBackend:
     def _queue(self) -> None:
         self._cuda.upload(self._image)
         if not self._context.execute_async_v3(self._cuda.stream):
-            raise ModelError('TensorRT cannot run the model; its log says why')
+            raise ModelError('TensorRT cannot run the model; see its log')
         self._cuda.download(self._label)
         self._cuda.download(self._confidence)
 
 
 def build_engine(model: Model, progress: Progress | None = None) -> Path:
-    """Make sure that the cache holds a model's engine for this machine.
+    """Build a model's engine for this machine unless it is in the cache.
 
     Returns:
         The engine's file.
@@ -129,13 +129,13 @@ def load_engine(
 def serialized_engine(
     onnx: Path, precision: str, logger: tensorrt.ILogger, progress: Progress | None = None
 ) -> bytes:
-    """Build an engine of a graph: minutes.
+    """Build an engine from a graph, which takes minutes.
 
     Args:
         onnx: the graph.
-        precision: `fp32` forbids TF32; anything else leaves it to the graph.
+        precision: `fp32` disables TF32; otherwise the graph determines it.
         logger: TensorRT's.
-        progress: is told how far building has come.
+        progress: called with the progress of building.
 
     Raises:
         ModelError: if TensorRT cannot open the GPU, read the graph or build it.
@@ -143,7 +143,7 @@ def serialized_engine(
     import tensorrt as trt
 
     builder = _opened(trt.Builder, logger)
-    # Deprecated since TensorRT 11, whose networks are all strongly typed: it may go.
+    # Deprecated since TensorRT 11, whose networks are all strongly typed.
     flag = getattr(trt.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED', None)
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = trt.OnnxParser(network, logger)
@@ -157,7 +157,7 @@ def serialized_engine(
         config.progress_monitor = _monitor(progress)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise ModelError(f'TensorRT cannot build an engine from {onnx}; its log says why')
+        raise ModelError(f'TensorRT cannot build an engine from {onnx}; see its log')
     return bytes(plan)
 
 
@@ -172,14 +172,14 @@ def _key(model: Model, gpu: str, precision: str) -> EngineKey:
 
 
 def _opened(kind: Callable[[tensorrt.ILogger], Opened], logger: tensorrt.ILogger) -> Opened:
-    """Return TensorRT's builder or runtime; both open the GPU anew, with a CUDA of their own."""
+    """Return TensorRT's builder or runtime; both open the GPU with their own CUDA."""
     try:
         return kind(logger)
-    # What the binding makes of a null pointer; the reason is in TensorRT's log alone.
+    # The binding's error for a null pointer; the reason is only in TensorRT's log.
     except TypeError as err:
         raise ModelError(
-            'TensorRT cannot open the GPU, perhaps because its CUDA is newer than the driver; its '
-            'log says why'
+            'TensorRT cannot open the GPU, perhaps because its CUDA is newer than the driver; see '
+            'its log'
         ) from err
 
 
@@ -187,7 +187,7 @@ def _monitor(progress: Progress) -> tensorrt.IProgressMonitor:
     import tensorrt as trt
 
     class Monitor(trt.IProgressMonitor):
-        """Hands TensorRT's progress on."""
+        """Forwards TensorRT's progress."""
 
         def __init__(self) -> None:
             super().__init__()

@@ -1,8 +1,8 @@
-"""A bag played: every message as it was recorded, at the bag's own pace.
+"""Plays a bag: every message as it was recorded, with the timing of the recording.
 
-Messages go out as the serialised bytes they were stored as, so a 2 MB cloud costs 1 ms. Where
-tf2_msgs is not installed, the odometry in /tf goes out as nav_msgs/Odometry, the same doubles,
-unless the bag has odometry of its own there.
+Messages are published as the serialised bytes that were stored. If tf2_msgs is not installed, the
+odometry in /tf is published as nav_msgs/Odometry with the same values, unless the bag has a topic
+of that name.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _log = logging.getLogger(__name__)
 _ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
 _TF_TYPE = 'tf2_msgs/msg/TFMessage'
 _ACKNOWLEDGE_S = 10.0
-# A second of a 10 Hz sensor: what a subscriber may be late by before reliable delivery fails.
+# A second of a 10 Hz sensor: the delay of a subscriber at which reliable delivery fails.
 _DEPTH = 10
 
 Publish = Callable[[bytes], None]
-# Told what is being done, how many seconds of it have passed, and of how many.
+# Called with the activity, the seconds passed, and their total.
 Progress = Callable[[str, int, int], None]
 
 
@@ -76,10 +76,11 @@ class PlayReport:
     Attributes:
         sent: messages per topic.
         skipped: reason per topic that could not be published.
-        unmatched: topics nobody subscribed to before playing began, of the bag and waited for.
-        unacknowledged: topics with messages a reliable subscriber had not taken at the end.
+        unmatched: topics without a subscriber when playing began, of the bag and waited for.
+        unacknowledged: topics with messages that a reliable subscriber had not received at the
+        end.
         duration_s: from the first to the last message, wall clock.
-        behind_s: the worst delay of a message behind its time.
+        behind_s: the largest delay of a message.
         interrupted: whether SIGINT ended it.
     """
 
@@ -97,26 +98,26 @@ def play(
     parameters: PlayParameters,
     progress: Progress = lambda task, done_s, total_s: None,
 ) -> PlayReport:
-    """Publish a bag, or a drive's, over DDS and return when its last message is acknowledged.
+    """Publish a bag, or those of a drive, and return when the last message is acknowledged.
 
     An interrupt (SIGINT) ends playing early and still returns the report.
 
     Args:
         bags: the bag, or the parts of a drive.
         parameters: how.
-        progress: told how far waiting and playing have come.
+        progress: called with the progress of waiting and playing.
 
     Raises:
         BagError: if the bag cannot be read or none of its topics can be published.
-        ParameterError: if no topic can have the name of one to wait for.
+        ParameterError: if the name of a topic to wait for is invalid.
         ModuleNotFoundError: if rclpy is missing.
     """
-    # The transports `live` and our launch files use; chosen before the middleware starts.
+    # The transports of `live` and the launch files; set before the middleware starts.
     os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    # Without rclpy's handler SIGINT arrives as KeyboardInterrupt, at a place of our choice.
+    # Without rclpy's handler SIGINT raises KeyboardInterrupt in the main thread.
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node(
@@ -131,7 +132,7 @@ def play(
 
 
 class _BagPlayer:
-    """One bag, its publishers, and what was sent."""
+    """One bag, its publishers, and the number of messages sent."""
 
     def __init__(
         self, node: Any, reader: BagReader, parameters: PlayParameters, progress: Progress
@@ -178,7 +179,7 @@ class _BagPlayer:
         )
 
     def _play_once(self) -> float:
-        """Send every message when its time has come; return the worst delay, seconds."""
+        """Send every message at its time; return the largest delay, seconds."""
         behind_s = 0.0
         due = previous_ns = None
         start_ns = self._reader.start_ns
@@ -190,7 +191,7 @@ class _BagPlayer:
             pause_s = (stamp_ns - previous_ns) * 1e-9
             previous_ns = stamp_ns
             if pause_s > self._parameters.longest_pause:
-                _log.warning('a pause of %s in the recording is passed over', _duration(pause_s))
+                _log.warning('a pause of %s in the recording is skipped', _duration(pause_s))
             else:
                 due += pause_s / self._parameters.rate
             ahead = due - time.monotonic()
@@ -215,7 +216,7 @@ class _BagPlayer:
         return self._parameters.topics or list(known)
 
     def _advertise(self, topic: str) -> None:
-        """Create the topic's publisher, or note why it cannot be published."""
+        """Create the topic's publisher, or record why it cannot be published."""
         info = self._reader.topics[topic]
         message_type = _import_message(info.type)
         if message_type is not None:
@@ -245,7 +246,7 @@ class _BagPlayer:
             try:
                 transforms = self._reader.deserialize(raw, _TF_TYPE).transforms
             except BagError as err:
-                _log.warning('left out: %s', err)
+                _log.warning('message skipped: %s', err)
                 return
             for transform in transforms:
                 parent = transform.header.frame_id.lstrip('/')
@@ -253,7 +254,9 @@ class _BagPlayer:
                     publish(_odometry_message(odometry_type, transform))
 
         self._publish['/tf'] = publish_odometry
-        _log.info('tf2_msgs is not installed: transforms from %s in /tf go to %s', frame, topic)
+        _log.info(
+            'tf2_msgs is not installed: transforms of %s in /tf are published on %s', frame, topic
+        )
 
     def _create_publisher(
         self, message_type: type, topic: str, offers: Sequence[Any], count: int = 0
@@ -305,7 +308,7 @@ class _BagPlayer:
     def _is_wanted(self, topic: str) -> bool:
         try:
             return self._node.count_subscribers(topic) > 0
-        except ValueError as err:  # rclpy: the name of no topic
+        except ValueError as err:  # rclpy: not a valid topic name
             raise ParameterError(f'cannot wait for {topic}: {err}') from err
 
     def _wait_for_acknowledgement(self, longest_s: float) -> list[str]:
@@ -321,7 +324,7 @@ class _BagPlayer:
 
 
 def _import_message(name: str) -> type | None:
-    """Return the class of `package/msg/Type`, or None where its package is not installed."""
+    """Return the class of `package/msg/Type`, or None if its package is not installed."""
     package, _, message = name.partition('/msg/')
     try:
         return getattr(importlib.import_module(f'{package}.msg'), message, None)
@@ -334,9 +337,9 @@ def _profile(topic: str, offers: Sequence[Any], count: int) -> Any:
 
     Args:
         topic: its name.
-        offers: what the recorded publishers offered (rosbags' `Qos`). Empty where the bag does
-            not say; the topic is then reliable, so that nothing is lost, and /tf_static latched.
-        count: messages in the bag. A latched topic keeps all: they may be of many publishers.
+        offers: the QoS of the recorded publishers (rosbags' `Qos`). If empty, the topic is
+            reliable, so that nothing is lost, and /tf_static latched.
+        count: messages in the bag. A latched topic keeps all, as there may be many publishers.
     """
     from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
@@ -354,7 +357,7 @@ def _profile(topic: str, offers: Sequence[Any], count: int) -> Any:
 
 
 def _duration(seconds: float) -> str:
-    """Return a duration for people."""
+    """Return a duration as readable text."""
     for unit, size in (('years', 365.25 * 86400), ('days', 86400), ('hours', 3600)):
         if seconds >= 2 * size:
             return f'{seconds / size:.0f} {unit}'

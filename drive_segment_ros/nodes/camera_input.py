@@ -1,4 +1,4 @@
-"""One camera of a rig: its image and calibration topics, into a pipeline."""
+"""The inputs of one camera of a rig: its image and calibration topics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from drive_segment_ros.ros.events import image_event
 
 
 class CameraInput:
-    """Subscribes to a camera and pushes what comes.
+    """Subscribes to a camera and pushes its messages into a pipeline.
 
     Attributes:
         name: the camera's, as in a dataset.
@@ -26,8 +26,8 @@ class CameraInput:
         images, info: the subscriptions.
         info_topic: of its calibration.
         intake: reads its calibration.
-        received: images that have come.
-        calibrated: calibrations that have come and make sense.
+        received: number of images received.
+        calibrated: number of valid calibrations received.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class CameraInput:
         """Subscribe, until the node is deactivated.
 
         Args:
-            node: whose part it is.
+            node: the node that owns it.
             name: of the camera.
             namespace: of its topics.
             params: how images and calibrations are read.
-            push: takes the events.
-            transport: which images to take, see `ImageInput`.
+            push: called with the events.
+            transport: of the images, see `ImageInput`.
             quality: `reliability` and `depth` of the subscriptions.
         """
         self.name = name
@@ -68,22 +68,22 @@ class CameraInput:
 
     @property
     def label(self) -> str:
-        """What its images are called in diagnostics: `image`, or `front/image`."""
+        """The label of its images in diagnostics: `image`, or `front/image`."""
         return topic_of(self.namespace, 'image')
 
     @property
     def silent_s(self) -> float:
-        """How long ago its last image came, seconds; 0 if none ever did."""
+        """Time since its last image, seconds; 0 before the first."""
         return time.monotonic() - self._heard_s if self.received else 0.0
 
     @property
     def lost(self) -> int:
-        """How many images the middleware says it lost."""
+        """Number of images that the middleware reports as lost."""
         subscription = self.images.subscription
         return 0 if subscription is None else subscription.lost
 
     def problems(self) -> dict[str, int]:
-        """Say what keeps its messages from coming or is odd about its calibration, by level."""
+        """Return problems of its topics and its calibration, by level."""
         return {
             self.intake.problem: WARN,
             self.images.problem: ERROR,

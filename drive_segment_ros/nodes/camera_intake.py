@@ -1,4 +1,4 @@
-"""A camera's calibration as a node hears it: which part of it holds, and what is odd about it."""
+"""Reads a camera's calibration in a node: selects the part that applies, and checks it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from drive_segment_ros.perception.cameras import CameraModel, is_rectified
 
 
 class CameraIntake:
-    """Reads camera_info by the rule that `extract` has too, see `is_rectified`.
+    """Reads camera_info by the same rule as `extract`, see `is_rectified`.
 
     Attributes:
-        problem: what is odd about the last calibration, one line; empty if nothing is.
+        problem: what is implausible about the last calibration, one line; empty if nothing is.
     """
 
     def __init__(
@@ -25,10 +25,10 @@ class CameraIntake:
         """Begin.
 
         Args:
-            node: rclpy node, whose log is told once.
+            node: rclpy node, to whose log problems are written once.
             setting: the parameter `rectified`.
             images: returns the images' subscription, None before there is one.
-            topic: of raw images, until a subscription tells which transport it is.
+            topic: of raw images, used until a subscription gives the transport.
         """
         self.problem = ''
         self._node = node
@@ -46,14 +46,14 @@ class CameraIntake:
         return str(self._node.resolve_topic_name(name))
 
     def rectified(self, camera_info: Any) -> bool:
-        """Whether the images that go with a camera_info are rectified."""
+        """Return whether the images of a camera_info are rectified."""
         return is_rectified(self._setting, self.image_topic(), camera_info)
 
     def look(self, camera_info: Any) -> CameraModel:
-        """Read a camera_info; what is odd about it goes to `problem`, and once to the log.
+        """Read a camera_info; problems are stored in `problem` and logged once.
 
         Raises:
-            CalibrationError: if it makes no sense; drivers send zeros before they are calibrated.
+            CalibrationError: if it is invalid; drivers send zeros before they are calibrated.
         """
         rectified = self.rectified(camera_info)
         camera = CameraModel.from_camera_info(camera_info, rectified)
@@ -68,8 +68,8 @@ class CameraIntake:
         if self._model is not None and seen == self._seen:
             return self._model
         self._seen, self._model = seen, camera
-        used = 'P: the images are rectified' if rectified else 'K and D'
-        self._node.get_logger().info(f'camera_info of {self.image_topic()}: taken is {used}')
+        used = 'P, as the images are rectified' if rectified else 'K and D'
+        self._node.get_logger().info(f'camera_info of {self.image_topic()}: using {used}')
         self.problem = '; '.join(plausibility_warnings(camera))
         if self.problem:
             self._node.get_logger().warning(self.problem)

@@ -1,4 +1,4 @@
-"""Clocks of sensors that are set while the vehicle drives: noticed, so that somebody is told."""
+"""Detects and reports sensor clocks that are set while the vehicle drives."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-# Less may be transport or a message out of order; `SyncParameters.jump_back_s` is the same.
+# Smaller steps may be due to transport or message order; equal to `SyncParameters.jump_back_s`.
 _STEP_S = 1.0
 _TOLD_FOR_S = 60.0
 
@@ -22,7 +22,7 @@ class _Clock:
 class ClockSteps:
     """Compares the stamps of each sensor with the time that passes between its messages.
 
-    Stamps that go slower than time are no step: so does a bag that is played slowly.
+    Stamps that advance slower than time are not a step: a bag may be played slowly.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,10 +35,10 @@ class ClockSteps:
         self._clocks: dict[str, _Clock] = {}
 
     def look(self, source: str, stamp_ns: int) -> None:
-        """Look at the stamp of a message that has just arrived; one without a stamp tells nothing.
+        """Check the stamp of a message that has just arrived; unstamped ones are ignored.
 
         Args:
-            source: of which sensor.
+            source: the sensor.
             stamp_ns: nanoseconds.
         """
         if stamp_ns <= 0:
@@ -52,11 +52,11 @@ class ClockSteps:
 
     @property
     def problem(self) -> str:
-        """Which clocks were set in the last minute, one line; empty if none was."""
+        """The clocks that were set in the last minute, one line; empty if none was."""
         oldest = self._clock() - _TOLD_FOR_S
         return '; '.join(
             f'stamps of {name} jumped {"forward" if clock.stepped_s > 0 else "back"} by '
-            f'{abs(clock.stepped_s):.1f} s: its clock was set, or a bag began again'
+            f'{abs(clock.stepped_s):.1f} s: its clock was set, or a bag was restarted'
             for name, clock in self._clocks.items()
             if clock.stepped_s and clock.when_s >= oldest
         )

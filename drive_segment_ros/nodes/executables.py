@@ -1,6 +1,6 @@
-"""The nodes as executables: each until a signal comes, in whatever state that finds it.
+"""The nodes as executables: each runs until a signal, which is handled in every state.
 
-Imports nothing that takes time: a signal must be heard while that is loaded, too.
+Slow imports are deferred, so that signals are also handled while they are loaded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.nodes.signals import SIGNALS
 
-# Node -> module and class; imported when asked for, as rclpy is not everywhere.
+# Node -> module and class; imported on demand, as rclpy may not be installed.
 NODES = {
     'proposals': ('drive_segment_ros.nodes.proposals_node', 'ProposalsNode'),
     'recorder': (
@@ -26,9 +26,9 @@ NODES = {
     ),
     'segmentation': ('drive_segment_ros.nodes.segmentation_node', 'SegmentationNode'),
 }
-# How late a node that failed may be noticed.
+# Interval at which a failed node is detected.
 _PERIOD_S = 0.1
-# How long a node may take to finish what it is at, before it is left where it only loads.
+# Time to finish a callback before a node that is only loading is abandoned.
 _PATIENCE_S = 0.5
 
 
@@ -55,9 +55,9 @@ def load(name: str) -> Callable[..., Any]:
 
 
 class SpunNode:
-    """A node whose callbacks and transitions run on a thread of their own.
+    """A node whose callbacks and transitions run on a separate thread.
 
-    So the main thread, where Python runs its signal handlers, hears them whatever the node is at.
+    So the main thread, where Python runs signal handlers, can always run them.
     """
 
     def __init__(self, node: Any, context: Any = None) -> None:
@@ -77,18 +77,18 @@ class SpunNode:
         self._thread.start()
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Have a function called on the thread; return its future."""
+        """Call a function on the thread; return its future."""
         return self._executor.create_task(function)
 
     def end(self) -> bool:
-        """Stop the thread once it has finished what it is at.
+        """Stop the thread after its current callback.
 
         Returns:
-            False if the node is still loading: that may take minutes, cannot be interrupted and
-            leaves nothing unfinished but itself, so that the process may end without it.
+            False if the node is still loading: that may take minutes and cannot be interrupted,
+            but the process may be ended safely.
         """
         self._ending = True
-        # Waking it alone would have it wait again, for up to a second: until a timer is due.
+        # When only woken, it would wait again for up to a second, until a timer is due.
         self._executor.create_task(lambda: None)
         deadline = time.monotonic() + _PATIENCE_S
         while self._thread.is_alive():
@@ -103,21 +103,21 @@ class SpunNode:
             try:
                 self._executor.spin_once()
             except Exception as err:
-                # A defect, such as of a service's callback, must not silence the whole node.
+                # An error, for example in a service callback, must not stop the whole node.
                 self._node.get_logger().error(f'unexpected {type(err).__name__}: {err}')
 
 
 def spin(name: str, arguments: list[str] | None = None) -> None:
-    """Run one node until SIGINT or SIGTERM comes: an executable's `main`.
+    """Run one node until SIGINT or SIGTERM; the `main` of an executable.
 
-    Further signals do not keep the node from ending what it has begun.
+    Further signals do not prevent an orderly shutdown.
 
     Args:
         name: a key of `NODES`.
         arguments: ROS arguments; None are those of the command line.
     """
     for number in SIGNALS:
-        # Nothing has begun yet that would have to be ended.
+        # Nothing has been started yet that would have to be stopped.
         signal.signal(number, lambda *_: os._exit(0))
     import rclpy
     from rclpy.signals import SignalHandlerOptions
@@ -129,7 +129,7 @@ def spin(name: str, arguments: list[str] | None = None) -> None:
     stop = threading.Event()
     for number in SIGNALS:
         signal.signal(number, lambda *_: stop.set())
-    # ROS's own handlers would end the context, and with it the log, before the node has ended.
+    # ROS's own handlers would shut down the context, and the log, before the node has ended.
     try:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as err:  # rcl's own error class is not public
@@ -145,11 +145,11 @@ def spin(name: str, arguments: list[str] | None = None) -> None:
             pass
     finally:
         for number in SIGNALS:
-            # Up to the interpreter's end, where a handler would not be there any more.
+            # Until the interpreter ends, when handlers no longer exist.
             signal.signal(number, signal.SIG_IGN)
     if not spun.end():
         node.get_logger().info(
-            'ended while loading; what was compiled is kept, nothing was recorded'
+            'ended while loading; compiled kernels are kept, nothing was recorded'
         )
         leave(0)
     node.destroy_node()
@@ -160,7 +160,7 @@ def spin(name: str, arguments: list[str] | None = None) -> None:
 def leave(code: int) -> None:
     """End the process at once.
 
-    At its end the interpreter waits for threads in native code, or crashes with them.
+    A normal exit would wait for threads in native code, or crash.
     """
     sys.stdout.flush()
     sys.stderr.flush()

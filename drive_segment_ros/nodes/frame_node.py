@@ -41,7 +41,7 @@ from drive_segment_ros.ros.vehicle_listener import (
     motion_kinds,
 )
 
-# All that frames may be made of; which depends on what is published.
+# All topics that frames may use; which ones depends on what is published.
 INPUT_TOPICS = (
     'image_raw', 'image_raw/compressed', 'camera_info', 'points', 'odom', '/tf', '/tf_static',
 )  # fmt: skip
@@ -52,7 +52,7 @@ _SILENT_S = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class InputParameters:
-    """Where the sensor data comes from and how."""
+    """The source of the sensor data and its QoS."""
 
     image_transport: str = parameter(
         'auto',
@@ -77,7 +77,7 @@ class InputParameters:
 
 @dataclasses.dataclass(frozen=True)
 class FrameNodeParameters(FrameParameters):
-    """Everything about how frames are made on the vehicle."""
+    """All parameters of frames on the vehicle."""
 
     cameras: list[str] = parameter(  # noqa: RUF009
         [],
@@ -96,10 +96,10 @@ class FrameNodeParameters(FrameParameters):
 
 
 class FrameNode(ManagedNode):
-    """Subscribes, pairs, and hands each pair on; what becomes of it is a subclass's.
+    """Subscribes to the sensors and forms pairs, which a subclass processes.
 
     Attributes:
-        frame_sinks: called with each frame that is wanted, on the pipeline's thread.
+        frame_sinks: called with each completed frame, on the pipeline's thread.
     """
 
     def __init__(
@@ -127,21 +127,21 @@ class FrameNode(ManagedNode):
 
     @property
     def parameters(self) -> FrameNodeParameters:
-        """As declared and set."""
+        """The parameters as declared and set."""
         values: FrameNodeParameters = self._settings.values
         return values
 
     def consume(self, pair: Pair) -> Callable[[], bool]:
-        """Make of a pair what this node is for; called on the pipeline's thread.
+        """Process a pair; called on the pipeline's thread.
 
         Returns:
-            What hands that on and says whether it is a frame that is wanted; if not, it is not
-            given to `frame_sinks` either. It is not called if the node was deactivated meanwhile.
+            A function that publishes the result and returns whether it is a frame; otherwise it is
+            not passed to `frame_sinks`. It is not called if the node was deactivated meanwhile.
         """
         raise NotImplementedError
 
     def build(self, pair: Pair, image: Any = None) -> BuiltFrame:
-        """Build a pair's frame, see `frame.build`; the last one is remembered."""
+        """Build a pair's frame, see `frame.build`; the last one is stored."""
         if self._built is None or self._built[0] is not pair:
             built = build(pair, self.parameters, image)
             self._built = pair, built
@@ -149,8 +149,8 @@ class FrameNode(ManagedNode):
         return self._built[1]
 
     def configure(self) -> None:
-        """Compile what frames need."""
-        # Imported here: what it brings is needed once.
+        """Compile the kernels of frames."""
+        # Imported here, as it is needed only once.
         from drive_segment_ros.frame.warm_up import warm_up
 
         self.tell_if_cold(FRAMES)
@@ -202,7 +202,7 @@ class FrameNode(ManagedNode):
         self.every(_EXPIRE_PERIOD_S, self._tick)
 
     def deactivate(self) -> None:
-        """Stop the pipeline; its figures stay."""
+        """Stop the pipeline; its statistics are kept."""
         if self._pipeline is not None:
             self._pipeline.close()
             self._last_summary = self._pipeline.summary()
@@ -210,12 +210,12 @@ class FrameNode(ManagedNode):
         self._cameras = {}
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures of this activation, or of the last one, ready for JSON."""
+        """Return the statistics of this activation, or of the last one, ready for JSON."""
         figures = self._last_summary if self._pipeline is None else self._pipeline.summary()
         return {**figures, 'errors': dict(self.last_error)}
 
     def diagnostic_parts(self) -> Mapping[str, Callable[[], Status]]:
-        """Name what reports on /diagnostics: frames, the input, and each camera of several."""
+        """Return the parts of /diagnostics: frames, the input, and each of several cameras."""
         parts: dict[str, Callable[[], Status]] = {
             'frames': self._frame_status,
             'input': self._input_status,
@@ -225,34 +225,34 @@ class FrameNode(ManagedNode):
         return parts
 
     def subscribed_topics(self) -> Sequence[str]:
-        """Name the sensors' topics."""
+        """Return the sensors' topics."""
         cameras = self.parameters.cameras
         own = [topic_of(n, topic) for n in cameras for topic in INPUT_TOPICS[:3]]
         return own + list(INPUT_TOPICS[3:]) if cameras else INPUT_TOPICS
 
     def hardware_id(self) -> str:
-        """Return the cameras' topics, which tell nodes of several cameras apart."""
+        """Return the cameras' topics, which identify the node."""
         try:
             return ', '.join(self._image_topics())
-        except ParameterError:  # Activation is refused, and says why.
+        except ParameterError:  # Activation will fail with the reason.
             return ', '.join(self.parameters.cameras)
 
     def _image_topics(self) -> list[str]:
         """Return the topic of raw images of each camera, resolved.
 
         Raises:
-            ParameterError: if two cameras have the same, or one can be no topic.
+            ParameterError: if two cameras have the same, or a topic name is invalid.
         """
         topics = []
         for namespace in self.parameters.cameras or ['']:
             try:
                 topic = self.resolve_topic_name(topic_of(namespace, 'image_raw'))
-            except Exception as err:  # rclpy's own classes of names that are none
+            except Exception as err:  # rclpy's own classes of errors for invalid names
                 text = ' '.join(str(err).split())
                 raise ParameterError(f'parameter cameras: {namespace!r}: {text}') from err
             if topic in topics:
                 raise ParameterError(
-                    f'parameter cameras names {topic} twice; give each camera once'
+                    f'parameter cameras contains {topic} twice; give each camera once'
                 )
             topics.append(topic)
         return topics
@@ -276,7 +276,7 @@ class FrameNode(ManagedNode):
 
         def hand_on_to_all() -> bool:
             wanted = hand_on()
-            # Superpixels are work: a frame is completed only if somebody takes it.
+            # Superpixels are expensive: a frame is only completed if it is used.
             for sink in self.frame_sinks if wanted else ():
                 sink(to_frame(self.build(pair), self.parameters))
             return wanted
@@ -284,13 +284,13 @@ class FrameNode(ManagedNode):
         return Outcome(hand_on_to_all, moved)
 
     def _note(self, built: BuiltFrame) -> None:
-        """Remember how segments are made, and log it where that changes."""
+        """Store the source of the segments, and log it if it changes."""
         self._sweeps.note(built.segments.facts())
         source = built.segments.source
         if source == self._segments_from:
             return
         self._segments_from = source
-        # rclpy takes one severity from a line of code.
+        # rclpy allows one severity per line of code.
         if source == 'none':
             self.get_logger().warning(f'segments from {SEGMENTS_FROM[source]}')
         else:
@@ -300,7 +300,7 @@ class FrameNode(ManagedNode):
         return self._listener is not None and self._listener.expects_motion()
 
     def _frame_status(self) -> Status:
-        """Say how many frames come, how late, and what was lost."""
+        """Return the status of frames: rate, latency and losses."""
         if self._pipeline is None:
             return Status(OK, 'not active')
         summary = self._pipeline.summary()
@@ -326,7 +326,7 @@ class FrameNode(ManagedNode):
         )
 
     def _camera_status(self, namespace: str) -> Status:
-        """Say of one camera of several what comes from it, and what was lost."""
+        """Return the status of one of several cameras: images received and lost."""
         camera = next((c for c in self._cameras.values() if c.namespace == namespace), None)
         if camera is None or self._pipeline is None:
             return Status(OK, 'not active')
@@ -349,11 +349,11 @@ class FrameNode(ManagedNode):
         )
 
     def _why_no_pairs(self) -> dict[str, int]:
-        """Say what keeps pairs from coming though all topics have been heard, by level."""
+        """Return why there are no pairs although all topics have messages, by level."""
         assert self._pipeline is not None
         silent_s = self._pipeline.statistics.silent_s('points')
         if silent_s > _SILENT_S:
-            problems = {f'no points for {silent_s:.0f} s; is the sensor still on?': ERROR}
+            problems = {f'no points for {silent_s:.0f} s; check the sensor': ERROR}
         else:
             problems = {}
         for camera in self._cameras.values():
@@ -361,11 +361,11 @@ class FrameNode(ManagedNode):
         return problems
 
     def _why_it_does_not_pair(self, camera: CameraInput) -> dict[str, int]:
-        """Say that a camera has gone silent, or why its images pair no more, by level."""
+        """Return whether a camera is silent, or why its images are not paired, by level."""
         assert self._pipeline is not None
         pipeline, label = self._pipeline, camera.label
         if camera.silent_s > _SILENT_S:
-            return {f'no {label} for {camera.silent_s:.0f} s; is the sensor still on?': ERROR}
+            return {f'no {label} for {camera.silent_s:.0f} s; check the sensor': ERROR}
         unpaired_s = pipeline.unpaired_s(camera.name)
         silent = pipeline.statistics.silent_s('points') > _SILENT_S
         if silent or unpaired_s <= _SILENT_S or not pipeline.stream.cameras[camera.name].pairs:
@@ -374,7 +374,7 @@ class FrameNode(ManagedNode):
         return {f'no {label} has paired for {unpaired_s:.0f} s; {apart}': ERROR}
 
     def _input_status(self) -> Status:
-        """Say which messages come, and why pairs do not."""
+        """Return the status of the inputs: messages received, and why there are no pairs."""
         if self._pipeline is None or self._listener is None:
             return Status(OK, 'not active')
         received = self._pipeline.summary()['received']
@@ -407,7 +407,7 @@ class FrameNode(ManagedNode):
         return 0 if self._pipeline is None else len(self._pipeline.stream.vehicle.motion)
 
     def _heard(self) -> dict[str, int]:
-        """Return how much has come on the topics of each camera, by what they are called."""
+        """Return the number of messages received from each camera, by label."""
         return {
             name: count
             for camera in self._cameras.values()

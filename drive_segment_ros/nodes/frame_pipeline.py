@@ -1,4 +1,4 @@
-"""A frame stream fed by callbacks, and a thread that works on the pairs it makes; no ROS in it."""
+"""A frame stream fed by callbacks, and a thread that processes its pairs; without ROS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from drive_segment_ros.parameters import parameter
 from drive_segment_ros.ros.pair_filter import PairFilter
 from drive_segment_ros.worker import Worker
 
-# A frame takes less; what takes longer is given up, for a signal must end the node in time.
+# Longer than a frame takes; then it is abandoned, so that the node ends in time on a signal.
 _CLOSE_S = 0.5
 
 
@@ -37,10 +37,10 @@ class PipelineParameters:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a pair.
+    """The result of a pair.
 
     Attributes:
-        hand_on: hands on what was made of it; says whether that is a frame, or not wanted.
+        hand_on: publishes the result; returns whether it is a frame.
         moved: whether its points were moved by odometry.
     """
 
@@ -49,15 +49,15 @@ class Outcome:
 
 
 class FramePipeline:
-    """Pairs what it is told and has each pair worked on, on a thread of its own.
+    """Forms pairs and processes each of them on a separate thread.
 
-    Every image ends as a frame, as not wanted, or dropped under a reason, every sweep as used or
-    dropped; until then it waits. `summary` has the counts. Safe across threads.
+    Every image becomes a frame, is unwanted, or is dropped with a reason; every sweep is used or
+    dropped; until then it waits. `summary` has the counts. Thread-safe.
 
     Attributes:
-        stream: makes the pairs.
-        statistics: everything that came, left or was lost after pairing.
-        clock_steps: knows which sensors' clocks were set.
+        stream: forms the pairs.
+        statistics: counts of messages, frames and losses after pairing.
+        clock_steps: detects sensor clocks that were set.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class FramePipeline:
         """Start the thread.
 
         Args:
-            stream: fresh.
+            stream: a new one.
             parameters: the parameters.
-            on_pair: called on the pipeline's thread. It does the work and returns what hands it
-                on, which is not called if the pipeline was closed meanwhile.
-            on_error: told a reason and a text where a pair is lost to an error.
+            on_pair: called on the pipeline's thread. It does the work and returns the function
+                that publishes it, which is not called if the pipeline was closed meanwhile.
+            on_error: called with reason and text if a pair is lost because of an error.
         """
         self.stream = stream
         self.statistics = FlowStatistics()
@@ -92,27 +92,27 @@ class FramePipeline:
         self._pairs.registerCallback(self._submit)
 
     def unpaired_s(self, camera: str) -> float:
-        """Return how long ago a camera's last pair was made, or the pipeline, seconds."""
+        """Return the time since a camera's last pair, or since the start, seconds."""
         return time.monotonic() - self._paired_s.get(camera, self._began_s)
 
     def has_moving_sensors(self) -> bool:
-        """Tell whether frames move on the vehicle, so that extrinsics hold for one image each."""
+        """Return whether sensor frames move on the vehicle, so that extrinsics change."""
         with self._pairs.lock:
             return bool(self.stream.vehicle.extrinsics.moving)
 
     def close(self) -> None:
-        """End the thread after the pair in hand; what waits is dropped and counted."""
+        """Stop the thread after the current pair; waiting ones are dropped and counted."""
         self._closing = True
         self._pairs.stop('stopped')
         self._worker.close(_CLOSE_S)
 
     def push(self, event: Event) -> None:
-        """Take a message of any sensor."""
+        """Push a message of any sensor."""
         source = _source(event)
         if source:
             self.statistics.received(source)
         if isinstance(event, (Image, Sweep)):
-            # Each camera has a clock of its own.
+            # Each camera has its own clock.
             name = f'{event.camera} images' if isinstance(event, Image) else source
             self.clock_steps.look(name, event.stamp_ns)
         if self._pairs.push(event):
@@ -123,14 +123,14 @@ class FramePipeline:
             self.stream.sweep_drops['unused'] += 1
 
     def expire(self) -> None:
-        """Decide what waits where nothing comes any more; to be called now and then."""
+        """Decide waiting pairs if no messages arrive any more; to be called periodically."""
         self._pairs.expire()
 
     def summary(self) -> dict[str, Any]:
-        """Return what came, left and was lost and why, ready for JSON.
+        """Return counts of messages, frames and losses with reasons, ready for JSON.
 
-        Images received are `frames`, `unwanted`, `dropped` and `waiting`; `sweeps` says the same
-        of sweeps.
+        Images received are the sum of `frames`, `unwanted`, `dropped` and `waiting`; `sweeps` has
+        the same for sweeps.
         """
         summary = self.statistics.summary()
         cameras = list(self.stream.cameras.values())
@@ -158,7 +158,7 @@ class FramePipeline:
         self.statistics.dropped('stopped' if self._closing else 'worker_busy')
 
     def _process(self, pair: Pair) -> None:
-        """Work on one pair and hand on what comes of it."""
+        """Process one pair and publish the result."""
         if self._closing:
             if self._worker.commit():
                 self.statistics.dropped('stopped')
@@ -173,7 +173,7 @@ class FramePipeline:
                 self.statistics.unwanted()
         except Exception as err:
             reason = reason_of(err)
-            # A defect must not end the thread; it is named, so that it can be fixed.
+            # An unexpected error must not end the thread; it is reported.
             known = reason != 'error'
             text = str(err) if known else f'unexpected {type(err).__name__}: {err}'
             if self._worker.commit():
@@ -182,7 +182,7 @@ class FramePipeline:
 
 
 def _source(event: Event) -> str:
-    """Return what messages are counted under; those of transforms and poses are not."""
+    """Return the source under which a message is counted; transforms and poses are not."""
     if isinstance(event, Image):
         return 'image'
     if isinstance(event, Sweep):

@@ -1,4 +1,4 @@
-"""A camera's images, compressed, raw or encoded as video, whichever is published."""
+"""A camera's images: compressed, raw or encoded as video, depending on what is published."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _VIDEO = {
 class ImageInput(SimpleFilter):
     """A message filter of `TOPIC` or `TOPIC/compressed`, by image_transport's naming.
 
-    On `auto` it takes the compressed images where both are published: they are what a frame
-    keeps, and cost the middleware a tenth. Encoded video, `TOPIC/ffmpeg` or `TOPIC/foxglove`, is
-    taken where there is neither; its packets come as images that are decoded when looked at. As
-    long as nothing is published, nothing is chosen.
+    With `auto` compressed images are preferred if both are published: they are stored in frames
+    unchanged, and need far less bandwidth. Encoded video, `TOPIC/ffmpeg` or `TOPIC/foxglove`, is
+    used if there is neither; its packets become images that are decoded on access. Nothing is
+    chosen until something is published.
 
     Attributes:
         subscription: the one in use, None before one is chosen.
@@ -76,11 +76,11 @@ class ImageInput(SimpleFilter):
 
     @property
     def problem(self) -> str:
-        """Why images cannot be heard, one line; empty if they can or none are published."""
+        """Why images cannot be received, one line; empty if they can or none are published."""
         return '' if self.subscription is None else self.subscription.problem
 
     def look(self) -> None:
-        """Take the first transport that is published, if that in use is not; call it often."""
+        """Switch to the first published transport if the current one is not; call it often."""
         if self.subscription is not None and self._is_published(self.subscription.topic):
             return
         for message_type, topic in self._candidates:
@@ -106,12 +106,12 @@ class ImageInput(SimpleFilter):
         )
 
     def _is_published(self, topic: str) -> bool:
-        # Publishers' infos, not count_publishers, whose answer ignores remappings.
+        # The publishers' infos, as count_publishers ignores remappings.
         return bool(self._node.get_publishers_info_by_topic(topic))
 
 
 def _imported(package: str, message: str) -> Any:
-    """Return a message's class, None where its package is not installed."""
+    """Return a message's class, None if its package is not installed."""
     try:
         return getattr(importlib.import_module(f'{package}.msg'), message)
     except (ImportError, AttributeError):
@@ -119,12 +119,12 @@ def _imported(package: str, message: str) -> Any:
 
 
 def _decoding(stream: VideoStream, signal: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Return a callback that hands on a video's packets as images."""
+    """Return a callback that passes on a video's packets as images."""
     from std_msgs.msg import Header
 
     def hear(message: Any) -> None:
         header = getattr(message, 'header', None)
-        if header is None:  # Foxglove's, which has what a header has
+        if header is None:  # Foxglove's message has the fields of a header
             header = Header(stamp=message.timestamp, frame_id=message.frame_id)
         signal(stream.push(message, header))
 

@@ -1,8 +1,8 @@
-"""What our lifecycle nodes share: symmetric transitions, guarded callbacks, entities by state.
+"""The base of the lifecycle nodes: symmetric transitions, guarded callbacks, entities by state.
 
 A node creates publishers in `configure` and subscriptions and timers in `activate`; leaving the
-state destroys them. An error in a transition refuses it, an error in a callback is counted and
-logged; neither ends the node.
+state destroys them. An error makes a transition fail; in a callback it is counted and logged.
+Neither ends the node.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from drive_segment_ros.ros.qos import FollowingSubscription
 from drive_segment_ros.ros.qos_overrides import PUBLISHER, create_with_overrides, unused_overrides
 
 _REPEAT_LOG_S = 5.0
-# As long as a figure of the diagnostics looks back.
+# The time window of the diagnostics.
 _RECENT_S = 10.0
 
 
@@ -42,15 +42,15 @@ def exit_on_failure() -> Any:
 
 
 class ManagedNode(LifecycleNode):
-    """A lifecycle node of which a subclass fills in `configure`, `activate` and their mirrors.
+    """A lifecycle node whose subclasses implement `configure`, `activate` and their reverses.
 
     Attributes:
         loading: whether it is being configured or activated, which may take minutes, cannot be
             interrupted and has nothing to save yet.
-        gave_up: whether a transition was refused and the parameter `exit_on_failure` is set.
-        failure: why the last transition was refused; empty when it was not.
+        gave_up: whether a transition failed and the parameter `exit_on_failure` is set.
+        failure: why the last transition failed; empty if it succeeded.
         errors: number of messages or calls that failed, by topic or timer.
-        last_error: what was said about the last of them, by topic or timer.
+        last_error: message of the last one, by topic or timer.
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:
@@ -65,14 +65,14 @@ class ManagedNode(LifecycleNode):
         self._owned_subscriptions: list[Any] = []
         self._owned_timers: list[Any] = []
         self._owned_publishers: list[Any] = []
-        # Asked later: parameters, which are not declared yet, may have a say.
+        # Evaluated later, as it may depend on parameters that are not declared yet.
         self._diagnostics = Diagnostics(
             self,
             lambda: {'state': self._state_status, **self.diagnostic_parts()},
             lambda: self.hardware_id(),
         )
 
-    # What a subclass fills in.
+    # To be implemented by a subclass.
 
     def configure(self) -> None:
         """Read parameters, load and warm up, advertise; may raise DriveSegmentError."""
@@ -81,38 +81,38 @@ class ManagedNode(LifecycleNode):
         """Subscribe and start working; may raise DriveSegmentError."""
 
     def deactivate(self) -> None:
-        """Stop working; subscriptions and timers are gone already."""
+        """Stop working; subscriptions and timers are already destroyed."""
 
     def cleanup(self) -> None:
-        """Free what `configure` made; publishers go by themselves."""
+        """Free the resources of `configure`; publishers are destroyed automatically."""
 
     def diagnostic_parts(self) -> Mapping[str, Callable[[], Status]]:
-        """Return what reports on /diagnostics, by name; asked in every state."""
+        """Return the status functions for /diagnostics, by name; called in every state."""
         return {}
 
     def hardware_id(self) -> str:
-        """Return which sensor the diagnostics are about."""
+        """Return the sensor that the diagnostics are about."""
         return ''
 
     def subscribed_topics(self) -> Sequence[str]:
-        """Return all topics that may be subscribed to, whose QoS a user may override."""
+        """Return all topics that may be subscribed to, for QoS overrides."""
         return ()
 
-    # What a subclass uses.
+    # To be used by a subclass.
 
     @property
     def state(self) -> str:
-        """The lifecycle's: `unconfigured`, `inactive`, `active`, `finalized` or in between."""
+        """The lifecycle state: `unconfigured`, `inactive`, `active`, `finalized` or in between."""
         label: str = self._state_machine.current_state[1]
         return label
 
     def advertise(self, message_type: type, topic: str, qos: QoSProfile) -> Any:
-        """Create a publisher that publishes while active and goes with `cleanup`.
+        """Create a publisher that publishes while active and is destroyed in `cleanup`.
 
         Raises:
-            ParameterError: if the user gave the topic a QoS that is none.
+            ParameterError: if the user's QoS overrides for the topic are invalid.
         """
-        # The profile is changed to what the user gave; those of other topics are not.
+        # A copy: the profile is modified by the user's overrides for this topic only.
         own = copy.copy(qos)
         publisher = create_with_overrides(
             self.create_lifecycle_publisher, self, message_type, topic, PUBLISHER, own
@@ -121,7 +121,7 @@ class ManagedNode(LifecycleNode):
         return publisher
 
     def own(self, subscription: Any) -> Any:
-        """Have `deactivate` destroy a subscription made by this node's helpers; return it."""
+        """Register a subscription to be destroyed in `deactivate`; return it."""
         self._owned_subscriptions.append(subscription)
         return subscription
 
@@ -133,7 +133,7 @@ class ManagedNode(LifecycleNode):
         reliability: str,
         depth: int,
     ) -> FollowingSubscription:
-        """Subscribe, guarded and with the QoS that publishers offer, until `deactivate`."""
+        """Subscribe, guarded and with the publishers' QoS, until `deactivate`."""
         guarded = self.guarded(callback, topic)
         return self.own(
             FollowingSubscription(self, message_type, topic, guarded, reliability, depth)
@@ -155,38 +155,38 @@ class ManagedNode(LifecycleNode):
             except DriveSegmentError as err:
                 self.note_error(source, str(err))
             except Exception as err:
-                # A defect of ours must not take the vehicle's node down; it must be seen, though.
+                # An unexpected error must not end the node, but is reported.
                 self.note_error(source, f'unexpected {type(err).__name__}: {err}')
 
         return call
 
     def note_error(self, source: str, text: str) -> None:
-        """Count an error under its source and log it, every few seconds at most."""
+        """Count an error by source and log it, at most every few seconds."""
         self.errors[source] += 1
         self.last_error[source] = text
         self._error_time[source] = time.monotonic()
         self.get_logger().error(f'{source}: {text}', throttle_duration_sec=_REPEAT_LOG_S)
 
     def recent_errors(self) -> dict[str, str]:
-        """Return what was said about the errors of the last seconds, by source."""
+        """Return the messages of the errors of the last seconds, by source."""
         oldest = time.monotonic() - _RECENT_S
-        # A copy, as other threads add to both meanwhile.
+        # Copies, as other threads may modify both.
         errors = dict(self.last_error)
         return {k: text for k, text in errors.items() if self._error_time.get(k, 0.0) >= oldest}
 
     def tell_if_cold(self, kernels: str) -> None:
-        """Log how long compiling will take where `FRAMES` or `VIEW` are not compiled yet."""
+        """Log how long compiling will take if `FRAMES` or `VIEW` are not compiled yet."""
         if notice := cold_notice(kernels):
             self.get_logger().warning(notice)
 
     def report(self) -> None:
-        """Publish the diagnostics at once, from work that keeps their timer waiting."""
+        """Publish the diagnostics immediately, from work that blocks their timer."""
         self._diagnostics.report()
 
     def set_parameters_atomically(self, parameter_list: Sequence[Parameter]) -> Any:
-        """Set parameters at once; what is so already may be set in any state, even if read-only.
+        """Set parameters atomically; unchanged values are accepted in any state, even read-only.
 
-        Otherwise nobody could load what was dumped: every node of ROS has read-only parameters.
+        Otherwise dumped parameters could not be loaded: every ROS node has read-only parameters.
         """
         from rcl_interfaces.msg import SetParametersResult
 
@@ -210,16 +210,16 @@ class ManagedNode(LifecycleNode):
     # rclpy's side of the transitions.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Run `configure`; undo it if refused."""
+        """Run `configure`; undo it on failure."""
         if self._library_log is None:
-            # Until now only rclpy is at work; a node that its constructor refused has no end.
+            # Registered only now, after a successful constructor.
             self._library_log = LibraryLog(self.get_logger())
         result = self._transition('configured', self.configure, self._free)
         self._name_unused_overrides()
         return result
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Enable the publishers, run `activate`; undo both if refused."""
+        """Enable the publishers, run `activate`; undo both on failure."""
         super().on_activate(state)
 
         def undo() -> None:
@@ -239,7 +239,7 @@ class ManagedNode(LifecycleNode):
         return self._transition('cleaned up', self._free)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything, whatever the state."""
+        """Free everything in any state."""
 
         def free() -> None:
             if state.label == 'active':
@@ -250,7 +250,7 @@ class ManagedNode(LifecycleNode):
         return self._transition('shut down', free)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Go back to unconfigured, from where the node can be configured again."""
+        """Return to unconfigured, from where the node can be configured again."""
         return TransitionCallbackReturn.SUCCESS
 
     def _transition(
@@ -283,11 +283,11 @@ class ManagedNode(LifecycleNode):
         unused = unused_overrides(self, published, self.subscribed_topics())
         if unused and self._owned_publishers:
             self.get_logger().warning(
-                f'no topic of this node with a QoS to override, ignored: {", ".join(unused)}'
+                f'ignored, QoS overrides of topics not of this node: {", ".join(unused)}'
             )
 
     def _take_level_of_bare_name(self) -> None:
-        """Have `--log-level NODE:=debug` hold in a namespace, with which ROS names loggers."""
+        """Apply `--log-level NODE:=debug` also in a namespace, which is part of logger names."""
         level = rclpy.logging.get_logger_level(self.get_name())
         if self.get_logger().name != self.get_name() and level != LoggingSeverity.UNSET:
             self.get_logger().set_level(level)

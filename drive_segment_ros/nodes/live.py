@@ -1,4 +1,4 @@
-"""The nodes in one process, with the parameters and remappings `ros2 launch` would give them."""
+"""Runs the nodes in one process, with parameters and remappings as by `ros2 launch`."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from drive_segment_ros.nodes.signals import signals_leave, signals_set
 
 _STATUS_PERIOD_S = 1.0
 _POLL_S = 0.02
-# Nodes that know one camera; of several each has its own.
+# Nodes for one camera; with several cameras there is a node for each.
 _NODE_A_CAMERA = ('segmentation',)
 
 
 @dataclasses.dataclass(frozen=True)
 class LiveOptions:
-    """What `live` starts and how.
+    """The options of `live`.
 
     Attributes:
         node: a key of `executables.NODES`.
         params_file: ROS parameters, YAML.
         calibration_file, model: override the parameters of these names.
         cameras: the namespaces of the cameras, each that of its `image_raw` and `camera_info`.
-            With several the segmentation node runs once for each, the others are one for all.
+            With several the segmentation node runs once for each, other nodes once for all.
         remappings: `from:=to` each, as on ROS command lines.
         duration_s: how long to run; None until interrupted.
         assignments: `name=value` each, single parameters; they come after the file's.
@@ -47,7 +47,7 @@ class LiveOptions:
 
     @property
     def namespaces(self) -> list[str]:
-        """The cameras' namespaces, whole."""
+        """The cameras' absolute namespaces."""
         return [f'/{camera.strip("/")}' for camera in self.cameras]
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ class LiveOptions:
         """Return the options as ROS arguments.
 
         Raises:
-            ParameterError: if a file is missing or a remapping is none.
+            ParameterError: if a file is missing or a remapping is invalid.
         """
         arguments = ['--ros-args']
         for path in (self.params_file, self.calibration_file):
@@ -81,7 +81,7 @@ class LiveOptions:
         if len(self.cameras) == 1:
             arguments += ['-r', f'__ns:={self.namespaces[0]}']
         elif self.cameras and self.node not in _NODE_A_CAMERA:
-            # A parameter file may name cameras as well; the command line wins.
+            # Takes precedence over cameras in a parameter file.
             arguments += ['-p', f'cameras:=[{", ".join(self.namespaces)}]']
         for assignment in self.assignments:
             name, equals, value = assignment.partition('=')
@@ -102,15 +102,15 @@ def live(
 ) -> dict[str, Any]:
     """Run nodes until their time is up or they are interrupted (SIGINT, SIGTERM).
 
-    On a terminal a line on standard error says once a second how it is doing.
+    On a terminal a status line on standard error is updated once a second.
 
     Args:
         options: what to run.
-        prepare: called with each node before it is configured, to hang `frame_sinks` onto it.
+        prepare: called with each node before it is configured, for example to add `frame_sinks`.
         stop: ends the run when set.
 
     Returns:
-        The node's summary at the end, ready for JSON; of several nodes theirs by camera, as
+        The node's final summary, ready for JSON; for several nodes by camera, as
         `cameras`.
 
     Raises:
@@ -118,7 +118,7 @@ def live(
         KeyboardInterrupt: if a signal comes while the node loads, which cannot be interrupted:
             its thread is at work until the process ends.
     """
-    # Clouds and images are megabytes; chosen before the middleware starts.
+    # For large messages; set before the middleware starts.
     os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
     with signals_leave():
         import rclpy
@@ -126,7 +126,7 @@ def live(
 
         node_class = _class(options.node)
     context = rclpy.Context()
-    # ROS's own handlers would end the context before the node could be deactivated.
+    # ROS's own handlers would shut down the context before the node is deactivated.
     arguments, constructed = options.ros_arguments(), options.nodes()
     try:
         keep_freed_memory()
@@ -134,7 +134,7 @@ def live(
     except Exception as err:  # rcl's own error class is not public
         raise ParameterError(' '.join(str(err).split())) from err
     ended, interrupted = stop or threading.Event(), threading.Event()
-    # A second signal does not cut short what is written at the end.
+    # A second signal does not interrupt the final writing.
     with signals_set(ended, interrupted):
         spun: list[tuple[Any, SpunNode]] = []
         summaries: list[dict[str, Any]] = []
@@ -170,7 +170,7 @@ def _class(name: str) -> Callable[..., Any]:
 def _change(
     node: Any, spun: SpunNode, trigger: Callable[[], Any], interrupted: threading.Event
 ) -> None:
-    """Make a transition, or say why the node refuses it."""
+    """Trigger a transition; raise an error with the reason if it fails."""
     from rclpy.lifecycle import TransitionCallbackReturn
 
     result = spun.call(trigger)
@@ -204,7 +204,7 @@ def _wait(nodes: Sequence[Any], duration_s: float | None, stop: threading.Event)
 
 
 def status_line(summary: Mapping[str, Any]) -> str:
-    """Return a node's summary in one line for people."""
+    """Return a node's summary as one line of text."""
     parts = [f'{name} {count}' for name, count in summary['received'].items()]
     parts.append(f'frames {summary["frames"]}')
     if summary['latency_median_ms'] is not None:

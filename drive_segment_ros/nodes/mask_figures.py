@@ -1,4 +1,4 @@
-"""What became of a node's images, and how long their masks took, in figures."""
+"""Statistics of a node's images and the latency of their masks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from drive_segment_ros.nodes.statistics import FlowStatistics
 from drive_segment_ros.ros.diagnostics import LatencyWindow
 
-# Remembered for the summary: a quarter of an hour at 10 Hz.
+# Kept for the summary: a quarter of an hour at 10 Hz.
 _SAMPLES = 10_000
 
 
 class MaskFigures:
-    """Counts, latencies, and where the time of an image goes; safe across threads.
+    """Counts, latencies, and the parts of an image's latency; thread-safe.
 
-    Latency runs from an image's arrival to the publication of its mask. What of it is not
-    inference is overhead: waiting for the worker, decoding, colouring, publishing.
+    Latency is the time from an image's arrival to the publication of its mask. The part that is
+    not inference is overhead: waiting for the worker, decoding, colouring, publishing.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class MaskFigures:
         return self._flow.summary()['received']
 
     def silent_s(self, source: str) -> float:
-        """Return how long ago a source's last message came, seconds; 0 if none ever did."""
+        """Return the time since a source's last message, seconds; 0 before the first."""
         return self._flow.silent_s(source)
 
     def count(self, source: str) -> None:
@@ -39,7 +39,7 @@ class MaskFigures:
         self._flow.received(source)
 
     def dropped(self, reason: str, count: int = 1) -> None:
-        """Count images that will not become masks."""
+        """Count dropped images."""
         self._flow.dropped(reason, count)
 
     def finished(self, latency_s: float, inference_s: float) -> None:
@@ -50,7 +50,7 @@ class MaskFigures:
         self._overhead.add(latency_s - inference_s)
 
     def recent_values(self) -> dict[str, str]:
-        """Return rate, latency and inference of the last seconds, as `Status` shows them."""
+        """Return rate, latency and inference time of the last seconds for a `Status`."""
         inference = self._recent_inference.latency_s()
         return {
             **self._flow.recent.values(),
@@ -58,7 +58,7 @@ class MaskFigures:
         }
 
     def summary(self) -> dict[str, Any]:
-        """Return all figures, ready for JSON; times are None before the first mask."""
+        """Return all statistics, ready for JSON; times are None before the first mask."""
         figures = self._flow.summary()
         del figures['frames_with_motion'], figures['unwanted']
         for name, window in (('inference', self._inference), ('overhead', self._overhead)):

@@ -1,4 +1,4 @@
-"""Everything that is published of a mask, as far as somebody subscribes to it."""
+"""The topics published for a mask, as far as they have subscribers."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from drive_segment_ros.ros.images import compressed_message, image_message
 from drive_segment_ros.ros.mask_info import label_info, label_info_type, mask_camera_info
 from drive_segment_ros.ros.qos import transient_local
 
-# Reliable, for large messages get lost on best effort; deep enough to ride out a subscriber's
-# pause without holding the node up.
+# Reliable, as large messages get lost with best effort; deep enough for a subscriber's pause
+# without blocking the node.
 _QOS = QoSProfile(depth=5)
-# Topic -> message type; `label_info` goes with what is installed.
+# Topic -> message type; that of `label_info` depends on what is installed.
 TOPICS: dict[str, type] = {
     'segmentation/label/image_raw': Image,
     'segmentation/label/camera_info': CameraInfo,
@@ -38,7 +38,7 @@ LABEL_INFO_TOPIC = 'segmentation/label/label_info'
 
 @dataclasses.dataclass(frozen=True)
 class OverlayParameters:
-    """How the overlay looks."""
+    """The appearance of the overlay."""
 
     opacity: float = parameter(
         0.5, 'opacity of the classes over the image', minimum=0.0, maximum=1.0, dynamic=True
@@ -53,7 +53,7 @@ class OverlayParameters:
 
 
 class MaskOutputs:
-    """The publishers of masks and of what goes with them.
+    """The publishers of masks and their accompanying topics.
 
     Attributes:
         table: (256, 3) uint8 BGR, the colour of each label.
@@ -63,8 +63,8 @@ class MaskOutputs:
         """Advertise.
 
         Args:
-            node: whose publishers they are.
-            rectified: tells by camera_info whether the camera's images are rectified.
+            node: the node that owns the publishers.
+            rectified: returns for a camera_info whether the camera's images are rectified.
         """
         self.table = colour_table([])
         self._classes: list[ModelClass] = []
@@ -75,36 +75,36 @@ class MaskOutputs:
         self._label_info = node.advertise(label_info_type(), LABEL_INFO_TOPIC, transient_local())
 
     def set_classes(self, classes: list[ModelClass]) -> None:
-        """Say what the labels mean from now on."""
+        """Set the classes of the labels."""
         self._classes = classes
         self.table = colour_table([item.color for item in classes])
 
     def publish_label_info(self, threshold: float) -> None:
-        """Publish what labels mean, latched."""
+        """Publish the classes of the labels, latched."""
         now = self._node.get_clock().now()
         self._label_info_ns, self._threshold = now.nanoseconds, threshold
         self._label_info.publish(label_info(self._classes, threshold, now.to_msg()))
 
     def keep_label_info_stamped(self) -> None:
-        """Publish it anew where its stamp is no past time; to be called often.
+        """Publish it again if its stamp is not in the past; to be called often.
 
-        Simulated time is zero until /clock comes, and runs back where a bag begins again.
+        Simulated time is zero before /clock is received, and jumps back when a bag is restarted.
         """
         now_ns = self._node.get_clock().now().nanoseconds
         if now_ns and not 0 < self._label_info_ns <= now_ns:
             self.publish_label_info(self._threshold)
 
     def wanted(self) -> bool:
-        """Whether anybody subscribes to anything that takes a mask."""
+        """Whether any topic that needs a mask has a subscriber."""
         return any(p.get_subscription_count() for p in self._publishers.values())
 
     def publish(self, mask: Mask, picture: NDArray[np.uint8], look: OverlayParameters) -> None:
-        """Publish what is subscribed to: first what machines use, then pictures for people.
+        """Publish the topics that have subscribers: first those for machines, then pictures.
 
         Args:
             mask: to publish.
             picture: (H, W, 3) uint8 BGR, the image or a reduced copy of it.
-            look: of the overlay.
+            look: appearance of the overlay.
         """
         self._image('segmentation/label/image_raw', mask.label, 'mono8', mask.header)
         self._image('segmentation/confidence/image_raw', mask.confidence, 'mono8', mask.header)
@@ -124,12 +124,12 @@ class MaskOutputs:
         """Publish the calibration of mask and overlay.
 
         Args:
-            mask: that it goes with.
+            mask: the mask it belongs to.
             picture_shape: (height, width) of the overlay, px.
             info: sensor_msgs/CameraInfo of the image.
 
         Raises:
-            CalibrationError: if camera_info is not the image's.
+            CalibrationError: if camera_info is of another image size.
         """
         for topic, size in (
             ('segmentation/label/camera_info', mask.label.shape),

@@ -1,4 +1,4 @@
-"""The LiDAR's points in the colours of the camera's mask; at work only while somebody looks."""
+"""Publishes the LiDAR's points in the colours of the camera's mask, if there are subscribers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from drive_segment_ros.ros.point_cloud2 import coloured_points, point_cloud2
 from drive_segment_ros.ros.qos import FollowingSubscription
 from drive_segment_ros.ros.vehicle_listener import VehicleListener, motion_kinds
 
-# The name the only camera has in the stream.
+# The name of the only camera in the stream.
 _CAMERA = 'camera'
 _QOS = QoSProfile(depth=2)
 POINTS_TOPIC = 'segmentation/points'
@@ -43,7 +43,7 @@ _SOURCE = 'painted cloud'
 
 @dataclasses.dataclass(frozen=True)
 class PaintParameters(GeometryParameters):
-    """How sweeps are painted; as the recorder makes frames."""
+    """Parameters of painting sweeps; the same as those of the recorder's frames."""
 
     calibration_file: str = parameter(
         '',
@@ -56,7 +56,7 @@ class PaintParameters(GeometryParameters):
 
 
 class PaintedCloud:
-    """Publishes `segmentation/points`; hears sweeps, tf and odometry only while it has to."""
+    """Publishes `segmentation/points`; subscribes to sweeps, tf and odometry only when needed."""
 
     def __init__(
         self,
@@ -64,19 +64,19 @@ class PaintedCloud:
         parameters: PaintParameters,
         outputs: MaskOutputs,
     ) -> None:
-        """Advertise and compile what painting needs.
+        """Advertise, and compile the kernels for painting.
 
         Args:
-            node: whose parts they are.
-            parameters: how.
-            outputs: knows the labels' colours.
+            node: the node that owns it.
+            parameters: of painting.
+            outputs: has the labels' colours.
 
         Raises:
             CalibrationError: if the calibration file cannot be used.
         """
         self._calibration = TransformTree()
         if parameters.calibration_file:
-            # A wrong file is told now, not when somebody first looks.
+            # An invalid file is reported now, not at the first subscription.
             self._calibration = load_calibration(parameters.calibration_file)[0]
         self._node = node
         self._parameters = parameters
@@ -91,11 +91,11 @@ class PaintedCloud:
         warm_up_view(parameters)
 
     def wanted(self) -> bool:
-        """Whether anybody subscribes."""
+        """Whether there are subscribers."""
         return bool(self._publisher.get_subscription_count())
 
     def look(self) -> None:
-        """Start or stop with the subscribers; decide pairs that waited. To be called often."""
+        """Start or stop with the subscribers; decide waiting pairs. To be called often."""
         if self.wanted() and self._pipeline is None:
             self._open()
         elif not self.wanted() and self._pipeline is not None:
@@ -104,7 +104,7 @@ class PaintedCloud:
             self._pipeline.expire()
 
     def close(self) -> None:
-        """Stop; nothing is heard any more."""
+        """Stop and unsubscribe."""
         pipeline, self._pipeline = self._pipeline, None
         for part in (self._sweeps, self._listener):
             if part is not None:
@@ -115,28 +115,28 @@ class PaintedCloud:
             self._last_summary = pipeline.summary()
 
     def add_calibration(self, model: CameraModel) -> None:
-        """Take the camera's calibration."""
+        """Push the camera's calibration."""
         self._model = model
         if self._pipeline is not None:
             self._pipeline.push(CameraInfo(_CAMERA, model))
 
     def add_mask(self, mask: Mask) -> None:
-        """Take a mask; called on the thread that makes them."""
-        pipeline = self._pipeline  # It may be closed meanwhile.
+        """Push a mask; called on the thread of the network."""
+        pipeline = self._pipeline  # It may be closed by another thread.
         if pipeline is not None:
             stamp = stamp_ns(mask)
             pipeline.push(Image(_CAMERA, stamp, mask.header.frame_id, mask))
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures since somebody last began to subscribe, ready for JSON."""
+        """Return the statistics since the last start, ready for JSON."""
         pipeline = self._pipeline
         return self._last_summary if pipeline is None else pipeline.summary()
 
     def status(self) -> Status:
-        """Say which sweeps come, what became of them, and why nothing does."""
+        """Return the status: sweeps received and painted, and problems."""
         pipeline, listener, sweeps = self._pipeline, self._listener, self._sweeps
         if pipeline is None or listener is None or sweeps is None:
-            return Status(OK, 'nobody subscribes')
+            return Status(OK, 'no subscribers')
         summary = pipeline.summary()
         received = summary['received']
         report = pairing_report(pipeline.stream)
@@ -164,7 +164,7 @@ class PaintedCloud:
         try:
             self._start()
         except Exception:
-            # It is tried again soon: what was made by then must not stay.
+            # It is tried again soon: subscriptions created so far must be removed.
             self.close()
             raise
 

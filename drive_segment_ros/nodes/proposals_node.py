@@ -1,4 +1,4 @@
-"""Object proposals, live: the LiDAR's segments as a coloured cloud and over the image."""
+"""Live object proposals: the LiDAR's segments as a coloured cloud and over the image."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from drive_segment_ros.perception.proposals import SweepProposals
 from drive_segment_ros.ros.images import compressed_message, image_message
 from drive_segment_ros.ros.point_cloud2 import coloured_points, point_cloud2
 
-# Pictures for people: the newest counts.
+# For display: only the newest counts.
 _QOS = QoSProfile(depth=2)
 
 
 @dataclasses.dataclass(frozen=True)
 class ProposalsParameters(FrameNodeParameters):
-    """Everything about how frames are made to be looked at."""
+    """All parameters of frames for display."""
 
     sync: ViewSyncParameters = dataclasses.field(default_factory=ViewSyncParameters)
     pipeline: ViewPipelineParameters = dataclasses.field(default_factory=ViewPipelineParameters)
@@ -38,15 +38,15 @@ class ProposalsParameters(FrameNodeParameters):
 class ProposalsNode(FrameNode):
     """Publishes `proposals/points` and, of each camera, `proposals/image_raw`, also compressed.
 
-    Of a rig the cloud is published once a sweep, and images are in the cameras' namespaces. What
-    nobody subscribes to is not made.
+    For a rig the cloud is published once per sweep, and images in the cameras' namespaces. Outputs
+    without subscribers are not computed.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('proposals_node', ProposalsParameters, **kwargs)
 
     def configure(self) -> None:
-        """Advertise, then make the frame builder."""
+        """Advertise, then create the frame builder."""
         self._points = self.advertise(PointCloud2, 'proposals/points', _QOS)
         self._overlays: dict[str, tuple[Any, Any]] = {}
         for namespace in self.parameters.cameras or ['']:
@@ -59,7 +59,7 @@ class ProposalsNode(FrameNode):
         super().configure()
 
     def consume(self, pair: Pair) -> Callable[[], bool]:
-        """Make what is subscribed to, to be published."""
+        """Compute the outputs that have subscribers."""
         messages: list[tuple[Any, Any]] = []
         if pair.sweep not in self._shown and self._points.get_subscription_count():
             self._shown.add(pair.sweep)

@@ -1,4 +1,4 @@
-"""Pseudo-labelled frames on the vehicle's disk: what `extract` makes of a bag, made live."""
+"""Records pseudo-labelled frames on the vehicle: the same as `extract` makes from a bag."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
 
 _LOOK_PERIOD_S = 1.0
 _PAUSED = 'paused'
-# Less than this left is worth a warning: time to drive home and empty the disk.
+# Remaining time below which there is a warning.
 _SHORT_S = 1800.0
 
 
 @dataclasses.dataclass(frozen=True)
 class RecorderNodeParameters(FrameNodeParameters):
-    """Everything about what is recorded, where, and how its frames are made."""
+    """All parameters of recording and of its frames."""
 
     dataset: str = parameter(
         '', 'folder for the drives, on a local disk; its parent folder must exist'
@@ -66,9 +66,9 @@ class RecorderNodeParameters(FrameNodeParameters):
 
 
 class PseudoLabelRecorderNode(FrameNode):
-    """Records frames; has the services `~/start`, `~/stop`, `~/snapshot` and `~/status` (Trigger).
+    """Records frames; services `~/start`, `~/stop`, `~/snapshot` and `~/status` (Trigger).
 
-    `~/status` answers with JSON; see `summary`.
+    `~/status` returns JSON; see `summary`.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -89,16 +89,14 @@ class PseudoLabelRecorderNode(FrameNode):
 
     @property
     def parameters(self) -> RecorderNodeParameters:
-        """As declared and set."""
+        """The parameters as declared and set."""
         values: RecorderNodeParameters = self._settings.values
         return values
 
     def configure(self) -> None:
-        """Load the model, make the frame builder, offer the services."""
+        """Load the model, create the frame builder and the services."""
         if not self.parameters.dataset:
-            raise ParameterError(
-                'parameter dataset is empty; set it to the folder that shall be recorded to'
-            )
+            raise ParameterError('parameter dataset is empty; set it to the folder to record to')
         if self.parameters.model:
             from drive_segment_ros.inference import segmenter
             from drive_segment_ros.inference.model_source import model_location
@@ -110,7 +108,7 @@ class PseudoLabelRecorderNode(FrameNode):
             self._servers.append(self.create_service(Trigger, f'~/{name}', answer))
 
     def activate(self) -> None:
-        """Open the dataset, then start hearing."""
+        """Open the dataset, then subscribe."""
         parameters = self.parameters
         self._recorder = Recorder(
             location(parameters.dataset).expanduser(),
@@ -129,7 +127,7 @@ class PseudoLabelRecorderNode(FrameNode):
         self.every(_LOOK_PERIOD_S, self._look)
 
     def deactivate(self) -> None:
-        """Stop hearing, then write what waits."""
+        """Unsubscribe, then write waiting frames."""
         super().deactivate()
         self._recording = False
         if self._recorder is not None:
@@ -139,7 +137,7 @@ class PseudoLabelRecorderNode(FrameNode):
             self.get_logger().info(self._told_at_the_end())
 
     def cleanup(self) -> None:
-        """Free the model and withdraw the services."""
+        """Free the model and remove the services."""
         while self._servers:
             self.destroy_service(self._servers.pop())
         if self._segmenter is not None:
@@ -147,13 +145,13 @@ class PseudoLabelRecorderNode(FrameNode):
         self._segmenter = None
 
     def destroy_node(self) -> None:
-        """Write what waits, even where nobody has deactivated the node: a signal ends it so."""
+        """Write waiting frames even if the node was not deactivated, as on a signal."""
         if self._recorder is not None:
             self.deactivate()
         super().destroy_node()
 
     def consume(self, pair: Pair) -> Callable[[], bool]:
-        """Encode a frame for the disk if the gates let it through; others are not built."""
+        """Encode a frame if it passes the gates; others are not built."""
         recorder, camera = self._recorder, pair.image.camera
         if recorder is None:
             return lambda: False
@@ -186,7 +184,7 @@ class PseudoLabelRecorderNode(FrameNode):
 
         def record() -> bool:
             recorder.submit(encoded, drive)
-            # Only now: of a broken pair nothing would be recorded.
+            # Only now, as nothing would be recorded of a broken pair.
             self._snapshot.discard(camera)
             gates.passed(moment)
             return True
@@ -196,13 +194,13 @@ class PseudoLabelRecorderNode(FrameNode):
     def summary(self) -> dict[str, Any]:
         """Return the figures of this activation, or of the last one, ready for JSON.
 
-        Every image received is `recorded`, kept out by a gate (`gated`), `dropped` or `waiting`;
-        `lost_on_the_way` are those of which the middleware says that it lost them.
+        Every image received is `recorded`, rejected by a gate (`gated`), `dropped` or `waiting`;
+        `lost_on_the_way` are those that the middleware reports as lost.
         """
         flow = super().summary()
         disk = self._disk_status()
         dropped = Counter(flow['dropped']) + Counter(disk['dropped'])
-        # Counter's + leaves out what is zero.
+        # Counter's + omits zeros.
         dropped += Counter(lost_on_the_way=self._lost_images)
         return {
             **flow,
@@ -214,7 +212,7 @@ class PseudoLabelRecorderNode(FrameNode):
         }
 
     def diagnostic_parts(self) -> Mapping[str, Callable[[], Status]]:
-        """Name what reports on /diagnostics."""
+        """Return the parts of /diagnostics."""
         return {**super().diagnostic_parts(), 'recorder': self._recorder_status}
 
     def _keep_out(self, gate: str) -> bool:
@@ -252,14 +250,14 @@ class PseudoLabelRecorderNode(FrameNode):
         return info
 
     def _told_at_the_end(self) -> str:
-        """Say what became of all images, for whoever reads the log of a recorder that ended."""
+        """Return a summary of all images for the log at the end."""
         summary = self.summary()
         counts = {**summary['dropped'], **{f'gated {k}': n for k, n in summary['gated'].items()}}
         rest = in_words(counts) or 'none'
         return f'{summary["recorded"]} frames recorded; not recorded: {rest}'
 
     def _look(self) -> None:
-        """Look after what no frame tells of: the disk, and images the middleware lost."""
+        """Check the disk, and the images lost by the middleware."""
         if self._recorder is not None:
             self._recorder.look()
             problem = self._recorder.problem
@@ -273,7 +271,7 @@ class PseudoLabelRecorderNode(FrameNode):
         return self._last_status if self._recorder is None else self._recorder.status()
 
     def _recorder_status(self) -> Status:
-        """Say what is recorded, what is not and why, and how long the disk lasts."""
+        """Return the status of recording: frames, losses with reasons, and the disk."""
         if self._recorder is None:
             return Status(OK, 'not active')
         status = self._recorder.status()
@@ -300,7 +298,7 @@ class PseudoLabelRecorderNode(FrameNode):
             'room (GB)': status['room_gb'],
             'time left (min)': 'unknown' if left_s is None else round(left_s / 60),
             **{f'lost: {name}': count for name, count in drops.items()},
-            **{f'kept out: {name}': count for name, count in dict(self._gated).items()},
+            **{f'rejected: {name}': count for name, count in dict(self._gated).items()},
         }
         return summarise(problems, fine if self._recording else f'paused; {fine}', **values)
 
@@ -334,9 +332,9 @@ class PseudoLabelRecorderNode(FrameNode):
 
 
 def observe(pair: Pair) -> Moment:
-    """Return what is known of a pair before anything of it is decoded."""
+    """Return the properties of a pair that are known without decoding."""
     moment = Moment(pair.image.stamp_ns, pair.offset_s - pair.camera_offset_s)
-    with contextlib.suppress(MotionError):  # odometry has only begun, or there is none
+    with contextlib.suppress(MotionError):  # odometry has just begun, or there is none
         position = pair.trajectory.pose(pair.image.stamp_ns)[:3, 3]
         moment = dataclasses.replace(moment, position=position)
         speed, yaw_rate = pair.trajectory.speed_and_yaw_rate(pair.image.stamp_ns)
@@ -345,14 +343,14 @@ def observe(pair: Pair) -> Moment:
 
 
 def _same_camera(one: Pair, other: Pair) -> bool:
-    """Whether two pairs of a camera have the same calibration."""
+    """Return whether two pairs of a camera have the same calibration."""
     if one.camera is not other.camera and one.camera.to_dict() != other.camera.to_dict():
         return False
     return _same(one.T_camera_lidar, other.T_camera_lidar)
 
 
 def _same_base(one: Pair, other: Pair) -> bool:
-    """Whether the LiDAR is where it was on the vehicle."""
+    """Return whether the LiDAR's pose on the vehicle is unchanged."""
     return _same(one.T_base_lidar, other.T_base_lidar)
 
 

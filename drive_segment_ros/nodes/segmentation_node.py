@@ -1,4 +1,4 @@
-"""Masks, live: every image through the network, with the least delay the machine allows."""
+"""Live masks: segments every image with the lowest latency that the machine allows."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ _LOOK_PERIOD_S = 0.1
 _PROGRESS_PERIOD_S = 1.0
 # Twenty periods of a 10 Hz camera.
 _SILENT_S = 2.0
-# What takes longer is given up, for a signal must end the node within a second.
+# Work that takes longer is abandoned, as the node must end within a second on a signal.
 _CLOSE_S = 0.2
-# Images that are not segmented on purpose are no loss.
+# Images that are not segmented on purpose do not count as lost.
 _ON_PURPOSE = _DISABLED, _UNWATCHED = 'disabled', 'nobody_subscribes'
 
 
 @dataclasses.dataclass(frozen=True)
 class _Picture:
-    """A decoded image on its way to the network.
+    """A decoded image for the network.
 
     Attributes:
         header: of its message.
         size: height and width of the camera's image, px.
         pixels: (H, W, 3) uint8 BGR, the image or a reduced copy of it.
         fitting: (h, w, 3) uint8 BGR of the network's input size.
-        arrival_s: when its message came.
+        arrival_s: when its message arrived.
     """
 
     header: Any
@@ -67,10 +67,10 @@ class _Picture:
 
 
 class SegmentationNode(ManagedNode):
-    """Publishes what the network sees in each image, and the cloud painted with it.
+    """Publishes the mask of each image, and the painted cloud.
 
-    One thread decodes, another segments the image before. In front of each the newest image
-    waits; older ones are dropped. Outputs without subscribers are not computed.
+    One thread decodes while another segments the previous image. For each the newest image waits;
+    older ones are dropped. Outputs without subscribers are not computed.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -105,11 +105,11 @@ class SegmentationNode(ManagedNode):
 
     @property
     def parameters(self) -> SegmentationParameters:
-        """As declared and set."""
+        """The parameters as declared and set."""
         return self._settings.values
 
     def configure(self) -> None:
-        """Advertise first, for loading a model may take minutes; then load and warm up.
+        """Advertise first, as loading a model may take minutes; then load and warm up.
 
         Raises:
             ParameterError, ModelError, DependencyError: if the model cannot be loaded.
@@ -124,7 +124,7 @@ class SegmentationNode(ManagedNode):
         self._service = self.create_service(SetBool, '~/enable', self._enable)
         if not parameters.model:
             raise ParameterError(
-                'parameter model is empty; give a folder that `drive-segment export` wrote'
+                'parameter model is empty; give a folder written by `drive-segment export`'
             )
         folder = model_location(parameters.model)
         self._loading = f'loading {folder}'
@@ -171,9 +171,9 @@ class SegmentationNode(ManagedNode):
         self.every(_LOOK_PERIOD_S, self._look)
 
     def deactivate(self) -> None:
-        """Stop the workers; their figures stay."""
+        """Stop the workers; their statistics are kept."""
         self._stopping = True
-        # The decoder goes first, for it hands over to the other.
+        # The decoder first, as it feeds the other.
         if self._decoder is not None:
             self._decoder.close(_CLOSE_S)
         if self._worker is not None and not self._worker.close(_CLOSE_S):
@@ -193,14 +193,14 @@ class SegmentationNode(ManagedNode):
             if self._at_work is None:
                 self._segmenter.close()
             else:
-                # In use as long as the image in hand takes.
+                # In use until the current image is finished.
                 ending = (self._at_work, self._segmenter)
                 threading.Thread(target=_close_after, args=ending, daemon=True).start()
         self._at_work = None
         self._segmenter = self._outputs = self._painted = self._service = None
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures of this activation, or of the last one, ready for JSON."""
+        """Return the statistics of this activation, or of the last one, ready for JSON."""
         return {
             **self._figures.summary(),
             **self._described,
@@ -210,7 +210,7 @@ class SegmentationNode(ManagedNode):
         }
 
     def diagnostic_parts(self) -> Mapping[str, Callable[[], Status]]:
-        """Name what reports on /diagnostics."""
+        """Return the parts of /diagnostics."""
         return {
             'model': self._model_status,
             'masks': self._mask_status,
@@ -219,15 +219,15 @@ class SegmentationNode(ManagedNode):
         }
 
     def subscribed_topics(self) -> Sequence[str]:
-        """Name the sensors' topics."""
+        """Return the sensors' topics."""
         return INPUT_TOPICS
 
     def hardware_id(self) -> str:
-        """Return the camera's topic, which tells nodes of several cameras apart."""
+        """Return the camera's topic, which identifies the node."""
         return self.resolve_topic_name('image_raw')
 
     def _on_image(self, message: Any) -> None:
-        """Hand an image to the decoder, unless its mask is not wanted."""
+        """Pass an image to the decoder if its mask is needed."""
         arrival_s = time.monotonic()
         if self._decoder is None or self._outputs is None or self._painted is None:
             return
@@ -241,11 +241,11 @@ class SegmentationNode(ManagedNode):
             self._decoder.submit((message, arrival_s))
 
     def _decode(self, item: tuple[Any, float]) -> None:
-        """Decode an image and hand it to the network; on a thread of its own."""
+        """Decode an image and pass it to the network; on a separate thread."""
         message, arrival_s = item
         segmenter, decoder, worker = self._segmenter, self._decoder, self._worker
         if segmenter is None or decoder is None or worker is None:
-            # Given up, and counted, by a deactivation that could not wait.
+            # Abandoned and counted by a deactivation that could not wait.
             return
         size = image_size(message)
         parameters = self.parameters
@@ -262,7 +262,7 @@ class SegmentationNode(ManagedNode):
             worker.submit(picture)
 
     def _segment(self, picture: _Picture) -> None:
-        """Make an image's mask and publish it; on a thread of its own."""
+        """Segment an image and publish its mask; on a separate thread."""
         segmenter, outputs, painted = self._segmenter, self._outputs, self._painted
         worker = self._worker
         if segmenter is None or outputs is None or painted is None or worker is None:
@@ -288,7 +288,7 @@ class SegmentationNode(ManagedNode):
         self._figures.dropped('stopped' if self._stopping else 'worker_busy')
 
     def _on_failure(self, error: Exception) -> None:
-        """Count an image that became no mask; on a worker's thread."""
+        """Count an image that could not be segmented; on a worker's thread."""
         bad_image = isinstance(error, ImageError)
         reason = reason_of(error)
         self._figures.dropped(reason)
@@ -306,12 +306,12 @@ class SegmentationNode(ManagedNode):
             self._painted.add_calibration(model)
 
     def _on_change(self, values: SegmentationParameters) -> None:
-        """Tell subscribers of a new threshold; all else is read with the next image."""
+        """Publish a new threshold; other parameters are read with the next image."""
         if self._worker is not None and self._outputs is not None:
             self._outputs.publish_label_info(values.confidence_threshold)
 
     def _on_progress(self, phase: str, done: int, total: int) -> None:
-        """Say how far an engine has been built, while the executor waits for it."""
+        """Publish the progress of building an engine, while the executor is blocked."""
         self._loading = f'building the engine: {phase} {done} of {total}'
         now_s = time.monotonic()
         if now_s - self._reported_s >= _PROGRESS_PERIOD_S:
@@ -322,7 +322,7 @@ class SegmentationNode(ManagedNode):
     def _enable(self, request: Any, response: Any) -> Any:
         self._enabled = request.data
         response.success = True
-        response.message = 'segmenting' if request.data else 'images are left aside'
+        response.message = 'segmenting' if request.data else 'images are not segmented'
         return response
 
     def _look(self) -> None:
@@ -334,7 +334,7 @@ class SegmentationNode(ManagedNode):
             self._painted.look()
 
     def _model_status(self) -> Status:
-        """Say what runs, or how far loading it has come."""
+        """Return the status of the model, or the progress of loading it."""
         if self._loading:
             return Status(WARN, self._loading)
         if self._segmenter is None:
@@ -352,7 +352,7 @@ class SegmentationNode(ManagedNode):
         )
 
     def _mask_status(self) -> Status:
-        """Say how many masks come, how late, and which images became none."""
+        """Return the status of masks: rate, latency and lost images."""
         if self._worker is None:
             return Status(OK, 'not active')
         if not self._enabled:
@@ -371,7 +371,7 @@ class SegmentationNode(ManagedNode):
         )
 
     def _input_status(self) -> Status:
-        """Say which messages come, and why not."""
+        """Return the status of the inputs."""
         if self._worker is None or self._images is None:
             return Status(OK, 'not active')
         received = self._figures.received
@@ -381,11 +381,11 @@ class SegmentationNode(ManagedNode):
         problems |= self._missing.problems(received)
         silent_s = self._figures.silent_s('image')
         if silent_s > _SILENT_S:
-            problems[f'no image for {silent_s:.0f} s; is the camera still on?'] = ERROR
+            problems[f'no image for {silent_s:.0f} s; check the camera'] = ERROR
         images = self._images.subscription
         return summarise(
             problems,
-            'all there',
+            'receiving',
             **{f'{name} received': count for name, count in received.items()},
             **{'images lost by the middleware': 0 if images is None else images.lost},
         )
@@ -395,7 +395,7 @@ class SegmentationNode(ManagedNode):
 
 
 def _close_after(worker: Worker[_Picture], segmenter: Segmenter) -> None:
-    """Free a model once the image that a closed worker has in hand is done."""
+    """Free a model once a closed worker has finished its current image."""
     while not worker.close():
         pass
     segmenter.close()

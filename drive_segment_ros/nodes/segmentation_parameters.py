@@ -13,7 +13,7 @@ from drive_segment_ros.parameters import parameter
 
 @dataclasses.dataclass(frozen=True)
 class MaskParameters:
-    """What makes masks, and how they look."""
+    """The parameters of masks and their appearance."""
 
     model: str = parameter(
         '', 'model written by `drive-segment export`: a folder, a URL, or hf://OWNER/NAME'
@@ -39,6 +39,6 @@ class MaskParameters:
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationParameters(PaintParameters, MaskParameters):
-    """Everything about masks on the vehicle; fields of the last base come first."""
+    """All parameters of masks on the vehicle; fields of the last base come first."""
 
     exit_on_failure: bool = exit_on_failure()

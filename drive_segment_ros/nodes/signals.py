@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as an event, so that what runs ends in order; or as the end itself."""
+"""Handling of SIGINT and SIGTERM: as an event for an orderly shutdown, or as immediate exit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def signals_set(*events: threading.Event) -> Iterator[None]:
-    """Have signals set events meanwhile; in the main thread, no other can catch them."""
+    """Set an event on signals within the block; only in the main thread."""
 
     def set_events(*_: object) -> None:
         for event in events:
@@ -26,9 +26,9 @@ def signals_set(*events: threading.Event) -> Iterator[None]:
 
 @contextlib.contextmanager
 def signals_leave() -> Iterator[None]:
-    """Have signals end the process at once meanwhile: nothing is begun that has to be ended.
+    """End the process immediately on signals within the block, while nothing has to be stopped.
 
-    An exception would come out of whatever is being imported, as an error of that.
+    An exception would be raised inside a module that is being imported, as an error of it.
     """
 
     def leave(number: int, _: object) -> None:

@@ -1,4 +1,4 @@
-"""What a node did, in figures: for its diagnostics, and for the summary at its end."""
+"""Statistics of a node, for its diagnostics and its final summary."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from drive_segment_ros.ros.diagnostics import LatencyWindow
 
-# Latencies remembered for the summary: a quarter of an hour at 10 Hz.
+# Latencies kept for the summary: a quarter of an hour at 10 Hz.
 _LATENCIES = 10_000
 
 
 class FlowStatistics:
-    """Counts of messages in, frames out and drops between; safe across threads.
+    """Counts of messages, frames and drops; thread-safe.
 
     Attributes:
         recent: rate and latency of the last seconds.
@@ -46,18 +46,18 @@ class FlowStatistics:
             self._last_received[source] = self._clock()
 
     def silent_s(self, source: str) -> float:
-        """Return how long ago a source's last message came, seconds; 0 if none ever did."""
+        """Return the time since a source's last message, seconds; 0 before the first."""
         with self._lock:
             now = self._clock()
             return now - self._last_received.get(source, now)
 
     def dropped(self, reason: str, count: int = 1) -> None:
-        """Count what will not become a frame."""
+        """Count dropped items."""
         with self._lock:
             self._drops[reason] += count
 
     def unwanted(self) -> None:
-        """Count what could have become a frame and was kept out on purpose."""
+        """Count a pair that was not needed."""
         with self._lock:
             self._unwanted += 1
 
@@ -75,7 +75,7 @@ class FlowStatistics:
             self._moved += motion
 
     def summary(self) -> dict[str, Any]:
-        """Return all figures, ready for JSON; latencies are None before the first frame."""
+        """Return all statistics, ready for JSON; latencies are None before the first frame."""
         median_s, p95_s = self._all.latency_s() or (None, None)
         with self._lock:
             return {

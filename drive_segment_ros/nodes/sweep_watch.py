@@ -1,4 +1,4 @@
-"""Which of a node's sweeps lack something."""
+"""Detects incomplete sweeps in a node."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _REMEMBERED = 50
 
 
 class SweepWatch:
-    """Counts sweeps that lack beams or a sector, and says so once.
+    """Counts sweeps that lack beams or a sector, and warns once.
 
     Attributes:
-        incomplete: how many sweeps lacked something.
+        incomplete: number of incomplete sweeps.
     """
 
     def __init__(self, warn: Callable[[str], Any]) -> None:
-        """Say things by `warn`."""
+        """Store the function for warnings."""
         self.incomplete = 0
         self._warn = warn
         self._recent: deque[Mapping[str, Any]] = deque(maxlen=_REMEMBERED)
@@ -29,20 +29,20 @@ class SweepWatch:
         self._lacking = ''
 
     def note(self, facts: Mapping[str, Any]) -> None:
-        """Take what `coverage_facts` says of a sweep."""
+        """Process the `coverage_facts` of a sweep."""
         lacking = UsualCoverage(self._recent).lacking(facts)
         self._recent.append(facts)
         if lacking:
             if not self.incomplete:
-                self._warn(f'a sweep is incomplete, what it lacks stays unlabelled: {lacking}')
+                self._warn(f'a sweep is incomplete, the missing part is not labelled: {lacking}')
             self.incomplete += 1
             self._lacking = lacking
 
     def problems(self) -> dict[str, int]:
-        """Return what to warn of by level; to be asked about once a second."""
+        """Return warnings by level; to be called about once a second."""
         grown = self._counts({'incomplete sweeps': self.incomplete})
         return {f'{grown}: {self._lacking}': WARN} if grown else {}
 
     def values(self) -> dict[str, Any]:
-        """Return the figures for diagnostics."""
+        """Return the values for diagnostics."""
         return {'incomplete sweeps': self.incomplete}

@@ -1,4 +1,4 @@
-"""Images of topics as files: to look at masks where there is no RViz."""
+"""Saves images of topics as files, for example to view masks without RViz."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LOOK_PERIOD_S = 0.1
 
 @dataclasses.dataclass(frozen=True)
 class SavedTopics:
-    """What came.
+    """The result of saving.
 
     Attributes:
         images: written, all topics together.
-        unreadable: messages that hold no image.
-        folder: the files', named by their stamp in nanoseconds.
+        unreadable: number of messages without a readable image.
+        folder: of the files, which are named by their stamp in nanoseconds.
         topics: images written of each topic.
     """
 
@@ -45,9 +45,9 @@ def save_topics(
     """Write every image of some topics to a file, until interrupted (SIGINT, SIGTERM).
 
     Args:
-        topics: of sensor_msgs/Image, or of what the transport says that they end in.
-        folder: to write to; made if missing. Each of several topics has one below, of its name.
-        duration_s: how long; None until interrupted.
+        topics: of sensor_msgs/Image, or with the name of a transport at the end.
+        folder: to write to; created if missing. Each of several topics has its own subfolder.
+        duration_s: time to run; None until interrupted.
         stop: ends it when set.
 
     Raises:
@@ -95,7 +95,7 @@ def save_topics(
 
 
 class _Files:
-    """Images of one topic as files of a folder."""
+    """Writes the images of one topic to a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.written = self.unreadable = 0
@@ -111,7 +111,7 @@ class _Files:
             return
         path = self._folder / f'{name}{suffix}'
         try:
-            # Whoever looks into the folder finds whole images.
+            # Renamed when complete, so that the folder only has complete images.
             write_whole(path, content, synced=False)
         except OSError as err:
             raise DatasetError(f'cannot write {path}: {err.strerror}') from err

@@ -1,4 +1,4 @@
-"""When images and sweeps are paired for people to look at."""
+"""Parameters of pairing images and sweeps for display."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from drive_segment_ros.parameters import parameter
 
 @dataclasses.dataclass(frozen=True)
 class ViewSyncParameters(SyncParameters):
-    """As frames are paired, but at once: what comes late is left out, and nothing waits for it."""
+    """Like the pairing of frames, but without waiting: late messages are ignored."""
 
     wait_s: float = parameter(
         0.0,
         'time, by the stamps, within which messages of one sensor may arrive out of order; 0 for '
-        'low latency, at which the rare late message is lost. The recorder and `extract` wait '
+        'low latency, at which late messages are lost. The recorder and `extract` wait '
         'longer',
         unit='s',
         minimum=0.0,
@@ -26,7 +26,7 @@ class ViewSyncParameters(SyncParameters):
 
 @dataclasses.dataclass(frozen=True)
 class ViewPipelineParameters(PipelineParameters):
-    """As pairs wait for the recorder, but the newest counts: a view must never lag."""
+    """Like the recorder's queue, but only the newest pair counts, so that a view never lags."""
 
     queue: int = parameter(
         1,

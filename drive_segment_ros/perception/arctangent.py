@@ -1,4 +1,4 @@
-"""An arctangent without branches, so that loops over it are worked through many points at once."""
+"""An arctangent without branches, so that the compiler vectorises loops over it."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""The beams of a spinning LiDAR, told by the order in which a cloud lists its points.
+"""The beams of a spinning LiDAR, found by the order in which a cloud lists its points.
 
-Two orders name the beams as surely as a `ring` field would. *Rows*: one beam's turn after the
-other, as KITTI's files have it, where each wrap of azimuth begins the next beam though points
-without return were left out. *Columns*: all beams of one firing, then those of the next, so that
-the index modulo the number of beams is the beam, as in nuScenes' files. Both are hypotheses until
-geometry bears them out: at one azimuth each beam must lie above the next. Unlike elevations, the
-order still tells where lasers sit beside the cloud's origin (an HDL-64's are 0.2 m apart: four
-degrees at 3 m) and where points were moved to one instant.
+Two orders identify the beams as reliably as a `ring` field. *Rows*: beam by beam, as in KITTI's
+files, where each wrap of azimuth begins the next beam although points without return are omitted.
+*Columns*: all beams of one firing, then those of the next, so that the beam is the index modulo
+the number of beams, as in nuScenes' files. Both are hypotheses until geometry confirms them: at
+one azimuth each beam must lie above the next. Unlike elevations, the order also works where lasers
+are offset from the cloud's origin (an HDL-64's are 0.2 m apart: four degrees at 3 m) and where
+points were motion-compensated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Order = Literal['rows', 'columns']
 
 _MIN_BEAMS, _MAX_BEAMS = 8, 160
 _MIN_POINTS = 400
-# Nearer returns are the vehicle's own, or what some drivers write where there is none.
+# Nearer returns are from the vehicle itself, or placeholders for no return.
 _MIN_RANGE = 1.0
 # Within a row azimuth may run back a little: by what motion compensation does to near returns (m)
 # and to all (rad). More than that begins a new row.
@@ -50,7 +50,7 @@ _LAG_SAMPLE = 4096
 
 
 def beams_from_order(cloud: PointCloud) -> tuple[NDArray[np.int32], int, Order] | None:
-    """Return each point's beam if the order of points tells it.
+    """Return each point's beam if it follows from the order of points.
 
     Args:
         cloud: the sweep; neither `ring` nor `time` is used.
@@ -59,7 +59,7 @@ def beams_from_order(cloud: PointCloud) -> tuple[NDArray[np.int32], int, Order] 
         ring: (N,) int32, 0 for the highest beam, -1 for points not finite or at the origin.
         axis: the spin axis: 0, 1 or 2.
         order: how the points are listed.
-        None where the order tells nothing.
+        None if the order is not one of the two.
     """
     if len(cloud) < _MIN_POINTS:
         return None
@@ -75,10 +75,10 @@ def beams_from_order(cloud: PointCloud) -> tuple[NDArray[np.int32], int, Order] 
 
 
 def beams_of_turns(cloud: PointCloud, start: float) -> NDArray[np.int32] | None:
-    """Return each point's beam of a cloud known to list beams turn after turn, the highest first.
+    """Return each point's beam for a cloud known to be listed beam by beam, the highest first.
 
-    What is known of a file's layout need not be borne out by geometry, which a compensated or a
-    sparse sweep may not do. Each wrap of azimuth about the third axis begins a beam.
+    A known layout is not verified by geometry, as this may fail for a compensated or a sparse
+    sweep. Each wrap of azimuth about the third axis begins a beam.
 
     Args:
         cloud: the sweep; neither `ring` nor `time` is used.
@@ -95,7 +95,7 @@ def beams_of_turns(cloud: PointCloud, start: float) -> NDArray[np.int32] | None:
         return None
     row = _rows(turn, start)
     seen, number = np.unique(row, return_inverse=True)
-    # Rows without any return are no gaps in the numbers.
+    # Rows without any return leave no gaps in the numbers.
     return (number.reshape(-1) - int(seen[0] < 0)).astype(np.int32)
 
 
@@ -184,7 +184,7 @@ def _period(elevation: NDArray[np.float32], distance: NDArray[np.float32]) -> in
 def _monotone_share(
     azimuth: NDArray[np.float32], distance: NDArray[np.float32], beams: int
 ) -> float:
-    """Return in which share of steps a beam's azimuth runs the way it mostly does."""
+    """Return the share of steps in which a beam's azimuth has its usual direction."""
     step = azimuth[beams:] - azimuth[:-beams]
     step = step[(distance[beams:] > _MIN_RANGE) & (distance[:-beams] > _MIN_RANGE)]
     step = step[(np.abs(step) < math.pi) & (step != 0.0)]
@@ -195,7 +195,7 @@ def _monotone_share(
 
 
 def _direction(azimuth: NDArray[np.float32], distance: NDArray[np.float32]) -> float:
-    """Return 1 where azimuth grows from point to point, -1 where it falls, 0 where it wanders."""
+    """Return 1 if azimuth mostly grows from point to point, -1 if it falls, else 0."""
     seen = azimuth[distance > 0.0]
     step = np.diff(seen[: 16 * _LAG_SAMPLE])
     step = step[(np.abs(step) < math.pi) & (step != 0.0)]
@@ -213,11 +213,11 @@ def _row_start(
     distance: NDArray[np.float32],
     turns: int,
 ) -> float | None:
-    """Return at which fraction of a turn the rows begin, None where nothing shows it.
+    """Return the fraction of a turn at which the rows begin, None if it cannot be found.
 
-    There elevation steps by a beam from one point to the next though the surface goes on, in all
-    turns the same way. What a laser beside the origin or the seam of a motion-compensated sweep
-    adds is not the same for all. A sector that no turn has seen hides the step.
+    There elevation steps by a beam from one point to the next on a continuous surface, in all
+    turns in the same direction. Steps due to a laser offset from the origin or to the seam of a
+    motion-compensated sweep differ between turns. A sector without returns hides the step.
     """
     state = _steps(turn, elevation, distance, turns)
     down, up = (state == _DOWN).sum(axis=0), (state == _UP).sum(axis=0)
@@ -254,7 +254,7 @@ def _share_below(mean: NDArray[np.float64], far: NDArray[np.float64]) -> float:
     step = np.diff(mean, axis=0)
     nearer, farther = np.minimum(far[1:], far[:-1]), np.maximum(far[1:], far[:-1])
     same = np.isfinite(step) & (farther - nearer < _SAME_SURFACE * nearer)
-    # As good as random where too little can be compared.
+    # The value of a random order if too little can be compared.
     return float(np.mean(step[same] < 0.0)) if np.count_nonzero(same) >= _MIN_POINTS // 4 else 0.5
 
 
@@ -283,7 +283,7 @@ def _spherical(a, b, c):
 
 @njit(cache=True, nogil=True)
 def _unrolled(azimuth, distance, forward):
-    """Return how far points have turned since the first one's whole turn began.
+    """Return the turns of points since the start of the first point's turn.
 
     Args:
         azimuth: (N,) float32, rad.
@@ -316,7 +316,7 @@ def _unrolled(azimuth, distance, forward):
 
 @njit(cache=True, nogil=True)
 def _steps(turn, elevation, distance, turns):
-    """Return what elevation does from one return to the next in each turn and azimuth.
+    """Return the change of elevation from one return to the next in each turn and azimuth.
 
     Args:
         turn: (N,) float64, turns, NaN for points without azimuth.
@@ -343,7 +343,7 @@ def _steps(turn, elevation, distance, turns):
                 found = _DOWN if step < 0.0 else _UP
             else:
                 found = _LEVEL
-            # What lies between the two, and nothing beside them.
+            # Only the azimuths between the two.
             first, end = min(turn[i], turn[last]) * _FINE, max(turn[i], turn[last]) * _FINE
             for k in range(math.ceil(first), min(math.ceil(end), len(flat))):
                 flat[k] = max(flat[k], found)
@@ -377,7 +377,7 @@ def _grid(ring, azimuth, elevation, distance, beams):
         beams: B, how many there are.
 
     Returns:
-        (B, S) float64 each, NaN where nothing is.
+        (B, S) float64 each, NaN without returns.
     """
     total, far = np.zeros((beams, _SECTORS)), np.zeros((beams, _SECTORS))
     count = np.zeros((beams, _SECTORS))

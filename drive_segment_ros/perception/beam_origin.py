@@ -1,8 +1,8 @@
-"""Where a sweep's beams start: the sensor's apparent path through the frame of its own cloud.
+"""The origin of a sweep's beams: the sensor's apparent path through the frame of its own cloud.
 
-A beam has one elevation only as seen from where it was fired. A cloud's frame may lie beside the
-sensor's optical centre, and a driver that moves every point to one instant leaves the centre on a
-path of half a metre and more: seen from the frame's origin, near returns stray by several beams.
+A beam has one elevation only as seen from where it was fired. A cloud's frame may be offset from
+the sensor's optical centre, and if a driver motion-compensates the points, the centre follows a
+path of half a metre and more: seen from the frame's origin, near returns are off by several beams.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SweepSample:
     def __post_init__(self) -> None:
         self.elevation = np.empty(len(self.a))
         self.range = np.empty(len(self.a))
-        # A sensor at rest in its frame, or one that moves in a way that only times can tell.
+        # A sensor at rest in its frame, or one whose motion cannot be known without times.
         self.path = np.zeros(_TERMS * (3 if self.timed else 1))
         self.correct(len(self.a))
 
@@ -70,7 +70,7 @@ class SweepSample:
         return SweepSample(a, b, c, self.time, self.timed)
 
     def correct(self, count: int) -> None:
-        """Look at the first `count` points from where the path says they were measured."""
+        """Compute the first `count` points as seen from where the path places the sensor."""
         _correct(self.a, self.b, self.c, self.time, self.path, count, self.elevation, self.range)
 
     def refine(
@@ -85,8 +85,8 @@ class SweepSample:
         Args:
             beams: (B,) float64, rad, ascending.
             count: how many points to use; the path must have been applied to them (`correct`).
-            caution: how many points weigh as much as one independent measurement would. Large
-                while little of the turn is known, where a tilt is hard to tell from a shift of
+            caution: number of points that count as one independent measurement. Large while
+                little of the turn is known, where a tilt is hard to distinguish from a shift of
                 all beams.
 
         Returns:
@@ -112,7 +112,7 @@ class SweepSample:
 
 @njit(cache=True, nogil=True)
 def _correct(a, b, c, time, path, count, elevation, distance):
-    """Look at points from where the path says they were measured.
+    """Compute elevation and range of points as seen from where the path places the sensor.
 
     Args:
         a, b, c: (N,) float64, metres, the spin axis third.

@@ -1,4 +1,4 @@
-"""Which beam each point of a sweep belongs to, from whatever tells it most surely."""
+"""Which beam each point of a sweep belongs to, from the most reliable source there is."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.range_image import spin_axis
 
 BeamSource = Literal['ring', 'rows', 'columns', 'elevation', 'none', 'method']
-# How segments are made of a sweep, by what its beams are known from.
+# How segments are made of a sweep, by the source of its beam numbers.
 SEGMENTS_FROM: dict[str, str] = {
     'ring': 'beams of the ring field',
-    'rows': 'beams that the order of points tells, one turn after the other; no usable ring field',
-    'columns': 'beams that the order of points tells, index modulo their number; no usable ring '
-    'field',
-    'elevation': 'beams that elevations tell; no usable ring field, nor does the order of points '
-    'tell them',
-    'method': 'density clustering, as proposals.method says',
-    'none': 'density clustering, slower and without sky or kerbs; neither a ring field, nor the '
-    'order of points, nor elevations tell beams',
+    'rows': 'beams from the order of points, beam by beam; no usable ring field',
+    'columns': 'beams from the order of points, column by column; no usable ring field',
+    'elevation': 'beams from elevations; no usable ring field, and points are in no known order',
+    'method': 'density clustering, as set by proposals.method',
+    'none': 'density clustering, slower and without sky or kerbs; no beams were found in the ring '
+    'field, the order of points or the elevations',
 }
 
 
@@ -33,7 +31,7 @@ class Beams:
     Attributes:
         ring: (N,) integer, the beam of each point; below 0 for points without one.
         axis: the spin axis: 0, 1 or 2.
-        source: what they are known from, a key of `SEGMENTS_FROM`.
+        source: of the beam numbers, a key of `SEGMENTS_FROM`.
     """
 
     ring: NDArray[np.integer]
@@ -47,9 +45,9 @@ class Beams:
 
 
 def spinning_beams(cloud: PointCloud) -> Beams | None:
-    """Return the beams of a sweep, None for a cloud without any.
+    """Return the beams of a sweep, None for a cloud without beams.
 
-    The ring field tells them, else the order of points, else elevations.
+    They are read from the ring field, else found by the order of points, else by elevations.
     """
     if cloud.ring is not None:
         axis = spin_axis(cloud, cloud.ring)

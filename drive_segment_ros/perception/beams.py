@@ -1,4 +1,4 @@
-"""The beams of a spinning LiDAR, found in clouds that do not name them."""
+"""The beams of a spinning LiDAR, found in clouds without beam numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from drive_segment_ros.perception.beam_origin import SweepSample
 from drive_segment_ros.perception.clouds import PointCloud
 
 _SAMPLE = 10_000
-# Fewer points show no beams; nearer ones come from the vehicle itself.
+# Beams cannot be found in fewer points; nearer ones come from the vehicle itself.
 _MIN_POINTS, _MIN_RANGE = 400, 1.0
 _MIN_BEAMS, _MAX_BEAMS = 8, 160
 # Two beams of any sensor are further apart than this.
@@ -27,11 +27,11 @@ _SHARP = math.radians(0.015)
 _BEFORE, _GROWING, _AFTER = (0.04, 0.01), (0.02, 0.01), (0.01, 0.003)
 # Frames lie up to a few centimetres below or above the optical centre (m).
 _HEIGHTS = (0.0, -0.02, 0.02, -0.04, 0.04)
-# A valley this much lower than the peaks beside it separates two beams.
+# Two beams are separated by a valley this much lower than the peaks beside it.
 _VALLEY = 1.25
 # The path is fitted to this part of the sweep first, then to ever longer ones.
 _START, _GROWTH = 0.08, 1.35
-# How many points count as one measurement, before and after all beams are known.
+# Number of points that count as one measurement, before and after all beams are known.
 _CAUTIOUS, _CONFIDENT = 30.0, 0.1
 # Points that lie within the middle half of their beam's share of elevations: half of them by
 # chance, nearly all where there are beams, all but strays if nothing moved the beams' origin.
@@ -67,11 +67,11 @@ class BeamTable:
 def find_beams(clouds: Sequence[PointCloud]) -> BeamTable | None:
     """Find a sensor's beams in its sweeps; one suffices, more sharpen the result.
 
-    Elevations as they are pile up at the beams unless a driver moved the points to one instant
-    or to a frame beside the optical centre. If they do not, peaks and the sensor's path through
-    the cloud's frame are found in turns, from a part of the sweep near its stamp, where the path
-    is short, outwards to the whole. Neither `ring` nor the order of points is used; point times
-    are, for without them a path cannot be told.
+    The histogram of elevations has peaks at the beams unless a driver moved the points to one
+    instant or to a frame beside the optical centre. If it has none, peaks and the sensor's path
+    through the cloud's frame are estimated alternately, first on a part of the sweep near its
+    stamp, where the path is short, then on more and more of it. Neither `ring` nor the order of
+    points is used; point times are, as a path cannot be estimated without them.
 
     Args:
         clouds: sweeps of one sensor.
@@ -117,7 +117,7 @@ def _sample(cloud: PointCloud) -> SweepSample:
     a, b, c, time = a[good], b[good], c[good], time[good]
     span = float(np.ptp(time)) if len(time) else 0.0
     if span > 0.0:
-        # Times count from the stamp, to which a driver moves its points if it moves them.
+        # Times are relative to the stamp, to which a compensating driver moves the points.
         time = (time - np.clip(0.0, time.min(), time.max())) / span
         order = np.argsort(np.abs(time), kind='stable')
         a, b, c, time = a[order], b[order], c[order], time[order]
@@ -125,7 +125,7 @@ def _sample(cloud: PointCloud) -> SweepSample:
 
 
 def _spin_axis(sample: SweepSample) -> int:
-    """Return the coordinate about which elevations pile up most."""
+    """Return the coordinate axis about which the histogram of elevations is sharpest."""
     count = _first(sample)
     shares = {}
     for axis in (2, 0, 1):
@@ -163,13 +163,13 @@ def _refine(
 
 
 def _raise(sample: SweepSample, count: int) -> None:
-    """Start the beams at the height from which elevations pile up most."""
+    """Start at the height of origin for which the histogram of elevations is sharpest."""
     sample.path[2] = max(_HEIGHTS, key=lambda height: _contrast(sample, count, height))
     sample.correct(count)
 
 
 def _contrast(sample: SweepSample, count: int, height: float) -> float:
-    """Return how sharply elevations pile up if the beams start at a height, metres."""
+    """Return the sharpness of the histogram of elevations for a height of origin, metres."""
     sample.path[2] = height
     sample.correct(count)
     elevation = sample.elevation[:count]
@@ -184,7 +184,7 @@ def _bins(elevation: NDArray[np.float64]) -> tuple[float, int]:
 
 
 def _spread(sample: SweepSample, count: int, origin: tuple[float, float]) -> NDArray[np.float64]:
-    """Return how far points may lie off their beam, rad: the more the nearer they are."""
+    """Return how far points may lie off their beam, rad; more for nearer points."""
     horizontal, vertical = origin
     sine = np.sin(sample.elevation[:count])
     square = (horizontal * sine) ** 2 + vertical**2 * (1.0 - sine * sine)
@@ -196,7 +196,7 @@ def _peaks(elevation: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArr
     low, size = _bins(elevation)
     density = _density(elevation, spread, low, size)
     peaks, _ = find_peaks(
-        # The floor is a hundredth of a single sharp point: one point far off makes no valley.
+        # The floor is a hundredth of a single sharp point: one outlier makes no valley.
         np.log(density + 0.01 * 0.75 / (2.2 * _SHARP / _RESOLUTION)),
         prominence=math.log(_VALLEY),
         distance=max(1, int(_MIN_SPACING / _RESOLUTION)),
@@ -209,7 +209,7 @@ def _nearest_beam(beams: NDArray[np.float64], elevation: NDArray[np.float64]) ->
 
 
 def _supported(beams: NDArray[np.float64], elevation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Drop peaks that a few stray points made."""
+    """Drop peaks that are due to a few outliers."""
     if len(beams) == 0:
         return beams
     count = np.bincount(_nearest_beam(beams, elevation), minlength=len(beams))
@@ -228,7 +228,7 @@ def _recentred(beams: NDArray[np.float64], elevation: NDArray[np.float64]) -> ND
 
 
 def _share(beams: NDArray[np.float64], elevation: NDArray[np.float64]) -> float:
-    """Return which share of points lies on a beam, 0 if there are too few beams."""
+    """Return the share of points that lie on a beam, 0 if there are too few beams."""
     if len(beams) < _MIN_BEAMS:
         return 0.0
     beam = _nearest_beam(beams, elevation)
@@ -240,7 +240,7 @@ def _share(beams: NDArray[np.float64], elevation: NDArray[np.float64]) -> float:
 
 @njit(cache=True, nogil=True)
 def _density(elevation, spread, low, size):
-    """Sum a parabolic kernel a point, less the wider it is, so that sharp points lead.
+    """Sum a parabolic kernel for each point; wider kernels are lower, so sharp points dominate.
 
     Args:
         elevation: (N,) float64, rad.
@@ -282,7 +282,7 @@ def _nearest(a, b, c, halfway, first):
             continue
         sine = c[i] / distance
         cell = min(max(int((sine + np.float32(1.0)) * half), 0), len(first) - 1)
-        # The table knows the beam at the cell's upper edge; at most a few lie in a cell.
+        # The table has the beam at the cell's upper edge; at most a few lie in a cell.
         row = first[cell]
         while row < len(halfway) and sine < halfway[row]:
             row += 1

@@ -5,8 +5,8 @@
     cameras:
       /camera/front: {width: 1920, height: 1080, K: ..., D: ..., ...}
 
-`rotation` is a quaternion, which is handy to write, or the matrix' three rows, which is what is
-saved, because it reads back to the last bit.
+`rotation` is a quaternion, or the three rows of the rotation matrix, which is what is saved
+because it can be read back exactly.
 """
 
 from __future__ import annotations
@@ -68,18 +68,18 @@ def load_calibration(path: str | Path) -> tuple[TransformTree, dict[str, CameraM
         The tree of static transforms, and the cameras by topic or frame.
 
     Raises:
-        CalibrationError: if the file is missing, is not YAML, or an entry makes no sense.
+        CalibrationError: if the file is missing, is not YAML, or an entry is invalid.
     """
     try:
         content = read_yaml(location(path).expanduser())
     except OSError as err:
         raise CalibrationError(f'cannot read calibration {path}: {err.strerror}') from err
     except ValueError as err:
-        raise CalibrationError(f'calibration {path} is not YAML that can be read: {err}') from err
+        raise CalibrationError(f'calibration {path} is not valid YAML: {err}') from err
     if not isinstance(content, dict) or not content.keys() & {'transforms', 'cameras'}:
         raise CalibrationError(
             f'calibration {path} has neither transforms nor cameras; '
-            'inspect --calibration writes one from a bag'
+            'drive-segment inspect --calibration writes one from a bag'
         )
     tree = TransformTree()
     cameras: dict[str, CameraModel] = {}
@@ -92,7 +92,7 @@ def load_calibration(path: str | Path) -> tuple[TransformTree, dict[str, CameraM
         raise CalibrationError(f'calibration {path}: {err}') from err
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as err:
         raise CalibrationError(
-            f'calibration {path}: an entry is not as it should be ({err!r}); a transform has '
+            f'calibration {path}: an entry is malformed ({err!r}); a transform has '
             'parent, child, translation [x, y, z] and rotation [qx, qy, qz, qw]'
         ) from err
     return tree, cameras
@@ -111,7 +111,7 @@ def _transform(link: Mapping[str, Any]) -> NDArray[np.float64]:
     turns = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-6
     if not (turns and np.linalg.det(rotation) > 0 and np.isfinite(translation).all()):
         raise CalibrationError(
-            f'transform from {link["child"]!r} to {link["parent"]!r} is no rotation and '
+            f'transform from {link["child"]!r} to {link["parent"]!r} is not a rotation and '
             'translation'
         )
     return T

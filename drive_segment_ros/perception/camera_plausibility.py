@@ -1,8 +1,8 @@
-"""Whether a calibration looks like that of its images; nothing here refuses one.
+"""Whether a calibration plausibly belongs to its images; the checks here only warn.
 
-A calibration of another resolution, or one that binning or a region of interest is applied to
-twice, projects without an error and wrongly. It shows in the principal point, which lies near the
-middle of whole images.
+A calibration of another resolution, or with binning or a region of interest applied twice, gives
+a wrong projection without any error. It shows in the principal point, which is near the middle of
+uncropped images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_OBLONG = 1.5  # of a pixel
 
 
 def plausibility_warnings(camera: CameraModel) -> list[str]:
-    """Return what is odd about a camera, one line each that says what to do; empty if nothing is.
+    """Return what is implausible about a camera, one line each with a remedy; empty if nothing.
 
     Args:
         camera: at the resolution of its camera_info.
@@ -56,9 +56,9 @@ def plausibility_warnings(camera: CameraModel) -> list[str]:
         )
     if not 1 / _MOST_OBLONG < focal[0] / focal[1] < _MOST_OBLONG:
         found.append(
-            f'focal lengths in {used} are {focal[0]:g} and {focal[1]:g} px {shape}, which makes '
-            'pixels oblong; is the calibration scaled along one side only?'
+            f'focal lengths in {used} are {focal[0]:g} and {focal[1]:g} px {shape}, so pixels are '
+            'not square; is the calibration scaled along one side only?'
         )
     if not np.array_equal(matrix[2, :3], (0.0, 0.0, 1.0)):
-        found.append(f'the last row of {used} is not 0 0 1; are its numbers in the order of rows?')
+        found.append(f'the last row of {used} is not 0 0 1; is it in row-major order?')
     return [f'camera {camera.frame_id!r}: {line}' for line in found]

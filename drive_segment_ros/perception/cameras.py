@@ -21,7 +21,7 @@ _MOST_PIXELS = 1_000_000  # along a side
 _SHORTEST, _LONGEST, _FARTHEST = 1e-3, 1e4, 1e3
 
 
-# Compared by identity: arrays have no single truth value.
+# Compared by identity: comparing arrays gives an array.
 @dataclasses.dataclass(frozen=True, eq=False)
 class CameraModel:
     """A camera that projects points of its optical frame (z forward, x right, y down).
@@ -32,7 +32,7 @@ class CameraModel:
         D: (n,) float64 distortion coefficients of the raw image, in OpenCV's order.
         R: (3, 3) float64 rotation from the camera's to the rectified frame.
         P: (3, 4) float64 projection of the rectified image. Its fourth column, a stereo
-            baseline, is not used: each camera is taken to have its own optical frame in /tf.
+            baseline, is not used: each camera must have its own optical frame in /tf.
         distortion_model: as named by camera_info, see `distortion.lens_of`.
         frame_id: the optical frame.
         rectified: whether the images are rectified (project with R and P) or raw (K and D).
@@ -66,7 +66,7 @@ class CameraModel:
             rectified: whether the images that go with it are rectified.
 
         Raises:
-            CalibrationError: if the camera is not calibrated or the numbers make no sense.
+            CalibrationError: if the camera is not calibrated or the numbers are invalid.
         """
         frame_id = message.header.frame_id
         K = _array(message.k, (3, 3), 'k', frame_id)
@@ -75,7 +75,7 @@ class CameraModel:
         roi = message.roi
         binning = np.array([max(message.binning_x, 1), max(message.binning_y, 1)])
         width, height = roi.width or message.width, roi.height or message.height
-        # One that is not calibrated yet stays all zero, to be named so.
+        # An uncalibrated camera keeps its zeros, so that the error says so.
         for matrix in (matrix for matrix in (K, P) if matrix.any()):
             matrix[:2, 2] -= roi.x_offset, roi.y_offset
             _rescale(matrix, 1.0 / binning)
@@ -107,12 +107,12 @@ class CameraModel:
 
     @property
     def rotation(self) -> NDArray[np.float64]:
-        """(3, 3) rotation from the optical frame to the frame the image was taken or made in."""
+        """(3, 3) rotation from the optical frame to the frame of the image, raw or rectified."""
         return self.R if self.rectified else np.eye(3)
 
     @functools.cached_property
     def lens(self) -> lenses.Lens:
-        """The model in the form that compiled functions take, after `rotation`."""
+        """The model in the form used by compiled functions, applied after `rotation`."""
         size = (self.width, self.height)
         if self.rectified:
             return lenses.make_lens(self.P[:, :3], lenses.PINHOLE, np.zeros(0), size)
@@ -147,10 +147,10 @@ class CameraModel:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CameraModel:
-        """Build a model from what `to_dict` gave.
+        """Build a model from the output of `to_dict`.
 
         Raises:
-            CalibrationError: if an entry is missing, unknown, or not what it should be.
+            CalibrationError: if an entry is missing, unknown, or invalid.
         """
         names = {field.name for field in dataclasses.fields(cls)}
         if set(values) != names:
@@ -160,7 +160,7 @@ class CameraModel:
         try:
             width, height = int(values['width']), int(values['height'])
         except (TypeError, ValueError, OverflowError) as err:
-            raise CalibrationError(f'camera {frame_id!r}: width or height is no number') from err
+            raise CalibrationError(f'camera {frame_id!r}: width or height is no integer') from err
         return cls(
             width=width,
             height=height,
@@ -175,7 +175,7 @@ class CameraModel:
 
 
 def is_rectified(setting: object, image_topic: str, camera_info: Any) -> bool:
-    """Return whether images are rectified, so that P of their camera_info holds, else K and D.
+    """Return whether images are rectified: then P of their camera_info applies, else K and D.
 
     Args:
         setting: the parameter `rectified`: `true`, `false`, or `auto` for what the topic's name
@@ -199,7 +199,7 @@ def _array(
         return np.array(values, np.float64).reshape(shape)
     except (TypeError, ValueError, OverflowError) as err:
         raise CalibrationError(
-            f'camera {frame_id!r}: {name} does not hold the numbers of a {shape} matrix'
+            f'camera {frame_id!r}: {name} is not a {shape} matrix of numbers'
         ) from err
 
 
@@ -236,7 +236,7 @@ def _check(camera: CameraModel) -> None:
             f'of an image of {camera.width} x {camera.height}; calibrate it again'
         )
     if camera.rectified:
-        return  # The distortion is gone, whatever model it was of.
+        return  # Rectified images have no distortion.
     try:
         lens_of(camera.distortion_model, camera.D)
     except CalibrationError as err:

@@ -1,4 +1,4 @@
-"""Labels of a range image's cells, and from them of a sweep's points."""
+"""Labels of a range image's cells, and from these the labels of a sweep's points."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def heights_and_distances(x, y, z, ranges, up):
             r = ranges[row, column]
             h = x[row, column] * up[0] + y[row, column] * up[1] + z[row, column] * up[2]
             height[row, column] = h
-            # Never 0 for a return, which would count as none.
+            # Never 0 for a return: 0 means no return.
             level = math.sqrt(max(r * r - h * h, np.float32(1e-6)))
             distance[row, column] = level if r > np.float32(0.0) else np.float32(0.0)
     return height, distance
@@ -63,7 +63,7 @@ def object_cells(ranges, flat, above, ground_height, margin):
 
 @njit(cache=True, nogil=True)
 def add_ground(labels, excluded, above):
-    """Make clusters' labels those of cells, in place: ground, and objects.
+    """Turn cluster labels into labels of cells, in place: ground, and objects.
 
     Args:
         labels: (B, W) int32, clusters from 1, 0 for none; becomes `GROUND_LABEL`, objects from
@@ -74,7 +74,7 @@ def add_ground(labels, excluded, above):
     beams, columns = labels.shape
     for row in range(beams):
         for column in range(columns):
-            # Below the ground lie mirror images: kept out of the ground, and no objects.
+            # Points below the ground are mirror images: neither ground nor objects.
             is_ground = excluded[row, column] & (above[row, column] > np.float32(BELOW_GROUND))
             number = labels[row, column]
             number += np.int32(FIRST_OBJECT_LABEL - 1) if number > 0 else np.int32(0)
@@ -88,7 +88,7 @@ def raise_ground(cell_label, above_road, kerb):
     Args:
         cell_label: (B, W) int32, changed in place.
         above_road: (B, W) float32, metres.
-        kerb: float32, metres, from which on ground is raised.
+        kerb: float32, metres, above which ground is raised.
     """
     beams, columns = cell_label.shape
     half = 4
@@ -110,7 +110,7 @@ def raise_ground(cell_label, above_road, kerb):
 
 @njit(cache=True, nogil=True)
 def point_labels(x, y, z, cell, ranges, cell_label, above):
-    """Return label and height above ground of each point, those of its cell.
+    """Return label and height above ground of each point, taken from its cell.
 
     Args:
         x, y, z: (N,) float32, metres.
@@ -132,7 +132,7 @@ def point_labels(x, y, z, cell, ranges, cell_label, above):
     for i in range(len(cell)):
         k = max(cell[i], np.int32(0))
         distance = math.sqrt(x[i] * x[i] + y[i] * y[i] + z[i] * z[i])
-        # The nearest return has the cell; one far behind it belongs to something else, unknown.
+        # The cell is that of the nearest return; one far behind it belongs to something unknown.
         known = (cell[i] >= 0) & (distance - flat_range[k] < np.float32(_SAME_CELL))
         label[i] = flat_label[k] if known else np.int32(0)
         height[i] = flat_above[k] if known else np.float32(np.inf)

@@ -1,4 +1,4 @@
-"""A LiDAR sweep as arrays that still lie in its message."""
+"""A LiDAR sweep as arrays that are views into its message."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class PointCloud:
         x, y, z: (N,) float32 or float64, metres; views into the message, perhaps strided or
             unaligned. Points without return may be NaN or infinite.
         intensity: (N,) any real type, the sensor's own scale, or None.
-        time: (N,) float, seconds relative to `stamp_ns`, or None. NaN where a point has none,
-            or a wild one; such a point is moved as the first one in view.
+        time: (N,) float, seconds relative to `stamp_ns`, or None. NaN where a point has none
+            or an implausible one; such a point is moved like the first one in view.
         ring: (N,) integer beam number, or None.
         height, width: the message's; height is 1 for an unorganised cloud.
-        time_field: where `time` is from, empty without.
+        time_field: the field that `time` is read from, empty without.
         clock_s: by how much the points' clock is ahead of the stamp's; see `PointTimes`.
         timeless: points whose time is NaN.
     """
@@ -67,19 +67,19 @@ class PointCloud:
     def about_axis(self, axis: int) -> tuple[NDArray[np.float32], ...]:
         """Return the coordinates, each contiguous, cyclically permuted: the axis comes third."""
         coordinates = (self.x, self.y, self.z)
-        # One layout means one compiled version, and packed fields read once.
+        # With one layout there is one compiled version, and packed fields are read once.
         return tuple(
             np.ascontiguousarray(coordinates[(axis + k) % 3], np.float32) for k in (1, 2, 3)
         )
 
     def packed(self) -> PointCloud:
-        """Return the cloud with coordinates and times as contiguous float32, copied if need be.
+        """Return the cloud with coordinates and times as contiguous float32, copied if needed.
 
-        Every compiled function would otherwise gather them from the message again.
+        Otherwise every compiled function would gather them from the message again.
         """
         x, y, z = self.x, self.y, self.z
         if all(values.dtype == np.float32 and values.strides[0] > 4 for values in (x, y, z)):
-            # Side by side in the message: gathered in one pass, which reads it once.
+            # Adjacent in the message: gathered in one pass, which reads it once.
             x, y, z = _gather(x, y, z)
         return dataclasses.replace(
             self,
@@ -108,12 +108,12 @@ def structured_view(message: Any, max_points: int = MAX_POINTS) -> NDArray[np.vo
 
     Args:
         message: rclpy's or rosbags' class, any field order, padding and byte order.
-        max_points: the most it may have.
+        max_points: largest number of points accepted.
 
     Returns:
         (N,) structured array over `message.data`; (height * width,) in row order. Where rows are
         padded (`row_step` > `width * point_step`) the rows are joined, which copies. Fields of an
-        unknown datatype, and such as do not lie inside a point, are left out.
+        unknown datatype, and those that do not lie inside a point, are omitted.
 
     Raises:
         CloudError: if it has too many points or the layout contradicts itself.
@@ -130,10 +130,10 @@ def structured_view(message: Any, max_points: int = MAX_POINTS) -> NDArray[np.vo
     data = np.frombuffer(message.data, np.uint8)
     if height * width == 0 and len(data) >= step:
         raise CloudError(
-            f'point cloud of {height} x {width} points has {len(data)} bytes of them; the driver '
-            'fills in the message wrongly'
+            f'point cloud of {height} x {width} points has {len(data)} bytes; the driver fills '
+            'in the message incorrectly'
         )
-    # Of a message that arrived as of one that was read: one compiled version serves both.
+    # The same type for a received and for a recorded message: one compiled version serves both.
     data.flags.writeable = False
     padded = height > 1 and row_step > width * step
     needed = (height - 1) * row_step + width * step if padded else height * width * step
@@ -149,7 +149,7 @@ def structured_view(message: Any, max_points: int = MAX_POINTS) -> NDArray[np.vo
 
 
 def unusable_fields(message: Any) -> dict[str, str]:
-    """Return the fields that `structured_view` leaves out, and why, one phrase each."""
+    """Return the fields that `structured_view` omits, and why, one phrase each."""
     found: dict[str, str] = {}
     for field in message.fields:
         # Padding has no name, or one of only underscores, by the Point Cloud Library.
@@ -163,7 +163,7 @@ def unusable_fields(message: Any) -> dict[str, str]:
 
 
 def used_fields() -> tuple[str, ...]:
-    """Return the names under which coordinates, beams and intensities are looked for."""
+    """Return the field names that are read as coordinates, beams and intensities."""
     return ('x', 'y', 'z', *_RING_FIELDS, *_INTENSITY_FIELDS)
 
 
@@ -180,13 +180,13 @@ def cloud_from_message(
         time_field: the field with each point's time; `auto` finds the usual names and units
             (seconds, milliseconds, microseconds or nanoseconds, absolute or relative), an empty
             string ignores point times.
-        max_points: the most it may have; checked before anything is decoded.
-        stamped: `first` or `last`: the point measured at the stamp, where the points' clock is
-            another.
+        max_points: largest number of points accepted; checked before anything is decoded.
+        stamped: `first` or `last`: the point measured at the stamp, if the points have another
+            clock.
 
     Raises:
         CloudError: if it has too many points, x, y or z is missing or no number, or the layout
-            contradicts itself. No other field ever refuses a sweep.
+            contradicts itself. A sweep is never rejected because of another field.
     """
     points = structured_view(message, max_points)
     fields = points.dtype.names or ()
@@ -227,7 +227,7 @@ def _layout(message: Any) -> np.dtype[np.void]:
     order = '>' if message.is_bigendian else '<'
     formats: dict[str, tuple[str, int]] = {}
     for field in message.fields:
-        # Padding, by drivers that name it all alike or not at all.
+        # Padding: some drivers give it one name or none.
         if not field.name or field.name in formats or field.datatype not in _FIELD_TYPES:
             continue
         if _fits(field, message.point_step):
@@ -271,7 +271,7 @@ def _times(
 ) -> tuple[str, PointTimes | None]:
     """Return the points' times and the name of the field they are from.
 
-    Of several the first that makes sense: drivers fill fields they have no values for by zeros.
+    Of several fields the first plausible one: drivers fill unused fields with zeros.
     """
     names = tuple(n for n in points.dtype.names or () if not points.dtype[n].shape)
     split = split_time_fields(names) if time_field == 'auto' else None
@@ -299,11 +299,11 @@ def _native(values: NDArray[Any]) -> NDArray[Any]:
 
 def _beam_numbers(ring: NDArray[Any]) -> NDArray[np.integer] | None:
     """Return a ring field if it numbers beams: integers, or floats that hold integers."""
-    # Side by side it is looked through ten times as fast as in the message.
+    # A contiguous copy is scanned much faster than the message.
     ring = np.ascontiguousarray(ring)
     if ring.dtype.kind == 'f':
         ring = np.where(np.isfinite(ring), ring, -1.0).clip(-1.0, _MAX_RING + 1.0).astype(np.int32)
-    # A driver that leaves the field at zero for every point has no beams to offer.
+    # If the driver leaves the field at zero for every point, there are no beams.
     if len(ring) == 0 or ring.min() == ring.max() or ring.max() > _MAX_RING:
         return None
     return ring

@@ -2,9 +2,9 @@
 
 Bogoslavskyi & Stachniss, "Fast Range Image-Based Segmentation of Sparse 3D Laser Scans for Online
 Operation", IROS 2016: two neighbouring returns belong together if the line through them meets the
-farther beam at an angle beta above a threshold. One threshold cannot serve both a car in front of
-a hedge (large) and a wall along the road (small); so a small angle counts as well, but only where
-the line goes on straight, as it does on a surface seen at a grazing angle.
+farther beam at an angle beta above a threshold. One threshold does not suit both a car in front of
+a hedge (large) and a wall along the road (small); so a small angle is also accepted, but only
+where the line continues straight, as on a surface seen at a grazing angle.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from drive_segment_ros.perception.links import is_straight, link_strength, links
 from drive_segment_ros.perception.union_find import find_root
 
-# How many rows up the nearest return may be, which bridges a lost beam, and how many columns
-# along, which bridges lost firings.
+# Largest distance to the next return, in rows (bridges a lost beam) and in columns (bridges lost
+# firings).
 _GAP_ROWS, _GAP_COLUMNS = 2, 3
 
 
@@ -38,19 +38,19 @@ def cluster(
 
     With d1 >= d2 the ranges of two returns p1, p2 and a the angle between their beams,
     beta = atan2(d2 sin a, d1 - d2 cos a) > threshold. Multiplied by d1 this compares
-    |p1 x p2| with d1^2 - p1.p2, so the true angle between the beams comes in without
-    trigonometry, whatever the spacing of rows and columns.
+    |p1 x p2| with d1^2 - p1.p2, which uses the true angle between the beams without trigonometry,
+    for any spacing of rows and columns.
 
     Args:
         xyz: (3, B, W) float32, metres, origin at the sensor; columns wrap.
         ranges: (B, W) float32, metres, 0 where empty.
         kind: (B, W) uint8; returns of different kind are never joined; 0 belongs to no object,
-            and so do empty cells.
+            as do empty cells.
         beta_deg: threshold, degrees; larger splits more.
-        grazing_beta_deg: threshold where the line through both returns goes on straight.
+        grazing_beta_deg: threshold where the line through both returns continues straight.
         straightness_deg: how far it may bend there.
         max_step: metres; largest difference in range between returns of neighbouring beams in a
-            column. Beams several degrees apart would otherwise join whatever is behind each other.
+            column. Otherwise beams several degrees apart would join objects behind each other.
         min_points: smaller components get no label.
 
     Returns:
@@ -85,7 +85,7 @@ def _union(parent, i, j):
 
 @njit(cache=True, nogil=True, inline='always')
 def _straight(x, y, z, ranges, a, b, c, cos2):
-    """Return whether the line from a to b goes on to c, if there is a return at all.
+    """Return whether the line from a to b continues to c, if there is a return.
 
     Args:
         x, y, z: (B * W,) float32, metres.
@@ -102,7 +102,7 @@ def _straight(x, y, z, ranges, a, b, c, cos2):
 
 @njit(cache=True, nogil=True, inline='always')
 def _goes_on(x, y, z, ranges, i, j, before, after, cos2):
-    """Return whether the line through two returns goes straight on, at either end.
+    """Return whether the line through two returns continues straight at either end.
 
     Args:
         x, y, z: (B * W,) float32, metres.
@@ -120,9 +120,9 @@ def _goes_on(x, y, z, ranges, i, j, before, after, cos2):
 def _join_neighbours(ranges, kind, along, up):
     """Label cells by their strong links.
 
-    Each run of cells linked along a row is a label of its own, and labels linked up a column are
-    joined. There are far fewer of them than cells, so their forest stays in cache, and nothing
-    but the joining itself branches on what the sweep holds.
+    Each run of cells linked along a row has its own label, and labels linked up a column are
+    joined. There are far fewer labels than cells, so their forest stays in cache, and only the
+    joining has data-dependent branches.
 
     Args:
         ranges: (B, W) float32, metres, 0 where empty.
@@ -160,7 +160,7 @@ def _join_neighbours(ranges, kind, along, up):
 
 @njit(cache=True, nogil=True)
 def _label_runs(here, new, label, cells, used):
-    """Label the runs of a row's cells, and return which label was used last.
+    """Label the runs of a row's cells, and return the last label used.
 
     Args:
         here: (W,) uint8, 1 for cells that get a label.
@@ -182,7 +182,7 @@ def _label_runs(here, new, label, cells, used):
 
 @njit(cache=True, nogil=True)
 def _append_pairs(label, above, up, new, pairs, n):
-    """Append the labels that links up the columns join, each pair once along its run.
+    """Append the pairs of labels that are linked along columns, each once per run.
 
     Args:
         label, above: (W,) int32, of a row and of the one above.
@@ -192,7 +192,7 @@ def _append_pairs(label, above, up, new, pairs, n):
         n: how many pairs there are.
 
     Returns:
-        How many there are then.
+        The new number of pairs.
     """
     new[0] = np.uint8(up[0] == 2)
     for c in range(1, len(label)):
@@ -209,7 +209,7 @@ def _append_pairs(label, above, up, new, pairs, n):
 def _join_across_gaps(
     x, y, z, ranges, kind, label, parent, along, tan2, tan2_grazing, cos2, max_step
 ):
-    """Join cells by links that need a closer look: across empty cells and the ends of rows.
+    """Join cells by the less frequent links: across empty cells and the ends of rows.
 
     Args:
         x, y, z: (B, W) float32, metres.
@@ -261,7 +261,7 @@ def _join_across_gaps(
             strength = link_strength(
                 x[i], y[i], z[i], x[j], y[j], z[j], flat[i], flat[j], tan2, tan2_grazing
             )
-            # Beyond the first and last row the cell itself stands in: no line goes on there.
+            # Beyond the first and last row the cell itself is used: no line continues there.
             before = j - columns if j >= columns else j
             after = i + columns if row + 1 < beams else i
             if strength == 1 and _goes_on(x, y, z, flat, i, j, before, after, cos2):
@@ -274,7 +274,7 @@ def _join_across_gaps(
 def _gaps_along(ranges, kind, gap):
     """Write which cells of a row may be joined to one before them across empty cells, 0 or 1.
 
-    And those at the ends of the row, whose links may go straight on only across these.
+    Also those at the ends of the row, whose lines may continue only across the ends.
 
     Args:
         ranges: (W,) float32, metres, 0 where empty.
@@ -282,13 +282,12 @@ def _gaps_along(ranges, kind, gap):
         gap: (W,) uint8, written.
     """
     columns = len(ranges)
-    # Counted from the farthest, as indices that may be negative would not be worked through many
-    # at once.
+    # Counted from the farthest: with indices that may be negative the loop would not vectorise.
     for c in range(columns - _GAP_COLUMNS):
         here = c + _GAP_COLUMNS
         across = np.uint8(0)
         for d in range(_GAP_COLUMNS - 1):
-            # The nearest return decides.
+            # The nearest return counts.
             full = np.uint8(ranges[c + d] > np.float32(0.0))
             same = np.uint8(kind[c + d] == kind[here])
             across = (full & same) | (across & (full ^ np.uint8(1)))
@@ -344,6 +343,6 @@ def _numbered(label, parent, sizes, min_points):
             number[k] = number[root[k]]
     flat = label.reshape(-1)
     for i in range(len(flat)):
-        # As an unsigned number, which nobody checks for a sign.
+        # Unsigned: numba then omits the check for negative indices.
         flat[i] = number[np.uint32(flat[i])]
     return label, count

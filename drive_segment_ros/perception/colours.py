@@ -1,6 +1,6 @@
 """The colours of classes: Cityscapes' for its names, distinct ones for others, grey for unknown.
 
-Colours are red, green, blue here, as people write them.
+Colours are in the order red, green, blue.
 """
 
 from __future__ import annotations

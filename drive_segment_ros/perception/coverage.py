@@ -1,8 +1,8 @@
-"""Which part of its turn a sweep covers: truncated sweeps, sectors that are missing.
+"""Which part of its turn a sweep covers: truncated sweeps, missing sectors.
 
-From one sweep alone nobody can tell a sector that was lost from one the sensor never sees, so what
-is not there is left without labels in either case, and a warning takes the drive's other sweeps to
-compare with. Only a file listed beam by beam that ends in the midst of one says so itself.
+A single sweep does not show whether a sector was lost or is never seen by the sensor. In both
+cases it gets no labels; a warning is given only in comparison with other sweeps of the drive. Only
+a cloud listed beam by beam that ends within a beam is known to be truncated.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from drive_segment_ros.perception.range_image import RangeImage, directions, ran
 
 # Narrower gaps are lost packets, or surfaces that return nothing.
 _MIN_GAP_DEG = 5.0
-# Nearer returns are the vehicle's own, or what some drivers write where there is none, metres.
+# Nearer returns are from the vehicle itself, or placeholders for no return, metres.
 _OWN = 1.0
-# A beam is cut short where at least these returns of the beam beside it, and this share of them,
-# lie beyond its last one. Where the vehicle's own body ends both, they differ by a hundredth.
+# A beam is truncated if at least these returns of the neighbouring beam, and this share of them,
+# lie beyond its last one. Where the vehicle's body ends both, they differ by a hundredth.
 _MIN_CUT, _MIN_CUT_SHARE = 20, 0.05
-# Fewer beams than this tell nothing.
+# With fewer beams than this nothing is concluded.
 _MIN_ROWS = 4
-# Points listed beam by beam change it about as often as there are beams.
+# In a cloud listed beam by beam, the beam changes about as often as there are beams.
 _MAX_CHANGES = 3
-# Points that tell so of most clouds.
+# Points that are enough to see this in most clouds.
 _GLANCE = 2048
-# Directions that were not scanned are looked at this densely, and this far down and up.
+# Sampling of directions that were not scanned: spacing, and lowest and highest elevation.
 _STEP_DEG, _STEEPEST_DEG = 0.4, 75.0
 UNSCANNED_SPACING = math.radians(_STEP_DEG)
-# Where nothing was measured, surfaces are taken to be this far away, metres.
+# Assumed distance of surfaces where nothing was measured, metres.
 _DISTANCE = 20.0
 # Sectors compared among sweeps, degrees; seen by this share of the others at least; and the share
 # of their beams that a sweep must have, as the highest ones may all look into the sky.
 _SECTOR_DEG, _USUAL, _MIN_BEAMS = 5, 0.8, 0.8
-# Fewer other sweeps tell nothing.
+# With fewer other sweeps nothing is concluded.
 _MIN_OTHERS = 3
 
 
@@ -53,7 +53,7 @@ class Coverage:
         gap: (W,) bool, columns of the range image without a return, in runs of 5 degrees or more.
         lowest, highest: (W,) float32, rad, between these elevations a column was scanned; infinite
             where the sweep does not end early.
-        cut: whether the sweep ends in the midst of a beam: lower (or higher) ones are missing.
+        cut: whether the sweep ends within a beam: lower (or higher) ones are missing.
     """
 
     gap: NDArray[np.bool_]
@@ -88,7 +88,7 @@ def find_coverage(image: RangeImage) -> Coverage | None:
     if cut is not None:
         row, beside, beyond = cut
         last = np.where(beyond, image.elevation[beside], image.elevation[row])
-        # Half a beam further the neighbouring surface still tells.
+        # The measured surface extends half a beam further.
         half = 0.5 * (image.elevation[row] - image.elevation[beside])
         if half < 0.0:
             lowest[:] = last + half
@@ -102,8 +102,8 @@ def find_coverage(image: RangeImage) -> Coverage | None:
 def unscanned_points(image: RangeImage, coverage: Coverage) -> NDArray[np.float32]:
     """Return points densely spread over what was not scanned, (M, 3), metres, cloud coordinates.
 
-    How far a surface would be there is not known: a gap's are 20 m away, those below the lowest
-    scanned beam as far as its return in that column.
+    The distance of surfaces there is unknown: 20 m is assumed in a gap, and below the lowest
+    scanned beam the range of its return in that column.
     """
     steps = np.radians(np.arange(-_STEEPEST_DEG, _STEEPEST_DEG, _STEP_DEG))
     width = len(coverage.gap)
@@ -121,7 +121,7 @@ def unscanned_points(image: RangeImage, coverage: Coverage) -> NDArray[np.float3
 
 
 def _long_runs(empty: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Keep what is empty over several degrees; columns wrap."""
+    """Keep only runs of empty columns of several degrees; columns wrap."""
     width = len(empty)
     least = max(2, math.ceil(_MIN_GAP_DEG / 360.0 * width))
     if empty.all() or not empty.any():
@@ -135,8 +135,8 @@ def _long_runs(empty: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _cut(image: RangeImage) -> tuple[int, int, NDArray[np.bool_]] | None:
-    """Return the row that is cut short, the one beside it, and the columns (W,) beyond its end."""
-    # A message that keeps what did not return is never truncated unnoticed.
+    """Return the truncated row, its neighbour, and the columns (W,) beyond its end."""
+    # A message that also lists points without return cannot be truncated unnoticed.
     if len(image.cell) == 0 or image.dropped > 0.02 * len(image.cell):
         return None
     beams, width = image.range.shape
@@ -155,7 +155,7 @@ def _cut(image: RangeImage) -> tuple[int, int, NDArray[np.bool_]] | None:
     passed = [_passed(columns, start, forward, width) for columns in of_beam]
     end = int(passed[0][-1]) + 2
     count = np.count_nonzero(passed[1] > end)
-    # What narrows a view, as the vehicle's body does, narrows it at both ends or beam by beam.
+    # An obstruction, such as the vehicle's body, narrows the view at both ends or beam by beam.
     usual = max(
         np.count_nonzero(passed[1] < passed[0][0] - 2),
         np.count_nonzero(passed[2] > passed[1][-1] + 2),
@@ -176,7 +176,7 @@ def _changes(cell, width):
     """Return how often points change the row of the range image, and the row of the last one.
 
     Args:
-        cell: (N,) int32, into the range image, row by row; points without a cell are passed over.
+        cell: (N,) int32, into the range image, row by row; points without a cell are skipped.
         width: of the range image.
     """
     changes, start = 0, -width
@@ -200,7 +200,7 @@ def _columns_of_three(cell, start, width):
     found = np.empty((3, len(cell)), np.int32)
     n = np.zeros(3, np.int64)
     for k in cell:
-        # Such points come one after the other.
+        # Such points are consecutive.
         if start <= k < start + 3 * width:
             row = (k - start) // width
             found[row, n[row]] = k - start - row * width
@@ -209,13 +209,13 @@ def _columns_of_three(cell, start, width):
 
 
 class UsualCoverage:
-    """What the sweeps of a drive usually cover, to tell those that lack some of it.
+    """The usual coverage of a drive's sweeps, to detect sweeps that lack part of it.
 
-    A blind sector or a limited field of view is usual, and no reason to warn.
+    A blind sector or a limited field of view is usual and gives no warning.
     """
 
     def __init__(self, sweeps: Iterable[Mapping[str, Any]]) -> None:
-        """Take what `coverage_facts` says of some sweeps."""
+        """Collect the `coverage_facts` of some sweeps."""
         facts = list(sweeps)
         self._count = len(facts)
         self._seen = np.zeros(360 // _SECTOR_DEG)
@@ -225,30 +225,30 @@ class UsualCoverage:
         self._beams = beams[len(beams) // 2] if beams else 0
 
     def lacking(self, sweep: Mapping[str, Any]) -> str:
-        """Return in words what a sweep lacks, empty if nothing."""
+        """Return a description of what a sweep lacks, empty if nothing."""
         beams = sweep.get('beams', 0)
         if sweep.get('cut', False):
-            return f'it ends in the midst of beam {beams}: the others are missing'
+            return f'it ends within beam {beams}: the others are missing'
         if self._count < _MIN_OTHERS:
             return ''
         if 0 < beams < _MIN_BEAMS * self._beams:
-            return f'{beams} of {self._beams} beams are there'
+            return f'it has {beams} of {self._beams} beams'
         lost = _unseen(sweep) & (self._seen >= _USUAL * self._count)
         if np.count_nonzero(lost) * _SECTOR_DEG < 2 * _SECTOR_DEG:
             return ''
         gaps = [g for g in sweep['gaps_deg'] if lost[_sectors(*g)].any()]
         where = ', '.join(f'{start} to {end % 360}' for start, end in gaps)
-        return f'no return from azimuth {where} degrees, where other sweeps have some'
+        return f'no returns at azimuth {where} degrees, where other sweeps have some'
 
 
 def coverage_facts(
     image: RangeImage | None, source: BeamSource, coverage: Coverage | None
 ) -> dict[str, Any]:
-    """Return what a frame's record says of its sweep, ready for JSON.
+    """Return the entries on a sweep for a frame's record, ready for JSON.
 
     Args:
         image: the sweep's range image, None without beams.
-        source: what the beams are known from.
+        source: of the beam numbers.
         coverage: what the sweep does not cover.
 
     Returns:

@@ -1,10 +1,10 @@
 """From labelled points in the image to labelled pixels.
 
-A camera sees many pixels for each LiDAR return. They are filled in five steps, surest first:
-points are joined to lines where the LiDAR's geometry says what lies between them, superpixels
-take the proposal that dominates their points, pixels next to a point take the point's, what is
-still unknown takes that of ever coarser superpixels, and what lies above the highest beam or in
-gaps that are no sky is flooded from around.
+An image has many pixels for each LiDAR return. They are filled in five steps, most reliable first:
+points are joined to lines where the LiDAR's geometry determines what is between them, superpixels
+get the proposal that dominates their points, pixels next to a point get the point's, remaining
+pixels get that of increasingly coarse superpixels, and regions above the highest beam or in gaps
+that are not sky are flooded from their surroundings.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from drive_segment_ros.perception.projected_points import ProjectedPoints
 from drive_segment_ros.perception.proposals import FIRST_OBJECT_LABEL, RAISED_LABEL, SweepProposals
 from drive_segment_ros.perception.superpixels import felzenszwalb, gathered
 
-# Coarser superpixels, for what no return reached: facades above the highest beam, sky between
-# beams. They take part only where the fine ones and the returns themselves left a pixel unknown.
+# Coarser superpixels, for regions without returns: facades above the highest beam, sky between
+# beams. They are used only where the fine ones and the returns left a pixel unknown.
 _COARSER = (25.0, 100.0)
 # Lines are drawn as points this far apart; superpixels are larger.
 _SPACING = 3.0
@@ -38,14 +38,14 @@ class DensifyParameters:
 
     width: int = parameter(
         960,
-        'working width; the height follows from the camera, larger images are reduced first',
+        'working width; the height follows from the camera, larger images are resized first',
         unit='px',
         minimum=64,
         maximum=8192,
     )
     scale: float = parameter(
         60.0,
-        'superpixel scale k of Felzenszwalb and Huttenlocher, the finest; small ones leak less',
+        'finest superpixel scale k of Felzenszwalb and Huttenlocher; small superpixels leak less',
         minimum=1.0,
         maximum=500.0,
     )
@@ -173,10 +173,10 @@ def densify(
         image_bgr: (H, W, 3) uint8 at working resolution.
         u, v: (M,) float32 px.
         label: (M,) int32 > 0.
-        params: scales of the superpixels, the purity a winner needs, and how far points reach.
+        params: scales of the superpixels, the purity that is required, and the reach of points.
         highest_row: (W,) float32, px, the row in which the highest beam crosses each column;
             None where beams are not known.
-        gaps: (H, W), where nothing returned from what is no sky.
+        gaps: (H, W), regions without returns that are not sky.
 
     Returns:
         (H, W) int32 labels, 0 where unknown.
@@ -187,7 +187,7 @@ def densify(
     segment = gathered(winner, finest[0].reshape(-1)).reshape(finest[0].shape)
     if params.radius > 0.0 and len(label):
         _fill_nearest(segment, u, v, label, params.radius)
-    # Ground that no return reached lies between beams, never above the farthest of it.
+    # Ground without returns is between beams, never above the farthest ground.
     ground = label <= RAISED_LABEL
     farthest = _topmost(u[ground], v[ground], segment.shape)
     for superpixels, count in coarser:
@@ -213,14 +213,14 @@ def _topmost(
 def _flood(
     segment: NDArray[np.int32], image_bgr: NDArray[np.uint8], unseen: NDArray[np.bool_]
 ) -> None:
-    """Let objects and sky grow, as a watershed, into what the LiDAR cannot see beside them.
+    """Grow objects and sky by a watershed into adjacent regions that the LiDAR cannot see.
 
     Meyer's flooding, "Color image segmentation", ICIP 1992; OpenCV's implementation.
     """
     unseen = unseen & (segment == 0)
     if not unseen.any():
         return
-    # Everything else stands as it is, in one colour that is forgotten afterwards.
+    # All other pixels are one fixed marker, which is removed afterwards.
     other = int(segment.max()) + 1
     flooded = np.where((segment > RAISED_LABEL) | unseen, segment, np.int32(other))
     cv2.watershed(np.ascontiguousarray(image_bgr), flooded)
@@ -243,7 +243,7 @@ def vote(
         count: number of superpixels.
         u, v: (M,) float32 px.
         label: (M,) int32 > 0.
-        purity: share of its points the winner must have, above one half.
+        purity: share of its points that the label must have, above one half.
     """
     return _vote(superpixels, count, u, v, label, purity)
 
@@ -277,7 +277,7 @@ def _fill_near(segment, distance, nearest, name, radius):
         distance: (H, W) float32, px, to the nearest point.
         nearest: (H, W) int32, which that is.
         name: (P,) int32, label of each.
-        radius: float32, px; points further away have no say.
+        radius: float32, px; points further away are ignored.
     """
     height, width = segment.shape
     for row in range(height):
@@ -309,9 +309,9 @@ def _fill_unknown(segment, superpixels, winner, farthest_ground):
 def _vote(superpixels, count, u, v, label, purity):
     """See `vote`."""
     height, width = superpixels.shape
-    # Boyer & Moore's majority vote, then a count of the survivor: no sorting, no table, and
-    # selections instead of branches. Side by side: the label that leads, by how much, and how
-    # many points there are.
+    # Boyer & Moore's majority vote, then a count for the candidate: no sorting, no table, and
+    # selections instead of branches. Stored together: the candidate, its lead, and the number of
+    # points.
     votes = np.zeros((count, 3), np.int32)
     where = np.empty(len(label), np.int32)
     zero, half = np.float32(0.0), np.float32(0.5)
@@ -378,7 +378,7 @@ def _draw(u0, v0, u1, v1, label, out_u, out_v, out_label, n):
         n: how many points there are.
 
     Returns:
-        How many points there are then.
+        The new number of points.
     """
     length = math.sqrt((u1 - u0) ** 2 + (v1 - v0) ** 2)
     steps = min(int(length / np.float32(_SPACING)), _MAX_LINE_POINTS)
@@ -421,7 +421,7 @@ def _lines(
     out_label = np.empty(size, np.int32)
     n = 0
     for i in range(len(index)):
-        # A point without label has no cell, or lies behind the one that owns it.
+        # A point without label has no cell, or lies behind the return of its cell.
         if label[i] > 0:
             place[cell[index[i]]] = i
             out_u[n], out_v[n], out_label[n] = u[i], v[i], label[i]

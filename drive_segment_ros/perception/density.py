@@ -18,7 +18,7 @@ def density_clusters(
     1 % of the range counts like 0.57 degrees.
 
     Args:
-        points: (N, 3) float32, metres, origin at the sensor, third axis up, ground left out.
+        points: (N, 3) float32, metres, origin at the sensor, third axis up, without ground.
         radius_deg: the neighbourhood, degrees.
         min_neighbours: points that make a neighbourhood dense.
 
@@ -34,7 +34,7 @@ def density_clusters(
         import open3d
     except (ImportError, OSError) as err:
         raise DependencyError(
-            f'clouds without beams are clustered with open3d, which does not load ({err}); '
+            f'clouds without beams are clustered with open3d, which cannot be imported ({err}); '
             'pip install open3d, and see drive-segment doctor for the libraries it needs'
         ) from err
     spherical = spherical_coordinates(points)
@@ -48,7 +48,7 @@ def density_clusters(
 def spherical_coordinates(points: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return unit-free coordinates in which distance is angle or relative range, (N, 3).
 
-    Azimuth has to begin somewhere: in the widest gap between the points, so that it cuts nothing.
+    Azimuth starts in the widest gap between the points, so that the wrap splits no object.
     """
     p = points.astype(np.float64)
     distance = np.maximum(np.linalg.norm(p, axis=1), 1e-3)

@@ -1,9 +1,9 @@
 """Whether a driver has already moved a sweep's points to one instant.
 
 Some drivers publish points where the sensor measured them, each at its own time; others, and many
-recorded data sets, have moved them to the sweep's stamp and still give each point its time. To
-move such points once more puts them as far off as not moving raw ones. The cloud itself tells: a
-raw beam has one elevation all the way round, which moving its points disturbs.
+recorded data sets, have moved them to the sweep's stamp and still give each point its time. Moving
+such points again is as wrong as not moving raw ones. The cloud itself shows which is the case: a
+raw beam has one elevation all the way round, which compensation disturbs.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.perception.clouds import PointCloud
 
-# Near points on steep beams tell most: there a moved origin turns the line of sight. Level beams
-# also stand too close together for a `ring` that was guessed from elevations to be trusted.
+# Near points on steep beams are the most informative: there a moved origin turns the line of
+# sight. Level beams are too close together for a `ring` that was derived from elevations.
 _NEAREST, _FARTHEST, _LEAST_SINE = 1.5, 25.0, 0.1
 _SAMPLE = 6_000
-# Slower than this, over the time of a sweep, both answers put points within a few centimetres.
+# For slower motion than this the two answers differ by a few centimetres only.
 _LEAST_WAY = 0.1
 
 

@@ -1,4 +1,4 @@
-"""Colours that are easily told apart and equally bright, for classes that have no name yet."""
+"""Easily distinguished, equally bright colours for classes that have no name yet."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ _BLIND = np.array(
 
 @functools.lru_cache(maxsize=8)
 def distinct_colours(count: int, grey: Colour, others: tuple[Colour, ...]) -> list[Colour]:
-    """Return colours, each as far as can be from those before it; more only add to them.
+    """Return colours, each as far as possible from those before it; a larger count only appends.
 
     Args:
         count: how many, up to 255.
-        grey: a colour that all are far from.
-        others: colours that none comes near to.
+        grey: a colour that all keep a distance from.
+        others: likewise, colours that are already used.
     """
     candidates = _candidates(others)
     seen = appearances(candidates)
@@ -81,9 +81,9 @@ def distinct_colours(count: int, grey: Colour, others: tuple[Colour, ...]) -> li
 
 
 def appearances(colours: Sequence[Colour] | NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return colours (N, 3) as people see them, (4, N, 3) in OKLab.
+    """Return perceived colours (N, 3) as (4, N, 3) in OKLab.
 
-    In front stands what most see; then what those see who lack red, green, or blue cones.
+    First for normal vision, then for people without red, green, or blue cones.
     Distances are about how different two colours look.
     """
     rgb = np.asarray(colours, np.float64) / 255.0
@@ -103,7 +103,7 @@ def _candidates(others: tuple[Colour, ...]) -> NDArray[np.uint8]:
 
 
 def _distance(seen: NDArray[np.float64], one: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far one colour is from others (4, N), what the colour-blind see allowed for."""
+    """Return the distance of one colour from others (4, N), over all kinds of vision."""
     distance = np.linalg.norm(seen - one[:, None], axis=2)
     distance[1:] *= _ALLOWANCE
     return distance

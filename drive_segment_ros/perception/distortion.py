@@ -1,4 +1,4 @@
-"""The distortion models of sensor_msgs/CameraInfo, by all the names that drivers give them."""
+"""The distortion models of sensor_msgs/CameraInfo, by all names that drivers use."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from drive_segment_ros.errors import CalibrationError
 from drive_segment_ros.perception import lenses
 
-# Lower case, words joined by underscores. OpenCV's polynomial is one model: fewer coefficients
-# are the first ones of more, so its names say little and their number says all.
+# Lower case, words joined by underscores. OpenCV's polynomial is one model of which shorter
+# variants use the first coefficients, so it is identified by their number, not by its name.
 _POLYNOMIAL = (
     'plumb_bob',
     'rational_polynomial',
@@ -39,20 +39,20 @@ _EQUIDISTANT = (
     'equi',
     'opencv_fisheye',
 )
-# Names of no distortion. The second kind is also written beside coefficients, by drivers that
-# leave the model empty or name the projection instead.
+# Names of no distortion. Some drivers use the second kind with coefficients: they leave the model
+# empty or name the projection instead.
 _NONE = ('none', 'no_distortion', 'undistorted', 'perspective')
 _UNNAMED = ('', 'pinhole')
 _COUNTS = {lenses.POLYNOMIAL: (4, 5, 8, 12, 14), lenses.EQUIDISTANT: (4,)}
-# No fit gives a larger one, and the polynomial's powers stay finite.
+# Larger than any fitted coefficient; the polynomial's powers stay finite.
 _LARGEST = 1e6
 
 
 def lens_of(model: str, coefficients: NDArray[np.float64]) -> tuple[int, NDArray[np.float64]]:
     """Return the kind of lens and the coefficients it takes.
 
-    Coefficients that are all zero, or none at all, are no distortion whatever the model, as
-    ROS's image_geometry has it; `implausible_model` names the case where that may be wrong.
+    Coefficients that are all zero, or none at all, mean no distortion whatever the model, as in
+    ROS's image_geometry; `implausible_model` reports the case where that may be wrong.
 
     Args:
         model: distortion model as named by camera_info, in any case, with spaces or hyphens too.
@@ -78,13 +78,13 @@ def lens_of(model: str, coefficients: NDArray[np.float64]) -> tuple[int, NDArray
         kind = lenses.POLYNOMIAL
     elif unnamed or name in _NONE:
         raise CalibrationError(
-            f'distortion model {model!r} has coefficients that are not zero; name the model they '
-            'are of, such as plumb_bob or equidistant'
+            f'distortion model {model!r} has non-zero coefficients; name the model they belong '
+            'to, such as plumb_bob or equidistant'
         )
     else:
         known = ', '.join((*_POLYNOMIAL[:3], *_EQUIDISTANT[:3]))
         raise CalibrationError(
-            f'unknown distortion model {model!r}; known are: {known} and other names of these'
+            f'unknown distortion model {model!r}; supported are: {known} and aliases of these'
         )
     trimmed = _trimmed(coefficients, kind)
     if len(trimmed) not in _COUNTS[kind]:
@@ -94,7 +94,7 @@ def lens_of(model: str, coefficients: NDArray[np.float64]) -> tuple[int, NDArray
 
 
 def implausible_model(model: str, coefficients: NDArray[np.float64]) -> list[str]:
-    """Return what of a model that `lens_of` takes may be meant otherwise, one line each.
+    """Return what `lens_of` may misinterpret in a model, one line each.
 
     Args:
         model: as named by camera_info.
@@ -103,13 +103,13 @@ def implausible_model(model: str, coefficients: NDArray[np.float64]) -> list[str
     name = _plain(model)
     if name in _EQUIDISTANT and not coefficients.any():
         return [
-            f'distortion model {model} with all-zero coefficients is taken as no distortion, as '
-            'of undistorted images; if it is an ideal fisheye lens, set the first to 1e-9'
+            f'distortion model {model} with all-zero coefficients is interpreted as no '
+            'distortion; for an ideal fisheye lens set the first coefficient to 1e-9'
         ]
     if name in _UNNAMED and coefficients.any():
         return [
-            f'distortion model {model!r} with {len(coefficients)} coefficients is taken as '
-            'plumb_bob or rational_polynomial; have the driver name it'
+            f'distortion model {model!r} with {len(coefficients)} coefficients is interpreted as '
+            'plumb_bob or rational_polynomial; set the model in the driver'
         ]
     return []
 
@@ -119,7 +119,7 @@ def _plain(model: str) -> str:
 
 
 def _trimmed(coefficients: NDArray[np.float64], kind: int) -> NDArray[np.float64]:
-    """Return the coefficients without zeros that some drivers fill up to a fixed number with."""
+    """Return the coefficients without the zeros with which some drivers pad them."""
     counts = _COUNTS[kind]
     if len(coefficients) in counts:
         return coefficients

@@ -63,7 +63,7 @@ def _slopes(x, y, z, ranges, height):
     known = np.empty((beams + 2 * _HALF, columns), np.float32)
     slope[:_HALF], slope[-_HALF:] = np.float32(0.0), np.float32(0.0)
     known[:_HALF], known[-_HALF:] = np.float32(0.0), np.float32(0.0)
-    # Each column's last return. No branches: rows are worked through many columns at once.
+    # Each column's last return. No branches, so that the loop over columns vectorises.
     last_x, last_y = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
     last_z, last_h = np.zeros(columns, np.float32), np.zeros(columns, np.float32)
     seen = np.zeros(columns, np.float32)

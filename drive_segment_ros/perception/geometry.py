@@ -1,4 +1,4 @@
-"""Size and shape of a sweep's proposals: what a label-free descriptor can tell them apart by."""
+"""Size and shape of a sweep's proposals: the geometric part of the label-free descriptor."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def describe_proposals(
 ) -> dict[str, NDArray[np.float32]]:
     """Measure proposals of a sweep.
 
-    Shape is told by the eigenvalues l1 >= l2 >= l3 of the points' covariance (Weinmann et al.,
-    ISPRS Annals II-3, 2014): linearity (l1 - l2) / l1, planarity (l2 - l3) / l1, scattering
+    Shape is described by the eigenvalues l1 >= l2 >= l3 of the points' covariance (Weinmann et
+    al., ISPRS Annals II-3, 2014): linearity (l1 - l2) / l1, planarity (l2 - l3) / l1, scattering
     l3 / l1.
 
     Args:
@@ -109,7 +109,7 @@ def _moments(x, y, z, intensity, label, above, row, R, count):
     bounds[:, 1] = bounds[:, 3] = -np.inf
     for i in range(len(label)):
         p = row[label[i]]
-        # Label 0 is not asked for as a rule, but may be; points without a place never count.
+        # Label 0 is allowed; points that are not finite are skipped.
         if p < 0 or not math.isfinite(above[i]):
             continue
         a = R[0, 0] * x[i] + R[0, 1] * y[i] + R[0, 2] * z[i]

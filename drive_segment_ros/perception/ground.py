@@ -1,9 +1,9 @@
-"""Ground of a sweep: what is level down its column (`flatness`), grown outwards as one surface.
+"""Ground of a sweep: returns that are level along their column (`flatness`), as one surface.
 
-That of Bogoslavskyi & Stachniss (PFG 2017) grows from the lowest return of each column, which
-makes ground of a car that stands beside the vehicle and loses it behind one. Ours grows from under
-the vehicle outwards, bin by bin of a polar grid, so that it bridges shadows, follows hills, and is
-fooled neither by flat roofs nor by mirror images below the road.
+The method of Bogoslavskyi & Stachniss (PFG 2017) starts at the lowest return of each column, so
+that a car beside the vehicle becomes ground and the ground behind it is lost. Here the surface
+grows outwards from under the vehicle, bin by bin of a polar grid: it bridges shadows, follows
+hills, and ignores flat roofs and mirror images below the road.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def ground_surface(
 
 
 def road_surface(ground: LevelPoints, plane: tuple[float, float, float]) -> NDArray[np.float32]:
-    """Return the level that the vehicle stands on, (BINS, SECTORS) float32, metres.
+    """Return the level of the road, (BINS, SECTORS) float32, metres.
 
-    It grows outwards as the ground does, but climbs no kerb: it follows crowns and hills, passes
-    below pavements and verges, and goes on behind them.
+    It grows outwards like the ground, but does not climb kerbs: it follows crowns and hills,
+    passes below pavements and verges, and continues behind them.
 
     Args:
         ground: the points on the ground, in one row.
@@ -57,7 +57,7 @@ def road_surface(ground: LevelPoints, plane: tuple[float, float, float]) -> NDAr
 def height_above(points: LevelPoints, surface: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return how far each point lies above a surface, (R, N) float32, metres.
 
-    Infinite for points that are left out.
+    Infinite for points that are excluded.
 
     Args:
         points: in rows.
@@ -95,8 +95,8 @@ def _by_bin(distance, height, sector):
         first: (SECTORS * BINS + 1,) int32, where each bin begins.
         values: (N,) float32, the heights.
     """
-    # Points beyond the grid go to a bin after all others, which nobody looks at.
-    # Unsigned, which nobody checks for a sign.
+    # Points beyond the grid go to an extra last bin, which is not used.
+    # Unsigned: numba then omits the check for negative indices.
     bin_of = np.empty(len(distance), np.uint32)
     beyond = np.uint32(SECTORS * BINS)
     for i in range(len(distance)):
@@ -131,7 +131,7 @@ def _surface(distance, height, sector, plane, down, up, steepest):
     """
     first, values = _by_bin(distance, height, sector)
     surface = np.empty((BINS, SECTORS), np.float32)
-    # What each sector's bin says, twice at either end: sectors wrap.
+    # Each sector's value, with two sectors repeated at either end: sectors wrap.
     raw = np.empty(SECTORS + 4, np.float32)
     seen = np.zeros(SECTORS + 4, np.float32)
     gap = np.zeros(SECTORS, np.float32)
@@ -140,7 +140,7 @@ def _surface(distance, height, sector, plane, down, up, steepest):
     for b in range(BINS):
         for s in range(SECTORS):
             if not begun[s]:
-                # As far as nothing is seen, the road is the plane the vehicle stands on.
+                # Until the first returns, the road is the plane under the vehicle.
                 slope = np.float32(plane[1] * cosine[s] + plane[2] * sine[s])
                 expected = np.float32(plane[0] + slope * (b + 0.5) * BIN_LENGTH)
             else:
@@ -148,11 +148,11 @@ def _surface(distance, height, sector, plane, down, up, steepest):
             if begun[s] and b >= 5:
                 slope = (surface[b - 1, s] - surface[b - 5, s]) * np.float32(0.25)
                 most = steepest * np.float32(BIN_LENGTH)
-                # Half the slope so far: hills are followed, a noisy bin is not.
+                # Half the slope so far: follows hills, but not a noisy bin.
                 expected += min(max(slope, -most), most) * np.float32(0.5)
             low = expected - min(down[0] + down[1] * gap[s], down[2])
             high = expected + min(up[0] + up[1] * gap[s], up[2])
-            # The lowest few points of a pavement do not make it road.
+            # A few low points of a pavement must not make it road.
             raised = expected + (expected - low)
             k = s * BINS + b
             n, higher, total = 0, 0, np.float32(0.0)
@@ -166,7 +166,7 @@ def _surface(distance, height, sector, plane, down, up, steepest):
             begun[s] |= is_seen
             seen[s + 2] = np.float32(1.0) if is_seen else np.float32(0.0)
             if is_seen:
-                # The mean of the lower part: wheels and kerbs stand on the ground, not under it.
+                # The mean of the lower part, as wheels and kerbs are above the ground.
                 middle, n, total = total / np.float32(n), 0, np.float32(0.0)
                 for i in range(first[k], first[k + 1]):
                     value = values[i]
@@ -204,8 +204,8 @@ def _above(distance, height, sector, surface):
     rows, columns = distance.shape
     above = np.empty((rows, columns), np.float32)
     flat = surface.reshape(-1)
-    # What is looked up in the surface for a row, apart from what is worked through many columns
-    # at once: the bin, and the ground's height there and in the next one.
+    # The lookups of a row (the bin, and the ground's height there and in the next one) are
+    # separated from the arithmetic, which vectorises.
     place = np.empty(columns, np.int32)
     ground = np.empty(columns, np.float32)
     beyond = np.empty(columns, np.float32)

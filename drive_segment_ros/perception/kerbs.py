@@ -1,11 +1,11 @@
-"""Kerbs along the street: where the road ends to both sides of the vehicle, and pavement begins.
+"""Kerbs along the street: where the road ends on both sides of the vehicle, and pavement begins.
 
-A kerb is a step of a hand's breadth across the street, whatever the road does along it: in a beam
-that looks ahead it is lost between two rings, and a road that falls to one side hides it from any
-measure of height above the vehicle. So ground is looked at in slabs across the vehicle's heading:
-in each, the road is followed outwards from the middle, and what lies above its continuation by a
-step counts for a kerb there. The kerb of a side is the path through all slabs with the most
-steps and the fewest bends, found by dynamic programming, so it goes on where parked cars hide it.
+A kerb is a step of some 10 cm across the street, independent of the slope along it: between two
+rings of a beam that looks ahead it is lost, and a road that falls to one side hides it from any
+measure of height above the vehicle. So the ground is divided into slabs across the vehicle's
+heading: in each, the road is followed outwards from the middle, and a step above its continuation
+is evidence for a kerb. The kerb of a side is the path through all slabs with the most steps and
+the fewest bends, found by dynamic programming, so it is bridged where parked cars hide it.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ _BEHIND, _SLAB, _SLABS = 40.0, 2.0, 55
 _BIN, _BINS = 0.2, 100
 _PER_SLAB, _PER_BIN = np.float32(1.0 / _SLAB), np.float32(1.0 / _BIN)
 _FIRST, _ZERO = np.float32(_BEHIND / _SLAB), np.float32(0.0)
-# Bins to each side of the vehicle that tell how the road climbs.
+# Bins to each side of the vehicle from which the slope of the road is estimated.
 _MIDDLE = 12
-# A step this much less than half a kerb counts for nothing, this much more counts in full.
+# A step this much less than half a kerb does not count, this much more counts in full.
 _DOUBT = 0.03
-# More than this is no kerb, but a wall's foot or a terrace.
+# A larger step is not a kerb, but the base of a wall or a terrace.
 _HIGHEST = 0.5
 # The road's fall or rise to the side is followed over about a metre and a half, and at most this.
 _FORGET, _STEEPEST_DOWN, _STEEPEST_UP = 0.85, -0.10, 0.05
-# What a slab without a kerb is worth if all of its road is seen: a fifth of a full step.
+# Score of a slab without a kerb if all of its road is seen: a fifth of a full step.
 _NONE, _ALL_SEEN = 0.2, 30
-# A bend of one bin between slabs costs this; a path may begin and end for the price of four.
+# Cost of a bend of one bin between slabs; a path may begin and end for the cost of four.
 _BEND, _MOST_BENDS = 0.25, 4
-# A kerb holds within so many slabs of a full step.
+# A kerb is accepted within so many slabs of a full step.
 _REACH = 2
-# Behind a kerb lies a pavement so wide; what lies beyond keeps its label.
+# Width of the pavement behind a kerb; ground beyond keeps its label.
 _PAVEMENT = 6.0
-# A wall's foot belongs to the return above it if their ranges differ by no more, metres.
+# The base of a wall belongs to the return above it if their ranges differ by no more, metres.
 _SAME_WALL = 0.5
 
 
@@ -71,11 +71,11 @@ def raise_pavements(
 
 @njit(cache=True, nogil=True)
 def release_feet(cell_label, ranges, flat):
-    """Give raised ground that is not level, in place, to what stands on it.
+    """Reassign raised ground that is not level, in place, to the object above it.
 
-    The lowest returns of walls, cars and people lie no higher than a pavement; they become what
-    the return above is, nothing where that is too small for an object. A kerb's face, with ground
-    above, stays.
+    The lowest returns of walls, cars and people are no higher than a pavement; they get the label
+    of the return above, none if that is too small for an object. The face of a kerb, with ground
+    above, is kept.
 
     Args:
         cell_label: (B, W) int32, changed in place; row 0 is the highest beam.
@@ -155,7 +155,7 @@ def _profile(cell, ahead, side, height, flat):
             count[slab, k] += np.float32(1.0)
             in_front[slab, k] += ahead[i]
             total[slab, k] += heights[cell[i]]
-    # The middle of the road, slab by slab: a hill is no step, though rings lie across it.
+    # Relative to the middle of the road in each slab, so that a hill is not a step.
     where, level, known = np.empty(_SLABS), np.empty(_SLABS), 0
     for a in range(_SLABS):
         middle = slice(_BINS - _MIDDLE, _BINS + _MIDDLE)
@@ -177,7 +177,7 @@ def _profile(cell, ahead, side, height, flat):
 
 @njit(cache=True, nogil=True, inline='always')
 def _interpolated(x, where, level):
-    """Return a height, metres, on the line through (K,) knots, which goes on straight; 0 of none.
+    """Return a height, metres, on the polyline through (K,) knots, extrapolated; 0 without knots.
 
     Args:
         x: slabs.
@@ -217,7 +217,7 @@ def _kerbs(profile, kerb):
 
 @njit(cache=True, nogil=True)
 def _steps(profile, kerb):
-    """Return what speaks for a kerb in each bin, and for none in each slab.
+    """Return the score of a kerb in each bin, and of no kerb in each slab.
 
     Args:
         profile: (slabs, bins) float32, metres, bins from the middle outwards, NaN where unseen.
@@ -230,7 +230,7 @@ def _steps(profile, kerb):
     none = np.zeros(len(profile), np.float32)
     for slab in range(len(profile)):
         line = profile[slab]
-        # A line fitted to the road so far, its nearer end weighted most: sums of 1, t, tt, h, th.
+        # A line fitted to the road so far, the latest part weighted most: sums of 1, t, tt, h, th.
         n, t1, t2, h1, th = 0.0, 0.0, 0.0, 0.0, 0.0
         last, seen = -1, 0
         for k in range(_BINS):
@@ -244,7 +244,7 @@ def _steps(profile, kerb):
                 slope = min(max(slope, _STEEPEST_DOWN), _STEEPEST_UP)
                 step = outside[0] - (h1 / n + slope * (k * _BIN - t1 / n))
                 if k - last <= 3:
-                    # Where the road levels off, it rises above its continuation, but by no step.
+                    # A road that levels off also rises above its continuation, but not by a step.
                     inside = _mean_of(line, max(k - 3, 0), k)
                     rise = outside[0] - inside[0] - max(slope, 0.0) * 3.0 * _BIN
                     step = min(step, rise)
@@ -260,7 +260,7 @@ def _steps(profile, kerb):
 
 @njit(cache=True, nogil=True, inline='always')
 def _mean_of(line, start, end):
-    """Return the mean of what is seen of a stretch, metres, and how much that is."""
+    """Return the mean of the known part of a stretch, metres, and its size."""
     total, n = 0.0, 0
     for k in range(start, end):
         if not np.isnan(line[k]):
@@ -279,8 +279,8 @@ def _best_path(steps, none):
     """
     slabs = len(steps)
     before = np.empty((slabs, _BINS + 1), np.int32)
-    # What the best path to each bin is worth, with as many more at either end as it may bend,
-    # and to none, which comes last.
+    # Score of the best path to each bin, padded at either end by the largest bend, and to no
+    # kerb, which comes last.
     value = np.full(_BINS + 2 * _MOST_BENDS, np.float32(-np.inf))
     value[_MOST_BENDS:-_MOST_BENDS], without = steps[0], none[0]
     top, origin = np.empty(_BINS, np.float32), np.empty(_BINS, np.int32)
@@ -312,7 +312,7 @@ def _best_path(steps, none):
 
 @njit(cache=True, nogil=True)
 def _held(path, steps):
-    """Return the slabs whose kerb is one: with a full step on it nearby, (slabs,) bool.
+    """Return the slabs whose kerb is confirmed by a full step nearby, (slabs,) bool.
 
     Args:
         path: (slabs,) int32, see `_best_path`.

@@ -1,4 +1,4 @@
-"""No more proposals of a sweep than a segment image can number: the smallest give way."""
+"""Limit the proposals of a sweep to what a segment image can number, dropping the smallest."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ LARGEST_LABEL = 65_535
 def limit_labels(
     label: NDArray[np.int32], cell_label: NDArray[np.int32] | None, count: int, first_object: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32] | None, int]:
-    """Give up the smallest objects, if there are too many, and number the others without gaps.
+    """Drop the smallest objects, if there are too many, and number the others without gaps.
 
     Args:
         label: (N,) int32 label of each point, 0 none.
         cell_label: (B, W) int32 of each cell of the range image, or None.
         count: labels in use, 0 <= label < count.
-        first_object: smaller labels are no objects and stay.
+        first_object: smaller labels are not objects and are kept.
 
     Returns:
         `label`, `cell_label` and `count`, with labels up to `LARGEST_LABEL`; what belonged to a

@@ -1,4 +1,4 @@
-"""The legend of a picture of classes: what its colours mean, as data and drawn below it."""
+"""The legend of a label picture: what its colours mean, as data and drawn below it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LegendEntry:
         name: of the class, or `unknown`.
         color: red, green, blue.
         share: of the pixels, 0 to 1.
-        numbers: the pseudo-classes of that name and colour; none for what is unknown.
+        numbers: the pseudo-classes of that name and colour; none for unknown pixels.
     """
 
     name: str
@@ -52,7 +52,7 @@ class LegendEntry:
 
 
 def count_labels(label: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return how many pixels have each label, (256,); counts of several pictures may be added."""
+    """Return the number of pixels of each label, (256,); counts of pictures can be added."""
     return np.bincount(label.ravel(), minlength=IGNORE_LABEL + 1)
 
 

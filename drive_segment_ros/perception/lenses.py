@@ -23,7 +23,7 @@ _TANGENTS = np.geomspace(1e-3, 1e3, 512)
 
 
 class Lens(NamedTuple):
-    """A lens as the compiled functions want it: tuples, which cost no reference counting.
+    """A lens in the form used by compiled functions: tuples, which need no reference counting.
 
     Attributes:
         fx, fy, cx, cy: focal lengths and principal point, px.
@@ -164,7 +164,7 @@ def _radial(kind: int, d: NDArray[np.float64]) -> tuple[Polynomial, Polynomial]:
 
 
 def _fold(kind: int, d: NDArray[np.float64]) -> float:
-    """Return the squared tangent at which the distorted radius stops growing; inf if never."""
+    """Return the squared tangent at which the distorted radius stops growing, else inf."""
     if kind == PINHOLE or not d.any():
         return math.inf
     # f(r) = r n(s) / m(s), s = r^2, grows while (n + 2 s n') m > 2 s n m' and m > 0. Sampled twice
@@ -185,7 +185,7 @@ def _fold(kind: int, d: NDArray[np.float64]) -> float:
 
 
 def _argument(kind: int, tangents: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what the polynomials of `_radial` are in, for rays of these tangents."""
+    """Return the argument of the polynomials of `_radial` for rays of these tangents."""
     return np.arctan(tangents) if kind == EQUIDISTANT else tangents
 
 

@@ -1,4 +1,4 @@
-"""Links between neighbouring returns of a range image: how surely they are of one object."""
+"""Links between neighbouring returns of a range image: whether they belong to one object."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True, inline='always')
 def link_strength(ax, ay, az, bx, by, bz, ra, rb, tan2, tan2_grazing):
-    """Return 2 where two returns are joined, 1 where they are if the line goes on, else 0.
+    """Return 2 where two returns are joined, 1 where they are if their line continues, else 0.
 
     Args:
         ax, ay, az, bx, by, bz: float32, metres, the two returns.
@@ -24,7 +24,7 @@ def link_strength(ax, ay, az, bx, by, bz, ra, rb, tan2, tan2_grazing):
 
 @njit(cache=True, nogil=True, inline='always')
 def is_straight(ux, uy, uz, vx, vy, vz, cos2):
-    """Return whether two steps go in one direction.
+    """Return whether two steps have the same direction.
 
     Args:
         ux, uy, uz, vx, vy, vz: float32, metres, the steps.
@@ -45,14 +45,14 @@ def links(x, y, z, ranges, kind, tan2, tan2_grazing, cos2, max_step):
     Args:
         x, y, z: (B, W) float32, metres.
         ranges: (B, W) float32, metres, 0 where empty.
-        kind: (B, W) uint8, 0 belongs to no object, as empty cells have to.
+        kind: (B, W) uint8, 0 belongs to no object; empty cells must have 0.
         tan2, tan2_grazing: float32, squared tangents of the two thresholds.
         cos2: float32, squared cosine of the largest bend.
         max_step: float32, metres, largest difference in range up a column.
 
     Returns:
-        Two (B, W) uint8: 2 where they are joined, 1 where they would be if the line went on
-        straight at either end, else 0.
+        Two (B, W) uint8: 2 where they are joined, 1 where they are joined only if the line
+        continues straight at either end, else 0.
     """
     beams, columns = ranges.shape
     along = np.empty((beams, columns), np.uint8)

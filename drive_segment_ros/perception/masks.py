@@ -1,6 +1,6 @@
-"""A network's label image in colour: by itself, over the camera's picture, on LiDAR points.
+"""A network's label image in colour: by itself, over the camera image, on LiDAR points.
 
-Colours are BGR, as OpenCV has them.
+Colours are BGR, as in OpenCV.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The vehicle's motion: poses over time, and what they do to the points of a sweep."""
+"""The vehicle's motion: poses over time, and the motion compensation of a sweep's points."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from drive_segment_ros.perception.transforms import (
 # Between knots motion is taken as linear. At 100 degrees/s a turn of 0.5 degrees lies between
 # two, whose chord is 1e-5 of the range off the arc.
 _KNOT_SPACING_S = 0.005
-# Time that runs back by more than this is a loop or a clock step, not a late sample.
+# A stamp further back than this is a loop of a bag or a clock step, not a late sample.
 JUMP_BACK_NS = 1_000_000_000
-# Samples further apart say nothing of the way between; GNSS alone gives one a second.
+# Poses are not interpolated between samples further apart; GNSS alone gives one a second.
 _LONGEST_GAP_NS = 1_500_000_000
 _NS = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepMotion:
-    """Where a LiDAR was during a sweep, seen from where it was at an image's instant.
+    """The poses of a LiDAR during a sweep relative to its pose at an image's instant.
 
     Attributes:
         times: (K,) float64, evenly spaced seconds relative to the sweep's stamp, K at least 1.
@@ -48,8 +48,8 @@ class SweepMotion:
 class Trajectory:
     """Poses of the vehicle in an odometry frame, interpolated between samples.
 
-    A pose depends on the two samples around it and on nothing else, so that a drive and its
-    recording give the same.
+    A pose depends only on the two samples around it, so that a drive and its recording give the
+    same poses.
     """
 
     def __init__(self, max_age_s: float = 10.0) -> None:
@@ -63,14 +63,14 @@ class Trajectory:
         return len(self._stamps)
 
     def clear(self) -> None:
-        """Forget all samples, as after a jump of the clock."""
+        """Remove all samples, for example after a jump of the clock."""
         self._truncate(len(self._stamps))
 
     def add(self, stamp_ns: int, translation: ArrayLike, quaternion_xyzw: ArrayLike) -> None:
         """Add the pose of the vehicle's base in the odometry frame.
 
         Samples may come in any order; one with a known stamp replaces the older one. A sample
-        more than `max_age_s` before the newest means that time started anew: it clears the rest.
+        more than `max_age_s` before the newest means that time was reset: it clears the rest.
 
         Args:
             stamp_ns: nanoseconds.
@@ -84,8 +84,8 @@ class Trajectory:
         quaternion = unit_quaternion(quaternion_xyzw)
         if quaternion is None or not np.isfinite(position).all():
             raise MotionError(
-                f'odometry at {stamp_ns} ns is no pose: translation {numbers(position)}, '
-                f'quaternion {numbers(quaternion_xyzw)}; it is left out'
+                f'odometry at {stamp_ns} ns is not a valid pose: translation '
+                f'{numbers(position)}, quaternion {numbers(quaternion_xyzw)}; it is ignored'
             )
         if self._stamps and stamp_ns < self._stamps[-1] - self._max_age_ns:
             self._truncate(len(self._stamps))
@@ -97,7 +97,7 @@ class Trajectory:
         self._truncate(bisect.bisect_left(self._stamps, self._stamps[-1] - self._max_age_ns))
 
     def window(self, first_ns: int, last_ns: int) -> Trajectory:
-        """Return the samples of an interval and one more on each side, as they are now."""
+        """Return a copy of the samples of an interval and one more on each side."""
         first = max(bisect.bisect_left(self._stamps, first_ns) - 1, 0)
         last = bisect.bisect_right(self._stamps, last_ns) + 1
         part = Trajectory(self._max_age_ns * _NS)
@@ -188,17 +188,17 @@ class Trajectory:
             missing += [f'ends {late:.1f} ms too early'] if late > 0 else []
             raise MotionError(
                 f'odometry {" and ".join(missing)} for the interval {start_ns} to {end_ns} ns; '
-                'wait for more, or check its clock'
+                'wait for more samples, or check the clock of its publisher'
             )
         gap = self._gap_ns(start_ns, end_ns)
         if gap > _LONGEST_GAP_NS:
             raise MotionError(
-                f'odometry pauses for {gap * 1e-9:.1f} s in the interval {start_ns} to {end_ns} '
-                'ns; see why it was lost'
+                f'odometry has a gap of {gap * 1e-9:.1f} s in the interval {start_ns} to {end_ns} '
+                'ns; check why it was lost'
             )
 
     def _gap_ns(self, start_ns: int, end_ns: int) -> int:
-        """Return the longest time between samples that an interval inside them needs."""
+        """Return the longest time between successive samples that cover an interval."""
         first = bisect.bisect_right(self._stamps, start_ns) - 1
         last = bisect.bisect_left(self._stamps, end_ns)
         needed = self._stamps[first : last + 1]

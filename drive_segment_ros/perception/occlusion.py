@@ -1,4 +1,4 @@
-"""Which of a sweep's points a camera beside the LiDAR can see."""
+"""Which of a sweep's points a camera mounted beside the LiDAR can see."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _POINTS_PER_CELL = 4
 
 
 def visible(projected: ProjectedPoints, camera: CameraModel) -> NDArray[np.bool_]:
-    """Tell the points that the camera sees from those a nearer surface hides from it (parallax).
+    """Return which points the camera sees and a nearer surface does not hide (parallax).
 
-    The LiDAR samples a surface too sparsely for a depth buffer: coarse cells hide what lies
-    beside a silhouette and the far part of slanted ground, fine ones let the background shine
-    through between the beams. Here a point counts as hidden if, in the image,
+    The LiDAR samples a surface too sparsely for a depth buffer: coarse cells hide points beside
+    a silhouette and the far part of slanted ground, fine ones let background points through
+    between the beams. Here a point counts as hidden if, in the image,
 
     - clearly nearer points surround it: one in each of the four quadrants around it, within a
       cell or two. Nearer points of a plane always lie to one side, so that neither ground nor a
       facade hides itself, and beside a silhouette at least two quadrants are free;
-    - it has crossed one of them: from the LiDAR they stand in the opposite order. Without
-      parallax nothing is hidden, and what the LiDAR saw through a gap is not.
+    - it has crossed one of them: seen from the LiDAR they are in the opposite order. Without
+      parallax nothing is hidden, nor are points that the LiDAR saw through a gap.
 
     Cells adapt to the sweep: columns of a fixed angle, rows of equal numbers of points, so that
     they are low where beams are dense and high where they are sparse.

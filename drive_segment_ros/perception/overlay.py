@@ -1,7 +1,7 @@
 """Segments and points painted on a camera image, one colour per proposal.
 
-Colours are BGR, as OpenCV has them, and depend on a proposal's id and kind alone: the same frame
-is painted alike by the node, by `extract --preview` and in the docs.
+Colours are BGR, as in OpenCV, and depend on a proposal's id and kind only: the node, `extract
+--preview` and the docs draw the same frame identically.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def draw_segments(
     """Paint segments translucently over an image, with their borders opaque.
 
     Args:
-        image: (H, W, 3) uint8 BGR of any size; it is brought to the segment image's.
+        image: (H, W, 3) uint8 BGR of any size; it is resized to the segment image.
         segment: (h, w) labels or proposal ids; 0 leaves the image as it is.
         colours: (P, 3) uint8 BGR per label, from `palette`.
         opacity: of the segments' insides, 0 to 1.
@@ -81,7 +81,7 @@ def draw_points(
 
     Args:
         image: (H, W, 3) uint8 BGR.
-        u, v: (M,) pixel coordinates, pixel centres at integers; what falls outside is cut off.
+        u, v: (M,) pixel coordinates, pixel centres at integers; parts outside are clipped.
         colours: (M, 3) uint8 BGR, one per point; later points cover earlier ones.
     """
     height, width = image.shape[:2]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Common names go first, in this order; then any other name made of words for time.
+# Common names come first, in this order; then any other name made of words for time.
 _USUAL = ('t', 'time', 'timestamp', 'time_stamp', 'timeStamp', 'offset_time', 'time_offset')
 _TIME_WORDS = {'t', 'ts', 'time', 'times', 'stamp', 'timestamp', 'timestamps'}
 _TIME_WORDS |= {'timeoffset', 'offsettime'}
@@ -30,7 +30,7 @@ _MOST_UNEVEN = 10.0
 _NEAR_S = 2.0
 # The stamp's own clock; international atomic and GPS time, seconds ahead of UTC since 2017.
 _KNOWN_CLOCKS_S = (0.0, 37.0, 18.0)
-# Enough for a percentile to be good to a hundredth of the sweep, at no cost.
+# Enough for a percentile with an error of a hundredth of the sweep, at no cost.
 _SAMPLE = 2000
 
 
@@ -42,8 +42,8 @@ class PointTimes:
         seconds: (N,) float32 or float64 relative to the sweep's stamp, NaN where a point has none;
             a view of what was given where nothing had to be converted.
         clock_s: by how many seconds the points' clock is ahead of the stamp's; 0 where it is the
-            same. The difference is taken out where it is that of atomic or GPS time; of any other
-            clock the first or last point is taken to be measured at the stamp.
+            same. The offset of atomic or GPS time is subtracted; for any other clock the first or
+            last point is assumed to be measured at the stamp.
         missing: points without a time, or with one that cannot be of this sweep.
     """
 
@@ -55,22 +55,22 @@ class PointTimes:
 def point_times(values: NDArray[Any], stamp_ns: int, stamped: str = 'first') -> PointTimes | None:
     """Return point times in seconds relative to a sweep's stamp, whatever their unit and origin.
 
-    The middle half of the times tells the unit, as a sweep lasts 10 ms to 1 s; values near the
-    stamp in that unit are absolute. A few wild values change nothing: they are no times. Beside
-    absolute times zero is none either: drivers leave it where nothing returned.
+    The unit follows from the middle half of the times, as a sweep lasts 10 ms to 1 s; values near
+    the stamp in that unit are absolute. Outliers are treated as missing times, and so are zeros
+    among absolute times: drivers leave them where nothing returned.
 
     Args:
         values: (N,) as in the message.
         stamp_ns: the sweep's header stamp.
-        stamped: `first` or `last`: the point that was measured at the stamp; asked only where the
-            points' clock is another.
+        stamped: `first` or `last`: the point that was measured at the stamp; used only if the
+            points have another clock.
 
     Returns:
-        None where no unit makes sense of the values (all equal, for instance).
+        None if the values are plausible in no unit (all equal, for instance).
     """
     if len(values) == 0 or values.dtype.kind not in 'iuf':
         return None
-    # An odd step meets every column of an organised cloud, by rows and by columns.
+    # An odd step samples every column of an organised cloud, in row and in column order.
     sample = np.asarray(values[:: len(values) // _SAMPLE | 1])
     if sample.dtype.kind == 'f':
         sample = sample[np.isfinite(sample)]
@@ -104,9 +104,9 @@ def point_times(values: NDArray[Any], stamp_ns: int, stamped: str = 'first') -> 
     return PointTimes(seconds, clock_s or 0.0, missing)
 
 
-@functools.lru_cache(maxsize=32)  # asked for every sweep
+@functools.lru_cache(maxsize=32)  # called for every sweep
 def time_fields(names: tuple[str, ...]) -> list[str]:
-    """Return the fields that hold times by their names, the most usual first.
+    """Return the names of fields that hold times, the most usual first.
 
     Taken are the usual names and every other that is made of words for time, in any writing and
     with any unit: `timeOffset`, `time_offset_ns`, `t_us`, `pointTimestamp`.
@@ -128,7 +128,7 @@ def split_time_fields(names: tuple[str, ...]) -> tuple[str, str] | None:
 
 
 def resembles_time(name: str) -> bool:
-    """Whether a field that is not taken may hold times all the same, by its name."""
+    """Return whether a field that is not used may hold times, judging by its name."""
     return bool(re.search(r'time|stamp|offset|curvature|sec$|(^|_)(t|dt|ts)(_|\d|$)', name, re.I))
 
 
@@ -159,8 +159,8 @@ def _unit(sample: NDArray[Any]) -> tuple[float, float, float] | None:
             continue
         low, high = at(0.01), at(0.99)
         if (high - low) * scale > _LONGEST_S or high - low > _MOST_UNEVEN * half:
-            low, high = at(0.25), at(0.75)  # many wild ones
-        # Sensors that see little to one side leave a part of their turn nearly empty.
+            low, high = at(0.25), at(0.75)  # many outliers
+        # Part of the turn is nearly empty if the sensor's view is blocked to one side.
         margin = 1.5 * (high - low)
         return scale, low - margin, high + margin
     return None
@@ -185,13 +185,13 @@ def _inside(
 
 
 def _scaled(values: NDArray[Any], scale: float) -> NDArray[np.floating]:
-    with np.errstate(invalid='ignore', over='ignore'):  # of wild ones
+    with np.errstate(invalid='ignore', over='ignore'):  # from outliers
         return np.asarray(values * scale)
 
 
 def _clock_difference(first_s: float, stamp_s: float) -> float | None:
-    """Return how far the points' clock is ahead of the stamp's, None for times relative to it."""
-    # Of a clock that began with the drive, absolute times are small as well.
+    """Return how far the points' clock is ahead of the stamp's, None for relative times."""
+    # Absolute times of a clock that started with the drive are small as well.
     ahead_s = first_s - stamp_s
     if abs(first_s) <= min(abs(ahead_s), _NEAR_S):
         return None

@@ -18,7 +18,7 @@ class ProjectedPoints:
         u, v: (M,) float32 px, pixel centres at integers; rounding them gives a pixel.
         depth: (M,) float32 metres along the optical axis.
         shift_u, shift_v: (M,) float32 px, parallax: how far the point lies from where a camera
-            turned the same way, but placed where the LiDAR measured the point, would see it.
+            of the same orientation, at the LiDAR's position when it measured the point, sees it.
     """
 
     index: NDArray[np.int32]
@@ -32,11 +32,11 @@ class ProjectedPoints:
         return len(self.index)
 
     def where(self, mask: NDArray[np.bool_]) -> ProjectedPoints:
-        """Return the points that a mask (M,) names."""
+        """Return the points selected by a mask (M,)."""
         return ProjectedPoints(*(values[mask] for values in self._arrays()))
 
     def joined(self, other: ProjectedPoints) -> ProjectedPoints:
-        """Return these points and then others."""
+        """Return these points followed by others."""
         pairs = zip(self._arrays(), other._arrays(), strict=True)
         return ProjectedPoints(*(np.concatenate(pair) for pair in pairs))
 

@@ -1,4 +1,4 @@
-"""Objects, ground and sky of one LiDAR sweep: the proposals to be carried into the image."""
+"""Objects, ground and sky of one LiDAR sweep: the proposals that are projected into the image."""
 
 from __future__ import annotations
 
@@ -57,20 +57,20 @@ class ProposalParameters:
 
     method: str = parameter(
         'auto',
-        'auto takes range_image where the cloud has beams, else dbscan',
+        'auto is range_image if the cloud has beams, else dbscan',
         choices=('auto', 'range_image', 'dbscan'),
     )
     beta_deg: float = parameter(
         30.0,
         'returns are joined if the line through them meets the farther beam above this angle; '
-        'the publication has 10, which joins a car to the hedge behind it',
+        "10, the publication's value, joins a car to the hedge behind it",
         unit='deg',
         minimum=1.0,
         maximum=89.0,
     )
     grazing_beta_deg: float = parameter(
         5.0,
-        'the same where the line goes on straight, as on a wall along the road',
+        'the same where the line continues straight, as on a wall along the road',
         unit='deg',
         minimum=0.5,
         maximum=89.0,
@@ -87,7 +87,7 @@ class ProposalParameters:
     )
     roughness: float = parameter(
         0.1,
-        'foliage is split from surfaces where ranges stray by more than this; three times the '
+        'foliage is split from surfaces where ranges deviate by more than this; three times the '
         'range noise of a spinning LiDAR',
         unit='m',
         minimum=0.01,
@@ -112,16 +112,16 @@ class ProposalParameters:
     )
     kerb: float = parameter(
         0.07,
-        'ground this much above the level of the road is a proposal of its own (pavements, '
+        'ground this much above the level of the road is a separate proposal (pavements, '
         'verges); half a kerb',
         unit='m',
         minimum=0.0,
         maximum=1.0,
     )
     min_points: int = parameter(
-        5, 'smallest object; fewer returns than this are noise as often', minimum=1, maximum=10000
+        5, 'smallest object; fewer returns than this are often noise', minimum=1, maximum=10000
     )
-    sky: bool = parameter(True, 'make a proposal of the directions without any return')
+    sky: bool = parameter(True, 'add a proposal for sky: directions without any return')
     dbscan_radius_deg: float = parameter(
         1.0,
         'neighbourhood for clouds without beams, five times the spacing of their points',
@@ -145,9 +145,9 @@ class SweepProposals:
         cell_label: (B, W) int32, the label of each cell; None without beams.
         cell_above: (B, W) float32, metres above ground, infinite where empty; None without beams.
         dropped: points that are not finite or lie at the sensor.
-        source: what its beams are known from, a key of `beam_sources.SEGMENTS_FROM`.
+        source: of the beam numbers, a key of `beam_sources.SEGMENTS_FROM`.
         coverage: what the sweep did not scan; None where it covers its turn, and without beams.
-        crowded_out: objects given up, as a segment image cannot number more; see `limit_labels`.
+        crowded_out: objects dropped, as a segment image cannot number more; see `limit_labels`.
     """
 
     label: NDArray[np.int32]
@@ -187,16 +187,16 @@ def find_proposals(
 ) -> SweepProposals:
     """Find the objects, the ground and the sky of a sweep.
 
-    The outcome depends on this sweep alone, so that live and offline runs agree.
+    The result depends on this sweep only, so that live and offline runs agree.
 
     Args:
         cloud: the sweep.
         params: thresholds of ground, clusters and beams.
-        up: (3,) unit vector against gravity in the cloud's coordinates; None takes the spin axis,
-            pointed so that the ground lies below.
-        beams: asked for what `spinning_beams` says of the cloud; None asks that.
+        up: (3,) unit vector against gravity in the cloud's coordinates; None: the spin axis, in
+            the direction for which the ground is below.
+        beams: called to get the beams of the cloud; None: `spinning_beams`.
         forward: (3,) unit vector of the vehicle's heading in the cloud's coordinates, at right
-            angles to `up`; kerbs are looked for to both sides of it. None looks for none.
+            angles to `up`; kerbs are searched for on both sides of it. None: no kerbs.
 
     Raises:
         CloudError: if no point is usable, or beams are demanded of a cloud without any.
@@ -247,7 +247,7 @@ def _by_beams(
     if up[image.axis] < 0.0:
         image = image.upside_down()
     ranges = image.range
-    # The image's coordinates have the spin axis last; gravity is turned alike.
+    # The image's coordinates have the spin axis last; gravity is permuted likewise.
     turned = np.roll(up, 2 - image.axis).astype(np.float32)
     x, y, z = image.xyz
     height, distance = heights_and_distances(x, y, z, ranges, turned)
@@ -311,7 +311,7 @@ def _by_density(
     distance = np.hypot(level[:, 0], level[:, 1])
     points = LevelPoints(distance[None], height[None], sector)
     above = height_above(points, ground_surface(points, road_plane(points)))[0]
-    # Without neighbouring beams there is no slope: whatever lies on the surface is ground.
+    # Without neighbouring beams there is no slope: all points near the surface are ground.
     is_ground = (above < params.ground_height) & (above > BELOW_GROUND)
     objects = above >= params.ground_height
     clusters = density_clusters(level[objects], radius_deg=params.dbscan_radius_deg)

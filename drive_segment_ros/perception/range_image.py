@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from drive_segment_ros.perception.arctangent import octant_angle
 from drive_segment_ros.perception.clouds import PointCloud
 
-# Cells narrower than this gain nothing and cost time; wider ones join neighbouring objects.
+# Narrower cells cost time without gain; wider ones join neighbouring objects.
 _MIN_COLUMNS, _MAX_COLUMNS = 360, 4096
-# Beams are judged by this many points or more, and keep their elevation: at most this part of
-# the variance of all elevations remains within them.
+# Beams are checked on this many points or more. They have a constant elevation: at most this part
+# of the variance of all elevations remains within them.
 _MIN_POINTS, _MAX_WANDER = 32, 0.2
-# Beams whose steps are looked at.
+# Number of beams from which the azimuth step is estimated.
 _BEAMS_TIMED = 5
 
 
@@ -28,12 +28,12 @@ class RangeImage:
     Attributes:
         xyz: (3, B, W) float32, metres; each cell's point, the spin axis as third coordinate,
             zero where the cell is empty. Row 0 is the highest beam, columns run with azimuth and
-            wrap around. One plane a coordinate, so that compiled loops use the whole processor.
+            wrap around. One plane per coordinate, so that compiled loops vectorise.
         range: (B, W) float32, metres, 0 where the cell is empty.
         cell: (N,) int32, row * W + column of each point of the cloud, -1 for points that are not
             finite, at the origin, or without a beam.
         elevation: (B,) float32, radians, each beam's mean angle above the plane of rotation;
-            ascending for a sensor that hangs upside down.
+            ascending for a sensor mounted upside down.
         axis: which coordinate of the cloud (0, 1, 2) is the spin axis.
         dropped: points of the cloud without a cell.
     """
@@ -46,15 +46,15 @@ class RangeImage:
     dropped: int
 
     def upside_down(self) -> RangeImage:
-        """Return the image with its rows in opposite order, for a sensor that hangs."""
+        """Return the image with its rows in reverse order, for a sensor mounted upside down."""
         return _reordered(self, np.arange(len(self.range))[::-1])
 
 
 def spin_axis(cloud: PointCloud, ring: NDArray[np.integer]) -> int | None:
     """Return the coordinate (0, 1, 2) about which the beams turn.
 
-    Only about the true axis is a beam's elevation the same all the way round. None if it is about
-    no axis: the lines of a solid-state sensor are numbered as well, but wander.
+    Only about the true axis is a beam's elevation the same all the way round. None if there is no
+    such axis: the lines of a solid-state sensor are also numbered, but are not level.
 
     Args:
         cloud: the sweep.
@@ -66,7 +66,7 @@ def spin_axis(cloud: PointCloud, ring: NDArray[np.integer]) -> int | None:
     count, variance, within = _variances(points, ring[::step].astype(np.int64))
     if count < _MIN_POINTS:
         return 2
-    # The usual axis wins unless another is clearly better, so that odd scenes cannot flip it.
+    # The usual axis is kept unless another is clearly better, so that odd scenes cannot flip it.
     best = int(np.argmin(within))
     axis = best if within[best] < 0.5 * within[2] else 2
     return None if within[axis] > _MAX_WANDER * variance[axis] else axis
@@ -83,7 +83,7 @@ def columns_per_turn(cloud: PointCloud, ring: NDArray[np.integer], axis: int = 2
     a, b, _ = cloud.about_axis(axis)
     azimuth = _azimuths(a, b, np.ascontiguousarray(ring, np.int32), _BEAMS_TIMED)
     gaps = np.diff(np.sort(azimuth, axis=1), axis=1)
-    # Two returns of one shot have the same azimuth; NaN, beyond a beam's last return, is sorted
+    # Two returns of one pulse have the same azimuth; NaN, beyond a beam's last return, is sorted
     # to the end.
     gaps = np.sort(np.where(gaps > 0.5 / _MAX_COLUMNS, gaps, np.float32(np.nan)), axis=1)
     counts = np.count_nonzero(~np.isnan(gaps), axis=1)
@@ -106,12 +106,12 @@ def range_image(
     """Arrange a sweep by beam and azimuth.
 
     Args:
-        cloud: the sweep; a beam number below 0 leaves a point out.
-        ring: (N,) beam of each point, numbered in any order.
+        cloud: the sweep.
+        ring: (N,) beam of each point, numbered in any order; below 0 excludes a point.
         columns: azimuth steps in a turn; 0 finds them from the cloud.
         axis: spin axis; None finds it, and takes the third if there is none.
-        descending: whether beams are known to be numbered from the highest to the lowest; their
-            mean elevations need not tell where lasers sit beside the cloud's origin.
+        descending: whether beams are known to be numbered from the highest to the lowest; mean
+            elevations may be in another order if lasers are offset from the cloud's origin.
     """
     beam = np.ascontiguousarray(ring, np.int32)
     beams = int(beam.max()) + 1 if len(beam) else 0
@@ -129,7 +129,7 @@ def range_image(
         return RangeImage(xyz, ranges, cell, _far_elevations(xyz, ranges), axis, dropped)
     elevation = _elevations(xyz, ranges)
     image = RangeImage(xyz, ranges, cell, elevation, axis, dropped)
-    # Row 0 is the highest beam, whichever end the driver counts from; some count as lasers fire.
+    # Row 0 is the highest beam; drivers count from either end, or in firing order.
     order = np.argsort(-elevation, kind='stable')
     return image if (order == np.arange(beams)).all() else _reordered(image, order)
 
@@ -162,7 +162,7 @@ def _reordered(image: RangeImage, order: NDArray[np.intp]) -> RangeImage:
 
 
 def _elevations(xyz: NDArray[np.float32], ranges: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return each beam's mean elevation; beams without a return go on as their neighbours do."""
+    """Return each beam's mean elevation; beams without a return are extrapolated."""
     found = _mean_elevations(xyz, ranges)
     known = np.flatnonzero(np.isfinite(found))
     if len(known) == len(found):
@@ -171,7 +171,7 @@ def _elevations(xyz: NDArray[np.float32], ranges: NDArray[np.float32]) -> NDArra
         return np.zeros(len(ranges), np.float32)
     rows = np.arange(len(found))
     elevation = np.interp(rows, known, found[known])
-    # Beams that see nothing but sky keep their order, which equal elevations would lose.
+    # Beams that see only sky keep their order, which equal elevations would lose.
     for end, inner in (known[:2], known[-1:-3:-1]) if len(known) > 1 else ():
         beyond = rows < end if end < inner else rows > end
         step = (found[end] - found[inner]) / (end - inner)
@@ -180,8 +180,8 @@ def _elevations(xyz: NDArray[np.float32], ranges: NDArray[np.float32]) -> NDArra
 
 
 def _far_elevations(xyz: NDArray[np.float32], ranges: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return each beam's elevation as far returns have it, never above that of the one before."""
-    # Least squares of height over range: what lies beside the origin hardly counts far away.
+    """Return each beam's elevation from far returns, never above that of the one before."""
+    # Least squares of height over range: an offset from the origin hardly matters far away.
     weight = np.einsum('bw,bw->b', ranges, ranges, dtype=np.float64)
     sine = np.einsum('bw,bw->b', xyz[2], ranges, dtype=np.float64) / np.maximum(weight, 1e-9)
     return np.minimum.accumulate(np.arcsin(np.clip(sine, -1.0, 1.0))).astype(np.float32)
@@ -198,7 +198,7 @@ def _mean_elevations(xyz, ranges):
     mean = np.full(len(ranges), np.float32(np.nan))
     for row in range(ranges.shape[0]):
         total, n = 0.0, 0
-        # Every fourth return will do for a mean, and all where there are few.
+        # Every fourth return suffices for a mean; all are used if there are few.
         for step in (4, 1):
             for column in range(0, ranges.shape[1], step):
                 if ranges[row, column] > np.float32(0.0):
@@ -257,19 +257,19 @@ def _azimuths(x, y, ring, timed):
     """
     beams = max(ring.max() + 1, 1) if len(ring) else 1
     # Each point's beam, and one more for those without beam or return: NaN, infinite, or zero.
-    # Unsigned, which nobody checks for a sign.
+    # Unsigned: numba then omits the check for negative indices.
     beam = np.empty(len(ring), np.uint32)
     for i in range(len(ring)):
         size = abs(x[i]) + abs(y[i])
         known = (ring[i] >= 0) & (size > np.float32(0.0)) & (size < np.float32(np.inf))
         beam[i] = np.uint32(ring[i]) if known else np.uint32(beams)
-    # Four counts of each beam, taken in turn: points of one beam, one after the other, need not
-    # wait for one another.
+    # Four interleaved counters per beam: increments for consecutive points of one beam need not
+    # wait for each other.
     counts = np.zeros((4, beams + 1), np.int32)
     for i in range(len(beam)):
         counts[np.uint32(i & 3), beam[i]] += 1
     count = counts.sum(axis=0)[:beams]
-    # Gaps lengthen steps and second returns shorten them, so beams of middling fullness tell best.
+    # Gaps lengthen steps and second returns shorten them: beams of median fullness are used.
     order = np.argsort(-count)
     fuller = max(np.count_nonzero(count) // 2, 1)
     stride = max(fuller // timed, 1)

@@ -1,8 +1,8 @@
-"""Images and label images brought to another size: one function for each, wherever it is needed.
+"""Resizing of images and label images: one function for each, used everywhere.
 
-What trains a network and what runs it on the vehicle must shrink images alike. Two exceptions:
+Training and the vehicle must shrink images identically. Two exceptions:
 `ros/images.py` decodes to a whole fraction as JPEG decoders do, and an exported model may have the
-resizing in its graph (`offline_training/deploy/export.py`), where only the graph's operations are.
+resizing in its graph (`offline_training/deploy/export.py`), limited to the graph's operations.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def resize_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[n
     if image.shape[:2] == (height, width):
         return image
     shrinks = image.shape[0] >= height and image.shape[1] >= width
-    # By whole numbers OpenCV shrinks fastest.
+    # OpenCV is fastest at whole factors.
     if shrinks and image.ndim == 3 and (image.shape[0] % height or image.shape[1] % width):
         return _shrunk(image, height, width)
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
@@ -43,7 +43,7 @@ def resize_labels(labels: NDArray[Any], height: int, width: int) -> NDArray[Any]
         return labels
     rows = ((np.arange(height) + 0.5) * labels.shape[0] / height).astype(np.intp)
     columns = ((np.arange(width) + 0.5) * labels.shape[1] / width).astype(np.intp)
-    # Whole rows are copied fast, so single labels are gathered where there are fewer rows.
+    # Copying whole rows is fast, so rows are selected first and single labels gathered after.
     if height < labels.shape[0]:
         return labels[rows].take(columns, axis=1)
     return labels.take(columns, axis=1)[rows]

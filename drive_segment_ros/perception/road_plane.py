@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 # The polar grid: 2 degrees by 1 m reach 100 m, beyond which a car's LiDAR sees hardly any road.
 SECTORS, BINS, BIN_LENGTH = 180, 100, 1.0
-# Fewer level returns than this near the vehicle do not tell the height of the road.
+# Fewer level returns than this near the vehicle do not determine the height of the road.
 _MUCH = 20
 # The plane the vehicle stands on is looked for this near, metres, among about so many returns.
 _PLANE_REACH, _PLANE_SAMPLE = np.float32(12.0), 500
@@ -49,7 +49,7 @@ def road_plane(candidates: LevelPoints) -> tuple[float, float, float]:
 
 
 def level_plane(candidates: LevelPoints) -> tuple[float, float, float]:
-    """Return `road_plane` without slopes, which a sweep without its lower beams cannot tell."""
+    """Return `road_plane` without slopes, for a sweep without its lower beams."""
     return float(_start_height(candidates.distance[0], candidates.height[0])), 0.0, 0.0
 
 
@@ -88,8 +88,8 @@ def _histogram(values, lowest, size, bins):
         lowest, size: float32, metres, where the first bin begins, and of each.
         bins: how many.
     """
-    # Four counts taken in turn, as neighbours mostly are of one bin and would wait for each
-    # other; what lies outside is counted beside them.
+    # Four interleaved counters: neighbours mostly share a bin, and increments of one counter
+    # would wait for each other. Values outside are counted separately.
     counts = np.zeros((4, bins + 2), np.int32)
     place = np.empty(len(values), np.int32)
     for i in range(len(values)):
@@ -103,7 +103,7 @@ def _histogram(values, lowest, size, bins):
 
 @njit(cache=True, nogil=True, error_model='numpy')
 def _start_height(distance, height):
-    """Return the height of the road by the vehicle: the lowest level at which much is flat.
+    """Return the height of the road beside the vehicle: the lowest level with many flat returns.
 
     Args:
         distance, height: (N,) float32, metres, of points that may be ground.
@@ -126,13 +126,13 @@ def _start_height(distance, height):
         reach *= np.float32(2.0)
     for k in range(1, bins - 1):
         total = count[k - 1] + count[k] + count[k + 1]
-        # Mirror images are sparse: a fifth of the fullest level is more than they ever reach.
+        # Mirror images are sparse: they never reach a fifth of the fullest level.
         if total * 5 >= peak:
             best = k
             while best + 1 < bins - 1 and count[best + 1] > count[best]:
                 best += 1
             break
-    # Half a bin is half a kerb: the mean of what lies about the level.
+    # Half a bin is half a kerb: the mean of the returns near the level.
     level = lowest + size * np.float32(best + 0.5)
     for width in (np.float32(1.5) * size, np.float32(0.5) * size):
         total, m = _sum_about(near[:n], level, width)
@@ -145,7 +145,7 @@ def _start_height(distance, height):
 def _sum_about(values, level, width):
     """Return the sum, metres, and number of the values nearer to a level than `width`, metres.
 
-    In any order: so many float32 in float64 lose nothing.
+    The order does not matter: sums of so many float32 are exact in float64.
     """
     total, n = 0.0, 0
     for i in range(len(values)):
@@ -167,7 +167,8 @@ def _start_plane(distance, height, sector, level):
     """Return the plane about the vehicle that most level returns lie on: height and two slopes.
 
     A crowned or sloping road differs from its mean level by more than a kerb within a few metres,
-    and a fit of least squares would lean on the pavement; so planes are tried, and counted.
+    and a least-squares fit would be biased by the pavement; so planes are tried and their inliers
+    counted.
 
     Args:
         distance, height: (N,) float32, metres, of points that may be ground.
@@ -195,7 +196,7 @@ def _start_plane(distance, height, sector, level):
                     above[i] = sample[2, i] - try_a * sample[0, i] - try_b * sample[1, i]
                 count = _histogram(above, lowest, size, bins)
                 for q in range(bins - 1):
-                    # The gentler plane wins where both carry as much.
+                    # The gentler plane wins if both have as many inliers.
                     if count[q] + count[q + 1] > best:
                         best = count[q] + count[q + 1]
                         c = lowest + size * np.float32(q + 1)

@@ -1,4 +1,4 @@
-"""Which returns come from foliage: how far a beam's ranges stray from any straight surface."""
+"""Which returns come from foliage: how far a beam's ranges deviate from a planar surface."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-# One stray return (an edge, a wire) must not make its whole neighbourhood rough.
+# A single outlier (an edge, a wire) must not make its whole neighbourhood rough.
 _LARGEST = np.float32(0.4)
 # Columns and rows to each side that make a neighbourhood; votes are counted over one more.
 _HALF_WIDTH, _HALF_HEIGHT = 3, 1
@@ -15,12 +15,12 @@ _HALF_WIDTH, _HALF_HEIGHT = 3, 1
 def rough_cells(
     ranges: NDArray[np.float32], excluded: NDArray[np.bool_], *, threshold: float = 0.1
 ) -> NDArray[np.bool_]:
-    """Return the cells whose neighbourhood is no surface: foliage, hedges, wire.
+    """Return the cells whose neighbourhood is not a surface: foliage, hedges, wire.
 
-    Along a beam a plane, seen at whatever angle, has inverse ranges that change linearly, so
-    d^2 / left + d^2 / right - 2 d vanishes; on foliage it is as large as the leaves are deep.
-    Its mean over the neighbourhood is compared with a threshold, and the outcome is voted over a
-    slightly larger one, so that an object has one kind.
+    Along a beam the inverse ranges of a plane change linearly at any angle, so
+    d^2 / left + d^2 / right - 2 d vanishes; on foliage it is as large as the foliage is deep.
+    Its mean over the neighbourhood is compared with a threshold, and the result is decided by
+    majority over a slightly larger one, so that an object has one kind.
 
     Args:
         ranges: (B, W) float32, metres, 0 where empty; columns wrap.
@@ -37,8 +37,8 @@ def rough_cells(
 def _rough_cells(ranges, excluded, threshold):
     """See `rough_cells`.
 
-    Each row is made only as far ahead of the next step as that reaches down, so that all of it
-    happens in the processor's cache. Counts are small integers, of which it adds 64 at a time.
+    Rows are processed only as far ahead as the next step needs them, so that all data stay in the
+    processor's cache. Counts are 8-bit integers, of which it adds 64 at a time.
 
     Args:
         ranges: (B, W) float32, metres, 0 where empty; columns wrap.
@@ -82,7 +82,7 @@ def _rough_cells(ranges, excluded, threshold):
 
 @njit(cache=True, nogil=True)
 def _strays(ranges, excluded, line, stray, known):
-    """Write how far a row's cells stray from a line through their neighbours, and where known.
+    """Write how far a row's cells deviate from a line through their neighbours, and where known.
 
     Args:
         ranges: (W,) float32, metres, 0 where empty; columns wrap.

@@ -1,4 +1,4 @@
-"""Sky from what the LiDAR did not see: beams above the horizon that came back from nothing."""
+"""Sky candidates: directions above the horizon from which the LiDAR received no return."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.range_image import RangeImage, directions
 
-# Where "nothing" is put: far enough for parallax and the vehicle's motion not to matter.
+# Distance assigned to no-return points: parallax and the vehicle's motion are negligible.
 _DISTANCE = 500.0
-# Far ground lies just below the horizon, and comes back from nothing as well.
+# Far ground is just below the horizon and gives no return either.
 _MIN_ELEVATION_DEG = 1.0
-# Dark or wet surfaces and glass swallow single returns; sky is empty all around and upwards.
+# Dark or wet surfaces and glass lose single returns; sky has none around or above it.
 _HALF_WIDTH = 3
 # Between two empty beams, however far apart, is sky; and over the highest one, since what stands
 # in a town stands on the ground. A point every so often, columns and degrees.
@@ -30,11 +30,11 @@ def find_sky(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return directions in which a sweep may have seen sky, as points far away.
 
-    Whether they are sky, the image has to say (`sky_appearance.looks_like_sky`): what is dark,
-    glass or far away returns nothing either, and drivers that drop points leave the same gaps.
+    The image decides whether they are sky (`sky_appearance.looks_like_sky`): dark, glass or
+    distant surfaces give no return either, and drivers that drop points leave the same gaps.
 
     A beam counts if it points above the horizon, neither it nor its neighbours nor any beam above
-    them returned, while the sensor did fire there: some beam of that azimuth returned.
+    them returned, and the sensor did fire there: some beam of that azimuth returned.
 
     Args:
         cloud: the sweep.
@@ -46,7 +46,7 @@ def find_sky(
         time: (S,) float32, seconds relative to the sweep's stamp, when the sensor looked there.
     """
     width = image.range.shape[1]
-    # Of a sensor that hangs upside down, row 0 has the lowest elevation.
+    # For a sensor mounted upside down, row 0 has the lowest elevation.
     upward = math.copysign(1.0, up[image.axis])
     columns, elevations = _directions(image.range, upward * image.elevation.astype(np.float64))
     points = directions(image, columns, upward * elevations) * _DISTANCE
@@ -58,13 +58,13 @@ def find_sky(
 
 
 def sky_spacing(image: RangeImage) -> float:
-    """Return the angle between neighbouring points of `find_sky`, the wider one, rad."""
+    """Return the larger of the two angles between neighbouring points of `find_sky`, rad."""
     columns = _COLUMN_STEP * 2.0 * math.pi / image.range.shape[1]
     return max(columns, math.radians(_ELEVATION_STEP_DEG))
 
 
 def gap_size(image: RangeImage, up: NDArray[np.float64]) -> tuple[float, float]:
-    """Return how far the points of `find_sky` begin from what returned, rad.
+    """Return how far from the nearest return the points of `find_sky` begin, rad.
 
     Along a row, a return keeps them out of the columns to each side, and only every third column
     has points: the nearest is at most two spacings away. Above a return they begin two rows up,
@@ -92,7 +92,7 @@ def highest_beam(image: RangeImage) -> NDArray[np.float32]:
     """Return where the highest beam points, (W, 3) float32, metres, far away, cloud coordinates.
 
     Args:
-        image: a range image whose row 0 is the highest beam, whichever way the sensor hangs.
+        image: a range image whose row 0 is the highest beam, however the sensor is mounted.
     """
     columns = np.arange(image.range.shape[1])
     elevations = np.full(len(columns), float(image.elevation[0]))
@@ -129,7 +129,7 @@ def _spread(columns, lowest, top, step):
     elevation = np.empty(counts.sum(), np.float64)
     n = 0
     for k in range(len(columns)):
-        # As NumPy's arange has it.
+        # The same number as NumPy's arange.
         delta = (lowest[k] + step) - lowest[k]
         for i in range(counts[k]):
             column[n], elevation[n] = columns[k], lowest[k] + i * delta
@@ -158,7 +158,7 @@ def _clear_rows(ranges):
             k = own[(column + d) % width]
             least = min(least, k)
             fired = fired or k < beams
-        # A blind sector has no say.
+        # A blind sector is ignored.
         clear[column] = least if fired else 0
     return clear
 

@@ -1,15 +1,16 @@
-"""Which pixels look like the sky of their own image: evidence beside a LiDAR's missing returns.
+"""Which pixels look like the sky of their own image, in addition to a LiDAR's missing returns.
 
-A beam also comes back from nothing where a bridge, a crown or a facade is dark, glass, slanting or
-far away, and nothing is known above the highest beam. What is sky, and not one of these, is
-learned anew from each image, without any labels and without a notion of what sky is like, so that
-a black sky over lit streets will do as well as an overexposed one:
+A beam also gives no return where a bridge, a tree crown or a facade is dark, glass, slanting or
+far away, and above the highest beam nothing is known. The appearance of the sky is therefore
+estimated in each image, without labels and without a prior on its appearance, so that a black sky
+over lit streets works as well as an overexposed one:
 
-1. Colour and texture that returns have too are no sky's, nor is what is far darker than the rest.
-2. What is left is trusted where it makes wide areas that reach the top of the image, or the widest
-   area. Colours that mostly occur elsewhere, in stripes and under overhangs, are no sky's either.
+1. Colours and textures that also occur at returns are not sky, nor is anything far darker than the
+   rest.
+2. The remaining ones are sky where they form wide areas that reach the top of the image, or the
+   widest area. Colours that mostly occur elsewhere, in stripes and under overhangs, are not sky.
 
-Where the evidence contradicts itself, nothing is sky.
+Where the evidence is contradictory, nothing is sky.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def looks_like_sky(
 
 
 def _gain(grey: NDArray[np.uint8]) -> int:
-    """Return by what brightness is multiplied, in 1/256: so dark images use all bins too."""
+    """Return the factor on brightness, in 1/256, so that dark images also use all bins."""
     count = np.cumsum(cv2.calcHist([grey], [0], None, [256], [0.0, 256.0]))
     brightest = int(np.searchsorted(count, 0.99 * count[-1]))
     return 256 * 255 // max(brightest, 16)
@@ -95,7 +96,7 @@ def _thinned(
 
 
 def _histogram(looks: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Count looks, smoothed by a binomial filter; (brightness, chroma, contrast) float32."""
+    """Return the smoothed histogram of looks; (brightness, chroma, contrast) float32."""
     count = np.bincount(looks, minlength=_BRIGHTNESS * _CHROMA * _CONTRAST).astype(np.float32)
     padded = np.pad(count.reshape(_BRIGHTNESS, _CHROMA, _CONTRAST), 1)
     padded[1:-1] = 0.5 * padded[1:-1] + 0.25 * (padded[:-2] + padded[2:])
@@ -229,7 +230,7 @@ def _with_border(image, area, near, colours, gain, darkest):
             elif near[r, c]:
                 blue, red = np.int32(image[row, column, 0]), np.int32(image[row, column, 2])
                 green = np.int32(image[row, column, 1])
-                # As OpenCV has it.
+                # The same as OpenCV's.
                 grey = (1868 * blue + 9617 * green + 4899 * red + 8192) >> 14
                 bright, chroma = _colour(blue, red, grey, gain)
                 out[row, column] = grey >= darkest and colours[bright, chroma]

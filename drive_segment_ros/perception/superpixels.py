@@ -4,12 +4,13 @@ P. Felzenszwalb, D. Huttenlocher, "Efficient Graph-Based Image Segmentation", IJ
 with the choices of OpenCV's `ximgproc` (four neighbours, Euclidean colour distance). Three things
 make it fast on one core:
 
-- Weights are rounded to 256 steps an octave, and the edges put in order by one counting sort.
-  Those of one weight are worked through in the order in which their pixels lie in memory.
-- A larger scale goes on from the components of the one before, by the edges refused there, as
+- Weights are rounded to 256 steps an octave, and the edges are sorted by one counting sort.
+  Those of one weight are processed in the order in which their pixels lie in memory.
+- A larger scale continues from the components of the previous one, with the edges refused there,
+as
   hierarchical segmentation does (Grundmann et al., "Efficient Hierarchical Graph-Based Video
   Segmentation", CVPR 2010): it joins components, not pixels.
-- The union-find loop has next to no branches that depend on the image.
+- The union-find loop has hardly any branches that depend on the image.
 
 Weights are integers, and the few floating-point steps before them are plain IEEE operations in a
 fixed order, so an image gives the same superpixels on every machine.
@@ -46,8 +47,8 @@ def felzenszwalb(
 
     Args:
         image_bgr: (H, W, 3) uint8; any strides.
-        scales: the publication's k, in grey levels; a larger one prefers larger superpixels. None
-            is smaller than the one before it, from whose components it goes on.
+        scales: the publication's k, in grey levels, ascending; a larger one gives larger
+            superpixels, formed from the components of the one before it.
         sigma: standard deviation of the Gaussian smoothing, px; 0 for none.
         min_size: superpixels under this many pixels are merged into a neighbour.
 
@@ -72,7 +73,7 @@ def felzenszwalb(
         edges, first, rank_weights(), width, sizes, inner, _units(scales[0]), refused
     )
     piece, sizes, inner, count = _contract(parent, refused[:count], sizes, inner)
-    # Each piece's component, at the scale that is looked at.
+    # The component of each node at the current scale.
     component = np.arange(len(sizes), dtype=np.int32)
     segmentations = []
     for k, scale in enumerate(scales):
@@ -127,8 +128,8 @@ def _check(image_bgr: np.ndarray, scales: Sequence[float], sigma: float, min_siz
 def _edges(image: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the image's edges by weight and where each weight begins, see `_sort_edges`.
 
-    The large arrays are made here, not in the compiled functions: NumPy asks for huge pages, and
-    with small ones page faults take a third of the whole time.
+    The large arrays are allocated here, not in the compiled functions: NumPy requests huge pages;
+    with small ones page faults take much of the time.
     """
     height, width, channels = image.shape
     smooth = np.empty((height, channels, width), np.float32)
@@ -140,7 +141,7 @@ def _edges(image: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gaussian_kernel(sigma: float) -> np.ndarray:
-    """Return the (2 r + 1,) float32 kernel that OpenCV takes for float images: r about 4 sigma."""
+    """Return OpenCV's (2 r + 1,) float32 kernel for float images: r about 4 sigma."""
     radius = round(8 * sigma + 1) // 2
     if radius == 0:
         return np.ones(1, np.float32)
@@ -239,7 +240,7 @@ def _sort_edges(bits: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True, inline='always')
 def _rank(bits: np.int32) -> np.uint32:
-    """Return the rank of a weight; unsigned, as an index that nobody checks for a sign."""
+    """Return the rank of a weight; unsigned, so that numba omits the check of the index."""
     return np.uint32((bits >> _DROPPED_BITS) - _FIRST_RANK)
 
 
@@ -247,7 +248,7 @@ def _rank(bits: np.int32) -> np.uint32:
 def _limits(sizes: np.ndarray, inner: np.ndarray, threshold: int) -> np.ndarray:
     """Return size, px, and the heaviest edge that each component accepts, (N, 2) int32.
 
-    Side by side, as they are asked for together.
+    Stored together, as they are read together.
 
     Args:
         sizes: (N,) int32, px.
@@ -341,8 +342,8 @@ def _merge_pixels(
     for rank in range(len(weights)):
         weight = weights[rank]
         for begin in range(first[rank], first[rank + 1], BLOCK):
-            # Look a block of edges up first: these loads need not wait for one another, and most
-            # edges inside a component drop out here, without a branch to be mispredicted.
+            # Find the roots of a block of edges first: these loads do not wait for one another,
+            # and most edges inside a component are removed here without mispredicted branches.
             kept = 0
             for edge in range(begin, min(begin + BLOCK, first[rank + 1])):
                 a = edges[edge] >> np.uint32(1)
@@ -353,8 +354,8 @@ def _merge_pixels(
                 ahead[kept, 0] = above_a
                 ahead[kept, 1] = above_b
                 kept += above_a != above_b
-            # Nobody reads these: they bring the states into the cache, side by side, where the
-            # loop below would wait for one after the other.
+            # A prefetch: the states are loaded into the cache in parallel, where the loop below
+            # would wait for one after the other.
             for edge in range(kept):
                 fetched[edge] = state[ahead[edge, 0], 0] + state[ahead[edge, 1], 0]
             for edge in range(kept):
@@ -397,7 +398,7 @@ def _merge(
 def _contract(
     parent: np.ndarray, refused: np.ndarray, sizes: np.ndarray, inner: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Make components the nodes of a smaller graph, the refused edges between them its edges.
+    """Contract components to the nodes of a smaller graph with the refused edges between them.
 
     Args:
         parent, sizes, inner: as merging left them.
@@ -440,7 +441,7 @@ def _without_small(edges: np.ndarray, sizes: np.ndarray, min_size: int) -> tuple
     total = sizes.copy()
     for edge in range(len(edges)):
         a, b = edges[edge, 0], edges[edge, 1]
-        # Between two that are large enough, as most are, nothing is looked up.
+        # Most pairs are both large enough and need no lookup.
         if min(sizes[a], sizes[b]) < min_size:
             a, b = find_root(parent, a), find_root(parent, b)
             if a != b and (total[a] < min_size or total[b] < min_size):

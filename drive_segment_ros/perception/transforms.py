@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from drive_segment_ros.errors import CalibrationError
 
-# Files and messages round to a few digits; a quaternion further from length 1 is told.
+# Files and messages round to a few digits; a quaternion further from length 1 gives a warning.
 _UNIT_TOLERANCE = 0.01
 
 
 def quaternion_matrix(quaternion_xyzw: ArrayLike) -> NDArray[np.float64]:
     """Return the (..., 3, 3) rotations of (..., 4) unit quaternions, x y z w.
 
-    As `scipy.spatial.transform` does, which would add a quarter (0.15 s) to the start of a node.
+    Like `scipy.spatial.transform`, whose import would slow down the start of a node.
     """
     x, y, z, w = np.moveaxis(np.asarray(quaternion_xyzw, np.float64), -1, 0)
     rows = (
@@ -50,7 +50,7 @@ def transform_matrix(translation: ArrayLike, quaternion_xyzw: ArrayLike) -> NDAr
     quaternion = unit_quaternion(quaternion_xyzw)
     if quaternion is None or not np.isfinite(translation).all():
         raise CalibrationError(
-            f'no rigid transform: translation {numbers(translation)}, '
+            f'not a rigid transform: translation {numbers(translation)}, '
             f'quaternion {numbers(quaternion_xyzw)}; check the calibration'
         )
     T = np.eye(4)
@@ -78,7 +78,7 @@ def level_rotation(up: ArrayLike) -> NDArray[np.float64]:
 
 
 def numbers(values: ArrayLike) -> str:
-    """Return numbers as a text for people, whatever types NumPy has for them."""
+    """Return numbers as readable text, whatever their NumPy type."""
     return f'({", ".join(f"{value:g}" for value in np.ravel(np.asarray(values)).tolist())})'
 
 
@@ -96,19 +96,19 @@ class TransformTree:
     """Static transforms between frames, looked up through any chain in any direction.
 
     A frame has one parent; where messages contradict each other the last one wins. A leading
-    slash in a frame's name (ROS 1) means nothing. Lookups may run while another thread sets.
+    slash in a frame's name (ROS 1) is ignored. Lookups may run while another thread sets.
     """
 
     def __init__(self) -> None:
         self._parents: dict[str, tuple[str, NDArray[np.float64]]] = {}
-        self._refused: dict[str, str] = {}  # why, by the child that has no place for it
+        self._refused: dict[str, str] = {}  # reasons, by child frame
 
     def set(self, parent: str, child: str, T_parent_child: NDArray[np.float64]) -> None:
         """Place `child` in `parent`.
 
         Args:
             parent: frame name.
-            child: frame name; what was known of its parent is replaced.
+            child: frame name; its previous parent is replaced.
             T_parent_child: (4, 4), maps coordinates in `child` to coordinates in `parent`.
 
         Raises:
@@ -117,10 +117,10 @@ class TransformTree:
         parent, child = _name(parent), _name(child)
         if not parent or not child or parent == child:
             raise CalibrationError(
-                f'transform from {child!r} to {parent!r}: needs two different frames; '
+                f'transform from {child!r} to {parent!r} needs two different frames; '
                 'check /tf_static'
             )
-        # Were `parent` below `child`, the two would hold each other: the older link gives way.
+        # If `parent` is below `child`, this would be a loop: the older link is removed.
         for frame, above, _ in self._chain(parent):
             if above == child:
                 del self._parents[frame]
@@ -129,10 +129,10 @@ class TransformTree:
         self._refused.pop(child, None)
 
     def set_message(self, message: Any) -> str:
-        """Place what a geometry_msgs/TransformStamped says, of rclpy's or rosbags' class.
+        """Add a geometry_msgs/TransformStamped, of rclpy's or rosbags' class.
 
-        One that is no rigid transform is left out, for the frames of other sensors do not matter;
-        `lookup` names it where it is needed.
+        A transform that is not rigid is ignored, as it may belong to an unrelated sensor; `lookup`
+        names it if it is needed.
 
         Returns:
             What is wrong with it, one line; empty if nothing is.
@@ -151,31 +151,31 @@ class TransformTree:
         translation: tuple[float, float, float],
         quaternion: tuple[float, float, float, float],
     ) -> str:
-        """Place `child` in `parent`, by metres and a quaternion x y z w; see `set_message`."""
+        """Place `child` in `parent`, by metres and quaternion x y z w; see `set_message`."""
         parent, child = _name(parent), _name(child)
         try:
             self.set(parent, child, transform_matrix(translation, quaternion))
         except CalibrationError as err:
-            told = f'transform from {child!r} to {parent!r} is left out: {err}'
+            told = f'transform from {child!r} to {parent!r} is ignored: {err}'
             self._refused[child] = told
             return told
         length = float(np.linalg.norm(quaternion))
         if abs(length - 1.0) > _UNIT_TOLERANCE:
             return (
                 f'transform from {child!r} to {parent!r}: its quaternion {numbers(quaternion)} '
-                f'has length {length:.3g} and is normalised; have the publisher do so, tf2 '
-                'refuses it'
+                f'has length {length:.3g} and is normalised; correct the publisher, as tf2 '
+                'rejects it'
             )
         return ''
 
     def copy(self) -> TransformTree:
-        """Return a tree of the same transforms, to be changed by itself."""
+        """Return an independent copy."""
         tree = TransformTree()
         tree._parents, tree._refused = self._parents.copy(), self._refused.copy()
         return tree
 
     def set_messages(self, messages: Iterable[Any]) -> list[str]:
-        """Place several; see `set_message`. Returns what is wrong, a line each."""
+        """Add several; see `set_message`. Returns what is wrong, a line each."""
         return [told for message in messages if (told := self.set_message(message))]
 
     def camera_from_lidar(self, camera_frame: str, lidar_frame: str) -> NDArray[np.float64]:
@@ -191,8 +191,8 @@ class TransformTree:
         for frame, what in ((camera_frame, 'images and camera_info'), (lidar_frame, 'clouds')):
             if not _name(frame):
                 raise CalibrationError(
-                    f'header.frame_id of the {what} is empty; set the frame in the parameters of '
-                    'the driver, to the name it has in /tf_static'
+                    f'header.frame_id of the {what} is empty; set it in the parameters of the '
+                    'driver, to the frame name in /tf_static'
                 )
         return self.lookup(camera_frame, lidar_frame)
 
@@ -230,8 +230,8 @@ class TransformTree:
 
     @property
     def links(self) -> list[tuple[str, str, NDArray[np.float64]]]:
-        """Every parent, child and T_parent_child, in the order they came in."""
-        # dict.copy is one step for other threads, iterating is not.
+        """Every parent, child and T_parent_child, in the order in which they were added."""
+        # dict.copy is atomic for other threads, iterating is not.
         return [(parent, child, T) for child, (parent, T) in self._parents.copy().items()]
 
     def _root(self, frame: str) -> str:

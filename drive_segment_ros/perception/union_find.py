@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @njit(cache=True, nogil=True, inline='always')
 def find_root(parent: NDArray[np.integer], node: int) -> int:
-    """Return the root of a node's tree, and shorten the way there (path halving).
+    """Return the root of a node's tree, and shorten the path to it (path halving).
 
     Args:
         parent: (N,) int32 or uint32, the parent of each node; shortened in place.

@@ -1,4 +1,4 @@
-"""What the live recorder decides and keeps: which frames, where, and how much; no ROS in it.
+"""The recorder without ROS: selection of frames, disk limits, and writing of drives.
 
-A frame's format and its atomic writing are `dataset`'s.
+The format of frames and their atomic writing are in `dataset`.
 """

@@ -1,4 +1,4 @@
-"""How much a dataset may grow, and what gives way when it may not."""
+"""Quota and free-space guard of a dataset, and rotation of old drives."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from drive_segment_ros.parameters import parameter
 from drive_segment_ros.recording.drive_sizes import DriveSizes
 
 GB = 10**9
-# A frame is up to five files and a line; each takes whole blocks, and folders grow now and then.
+# A frame is up to five files and a line; each occupies whole blocks, and folders grow.
 _OVERHEAD_BYTES = 64 * 1024
 _RATE_WINDOW_S = 60.0
-# How often the other drives are looked at: recorders beside this one write there, people remove.
+# Interval of checks of other drives, which other recorders write and users remove.
 _OTHERS_PERIOD_S = 1.0
-# Longest wait for a file system to give back the space of what was removed.
+# Longest wait for a file system to free the space of removed files.
 _COMMIT_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class DiskParameters:
-    """How much of the disk the dataset may take."""
+    """Limits of the dataset's size."""
 
     quota_gb: float = parameter(
         0.0, 'largest size of the dataset, with all its drives; 0 for no quota', unit='GB',
@@ -58,11 +58,11 @@ class DiskParameters:
 
 
 class DatasetDisk:
-    """The disk a dataset lies on; to be used by one thread.
+    """The disk of a dataset; to be used by one thread.
 
     Attributes:
-        free_bytes: what the disk has left.
-        removed: names of the drives that had to give way.
+        free_bytes: free space of the disk.
+        removed: names of the drives removed by rotation.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class DatasetDisk:
         parameters: DiskParameters,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make the dataset's folder and measure it.
+        """Create the dataset's folder and measure it.
 
         Args:
             dataset: the folder; that above it must exist, so that nothing is ever written beside
@@ -80,7 +80,7 @@ class DatasetDisk:
             clock: seconds, monotonic.
 
         Raises:
-            DatasetError: if the folder is missing and cannot be made.
+            DatasetError: if the folder is missing and cannot be created.
         """
         self.dataset = dataset
         self.removed: list[str] = []
@@ -94,12 +94,12 @@ class DatasetDisk:
 
     @property
     def used_bytes(self) -> int:
-        """Size of the dataset; what others record and remove counts within a second."""
+        """Size of the dataset; changes by others are included within a second."""
         return self._sizes.total
 
     @property
     def room_bytes(self) -> int:
-        """What may still be written before something must give way; negative if too much is."""
+        """Space that may still be used, bytes; negative if a limit is exceeded."""
         room = self.free_bytes - round(self._parameters.min_free_gb * GB)
         if self._parameters.quota_gb:
             room = min(room, round(self._parameters.quota_gb * GB) - self.used_bytes)
@@ -107,7 +107,7 @@ class DatasetDisk:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the room lasts at the rate of the last minute; None if nothing was written."""
+        """Remaining time at the rate of the last minute; None if nothing was written."""
         now = self._clock()
         while self._written and self._written[0][0] < now - _RATE_WINDOW_S:
             self._written.popleft()
@@ -117,10 +117,10 @@ class DatasetDisk:
         return max(0, self.room_bytes) * (now - self._written[0][0]) / written
 
     def check(self) -> None:
-        """See that the disk is there, make the dataset's folder, look at free space and drives.
+        """Check the disk, create the dataset's folder, and update free space and drives.
 
         Raises:
-            DatasetError: if the disk is not mounted any more, or the folder cannot be made.
+            DatasetError: if the disk is no longer mounted, or the folder cannot be created.
         """
         if not os.path.ismount(self._mount):
             raise DatasetError(
@@ -132,11 +132,11 @@ class DatasetDisk:
             status = os.statvfs(self.dataset)
         except OSError as err:
             raise DatasetError(
-                f'{self.dataset}: {err.strerror}; the folder above it must exist and be writable'
+                f'{self.dataset}: {err.strerror}; its parent folder must exist and be writable'
             ) from err
         if status.f_flag & os.ST_RDONLY:
             raise DatasetError(
-                f'{self.dataset}: the disk is read-only, as after an error of its file system; '
+                f'{self.dataset}: the disk is read-only, perhaps after a file system error; '
                 'check it and mount it for writing'
             ) from OSError(errno.EROFS, os.strerror(errno.EROFS))
         self.free_bytes = status.f_bavail * status.f_frsize
@@ -145,11 +145,11 @@ class DatasetDisk:
             self._look_at_drives()
 
     def make_room(self, size: int, current: Path) -> None:
-        """See that a frame may be written; remove drives for it if so wished.
+        """Check that a frame may be written; remove old drives for it if configured.
 
         Args:
             size: of its files, bytes.
-            current: the drive it goes to, which stays.
+            current: its drive, which is not removed.
 
         Raises:
             DiskFullError: if it may not be written.
@@ -163,13 +163,13 @@ class DatasetDisk:
             self._wait_for_space(needed)
 
     def try_writing(self) -> None:
-        """Write a little and remove it: only that shows quotas and file systems with an error.
+        """Write a small file and remove it, the only way to detect quotas and file system errors.
 
         Raises:
-            DatasetError: if the disk refuses.
+            DatasetError: if writing fails.
         """
         try:
-            # Without a name it is gone whatever happens.
+            # Without a name it disappears in any case.
             with tempfile.TemporaryFile(dir=self.dataset) as file:
                 file.write(bytes(_OVERHEAD_BYTES))
                 file.flush()
@@ -180,10 +180,10 @@ class DatasetDisk:
             ) from err
 
     def _wait_for_space(self, needed: int) -> None:
-        """Look at the disk until what a removed drive took is free.
+        """Wait until the space of a removed drive is free.
 
-        Some file systems, such as Btrfs and ZFS, give it back with their next commit only; the
-        next drive must not go for what is on its way.
+        Some file systems, such as Btrfs and ZFS, free it with their next commit only; no further
+        drive must be removed meanwhile.
         """
         before, until = self.free_bytes, time.monotonic() + _COMMIT_S
         enough = needed + round(self._parameters.min_free_gb * GB)
@@ -195,41 +195,41 @@ class DatasetDisk:
                 self.check()
 
     def wrote(self, drive: Path) -> None:
-        """Count what was added to a drive."""
+        """Count bytes added to a drive."""
         self._note_rate(self._sizes.count(drive))
 
     def _note_rate(self, size: int) -> None:
         now = self._clock()
         if self._written and now - self._written[-1][0] < 1.0:
-            # A sample a second is enough, however fast frames come.
+            # One sample per second is enough at any frame rate.
             begun, size_so_far = self._written.pop()
             self._written.append((begun, size_so_far + size))
         elif size:
             self._written.append((now, size))
 
     def _look_at_drives(self) -> None:
-        """Count what was written and removed anywhere in the dataset since the last look."""
-        with contextlib.suppress(OSError):  # gone since the disk was seen; the next check tells
-            # What a link leads to lies elsewhere: it takes no room here and gives none.
+        """Count what was written and removed anywhere in the dataset since the last check."""
+        with contextlib.suppress(OSError):  # removed since the last check; the next one reports it
+            # The target of a link is elsewhere: it does not count.
             there = {
                 path for path in self.dataset.iterdir() if path.is_dir() and not path.is_symlink()
             }
             self._note_rate(self._sizes.look(there))
 
     def _remove_oldest(self, current: Path) -> bool:
-        """Remove the drive begun first; False if there is none that may go."""
+        """Remove the oldest drive; False if there is none that may be removed."""
         candidates = []
         for path in self._sizes.drives:
             if path.suffix == REMOVING:
-                # A crash came between: before any whole drive goes, this one goes to the end.
-                # What others had put there is no drive and stays.
+                # Left by a crash: this removal is completed before another drive is removed.
+                # Other files in it are not a drive and are kept.
                 if holds_drive(path):
                     candidates.append((0, path))
             elif path != current and not (path / PROTECTED).exists():
-                with contextlib.suppress(OSError):  # no drive, or gone already
+                with contextlib.suppress(OSError):  # not a drive, or already removed
                     candidates.append(((path / DRIVE_FILE).stat().st_mtime_ns, path))
         for _, path in sorted(candidates):
-            # One that another process writes stays; so does one that cannot be removed.
+            # A drive being written by another process, or that cannot be removed, is kept.
             with contextlib.suppress(DatasetError, OSError):
                 remove_drive(path)
                 self._sizes.forget(path)
@@ -254,12 +254,12 @@ class DatasetDisk:
             todo = ['remove drives', 'raise disk.quota_gb']
         if rotates:
             what += '; no drive is left that rotation may remove'
-            todo.insert(0, 'take away `protected` files')
+            todo.insert(0, 'remove `protected` files')
         return f'{self.dataset} is full: {what}; {", or ".join(todo)}'
 
 
 def mount_point(path: Path) -> Path:
-    """Return the mount point that a folder, which exists, lies under."""
+    """Return the mount point of an existing folder."""
     path = path.resolve()
     while not os.path.ismount(path):
         path = path.parent

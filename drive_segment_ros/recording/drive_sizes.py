@@ -1,7 +1,7 @@
-"""What the drives of a dataset take on the disk, counted as they grow.
+"""The sizes of a dataset's drives on disk, updated as they grow.
 
-A drive is measured in full once, which takes seconds for a long one; from then on what its
-cameras' indexes gain tells of new files.
+A drive is measured completely once, which takes seconds for a long one; then new lines of its
+cameras' indexes give the new files.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from drive_segment_ros.errors import DatasetError
 
 @dataclasses.dataclass
 class _Counted:
-    """A drive's size as far as it was counted: its files up to a place in each camera's index."""
+    """A drive's counted size: its files up to a position in each camera's index."""
 
     size: int
     index_bytes: dict[str, int]
-    # The sweeps counted last: several cameras' frames share the file of one.
+    # The sweeps counted last, as frames of several cameras share the file of a sweep.
     sweeps: deque[int] = dataclasses.field(default_factory=lambda: deque(maxlen=100))
 
 
@@ -36,7 +36,7 @@ class DriveSizes:
 
     @property
     def drives(self) -> list[Path]:
-        """Those that are known."""
+        """The known drives."""
         return list(self._drives)
 
     @property
@@ -45,11 +45,11 @@ class DriveSizes:
         return sum(drive.size for drive in self._drives.values())
 
     def forget(self, drive: Path) -> None:
-        """Count a drive no more: it was removed."""
+        """Remove a drive from the count."""
         del self._drives[drive]
 
     def count(self, drive: Path) -> int:
-        """Count what the frames take that a drive's indexes have gained; return it, bytes."""
+        """Count the new frames in a drive's indexes; return their size, bytes."""
         known = self._drives.setdefault(drive, _Counted(0, {}))
         gained = sum(
             _gained(drive / camera, known)
@@ -60,7 +60,7 @@ class DriveSizes:
         return gained
 
     def look(self, there: set[Path]) -> int:
-        """Count what was written and removed since the last look; return what came, bytes.
+        """Count what was written and removed since the last check; return the bytes written.
 
         Args:
             there: the drives there are now. One that is new, or was repaired, is measured in
@@ -81,7 +81,7 @@ class DriveSizes:
 
 
 def _size(folder: Path) -> int:
-    """Return what a folder's files take on the disk, bytes."""
+    """Return the size of a folder's files on disk, bytes."""
     return sum(
         _blocks(os.path.join(where, name)) for where, _, names in os.walk(folder) for name in names
     )
@@ -90,7 +90,7 @@ def _size(folder: Path) -> int:
 def _index_bytes(drive: Path) -> dict[str, int]:
     """Return the length of each camera's index in a drive, bytes."""
     lengths = {}
-    with contextlib.suppress(OSError):  # gone meanwhile, or no drive
+    with contextlib.suppress(OSError):  # removed meanwhile, or not a drive
         for folder in os.scandir(drive):
             with contextlib.suppress(OSError):
                 if folder.is_dir(follow_symlinks=False):
@@ -99,14 +99,14 @@ def _index_bytes(drive: Path) -> dict[str, int]:
 
 
 def _gained(camera: Path, known: _Counted) -> int:
-    """Return what a camera's frames take that were not counted yet, bytes; note them counted."""
+    """Count a camera's new frames; return their size, bytes."""
     counted = known.index_bytes.get(camera.name, 0)
     try:
         with (camera / INDEX_FILE).open('rb') as file:
             file.seek(counted)
             new = parse_index(file.read(), file.name)
     except (OSError, DatasetError):
-        # Gone or damaged; the next look at the drives, or whoever reads it, will tell.
+        # Removed or damaged; detected by the next check or on reading.
         return 0
     known.index_bytes[camera.name] = counted + new.complete_bytes
     gained = new.complete_bytes
@@ -120,7 +120,7 @@ def _gained(camera: Path, known: _Counted) -> int:
 
 
 def _blocks(path: Path | str) -> int:
-    """Return what a file takes on the disk, bytes; 0 if it was removed meanwhile."""
+    """Return the size of a file on disk, bytes; 0 if it was removed meanwhile."""
     try:
         return os.lstat(path).st_blocks * 512
     except OSError:

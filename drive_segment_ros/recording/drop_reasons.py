@@ -1,4 +1,4 @@
-"""What a frame that was not recorded is counted under."""
+"""The reasons under which lost frames are counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 
 from drive_segment_ros.errors import DatasetError, DiskFullError
 
-# By what the disk said.
+# By the error of the disk.
 _REASONS = {
     errno.ENOSPC: 'disk_full',
     errno.EDQUOT: 'disk_quota',
@@ -14,16 +14,16 @@ _REASONS = {
     errno.ENODEV: 'disk_gone',
     errno.ENOENT: 'disk_gone',
 }
-# Of the others only a frame that has been written tells that they are over.
+# The other problems are only known to be over when a frame has been written.
 MAY_BE_TRIED = {'disk_full', 'disk_quota', 'disk_read_only', 'disk_gone'}
 
 
 class DuplicateFrameError(DatasetError):
-    """The camera has a frame of this stamp in the drive already."""
+    """The camera already has a frame of this stamp in the drive."""
 
 
 def drop_reason(error: Exception) -> str:
-    """Return what a frame lost to an error is counted under."""
+    """Return the reason for a frame lost because of an error."""
     if isinstance(error, DiskFullError):
         return 'disk_full'
     if isinstance(error, DuplicateFrameError):

@@ -1,4 +1,4 @@
-"""Which pairs are worth a frame: gates, each a parameter, looked at from the cheapest on."""
+"""Gates that select the pairs to record, evaluated from the cheapest to the most expensive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from drive_segment_ros.recording import quality
 
 @dataclasses.dataclass(frozen=True)
 class GateParameters:
-    """What a pair must be like to be recorded; gates on motion need odometry, else all pass."""
+    """Parameters of the gates; without odometry, gates on motion let every pair pass."""
 
     min_interval: float = parameter(
         0.5,
@@ -91,11 +91,11 @@ class GateParameters:
 
 @dataclasses.dataclass(frozen=True)
 class Moment:
-    """What is known of a pair before its image is decoded.
+    """The properties of a pair that are known without decoding its image.
 
     Attributes:
         stamp_ns: of the image, nanoseconds.
-        offset_s: by how much sweep and image differ, after the camera's offset, seconds.
+        offset_s: time difference of sweep and image, after the camera's offset, seconds.
         position: (3,) of the vehicle in the odometry frame, metres; None without odometry.
         speed: metres a second; None without odometry.
         yaw_rate_deg: degrees a second; None without odometry.
@@ -109,10 +109,10 @@ class Moment:
 
 
 class Gates:
-    """Decides pair after pair of one camera, in stages; remembers the last that was recorded.
+    """Decides on the pairs of one camera, in stages; keeps the last one recorded.
 
-    Each stage returns the name of the gate that keeps a pair out, empty if none does; the later
-    cost more.
+    Each stage returns the name of the gate that rejects a pair, empty if none does; later stages
+    are more expensive.
     """
 
     def __init__(self, parameters: GateParameters) -> None:
@@ -141,7 +141,7 @@ class Gates:
         return ''
 
     def of_model(self, confidence: float, disagreement: Callable[[], float]) -> str:
-        """Decide by what a model knows already.
+        """Decide by the prediction of a model.
 
         Args:
             confidence: its mean confidence, 0 to 1.
@@ -153,14 +153,14 @@ class Gates:
         return '' if disagreement() >= params.min_disagreement else 'known'
 
     def passed(self, moment: Moment) -> None:
-        """Note that a pair is recorded, whatever the gates said."""
+        """Register a recorded pair, also if the gates were bypassed."""
         self._last = moment
 
     def _is_late_enough(self, moment: Moment) -> bool:
         if self._last is None:
             return True
         since_s = (moment.stamp_ns - self._last.stamp_ns) * 1e-9
-        # A clock that was set back must not keep everything out until it has caught up.
+        # After a clock was set back, pairs must not be rejected until it has caught up.
         return since_s >= self._parameters.min_interval or since_s < 0.0
 
     def _is_far_enough(self, moment: Moment) -> bool:
@@ -172,5 +172,5 @@ class Gates:
 
 
 def _within(value: float | None, low: float, high: float) -> bool:
-    """Tell whether a value, of either sign, lies in a range; one not known does."""
+    """Return whether a value's magnitude is in a range; unknown values are."""
     return value is None or low <= abs(value) <= high

@@ -1,4 +1,4 @@
-"""What an image and a model's answer are like, in single figures."""
+"""Quality measures of an image and of a model's prediction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sharpness(image: NDArray[np.uint8]) -> float:
 
 
 def clipped(image: NDArray[np.uint8]) -> float:
-    """Return the share of pixels of an image (H, W, 3) BGR that are as good as black or white."""
+    """Return the share of pixels of an image (H, W, 3) BGR that are nearly black or white."""
     import cv2
 
     counts = np.bincount(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).reshape(-1), minlength=256)

@@ -1,7 +1,7 @@
-"""Frames as they come to drives on the disk: a short queue, a thread, and a reason for each drop.
+"""Writes frames to drives on the disk: a short queue, a thread, and a reason for each drop.
 
-`submit` never waits, whatever the disk does. What goes wrong is counted, named and tried again
-with the next frame, so that a recorder goes on by itself once the cause has gone.
+`submit` never blocks. Errors are counted and reported, and writing is tried again with the next
+frame, so that recording continues once the cause is gone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from drive_segment_ros.worker import Worker
 
 @dataclasses.dataclass(frozen=True)
 class RecorderParameters(DiskParameters):
-    """How much of the disk frames may take, and how many may wait for it."""
+    """Parameters of recording to disk."""
 
     queue: int = parameter(
         30,
@@ -61,33 +61,33 @@ class _Item:
 
 
 class Recorder:
-    """Writes frames to drives of a dataset, on a thread of its own.
+    """Writes frames to drives of a dataset on a separate thread.
 
-    Each frame submitted ends as recorded or dropped under a reason. Frames whose drive somebody
-    removed or moved while it was written are `removed`, not recorded.
+    Each submitted frame is recorded, or dropped with a reason. Frames whose drive was removed or
+    moved while it was written are `removed`, not recorded.
 
     A drive is named after the UTC time of its first stamp, and holds all cameras. A new one begins
     where stamps jump back, where sensors, calibration or parameters change, and after some time.
-    A camera that the drive in hand does not know yet is added to it.
+    A new camera is added to the current drive.
     """
 
     def __init__(self, dataset: Path, parameters: RecorderParameters, name: str = '') -> None:
-        """Look at the dataset, which may take seconds if it is large, and start the thread.
+        """Measure the dataset, which may take seconds if it is large, and start the thread.
 
         Args:
-            dataset: folder of drives; that above it must exist.
+            dataset: folder of drives; its parent folder must exist.
             parameters: the parameters.
-            name: what the drives' names end with, as the vehicle's.
+            name: suffix of the drives' names, such as the vehicle's name.
 
         Raises:
-            DatasetError: if the dataset cannot be made or written.
+            DatasetError: if the dataset cannot be created or written.
         """
         refuse_remote(dataset)
         self._disk = DatasetDisk(dataset, parameters)
         self._name = name
         self._writer: DriveWriter | None = None
         self._path: Path | None = None
-        # Content of `drive.json` of the drive in hand: without its cameras, and these by name.
+        # Content of `drive.json` of the current drive: without its cameras, and these by name.
         self._drive: Mapping[str, Any] = {}
         self._cameras: dict[str, Any] = {}
         self._first_ns = 0
@@ -96,7 +96,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._cause = self._problem = self._removal = ''
         self._recorded = 0
-        # Frames of this recorder by camera's folder, to tell how many are lost with one.
+        # Number of frames by camera's folder, to count those lost with it.
         self._frames_of: Counter[Path] = Counter()
         self._device = 0
         self._closing = False
@@ -107,7 +107,7 @@ class Recorder:
         )
 
     def submit(self, frame: EncodedFrame, drive: Mapping[str, Any]) -> None:
-        """Hand a frame over, without waiting; if too many wait, the oldest is dropped.
+        """Submit a frame without blocking; if too many wait, the oldest is dropped.
 
         Args:
             frame: the frame.
@@ -117,12 +117,12 @@ class Recorder:
         self._worker.submit(_Item(frame, drive))
 
     def look(self) -> None:
-        """Have the thread look at the disk if it has nothing else to do; call it now and then."""
+        """Let the thread check the disk if it is idle; to be called periodically."""
         if self._worker.wait_idle(0.0):
             self._worker.submit(None)
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Write what waits, as far as time allows, and let go of the drive."""
+        """Write waiting frames, as far as time allows, and close the drive."""
         self._closing = True
         if self._worker.close(timeout_s, drain=True):
             self._end_drive()
@@ -136,7 +136,7 @@ class Recorder:
         return '; '.join(text for text in (self._problem, self._removal) if text)
 
     def status(self) -> dict[str, Any]:
-        """Return what was recorded and dropped, where to, and what room is left; for JSON."""
+        """Return counts, the current drive and the remaining space, ready for JSON."""
         with self._lock:
             return {
                 'drive': '' if self._path is None else self._path.name,
@@ -156,7 +156,7 @@ class Recorder:
             self._drop('stopped' if self._closing else 'disk_slow')
 
     def _work(self, item: _Item | None) -> None:
-        """Write a frame, or only look at the disk; on the thread."""
+        """Write a frame, or only check the disk; on the thread."""
         try:
             if item is None:
                 self._look()
@@ -167,7 +167,7 @@ class Recorder:
                         self._recorded += 1
                 self._cause = self._problem = ''
         except Exception as err:
-            # A defect must not end the thread; it is named, so that it can be fixed.
+            # An unexpected error must not end the thread; it is reported.
             known = isinstance(err, DatasetError)
             self._problem = str(err) if known else f'unexpected {type(err).__name__}: {err}'
             self._cause = drop_reason(err)
@@ -178,7 +178,7 @@ class Recorder:
             self._room = figures
 
     def _look(self) -> None:
-        """Find out whether the disk is there, and whether what kept frames off it has gone."""
+        """Check whether the disk is available and the last problem is over."""
         self._disk.check()
         self._see_whether_removed()
         if self._cause == 'disk_full':
@@ -188,17 +188,17 @@ class Recorder:
             self._cause = self._problem = ''
 
     def _see_whether_removed(self) -> None:
-        """Notice that the drive was removed or moved; frames go to a new one from then on."""
+        """Detect that the drive was removed or moved; a new one is started then."""
         path = self._path
         if path is None or os.stat(self._disk.dataset).st_dev != self._device:
-            # Another disk is mounted there: what was written is on the first.
+            # Another disk is mounted there: the frames are on the first one.
             return
         broken = {path / name for name in self._cameras if not self._is_whole(name)}
         if not broken:
             return
         self._close_writer()
         self._path = None
-        # With the dataset's folder, drives that were finished may be gone as well.
+        # With the dataset's folder, finished drives may be lost as well.
         gone = [f for f in self._frames_of if f in broken or not (f / INDEX_FILE).exists()]
         lost = sum(self._frames_of.pop(f) for f in gone if f.parent.name not in self._disk.removed)
         if not lost:
@@ -209,11 +209,11 @@ class Recorder:
             self._drops['removed'] += lost
             self._removal = (
                 f'{what} was removed or moved while it was recorded: {self._drops["removed"]} '
-                'frames are not in the dataset any more; those that come go to a new drive'
+                'frames are no longer in the dataset; new ones are written to a new drive'
             )
 
     def _is_whole(self, camera: str) -> bool:
-        """Tell whether a camera's part of the drive in hand is where it was written."""
+        """Return whether a camera's files of the current drive still exist."""
         assert self._path is not None
         folder = self._path / camera
         parts = (folder.parent / PROPOSAL_FOLDER, *(folder / n for n in (INDEX_FILE, *FOLDERS)))
@@ -239,7 +239,7 @@ class Recorder:
             self._add_cameras(writer, item.drive)
             writer.add(frame)
         except DatasetError:
-            # Opened anew, it is sure to stand on the disk as it is then.
+            # Opened again, to be consistent with the disk.
             self._close_writer()
             raise
         newest_ns = self._newest_ns.get(frame.camera, frame.stamp_ns)
@@ -250,7 +250,8 @@ class Recorder:
     def _is_another_drive(self, item: _Item) -> bool:
         stamp_ns = item.frame.stamp_ns
         return (
-            # One camera's frames may be late behind another's, as its calibration came late.
+            # Frames of one camera may be later than another's, for example after a late
+            # calibration.
             stamp_ns < self._newest_ns.get(item.frame.camera, 0) - JUMP_BACK_NS
             or stamp_ns > self._first_ns + self._longest_ns
             or {**item.drive, 'cameras': {}} != self._drive
@@ -258,27 +259,27 @@ class Recorder:
         )
 
     def _add_cameras(self, writer: DriveWriter, drive: Mapping[str, Any]) -> None:
-        """Add what cameras the drive in hand does not have yet."""
+        """Add the cameras that the current drive lacks."""
         new = {name: entry for name, entry in _cameras(drive) if name not in self._cameras}
         if new:
             writer.add_cameras(new)
             self._cameras.update(new)
 
     def _open(self, item: _Item) -> DriveWriter:
-        """Open the drive of a frame: the one begun, or a new one of a name nobody else has."""
+        """Open the drive of a frame: the current one, or a new one with a unique name."""
         if self._path is None or not self._path.is_dir():
             self._path = self._new_folder(item.frame.stamp_ns)
             self._drive = {**item.drive, 'cameras': {}}
             self._cameras = dict(_cameras(item.drive))
             self._first_ns = item.frame.stamp_ns
             self._newest_ns = {}
-        # The folder is ours, as nobody else made it; the lock in it says so to others.
+        # Created by this process; the lock in it excludes others.
         try:
             drive = {**self._drive, 'cameras': self._cameras}
             self._writer = DriveWriter(self._path, drive, resume=True)
         except DatasetError as err:
             if not isinstance(err.__cause__, OSError):
-                # Damaged by others: it is left as it is.
+                # Damaged by others: it is not changed.
                 self._path = None
             raise
         self._device = os.stat(self._path).st_dev
@@ -295,13 +296,13 @@ class Recorder:
                     return path
             except OSError as err:
                 raise DatasetError(
-                    f'cannot make {path}: {err.strerror}; {disk_advice(err)}'
+                    f'cannot create {path}: {err.strerror}; {disk_advice(err)}'
                 ) from err
         raise DatasetError(f'{self._disk.dataset} has 10000 drives named {name}; use another')
 
     def _end_drive(self) -> None:
         if self._writer is not None:
-            # An empty drive would only be in the way.
+            # An empty drive is removed.
             self._writer.remove()
         self._close_writer()
         self._path = None

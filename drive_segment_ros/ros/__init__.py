@@ -1,4 +1,4 @@
-"""The border between ROS and arrays: messages, QoS, parameters, transforms, diagnostics.
+"""Conversion between ROS and arrays: messages, QoS, parameters, transforms, diagnostics.
 
-Messages are read by attribute, so rclpy's and rosbags' classes work alike.
+Messages are read by attribute, so rclpy's and rosbags' classes both work.
 """

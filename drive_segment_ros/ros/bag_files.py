@@ -1,7 +1,7 @@
-"""The storage files of a bag: which there are, and each brought to where it can be read.
+"""The storage files of a bag: finding them, and unpacking those that cannot be read directly.
 
-What a killed recorder leaves beside a database, and what `ros2 bag record --compression-mode file`
-writes, is put together in a temporary folder: nothing beside the bag is written or changed.
+The journal that a killed recorder leaves beside a database, and the files of `ros2 bag record
+--compression-mode file`, are unpacked in a temporary folder: the bag's folder is not changed.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from drive_segment_ros.staging import local_copy
 from drive_segment_ros.storage import file_names, is_remote, read_whole
 
 SQLITE, MCAP, ROS_1 = '.db3', '.mcap', '.bag'
-# What `rosbag record` adds until it ends, and `rosbag reindex` to the file it was given.
+# Suffixes: of `rosbag record` until it ends, and of `rosbag reindex` for the original file.
 _ACTIVE, _BEFORE_REINDEX = '.active', '.orig.bag'
 _COMPRESSED = ('.zstd', '.zst')
 _SIDECARS = ('-wal', '-shm', '-journal')
-# What a database that was not closed has beside it, and how that begins if it holds anything.
+# Journals of a database that was not closed, and how they begin unless they are empty.
 _HOT = {'-wal': (b'\x37\x7f\x06\x82', b'\x37\x7f\x06\x83'), '-journal': (b'\xd9\xd5\x05\xf9',)}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Each zstd frame begins so; a CDR message begins with a zero.
+# Magic number of a zstd frame; a CDR message begins with a zero.
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 
 
 class NoRoomError(BagError):
-    """There is no room to unpack a bag: none of it can be read."""
+    """There is not enough space to unpack a bag."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What is used of a bag's metadata.yaml; where its files say otherwise, they are right.
+    """The used entries of a bag's metadata.yaml; its files take precedence.
 
     Attributes:
         files: names of the storage files, in order.
         counts: messages by topic.
-        qos: the publishers' offers by topic, as the file has them.
+        qos: the publishers' QoS by topic, as in the file.
     """
 
     files: tuple[str, ...]
@@ -81,12 +81,12 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def is_storage(path: Path) -> bool:
-    """Whether a file is named like a bag's storage, compressed or not."""
+    """Return whether a file has the name of a bag's storage, compressed or not."""
     return is_ros_1(path) or _bare(path.name).lower().endswith((SQLITE, MCAP))
 
 
 def is_ros_1(path: Path) -> bool:
-    """Whether a storage file is named like a bag of ROS 1, finished or not."""
+    """Return whether a storage file has the name of a ROS 1 bag, finished or not."""
     return _bare(path.name).lower().removesuffix(_ACTIVE).endswith(ROS_1)
 
 
@@ -96,7 +96,7 @@ def storage_stem(path: Path) -> str:
 
 
 def is_database(path: Path) -> bool:
-    """Whether a storage file is named like a SQLite database."""
+    """Return whether a storage file has the name of a SQLite database."""
     return _bare(path.name).lower().endswith(SQLITE)
 
 
@@ -112,30 +112,30 @@ def find_files(folder: Path, listed: tuple[str, ...]) -> tuple[list[Path], list[
         The files in the order they were recorded, and a line about each other file that may be
         part of the bag.
     """
-    # A leading dot: what macOS and copying programs leave.
+    # Leading dot: files left by macOS and copying programs.
     names = [name for name in file_names(folder) if not name.startswith('.')]
     found: dict[str, Path] = {}
     notes = []
     for name in names:
         if not is_storage(Path(name)):
             if _may_be_storage(name, names):
-                notes.append(f'{name} is passed over; if it belongs to the bag, {_remedy(name)}')
+                notes.append(f'{name} is ignored; if it belongs to the bag, {_remedy(name)}')
         elif name.replace(_BEFORE_REINDEX, ROS_1) in names and name.endswith(_BEFORE_REINDEX):
-            notes.append(f'{name} is passed over for {name.replace(_BEFORE_REINDEX, ROS_1)}')
+            notes.append(f'{name} is ignored: {name.replace(_BEFORE_REINDEX, ROS_1)} is used')
         elif _bare(name) in found:  # The bare name sorts first.
-            notes.append(f'{name} is passed over for {found[_bare(name)].name}')
+            notes.append(f'{name} is ignored: {found[_bare(name)].name} is used')
         else:
             found[_bare(name)] = folder / name
     wanted = [_bare(name) for name in listed]
     if missing := [name for name in wanted if name not in found]:
         notes.append(
             f'metadata.yaml lists files that are missing: {", ".join(missing)}; copy them again; '
-            'the files that are there are read'
+            'the existing files are read'
         )
     elif wanted:
         notes += [
-            f'{found[name].name} is passed over: metadata.yaml does not list it; read it on its '
-            f'own, or take it in: ros2 bag reindex {folder.name}'
+            f'{found[name].name} is ignored: metadata.yaml does not list it; read it on its '
+            f'own, or add it: ros2 bag reindex {folder.name}'
             for name in found
             if name not in wanted
         ]
@@ -144,9 +144,9 @@ def find_files(folder: Path, listed: tuple[str, ...]) -> tuple[list[Path], list[
 
 
 def brought_here(file: Path) -> Path:
-    """Return a storage file that can be opened: one that is remote, unless an MCAP, as a copy.
+    """Return a local storage file; a remote one is copied, unless it is an MCAP.
 
-    With a database comes what its recorder left beside it.
+    A database is copied with its journals.
 
     Raises:
         StorageError: if it cannot be copied.
@@ -162,21 +162,21 @@ def brought_here(file: Path) -> Path:
 
 
 def needs_unpacking(file: Path) -> bool:
-    """Whether a storage file can only be read from a copy, see `unpack`."""
+    """Return whether a storage file can only be read from a copy, see `unpack`."""
     return file.name != _bare(file.name) or bool(_hot_files(file))
 
 
 def unpack(file: Path, folder: Path) -> tuple[Path, str]:
     """Copy a storage file into a folder, such that it can be read.
 
-    A compressed file is decompressed. To a database whose recorder was killed is added what it
-    had committed, and what it had not is taken back.
+    A compressed file is decompressed. In a database whose recorder was killed, committed
+    transactions are completed and others rolled back.
 
     Returns:
         The copy, and what was wrong with the file: empty, or why the copy ends early.
 
     Raises:
-        NoRoomError: if the folder has no room.
+        NoRoomError: if the disk is full.
         OSError: if the file cannot be read.
     """
     copy = folder / _bare(file.name)
@@ -189,14 +189,14 @@ def unpack(file: Path, folder: Path) -> tuple[Path, str]:
         if err.errno not in _FULL:
             raise
         raise NoRoomError(
-            f'{file}: no room to unpack it in {folder.parent} ({err.strerror}); '
-            'set TMPDIR to a folder with more room'
+            f'{file}: not enough space to unpack it in {folder.parent} ({err.strerror}); '
+            'set TMPDIR to a folder on a larger disk'
         ) from err
     with (
-        contextlib.suppress(sqlite3.DatabaseError),  # said when the copy is opened
+        contextlib.suppress(sqlite3.DatabaseError),  # reported when the copy is opened
         contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as database,
     ):
-        # The first read takes back what was not committed, the other folds in what was.
+        # The first statement rolls back, the second one merges what was committed.
         database.execute('SELECT count(*) FROM sqlite_master')
         database.execute('PRAGMA journal_mode=DELETE')
     return copy, ''
@@ -228,12 +228,12 @@ def _decompress(file: Path, copy: Path) -> str:
         try:
             shutil.copyfileobj(zstd.open(source, 'rb'), target, 2**20)
         except (EOFError, zstd.ZstdError) as err:
-            return f'{file.name} is damaged ({err}); what comes before is used'
+            return f'{file.name} is damaged ({err}); the part before is used'
     return ''
 
 
 def _hot_files(file: Path) -> list[Path]:
-    """Return the files beside a database without which it is not whole."""
+    """Return the journals beside a database, without which it is incomplete."""
     if not is_database(file):
         return []
     hot = []
@@ -254,7 +254,7 @@ def _may_be_storage(name: str, names: list[str]) -> bool:
 
 def _remedy(name: str) -> str:
     if name.endswith(_SIDECARS):
-        return 'copy the .db3 file it goes with, too'
+        return 'copy its .db3 file, too'
     return 'decompress it or rename it to .mcap, .db3 or .bag'
 
 
@@ -276,7 +276,7 @@ def shortfalls(metadata: Metadata, counts: Mapping[str, int]) -> list[str]:
         counts: messages by topic in its files.
     """
     return [
-        f'metadata.yaml counts {count} messages of {topic}, the files hold {counts.get(topic, 0)}'
+        f'metadata.yaml has {count} messages of {topic}, the files have {counts.get(topic, 0)}'
         for topic, count in metadata.counts.items()
         if counts.get(topic, 0) < count
     ]

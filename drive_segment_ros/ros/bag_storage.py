@@ -1,4 +1,4 @@
-"""One storage file of a bag: opened as well as it can be, and the types of its messages."""
+"""One storage file of a bag: opening it even if it is damaged, and its message types."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def open_database(file: Path) -> Any:
         reader.open()
     except Exception as err:  # of any kind where the schema is damaged
         raise BagError(
-            f'{file.name}: {one_line(err)}; copy it again, or save what is whole: '
+            f'{file.name}: {one_line(err)}; copy it again, or recover the intact part: '
             f'sqlite3 {file.name} .recover | sqlite3 recovered.db3'
         ) from err
     return reader
 
 
 def open_mcap(file: Path) -> Any:
-    """Open an MCAP file by its index if that is complete, else by going through all of it.
+    """Open an MCAP file by its index if that is complete, else by scanning it.
 
     Raises:
-        BagError: if it is none, or there is no whole message in it.
+        BagError: if it is not an MCAP file, or has no complete message.
     """
     from rosbags.rosbag2.storage_mcap import McapReader
 
@@ -75,7 +75,7 @@ def _open_remote_mcap(file: Path) -> Any:
 
 
 def _is_indexed(reader: Any) -> bool:
-    """Whether each message that an MCAP file counts is in its index."""
+    """Return whether the index of an MCAP file has all messages of its statistics."""
     indexed: Counter[int] = Counter()
     for chunk in reader.chunks:
         indexed.update(chunk.channel_count)
@@ -83,16 +83,16 @@ def _is_indexed(reader: Any) -> bool:
 
 
 def is_cdr(connection: Any) -> bool:
-    """Whether a connection's messages are encoded as in ROS 2."""
+    """Return whether a connection's messages are encoded as in ROS 2."""
     return connection.ext.serialization_format in ('cdr', '')
 
 
 def explain_foreign(encodings: Collection[str]) -> str:
-    """Say what to do about a bag none of whose messages is in ROS 2's encoding."""
+    """Return the advice for a bag without messages in ROS 2's encoding."""
     if 'ros1' in encodings:
         return (
             'its messages are of ROS 1, or of types that ROS 2 defines otherwise; '
-            'an MCAP of ROS 1 is not read: give the .bag it was made from'
+            'an MCAP of ROS 1 cannot be read: give the original .bag file'
         )
     return (
         f'its messages are encoded as {", ".join(sorted(encodings))}, not as CDR as in ROS 2; '
@@ -101,7 +101,7 @@ def explain_foreign(encodings: Collection[str]) -> str:
 
 
 def ros_type(connection: Any) -> str:
-    """Return a connection's type as `package/msg/Type`, however its writer spells it."""
+    """Return a connection's type as `package/msg/Type`, for any spelling."""
     name = connection.msgtype
     if not is_cdr(connection):
         return f'{connection.ext.serialization_format} {name}'
@@ -109,8 +109,8 @@ def ros_type(connection: Any) -> str:
     return f'{parts[0]}/msg/{parts[1]}' if len(parts) == 2 else '/'.join(parts)
 
 
-# Encoded video, by the packages' own definitions. Stamp and frame, with which Foxglove's begins,
-# are encoded as a header is, and are read as one.
+# Encoded video, by the packages' own definitions. Stamp and frame at the start of Foxglove's
+# message have the encoding of a header and are read as one.
 _HEADED_VIDEO = 'foxglove_msgs/msg/CompressedVideo'
 _VIDEO = {
     'ffmpeg_image_transport_msgs/msg/FFMPEGPacket': 'std_msgs/Header header\nint32 width\n'
@@ -121,7 +121,7 @@ _VIDEO = {
 
 @functools.lru_cache(maxsize=1)
 def default_type_store() -> Any:
-    """Return rosbags' type store of ROS 2 Jazzy, with messages of encoded video, made once.
+    """Return rosbags' type store of ROS 2 Jazzy, with messages of encoded video; cached.
 
     The sensor messages read here are the same in every ROS 2 distribution.
     """
@@ -171,5 +171,5 @@ def types_within(fields: Any) -> list[str]:
 
 
 def one_line(err: BaseException) -> str:
-    """Return what an error says as one line."""
+    """Return an error's message in one line."""
     return ' '.join(str(err).split()) or type(err).__name__

@@ -1,9 +1,9 @@
-"""Read recordings, whatever wrote them and whatever state they are in.
+"""Read recordings of any origin, also incomplete and damaged ones.
 
-A bag is a folder or a bare storage file: MCAP or SQLite of ROS 2, or a bag of ROS 1, whose
-messages are converted as they are read (`ros_1_bags`). rosbags reads them; here is added what
-makes foreign bags readable: a default type store, types that are unknown without being fatal, and
-files a crashed recorder left without an end, without metadata or with a part still in a journal.
+A bag is a folder or a single storage file: MCAP or SQLite of ROS 2, or a bag of ROS 1, whose
+messages are converted while reading (`ros_1_bags`). rosbags reads them; this module adds a default
+type store, tolerates unknown types, and reads files that a crashed recorder left without an end,
+without metadata or with a journal.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Topic:
         name, type: such as `/lidar/points`, `sensor_msgs/msg/PointCloud2`.
         count: number of messages.
         readable: whether the type's definition is known, in the bag or to this package.
-        qos: the recorded publishers' offers (rosbags' `Qos`), empty where the bag has none.
+        qos: the QoS of the recorded publishers (rosbags' `Qos`), empty if the bag has none.
     """
 
     name: str
@@ -94,8 +94,8 @@ class _Part(NamedTuple):
 class BagReader:
     """A bag, open for reading; a context manager.
 
-    Its storage files are read, each by itself: metadata.yaml, which may be of another state of
-    the bag, only says which they are.
+    Its storage files are read separately: metadata.yaml, which may be outdated, only gives their
+    names.
 
     Attributes:
         path: as given.
@@ -104,10 +104,10 @@ class BagReader:
     """
 
     def __init__(self, path: Path | str) -> None:
-        """Name the bag; nothing is opened yet.
+        """Store the path; nothing is opened yet.
 
         Raises:
-            BagError: if nothing is there, or it is not a bag.
+            BagError: if it does not exist, or is not a bag.
         """
         self.path = location(path)
         self.topics: dict[str, Topic] = {}
@@ -129,14 +129,14 @@ class BagReader:
             raise BagError(f'{self.path}: {err.strerror}') from err
 
     def __str__(self) -> str:
-        """Return what to call it in messages."""
+        """Return its name for messages."""
         return str(self.path)
 
     @property
     def damage(self) -> list[str]:
         """A line for each part that cannot be read, empty for a sound bag.
 
-        Reading a damaged bag yields what is whole.
+        Reading a damaged bag yields the intact messages.
         """
         return self._damage
 
@@ -195,12 +195,12 @@ class BagReader:
             raise BagError(f'{self.path}: a {msgtype} message is damaged: {err}') from err
 
     def has_header(self, msgtype: str) -> bool:
-        """Whether a type is known and starts with a std_msgs/Header, so that it can be peeked."""
+        """Return whether a type is known and starts with a std_msgs/Header."""
         _, fields = self._types.fielddefs.get(msgtype, ((), ()))
         return bool(fields) and fields[0][1][1] == 'std_msgs/msg/Header'
 
     def layout(self, msgtype: str) -> dict[str, Any]:
-        """Return the fields of a type and of those within it, empty where it is unknown."""
+        """Return the fields of a type and of those within it, empty if it is unknown."""
         found: dict[str, Any] = {}
         wanted = [msgtype] if _is_known(self._types, msgtype) else []
         while wanted:
@@ -229,7 +229,7 @@ class BagReader:
             return
         types = {c.id: ros_type(c) for c in wanted}
         last = part.reader.metadata.start_time
-        # No message, but keeps a part closed until those before it are read.
+        # Not a message: keeps a part closed until those before it are read.
         yield BagMessage('', last, b'', '')
         found: Counter[int] = Counter()
         try:
@@ -242,7 +242,7 @@ class BagReader:
                 raise BagError(f'{self.path}: {part.name}: {err.strerror}') from err
             self._note(
                 f'{part.name} is damaged {(last - self.start_ns) * 1e-9:.1f} s from the start of '
-                f'the bag ({one_line(err)}); what comes before is used'
+                f'the bag ({one_line(err)}); the part before is used'
             )
             return
         for connection in wanted:
@@ -267,7 +267,8 @@ class BagReader:
         with contextlib.ExitStack() as stack:
             folder = Path()
             if any(needs_unpacking(file) for file in files):
-                # Deleted as soon as all files are open, whatever becomes of this process.
+                # Deleted as soon as all files are open, so that nothing is left if the process is
+                # killed.
                 folder = Path(stack.enter_context(_temporary_folder(self.path)))
             for file in files:
                 self._open_part(file, folder)
@@ -277,7 +278,7 @@ class BagReader:
             reason = '; '.join(self._damage) or 'it holds no .mcap, .db3 or .bag file'
             raise BagError(f'{self.path} cannot be read: {reason}')
         self._find_topics(metadata)
-        if not self._damage:  # else it is known why messages are missing
+        if not self._damage:  # otherwise the reason for missing messages is known
             counts = {topic.name: topic.count for topic in self.topics.values()}
             self._damage += shortfalls(metadata, counts)
         spans = [
@@ -287,7 +288,7 @@ class BagReader:
         ]
         if spans:
             self.start_ns = min(start for start, _ in spans)
-            # rosbags' end lies one past the last stamp.
+            # rosbags' end is one past the last stamp.
             self.end_ns = max(end for _, end in spans) - 1
 
     def _find_files(self) -> tuple[Metadata, list[Path]]:
@@ -303,13 +304,13 @@ class BagReader:
         else:
             reason = ''
         files, notes = find_files(self.path, metadata.files)
-        if reason and not all(is_ros_1(file) for file in files):  # ROS 1 knows no such file
+        if reason and not all(is_ros_1(file) for file in files):  # ROS 1 has no such file
             notes.insert(0, f'{self.path} {reason}; its files are read directly')
         self._damage += notes
         return metadata, files
 
     def _open_part(self, file: Path, folder: Path) -> None:
-        """Open one storage file, as far as it can be read, or note why it cannot."""
+        """Open one storage file as far as it can be read, or note why it cannot."""
         name = file.name
         try:
             if needs_unpacking(file):
@@ -322,7 +323,7 @@ class BagReader:
             self._damage.append(str(err))
         except OSError as err:
             reason = f'{name}: {err.strerror or one_line(err)}'
-            if is_remote(file):  # The part may be sound, and there the next time.
+            if is_remote(file):  # The file may be intact and available the next time.
                 raise BagError(f'{self.path} cannot be read: {reason}') from err
             self._damage.append(reason)
         else:
@@ -368,7 +369,7 @@ def header_stamp_ns(message: Any) -> int:
 def peek_stamp_ns(raw: bytes | memoryview) -> int:
     """Return the header stamp of an encoded message whose first field is its header.
 
-    Reads 12 bytes where decoding a cloud would copy 2 MB.
+    Reads 12 bytes instead of decoding a whole cloud.
 
     Raises:
         BagError: if the bytes are too few to hold a stamp.
@@ -388,12 +389,12 @@ def peek_header(raw: bytes | memoryview) -> tuple[int, str]:
     stamp_ns = peek_stamp_ns(raw)
     length = struct.unpack_from(f'{_order(raw)}I', raw, 12)[0] if len(raw) >= 16 else len(raw)
     if 16 + length > len(raw):
-        raise BagError(f'a message of {len(raw)} bytes has no whole header')
+        raise BagError(f'a message of {len(raw)} bytes has no complete header')
     return stamp_ns, bytes(raw[16 : 16 + length]).rstrip(b'\0').decode(errors='replace')
 
 
 def _order(raw: bytes | memoryview) -> str:
-    """Return the byte order: CDR has 4 bytes of encapsulation, whose second tells it."""
+    """Return the byte order, from the second of CDR's 4 bytes of encapsulation."""
     return '<' if raw[1] & 1 else '>'
 
 
@@ -402,8 +403,8 @@ def _temporary_folder(bag: Path) -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix='drive_segment_')
     except OSError as err:
         raise BagError(
-            f'{bag} must be unpacked, and there is no folder to do so ({one_line(err)}); '
-            'set TMPDIR to one'
+            f'{bag} must be unpacked, but there is no temporary folder ({one_line(err)}); '
+            'set TMPDIR'
         ) from err
 
 

@@ -1,22 +1,22 @@
-"""What to do where a message's stamp is far from the node's time."""
+"""Advice if a message's stamp is far from the node's time."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# No transport is that slow, and no clock of a vehicle at work that wrong.
+# Larger than any transport delay or usual clock error.
 _FAR_S = 5.0
 
 
 def clock_hint(node: Any, topic: str, message_stamp_ns: int) -> str:
-    """Say what to do if a topic's stamps are far from the node's time; empty if they are not."""
+    """Return advice if a topic's stamps are far from the node's time, else an empty text."""
     simulated = node.get_parameter('use_sim_time').value
     now_ns = node.get_clock().now().nanoseconds
     return explain_clock(topic, message_stamp_ns, now_ns, simulated)
 
 
 def explain_clock(topic: str, message_stamp_ns: int, now_ns: int, simulated: bool) -> str:
-    """Say what to do if a stamp is far from a node's time; empty if it is not.
+    """Return advice if a stamp is far from a node's time, else an empty text.
 
     Args:
         topic: whose stamp it is.

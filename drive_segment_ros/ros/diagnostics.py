@@ -1,4 +1,4 @@
-"""What a node says about itself on /diagnostics, once a second."""
+"""The status of a node on /diagnostics, published once a second."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ TOPIC = '/diagnostics'
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """How a part of a node is doing.
+    """The status of a part of a node.
 
     Attributes:
         level: OK, WARN, ERROR or STALE.
         summary: one line.
-        values: further figures, shown as text.
+        values: further values, shown as text.
     """
 
     level: int
@@ -32,12 +32,12 @@ class Status:
 
 
 def summarise(problems: Mapping[str, int], fine: str, **values: Any) -> Status:
-    """Return a status whose summary joins all problems, the worst first.
+    """Return a status whose summary lists all problems, the worst first.
 
     Args:
-        problems: level by one-line text; empty texts and OK levels are no problem.
-        fine: summary if there is none.
-        values: further figures.
+        problems: level by one-line text; empty texts and OK levels are not problems.
+        fine: summary without problems.
+        values: further values.
     """
     real = [(text, level) for text, level in problems.items() if text and level > OK]
     if not real:
@@ -47,7 +47,7 @@ def summarise(problems: Mapping[str, int], fine: str, **values: Any) -> Status:
 
 
 class RecentCounts:
-    """Which counts have grown of late: what was lost an hour ago is no warning now."""
+    """Detects counts that have grown recently: old losses give no warning."""
 
     def __init__(
         self, window_s: float = 10.0, clock: Callable[[], float] = time.monotonic
@@ -59,9 +59,9 @@ class RecentCounts:
         self._grown_s: dict[str, float] = {}
 
     def __call__(self, counts: Mapping[str, int]) -> str:
-        """Return those that have grown, as `in_words`; to be asked about once a second."""
+        """Return those that have grown, as by `in_words`; to be called about once a second."""
         now = self._clock()
-        # Counts of what was started anew begin at zero, or are not there yet.
+        # After a restart counts begin at zero, or do not exist yet.
         before, self._last = self._last, dict(counts)
         for name, count in counts.items():
             if count > before.get(name, 0):
@@ -78,7 +78,7 @@ def in_words(counts: Mapping[str, int]) -> str:
 
 
 class LatencyWindow:
-    """Rate and latency over the last seconds; bounded whatever the rate; safe across threads."""
+    """Rate and latency over the last seconds; bounded memory at any rate; thread-safe."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class LatencyWindow:
         self._lock = threading.Lock()
 
     def add(self, latency_s: float = 0.0) -> None:
-        """Note that something was done now and how long it had taken."""
+        """Record an event with its duration."""
         with self._lock:
             self._samples.append((self._clock(), latency_s))
 
@@ -113,7 +113,7 @@ class LatencyWindow:
         return statistics.median(latencies), latencies[rank]
 
     def values(self) -> dict[str, str]:
-        """Return the figures as `Status` shows them."""
+        """Return the values for a `Status`."""
         figures = {'rate (Hz)': f'{self.rate_hz():.1f}'}
         latency = self.latency_s()
         if latency is not None:
@@ -132,8 +132,8 @@ class LatencyWindow:
 class Diagnostics:
     """Publishes the status of named parts of a node once a second.
 
-    A status is named `/NAMESPACE/NODE: PART`, so that nodes of several cameras are told apart;
-    diagnostic_updater would leave out the namespace.
+    A status is named `/NAMESPACE/NODE: PART`, so that nodes of several cameras differ;
+    diagnostic_updater would omit the namespace.
     """
 
     def __init__(
@@ -146,8 +146,8 @@ class Diagnostics:
 
         Args:
             node: rclpy node.
-            parts: returns by name what returns a part's status; an exception becomes an ERROR.
-            hardware_id: returns the sensor or computer meant, such as a camera's topic.
+            parts: functions that return a part's status, by name; an exception becomes an ERROR.
+            hardware_id: returns the sensor or computer concerned, such as a camera's topic.
         """
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.clock import Clock, ClockType
@@ -161,7 +161,7 @@ class Diagnostics:
         self._publisher = create_with_overrides(
             node.create_publisher, node, DiagnosticArray, TOPIC, PUBLISHER, QoSProfile(depth=1)
         )
-        # Diagnostics must go on while simulated time stands still.
+        # Diagnostics must continue while simulated time is paused.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(1.0, self.report, clock=clock)
 
@@ -171,14 +171,14 @@ class Diagnostics:
         self._node.destroy_publisher(self._publisher)
 
     def status(self, name: str) -> Status:
-        """Ask a part for its status."""
+        """Return the status of a part."""
         try:
             return self._parts()[name]()
         except Exception as err:
             return Status(ERROR, f'no status: {type(err).__name__}: {err}')
 
     def report(self) -> None:
-        """Publish at once: for work that keeps the node's timers waiting for minutes."""
+        """Publish immediately: for work that blocks the node's timers for minutes."""
         from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
         message = DiagnosticArray()

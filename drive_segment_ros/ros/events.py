@@ -1,6 +1,6 @@
-"""ROS messages as the events a frame stream hears, of rclpy's or rosbags' classes.
+"""ROS messages, of rclpy's or rosbags' classes, as events for a frame stream.
 
-Nothing costly is read here: pictures and points are when somebody asks for them.
+Images and points are decoded on first access.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def stamp_ns(message: Any) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class RawMessage:
-    """A message of a bag, still encoded; it travels to other processes as it is.
+    """A message of a bag, still encoded, as it is sent to other processes.
 
     Attributes:
         raw: CDR.
@@ -50,21 +50,21 @@ class RawMessage:
         """
         try:
             return default_type_store().deserialize_cdr(self.raw, self.msgtype)
-        except Exception as err:  # generated code raises whatever indexing bad bytes raises
+        except Exception as err:  # generated code raises errors of any kind for invalid bytes
             raise error(f'a {self.msgtype} message is damaged: {err}') from err
 
 
 class MessagePicture:
-    """An image message that is decoded when asked for, see `frame.picture.Picture`."""
+    """An image message that is decoded on access, see `frame.picture.Picture`."""
 
     def __init__(self, message: Any, params: GeometryParameters) -> None:
-        """Keep a sensor_msgs/Image or CompressedImage, or a `RawMessage` of one."""
+        """Store a sensor_msgs/Image or CompressedImage, or a `RawMessage` of one."""
         self._message = message
         self._limits = {'bits': params.image_bits, 'max_pixels': params.max_pixels}
 
     @property
     def message(self) -> Any:
-        """The message, decoded from a bag's bytes if need be.
+        """The message, decoded from a bag's bytes if needed.
 
         Raises:
             ImageError: if it is damaged.
@@ -77,7 +77,7 @@ class MessagePicture:
         return message.decoded(ImageError) if isinstance(message, RawMessage) else message
 
     def size(self) -> tuple[int, int] | None:
-        """Return (height, width), px; None where it is not known, or too large to be decoded."""
+        """Return (height, width), px; None if it is not known, or too large to be decoded."""
         size = image_size(self.message)
         if size is None or size[0] * size[1] > self._limits['max_pixels']:
             return None
@@ -97,7 +97,7 @@ class MessagePicture:
         return encoded_image(self.message, **self._limits)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel without what can be decoded again."""
+        """Pickle without the decoded message."""
         return {name: value for name, value in vars(self).items() if name != '_decoded'}
 
 
@@ -107,7 +107,7 @@ def image_event(camera: str, message: Any, params: GeometryParameters) -> Image:
     Args:
         camera: the camera's name.
         message: sensor_msgs/Image or CompressedImage.
-        params: how large an image may be, and what its bits are.
+        params: limits of images, and the number of bits used.
     """
     picture = MessagePicture(message, params)
     return Image(camera, stamp_ns(message), message.header.frame_id, picture)
@@ -123,7 +123,7 @@ def sweep_event(message: Any, params: GeometryParameters) -> Sweep:
 def raw_sweep_event(
     raw: RawMessage, stamp_ns: int, frame_id: str, params: GeometryParameters
 ) -> Sweep:
-    """Return the event of a sweep whose message is decoded when its points are asked for."""
+    """Return the event of a sweep whose message is decoded on access to its points."""
     return Sweep(stamp_ns, frame_id, functools.partial(_read, raw, params))
 
 
@@ -137,7 +137,7 @@ def camera_info_event(camera: str, message: Any, setting: str, topic: str) -> Ca
         topic: of the camera's images, resolved.
 
     Raises:
-        CalibrationError: if it makes no sense; drivers send zeros before they are calibrated.
+        CalibrationError: if it is invalid; drivers send zeros before they are calibrated.
     """
     rectified = is_rectified(setting, topic, message)
     return CameraInfo(camera, CameraModel.from_camera_info(message, rectified))

@@ -1,4 +1,4 @@
-"""How large an image message's picture is, and how far it may be reduced, before it is decoded."""
+"""The size of an image message and its possible reduction, before it is decoded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from drive_segment_ros.errors import ImageError
 
 
 def image_size(message: Any) -> tuple[int, int] | None:
-    """Return (height, width), px, as the message or the head of its file says.
+    """Return (height, width), px, from the message or the header of its file.
 
     Args:
         message: sensor_msgs/Image or CompressedImage, of rclpy or rosbags.
 
     Returns:
-        None where the file does not say; decoding it will tell why.
+        None if the header cannot be read; decoding gives the reason.
     """
     if not hasattr(message, 'format'):
         return message.height, message.width
@@ -29,7 +29,7 @@ def image_size(message: Any) -> tuple[int, int] | None:
 
 
 def reduction(size: tuple[int, int] | None, needed: tuple[int, int]) -> int:
-    """Return by how much both sides may be divided so that no needed pixel is lost.
+    """Return the largest factor by which both sides may be divided without losing resolution.
 
     Args:
         size: (height, width) of the picture, px; None if not known.

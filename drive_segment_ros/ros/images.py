@@ -22,7 +22,7 @@ from drive_segment_ros.dataset.image_file import (
 from drive_segment_ros.errors import ImageError
 from drive_segment_ros.ros.raw_images import decode_raw, demosaic, eight_bits, is_bayer, is_picture
 
-# A file that viewers and readers of a dataset take as it is.
+# Files that are stored unchanged.
 _STORED = {'jpeg': '.jpg', 'png': '.png'}
 
 
@@ -35,8 +35,8 @@ def decode_image(
         message: rclpy's or rosbags' class.
         reduce: 1, 2, 4 or 8: divide both sides by this. JPEG decodes straight to the smaller
             size; anything else is averaged over areas.
-        bits: that the sensor uses of 16; see `eight_bits`.
-        max_pixels: the most it may have; checked before anything is decoded.
+        bits: number that the sensor uses of 16; see `eight_bits`.
+        max_pixels: largest number accepted; checked before anything is decoded.
 
     Returns:
         (ceil(height / reduce), ceil(width / reduce), 3) uint8 BGR. Of a `bgr8` message it is a
@@ -44,7 +44,7 @@ def decode_image(
 
     Raises:
         ImageError: if the picture is empty, too large, truncated, contradicts itself or has an
-            encoding that nothing here can read.
+            unsupported encoding.
     """
     if reduce not in REDUCTIONS:
         raise ImageError(f'images are reduced by 1, 2, 4 or 8, not by {reduce}')
@@ -59,9 +59,9 @@ def encoded_image(
 ) -> tuple[bytes, str]:
     """Return an image message as the content of an image file, and the file's suffix.
 
-    JPEG and PNG are returned as they were received, where any viewer shows what the camera saw.
-    Everything else becomes a PNG of what `decode_image` returns: raw images, other kinds of file,
-    mosaics, swapped channels, fewer bits than their 16 have room for.
+    JPEG and PNG are returned unchanged if any viewer shows them correctly. Everything else becomes
+    a PNG of the result of `decode_image`: raw images, other kinds of file,
+    mosaics, swapped channels, and images that use fewer than 16 bits.
 
     Args:
         message: rclpy's or rosbags' class.
@@ -88,9 +88,9 @@ def encoded_image(
 
 
 def shows_itself(message: Any) -> bool:
-    """Tell whether a CompressedImage's own picture, as any viewer shows it, is the camera's.
+    """Return whether any viewer shows a CompressedImage correctly.
 
-    It is not where image_transport compressed a mosaic or channels in RGB order.
+    This is not the case if image_transport compressed a mosaic or channels in RGB order.
     """
     encoding, compression = _format(message)
     return not is_bayer(encoding) and 'compressed rgb' not in compression
@@ -100,7 +100,7 @@ def image_message(pixels: NDArray[Any], encoding: str, header: Any) -> Any:
     """Build an rclpy sensor_msgs/Image.
 
     Args:
-        pixels: (H, W) or (H, W, C), the dtype that `encoding` says.
+        pixels: (H, W) or (H, W, C), with the dtype of `encoding`.
         encoding: such as `mono8`, `bgr8`.
         header: std_msgs/Header.
     """
@@ -133,9 +133,9 @@ def compressed_message(bgr: NDArray[np.uint8], header: Any, quality: int = 85) -
 
 
 def message_bytes(values: NDArray[Any]) -> array.array[int]:
-    """Return an array's bytes as the one type that a message's `data` takes as it is.
+    """Return an array's bytes in the only type that a message's `data` takes without a check.
 
-    Of an ndarray rclpy checks every single byte: 0.4 s and more for a 1080p image.
+    For an ndarray rclpy checks every single byte, which takes long for a 1080p image.
     """
     data = array.array('B')
     data.frombytes(np.ascontiguousarray(values).data.cast('B'))
@@ -162,7 +162,7 @@ def _file_header(message: Any, max_pixels: int) -> ImageHeader:
 
 def _decode_file(message: Any, header: ImageHeader, reduce: int, bits: int) -> NDArray[np.uint8]:
     plain = header.bits <= 8 and shows_itself(message)
-    # The decoder's own reduction averages over a mosaic, and keeps of 16 bits the upper 8.
+    # The decoder's own reduction would average over a mosaic and keep the upper 8 of 16 bits.
     straight = reduce if plain and header.kind == 'jpeg' else 1
     try:
         image = decode_checked(
@@ -177,22 +177,24 @@ def _decode_file(message: Any, header: ImageHeader, reduce: int, bits: int) -> N
         if image.dtype == np.uint16:
             encoding, _ = _format(message)
             if encoding and not is_picture(encoding):
-                raise ImageError(f'{_where(message)} has encoding {encoding!r}: no picture')
+                raise ImageError(
+                    f'{_where(message)} has encoding {encoding!r}, not that of a picture'
+                )
             image = eight_bits(image, bits, _where(message))
         image = _picture(image, message)
     return _shrink(image, reduce // straight)
 
 
 def _picture(image: NDArray[np.uint8], message: Any) -> NDArray[np.uint8]:
-    """Return what the camera saw, (H, W, 3) BGR, of what image_transport put into a file."""
+    """Return the picture, (H, W, 3) BGR, of a file written by image_transport."""
     encoding, compression = _format(message)
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
     image = image[..., :3]
-    # Some publishers spread the mosaic over three channels; a picture in colour stays.
+    # Some publishers repeat the mosaic in three channels; a colour picture is kept.
     if is_bayer(encoding) and (image == image[..., :1]).all():
         return demosaic(image[..., 0], encoding)
-    # The file's channels are in the order it names, while decoders take them for BGR.
+    # Decoders assume BGR; the channels are in the order named by the format.
     return np.ascontiguousarray(image[..., ::-1] if 'compressed rgb' in compression else image)
 
 
@@ -217,7 +219,7 @@ def _shrink(image: Any, reduce: int) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     bottom, right = -height % reduce, -width % reduce
     if bottom or right:
-        # JPEG decoders round sizes up and keep the scale exact; so do we, repeating the edge.
+        # JPEG decoders round sizes up and keep the exact scale; done here by repeating the edge.
         image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     size = (image.shape[1] // reduce, image.shape[0] // reduce)
     smaller: Any = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Several bags that are one drive, its sensors recorded apart: read as if they were one bag."""
+"""Several bags of one drive, whose sensors were recorded separately, read as one bag."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from drive_segment_ros.ros.bags import BagMessage, BagReader, Topic, peek_stamp_
 
 _log = logging.getLogger(__name__)
 
-# Sensors of one clock are stored within this of each other.
+# Largest difference of storage delay between sensors of one clock.
 _CLOCKS_DIFFER_NS = 200_000_000
 _MESSAGES_TO_COMPARE = 50
 _MOST = 0.9
@@ -39,16 +39,16 @@ def one_drive(bags: Sequence[Path], join: bool) -> list[Path]:
     """
     if len(bags) > 1 and not join:
         raise BagError(
-            f'{len(bags)} bags are given, one is wanted; --join makes them parts of one drive'
+            f'{len(bags)} bags are given instead of one; --join makes them parts of one drive'
         )
     return list(bags)
 
 
 def open_drive(bags: Bags) -> BagReader:
-    """Return a reader of a drive, to be entered: of one bag, or of several that are its parts.
+    """Return a context manager that reads a drive: one bag, or several that are its parts.
 
     Raises:
-        BagError: if there is none, one is missing or no bag, or one is given twice.
+        BagError: if there is none, one is missing or not a bag, or one is given twice.
     """
     if isinstance(bags, str) or not isinstance(bags, Sequence):
         return BagReader(bags)
@@ -58,9 +58,9 @@ def open_drive(bags: Bags) -> BagReader:
 class JoinedBags(BagReader):
     """The parts of one drive, open for reading; a context manager.
 
-    Messages of a topic that is in several parts are merged; of a message that is in two of them,
-    with the same bag stamp and bytes, one is given. Where a part was recorded by another clock
-    than the first, by the header stamps in them, its bag stamps are set to that of the first.
+    Messages of a topic that is in several parts are merged; duplicates with the same bag stamp and
+    bytes are removed. If header stamps show that a part was recorded with another clock than the
+    first, its bag stamps are corrected to that of the first.
 
     Attributes:
         path: the first part's, after which the drive is named.
@@ -68,10 +68,10 @@ class JoinedBags(BagReader):
     """
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
-        """Name the parts; nothing is opened yet.
+        """Store the paths; nothing is opened yet.
 
         Raises:
-            BagError: if there is none, one is missing or no bag, or one is given twice.
+            BagError: if there is none, one is missing or not a bag, or one is given twice.
         """
         if not paths:
             raise BagError('no bag is given')
@@ -82,11 +82,11 @@ class JoinedBags(BagReader):
             if count > 1:
                 raise BagError(f'{path} is given twice; give each part of the drive once')
         self._shared: frozenset[str] = frozenset()
-        self._ahead_ns: dict[BagReader, int] = {}  # of each part's clock against the first's
+        self._ahead_ns: dict[BagReader, int] = {}  # of each part's clock to the first's
         self._readers: dict[str, BagReader] = {}
 
     def __str__(self) -> str:
-        """Return what to call the drive in messages."""
+        """Return the drive's name for messages."""
         return ' + '.join(map(str, self.paths))
 
     @property
@@ -102,7 +102,7 @@ class JoinedBags(BagReader):
     ) -> Iterator[BagMessage]:
         """Yield messages in the order of their bag stamps, see `BagReader.messages`."""
         streams = [self._read_part(bag, topics, start_ns, stop_ns) for bag in self._bags]
-        now: set[tuple[str, bytes]] = set()  # messages that may have a copy
+        now: set[tuple[str, bytes]] = set()  # messages that may have a duplicate
         now_ns = 0
         for message in heapq.merge(*streams, key=lambda message: message.bag_stamp_ns):
             if message.topic in self._shared:
@@ -144,12 +144,12 @@ class JoinedBags(BagReader):
         return (m._replace(bag_stamp_ns=m.bag_stamp_ns - ahead) for m in messages)
 
     def _using(self, msgtype: str) -> list[BagReader]:
-        """Return the parts with topics of a type; all, where none has."""
+        """Return the parts with topics of a type; all if none has."""
         using = [b for b in self._bags if any(t.type == msgtype for t in b.topics.values())]
         return using or self._bags
 
     def _reader_of(self, msgtype: str) -> BagReader:
-        """Return the part whose definition of a type holds."""
+        """Return the part whose definition of a type is used."""
         layouts = {repr(layout): b for b in self._using(msgtype) if (layout := b.layout(msgtype))}
         if not layouts:
             raise BagError(f'{self}: message type {msgtype} is unknown')
@@ -157,7 +157,7 @@ class JoinedBags(BagReader):
             first, second, *_ = layouts.values()
             raise BagError(
                 f'message type {msgtype} is defined differently in {first} and {second}; '
-                'convert one of them, or leave it out'
+                'convert one of them, or omit it'
             )
         return next(iter(layouts.values()))
 
@@ -178,19 +178,19 @@ class JoinedBags(BagReader):
         return bag.start_ns - self._ahead_ns[bag], bag.end_ns - self._ahead_ns[bag]
 
     def _compare_clocks(self) -> None:
-        """Find by how much the clocks that parts were recorded by are ahead of the first's."""
+        """Estimate by how much the recording clocks of the parts are ahead of the first's."""
         lags = {bag: lag for bag in self._bags if (lag := _lag_ns(bag)) is not None}
         self._ahead_ns = dict.fromkeys(self._bags, 0)
         for bag, lag in lags.items():
             first, first_lag = next(iter(lags.items()))
             ahead = lag - first_lag
             shared, kept = (_shared_ns(first, bag, by) for by in (0, ahead))
-            # Where that tears apart what was recorded together, the stamps' clocks differ.
+            # If this separates parts recorded together, the clocks of the stamps differ instead.
             if abs(ahead) > _CLOCKS_DIFFER_NS and kept >= _MOST * shared:
                 self._ahead_ns[bag] = ahead
                 _log.warning(
-                    '%s was recorded by a clock that is %+.3f s ahead of that of %s, by the '
-                    'header stamps; its messages are taken as that much earlier',
+                    '%s was recorded with a clock that is %+.3f s ahead of that of %s, according '
+                    'to the header stamps; its bag stamps are corrected by that',
                     bag,
                     ahead * 1e-9,
                     first,
@@ -219,7 +219,7 @@ class JoinedBags(BagReader):
 
     def _doubt(self) -> None:
         """Warn of parts that were not recorded at the same time as any other."""
-        # The vehicle's build may be recorded once for all drives.
+        # Static transforms may be recorded once for all drives.
         timed = [
             bag
             for bag in self._bags
@@ -242,7 +242,7 @@ class JoinedBags(BagReader):
 
 
 def _shared_ns(first: BagReader, second: BagReader, ahead_ns: int) -> int:
-    """Return how long both were recorded at once, the second by a clock that is ahead."""
+    """Return how long both were recorded simultaneously, given the offset of the clocks."""
     start = max(first.start_ns, second.start_ns - ahead_ns)
     return max(min(first.end_ns, second.end_ns - ahead_ns) - start, 0)
 

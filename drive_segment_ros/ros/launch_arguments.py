@@ -10,11 +10,11 @@ LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 
 
 def sensor_arguments(config: str, several: str = 'one node for all of them') -> list[Any]:
-    """Return the launch arguments of a node that hears cameras and a LiDAR.
+    """Return the launch arguments of a node that subscribes to cameras and a LiDAR.
 
     Args:
         config: name of the parameter file in the package's config folder.
-        several: how many nodes there are for several cameras.
+        several: description of the nodes for several cameras.
     """
     from launch.actions import DeclareLaunchArgument
 
@@ -47,7 +47,7 @@ def sensor_arguments(config: str, several: str = 'one node for all of them') -> 
         DeclareLaunchArgument(
             'params_file',
             default_value=config_file(config),
-            description='ROS parameter file, YAML; arguments that are given override it.',
+            description='ROS parameter file (YAML); launch arguments override it.',
         ),
         DeclareLaunchArgument(
             'calibration_file',
@@ -66,8 +66,8 @@ def sensor_arguments(config: str, several: str = 'one node for all of them') -> 
         flag('autostart', 'Configure and activate the node.', default='true'),
         flag(
             'required',
-            'End the launch with exit code 1 when a node is refused or dies; else the others go '
-            'on, and a node that was refused can be set right and configured again.',
+            'End the launch with exit code 1 if a node cannot be configured or dies; otherwise '
+            'the others continue, and the node can be corrected and configured again.',
         ),
         DeclareLaunchArgument(
             'log_level',
@@ -82,7 +82,7 @@ def sensor_arguments(config: str, several: str = 'one node for all of them') -> 
 
 
 def config_file(name: str) -> Any:
-    """Return the place of a file in the package's config folder."""
+    """Return the path of a file in the package's config folder."""
     from launch.substitutions import PathJoinSubstitution
     from launch_ros.substitutions import FindPackageShare
 
@@ -99,7 +99,7 @@ def flag(name: str, description: str, default: str = 'false') -> Any:
 
 
 def parameter_flag(name: str, description: str) -> Any:
-    """Declare an argument that sets a parameter to true or false, or leaves it to params_file."""
+    """Declare an argument that sets a boolean parameter, or leaves it to params_file."""
     from launch.actions import DeclareLaunchArgument
 
     return DeclareLaunchArgument(
@@ -111,11 +111,11 @@ def parameter_flag(name: str, description: str) -> Any:
 
 
 def given(arguments: Mapping[str, str], names: Sequence[str]) -> dict[str, bool | str]:
-    """Return the parameters whose arguments were given; all others are the parameter file's.
+    """Return the parameters whose arguments were given; others are read from the parameter file.
 
     Args:
         arguments: the launch context's configurations.
-        names: of parameters and arguments alike.
+        names: of the parameters, which are those of the arguments.
     """
     flags = {'true': True, 'false': False}
     values = {name: arguments.get(name, '') for name in names}
@@ -125,8 +125,8 @@ def given(arguments: Mapping[str, str], names: Sequence[str]) -> dict[str, bool 
 def description(arguments: Sequence[Any], function: Callable[[Any], list[Any]]) -> Any:
     """Return a launch description that may be included anywhere, any number of times.
 
-    All arguments are resolved while the function runs: in a scoped group they are gone when a
-    node becomes active. What the description itself sets does not leak to what comes after it.
+    All arguments are resolved while the function runs: in a scoped group they no longer exist when
+    a node becomes active. Settings of the description do not affect later actions.
 
     Args:
         arguments: the declared launch arguments.

@@ -16,7 +16,7 @@ def camera_nodes(context: Any, name: str, parameters: Sequence[str] = ()) -> lis
     """Return the actions that start a node in each camera's namespace, and then the bag player.
 
     Args:
-        context: the launch context, which knows the arguments.
+        context: the launch context, which has the arguments.
         name: of the executable and the nodes.
         parameters: further parameters that are arguments as well.
 
@@ -32,7 +32,7 @@ def camera_nodes(context: Any, name: str, parameters: Sequence[str] = ()) -> lis
 def rig_node(context: Any, name: str, parameters: Sequence[str] = ()) -> list[Any]:
     """Return the actions that start one node for all cameras, and then the bag player.
 
-    Of several cameras it is in the vehicle's namespace, and has theirs as a parameter.
+    With several cameras it is in the vehicle's namespace, and has theirs as a parameter.
 
     Args:
         context, name, parameters: as of `camera_nodes`.
@@ -59,12 +59,12 @@ def cameras(context: Any) -> list[str]:
     text = arguments.get('cameras') or arguments['camera']
     names = [name.strip() for name in text.split(',') if name.strip()]
     if not names or len(set(names)) < len(names):
-        raise RuntimeError(f'cameras:={text!r}: give each camera once, with commas between')
+        raise RuntimeError(f'cameras:={text!r}: give each camera once, separated by commas')
     return names
 
 
 def _started(arguments: Mapping[str, str], nodes: Sequence[Any]) -> list[Any]:
-    """Return nodes with what starts them and watches over them, and the bag player."""
+    """Return nodes with the actions that start and monitor them, and the bag player."""
     start, required = (arguments.get(k) == 'true' for k in ('autostart', 'required'))
     actions = [
         action
@@ -96,7 +96,7 @@ def absolute_namespace(arguments: Mapping[str, str], camera: str) -> str:
 
     Args:
         arguments: the launch context's configurations; `ros_namespace` is that of groups around.
-        camera: as in `camera:=`; one that starts with / stands for itself.
+        camera: as in `camera:=`; absolute if it starts with /.
     """
     if camera.startswith('/'):
         return camera.rstrip('/')
@@ -111,7 +111,7 @@ def absolute_namespace(arguments: Mapping[str, str], camera: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return what the processes need in their environment: a transport for large messages.
+    """Return the environment of the processes: a transport for large messages.
 
     Clouds and images are megabytes: see "Messages and DDS" in the documentation.
     """
@@ -120,7 +120,7 @@ def environment() -> dict[str, str]:
 
 
 def optional_node(package: str, **settings: Any) -> list[Any]:
-    """Return a viewer's node, or where its package is missing a line that says so.
+    """Return a viewer's node, or a log line if its package is missing.
 
     Args:
         package: of the viewer; its executable has the same name.
@@ -134,9 +134,7 @@ def optional_node(package: str, **settings: Any) -> list[Any]:
         get_package_prefix(package)
     except PackageNotFoundError:
         debian = package.replace('_', '-')
-        line = (
-            f'{package} is not installed, so it is left out: apt install ros-$ROS_DISTRO-{debian}'
-        )
+        line = f'{package} is not installed and not started: apt install ros-$ROS_DISTRO-{debian}'
         return [LogInfo(msg=line)]
     return [
         Node(
@@ -163,7 +161,7 @@ def _rig_node(
     image = arguments['image']
     if image.startswith('/'):
         raise RuntimeError(
-            f'image:={image}: the cameras of a rig each have their own; give a topic relative to '
+            f'image:={image}: each camera of a rig has its own; give a topic relative to '
             "a camera's namespace, or remap"
         )
     images = [
@@ -221,7 +219,7 @@ def _autostart(node: Any) -> list[Any]:
     first = [change(Transition.TRANSITION_ACTIVATE)]
 
     def activate_once(_: Any) -> list[Any]:
-        # Configured again by hand, to be looked at or with another model: then by hand only.
+        # Not activated again after a manual configuration.
         return [first.pop()] if first else []
 
     return [
@@ -231,12 +229,12 @@ def _autostart(node: Any) -> list[Any]:
 
 
 def _failure_handlers(node: Any) -> list[Any]:
-    """Return what ends the launch with an error once a node is refused or dies."""
+    """Return the actions that end the launch with an error if a node fails or dies."""
     from launch.actions import OpaqueFunction, RegisterEventHandler
     from launch.event_handlers import OnProcessExit
 
     def refused(_: Any) -> list[Any]:
-        raise RuntimeError(f'{node.node_name} was refused; its own error above says why')
+        raise RuntimeError(f'{node.node_name} cannot be configured; see its error above')
 
     def ended(event: Any, context: Any) -> list[Any]:
         if event.returncode == 0 or context.is_shutdown:
@@ -255,9 +253,9 @@ def _failure_handlers(node: Any) -> list[Any]:
 
 
 def _bag_player(bag: str, nodes: Sequence[Any]) -> list[Any]:
-    """Return what plays a bag, with /clock for those who use it, once all nodes are active.
+    """Return the actions that play a bag, with /clock, once all nodes are active.
 
-    Configuring may take a minute, the first time, when much is compiled.
+    The first configuration may take a minute, as kernels are compiled.
     """
     from launch.actions import ExecuteProcess
     from launch_ros.substitutions import ExecutableInPackage
@@ -274,7 +272,7 @@ def _bag_player(bag: str, nodes: Sequence[Any]) -> list[Any]:
     inactive = list(nodes)
 
     def play_after(node: Any, _: Any) -> list[Any]:
-        # A node may become active again; the bag is played once.
+        # Nodes may become active again; the bag is played only once.
         if node not in inactive:
             return []
         inactive.remove(node)
@@ -284,7 +282,7 @@ def _bag_player(bag: str, nodes: Sequence[Any]) -> list[Any]:
 
 
 def _on_state(node: Any, function: Callable[[Any], list[Any]], **states: str) -> Any:
-    """Return the registration of a function of the context for a node's change of state."""
+    """Return the event handler of a function of the context for a node's change of state."""
     from launch.actions import OpaqueFunction, RegisterEventHandler
     from launch_ros.event_handlers import OnStateTransition
 

@@ -1,4 +1,4 @@
-"""What the library's Python loggers say, in a node's log and at its level."""
+"""Forwards the library's Python log records to a node's logger."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _LIBRARY = logging.getLogger('drive_segment_ros')
 
 
 class LibraryLog(logging.Handler):
-    """Hands the library's records to a node's logger, where --log-level and /rosout have them.
+    """Forwards the library's records to a node's logger, so that --log-level and /rosout apply.
 
-    Of several nodes in a process the last one made has them.
+    With several nodes in a process, the last one created gets them.
     """
 
     def __init__(self, logger: Any) -> None:
         """Begin.
 
         Args:
-            logger: of the node, which drops what is below its level.
+            logger: of the node, which drops records below its level.
         """
         super().__init__()
         self._ros = logger
@@ -26,7 +26,7 @@ class LibraryLog(logging.Handler):
         _set_up()
 
     def close(self) -> None:
-        """End; records go where they went before."""
+        """End; records are handled as before."""
         _LIBRARY.removeHandler(self)
         _set_up()
         super().close()
@@ -38,7 +38,7 @@ class LibraryLog(logging.Handler):
         try:
             name = record.name.rpartition('.')[2]
             text = f'{name}: {self.format(record)}'
-            # rclpy takes one severity from a line of code.
+            # rclpy allows one severity per line of code.
             if record.levelno >= logging.CRITICAL:
                 self._ros.fatal(text)
             elif record.levelno >= logging.ERROR:
@@ -58,7 +58,7 @@ def _installed() -> list[LibraryLog]:
 
 
 def _set_up() -> None:
-    """Have the node's logger alone decide what is said, while there is one."""
+    """Leave the filtering by level to the node's logger while there is one."""
     bridged = bool(_installed())
     _LIBRARY.setLevel(logging.DEBUG if bridged else logging.NOTSET)
     _LIBRARY.propagate = not bridged

@@ -1,4 +1,4 @@
-"""What a mask's messages need beside them: its calibration, and what its labels mean."""
+"""The messages that accompany masks: calibration, and the classes of the labels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from drive_segment_ros.perception.cameras import CameraModel
 def mask_camera(
     camera_info: Any, picture: tuple[int, int], mask: tuple[int, int], rectified: bool
 ) -> CameraModel:
-    """Return the camera of a mask: its image's, brought to its size.
+    """Return the camera of a mask: that of its image, scaled to the mask's size.
 
-    That of rectified images has the camera matrix of their P as K, and no distortion: K and D of
-    the raw image would not be this one's.
+    For rectified images K is the camera matrix of their P, and there is no distortion: K and D
+    describe the raw image.
 
     Args:
         camera_info: of the image; region of interest and binning are applied.
@@ -29,7 +29,7 @@ def mask_camera(
         rectified: whether the images are rectified.
 
     Raises:
-        CalibrationError: if camera_info makes no sense or belongs to another image.
+        CalibrationError: if camera_info is invalid or belongs to another image.
     """
     camera = CameraModel.from_camera_info(camera_info, rectified=rectified)
     check_shape(picture[1], picture[0], camera)
@@ -69,7 +69,7 @@ def mask_camera_info(
 
 
 def label_info_type() -> type:
-    """Return vision_msgs/LabelInfo, or std_msgs/String where vision_msgs is not installed."""
+    """Return vision_msgs/LabelInfo, or std_msgs/String if vision_msgs is not installed."""
     try:
         from vision_msgs.msg import LabelInfo
     except ImportError:
@@ -80,7 +80,7 @@ def label_info_type() -> type:
 
 
 def label_info(classes: Sequence[ModelClass], threshold: float, stamp: Any) -> Any:
-    """Return the message that says what labels mean.
+    """Return the message with the classes of the labels.
 
     Without vision_msgs it is a std_msgs/String that holds JSON: `threshold` and `class_map`, a
     list of `class_id`, `class_name` and `color`.

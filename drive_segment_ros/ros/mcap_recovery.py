@@ -1,9 +1,8 @@
-"""Read an MCAP file without its index: it has none, or its recorder was killed.
+"""Read an MCAP file without an index, for example after its recorder was killed.
 
-Readers start from the summary at the end of the file. Without it everything is still there in
-sequence: records of opcode, length and content, messages mostly inside compressed chunks (format:
-https://mcap.dev/spec). One pass finds what is whole, down to the last message of a chunk that
-breaks off in the middle.
+Readers start from the summary at the end of the file. Without it the file is still a sequence of
+records of opcode, length and content, with messages mostly inside compressed chunks (format:
+https://mcap.dev/spec). One pass finds all complete messages, including those of a truncated chunk.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from drive_segment_ros.errors import BagError
 from drive_segment_ros.ros.bag_files import zstd_module
 
 _MAGIC = b'\x89MCAP0\r\n'
-# 0 is no opcode. Those not named here, of later versions and private ones from 0x80, are skipped.
+# 0 is not an opcode. Others, of later versions and private ones from 0x80, are skipped.
 _INVALID, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0, 2, 3, 4, 5, 6, 15
 _RECORD = struct.Struct('<BQ')  # opcode, length
 _MESSAGE_HEADER = struct.Struct('<HIQQ')  # channel, sequence, log time, publish time
@@ -32,7 +31,7 @@ _CHUNK_HEADER = struct.Struct('<QQQI')  # first and last log time, uncompressed 
 
 @dataclasses.dataclass(frozen=True)
 class _Block:
-    """A chunk, or a message outside of chunks: where it lies and the log times it spans."""
+    """A chunk, or a message outside of chunks: its position and range of log times."""
 
     opcode: int
     offset: int
@@ -42,19 +41,19 @@ class _Block:
 
 
 class RecoveredMcap:
-    """What can be read of an MCAP file, by the interface of rosbags' storage readers.
+    """The readable part of an MCAP file, with the interface of rosbags' storage readers.
 
     Attributes:
         connections: rosbags' `Connection`s with the message counts found.
-        metadata: rosbags' `ReaderMetadata` with the number and span of whole messages.
-        damage: one line that says what is lost; empty if nothing is.
+        metadata: rosbags' `ReaderMetadata` with the number and span of complete messages.
+        damage: one line on what is lost; empty if nothing is.
     """
 
     def __init__(self, path: Path) -> None:
         """Scan the file; it stays open.
 
         Raises:
-            BagError: if it is not an MCAP file, or cut before its first whole message.
+            BagError: if it is not an MCAP file, or truncated before its first complete message.
         """
         self._name = path.name
         self._blocks: list[_Block] = []
@@ -66,7 +65,7 @@ class RecoveredMcap:
         try:
             last = self._scan()
             if not self._blocks and last != _FOOTER:
-                raise BagError(f'{self._name}: not a single whole message; copy it again')
+                raise BagError(f'{self._name}: no complete message; copy it again')
         except BaseException:
             self.close()
             raise
@@ -84,7 +83,7 @@ class RecoveredMcap:
     ) -> Iterator[tuple[Any, int, bytes]]:
         """Yield connection, log time and content of messages with `start` <= log time < `stop`.
 
-        They come in the order of their log times, however the chunks overlap.
+        They are in the order of their log times, even if chunks overlap.
         """
         wanted = {connection.id: connection for connection in connections}
         first = -1 if start is None else start
@@ -113,7 +112,7 @@ class RecoveredMcap:
         return self._file.read(block.length)
 
     def _scan(self) -> int:
-        """Note what every record brings; return the opcode of the last whole one."""
+        """Process every record; return the opcode of the last complete one."""
         if self._file.read(len(_MAGIC)) != _MAGIC:
             raise BagError(f'{self._name} is not an MCAP file')
         size = os.fstat(self._file.fileno()).st_size
@@ -125,7 +124,7 @@ class RecoveredMcap:
             whole = length <= size - offset
             if opcode == _INVALID or (not whole and opcode != _CHUNK):
                 break
-            # The summary repeats schemas and channels, those of a damaged chunk among them.
+            # The summary repeats schemas and channels, including those of a damaged chunk.
             if opcode in (_SCHEMA, _CHANNEL, _MESSAGE, _CHUNK):
                 self._note(opcode, offset, self._file.read(min(length, size - offset)))
             if opcode == _FOOTER:
@@ -140,13 +139,15 @@ class RecoveredMcap:
         if last == _DATA_END:
             lines.append(f'{self._name} ends within its index; no message is lost')
         elif last != _FOOTER:
-            lines.append(f'{self._name} is truncated after {seconds:.1f} s; what is whole is used')
+            lines.append(
+                f'{self._name} is truncated after {seconds:.1f} s; the complete part is used'
+            )
         if self._broken_chunks:
-            lines.append(f'{self._name}: {self._broken_chunks} damaged chunks are left out')
+            lines.append(f'{self._name}: {self._broken_chunks} damaged chunks are skipped')
         return '; '.join(lines)
 
     def _note(self, opcode: int, offset: int, content: bytes) -> None:
-        """Remember what one top-level record, perhaps a chunk cut short, brings."""
+        """Store the content of a top-level record, perhaps a truncated chunk."""
         stamps = []
         counts: Counter[int] = Counter()
         try:
@@ -205,25 +206,25 @@ class RecoveredMcap:
 
 
 def parsed_qos(text: Any) -> list[Any]:
-    """Return publishers' offers (rosbags' `Qos`) from YAML or what it holds; [] if damaged."""
+    """Return publishers' QoS (rosbags' `Qos`) from YAML or its content; [] if damaged."""
     from rosbags.rosbag2.metadata import parse_qos
 
     try:
         return parse_qos(text)
-    except Exception:  # whatever indexing someone's YAML raises
+    except Exception:  # errors of any kind from invalid content
         return []
 
 
 def _metadata(first_ns: int, last_ns: int, count: int) -> Any:
     from rosbags.rosbag2.metadata import ReaderMetadata
 
-    # As rosbags has it, the end lies one past the last log time.
+    # As in rosbags, the end is one past the last log time.
     end_ns = last_ns + 1 if count else 0
     return ReaderMetadata(end_ns - first_ns, first_ns, end_ns, count, None, None, None, None)
 
 
 def _properties(record: bytes, position: int) -> str:
-    """Return the publishers' offers from the properties of a channel, empty if there are none."""
+    """Return the publishers' QoS from the properties of a channel, empty if there is none."""
     (length,) = struct.unpack_from('<I', record, position)
     position += 4
     end = position + length
@@ -236,7 +237,7 @@ def _properties(record: bytes, position: int) -> str:
 
 
 def _records(opcode: int, content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield a chunk's whole records, or the record itself if it is no chunk."""
+    """Yield a chunk's complete records, or the record itself if it is not a chunk."""
     if opcode != _CHUNK:
         yield opcode, content
         return
@@ -260,7 +261,7 @@ def _messages(opcode: int, content: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _decompressed(chunk: bytes) -> bytes:
-    """Return the records of a chunk, as far as they go where the chunk is cut short.
+    """Return the records of a chunk, of a truncated one those that are complete.
 
     Raises:
         ValueError: if the chunk is complete and its checksum is wrong.
@@ -284,7 +285,7 @@ def _decompressed(chunk: bytes) -> bytes:
 def _string(data: bytes, position: int) -> tuple[str, int]:
     """Return the length-prefixed string at a position, and the position after it.
 
-    Definitions of other encodings need not be text.
+    Definitions in other encodings may not be text.
     """
     (length,) = struct.unpack_from('<I', data, position)
     end = position + 4 + length

@@ -1,4 +1,4 @@
-"""Topics that a node needs and that never bring a message: which, and what there is instead."""
+"""Reports input topics without messages, and the topics that exist instead."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from drive_segment_ros.ros.diagnostics import ERROR, WARN
 
-# Drivers take some seconds to start; a topic that is silent for longer is misnamed or off.
+# Drivers take some seconds to start; a topic that is silent for longer is misnamed or inactive.
 _NEVER_S = 10.0
 _NAMED = 4
 
 
 class MissingTopics:
-    """Says what has never come: at first that it is waited for, after a while as an error."""
+    """Reports inputs that have never arrived: first as a warning, later as an error."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class MissingTopics:
         self._told: set[str] = set()
 
     def problems(self, received: Mapping[str, int]) -> dict[str, int]:
-        """Return what is missing, in words, with its level; errors are logged once.
+        """Return the missing inputs as text with a level; errors are logged once.
 
         Args:
             received: messages by input.
@@ -82,6 +82,6 @@ class MissingTopics:
 
 
 def _type_name(message_type: type) -> str:
-    """Return a message class's name as the graph has it: `sensor_msgs/msg/Image`."""
+    """Return a message class's name in the ROS graph: `sensor_msgs/msg/Image`."""
     package, kind, *_ = message_type.__module__.split('.')
     return f'{package}/{kind}/{message_type.__name__}'

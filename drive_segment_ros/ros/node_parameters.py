@@ -12,17 +12,17 @@ from drive_segment_ros.parameters import ParameterInfo, describe, from_flat, to_
 T = TypeVar('T')
 _LINE_LENGTH = 99
 _UNCONFIGURED = 'unconfigured'
-# Declared only where they are used.
+# Declared by ROS only where they are used.
 _OF_ROS_ITSELF = ('qos_overrides.', 'start_type_description_service')
 
 
 class NodeParameters(Generic[T]):
-    """The parameters of a node, declared from a dataclass and kept in step with it.
+    """The parameters of a node, declared from a dataclass and kept consistent with it.
 
-    Made once, in the node's constructor: parameters outlive the lifecycle's states.
+    Created once, in the node's constructor: parameters persist across lifecycle states.
 
     Attributes:
-        values: the dataclass as it is now; replaced, never changed, when a parameter is set.
+        values: the current values; replaced, never modified, when a parameter is set.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class NodeParameters(Generic[T]):
         state: Callable[[], str],
         on_change: Callable[[T], None] | None = None,
     ) -> None:
-        """Declare every field on the node and read what launch files or the command line set.
+        """Declare every field on the node and read values from launch files or the command line.
 
         Args:
             node: rclpy node.
@@ -40,7 +40,7 @@ class NodeParameters(Generic[T]):
             state: returns the lifecycle's; parameters that are not dynamic may be set only while
                 the node is `unconfigured`.
             on_change: called with the new values when a parameter was set; a
-                ParameterError from it refuses the change.
+                ParameterError from it rejects the change.
 
         Raises:
             ParameterError: if a value that was set has a wrong type or is out of range.
@@ -90,8 +90,8 @@ class NodeParameters(Generic[T]):
 
 
 def _warn_of_unknown(node: Any) -> None:
-    """Name what was set but is no parameter of the node; ROS ignores that silently."""
-    # rclpy has no public way to ask.
+    """Warn of values for unknown parameters, which ROS ignores silently."""
+    # rclpy has no public interface for this.
     given = getattr(node, '_parameter_overrides', {})
     unknown = [
         name
@@ -99,11 +99,11 @@ def _warn_of_unknown(node: Any) -> None:
         if not node.has_parameter(name) and not name.startswith(_OF_ROS_ITSELF)
     ]
     if unknown:
-        node.get_logger().warning(f'no parameter of this node, ignored: {", ".join(unknown)}')
+        node.get_logger().warning(f'ignored, not parameters of this node: {", ".join(unknown)}')
 
 
 def yaml_for(cls: type, node_name: str) -> str:
-    """Return a ROS parameter file with every parameter, its default and what it means.
+    """Return a ROS parameter file with every parameter, its default and meaning.
 
     Args:
         cls: parameter dataclass.
@@ -133,7 +133,7 @@ def yaml_for(cls: type, node_name: str) -> str:
 
 
 def _explained(info: ParameterInfo) -> str:
-    """Return the help with what else there is to know: unit, range, choices, when to change."""
+    """Return the help with unit, range, choices, and whether it may change while running."""
     text = info.help[:1].upper() + info.help[1:].rstrip('.') + '.'
     facts = _constraints(info)
     if info.dynamic:
@@ -170,8 +170,8 @@ def _declare(node: Any, info: ParameterInfo) -> None:
         additional_constraints='; '.join(
             [*_constraints(info), *([] if info.dynamic else ['set only while unconfigured'])]
         ),
-        # `1` for `1.0`, an empty list and a number for a text that may be one are of another type
-        # to ROS; `from_flat` knows better.
+        # `1` for `1.0`, an empty list, and a number for a text parameter have another type in
+        # ROS; `from_flat` accepts them.
         dynamic_typing=info.type in (float, list, str),
     )
     if info.minimum is not None and info.maximum is not None:
@@ -195,12 +195,12 @@ def _declare(node: Any, info: ParameterInfo) -> None:
 
 
 def _plain(info: ParameterInfo, value: Any) -> Any:
-    """Return a ROS parameter's value as the dataclass holds it."""
+    """Return a ROS parameter's value in the dataclass's type."""
     if info.type is str and isinstance(value, int | float):
         return str(value).lower()
     if info.type is not list or isinstance(value, str):
         return value
-    # An empty list in YAML arrives as a parameter that is not set.
+    # An empty list in YAML is received as an unset parameter.
     return [] if value is None else list(value)
 
 
@@ -209,7 +209,7 @@ def _yaml_value(value: Any) -> str:
         return 'true' if value else 'false'
     if isinstance(value, float):
         text = repr(value)
-        # YAML takes 1e-06 for a string: it wants a point.
+        # YAML reads 1e-06 as a string: it needs a decimal point.
         return text if '.' in text else text.replace('e', '.0e')
     if isinstance(value, str):
         return _yaml_text(value)

@@ -1,6 +1,6 @@
-"""A frame stream as a message filter: it hears other filters and calls back with each pair.
+"""A frame stream as a message filter: fed by other filters, it calls back with each pair.
 
-It takes the place of message_filters' ApproximateTimeSynchronizer:
+It replaces message_filters' ApproximateTimeSynchronizer:
 
     images = message_filters.Subscriber(node, CompressedImage, 'front/image_raw/compressed')
     sweeps = message_filters.Subscriber(node, PointCloud2, 'points')
@@ -9,7 +9,7 @@ It takes the place of message_filters' ApproximateTimeSynchronizer:
     sweeps.registerCallback(lambda message: pairs.push(sweep_event(message, params)))
     pairs.registerCallback(on_pair)  # on_pair(pair)
 
-No lock is held while callbacks run, so they may take their time, raise, or push themselves.
+No lock is held while callbacks run, so they may take long, raise, or push messages.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from drive_segment_ros.ros.subscriber import SimpleFilter
 class PairFilter(SimpleFilter):
     """Calls back with each pair of an image and a sweep, those of a camera in order.
 
-    Safe across threads.
+    Thread-safe.
 
     Attributes:
-        stream: makes the pairs.
-        lock: held while the stream is asked; for whoever reads more of it than counts.
+        stream: forms the pairs.
+        lock: held while the stream is used; required to read more of it than counts.
     """
 
     def __init__(self, stream: FrameStream, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin.
 
         Args:
-            stream: fresh.
+            stream: a new one.
             clock: of arrivals, seconds, monotonic.
         """
         super().__init__()
@@ -51,7 +51,7 @@ class PairFilter(SimpleFilter):
         self._stopped = ''
 
     def push(self, event: Event) -> bool:
-        """Take a message of any sensor; False, and nothing done, after `stop`."""
+        """Push a message of any sensor; returns False and does nothing after `stop`."""
         with self.lock:
             if self._stopped:
                 return False
@@ -60,19 +60,19 @@ class PairFilter(SimpleFilter):
         return True
 
     def expire(self) -> None:
-        """Decide what waits where nothing comes any more; to be called now and then."""
+        """Decide waiting pairs if no messages arrive any more; to be called periodically."""
         with self.lock:
             self._ready.extend(self.stream.expire(self._clock()))
         self._signal()
 
     def stop(self, reason: str) -> None:
-        """Give up what waits, for a reason; nothing is taken any more."""
+        """Drop what waits, with a reason; further messages are ignored."""
         with self.lock:
             self._stopped = reason
             self.stream.stop(reason)
 
     def _signal(self) -> None:
-        """Call back; one thread at a time does, for all, so that pairs keep their order."""
+        """Call back; only one thread at a time does, so that pairs keep their order."""
         while self._ready and self._signalling.acquire(blocking=False):
             try:
                 while self._ready:

@@ -1,7 +1,7 @@
-"""Structured arrays as PointCloud2 messages: by sensor_msgs_py where that is installed.
+"""Structured arrays as PointCloud2 messages: by sensor_msgs_py if it is installed.
 
-Messages are read by `perception.clouds` everywhere: sensor_msgs_py takes rclpy's class alone, and
-reads other numbers where rows are padded or the byte order is not this machine's.
+Messages are always read by `perception.clouds`: sensor_msgs_py supports rclpy's class only, and
+reads wrong values if rows are padded or the byte order is not this machine's.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def point_cloud2(points: NDArray[np.void], header: Any) -> Any:
         header: std_msgs/Header.
 
     Raises:
-        CloudError: if a field has a type that messages do not know.
+        CloudError: if a field has a type that messages do not support.
     """
     from sensor_msgs.msg import PointField
 
-    # Messages are little-endian here whatever the machine.
+    # Messages are written in little-endian order on every machine.
     points = np.ascontiguousarray(points, points.dtype.newbyteorder('<'))
     fields = []
     for name, (kind, offset, *_) in (points.dtype.fields or {}).items():
@@ -46,7 +46,7 @@ def point_cloud2(points: NDArray[np.void], header: Any) -> Any:
     except ImportError:
         message = _create_cloud(header, fields, points.ravel())
     else:
-        # It names the elements of a vector one by one, and swaps height and width.
+        # sensor_msgs_py names the elements of a vector one by one, and swaps height and width.
         layout = dtype_from_fields(fields, points.dtype.itemsize)
         message = create_cloud(header, fields, points.ravel().view(layout), layout.itemsize)
     message.height, message.width = points.shape if points.ndim == 2 else (1, len(points))
@@ -58,7 +58,7 @@ def point_cloud2(points: NDArray[np.void], header: Any) -> Any:
 
 
 def _create_cloud(header: Any, fields: list[Any], points: NDArray[np.void]) -> Any:
-    """Return an unorganised PointCloud2; as `sensor_msgs_py.point_cloud2.create_cloud`."""
+    """Return an unorganised PointCloud2, like `sensor_msgs_py.point_cloud2.create_cloud`."""
     from sensor_msgs.msg import PointCloud2
 
     message = PointCloud2(header=header, height=1, width=len(points), is_bigendian=False)
@@ -81,11 +81,11 @@ def coloured_points(
     Args:
         x, y, z: (N,) metres.
         rgb: (N, 3) uint8.
-        extra: (N,) arrays by field name, such as `label` and `confidence`; their types stay.
+        extra: (N,) arrays by field name, such as `label` and `confidence`; types are kept.
 
     Returns:
         (N,) structured array: float32 x, y, z; float32 `rgb` that holds 0x00RRGGBB, the way the
-        Point Cloud Library and RViz have it; then the extra fields.
+        Point Cloud Library and RViz expect it; then the extra fields.
     """
     fields = [('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('rgb', '<f4')]
     fields += [(name, values.dtype.newbyteorder('<').str) for name, values in extra.items()]

@@ -1,4 +1,4 @@
-"""Subscriptions that follow what publishers offer, and say so where the two do not fit."""
+"""Subscriptions that adapt to the publishers' QoS, and report incompatible QoS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _POLICIES = {
     'best_effort': ReliabilityPolicy.BEST_EFFORT,
 }
 _LOOK_PERIOD_S = 0.5
-# Whether rclpy hands a callback what it knows of a message, such as its number; Humble's does not.
+# Whether rclpy passes message information, such as the number, to a callback; not in Humble.
 _HAS_INFO = hasattr(Subscription, 'CallbackType')
 
 
@@ -39,10 +39,10 @@ def suitable_reliability(offered: Sequence[ReliabilityPolicy], wanted: str = 'au
     """Return the reliability to subscribe with.
 
     Best-effort publishers never reach a reliable subscription, while large messages get lost on
-    a best-effort one. So `auto` is reliable unless somebody offers less.
+    a best-effort one. So `auto` is reliable unless a publisher offers less.
 
     Args:
-        offered: what each publisher offers; empty while there is none.
+        offered: reliability of each publisher; empty while there is none.
         wanted: one of `RELIABILITIES`.
     """
     if wanted != 'auto':
@@ -52,7 +52,7 @@ def suitable_reliability(offered: Sequence[ReliabilityPolicy], wanted: str = 'au
 
 
 class _NumberedSubscriber(Subscriber):
-    """A subscriber that notes the number its publisher gave each message, None without."""
+    """A subscriber that records each message's publication sequence number, None without."""
 
     def __init__(self, note: Callable[[int | None], None], *args: Any, **options: Any) -> None:
         self._note = note
@@ -64,18 +64,18 @@ class _NumberedSubscriber(Subscriber):
 
 
 class FollowingSubscription(SimpleFilter):
-    """A message filter whose subscription is made anew when publishers change their offer.
+    """A message filter that subscribes again when publishers change their QoS.
 
-    Its subscriptions are `message_filters.Subscriber` where that is installed.
-    Publishers are looked at twice a second through the ROS graph, which every middleware has;
-    events of incompatible QoS some lack.
+    Its subscriptions are `message_filters.Subscriber` if that is installed.
+    The publishers' QoS is read twice a second from the ROS graph, which every middleware supports;
+    not all support events of incompatible QoS.
 
     Attributes:
         topic: as given.
         reliability: what the subscription has now: `reliable` or `best_effort`.
-        publishers: number of publishers when last looked.
-        lost: messages that a single publisher sent and that never came, by their numbers.
-        problem: why publishers cannot be heard, one line; empty if they can.
+        publishers: number of publishers at the last check.
+        lost: messages of a single publisher that were not received, by sequence numbers.
+        problem: why messages cannot be received, one line; empty if they can.
     """
 
     def __init__(
@@ -96,11 +96,11 @@ class FollowingSubscription(SimpleFilter):
             topic: relative or absolute name.
             callback: called with each message; more may follow by `registerCallback`.
             reliability: one of `RELIABILITIES`.
-            depth: messages kept for a callback that is late.
+            depth: of the queue.
             options: for `create_subscription`, such as `callback_group` or `raw`.
 
         Raises:
-            ParameterError: if the user gave the topic a QoS that is none.
+            ParameterError: if the user's QoS overrides for the topic are invalid.
         """
         super().__init__()
         if callback is not None:
@@ -119,12 +119,12 @@ class FollowingSubscription(SimpleFilter):
         self._advice = "set the reliability parameter to 'auto'"
         self.reliability = suitable_reliability(self._offered(), reliability)
         self._subscribe()
-        # Sim time stands still between bags; looking must not.
+        # Checks must continue while simulated time is paused.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = node.create_timer(_LOOK_PERIOD_S, self.look, clock=clock)
 
     def look(self) -> None:
-        """Compare with what publishers offer now; subscribe anew if that has changed."""
+        """Compare with the publishers' QoS; subscribe again if it has changed."""
         offers = self._node.get_publishers_info_by_topic(self.topic)
         self.publishers = len(offers)
         if offers:
@@ -139,7 +139,7 @@ class FollowingSubscription(SimpleFilter):
             if fit == QoSCompatibility.ERROR:
                 clashes.append(f'{offer.node_name} ({reason.strip().rstrip(";")})')
         self.problem = (
-            f'{self.topic}: QoS keeps out the messages of {", ".join(clashes)}; {self._advice}'
+            f'{self.topic}: incompatible QoS of {", ".join(clashes)}; {self._advice}'
             if clashes
             else ''
         )
@@ -150,8 +150,8 @@ class FollowingSubscription(SimpleFilter):
         self._node.destroy_subscription(self._subscriber.sub)
 
     def _count_lost(self, number: int | None) -> None:
-        """See by a message's number whether others were lost before it."""
-        # Several publishers number each for itself; not every middleware numbers at all.
+        """Detect lost messages by a message's sequence number."""
+        # Publishers number their messages separately; some middlewares do not number them.
         if number is not None and self.publishers <= 1:
             if self._last_number is not None and number > self._last_number:
                 self.lost += number - self._last_number - 1
@@ -181,7 +181,7 @@ class FollowingSubscription(SimpleFilter):
         self._qos = qos
         held = qos.reliability.name.lower()
         if held != self.reliability:
-            # The user's word goes before what publishers offer.
+            # The user's overrides take precedence.
             self.reliability = self._wanted = held
             self._advice = 'change or remove its qos_overrides'
 

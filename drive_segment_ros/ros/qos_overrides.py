@@ -1,4 +1,4 @@
-"""The QoS that a user gives a topic: ROS 2's parameters `qos_overrides.TOPIC.ENTITY.POLICY`."""
+"""The user's QoS for a topic: ROS 2's parameters `qos_overrides.TOPIC.ENTITY.POLICY`."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def create_with_overrides(
     qos: QoSProfile,
     **options: Any,
 ) -> Any:
-    """Create a publisher or subscription with the QoS that the user gave its topic, if any.
+    """Create a publisher or subscription with the user's QoS overrides, if any.
 
-    Only what was given is declared: rclpy keeps a declared policy for good, and ours follow the
-    publishers.
+    Only given policies are declared: rclpy keeps a declared policy permanently, while these
+    subscriptions adapt to the publishers.
 
     Args:
-        create: makes it of message type, topic and the keywords `qos_profile` and
+        create: called with message type, topic and the keywords `qos_profile` and
             `qos_overriding_options`, such as `node.create_publisher`.
         node: rclpy node.
         message_type: message class.
         topic: relative or absolute name.
         entity: `PUBLISHER` or `SUBSCRIPTION`.
-        qos: without overrides; changed to what holds.
+        qos: without overrides; modified to the one in use.
         options: further ones of `create`.
 
     Raises:
-        ParameterError: if a policy or its value is none.
+        ParameterError: if a policy or its value is invalid.
     """
     prefix = f'{_PREFIX}{node.resolve_topic_name(topic)}.{entity}'
     kinds = [_policy(name) for name in _given(node) if name.rpartition('.')[0] == prefix]
@@ -85,5 +85,5 @@ def _policy(name: str) -> QoSPolicyKind:
     if f'.{SUBSCRIPTION}.' in name:
         usable.pop('lifespan', None)
     if policy not in usable:
-        raise ParameterError(f'{name}: no QoS policy; there are {", ".join(usable)}')
+        raise ParameterError(f'{name}: not a QoS policy; there are {", ".join(usable)}')
     return usable[policy]

@@ -1,4 +1,4 @@
-"""The pixels of sensor_msgs/Image: every encoding that a colour picture can be made of."""
+"""The pixels of sensor_msgs/Image: every encoding that can be converted to BGR."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import ImageError
 
-# Depths that sensors have and that travel in the low bits of 16.
+# Bit depths of sensors that are transmitted in the low bits of 16.
 _LOW_BITS = (10, 12, 14)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Encoding:
-    """How the pixels of an encoding lie in the message.
+    """The layout of an encoding's pixels in the message.
 
     Attributes:
         size: bytes of a channel.
         channels: of a pixel.
-        conversion: OpenCV's to BGR, None where it is BGR.
-        bits: those a channel of 2 bytes uses, in its low end; 0 where the encoding does not say.
+        conversion: OpenCV's to BGR, None if it is BGR.
+        bits: number of low bits used by a channel of 2 bytes; 0 if the encoding does not define
+        it.
         rows: of the message for two of the picture; 3 where chroma planes follow.
         even: whether sides must be even: (height, width).
     """
@@ -62,7 +63,7 @@ for _name in ('nv12', 'nv21'):
     _ENCODINGS[_name] = _Encoding(
         1, 1, f'COLOR_YUV2BGR_{_name.upper()}', rows=3, even=(True, True)
     )
-# OpenCV names a Bayer pattern by its second row, second column on: RGGB is its `BayerBG`.
+# OpenCV names a Bayer pattern from its second row and column: RGGB is its `BayerBG`.
 _BAYER = {'rggb': 'BG', 'bggr': 'RG', 'gbrg': 'GR', 'grbg': 'GB'}
 for _bits in (8, 16, *_LOW_BITS):
     _size, _low = (1, 0) if _bits == 8 else (2, _bits % 16)
@@ -87,7 +88,7 @@ def decode_raw(message: Any, bits: int, where: str) -> NDArray[np.uint8]:
         (H, W, 3) uint8 BGR; of a `bgr8` message it is a read-only view.
 
     Raises:
-        ImageError: if the message contradicts itself or has an encoding nothing here can read.
+        ImageError: if the message contradicts itself or has an unsupported encoding.
     """
     encoding = _ENCODINGS.get(message.encoding.strip().lower())
     if encoding is None:
@@ -96,14 +97,14 @@ def decode_raw(message: Any, bits: int, where: str) -> NDArray[np.uint8]:
         encoding.even, (message.height, message.width), ('height', 'width'), strict=True
     ):
         if even and side % 2:
-            raise ImageError(f'{where}: {message.encoding} needs an even {name}, has {side}')
+            raise ImageError(f'{where}: {message.encoding} needs an even {name}, not {side}')
     height = message.height * encoding.rows // 2
     row = message.width * encoding.channels * encoding.size
     data = np.frombuffer(message.data, np.uint8)
     if message.step < row:
         raise ImageError(
             f'{where}: {message.width} px of {message.encoding} need {row} bytes, '
-            f'step is {message.step}; the driver fills in the message wrongly'
+            f'step is {message.step}; the driver fills in the message incorrectly'
         )
     needed = (height - 1) * message.step + row
     if len(data) < needed:
@@ -119,30 +120,30 @@ def decode_raw(message: Any, bits: int, where: str) -> NDArray[np.uint8]:
 
 
 def eight_bits(values: NDArray[np.uint16], bits: int, where: str) -> NDArray[np.uint8]:
-    """Return the upper 8 of the bits a sensor has, by one rule for all images of a drive.
+    """Return the upper 8 of a sensor's bits, by one rule for all images of a drive.
 
     Args:
         values: uint16 of any shape.
-        bits: of a value that are used, its low ones; 0 takes all 16, and refuses an image that
-            uses less than a quarter of their range: it would come out dark, or black. Guessing
-            bits from each image would make brightness flicker.
+        bits: number of low bits that are used; 0 for all 16, for which an image that uses less
+            than a quarter of their range is rejected, as it would be dark. Estimating the bits
+            from each image would make brightness flicker.
         where: the image's name in errors.
 
     Raises:
-        ImageError: if the image uses more bits, or visibly fewer than 16 where none are said.
+        ImageError: if the image uses more bits, or far fewer than 16 if none are given.
     """
     highest = int(values.max())
     if bits == 0 and highest < 1 << max(_LOW_BITS):
         likely = next(b for b in _LOW_BITS if highest < 1 << b)
         raise ImageError(
-            f'{where} has 16 bit values of at most {highest}, as of a sensor of {likely} bits; '
-            f'--set image_bits={likely}, or 16 where images really are that dark'
+            f'{where} has 16 bit values of at most {highest}, as from a {likely}-bit sensor; '
+            f'--set image_bits={likely}, or 16 if the images really are that dark'
         )
     bits = bits or 16
     if highest >> bits:
         raise ImageError(
             f'{where} has values up to {highest}, above the {bits} bits of its encoding or of '
-            'image_bits; set image_bits as the sensor has them'
+            'image_bits; set image_bits to those of the sensor'
         )
     return (values >> (bits - 8)).astype(np.uint8)
 
@@ -153,12 +154,12 @@ def demosaic(mosaic: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
 
 
 def is_picture(encoding: str) -> bool:
-    """Whether an encoding, in lower case, is one that a picture is made of; not of depths, say."""
+    """Return whether an encoding, in lower case, is that of a picture, not of depths."""
     return encoding in _ENCODINGS
 
 
 def is_bayer(encoding: str) -> bool:
-    """Whether an encoding, in lower case, is a Bayer mosaic that `demosaic` takes."""
+    """Return whether an encoding, in lower case, is a Bayer mosaic that `demosaic` supports."""
     return encoding.startswith('bayer_') and encoding in _ENCODINGS
 
 
@@ -181,6 +182,6 @@ def _decode_with_cv_bridge(message: Any, where: str) -> NDArray[np.uint8]:
         return CvBridge().imgmsg_to_cv2(message, 'bgr8')
     except Exception as err:
         raise ImageError(
-            f'{where} has encoding {message.encoding!r}, which cv_bridge cannot turn '
-            f'into BGR: {" ".join(str(err).split())}'
+            f'{where} has encoding {message.encoding!r}, which cv_bridge cannot convert '
+            f'to BGR: {" ".join(str(err).split())}'
         ) from err

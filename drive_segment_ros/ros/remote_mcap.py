@@ -1,8 +1,8 @@
 """Read an MCAP file in object storage in place: its index, and the chunks that are wanted.
 
-rosbags reads byte by byte; each request to object storage takes tens of milliseconds, and what a
-file object of fsspec reads ahead is mostly what nobody asked for. Here the index tells which
-chunks are wanted, and these alone are fetched, some ahead of the reader.
+rosbags reads in small pieces, each request to object storage takes tens of milliseconds, and the
+read-ahead of fsspec's file objects mostly fetches unneeded data. Here only the chunks that the
+index lists for the requested messages are fetched, some ahead of the reader.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from drive_segment_ros.storage import file_size, read_range
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# Beside chunks, the header and the index are read, from front to back: the further, the more.
+# Other reads are of the header and the index, sequentially, with increasing size.
 _FIRST_READ, _LARGEST_READ = 1 << 15, 1 << 22
-# Chunks fetched ahead of the reader, and how much they may hold.
+# Chunks fetched ahead of the reader, and their largest total size.
 _REQUESTS, _AHEAD = 8, 1 << 25
 
 
@@ -41,10 +41,10 @@ class Span(NamedTuple):
 
 
 class RemoteMcap(McapReader):
-    """rosbags' reader, of a file that is elsewhere; for files with an index only."""
+    """rosbags' reader for a remote file with an index."""
 
     def __init__(self, path: Path) -> None:
-        """Name the file; nothing is fetched yet."""
+        """Store the path; nothing is fetched yet."""
         super().__init__(path)
         self._remote, self._size = path, 0
 
@@ -60,7 +60,7 @@ class RemoteMcap(McapReader):
         self._open()
 
     def meta_scan(self) -> None:
-        """Refuse to go through all of the file."""
+        """Refuse to scan the whole file."""
         raise NoIndexError(f'{self.path} has no index')
 
     def messages(
@@ -68,7 +68,7 @@ class RemoteMcap(McapReader):
     ) -> Generator[tuple[Any, int, bytes], None, None]:
         """Yield connection, log time and content of messages, `start` <= log time < `stop`.
 
-        Chunks that hold none of them are not fetched.
+        Chunks without such messages are not fetched.
         """
         numbers = {connection.id for connection in connections}
         wanted = [
@@ -84,7 +84,7 @@ class RemoteMcap(McapReader):
             Span(chunk.chunk_start_offset, chunk.chunk_start_offset + chunk.chunk_length)
             for chunk in wanted
         ]
-        # Its own reader, for others may be reading messages at the same time.
+        # A separate reader, as messages may be read by several iterators at the same time.
         reader = copy.copy(self)
         reader.chunks = wanted
         with RangeReader(self._remote, self._size, plan) as file:
@@ -93,15 +93,15 @@ class RemoteMcap(McapReader):
 
 
 class RangeReader(io.RawIOBase):
-    """A remote file, open for reading; fetches what a plan says in whole pieces, ahead of time."""
+    """A remote file, open for reading, that fetches planned pieces ahead of time."""
 
     def __init__(self, path: Path, size: int, plan: Sequence[Span] = ()) -> None:
-        """Open the file; what is planned is fetched from the first read on.
+        """Open the file; planned pieces are fetched from the first read on.
 
         Args:
             path: remote.
             size: of the file, bytes.
-            plan: the pieces that are going to be read, in this order, each from its start.
+            plan: the pieces that will be read, in this order, each from its start.
         """
         super().__init__()
         self._path, self._size = path, size
@@ -117,18 +117,18 @@ class RangeReader(io.RawIOBase):
         return self
 
     def close(self) -> None:
-        """Fetch no more."""
+        """Stop fetching."""
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
         self._data = b''
         super().close()
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return that it can be read."""
         return True
 
     def seekable(self) -> bool:
-        """Tell that it can be read from anywhere."""
+        """Return that it is seekable."""
         return True
 
     def tell(self) -> int:
@@ -136,13 +136,13 @@ class RangeReader(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a position, which is returned."""
+        """Seek to a position, which is returned."""
         origin = (0, self._position, self._size)[whence]
         self._position = min(max(origin + offset, 0), self._size)
         return self._position
 
     def read(self, size: int = -1, /) -> bytes:
-        """Read as many bytes as asked for, fewer at the end of the file only.
+        """Read the requested number of bytes, fewer only at the end of the file.
 
         Raises:
             OSError: if the storage cannot be read.
@@ -155,7 +155,7 @@ class RangeReader(io.RawIOBase):
         return self._data[start - self._held.start : stop - self._held.start]
 
     def _fetch(self, start: int, stop: int) -> None:
-        """Hold the piece that has some bytes."""
+        """Fetch the piece that contains some bytes."""
         planned = [*(span for span, _ in self._coming), *self._plan]
         if any(span.start <= start and stop <= span.stop for span in planned[:1]):
             self._held, self._data = self._next_planned()
@@ -166,7 +166,7 @@ class RangeReader(io.RawIOBase):
         self._held, self._data = Span(start, stop), read_range(self._path, start, stop)
 
     def _next_planned(self) -> tuple[Span, bytes]:
-        """Return the next piece of the plan; have those after it fetched meanwhile."""
+        """Return the next piece of the plan, and fetch those after it in the background."""
         assert self._threads is not None
         ahead = sum(span.stop - span.start for span, _ in self._coming)
         while self._plan and len(self._coming) < _REQUESTS:

@@ -1,8 +1,8 @@
 """Read ROS 1 bags (format 2.0) as if ROS 2 had recorded them: every message becomes its CDR.
 
-rosbags reads and converts; here is added what it leaves out: bags without an index, as a killed
-recorder (`.bag.active`) or a broken copy leaves them, and which ROS 2 type a message has. A
-header's `seq`, which ROS 2 has not, falls away.
+rosbags reads and converts; this module adds bags without an index, left by a killed recorder
+(`.bag.active`) or an incomplete copy, and the mapping to ROS 2 types. A header's `seq`, which ROS
+2 does not have, is dropped.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from drive_segment_ros.ros.bag_storage import default_type_store, one_line, type
 
 _MAGIC = b'#ROSBAG V2.0\n'
 _HEADER = 'std_msgs/msg/Header'
-# Types of ROS 1 that were given another name and the same content.
+# Types of ROS 1 that have another name and the same content in ROS 2.
 _RENAMED = {'tf/msg/tfMessage': 'tf2_msgs/msg/TFMessage'}
 
 
 class Ros1Bag:
-    """A ROS 1 bag by the interface of rosbags' storage readers of ROS 2.
+    """A ROS 1 bag with the interface of rosbags' ROS 2 storage readers.
 
     Attributes:
         connections: rosbags' `Connection`s with ROS 2's types. Those whose messages ROS 2 defines
@@ -38,7 +38,7 @@ class Ros1Bag:
         """Open the file; it stays open.
 
         Raises:
-            BagError: if it is no such bag, or there is no whole message in it.
+            BagError: if it is not a ROS 1 bag, or has no complete message.
             OSError: if it cannot be read.
         """
         with path.open('rb') as file:
@@ -61,11 +61,11 @@ class Ros1Bag:
     ) -> Iterator[tuple[Any, int, bytes]]:
         """Yield connection, bag stamp and CDR of messages with `start` <= bag stamp < `stop`.
 
-        A message that does not fit its type is empty.
+        A message that does not fit its type becomes empty.
         """
         wanted = {c.id: c for c in connections if c.id in self._converters}
         recorded = [self._recorded[number] for number in wanted]
-        if not recorded:  # for which rosbags would read all
+        if not recorded:  # rosbags would read all of them
             return
         for connection, stamp, raw in self._reader.messages(recorded, start, stop):
             yield wanted[connection.id], stamp, self._converters[connection.id](raw)
@@ -75,7 +75,7 @@ class Ros1Bag:
         self._reader.close()
 
     def _converted(self, connection: Any, defined: dict[str, str]) -> Any:
-        """Return a connection as ROS 2 would have it, and prepare to convert its messages.
+        """Return a connection with its ROS 2 type, and prepare the conversion of its messages.
 
         Args:
             connection: of the bag.
@@ -92,7 +92,7 @@ class Ros1Bag:
         store = _type_store(connection.msgtype, connection.msgdef.data)
         if store is not None:
             definition, _ = store.generate_msgdef(connection.msgtype, ros_version=2)
-            # One name has one definition in a bag; a second one is left unread.
+            # A name has one definition in a bag; messages of another one are not read.
             if defined.setdefault(msgtype, definition) == definition:
                 encoding = 'cdr'
                 convert = functools.partial(_cdr, store, connection.msgtype)
@@ -115,8 +115,7 @@ def _type_store(msgtype: str, definition: str) -> Any:
         definition: its definition of ROS 1, with those of the types within it.
 
     Returns:
-        None where the definition cannot be parsed, or ROS 2 has a type of this name whose content
-        is another.
+        None if the definition cannot be parsed, or ROS 2 has another type of this name.
     """
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -125,7 +124,7 @@ def _type_store(msgtype: str, definition: str) -> Any:
         found = dict(get_types_from_msg(definition, msgtype))
     except Exception:  # the grammar's errors are of several kinds
         return None
-    # ROS 2's own names of fields go before: D, K, R and P of a camera_info became d, k, r and p.
+    # ROS 2's names of fields are used: D, K, R and P of a camera_info became d, k, r and p.
     for name in list(found):
         if _same_content(found, known, name):
             found[name] = known[name]
@@ -145,7 +144,7 @@ def _type_store(msgtype: str, definition: str) -> Any:
 
 
 def _same_content(found: Any, known: Any, msgtype: str) -> bool:
-    """Whether a type's fields, and those within them, are the same in two sets of definitions."""
+    """Return whether a type's fields, and nested ones, are equal in two sets of definitions."""
     if msgtype == _HEADER:
         return True
     if msgtype not in known or msgtype not in found:
@@ -181,7 +180,7 @@ def _opened(path: Path) -> tuple[Any, str]:
 
 
 def _recovered(path: Path) -> tuple[Any, str]:
-    """Do what rosbags' `Reader.open` does by going through the whole file instead of its index."""
+    """Do the work of rosbags' `Reader.open` by scanning the whole file instead of its index."""
     from rosbags.rosbag1 import Reader
     from rosbags.rosbag1.reader import Chunk, Header, RecordType, read_uint32
 
@@ -197,7 +196,7 @@ def _recovered(path: Path) -> tuple[Any, str]:
         try:
             header = Header.read(file)
             kind, length = header.get_uint8('op'), read_uint32(file)
-        except Exception:  # whatever garbage raises
+        except Exception:  # errors of any kind from invalid data
             break
         start, left = file.tell(), size - file.tell()
         if kind == RecordType.CHUNK:
@@ -217,22 +216,22 @@ def _recovered(path: Path) -> tuple[Any, str]:
     times = [entry.time for index in reader.indexes.values() for entry in index]
     if not times:
         file.close()
-        raise BagError(f'{path.name}: not a single whole message; copy it again')
+        raise BagError(f'{path.name}: no complete message; copy it again')
     seconds = (max(times) - min(times)) * 1e-9
-    lines = [f'{path.name} has no whole index; what is whole is used, {seconds:.1f} s']
-    lines += [f'{path.name}: {broken} damaged chunks are left out'] if broken else []
+    lines = [f'{path.name} has no complete index; the complete part is used, {seconds:.1f} s']
+    lines += [f'{path.name}: {broken} damaged chunks are skipped'] if broken else []
     return reader, '; '.join(lines)
 
 
 def _read_chunk(
     content: bytes, position: int, connections: dict[int, Any], indexes: dict[int, list[Any]]
 ) -> None:
-    """Note the connections and whole messages in a chunk.
+    """Collect the connections and complete messages of a chunk.
 
     Args:
-        content: decompressed, perhaps cut short.
+        content: decompressed, perhaps truncated.
         position: of the chunk in its file.
-        connections: by number; gets those that are new.
+        connections: by number; new ones are added.
         indexes: by connection; get an entry a message.
     """
     from rosbags.rosbag1 import Reader
@@ -255,13 +254,13 @@ def _read_chunk(
             elif kind == RecordType.MSGDATA:
                 number = header.get_uint32('conn')
                 indexes[number].append(IndexData(header.get_time('time'), position, offset))
-        except Exception:  # whatever garbage raises
+        except Exception:  # errors of any kind from invalid data
             return
         chunk.seek(end)
 
 
 def _decompressed(compression: bytes, data: bytes) -> bytes:
-    """Return a chunk's records, as far as they go where the chunk is cut short."""
+    """Return a chunk's records, of a truncated one those that are complete."""
     if compression == b'bz2':
         import bz2
 
@@ -279,13 +278,13 @@ def _decompressed(compression: bytes, data: bytes) -> bytes:
 def _metadata(first_ns: int, last_ns: int, count: int) -> Any:
     from rosbags.rosbag2.metadata import ReaderMetadata
 
-    # As rosbags has it, the end lies one past the last stamp.
+    # As in rosbags, the end is one past the last stamp.
     end_ns = last_ns + 1 if count else 0
     return ReaderMetadata(end_ns - first_ns, first_ns, end_ns, count, None, None, None, None)
 
 
 def _latched() -> Any:
-    """Return what the publisher of a latched topic would offer in ROS 2 (rosbags' `Qos`)."""
+    """Return the ROS 2 QoS of a latched topic (rosbags' `Qos`)."""
     from rosbags.interfaces import (
         Qos,
         QosDurability,

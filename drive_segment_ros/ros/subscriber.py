@@ -1,6 +1,6 @@
-"""Message filters: message_filters' own where that is installed, else equal ones.
+"""Message filters: those of message_filters if it is installed, else equivalent ones.
 
-A filter is anything with `registerCallback(callback, *args)`; filters are chained by it.
+A filter is an object with `registerCallback(callback, *args)`, by which filters are chained.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any
 
 
 class _SimpleFilter:
-    """Calls back with what comes; as `message_filters.SimpleFilter`."""
+    """Calls back with each message, like `message_filters.SimpleFilter`."""
 
     def __init__(self) -> None:
         self.callbacks: dict[int, tuple[Callable[..., None], tuple[Any, ...]]] = {}
 
     def registerCallback(self, callback: Callable[..., None], *args: Any) -> int:
-        """Have `callback(*messages, *args)` called from now on; return its number."""
+        """Register a callback for `callback(*messages, *args)`; return its number."""
         number = len(self.callbacks)
         self.callbacks[number] = (callback, args)
         return number
@@ -28,10 +28,10 @@ class _SimpleFilter:
 
 
 class _Subscriber(_SimpleFilter):
-    """The filter at the head of a chain, a subscription; as `message_filters.Subscriber`.
+    """The first filter of a chain, a subscription, like `message_filters.Subscriber`.
 
     Attributes:
-        sub: rclpy's subscription, whose attributes are this one's as well.
+        sub: rclpy's subscription; its attributes are also available on this object.
         node, topic: as given.
     """
 
@@ -51,7 +51,7 @@ class _Subscriber(_SimpleFilter):
         self.sub = node.create_subscription(message_type, topic, self.callback, **options)
 
     def callback(self, message: Any) -> None:
-        """Take a message from the subscription."""
+        """Handle a message of the subscription."""
         self.signalMessage(message)
 
     def getTopic(self) -> str:
@@ -59,7 +59,7 @@ class _Subscriber(_SimpleFilter):
         return self.topic
 
     def __getattr__(self, name: str) -> Any:
-        if name == 'sub':  # not there yet
+        if name == 'sub':  # not set yet
             raise AttributeError(name)
         return getattr(self.sub, name)
 

@@ -1,4 +1,4 @@
-"""/tf and /tf_static into a buffer: by tf2_ros where that is installed, else in the same way."""
+"""/tf and /tf_static into a buffer: by tf2_ros if it is installed, else equivalently."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _DEPTH = 100
 
 
 class Buffer(Protocol):
-    """What is filled; by tf2's names."""
+    """The buffer interface, with tf2's names."""
 
     def set_transform(self, transform: Any, authority: str) -> None:
-        """Take a geometry_msgs/TransformStamped of /tf."""
+        """Store a geometry_msgs/TransformStamped of /tf."""
 
     def set_transform_static(self, transform: Any, authority: str) -> None:
-        """Take a geometry_msgs/TransformStamped of /tf_static."""
+        """Store a geometry_msgs/TransformStamped of /tf_static."""
 
 
 class _TransformListener:
-    """Fills a buffer from both topics; as `tf2_ros.TransformListener`."""
+    """Fills a buffer from both topics, like `tf2_ros.TransformListener`."""
 
     def __init__(
         self, buffer: Buffer, node: Any, *, qos: QoSProfile, static_qos: QoSProfile
     ) -> None:
-        """Subscribe; the arguments are tf2_ros's."""
+        """Subscribe; the arguments are those of tf2_ros."""
         self.buffer = buffer
         self.node = node
         kind = message_type()
@@ -44,18 +44,18 @@ class _TransformListener:
         self.node.destroy_subscription(self.tf_static_sub)
 
     def callback(self, message: Any) -> None:
-        """Take a tf2_msgs/TFMessage of /tf."""
+        """Handle a tf2_msgs/TFMessage of /tf."""
         for transform in message.transforms:
             self.buffer.set_transform(transform, 'default_authority')
 
     def static_callback(self, message: Any) -> None:
-        """Take a tf2_msgs/TFMessage of /tf_static."""
+        """Handle a tf2_msgs/TFMessage of /tf_static."""
         for transform in message.transforms:
             self.buffer.set_transform_static(transform, 'default_authority')
 
 
 class _OverriddenNode:
-    """A node whose subscriptions get the QoS that the user gave their topics."""
+    """A node whose subscriptions use the user's QoS overrides."""
 
     def __init__(self, node: Any) -> None:
         self._node = node
@@ -75,10 +75,10 @@ class _OverriddenNode:
 
 
 def listen(node: Any, buffer: Buffer) -> Any:
-    """Subscribe to /tf and /tf_static; `unregister()` of what is returned ends that.
+    """Subscribe to /tf and /tf_static until `unregister()` of the returned object is called.
 
     Raises:
-        ParameterError: if the user gave a topic a QoS that is none.
+        ParameterError: if the user's QoS overrides are invalid.
     """
     try:
         from tf2_ros import TransformListener as Listener
@@ -93,7 +93,7 @@ def listen(node: Any, buffer: Buffer) -> Any:
 
 
 def message_type() -> type | None:
-    """Return tf2_msgs/TFMessage, None where tf2_msgs is not installed: it is not on PyPI."""
+    """Return tf2_msgs/TFMessage, None if tf2_msgs is not installed: it is not on PyPI."""
     try:
         from tf2_msgs.msg import TFMessage
     except ImportError:

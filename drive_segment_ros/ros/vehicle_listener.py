@@ -16,12 +16,12 @@ from drive_segment_ros.ros.qos import FollowingSubscription
 
 MOTION_SOURCES = ('auto', 'tf', 'odometry', 'none')
 _DEPTH = 100
-# From the first pair that waits for it on; a player's first messages of all topics come sooner.
+# From the first waiting pair on; a player's first messages of all topics arrive earlier.
 _PROMISED_S = 5.0
 
 
 def motion_kinds(motion_source: str) -> tuple[str, ...]:
-    """Return which poses a frame stream may take for the vehicle's.
+    """Return which kinds of poses a frame stream may use as the vehicle's.
 
     Args:
         motion_source: one of `MOTION_SOURCES`; `auto` takes of /tf and odometry the one whose
@@ -61,8 +61,8 @@ class VehicleListener:
 
         Args:
             node: rclpy node.
-            stream: knows what is wrong with what was heard.
-            push: hands events to the stream.
+            stream: whose problems are reported.
+            push: passes events to the stream.
             kinds: of `motion_kinds`.
             odometry_topic: nav_msgs/Odometry.
             clock: seconds, monotonic.
@@ -97,14 +97,14 @@ class VehicleListener:
 
     @property
     def motion_source(self) -> str:
-        """Which kind of poses is taken: `tf`, `odometry`, or `none` so far."""
+        """The kind of poses in use: `tf`, `odometry`, or `none` so far."""
         taken = self._stream.vehicle.motion.sources.taken
         return 'none' if taken is None else taken.kind
 
     def expects_motion(self) -> bool:
-        """Tell whether odometry comes or has come; its publisher may be gone before its last.
+        """Return whether odometry is published or was received.
 
-        What publishes on /tf need not be odometry: it is waited for some seconds, then no more.
+        A publisher of /tf may not publish odometry: it is waited for some seconds only.
         """
         if self._stream.vehicle.motion.sources.taken is not None:
             return True
@@ -133,7 +133,7 @@ class VehicleListener:
         self._tell()
 
     def on_odometry(self, message: Any) -> None:
-        """Take a nav_msgs/Odometry."""
+        """Handle a nav_msgs/Odometry."""
         self._clock_hint = clock_hint(self._node, 'odometry', stamp_ns(message))
         self._push(pose_event(message))
         self._tell()
@@ -141,18 +141,18 @@ class VehicleListener:
     def _problems(self) -> list[str]:
         motion = self._stream.vehicle.motion
         told = [motion.problem, *self._stream.vehicle.extrinsics.problems.values()]
-        # /tf that says what odometry says, or a trailer's frame beside it, is no problem.
+        # /tf that repeats the odometry, or a trailer's frame, is not a problem.
         odd = [other for other in motion.sources.others if other.kind == 'odometry']
         if odd:
             told.append(
-                f'several odometries: {motion.sources.taken} is taken, '
-                f'{", ".join(map(str, odd))} left aside; remap odom, or set odometry_frame and '
+                f'several odometries: {motion.sources.taken} is used, '
+                f'{", ".join(map(str, odd))} ignored; remap odom, or set odometry_frame and '
                 'base_frame'
             )
         return told
 
     def _tell(self) -> None:
-        """Log what is new among the problems, once."""
+        """Log new problems once."""
         for text in self._problems():
             if text and text not in self._told:
                 self._told.add(text)

@@ -1,8 +1,7 @@
-"""Topics of encoded video (H.264, H.265): each packet becomes an image, decoded when asked for.
+"""Topics of encoded video (H.264, H.265): each packet becomes an image, decoded on access.
 
-A picture of a video is decoded from the packets since the key frame before it. Each image refers
-to those, so it is the same pixels whoever decodes it, in whatever order, on whatever process.
-PyAV (FFmpeg) decodes.
+A picture is decoded from the packets since the last key frame. Each image refers to these, so its
+pixels do not depend on the order or process in which images are decoded. PyAV (FFmpeg) decodes.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ FFMPEG_PACKET = 'ffmpeg_image_transport_msgs/msg/FFMPEGPacket'
 COMPRESSED_VIDEO = 'foxglove_msgs/msg/CompressedVideo'
 VIDEO_TYPES = (FFMPEG_PACKET, COMPRESSED_VIDEO)
 
-# The most pictures a decoder may hold back to put them in order.
+# Largest number of pictures that a decoder may delay to reorder them.
 _REORDERED = 16
-# Twenty seconds at 30 Hz: what is kept in memory to decode a picture.
+# Twenty seconds at 30 Hz: packets kept in memory to decode a picture.
 _LONGEST_GROUP = 600
 _LOOK_BACK_S = (2, 8, 32, 128)
 _NO_KEY = 'no key frame of its video came before it'
@@ -52,7 +51,7 @@ class VideoStream:
         """Begin."""
         self.key_frames = 0
         self._group: _Group | None = None
-        self._before: _Group | None = None  # which pictures after an open key frame refer to
+        self._before: _Group | None = None  # referred to by pictures after an open key frame
         self._lost = _NO_KEY
         self._sets = b''
         self._numbers: NumberField | None = None
@@ -63,14 +62,18 @@ class VideoStream:
 
         Args:
             message: FFMPEGPacket or CompressedVideo, of rclpy or rosbags.
-            header: the image's, where it is not the message's.
+            header: the image's, if it is not the message's.
         """
         header = _copied(message.header) if header is None else header
         encoding = message.encoding if hasattr(message, 'encoding') else message.format
         codec = codec_of(encoding)
         if not codec:
             return VideoImage(
-                header, encoding, None, 0, 'is video that is not read: H.264 and H.265 are'
+                header,
+                encoding,
+                None,
+                0,
+                'is video of an unsupported codec; H.264 and H.265 are supported',
             )
         data = np.frombuffer(message.data, np.uint8).tobytes()
         packet = parse_packet(codec, data, self._numbers)
@@ -78,7 +81,7 @@ class VideoStream:
         return VideoImage(header, encoding, group, index, '' if group else self._lost)
 
     def _placed(self, codec: str, data: bytes, packet: VideoPacket) -> tuple[_Group | None, int]:
-        """Return the group that a packet's picture is decoded in, and its place there."""
+        """Return the group in which a packet's picture is decoded, and its index there."""
         if packet.sets:
             self._sets = packet.sets
             if codec == 'h264':
@@ -105,9 +108,9 @@ class VideoStream:
         return self._group, self._group.add(data) if self._group is not None else 0
 
     def _is_gap(self, packet: VideoPacket) -> bool:
-        """Whether a reference of an H.264 stream is missing before a packet.
+        """Return whether a reference picture of an H.264 stream is missing before a packet.
 
-        The decoder would go on with what is left; that of H.265 gives no picture.
+        The H.264 decoder would continue without it; that of H.265 gives no picture.
         """
         if self._numbers is None or self._numbers.gaps or packet.frame_num is None:
             return False
@@ -115,11 +118,11 @@ class VideoStream:
 
 
 class VideoImage:
-    """A packet's picture by the interface of a sensor_msgs/Image, decoded when asked for.
+    """A packet's picture with the interface of a sensor_msgs/Image, decoded on access.
 
     Attributes:
         header: std_msgs/Header, or what has its fields.
-        video: what the packet says of its encoding.
+        video: the encoding given in the packet.
         encoding, is_bigendian: of `data`.
     """
 
@@ -129,7 +132,7 @@ class VideoImage:
     def __init__(
         self, header: Any, video: str, group: _Group | None, index: int, lost: str
     ) -> None:
-        """Keep where it is decoded: its group and its place there; or why it cannot be."""
+        """Store its group and its index there, or why it cannot be decoded."""
         self.header = header
         self.video = video
         self._group = group
@@ -142,7 +145,7 @@ class VideoImage:
 
         Raises:
             VideoError: if packets that it needs are missing.
-            ImageError: if its codec is not read.
+            ImageError: if its codec is not supported.
             DependencyError: if PyAV is not installed.
         """
         if self._group is not None:
@@ -178,15 +181,15 @@ class VideoImage:
         return f'image {stamp.sec}.{stamp.nanosec:09d} of {name} ({self.video})'
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel without what can be decoded again."""
+        """Pickle without the decoded picture."""
         return {name: value for name, value in vars(self).items() if name != 'pixels'}
 
 
 class _Group:
-    """A key frame's packet and those after it, which no other key frame is needed for.
+    """A key frame's packet and those after it, up to the next key frame.
 
-    Pictures are asked for one after the other: a decoder goes on from the last. It is begun again
-    for one before that.
+    Pictures are usually read in order: the decoder continues from the last one. It is restarted
+    for an earlier one.
     """
 
     def __init__(self, codec: str, packets: tuple[bytes, ...] = ()) -> None:
@@ -195,8 +198,8 @@ class _Group:
         self._lock = threading.Lock()
         self._decoder: Any = None
         self._next = 0  # packet to decode
-        self._kept = 0  # pictures of packets before it are gone
-        self._frames: dict[int, Any] = {}  # decoded, by the packet they came in
+        self._kept = 0  # pictures of packets before it are discarded
+        self._frames: dict[int, Any] = {}  # decoded, by packet
         self._lost: set[int] = set()
         self._damaged_from = _LONGEST_GROUP + _REORDERED
         self._reorders = False
@@ -208,7 +211,7 @@ class _Group:
         return _Group, (self._codec, tuple(self._packets))
 
     def add(self, data: bytes) -> int:
-        """Add a packet; return its place."""
+        """Add a packet; return its index."""
         self._packets.append(data)
         return len(self._packets) - 1
 
@@ -227,7 +230,7 @@ class _Group:
                     'damaged'
                 )
             frame = self._frames[index]
-            # In order of their stamps, packets of pictures jump as far as pictures are held back.
+            # Pictures are reordered by at most the decoder's delay.
             self._kept = max(self._kept, index - _REORDERED if self._reorders else index)
             self._frames = {n: frame for n, frame in self._frames.items() if n >= self._kept}
         return np.asarray(frame.to_ndarray(format='bgr24'), np.uint8)
@@ -241,7 +244,7 @@ class _Group:
             self._decode(self._packets[self._next], self._next)
             self._next += 1
         if index not in self._frames:
-            # What it still holds back; then it is at its end.
+            # Flush the delayed pictures; then the decoder is at its end.
             self._decode(None, self._next)
             self._decoder = None
         if index not in self._frames:
@@ -257,7 +260,7 @@ class _Group:
         try:
             for frame in self._decoder.decode(packet):
                 self._reorders |= frame.pts != number
-                # H.264's decoder says when it had to guess, and goes on with its guess.
+                # The H.264 decoder flags concealed errors and continues.
                 if frame.is_corrupt:
                     self._damaged_from = min(self._damaged_from, frame.pts)
                 if frame.pts < self._damaged_from:
@@ -267,10 +270,10 @@ class _Group:
 
 
 def primed(reader: BagReader, topic: str, before_ns: int) -> VideoStream:
-    """Return the stream of a bag's video topic as it is before a bag stamp.
+    """Return the stream of a bag's video topic in its state before a bag stamp.
 
-    It has heard what comes after the second last key frame, which pictures after the last may
-    refer to; where key frames are more than a minute apart, what there is of two minutes.
+    It has the packets since the second last key frame, to which pictures after the last one may
+    refer; if key frames are more than a minute apart, those of two minutes.
     """
     stream = VideoStream()
     for seconds in _LOOK_BACK_S:
@@ -284,7 +287,7 @@ def primed(reader: BagReader, topic: str, before_ns: int) -> VideoStream:
 
 
 def _copied(header: Any) -> SimpleNamespace:
-    """Return a header that travels to other processes, where a bag's own types are unknown."""
+    """Return a header that can be sent to other processes, which lack the bag's types."""
     stamp = SimpleNamespace(sec=header.stamp.sec, nanosec=header.stamp.nanosec)
     return SimpleNamespace(stamp=stamp, frame_id=header.frame_id)
 
@@ -295,7 +298,7 @@ def _numbers(sets: bytes) -> NumberField | None:
 
 
 def _decoder(codec: str) -> Any:
-    """Return a decoder: of one thread, as those of several hold pictures back."""
+    """Return a decoder with one thread, as several threads delay pictures."""
     try:
         import av
     except ImportError as err:

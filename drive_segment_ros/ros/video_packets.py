@@ -1,4 +1,4 @@
-"""What a packet of encoded video says of itself, before it is decoded: H.264 and H.265, Annex B.
+"""Parses the headers of packets of encoded video without decoding: H.264 and H.265, Annex B.
 
 Sources: ITU-T H.264 (7.3.1, 7.3.2.1, 7.3.3, 7.4.3 on frame_num) and H.265 (7.3.1, 7.4.2.2).
 """
@@ -8,26 +8,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-# Enough of a unit for what is read of it; more would copy whole slices.
+# Bytes of a unit that are parsed; more would copy whole slices.
 _HEAD = 256
 _H264_SLICES, _H264_KEY, _H264_SETS = (1, 2, 5), 5, (7, 8)
-# Intra random access pictures of H.265; after CRA and BLA ones, leading pictures refer to before.
+# Intra random access pictures of H.265; leading pictures after CRA and BLA refer to earlier ones.
 _H265_KEYS, _H265_OPEN, _H265_LEADING, _H265_SETS = range(16, 22), 21, (8, 9), (32, 33, 34)
-# Profiles whose parameter sets name chroma and bit depths.
+# Profiles whose parameter sets contain chroma format and bit depths.
 _HIGH = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoPacket:
-    """What is known of one packet, of one picture.
+    """The properties of a packet, which has one picture.
 
     Attributes:
         key: whether decoding can begin here.
-        open_group: whether pictures that follow may refer to those before this key frame.
-        leading: whether it is such a picture.
+        open_group: whether following pictures may refer to those before this key frame.
+        leading: whether it is such a following picture.
         sets: its parameter sets, with start codes; empty if it has none.
         reference: whether others may refer to it (H.264).
-        frame_num: its number among references, None where that is not known (H.265).
+        frame_num: its number among references, None if unknown (H.265).
     """
 
     key: bool = False
@@ -44,8 +44,8 @@ class NumberField:
 
     Attributes:
         bits: of a number.
-        planes: whether a slice names its colour plane first.
-        gaps: whether numbers may be left out.
+        planes: whether a slice header begins with its colour plane.
+        gaps: whether numbers may be skipped.
     """
 
     bits: int
@@ -54,7 +54,7 @@ class NumberField:
 
 
 def codec_of(encoding: str) -> str:
-    """Return FFmpeg's name of the codec that a message's encoding or format means, '' if unknown.
+    """Return FFmpeg's name of the codec in a message's encoding or format, '' if unknown.
 
     Args:
         encoding: a codec or an encoder, perhaps followed by pixel formats: `h264`,
@@ -67,12 +67,12 @@ def codec_of(encoding: str) -> str:
 
 
 def parse_packet(codec: str, data: bytes, numbers: NumberField | None = None) -> VideoPacket:
-    """Return what a packet says of itself, by the units before its first slice and that slice.
+    """Return a packet's properties, from its units up to the first slice.
 
     Args:
         codec: `h264` or `hevc`.
         data: units of one picture, each after a start code (Annex B).
-        numbers: how frames are numbered, where an earlier packet told.
+        numbers: how frames are numbered, if known from an earlier packet.
     """
     sets = b''
     for unit in _units(data):
@@ -98,7 +98,7 @@ def parse_packet(codec: str, data: bytes, numbers: NumberField | None = None) ->
 
 
 def number_field(unit: bytes) -> NumberField | None:
-    """Return how a sequence parameter set of H.264 numbers frames; None if it is damaged."""
+    """Return the frame numbering of an H.264 sequence parameter set; None if it is damaged."""
     bits = _Bits(unit)
     try:
         profile = unit[1]
@@ -135,7 +135,7 @@ def _frame_num(unit: bytes, numbers: NumberField) -> int | None:
     bits = _Bits(unit)
     bits.position = 8
     try:
-        for _ in range(3):  # first macroblock, kind of slice, picture parameter set
+        for _ in range(3):  # first macroblock, type of slice, picture parameter set
             bits.exp_golomb()
         bits.take(2 if numbers.planes else 0)
         return bits.take(numbers.bits)
@@ -153,7 +153,7 @@ def _pass_scaling_list(bits: _Bits, size: int) -> None:
 
 
 def _units(data: bytes) -> Iterator[bytes]:
-    """Yield a packet's units without start codes; of those after a slice the head."""
+    """Yield a packet's units without start codes; after a slice only their beginning."""
     start = data.find(b'\0\0\1')
     while 0 <= start < len(data) - 3:
         start += 3
@@ -167,7 +167,7 @@ def _units(data: bytes) -> Iterator[bytes]:
 
 
 class _Bits:
-    """A unit's bits, from its first, without the bytes that keep start codes out of it."""
+    """A unit's bits, without emulation prevention bytes."""
 
     def __init__(self, unit: bytes) -> None:
         unit = unit[:_HEAD].replace(b'\0\0\3', b'\0\0')

@@ -1,4 +1,4 @@
 """Recorded bags and published data sets to datasets: inspect, extract, import.
 
-Nothing that learns.
+Nothing is trained here.
 """

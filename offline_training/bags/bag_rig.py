@@ -1,4 +1,4 @@
-"""The rig that a bag holds: its cameras, its LiDAR, where they are, and what moves the vehicle."""
+"""The rig of a bag: cameras, LiDAR, their extrinsics, and the source of the vehicle's motion."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ _FOREVER_NS = 2**63
 
 @dataclasses.dataclass(frozen=True)
 class BagRig:
-    """What frames are made of.
+    """The rig of a recording.
 
     Attributes:
-        reader: the open bag, or the bags that are one drive; None while it travels.
+        reader: the open bag, or the bags of one drive; None while pickled.
         params: how cameras, clouds and motion are read.
         cameras: by name.
         lidar: the point cloud topic.
         odometry: topics of the vehicle's motion; empty if there is none.
-        motion: the frames it is of; None where they are not known.
-        transforms: those that hold for the whole drive.
-        moving: topics of transforms that do not, where a sensor depends on one.
+        motion: its frames; None if unknown.
+        transforms: those that are valid for the whole drive.
+        moving: topics of time-dependent transforms, if a sensor depends on one.
     """
 
     reader: BagReader | None
@@ -65,7 +65,7 @@ class BagRig:
         on_error: Callable[[str, str], object] = lambda reason, text: None,
         offsets: Mapping[str, float] | None = None,
     ) -> FrameStream:
-        """Return a fresh stream for the rig's events; see there for `on_error` and `offsets`."""
+        """Return a new stream for the rig's events; see `FrameStream` for the arguments."""
         stream = FrameStream(
             self.params,
             self.cameras,
@@ -75,18 +75,18 @@ class BagRig:
             on_error=on_error,
         )
         if self.motion is not None:
-            # The same from the middle of the recording on as from its beginning.
+            # The same if reading starts in the middle of the recording.
             stream.vehicle.motion.sources.takes(*dataclasses.astuple(self.motion))
         return stream
 
     def events(
         self, start_ns: int | None = None, own: tuple[int, int] | None = None
     ) -> Iterator[tuple[int, Event]]:
-        """Yield what happens in the order of bag time, each with its bag stamp.
+        """Yield the events in the order of bag time, each with its bag stamp.
 
         Args:
-            start_ns: the bag stamp to begin at; None for the beginning.
-            own: between which bag stamps images are counted, the last excluded; None for all.
+            start_ns: the bag stamp to start at; None for the beginning.
+            own: range of bag stamps in which images are counted, the end excluded; None for all.
         """
         first, last = own or (0, _FOREVER_NS)
         for camera in self.cameras.values():
@@ -113,13 +113,13 @@ class BagRig:
                 raw = RawMessage(message.raw, message.msgtype)
                 yield bag_ns, raw_sweep_event(raw, *_header(message.raw), self.params)
             else:
-                # One that is damaged: its neighbours will do.
+                # A damaged message: its neighbours are sufficient.
                 with contextlib.suppress(BagError, CalibrationError):
                     for event in self._calibration_or_motion(infos, message):
                         yield bag_ns, event
 
     def pairs(self, stream: FrameStream) -> Iterator[Pair]:
-        """Yield the pairs that a stream makes of all that happens."""
+        """Yield the pairs that a stream forms from all events."""
         for _, event in self.events():
             yield from stream.push(event)
         yield from stream.finish()
@@ -139,7 +139,7 @@ class BagRig:
     ) -> Image:
         content: Any = RawMessage(message.raw, message.msgtype)
         if video is not None:
-            # A damaged one is as good as lost.
+            # A damaged message counts as lost.
             with contextlib.suppress(BagError):
                 content = video.push(self.opened.deserialize(message.raw, message.msgtype))
         picture = MessagePicture(content, self.params)
@@ -171,17 +171,17 @@ def find_rig(
     odometry: str = '',
     calibration: Path | None = None,
 ) -> BagRig:
-    """Find out what rig a bag holds.
+    """Find the rig of a bag.
 
-    A camera that cannot be used is left out, and named in the log.
+    A camera that cannot be used is skipped with a warning.
 
     Args:
         reader: the open bag.
         params: how cameras, clouds and motion are read.
-        cameras: those wanted, see `sensors.choose_cameras`; empty for all.
-        lidar: its topic, where there are several.
-        odometry: its topic, where there are several.
-        calibration: a file that goes before what the bag says.
+        cameras: to use, see `sensors.choose_cameras`; empty for all.
+        lidar: its topic, if there are several.
+        odometry: its topic, if there are several.
+        calibration: a file that takes precedence over the bag.
 
     Raises:
         DriveSegmentError: if the bag lacks a sensor, or no camera of it can be used.
@@ -205,8 +205,8 @@ def find_rig(
     moving = found.tf.moving
     if moving:
         _log.warning(
-            '%s: transforms in /tf of %s change: each frame takes those of its time, '
-            'drive.json has the first',
+            '%s: transforms in /tf of %s change: each frame uses those of its time, '
+            'drive.json has the first ones',
             reader.path.name,
             ', '.join(sorted(moving)),
         )
@@ -229,7 +229,7 @@ def find_rig(
 def _calibrated(
     reader: BagReader, calibration: Path | None
 ) -> tuple[TransformTree, dict[str, CameraModel]]:
-    """Return the transforms of the bag's tf_static and of a file, which goes before it."""
+    """Return the transforms of the bag's tf_static and of a file, which takes precedence."""
     try:
         transforms, told = vehicle.static_transforms(reader)
         for line in told:
@@ -237,7 +237,7 @@ def _calibrated(
     except BagError as err:
         if calibration is None:
             raise
-        _log.warning('%s; those of %s are taken', err, calibration)
+        _log.warning('%s; those of %s are used', err, calibration)
         transforms = TransformTree()
     models: dict[str, CameraModel] = {}
     if calibration is not None:
@@ -248,7 +248,7 @@ def _calibrated(
 
 
 def _header(raw: bytes) -> tuple[int, str]:
-    """Return stamp and frame of an encoded message; of a damaged one none, so it is dropped."""
+    """Return stamp and frame of an encoded message; zeros for a damaged one, which is dropped."""
     try:
         return peek_header(raw)
     except BagError:

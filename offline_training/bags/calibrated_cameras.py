@@ -1,4 +1,4 @@
-"""The cameras of a bag that frames can be made of: those whose lens and place are known."""
+"""The usable cameras of a bag: those with known intrinsics and extrinsics."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class CalibratedCamera:
     Attributes:
         name: see `camera_names`.
         topic: of its images.
-        info_topic: its camera_info; empty where a calibration file goes before it.
-        model: to begin with; its frame is that of the images where they have one.
+        info_topic: its camera_info; empty if a calibration file replaces it.
+        model: the first one; its frame is that of the images if they have one.
     """
 
     name: str
@@ -41,12 +41,12 @@ class CalibratedCamera:
 
 @dataclasses.dataclass(frozen=True)
 class CalibratedCameras:
-    """What of a bag frames can be made of.
+    """The usable cameras of a bag and their extrinsics.
 
     Attributes:
         cameras: by name, in the order of their topics.
         T_camera_lidar: (4, 4) of each camera, by name.
-        tf: what of the extrinsics is in /tf only; it is in the tree now.
+        tf: extrinsics that are in /tf only; they are added to the tree.
     """
 
     cameras: dict[str, CalibratedCamera]
@@ -64,25 +64,25 @@ def find_cameras(
     base_frame: str,
     odometry_frame: str,
 ) -> CalibratedCameras:
-    """Find the cameras asked for, without those that have no calibration or no extrinsics.
+    """Find the requested cameras that have calibration and extrinsics.
 
-    A warning names each that is left out, and what of a calibration is implausible.
+    Warnings name the skipped cameras and implausible calibrations.
 
     Args:
         reader: the open bag.
         wanted: see `choose_cameras`.
         lidar_frame: of the sweeps.
-        tree: of tf_static and the calibration file; gets what only /tf has.
-        from_file: the calibration file's cameras, by topic or frame; they go before the bag's.
+        tree: of tf_static and the calibration file; extrinsics that only /tf has are added.
+        from_file: the calibration file's cameras, by topic or frame; they take precedence.
         rectified: the parameter, see `is_rectified`.
         base_frame, odometry_frame: see `complete_from_tf`.
 
     Raises:
         BagError: if the bag has no such camera.
-        DriveSegmentError: if no camera is left; the message is that of the first.
+        DriveSegmentError: if no camera is usable; the message is that of the first.
     """
     topics = sensors.choose_cameras(reader, wanted)
-    # After all cameras of the bag, so that a camera is called the same whichever are chosen.
+    # Named among all cameras of the bag, so that names do not depend on the selection.
     everything = [*sensors.cameras(reader), *topics]
     names = camera_names(topic.name for topic in everything)
     cameras: dict[str, CalibratedCamera] = {}
@@ -107,7 +107,7 @@ def find_cameras(
     if not cameras:
         raise next(iter(failures.values()))
     for topic_name, failure in failures.items():
-        _log.warning('camera %s is left out: %s', names[topic_name], failure)
+        _log.warning('camera %s is skipped: %s', names[topic_name], failure)
     for camera in cameras.values():
         for line in plausibility_warnings(camera.model):
             _log.warning('%s: %s: %s', reader, camera.topic.name, line)
@@ -131,7 +131,7 @@ def _calibrated(
     info_topic = sensors.camera_info_topic(reader, topic.name) or ''
     for key in (topic.name, info_topic, frame_id):
         if key and key in from_file:
-            # What the file says holds for the whole drive.
+            # The file is valid for the whole drive.
             info_topic, model = '', from_file[key]
             info = types.SimpleNamespace(p=model.P, d=model.D)
             setting = is_rectified(rectified, topic.name, info)
@@ -140,7 +140,7 @@ def _calibrated(
     else:
         if not info_topic:
             raise CalibrationError(
-                f'{reader} has no camera_info beside {topic.name}; record it or give --calibration'
+                f'{reader} has no camera_info for {topic.name}; record it or give --calibration'
             )
         info = first_camera_info(reader, info_topic, rectified, topic.name)
         model = CameraModel.from_camera_info(info, is_rectified(rectified, topic.name, info))
@@ -172,9 +172,9 @@ def first_camera_info(reader: BagReader, topic: str, rectified: str, image_topic
             return info
     info = reader.deserialize(raw, sensors.CAMERA_INFO)
     CameraModel.from_camera_info(info, is_rectified(rectified, image_topic, info))
-    raise CalibrationError(f'{reader}: {topic} holds no calibration; calibrate the camera')
+    raise CalibrationError(f'{reader}: {topic} has no calibration; calibrate the camera')
 
 
 def is_calibrated(info: Any, rectified: str, image_topic: str) -> bool:
-    """Whether a camera_info message holds the matrix that its images need."""
+    """Return whether a camera_info message has the matrix that its images need."""
     return bool((info.p if is_rectified(rectified, image_topic, info) else info.k).any())

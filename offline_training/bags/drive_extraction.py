@@ -1,4 +1,4 @@
-"""One recording on its way to a drive: its parts are handed out, taken back and joined."""
+"""The extraction of one recording to a drive: submits its parts and joins the results."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from offline_training.bags.extract_part import PartJob, PartSummary, explain_not
 from offline_training.common.engine import Engine, Outcome
 from offline_training.common.workers import WorkerDiedError
 
-# Network file systems show others' files late.
+# Network file systems show the files of other machines with a delay.
 _SEEN_WITHIN_S, _LOOKED_AT_S = 10.0, 0.2
 
 
 class DriveExtraction:
-    """A drive that is being made.
+    """A drive that is being extracted.
 
     Attributes:
         path: its folder.
-        bags: the bag it is made from, or the bags that are its parts.
-        error: why it is not, or not all of it, made; None if it is.
-        total: what became of the recording, as of each part, without an earlier run's.
+        bags: the bag, or the bags that are its parts.
+        error: why it is not, or not completely, extracted; else None.
+        total: the sum of the parts' results, without those of an earlier run.
         images, images_done: of the cameras, and those that are read.
         segments_from: sweeps by what their segments were made from.
         lacking: what sweeps lack, by stamp.
@@ -117,7 +117,7 @@ class DriveExtraction:
                 for stamp in (part.job.start_ns, part.job.stop_ns)
             )
             self.error = self.error or BagError(
-                f'{part.job.plan.name} is set aside at {first:.1f} to {last:.1f} s: {part.error}'
+                f'{part.job.plan.name} is skipped from {first:.1f} to {last:.1f} s: {part.error}'
             )
         elif part.error is not None:
             self.error = self.error or part.error
@@ -127,7 +127,7 @@ class DriveExtraction:
                 self._add(part.result)
 
     def finish(self, engine: Engine) -> None:
-        """Join the parts, and say why where there is no frame."""
+        """Join the parts, and set the error if there is no frame."""
         if not self._begun:
             return
         self._begun = False
@@ -153,7 +153,7 @@ class DriveExtraction:
             self._lock.close()
 
     def close(self) -> None:
-        """Join what parts there are, whatever has ended the work."""
+        """Join the existing parts, however the work ended."""
         if self._begun:
             self._begun = False
             with contextlib.suppress(DriveSegmentError):
@@ -196,7 +196,7 @@ class DriveExtraction:
             raise other_than_before(self.path, changed)
 
     def _made_of(self, plan: DrivePlan) -> dict[str, Any]:
-        """Return what has to be the same for parts to belong together."""
+        """Return the entries that must be equal for parts to belong together."""
         return {
             'start_ns': plan.start_ns,
             'end_ns': plan.end_ns,
@@ -229,7 +229,7 @@ class DriveExtraction:
             if time.monotonic() > until:
                 raise DatasetError(
                     f'{self.path}: of {len(self._jobs)} parts that workers have written '
-                    f'{len(parts)} are seen here; give a folder that all of them share, or a URL'
+                    f'{len(parts)} are visible on this machine; give a shared folder, or a URL'
                 )
             time.sleep(_LOOKED_AT_S)
         return parts

@@ -1,4 +1,4 @@
-"""What is found out about a recording before it is extracted, once for all who work on it."""
+"""The plan of an extraction: properties of a recording, found once for all workers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SHORTEST_NS, _LONGEST_NS = _SECOND_NS, 10 * _SECOND_NS
 
 @dataclasses.dataclass(frozen=True)
 class PlanJob:
-    """A recording that is to be extracted.
+    """A recording to extract.
 
     Attributes:
         bags: the bag, or the bags that are its parts.
@@ -55,20 +55,20 @@ class PlanJob:
 
 @dataclasses.dataclass(frozen=True)
 class DrivePlan:
-    """What all who work on a recording are told.
+    """The plan of a recording, sent to all workers.
 
     Attributes:
         bags: the bag, or the bags that are its parts.
-        name: what to call it in messages.
+        name: for messages.
         params: how frames are made.
         origin: see `PlanJob`.
-        rig: what it holds, without the open bag.
+        rig: of the recording, without the open bag.
         offsets: of each camera, seconds.
         start_ns, end_ns: bag stamps of the first and the last message.
         first_ns, last_ns: bag stamps of the first and the last that is wanted.
         images: messages of the cameras that are wanted.
         damage: what cannot be read, a line each.
-        divisible: whether any part of it can be worked on without what came before.
+        divisible: whether parts can be processed without the messages before them.
     """
 
     bags: tuple[Path, ...]
@@ -87,7 +87,7 @@ class DrivePlan:
 
 
 def plan_drive(job: PlanJob) -> DrivePlan:
-    """Look into a recording.
+    """Plan the extraction of a recording.
 
     Raises:
         DriveSegmentError: if it cannot be read or lacks a sensor, no camera can be used, or no
@@ -125,7 +125,7 @@ def bounds(plan: DrivePlan, parallel: int) -> list[int]:
 
 
 def find_offsets(rig: BagRig) -> dict[str, float]:
-    """Return what is to be added to each camera's stamps, seconds; found as it is on the road."""
+    """Return the offset of each camera's stamps, seconds; estimated as in the live nodes."""
     offsets: dict[str, float] = {}
     for begin_ns in _beginnings(rig):
         missing = {name: c for name, c in rig.cameras.items() if name not in offsets}
@@ -154,7 +154,7 @@ def _wanted(rig: BagRig, frames: str) -> tuple[int, int, int]:
     stamps = [message.bag_stamp_ns for message in reader.messages([topic])]
     wanted = stamps[chosen]
     if not wanted:
-        raise BagError(f'{reader}: frames {frames} hold none of the {len(stamps)} of {topic}')
+        raise BagError(f'{reader}: frames {frames} select none of the {len(stamps)} of {topic}')
     return wanted[0], wanted[-1], round(images * len(wanted) / len(stamps))
 
 
@@ -164,7 +164,7 @@ def _found(stream: FrameStream) -> dict[str, float]:
 
 
 def _beginnings(rig: BagRig) -> Iterator[int]:
-    """Yield where to look for offsets: at the beginning, and where cameras begin later."""
+    """Yield where to estimate offsets: at the beginning, and where cameras start later."""
     reader = rig.opened
     yield reader.start_ns
     for camera in rig.cameras.values():

@@ -1,8 +1,8 @@
 """Recorded bags to a dataset: every image with a sweep becomes a frame with object segments.
 
-A recording is looked into once (`plan_drive`), divided into parts by time (`bounds`), each part is
-read, made into frames and written by a worker (`extract_part`), and the parts are joined here. Of
-what the sensors saw nothing passes through this process.
+A recording is planned once (`plan_drive`) and divided into parts by time (`bounds`). A worker
+reads each part and writes its frames (`extract_part`), then the parts are joined. No sensor data
+pass through this process.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class ExtractOptions:
-    """What to extract and with what.
+    """The options of an extraction.
 
     Attributes:
         cameras: those wanted, see `sensors.choose_cameras`; empty for all.
@@ -67,7 +67,7 @@ class ExtractOptions:
 
 @dataclasses.dataclass
 class ExtractReport:
-    """What became of the bags.
+    """The result of an extraction.
 
     Attributes:
         dataset: the folder written.
@@ -77,7 +77,7 @@ class ExtractReport:
         frames_per_second: over all the time taken, starting the workers included.
         damage: what could not be read, a line each.
         segments_from: frames by what their segments were made from, keys of `SEGMENTS_FROM`.
-        incomplete_sweeps: frames whose sweep lacks beams or a sector; labels leave that out.
+        incomplete_sweeps: frames whose sweep lacks beams or a sector, which are not labelled.
         failed: drives that were not extracted, or not all of them, and why.
     """
 
@@ -155,7 +155,7 @@ def extract(
 
 
 def _load_kernels() -> None:
-    """Have a worker load what is compiled before its first job comes."""
+    """Load the compiled kernels in a worker before its first job."""
     warm_up(FrameParameters())
 
 
@@ -186,7 +186,7 @@ def _extract_all(
     options: ExtractOptions,
     on_progress: Progress,
 ) -> None:
-    """Have the parts of all drives written, and join those of each."""
+    """Write the parts of all drives, and join those of each."""
 
     def plan_jobs() -> Iterator[PlanJob]:
         for drive in work:
@@ -227,7 +227,7 @@ def _extract_all(
 
 
 def _add(report: ExtractReport, drive: DriveExtraction) -> None:
-    """Add what became of a drive to the report, and say what was lost."""
+    """Add the result of a drive to the report, and log losses."""
     name, total = drive.path.name, drive.total
     report.images += total.images
     report.sweeps += total.sweeps
@@ -245,7 +245,7 @@ def _add(report: ExtractReport, drive: DriveExtraction) -> None:
     report.incomplete_sweeps += len(drive.lacking)
     for stamp, text in list(drive.lacking.items())[:1]:
         _log.warning(
-            '%s: %d sweeps are incomplete, what they lack stays unlabelled; the first, of '
+            '%s: %d sweeps are incomplete, the missing part is not labelled; the first, of '
             '%d ns: %s',
             name,
             len(drive.lacking),

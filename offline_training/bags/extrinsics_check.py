@@ -1,9 +1,9 @@
-"""Whether published extrinsics fit what camera and LiDAR see; without target and labels.
+"""Checks published extrinsics with images and sweeps, without a target or labels.
 
-Where range jumps between neighbouring shots an object ends, and there the image mostly has an edge
-too. The score of an orientation is how much image edge lies where the sweep's edges fall (Levinson
-& Thrun, Automatic Online Calibration of Cameras and Lasers, RSS 2013). A better orientation than
-the published one is believed if frames confirm it that were not used to find it.
+An object ends where range jumps between neighbouring shots, and there the image usually has an
+edge. The score of an orientation is the image's edge strength at the projected edges of the sweep
+(Levinson & Thrun, Automatic Online Calibration of Cameras and Lasers, RSS 2013). A better
+orientation than the published one is accepted if frames confirm it that were not used to find it.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ _UNSURE_DEG = 0.6
 
 @dataclasses.dataclass(frozen=True)
 class ExtrinsicsReport:
-    """How far the published orientation of a camera is from the one its images ask for.
+    """The difference of a camera's published orientation from the one that fits its images.
 
     Attributes:
-        ok: True if they agree, False if not, None if the frames do not tell.
+        ok: True if they agree, False if not, None if it cannot be decided.
         yaw_deg, pitch_deg, roll_deg: the turn of the camera that fits best, a rotation vector in
             its optical frame: about y (positive to the right), x (up) and z (clockwise).
-        uncertainty_deg: half of the angle between what two halves of the frames ask for.
-        frames, edges: how many were used.
+        uncertainty_deg: half of the angle between the results of two halves of the frames.
+        frames, edges: numbers used.
     """
 
     ok: bool | None
@@ -84,7 +84,7 @@ class ExtrinsicsReport:
 
 @dataclasses.dataclass(frozen=True)
 class DepthEdges:
-    """Where objects end against something farther away.
+    """The boundaries of objects in front of something farther away.
 
     Attributes:
         inner: (M, 3) float64, metres, LiDAR frame: the last point on the object.

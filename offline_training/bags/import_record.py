@@ -1,4 +1,4 @@
-"""What `import` leaves in a bag's folder, for `extract` and for people: whose data they are."""
+"""The file that `import` writes to a bag's folder: origin, licence and geometry of the data."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ RECORD_FILE = 'import.yaml'
 
 @dataclasses.dataclass(frozen=True)
 class ImportRecord:
-    """Where a bag is from.
+    """The origin of a bag.
 
     Attributes:
         set: the data set's name.
         drive: in the set.
         licence: of the set.
-        weights: whether trained weights may be passed on: `yes`, `non-commercial`, `no`.
-        geometry: what its clouds and cameras are like, see `published.geometry`.
+        weights: whether trained weights may be distributed: `yes`, `non-commercial`, `no`.
+        geometry: of its clouds and cameras, see `published.geometry`.
         parameters: those of `extract` that follow from it, by name; what is given by a person
             goes before them.
-        notes: what is missing or odd, a line each.
+        notes: what is missing or implausible, one line each.
     """
 
     set: str

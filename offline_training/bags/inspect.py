@@ -1,4 +1,4 @@
-"""Look into a bag before using it: what is there, what is missing, and how to fix that."""
+"""Inspects a bag before it is used: its content, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ from offline_training.bags.inspect_topics import (
 
 # A stamp at either end of the exposure, or a wide view, makes no more than this.
 _LARGE_DELAY_MS = 15.0
-_APART = ', or give the bag that has them too, with --join'
-# What `extract` takes by default, and other frames whose transforms tell where the vehicle is.
+_APART = ', or add the bag that has them, with --join'
+# The default of `extract`, and other frames whose transforms give the vehicle's pose.
 _DEFAULT = GeometryParameters()
 _ODOMETRY_FRAME = 'odom'
 _WORLD_FRAMES = ('map', 'world')
@@ -103,7 +103,7 @@ class _Inspection:
         try:
             self.tree, told = vehicle.static_transforms(reader)
             for line in told:
-                self.problem(line, 'harmless unless a sensor depends on that frame')
+                self.problem(line, 'irrelevant unless a sensor depends on that frame')
         except BagError as err:
             self.problem(str(err), 'give a calibration file with --calibration')
         topics = [topic_report(t, self.recorded.stamps[t.name]) for t in reader.topics.values()]
@@ -124,7 +124,7 @@ class _Inspection:
         if calibration is not None:
             save_calibration(calibration, self.tree, self.models)
         for line in reader.damage:
-            self.problem(line, 'what is whole can be extracted')
+            self.problem(line, 'the intact part can be extracted')
         return BagReport(
             bag=str(reader),
             duration_s=(reader.end_ns - reader.start_ns) * 1e-9,
@@ -151,7 +151,7 @@ class _Inspection:
         try:
             return self.reader.deserialize(self.recorded.first[name].raw, msgtype)
         except BagError as err:
-            self.problem(f'{name}: the first message: {err}', 'extract passes over such messages')
+            self.problem(f'{name}: the first message: {err}', 'extract skips such messages')
             return None
 
     def camera(self, topic: Topic) -> CameraReport | None:
@@ -189,7 +189,7 @@ class _Inspection:
     def calibration(self, topic: Topic, info_topic: str | None) -> CameraModel | None:
         if info_topic is None:
             self.problem(
-                f'{topic.name}: no camera_info beside it',
+                f'{topic.name}: no camera_info in its namespace',
                 'record it, or give a calibration file with --calibration',
             )
             return None
@@ -210,14 +210,14 @@ class _Inspection:
         return model
 
     def complete(self, cameras: list[CameraReport], lidars: list[LidarReport]) -> None:
-        """Take from /tf what of the extrinsics is nowhere else."""
+        """Add extrinsics that are in /tf only."""
         joined = [(self.frame(c), lidar.frame_id) for c in cameras for lidar in lidars]
         joined += [(_DEFAULT.base_frame, lidar.frame_id) for lidar in lidars]
         self.tf = vehicle.complete_from_tf(self.reader, self.tree, joined, _ODOMETRY_FRAME)
         if self.tf.moving:
             self.problem(
                 f'transforms in /tf of {", ".join(sorted(self.tf.moving))} change',
-                'each frame takes those of its time; a calibration file takes the first',
+                'each frame uses those of its time; a calibration file has the first ones',
             )
 
     def frame(self, camera: CameraReport) -> str:
@@ -243,7 +243,7 @@ class _Inspection:
         if finite == 0:
             self.problem(
                 f'{topic.name}: the first sweep has {points} points, none of them finite',
-                'check that the sensor sees something and the driver is configured for its model',
+                'check that the sensor has a free view and the driver is configured for its model',
             )
         facts = sweep_facts(cloud)
         beams, made = facts['beams'] or None, SEGMENTS_FROM[facts['segments_from']]
@@ -269,7 +269,7 @@ class _Inspection:
         except CalibrationError as err:
             fix = 'record /tf_static, or write a calibration file by hand'
             if not self.frame(camera):
-                fix = f'of this recording, a camera of {camera.topic} in --calibration names it'
+                fix = f'for this recording, name it in a camera of {camera.topic} in --calibration'
             self.problem(f'{camera.topic} with {lidar.topic}: {err}', fix)
         if model is not None and cloud is not None and T_camera_lidar is not None:
             view = passing_of(cloud, model, T_camera_lidar)
@@ -327,17 +327,17 @@ class _Inspection:
                 f'{camera.topic}: images are stamped {abs(delay_ms):.0f} ms {after} the LiDAR '
                 f'passes their view; if it triggers the camera, the stamps are that much {late}',
                 'stamp images with the middle of their exposure, by the same clock; until then '
-                f'pair them right with {alone}--set sync.camera_offset={-offset_s:.3f}',
+                f'correct it by {alone}--set sync.camera_offset={-offset_s:.3f}',
             )
 
     def judge_extrinsics(self, camera: str, lidar: str, found: ExtrinsicsReport | None) -> None:
         if found is not None and found.ok is False:
             self.problem(
-                f'{camera}: turned by {found.angle_deg:.1f} degrees against {lidar}, by the edges '
-                f'that both see: yaw {found.yaw_deg:+.1f}, pitch {found.pitch_deg:+.1f}, '
-                f'roll {found.roll_deg:+.1f} would fix it',
-                'calibrate the extrinsics again; the proposals of `extract --preview` show how '
-                'far they are off',
+                f'{camera}: rotated by {found.angle_deg:.1f} degrees relative to {lidar}, by the '
+                f'edges in both: yaw {found.yaw_deg:+.1f}, pitch {found.pitch_deg:+.1f}, '
+                f'roll {found.roll_deg:+.1f} would correct it',
+                'calibrate the extrinsics again; the proposals of `extract --preview` show the '
+                'error',
             )
 
     def odometry(self) -> str | None:
@@ -357,7 +357,7 @@ class _Inspection:
                 )
             self.motion, self.odometry_frame = found, frame
             if found.warning:
-                self.problem(found.warning, 'those that are left aside do not matter')
+                self.problem(found.warning, 'choose another one if this is wrong')
             return found.text
         self.problem(
             'no odometry',

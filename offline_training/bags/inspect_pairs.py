@@ -1,4 +1,4 @@
-"""How a camera and a LiDAR go together: their stamps, and whether their extrinsics fit."""
+"""Checks a camera with a LiDAR: their stamps, and whether their extrinsics fit."""
 
 from __future__ import annotations
 

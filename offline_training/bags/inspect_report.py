@@ -1,4 +1,4 @@
-"""What `inspect` reports of a bag."""
+"""The report of `inspect` on a bag."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from offline_training.bags.extrinsics_check import ExtrinsicsReport
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One thing that is missing or odd, and how to fix it."""
+    """One problem and how to fix it."""
 
     what: str
     fix: str
@@ -58,12 +58,12 @@ class CameraReport:
 
 @dataclasses.dataclass(frozen=True)
 class LidarReport:
-    """One LiDAR, judged by its first sweep.
+    """One LiDAR, by its first sweep.
 
     Attributes:
         topic, frame_id, points, fields: of the sweep.
-        beams: how many beams returned something, None without beams.
-        segments_from: how segments are made of it, in words.
+        beams: number of beams with returns, None without beams.
+        segments_from: the source of segments, as text.
         first_time_s, last_time_s: point times relative to the stamp, None without a usable field.
     """
 
@@ -109,7 +109,7 @@ class PairReport:
 
 @dataclasses.dataclass(frozen=True)
 class BagReport:
-    """Everything `inspect` found; `problems` is empty for a bag that can be extracted as it is."""
+    """The results of `inspect`; `problems` is empty if the bag can be extracted as it is."""
 
     bag: str
     duration_s: float

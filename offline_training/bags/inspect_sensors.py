@@ -1,4 +1,4 @@
-"""What `inspect` says of a sensor's messages, by the decoders that `extract` uses."""
+"""Checks a sensor's messages for `inspect`, with the decoders of `extract`."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def first_image(
     if picture is not None and hasattr(message, 'format') and not shows_itself(message):
         problems.append(
             Problem(
-                f'{topic.name}: files of format {message.format!r} do not show the right colours',
-                'extract puts them right and stores PNG; to record less, have the driver publish '
-                'colour images and compress those',
+                f'{topic.name}: files of format {message.format!r} have wrong colours in viewers',
+                'extract corrects them and stores PNG; to record less, let the driver publish and '
+                'compress colour images',
             )
         )
     return message, picture, problems
@@ -79,7 +79,7 @@ def first_sweep(reader: BagReader, topic: Topic) -> tuple[Any, PointCloud | None
 def field_problems(topic: str, message: Any) -> list[Problem]:
     """Return the fields that would be used and cannot be read."""
     return [
-        Problem(f'{topic}: point field {name!r} {why}', 'it is ignored; have the driver fixed')
+        Problem(f'{topic}: point field {name!r} {why}', 'it is ignored; correct the driver')
         for name, why in unusable_fields(message).items()
         if name in used_fields() or resembles_time(name)
     ]
@@ -105,9 +105,9 @@ def coverage_problems(reader: BagReader, topic: Topic, sizes: list[int]) -> list
     lacking = {stamp: text for stamp, sweep in facts.items() if (text := usual.lacking(sweep))}
     return [
         Problem(
-            f'{topic.name}: {len(lacking)} of {len(facts)} sweeps looked at are incomplete; that '
+            f'{topic.name}: {len(lacking)} of {len(facts)} sweeps checked are incomplete; that '
             f'of {stamp} ns: {text}',
-            'what is not there stays unlabelled; look for lost packets or a file that was cut',
+            'the missing part is not labelled; check for lost packets or a truncated file',
         )
         for stamp, text in list(lacking.items())[:1]
     ]
@@ -116,7 +116,7 @@ def coverage_problems(reader: BagReader, topic: Topic, sizes: list[int]) -> list
 def time_problems(
     topic: str, message: Any, cloud: PointCloud, published_s: float | None
 ) -> list[Problem]:
-    """Return what is odd about a sweep's point times.
+    """Return problems of a sweep's point times.
 
     Args:
         topic: of the sweep.
@@ -135,9 +135,9 @@ def time_problems(
     if wild:
         problems.append(
             Problem(
-                f'{topic}: {wild} of {len(cloud)} points have no time, or an impossible one, in '
+                f'{topic}: {wild} of {len(cloud)} points have no or an implausible time in '
                 f'{cloud.time_field}',
-                'they are moved as the first point in view; have the driver fixed if that is many',
+                'they are moved like the first point in view; correct the driver if many',
             )
         )
     return problems
@@ -154,10 +154,10 @@ def _without_times(topic: str, message: Any) -> Problem:
     names = structured_view(message).dtype.names or ()
     tried = time_fields(names)
     others = [name for name in names if name not in tried and resembles_time(name)]
-    what = f'{topic}: points carry no time'
+    what = f'{topic}: points have no time'
     if tried:
-        what += f'; the values of {", ".join(tried)} are none of a sweep'
-    fix = 'moving objects and turns smear; have the driver publish per-point time (t, time)'
+        what += f'; the values of {", ".join(tried)} are not times of a sweep'
+    fix = 'motion is not compensated; let the driver publish per-point times (t, time)'
     if others:
         fix += f', or extract with --set time_field={others[0]} if that is what it holds'
     return Problem(what, fix)
@@ -169,12 +169,12 @@ def _another_clock(topic: str, cloud: PointCloud, published_s: float | None) -> 
         'against the stamps'
     )
     if cloud.clock_s == round(cloud.clock_s):
-        # Exactly as it was taken out.
-        return Problem(what, 'this is GPS or atomic time: the difference is taken out')
+        # The constant that was subtracted.
+        return Problem(what, 'this is GPS or atomic time: the difference is subtracted')
     times = cloud.time[np.isfinite(cloud.time)] if cloud.time is not None else np.zeros(1)
     duration_s = float(times.max() - times.min())
     fix = (
-        "the sweep's first point is taken to be at its stamp; where it is the last, extract with "
+        "the sweep's first point is assumed to be at its stamp; if it is the last, extract with "
         '--set stamped_point=last'
     )
     if published_s is not None and 0.0 < published_s < _TOO_SOON * duration_s:

@@ -1,4 +1,4 @@
-"""A bag report as tables for a terminal."""
+"""Prints a bag report as tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from offline_training.bags.inspect_report import BagReport, PairReport
 
 def print_report(report: BagReport) -> None:
     """Print a report to standard output."""
-    # What is piped into a file need not fit a terminal.
+    # Output piped into a file is not limited to the width of a terminal.
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(f'[bold]{escape(report.bag)}[/bold]: {report.duration_s:.1f} s')
     console.print(_topics(report))
@@ -109,7 +109,7 @@ def _extrinsics(pair: PairReport) -> str:
 
 
 def _lens(model: dict[str, Any]) -> str:
-    """Say which part of camera_info holds."""
+    """Return which part of camera_info applies."""
     if model['rectified']:
         return 'rectified: P'
     return f'raw: K and D, {model["distortion_model"] or "no distortion"}'

@@ -1,4 +1,4 @@
-"""What `inspect` learns of every topic in one pass over a bag: stamps, rates, clocks."""
+"""One pass of `inspect` over a bag: stamps, rates and clocks of every topic."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ CLOCK_SKEW_S = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """What one pass over a bag tells, by topic.
+    """The results of one pass over a bag, by topic.
 
     Attributes:
         stamps: (N, 2) int64 header and bag stamp of each message, ns; -1 without header.
         first: the first message.
         sizes: bytes of each message.
-        problems: what is odd about types.
+        problems: of message types.
     """
 
     stamps: dict[str, NDArray[np.int64]]
@@ -33,7 +33,7 @@ class Recorded:
 
 
 def read_once(reader: BagReader) -> Recorded:
-    """Go through a bag once."""
+    """Read a bag once."""
     stamps: dict[str, list[tuple[int, int]]] = {name: [] for name in reader.topics}
     first: dict[str, BagMessage] = {}
     sizes: dict[str, list[int]] = {}
@@ -50,7 +50,7 @@ def read_once(reader: BagReader) -> Recorded:
     problems = [
         Problem(
             f'{name}: {count} messages are of another type, {kind}',
-            f'extract drops them and takes {reader.topics[name].type}; use one topic a type',
+            f'extract drops them and uses {reader.topics[name].type}; use one type per topic',
         )
         for (name, kind), count in other_types.items()
     ]
@@ -78,7 +78,7 @@ def topic_report(topic: Topic, stamps: NDArray[np.int64]) -> TopicReport:
 
 
 def topic_problems(topic: Topic, report: TopicReport) -> list[Problem]:
-    """Return what is odd about a topic."""
+    """Return problems of a topic."""
     problems = []
     if not topic.readable:
         problems.append(
@@ -91,7 +91,7 @@ def topic_problems(topic: Topic, report: TopicReport) -> list[Problem]:
         problems.append(
             Problem(
                 f'{topic.name}: {report.zero_stamps} of {report.count} messages have no stamp',
-                'have the driver fill header.stamp; unstamped messages cannot be paired',
+                'let the driver set header.stamp; unstamped messages cannot be paired',
             )
         )
     offset = report.clock_offset_s
@@ -100,8 +100,8 @@ def topic_problems(topic: Topic, report: TopicReport) -> list[Problem]:
         problems.append(
             Problem(
                 f'{topic.name}: stored {offset:+.3f} s after its stamps',
-                'harmless if all sensors share one clock (pairs go by header stamps); '
-                'else synchronise them with PTP or chrony',
+                'irrelevant if all sensors share one clock (pairing uses header stamps); '
+                'otherwise synchronise them with PTP or chrony',
             )
         )
     return problems

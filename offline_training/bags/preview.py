@@ -1,4 +1,4 @@
-"""A picture of a frame, to judge it by: the image, its segments, and the sweep's points."""
+"""A preview of a frame: the image, its segments, and the sweep's points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bag offers to extraction: which of its topics are the sensors."""
+"""Finds the topics of the sensors in a bag."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE, *VIDEO_TYPES)
 _COPIES = ('/compressed', '', '/ffmpeg', '/foxglove')
 # Depths, by image_transport's naming; no pictures.
 _DEPTH = '/compressedDepth'
-# What our nodes publish, which may have been recorded too; no sensors.
+# Outputs of this package's nodes, which may have been recorded, are not sensors.
 _OWN = re.compile(
     r'.*/(segmentation/(label|color|overlay|confidence)|proposals)/image_raw'
     r'|.*/(segmentation|proposals)/points'

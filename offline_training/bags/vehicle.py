@@ -1,4 +1,4 @@
-"""What a bag says of the vehicle: where its sensors are on it, and how it moves."""
+"""The vehicle's extrinsics and motion in a bag."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def choose_odometry(
     warning = ''
     if others:
         warning = (
-            f'several odometries: {texts[taken]} is taken, {", ".join(others)} left aside; choose '
+            f'several odometries: {texts[taken]} is used, {", ".join(others)} ignored; choose '
             'one with --odometry'
         )
     return Odometry(tuple(chosen), taken, texts[taken], warning)

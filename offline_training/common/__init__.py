@@ -1,4 +1,4 @@
-"""What several stages share.
+"""Functions shared by several stages.
 
-Nothing that knows a stage.
+Nothing that depends on a stage.
 """

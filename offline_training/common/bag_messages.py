@@ -1,4 +1,4 @@
-"""A drive as ROS messages: rosbags' classes, made from arrays."""
+"""Creates ROS messages of rosbags' classes from arrays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIELD_TYPES = {'<f4': 7, '<u2': 4, '|u1': 2}
 
 
 class MessageFactory:
-    """Makes messages of a type store; stamps are integer nanoseconds."""
+    """Creates messages of a type store; stamps are integer nanoseconds."""
 
     def __init__(self, typestore: Any) -> None:
         self._types = typestore.types

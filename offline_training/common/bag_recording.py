@@ -10,7 +10,7 @@ from typing import Any
 from drive_segment_ros.ros.bags import BagMessage, BagReader
 from offline_training.common.bag_messages import MessageFactory
 
-# What late subscribers need too.
+# Latched topics.
 _LATCHED = ('/tf_static', '/label_info')
 # vision_msgs 4; rosbags does not know the package.
 _VISION = {
@@ -24,15 +24,15 @@ class Recording:
     """A new ROS 2 bag (MCAP); use as a context manager.
 
     Attributes:
-        make: of the messages to `add`.
+        make: creates the messages for `add`.
     """
 
     def __init__(self, path: Path, compressed: bool = False) -> None:
-        """Name the bag; nothing is written yet.
+        """Store the path; nothing is written yet.
 
         Args:
-            path: of the folder to make.
-            compressed: by zstd, as masks are worth it and JPEG is not.
+            path: of the folder to create.
+            compressed: by zstd, useful for masks, not for JPEG.
         """
         from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
         from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -64,7 +64,7 @@ class Recording:
         self._writer.close()
 
     def add(self, topic: str, message: Any, arrival_ns: int) -> None:
-        """Hand in a message; it is written once nothing can arrive before it any more."""
+        """Add a message; it is written once no earlier message can follow."""
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
                 topic,
@@ -77,7 +77,7 @@ class Recording:
         )
 
     def copy(self, reader: BagReader, message: BagMessage) -> None:
-        """Hand in a message of another bag, as it was recorded there.
+        """Add a message of another bag unchanged.
 
         Raises:
             BagError: if its type is unknown.
@@ -98,7 +98,7 @@ class Recording:
         self._count += 1
 
     def write_until(self, arrival_ns: int | None) -> None:
-        """Write what arrived before an instant; everything if None."""
+        """Write the messages that arrived before an instant; all if None."""
         while self._waiting and (arrival_ns is None or self._waiting[0][0] < arrival_ns):
             arrival, _, topic, data = heapq.heappop(self._waiting)
             self._writer.write(self._connections[topic], arrival, data)

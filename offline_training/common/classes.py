@@ -1,4 +1,4 @@
-"""Names and colours of pseudo-classes: a small YAML file that travels with dataset and model."""
+"""Names and colours of pseudo-classes: a small YAML file in datasets and runs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CLASSES_FILE = 'classes.yaml'
 
 @dataclasses.dataclass(frozen=True)
 class ClassName:
-    """One pseudo-class as a person sees it; several may share a name.
+    """Name and colour of a pseudo-class; several may share a name.
 
     Attributes:
         name: free text.
         color: red, green, blue, 0..255.
-        thing: whether it is of things, some of which move, rather than stuff; None is not known.
+        thing: whether it is a thing class, not a stuff class; None if unknown.
     """
 
     name: str
@@ -58,13 +58,13 @@ def load_classes(path: Path) -> list[ClassName]:
     """Read the classes' YAML.
 
     Raises:
-        ModelError: if it is missing, no YAML, or its numbers are not 0, 1, 2, ...
+        ModelError: if it is missing, not YAML, or its numbers are not 0, 1, 2, ...
     """
     content = _read_yaml(path)
     if set(content) != set(range(len(content))):
         raise ModelError(f'{path} must number its classes 0, 1, 2, ...')
     if len(content) > MOST_CLASSES:
-        raise ModelError(f'{path} names {len(content)} classes; a label holds {MOST_CLASSES}')
+        raise ModelError(f'{path} has {len(content)} classes; at most {MOST_CLASSES} are possible')
     try:
         return [_class_name(content[index]) for index in range(len(content))]
     except (KeyError, TypeError, ValueError) as err:
@@ -72,15 +72,15 @@ def load_classes(path: Path) -> list[ClassName]:
 
 
 def load_names(path: Path) -> dict[int, str]:
-    """Read `number: name` lines, as a person writes them.
+    """Read handwritten `number: name` lines.
 
     Raises:
-        ModelError: if it is missing or of another form.
+        ModelError: if it is missing or has another form.
     """
     content = _read_yaml(path)
-    # To YAML, yes and no are numbers as well.
+    # YAML also reads yes and no as numbers (booleans).
     if not all(type(k) is int and isinstance(v, str) and v for k, v in content.items()):
-        raise ModelError(f'{path} must hold lines such as "7: road"')
+        raise ModelError(f'{path} must have lines such as "7: road"')
     try:
         return {number: class_name(name) for number, name in content.items()}
     except ValueError as err:
@@ -105,7 +105,7 @@ def _read_yaml(path: Path) -> dict:
     except OSError as err:
         raise ModelError(f'cannot read {path}: {err.strerror}') from err
     except ValueError as err:
-        raise ModelError(f'{path} is not YAML that can be read: {err}') from err
+        raise ModelError(f'{path} is not valid YAML: {err}') from err
     if not isinstance(content, dict):
-        raise ModelError(f'{path} must hold lines such as "7: ..."')
+        raise ModelError(f'{path} must have lines such as "7: ..."')
     return content

@@ -1,4 +1,4 @@
-"""Workers of a dask.distributed cluster: checked before the first job, and left as they were."""
+"""Workers of a dask.distributed cluster: checked before the first job, not modified."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from offline_training.common.workers import (
 _log = logging.getLogger(__name__)
 
 _CONNECT_S = 10.0
-# How long a cluster may be without any worker, as while all of them are started anew.
+# Longest time without any worker, for example while all of them are restarted.
 _WITHOUT_WORKERS_S = 60.0
 _LOOKED_AT_S = 1.0
-# What results depend on, to the bit: of these the client and all workers have the same versions.
+# Results depend on these packages to the bit: client and workers need the same versions.
 _LIBRARIES = ('numpy', 'numba', 'opencv-contrib-python-headless', 'scipy')
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclasses.dataclass(frozen=True)
 class _WorkersAnswer(Answer):
-    """What a worker of a cluster says of a job.
+    """A worker's answer to a job.
 
     Attributes:
-        no_room: whether the worker's disk is full, which another's may not be.
+        no_room: whether the worker's disk is full; another worker may succeed.
         worker: its address.
     """
 
@@ -50,7 +50,7 @@ class _WorkersAnswer(Answer):
 
 @contextlib.contextmanager
 def cluster_workers(address: str) -> Iterator[ClusterWorkers]:
-    """Connect to a scheduler; what this client asked for is cancelled at the end, no more.
+    """Connect to a scheduler; only this client's jobs are cancelled at the end.
 
     Args:
         address: `tcp://HOST:PORT`, or `tls://` with the certificates that dask's configuration
@@ -71,14 +71,14 @@ def cluster_workers(address: str) -> Iterator[ClusterWorkers]:
     except (OSError, TypeError, ValueError, RuntimeError) as err:
         reason = ' '.join(str(err).split()) or type(err).__name__
         raise DriveSegmentError(f'no dask scheduler answers at {address}: {reason}') from err
-    # It says in many lines what is said here in one.
+    # dask logs many lines about what is reported here in one.
     for name in ('distributed', 'distributed.client', 'distributed.core', 'distributed.comm'):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         _log.info('dashboard of %s: %s', address, client.dashboard_link)
         yield ClusterWorkers(client, address)
     finally:
-        # Of a scheduler that is gone nobody takes leave.
+        # Closing fails if the scheduler no longer exists.
         client.close(timeout=_LOOKED_AT_S)
 
 
@@ -90,7 +90,7 @@ class ClusterWorkers:
     """
 
     def __init__(self, client: Any, address: str) -> None:
-        """Look at the workers.
+        """Check the workers.
 
         Raises:
             DriveSegmentError: if there is none, or they run other versions, or several jobs at a
@@ -114,18 +114,18 @@ class ClusterWorkers:
         self.parallel = len(threads)
 
     def submit(self, function: Callable[[Any], Any], job: Any) -> Call:
-        """Hand out a job."""
+        """Submit a job."""
         return _ClusterCall(self, function, job)
 
     def send(self, function: Callable[[Any], Any], job: Any, not_to: set[str]) -> Any:
         """Return the future of a job.
 
         Args:
-            function, job: what to do.
-            not_to: workers that have no room for it.
+            function, job: the job.
+            not_to: workers whose disks are full.
 
         Raises:
-            EngineError: if the scheduler is gone.
+            EngineError: if the scheduler no longer answers.
         """
         options: dict[str, Any] = {}
         if not_to:
@@ -137,15 +137,15 @@ class ClusterWorkers:
             raise self._gone() from err
 
     def others(self, workers: set[str]) -> bool:
-        """Whether there are workers besides some."""
+        """Return whether there are other workers."""
         return bool(self._threads().keys() - workers)
 
     def answer(self, future: Any) -> _WorkersAnswer:
         """Wait for a future.
 
         Raises:
-            WorkerDiedError: if the workers that had it died.
-            EngineError: if the scheduler or all workers are gone.
+            WorkerDiedError: if the workers that processed it died.
+            EngineError: if the scheduler or all workers no longer answer.
         """
         from distributed import KilledWorker
 
@@ -154,8 +154,8 @@ class ClusterWorkers:
             found: _WorkersAnswer = future.result(timeout=_CONNECT_S)
         except KilledWorker as err:
             raise WorkerDiedError(
-                f'{err.allowed_failures + 1} workers ended while they had it, most likely for '
-                'lack of memory; give workers more'
+                f'{err.allowed_failures + 1} workers ended while processing it, most likely for '
+                'lack of memory; give them more'
             ) from err
         except (OSError, TimeoutError) as err:
             raise self._gone() from err
@@ -169,7 +169,7 @@ class ClusterWorkers:
         """Wait until a future is done.
 
         Raises:
-            EngineError: if the scheduler or all workers are gone.
+            EngineError: if the scheduler or all workers no longer answer.
         """
         alone_since = time.monotonic()
         looked_at = time.monotonic()
@@ -206,12 +206,12 @@ class ClusterWorkers:
 
     def _gone(self) -> EngineError:
         return EngineError(
-            f'the scheduler at {self._address} is gone; what workers have finished is kept'
+            f'the scheduler at {self._address} no longer answers; finished work is kept'
         )
 
 
 class _ClusterCall:
-    """A job of a cluster; one whose worker has no room on its disk is given to another."""
+    """A job of a cluster; if its worker's disk is full, it is given to another."""
 
     def __init__(self, workers: ClusterWorkers, function: Callable[[Any], Any], job: Any) -> None:
         self._workers, self._function, self._job = workers, function, job
@@ -231,13 +231,13 @@ class _ClusterCall:
         self._workers.wait(self._future)
 
     def cancel(self) -> None:
-        with contextlib.suppress(Exception):  # of a scheduler that is gone
+        with contextlib.suppress(Exception):  # the scheduler may no longer exist
             self._future.cancel()
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the versions of all that results depend on, by name."""
+    """Return the versions of all packages that results depend on, by name."""
     found = {
         'Python': platform.python_version(),
         'drive_segment_ros': drive_segment_ros.__version__,
@@ -255,27 +255,27 @@ def check_versions(own: dict[str, str], of_workers: dict[str, Any]) -> None:
 
     Args:
         own: the client's, see `versions`.
-        of_workers: each worker's, by address; an error where it has no such package.
+        of_workers: each worker's, by address; an error if it lacks the package.
 
     Raises:
-        DriveSegmentError: if a worker has others.
+        DriveSegmentError: if a worker has other versions.
     """
     for worker, theirs in sorted(of_workers.items()):
         if not isinstance(theirs, dict):
             raise DriveSegmentError(
-                f'worker {worker} cannot work for drive_segment_ros {own["drive_segment_ros"]}: '
+                f'worker {worker} cannot run drive_segment_ros {own["drive_segment_ros"]}: '
                 f'{" ".join(str(theirs).split())}; install the same there'
             )
         for name, version in own.items():
             if theirs.get(name) != version:
                 raise DriveSegmentError(
-                    f'worker {worker} has {name} {theirs.get(name)}, here it is {version}; '
+                    f'worker {worker} has {name} {theirs.get(name)}, the client {version}; '
                     'install the same there, or results would differ'
                 )
 
 
 def _work(function: Callable[[Any], Any], job: Any, wanted: dict[str, str]) -> _WorkersAnswer:
-    """Do a job on a worker, which may have come after the client looked at versions."""
+    """Do a job on a worker, which may have been started after the check of versions."""
     from distributed import get_worker
 
     worker = get_worker().address
@@ -289,7 +289,7 @@ def _work(function: Callable[[Any], Any], job: Any, wanted: dict[str, str]) -> _
 
 
 def _has_no_room(error: BaseException | None) -> bool:
-    """Whether an error comes of a full disk."""
+    """Return whether an error is due to a full disk."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             return True

@@ -1,7 +1,7 @@
-"""The one engine: a function mapped over jobs, in this process, on this machine or on a cluster.
+"""The engine: maps a function over jobs, in this process, on this machine or on a cluster.
 
-Jobs say where data lie (paths, URLs, ranges), and workers read and write them: neither jobs nor
-results carry sensor data. Results come in the jobs' order, whoever works on them.
+Jobs contain the location of data (paths, URLs, ranges), and workers read and write them: neither
+jobs nor results contain sensor data. Results are returned in the order of the jobs.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from offline_training.common.workers import (
 
 Job = TypeVar('Job')
 Result = TypeVar('Result')
-# Jobs handed out for each worker: one at work, one waiting.
+# Jobs submitted per worker: one running, one waiting.
 _JOBS_A_WORKER = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome(Generic[Job, Result]):
-    """What became of a job.
+    """The result of a job.
 
     Attributes:
         job: the job.
-        result: what the function returned; None where it failed.
-        error: why it failed, None where it did not. `WorkerDiedError` where every process that
-            was given the job ended, the last while nothing else was at work.
+        result: the function's result; None if it failed.
+        error: why it failed, else None. `WorkerDiedError` if every process that ran the job ended,
+            the last one while no other job was running.
     """
 
     job: Job
@@ -46,7 +46,7 @@ class Outcome(Generic[Job, Result]):
 
 
 class Engine:
-    """Maps functions over jobs; made by `open_engine`.
+    """Maps functions over jobs; created by `open_engine`.
 
     Attributes:
         parallel: jobs that run at a time.
@@ -64,16 +64,16 @@ class Engine:
     def run(
         self, function: Callable[[Job], Result], jobs: Iterable[Job]
     ) -> Generator[Outcome[Job, Result]]:
-        """Yield what becomes of each job, in the jobs' order; one that fails leaves the others.
+        """Yield the outcome of each job in order; a failure does not affect other jobs.
 
-        No more than two jobs a worker, and their results, exist at a time.
+        At most two jobs per worker, and their results, exist at a time.
 
         Args:
-            function: importable by its name, of one job that can be pickled. Its result is small.
-            jobs: taken as workers are free.
+            function: importable by its name, of one job that can be pickled; with a small result.
+            jobs: consumed as workers become free.
 
         Raises:
-            EngineError: if there are no workers any more.
+            EngineError: if there are no workers left.
         """
         waiting: deque[tuple[Job, Call]] = deque()
         try:
@@ -91,7 +91,7 @@ class Engine:
         """Yield `function(job)` for each job in order, see `run`.
 
         Raises:
-            DriveSegmentError: the first that a job ends with.
+            DriveSegmentError: of the first job that fails.
         """
         with contextlib.closing(self.run(function, jobs)) as outcomes:
             for outcome in outcomes:
@@ -102,11 +102,11 @@ class Engine:
     def _outcome(
         self, function: Callable[[Job], Result], waiting: deque[tuple[Job, Call]]
     ) -> Outcome[Job, Result]:
-        """Return what became of the first job that waits."""
+        """Return the outcome of the first waiting job."""
         job, call = waiting.popleft()
         outcome: Outcome[Job, Result] = self._result(job, call)
         if isinstance(outcome.error, WorkerDiedError):
-            # It may have died of what another job did beside this one: alone it will be seen.
+            # Another job may have caused the death of the process: this one is repeated alone.
             for _, other in waiting:
                 other.wait()
             outcome = self._result(job, self._workers.submit(function, job))
@@ -118,7 +118,7 @@ class Engine:
         except WorkerDiedError as err:
             return Outcome(job, None, err)
         for name, level, text in answer.log:
-            # Each job on a bag says again what is wrong with the bag.
+            # All jobs on a bag repeat the warnings about the bag.
             if (name, level, text) not in self._told:
                 self._told.add((name, level, text))
                 logging.getLogger(name).log(level, '%s', text)
@@ -132,13 +132,13 @@ def open_engine(
     imports: Sequence[str] = (),
     warm_up: Callable[[], object] | None = None,
 ) -> Iterator[Engine]:
-    """Start workers, and end them with the `with` block.
+    """Start workers, and end them after the `with` block.
 
     Args:
-        workers: processes on this machine; 1 works in this process, 0 takes one per core.
+        workers: processes on this machine; 1 for this process, 0 for one per core.
         scheduler: address of a dask.distributed scheduler, whose workers are used instead.
         imports: modules that every process on this machine imports while jobs are prepared.
-        warm_up: what it does after that.
+        warm_up: a function that it calls then.
 
     Raises:
         DependencyError: if a scheduler is given and dask.distributed is not installed.

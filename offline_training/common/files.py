@@ -1,4 +1,4 @@
-"""Files of the workstation's half: whole or not there, with errors that say what to do."""
+"""Atomic writing of files, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from drive_segment_ros.storage import filesystem, is_remote, key, plain_errors, 
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file that is whole or not there, see `write_whole`.
+    """Write a file atomically, see `write_whole`.
 
     Raises:
-        DatasetError: if it cannot be written; nothing of it stays then.
+        DatasetError: if it cannot be written; nothing of it is kept then.
     """
     try:
         write_whole(path, data)
@@ -35,7 +35,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read what `write_json` wrote.
+    """Read a file of `write_json`.
 
     Raises:
         DatasetError: if it cannot be read, or is damaged.
@@ -49,14 +49,14 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote of a dict.
+    """Read a file of `write_json` with an object.
 
     Raises:
-        DatasetError: as `read_json`, and if it is no object.
+        DatasetError: as `read_json`, and if it is not an object.
     """
     content = read_json(path)
     if not isinstance(content, dict):
-        raise DatasetError(f'{path} is damaged: it holds no object')
+        raise DatasetError(f'{path} is damaged: it is not an object')
     return content
 
 
@@ -66,15 +66,15 @@ def write_png(path: Path, image: NDArray[Any]) -> None:
 
 
 def absolute(path: Path) -> Path:
-    """Return a path that means the same in another process; links stay as they are."""
+    """Return an absolute path, valid in other processes; links are not resolved."""
     return path if is_remote(path) else Path(os.path.abspath(path))
 
 
 def files_below(folder: Path) -> list[Path]:
     """Return the files in a folder and below it, in order of path.
 
-    Links to folders are followed, since large data sets are often linked to; a folder that is
-    reached twice is looked into once. A folder of object storage is listed at once.
+    Links to folders are followed, since large data sets are often linked; a folder that is reached
+    twice is listed once. A folder of object storage is listed by one request.
 
     Raises:
         OSError: if object storage cannot be listed.

@@ -1,4 +1,4 @@
-"""Which frames of a dataset take part: a slice of each camera of each drive, by time."""
+"""Selection of frames of a dataset: a slice of each camera of each drive, by time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from drive_segment_ros.storage import read_whole
 
 
 def parse_slice(text: str) -> slice:
-    """Read `first:last`, last excluded, either may be missing; an empty text means all.
+    """Parse `first:last`, last excluded, either may be missing; an empty text means all.
 
     Raises:
-        ParameterError: if it is not of that form.
+        ParameterError: if it has another form.
     """
     match = re.fullmatch(r'(-?\d+)?:(-?\d+)?', text or ':')
     if match is None:
@@ -37,7 +37,7 @@ def select_frames(
 
     Raises:
         ParameterError: if `frames` is not a slice.
-        DatasetError: if it chooses none, or no drive has a camera of that name.
+        DatasetError: if it selects none, or no drive has a camera of that name.
     """
     chosen = parse_slice(frames)
     known = sorted({name for drive in dataset.drives for name in drive.cameras})
@@ -51,14 +51,14 @@ def select_frames(
         if name in cameras or not cameras
     ]
     if not any(selection):
-        raise DatasetError(f'{dataset}: frames {frames or ":"} holds no frame')
+        raise DatasetError(f'{dataset}: frames {frames or ":"} selects no frame')
     return selection
 
 
 def fingerprint(frames: Sequence[FrameRecord]) -> str:
-    """Return a hash of frames and their pseudo-labels, which tells data sets apart.
+    """Return a hash of frames and their pseudo-labels, which identifies the data.
 
-    Stamps, drives and the pseudo-label files' bytes; images are as received and follow the stamp.
+    It covers stamps, drives and the bytes of pseudo-labels; images are identified by the stamp.
     """
     digest = hashlib.sha256()
     for frame in frames:

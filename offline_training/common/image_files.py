@@ -1,4 +1,4 @@
-"""Image files, whoever made them."""
+"""Image files of any origin."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file, (H, W, 3) uint8 BGR, whatever its depth and channels.
+    """Read an image file of any depth and channels as (H, W, 3) uint8 BGR.
 
-    It is upright, turned as its EXIF says, as any viewer shows it.
+    It is rotated by its EXIF orientation, as by any viewer.
 
     Raises:
-        ImageError: if it is missing, no image, truncated, or too large.
+        ImageError: if it is missing, not an image, truncated, or too large.
     """
     try:
         return read_image_file(read_whole(path), upright=True)
@@ -36,8 +36,8 @@ def files_in(folder: Path, without: Sequence[Path] = ()) -> list[Path]:
     """Return the image files in a folder and below it, in order.
 
     Args:
-        folder: to look into.
-        without: folders that are not looked into.
+        folder: to search.
+        without: folders that are skipped.
 
     Raises:
         ImageError: if there is none.
@@ -50,5 +50,5 @@ def files_in(folder: Path, without: Sequence[Path] = ()) -> list[Path]:
         and not any(absolute(path).is_relative_to(other) for other in others)
     ]
     if not files:
-        raise ImageError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)}) and no bag')
+        raise ImageError(f'{folder} has no image ({", ".join(IMAGE_SUFFIXES)}) and no bag')
     return files

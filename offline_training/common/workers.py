@@ -1,6 +1,6 @@
-"""Workers on this machine: this process, or loky's processes, which are noticed when they die.
+"""Workers on this machine: this process, or loky's processes, whose death is detected.
 
-What a worker logs travels with its answer, so that it is told by the command that asked.
+A worker's log records are returned with its answer and logged by the main process.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from drive_segment_ros.memory import keep_freed_memory
 
 _ENDED = 'the process was ended from outside, most likely for lack of memory; use fewer --workers'
 _PARENT_LOOKED_AT_S = 0.5
-# Loky takes 300 MB that a job leaves for a leak and ends the process, and what it keeps between
-# jobs, an open bag or a loaded network, with it.
+# Loky would consider 300 MB kept between jobs, such as an open bag or a loaded network, a leak,
+# and end the process.
 _NO_LIMIT = str(1 << 60)
 
 
 class WorkerDiedError(DriveSegmentError):
-    """The processes that were given a job ended without an answer."""
+    """The processes that ran a job ended without an answer."""
 
 
 class EngineError(DriveSegmentError):
-    """Nobody is there any more to work on jobs."""
+    """There are no workers left."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a worker says of a job.
+    """A worker's answer to a job.
 
     Attributes:
-        value: the result, None where there is none.
-        error: why there is none.
-        log: what was logged: logger, level, text.
+        value: the result, None if it failed.
+        error: why it failed.
+        log: log records: logger, level, text.
     """
 
     value: Any = None
@@ -49,41 +49,41 @@ class Answer:
 
 
 class Call(Protocol):
-    """A job that was handed out."""
+    """A submitted job."""
 
     def answer(self) -> Answer:
         """Wait for the job.
 
         Raises:
-            WorkerDiedError: if the process that worked on it ended.
-            EngineError: if there is nobody to work on it.
+            WorkerDiedError: if the process that ran it ended.
+            EngineError: if there are no workers.
         """
 
     def wait(self) -> None:
-        """Wait until it is done, or its process ended."""
+        """Wait until it is done, or its process has ended."""
 
     def cancel(self) -> None:
-        """Do not begin it, if it has not begun."""
+        """Cancel it if it has not started."""
 
 
 class Workers(Protocol):
-    """Where jobs are worked on."""
+    """The interface of workers."""
 
     @property
     def parallel(self) -> int:
         """Jobs that run at a time."""
 
     def submit(self, function: Callable[[Any], Any], job: Any) -> Call:
-        """Hand out a job."""
+        """Submit a job."""
 
 
 class InThisProcess:
-    """Works on each job when its result is asked for."""
+    """Runs each job when its result is requested."""
 
     parallel = 1
 
     def submit(self, function: Callable[[Any], Any], job: Any) -> Call:
-        """Hand out a job."""
+        """Submit a job."""
         return _Later(function, job)
 
 
@@ -122,14 +122,14 @@ class LocalProcesses:
         Args:
             count: their number.
             imports: modules each imports before its first job.
-            warm_up: what each does then.
+            warm_up: a function that each calls then.
         """
         self.parallel = count
         self._imports, self._warm_up = tuple(imports), warm_up
         self._executor = self._start()
 
     def submit(self, function: Callable[[Any], Any], job: Any) -> Call:
-        """Hand out a job; where a process died before, to new ones."""
+        """Submit a job; to new processes if one has died."""
         from loky.process_executor import BrokenProcessPool
 
         try:
@@ -140,7 +140,7 @@ class LocalProcesses:
         return _LocalCall(self._executor.submit(answer, function, job))
 
     def close(self) -> None:
-        """End the processes, whatever they do."""
+        """End the processes immediately."""
         self._executor.shutdown(kill_workers=True)
 
     def _start(self) -> Any:
@@ -152,7 +152,7 @@ class LocalProcesses:
             initargs=(os.getpid(), self._imports, self._warm_up),
             env={'LOKY_MAX_MEMORY_LEAK_SIZE': _NO_LIMIT},
         )
-        executor.submit(os.getpid)  # which starts all of them
+        executor.submit(os.getpid)  # starts all of them
         return executor
 
 
@@ -192,7 +192,7 @@ def answer(function: Callable[[Any], Any], job: Any) -> Answer:
 
 
 class _Notes(logging.Handler):
-    """Takes down what this package logs."""
+    """Collects the log records of this package."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)
@@ -204,7 +204,7 @@ class _Notes(logging.Handler):
 
 
 def _begin(parent: int, imports: Sequence[str], warm_up: Callable[[], object] | None) -> None:
-    """Make a process a worker: it leaves Ctrl-C to its parent, and the other cores to others."""
+    """Set up a worker process: Ctrl-C is left to its parent, and it uses one core."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     prepare_process()
@@ -215,7 +215,7 @@ def _begin(parent: int, imports: Sequence[str], warm_up: Callable[[], object] | 
 
 
 def prepare_process() -> None:
-    """Have a process that works on jobs, one at a time, use one core and keep its memory."""
+    """Limit a worker process to one core, and keep freed memory in it."""
     import cv2
 
     keep_freed_memory()
@@ -223,7 +223,7 @@ def prepare_process() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent has ended, however that was."""
+    """End this process when its parent has ended in any way."""
     while os.getppid() == parent:
         time.sleep(_PARENT_LOOKED_AT_S)
     os._exit(1)

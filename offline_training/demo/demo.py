@@ -1,4 +1,4 @@
-"""`drive-segment demo`: the whole loop, by the commands a person would type."""
+"""`drive-segment demo`: the whole sequence, by the commands that a user would type."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from drive_segment_ros.outputs import free_name, is_taken
 from offline_training.demo.demo_runner import DemoRunner, say
 from offline_training.report.sources import BASELINE_FOLDER, DEMO_FILE, HELD_OUT, LEARNED_FROM
 
-# Where results go if nobody says; another demo's are in `demo_output_2`, ...
+# Default folder of the results; those of another demo are in `demo_output_2`, ...
 DEFAULT_OUTPUT = Path('demo_output')
-# The simulated towns and for how long each is driven through: many towns teach more than much of
-# one. Small images, so that all is done in minutes on two cores.
+# The simulated towns and the duration of each drive: many towns give more variety than a long
+# drive in one. Small images, so that everything takes minutes on two cores.
 LEARNED_TOWNS = {1: 4.0, **dict.fromkeys((3, 4, 5, 8, 9, 10, 11), 2.0)}
 HELD_OUT_TOWN, HELD_OUT_S = 2, 2.5
 IMAGE_SIZE = '640x360'
-# Of each town: the last two are for the curve that shows how training goes on frames not seen.
+# Frames of each town: the last two are held out for the validation curve.
 LEARNED_FRAMES = ':-2'
-# Images each network sees while it trains, and their width: 4 minutes on two cores.
+# Number of training images of each network, and their width.
 TRAINED_IMAGES = 2500
 NETWORK_WIDTH = 320
-# Longest the player waits for the node, which loads its model first, and for who saves its masks.
+# Longest time the player waits for the node, which loads its model, and for the saver of masks.
 WAIT_FOR_NODE_S = 30.0
-# What the node may still be working on when the player's last message is acknowledged.
+# Time for the node to process the last message after it is acknowledged.
 SETTLE_S = 2.0
 
 
@@ -35,7 +35,7 @@ def demo(
     bag: Path | None = None,
     program: Sequence[str] = ('drive-segment',),
 ) -> dict[str, Any]:
-    """Go from a recording to live masks: extract, label, train, export, evaluate, live, report.
+    """Run the sequence from a recording to live masks and a report.
 
     Args:
         output: new folder for the results; None takes `demo_output`, or the next that is free.
@@ -49,7 +49,7 @@ def demo(
 
     Raises:
         BagError: if there is no such bag.
-        OutputError: if `output` holds anything already.
+        OutputError: if `output` is not empty.
         DriveSegmentError: if a command fails; the message names it.
     """
     began = time.monotonic()
@@ -61,18 +61,18 @@ def demo(
     bags = _simulate(run, output) if bag is None else [bag]
     bag = bags[0]
     calibration = output / 'calibration.yaml'
-    found = run('Look into the bag', 'inspect', bag, '--calibration', calibration, '--json')
+    found = run('Inspect the bag', 'inspect', bag, '--calibration', calibration, '--json')
     topics = _topics(found, bag)
     sensors = ('--camera', topics['camera'], '--lidar', topics['lidar'], '--json')
     extracted = run(
-        'Find objects in each sweep and carry them into the images',
+        'Find objects in each sweep and project them into the images',
         *('extract', *bags, '-o', output / 'dataset', *sensors),
     )
     _learn(run, output, extracted['frames'])
     evaluated = None
     if simulated:
         _name(run, output, bag.name)
-    run('One ONNX file', 'export', output / 'run', '-o', output / 'model', '--json')
+    run('Export one ONNX file', 'export', output / 'run', '-o', output / 'model', '--json')
     if simulated:
         evaluated = _evaluate(run, output, sensors)
     live, saved = _run_live(run, output, bag, calibration, topics)
@@ -112,7 +112,7 @@ def result_lines(result: dict[str, Any]) -> str:
 
 
 def _parts(bag: Path | None) -> dict[str, Any]:
-    """Return what lies where, relative to the demo's folder, for the report."""
+    """Return the paths of the results, relative to the demo's folder, for the report."""
     folders = {name: name for name in ('run', 'model', 'scores', 'live')}
     folders['baseline'] = BASELINE_FOLDER
     if bag is None:
@@ -134,9 +134,9 @@ def _town(seed: int) -> str:
 
 
 def _simulate(run: DemoRunner, output: Path) -> list[Path]:
-    """Simulate all drives; return the bags of those to learn from."""
-    drives = [('A drive to learn from', *town) for town in LEARNED_TOWNS.items()]
-    drives.append(('Another town, to score on', HELD_OUT_TOWN, HELD_OUT_S))
+    """Simulate all drives; return the bags of the training drives."""
+    drives = [('Simulate a drive to train on', *town) for town in LEARNED_TOWNS.items()]
+    drives.append(('Simulate a drive in another town, to score on', HELD_OUT_TOWN, HELD_OUT_S))
     for title, seed, seconds in drives:
         run(
             title,
@@ -158,7 +158,7 @@ def _learn(run: DemoRunner, output: Path, frames: int) -> None:
 
 def _name(run: DemoRunner, output: Path, drive: str) -> None:
     run(
-        'Name the pseudo-classes after the labels of one town',
+        'Name the pseudo-classes by the labels of one town',
         *('name', output / 'run', '--images', output / 'dataset' / drive / 'front/image'),
         *('--ground-truth', output / f'{drive}_truth/front/semantic', '--json'),
     )
@@ -177,7 +177,7 @@ def _evaluate(run: DemoRunner, output: Path, sensors: Sequence[str]) -> dict[str
     )
     baseline = output / 'baseline'
     run(
-        'The baseline: clustering of the images alone',
+        'Compute the baseline: clustering of the images alone',
         *('baseline', output / 'dataset', '-o', baseline, '--json'),
     )
     run(
@@ -198,12 +198,12 @@ def _run_live(
     )
     overlay = f'{topics["namespace"]}/segmentation/overlay/image_raw/compressed'
     saver = run.beside(
-        '... its masks saved as pictures ...',
+        '... save its masks as pictures ...',
         *('save-topic', overlay, '-o', output / 'live', '--json'),
     )
     with node as live, saver as saved:
         run(
-            '... and the bag played',
+            '... and play the bag',
             *('play', bag, '--wait', WAIT_FOR_NODE_S, '--wait-for', overlay, '--json'),
             *('--topic', topics['camera'], '--topic', topics['camera_info']),
         )
@@ -232,8 +232,8 @@ def _make_folder(output: Path | None) -> Path:
     if output is None:
         output = free_name(DEFAULT_OUTPUT)
         if output != DEFAULT_OUTPUT:
-            say(f'{DEFAULT_OUTPUT} is there already and kept: this demo goes to {output}')
+            say(f'{DEFAULT_OUTPUT} exists and is kept: this demo is written to {output}')
     elif is_taken(output):
-        raise OutputError(f'{output} is there already; choose a new folder with -o, or none')
+        raise OutputError(f'{output} already exists; choose a new folder with -o, or omit -o')
     output.mkdir(parents=True, exist_ok=True)
     return output

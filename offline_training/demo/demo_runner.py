@@ -1,4 +1,4 @@
-"""The commands of a demo: each shown as one would type it, timed, and noted with its result."""
+"""Runs the commands of a demo: prints each as it would be typed, times it, stores its result."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from offline_training.common.files import write_json
 
 @dataclasses.dataclass
 class Started:
-    """A command that runs beside others; its answer is there once it has been stopped."""
+    """A command that runs in the background; its result is available once it is stopped."""
 
     answer: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class DemoRunner:
-    """Runs `drive-segment` commands and keeps `demo.json` in step with them."""
+    """Runs `drive-segment` commands and keeps `demo.json` up to date."""
 
     def __init__(self, program: Sequence[str], file: Path, record: dict[str, Any]) -> None:
         """Write `demo.json` for the first time.
@@ -36,25 +36,25 @@ class DemoRunner:
         Args:
             program: how `drive-segment` is started.
             file: the `demo.json`.
-            record: what it holds beside `steps`.
+            record: its entries other than `steps`.
         """
         self._record = {**record, 'steps': []}
         self._file = file
         self._program = list(program)
-        # Beside other ROS systems on this machine and network, unseen and undisturbed.
+        # Isolated from other ROS systems on this machine and network.
         self._environment = {
             'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
             'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
             'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA',
             **os.environ,
-            # The commands of this very installation first, wherever it is.
+            # The commands of this installation come first.
             'PATH': os.pathsep.join((str(Path(sys.executable).parent), os.environ['PATH'])),
         }
         self._began = time.monotonic()
         write_json(file, self._record)
 
     def __call__(self, title: str, *arguments: object) -> dict[str, Any]:
-        """Run a command to its end and return its JSON, empty if it has none.
+        """Run a command and return its JSON, empty if it has none.
 
         Raises:
             DriveSegmentError: if it fails; its own line is already on the terminal.
@@ -65,7 +65,7 @@ class DemoRunner:
             with self._start(words, output) as process:
                 try:
                     status = process.wait()
-                except KeyboardInterrupt:  # which the command itself need not have got
+                except KeyboardInterrupt:  # the command itself may not have received it
                     process.send_signal(signal.SIGINT)
                     raise
             answer = _answer(words, status, output)
@@ -74,7 +74,7 @@ class DemoRunner:
 
     @contextlib.contextmanager
     def beside(self, title: str, *arguments: object) -> Iterator[Started]:
-        """Run a command while the `with` block lasts, then interrupt it as Ctrl-C would."""
+        """Run a command during the `with` block, then interrupt it as by Ctrl-C."""
         words = self._show(title, arguments)
         began = time.monotonic()
         started = Started()
@@ -83,7 +83,7 @@ class DemoRunner:
             try:
                 yield started
             finally:
-                # One that has ended by itself has failed; its status says so.
+                # A command that ended by itself has failed.
                 process.send_signal(signal.SIGINT)
                 status = process.wait()
             started.answer = _answer(words, status, output)
@@ -109,7 +109,7 @@ class DemoRunner:
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal; standard output belongs to `--json`."""
+    """Print to standard error; standard output is for `--json`."""
     print(text, file=sys.stderr, flush=True)
 
 

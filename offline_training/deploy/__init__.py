@@ -1,4 +1,4 @@
-"""Trained networks to exported models, and models applied to pictures.
+"""Export of trained networks, and their application to images.
 
-No learning.
+Nothing is trained here.
 """

@@ -1,4 +1,4 @@
-"""Images on which a graph is calibrated: some of a run's own, or of those a person names."""
+"""Images for the calibration of int8: those of the run, or given ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from offline_training.evaluation.image_sources import image_parts
 from offline_training.training.checkpoints import model_file
 from offline_training.training.frame_images import FrameImages
 
-# More change the ranges little, and take as long again.
+# More images hardly change the ranges.
 _MOST_IMAGES = 64
 Item = TypeVar('Item')
 
@@ -26,12 +26,12 @@ Item = TypeVar('Item')
 def calibration_images(
     run: Path, source: Path | None, height: int, width: int
 ) -> list[NDArray[np.uint8]]:
-    """Return images spread over a source, each (height, width, 3) uint8 BGR.
+    """Return images evenly sampled from a source, each (height, width, 3) uint8 BGR.
 
     Args:
         run: a run, one of its stages, or a model file.
-        source: a dataset, or an image, a folder of images, a video or a bag; None takes what the
-            run keeps of the images it learned from.
+        source: a dataset, or an image, a folder of images, a video or a bag; None for the training
+            images in the run's cache.
         height, width: of the network's input, px.
 
     Raises:
@@ -41,16 +41,16 @@ def calibration_images(
     found = _of_run(run) if source is None else _of_source(source)
     images = [resize_image(np.ascontiguousarray(image), height, width) for image in found]
     if not images:
-        where = f'{run} keeps no images' if source is None else f'{source} holds no image'
+        where = f'{run} has no images' if source is None else f'{source} has no image'
         raise ModelError(
             f'int8 needs images to calibrate on and {where}; give --calibrate IMAGES, such as '
-            'the dataset it learned from'
+            'the training dataset'
         )
     return images
 
 
 def has_images(run: Path, source: Path | None) -> bool:
-    """Whether there is anything to calibrate on, as far as can be told without reading it."""
+    """Return whether there are images to calibrate on, without reading them."""
     return source is not None or len(_kept(run)) > 0
 
 

@@ -1,7 +1,7 @@
-"""A network between a camera's image and a mask, in the form that runtimes compute fastest.
+"""A network from camera image to mask, in the form that runtimes compute fastest.
 
-The same numbers but for rounding: what OpenVINO would copy from one order of axes to another, or
-write to memory and read again, is said otherwise.
+The results are the same except for rounding: operations for which OpenVINO would copy tensors to
+another order of axes, or write and read them again, are expressed differently.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from torch.nn import functional
 from offline_training.networks.decoder import MaskTransformer
 from offline_training.networks.segmenter import Segmenter
 
-# Larger ones would need too many operators: a mask a patch is upsampled sixteen times.
+# Larger factors would need too many operators: one mask per patch is upsampled sixteen times.
 _LARGEST_FACTOR = 4
 
 
 class DeployedSegmenter(nn.Module):
-    """A network that takes a camera's image, in operators that TensorRT has.
+    """A network that takes a camera's image, with operators that TensorRT supports.
 
-    TensorRT has uint8 at a graph's inputs and outputs only, where it is cast to or from float.
+    TensorRT supports uint8 only at a graph's inputs and outputs, where it is cast to or from
+    float.
 
     Args:
         network: the network.
@@ -42,7 +43,7 @@ class DeployedSegmenter(nn.Module):
         members = None if group is None else torch.eye(int(group.max()) + 1)[:, group]
         self.register_buffer('members', members)
         self.network = copy.deepcopy(network)
-        # Blue comes first: cheaper in the weights than in the image.
+        # BGR input: the weights are permuted instead of the image.
         self.register_buffer('mean', 255.0 * network.image_mean.flatten().flip(0))
         self.register_buffer('std', 255.0 * network.image_std.flatten().flip(0))
         stem = self.network.encoder.stem.modules()
@@ -79,8 +80,8 @@ class DeployedSegmenter(nn.Module):
 def _logits(decoder: MaskTransformer, masks: Tensor, classes: Tensor) -> Tensor:
     """Return each class's logits, (1, K, N): the norm over classes of its cosine with the cells.
 
-    That norm takes the mean off and divides by the spread, which the cells' length divides out
-    of: with the mean taken off the few classes, it remains beside epsilon only.
+    The norm subtracts the mean and divides by the standard deviation, in which the cells' length
+    cancels: with the mean subtracted from the few class embeddings, it only matters for epsilon.
 
     Args:
         decoder: whose norm it is.
@@ -95,7 +96,7 @@ def _logits(decoder: MaskTransformer, masks: Tensor, classes: Tensor) -> Tensor:
 
 
 class _GroupNorm(nn.Module):
-    """`nn.GroupNorm` by means of channels, which leave the order of a convolution's axes alone."""
+    """`nn.GroupNorm` by means over channels, which keeps the order of a convolution's axes."""
 
     def __init__(self, norm: nn.GroupNorm) -> None:
         super().__init__()
@@ -105,7 +106,7 @@ class _GroupNorm(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Normalise (1, C, H, W)."""
         values = values - self._of_groups(values.mean(dim=(2, 3)))
-        # A norm, not a sum of squares: those may be too large for half precision.
+        # A norm, as sums of squares may be too large for half precision.
         norm = torch.linalg.vector_norm(values, dim=(2, 3))
         variance = self._of_groups(norm * norm / (values.shape[2] * values.shape[3]))
         scale = torch.rsqrt(variance + self.eps) * self.weight[:, None, None]
@@ -118,9 +119,9 @@ class _GroupNorm(nn.Module):
 
 
 def average_resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Resize (B, C, H, W), averaging where it shrinks: to the next multiple, then its mean.
+    """Resize (B, C, H, W); shrinks by resizing to the next multiple and averaging.
 
-    The training images were shrunk by area averaging, for which there is no operator.
+    Training images are shrunk by area averaging, for which there is no operator.
     """
     rows, columns = -(-images.shape[2] // height), -(-images.shape[3] // width)
     multiple = height * rows, width * columns
@@ -134,7 +135,7 @@ def average_resize(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def best_class(values: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Upsample bilinearly and return the largest value's class and it, each (1, height, width).
+    """Upsample bilinearly and return class and value of the maximum, each (1, height, width).
 
     Args:
         values: (1, K, h, w), of each class.
@@ -149,7 +150,7 @@ def best_class(values: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]
         )
         factor = 1
     labels, confidences = [], []
-    # All pixels of one place within their cell at a time: those stay in the processor's cache.
+    # All pixels at one position within their cell at a time, which stay in the processor's cache.
     between_columns = [_between(values, 3, place, factor) for place in range(factor)]
     for place in range(factor):
         for columns in between_columns:
@@ -165,7 +166,7 @@ def best_class(values: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]
 
 
 def _between(values: Tensor, dim: int, place: int, factor: int) -> Tensor:
-    """Return what lies at one of `factor` places within each cell along an axis, interpolated."""
+    """Return the interpolated values at one of `factor` positions within each cell of an axis."""
     offset = (place + 0.5) / factor - 0.5
     if offset == 0.0:
         return values

@@ -1,7 +1,7 @@
-"""An ONNX graph in 8 bits: what is heavy in int8 between Q/DQ nodes, what is delicate in float.
+"""An ONNX graph in int8: expensive operators between Q/DQ nodes, sensitive ones in float.
 
-ONNX Runtime's static quantiser does it. Scales are symmetric, of weights one a channel, and biases
-stay float: what TensorRT takes, and OpenVINO and ONNX Runtime run as well.
+By ONNX Runtime's static quantiser. Scales are symmetric, those of weights per channel, and biases
+stay float, as required by TensorRT and supported by OpenVINO and ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from drive_segment_ros.inference.backend import import_backend
 from drive_segment_ros.inference.model import INPUT_NAME
 
-# Convolutions and the head stay in float: they are a tenth of the time a network takes, and in
-# int8 most of the pixels that change their class would be theirs.
+# Convolutions and the head stay in float: they take a small part of the time, and in int8 they
+# would cause most of the changes of class.
 _HEAVY = 'MatMul'
 _BEFORE_A_NORM = ('Add', 'Concat')
-# Fewer are little work.
+# Smaller matrices are not worth it.
 _FEWEST_CHANNELS = 32
 
 
 def to_int8(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]]) -> onnx.ModelProto:
-    """Return a copy of a float32 model whose heavy operators compute in int8.
+    """Return a copy of a float32 model whose expensive operators compute in int8.
 
     Args:
         model: nodes in topological order.
@@ -52,7 +52,7 @@ def to_int8(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]]) -> onnx
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
         full, path = Path(folder) / 'full.onnx', Path(folder) / 'int8.onnx'
-        # Given the model itself, the quantiser moves its weights out to a file.
+        # If given the model itself, the quantiser moves its weights to a file.
         onnx.save(model, full)
         quantization.quantize_static(
             full,
@@ -75,10 +75,10 @@ def to_int8(model: onnx.ModelProto, images: Sequence[NDArray[np.uint8]]) -> onnx
 
 
 def heavy_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Return the names of the nodes worth computing in int8: the linear maps of the blocks.
+    """Return the names of the nodes to compute in int8: the linear maps of the blocks.
 
-    A block's norm follows a residual sum, or the tokens joined; after the last of these comes the
-    head.
+    A block's norm follows a residual sum or the concatenated tokens; the head comes after the last
+    of these.
     """
     shapes = {item.name: tuple(item.dims) for item in graph.initializer}
     made_by = {name: node.op_type for node in graph.node for name in node.output}
@@ -96,7 +96,7 @@ def heavy_nodes(graph: onnx.GraphProto) -> list[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the quantiser from advice on how to call it, which it logs at the root."""
+    """Silence the quantiser's advice in the root logger."""
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Images to try a model on: those named, or some that a run keeps."""
+"""Example images to try a model on: given ones, or some of a run's cache."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ def example_images(model: Path, folder: Path | None, kept: Path) -> list[Path]:
     """Return up to 6 image files.
 
     Args:
-        model: of a run, the images that it keeps are taken.
-        folder: of images, looked for below too; None takes the run's.
-        kept: empty folder, where the run's are written.
+        model: for a run, images of its cache are used.
+        folder: of images, searched recursively; None for the run's.
+        kept: empty folder to which the run's are written.
 
     Raises:
-        ImageError: if the folder holds no image.
+        ImageError: if the folder has no image.
     """
     if folder is not None:
         found = [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
         if not found:
-            raise ImageError(f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)})')
+            raise ImageError(f'{folder} has no image ({", ".join(IMAGE_SUFFIXES)})')
         return [found[index] for index in _spread(len(found))]
     cache = next((p for p in (model, model.parent) if (p / 'cache/images').is_dir()), None)
     if cache is None:
         return []
-    # Needs PyTorch's half, which an exported model does not.
+    # Needs PyTorch, unlike an exported model.
     from offline_training.training.frame_images import FrameImages
 
     images = FrameImages.kept(cache / 'cache/images')

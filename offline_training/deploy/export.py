@@ -1,4 +1,4 @@
-"""A trained network as one ONNX file that takes the camera's image and gives the mask."""
+"""Exports a trained network as one ONNX file, from camera image to mask."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from offline_training.training.checkpoints import (
 
 PRECISIONS = ('fp32', 'fp16', 'int8')
 AUTO = 'auto'
-# TensorRT 10.0 reads opsets 9 to 20; in 18 the exporter has an operator for everything here.
+# TensorRT 10.0 reads opsets 9 to 20; the exporter supports all operators used here in 18.
 OPSET = 18
 
 
@@ -64,19 +64,19 @@ def export(
         folder: to write; a model in it is replaced.
         precision: of weights and activations, one of `PRECISIONS`, or `auto` for what this
             machine runs fastest.
-        height, width: of the images it will be given, px; 0 is the network's own input size, and
-            whoever gives it images resizes them, which costs less than in the graph.
-        calibrate: images that show int8 which values occur, see `calibration_images`; None takes
-            those the run learned from.
-        classes: how many it shall answer with: the most alike are merged; 0 merges none.
+        height, width: of its input images, px; 0 for the network's input size, to which callers
+            resize images, which costs less than in the graph.
+        calibrate: images to calibrate int8, see `calibration_images`; None for the training
+            images of the run.
+        classes: number of classes to predict: the most similar are merged; 0 merges none.
 
     Returns:
-        `model` (folder), `sha256`, `bytes`, `precision`, `reason` (why that, of `auto`),
+        `model` (folder), `sha256`, `bytes`, `precision`, `reason` (for `auto`),
         `classes`, `input` and `output` [height, width].
 
     Raises:
         ModelError: if there is no trained model, the precision is unknown, int8 lacks images, or
-            the classes cannot become so few.
+            the classes cannot be merged to so few.
         DatasetError: if the folder cannot be written.
         BagError, ImageError: if the images to calibrate on cannot be read.
         DependencyError: if int8 lacks ONNX Runtime.
@@ -85,7 +85,7 @@ def export(
         known = ', '.join((*PRECISIONS, AUTO))
         raise ModelError(f'unknown precision {precision!r}; choose from {known}')
     if height < 0 or width < 0 or (height > 0) != (width > 0):
-        raise ModelError(f'input size {height}x{width} makes no sense; give height and width')
+        raise ModelError(f'input size {height}x{width} is invalid; give height and width')
     network, header = load_model(run)
     names = classes_of_run(run, network.configuration.classes)
     group = None
@@ -118,7 +118,7 @@ def export(
             'training': header,
         },
     )
-    # In this order a reader never sees a description without its graph; a hash tells mixtures.
+    # In this order a description never lacks its graph; the hash detects mixtures.
     write_atomic(folder / CARD_FILE, model_card(model).encode())
     write_atomic(model.onnx_path, data)
     write_json(folder / DESCRIPTION_FILE, model.to_dict())
@@ -138,8 +138,8 @@ def chosen_precision(machine: Machine, has_images: bool) -> tuple[str, str]:
     """Return the precision in which a machine runs a model fastest, and why.
 
     Args:
-        machine: what it has.
-        has_images: whether there is something to calibrate int8 on.
+        machine: its features.
+        has_images: whether there are images to calibrate int8 on.
     """
     choice = suitable_precision(machine)
     if choice.precision == 'int8' and not has_images:
@@ -176,7 +176,7 @@ def onnx_model(
 
 
 def _without_paths(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what the exporter notes on each node: source lines of the machine it ran on."""
+    """Remove the exporter's metadata of each node: source lines of this machine."""
     for node in model.graph.node:
         del node.metadata_props[:]
         node.ClearField('doc_string')
@@ -188,7 +188,7 @@ def _without_paths(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter from telling users about its own insides."""
+    """Silence the exporter's messages about its internals."""
     logger = logging.getLogger('torch.onnx')
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,8 +1,8 @@
-"""An ONNX graph in half precision: what is heavy in fp16, what is delicate in fp32.
+"""An ONNX graph in half precision: expensive operators in fp16, sensitive ones in fp32.
 
-The casts are in the graph, so that every runtime computes the same: TensorRT 11 takes precision
-from nowhere else. As autocast does it: convolutions and matrix products are fp16, arithmetic and
-movement follow their inputs, the rest (softmax, norms, resizing, the best class) stays fp32.
+The casts are in the graph, so that every runtime computes the same: TensorRT 11 has no other
+setting of precision. Like autocast: convolutions and matrix products are fp16, arithmetic and
+reshaping follow their inputs, the rest (softmax, norms, resizing, argmax) stays fp32.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FOLLOWS = {
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of a float32 model whose heavy operators compute in fp16.
+    """Return a copy of a float32 model whose expensive operators compute in fp16.
 
     Args:
         model: nodes in topological order, shapes inferred or not; inputs and outputs keep their
@@ -39,13 +39,13 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _HalfGraph:
-    """The nodes and initializers of the new graph, as they come about."""
+    """The nodes and initializers of the new graph while it is built."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self._constants = {item.name: item for item in graph.initializer}
-        # Of every floating-point tensor that is computed: its type.
+        # Type of every computed floating-point tensor.
         self._type: dict[str, int] = {}
         self._casts: dict[tuple[str, int], str] = {}
         floating = _floating_tensors(graph)
@@ -76,7 +76,7 @@ class _HalfGraph:
         return TensorProto.FLOAT
 
     def _as(self, name: str, wanted: int) -> str:
-        """Return the name of a tensor in a type, casting it if it has not got it."""
+        """Return the name of a tensor in a type, with a cast if needed."""
         if name in self._constants:
             return self._constant(name, wanted)
         if self._type.get(name, wanted) == wanted:

@@ -1,4 +1,4 @@
-"""A drive's masks as a bag: what the segmentation node would have published of it."""
+"""A drive's masks as a bag, as the segmentation node would publish them."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ def write_mask_bag(
     merge: bool,
     advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, int]:
-    """Write masks, their calibration and meaning, and painted clouds where there is a LiDAR.
+    """Write masks, their calibration and classes, and painted clouds if there is a LiDAR.
 
-    Each message has the stamp and the frame of the image, or of the sweep, that it is of. It has
-    the bag stamp of the image; a cloud that of the message that it had to wait for.
+    Each message has the header stamp and frame of its image or sweep. Its bag stamp is that of the
+    image; for a cloud that of the message that completed the pair.
 
     Args:
         bags: the drive.
         masks: of its images.
-        classes: what labels mean.
-        target: folder to make.
-        merge: whether the messages of the drive are copied too.
-        advance: told of images that are done.
+        classes: of the labels.
+        target: folder to create.
+        merge: whether the messages of the drive are also copied.
+        advance: called with the number of images done.
 
     Returns:
-        How many `masks` and `clouds` were written.
+        The numbers of `masks` and `clouds` written.
 
     Raises:
         BagError: if the drive cannot be read.
     """
     count = {'masks': 0, 'clouds': 0}
-    # Each reads the drive at its own pace.
+    # Each reads the drive separately.
     with (
         open_drive(bags) as for_masks,
         open_drive(bags) as for_clouds,
@@ -98,7 +98,7 @@ def write_mask_bag(
 def _meanings(
     start_ns: int, messages: MaskMessages, namespaces: dict[str, str]
 ) -> Iterator[_Timed]:
-    """Yield what labels mean, for each camera."""
+    """Yield the classes of the labels, for each camera."""
     for namespace in sorted(namespaces.values()):
         topic, message = messages.meaning(start_ns)
         yield _Timed(start_ns, f'{namespace}/{topic}', message)
@@ -107,7 +107,7 @@ def _meanings(
 def _masks(
     reader: BagReader, masks: MaskFiles, messages: MaskMessages, namespaces: dict[str, str]
 ) -> Iterator[_Timed]:
-    """Yield each image's mask, in its forms, and its calibration."""
+    """Yield each image's mask, in all forms, and its calibration."""
     infos = {topic: _first_info(reader, topic) for topic in namespaces}
     info_topics = {topic: sensors.camera_info_topic(reader, topic) or '' for topic in namespaces}
     videos = {t: VideoStream() for t in namespaces if reader.topics[t].type in VIDEO_TYPES}
@@ -153,7 +153,7 @@ def _clouds(
 
 
 def _originals(reader: BagReader, namespaces: dict[str, str]) -> Iterator[BagMessage]:
-    """Yield a drive's messages but masks made before; topics of unknown types are left out."""
+    """Yield a drive's messages without earlier masks and topics of unknown types."""
     ours = tuple(f'{namespace}/segmentation/' for namespace in namespaces.values())
     topics = []
     for topic in reader.topics.values():
@@ -165,7 +165,7 @@ def _originals(reader: BagReader, namespaces: dict[str, str]) -> Iterator[BagMes
 
 
 def _first_info(reader: BagReader, topic: str) -> Any:
-    """Return the first calibration of a camera, None where it has none."""
+    """Return the first calibration of a camera, None without one."""
     name = sensors.camera_info_topic(reader, topic)
     try:
         return first_camera_info(reader, name, _RECTIFIED, topic) if name else None

@@ -1,4 +1,4 @@
-"""The masks that workers have left of images, by the images' names."""
+"""The masks written by workers, by the names of the images."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ class MaskFiles:
     """The masks of one input."""
 
     def __init__(self, output: Path, folder: Path) -> None:
-        """Name the folders.
+        """Store the folders.
 
         Args:
-            output, folder: of the jobs that wrote them, see `SegmentJob`.
+            output, folder: of the jobs, see `SegmentJob`.
         """
         self._label, self._confidence = (output / kind / folder for kind in MASKS)
 
     def has(self, name: str) -> bool:
-        """Whether there is a mask of an image; not of one that could not be read."""
+        """Return whether there is a mask of an image; not if the image could not be read."""
         return (self._confidence / f'{name}.png').is_file()
 
     def read(self, name: str) -> Prediction:
-        """Return the mask of an image that there is one of."""
+        """Return the mask of an image that has one."""
         return Prediction(*(_read(f / f'{name}.png') for f in (self._label, self._confidence)))
 
     def counts(self, prefix: str = '') -> NDArray[np.int64]:
-        """Return how many pixels have each label, in all masks below a folder together."""
+        """Return the number of pixels of each label in all masks below a folder."""
         labels = (_read(file) for file in files_below(self._label / prefix))
         return sum((count_labels(label) for label in labels), np.zeros(256, np.int64))
 

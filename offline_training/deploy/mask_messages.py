@@ -1,4 +1,4 @@
-"""The messages that the segmentation node publishes of a mask, of rosbags' classes."""
+"""The messages that the segmentation node publishes for a mask, of rosbags' classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from offline_training.common.bag_messages import MessageFactory
 from offline_training.common.classes import ClassName
 from offline_training.evaluation.prediction import Prediction
 
-# As the node's parameters are by default.
+# The defaults of the node's parameters.
 _OPACITY, _JPEG_QUALITY = 0.5, 80
 LABEL, POINTS = 'segmentation/label/image_raw', 'segmentation/points'
 # Topic, below the camera's namespace, and message.
@@ -28,7 +28,7 @@ Message = tuple[str, Any]
 
 
 class MaskMessages:
-    """Makes the messages of a model's masks."""
+    """Creates the messages of a model's masks."""
 
     def __init__(self, classes: Sequence[ClassName], make: MessageFactory) -> None:
         self._names = [item.name for item in classes]
@@ -36,17 +36,17 @@ class MaskMessages:
         self._make = make
 
     def meaning(self, stamp_ns: int) -> Message:
-        """Return what labels mean."""
+        """Return the classes of the labels."""
         return 'segmentation/label/label_info', self._make.label_info(stamp_ns, self._names)
 
     def of_image(
         self, mask: Prediction, image: Any, picture: NDArray[np.uint8]
     ) -> Iterator[Message]:
-        """Yield the mask of an image in all its forms, each of the mask's size.
+        """Yield the mask of an image in all forms, each of the mask's size.
 
         Args:
             mask: of the image.
-            image: its message, whose stamp and frame they have.
+            image: its message, whose stamp and frame are used.
             picture: (H, W, 3) uint8 BGR, the image or a reduced copy of it.
         """
         header = header_stamp_ns(image), image.header.frame_id
@@ -69,7 +69,7 @@ class MaskMessages:
 
         Args:
             camera: of the mask.
-            image: the message of the image, whose stamp and frame they have.
+            image: the message of the image, whose stamp and frame are used.
         """
         message = self._make.camera_info(
             header_stamp_ns(image),
@@ -99,9 +99,9 @@ class MaskMessages:
 
 
 def camera_namespaces(topics: Iterable[str]) -> dict[str, str]:
-    """Return the namespace of each camera's topics: that of its images, as where they are live.
+    """Return the namespace of each camera's topics: that of its images, as in the live node.
 
-    Several in one namespace are told apart by the names of their images.
+    Cameras in one namespace are distinguished by the names of their images.
 
     Args:
         topics: of the images.

@@ -25,20 +25,20 @@ from offline_training.evaluation.image_part import ImagePart
 from offline_training.evaluation.image_sources import VIDEO_SUFFIXES, image_parts, is_bag
 
 _OPACITY = 0.5
-# Of images that have no times.
+# Rate of images without times.
 _RATE_HZ = 10.0
 _LOOKED_AT = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageStream:
-    """Images that make one video.
+    """The images of one video.
 
     Attributes:
         name: of the video, without suffix.
         parts: of them, in order.
-        rate_hz: how many a second.
-        masks: where those of their masks are, below those of the input.
+        rate_hz: images per second.
+        masks: folder of their masks, relative to those of the input.
     """
 
     name: str
@@ -50,7 +50,7 @@ class ImageStream:
 def videos_of(
     source: Path | Sequence[Path], folder: Path, without: Sequence[Path]
 ) -> list[ImageStream]:
-    """Return the videos that an input makes: one, or one of each camera of a drive.
+    """Return the videos of an input: one, or one for each camera of a drive.
 
     Args:
         source, without: as for `image_parts`.
@@ -75,17 +75,17 @@ def write_mask_video(
     target: Path,
     advance: Callable[[int], None],
 ) -> int:
-    """Write a video: a frame for each image that has a mask, all under one legend.
+    """Write a video: a frame for each image that has a mask, with one legend.
 
     Args:
         stream: the images.
         masks: of the input.
-        classes: what labels mean.
+        classes: of the labels.
         target: the file.
-        advance: told of images that are done.
+        advance: called with the number of images done.
 
     Returns:
-        How many frames it has.
+        The number of frames.
 
     Raises:
         OutputError: if it cannot be written.

@@ -1,4 +1,4 @@
-"""The model card, a README that goes with an exported model and that model hubs show."""
+"""The model card: the README of an exported model, shown by model hubs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _UNKNOWN = 'not recorded'
 
 
 def model_card(model: Model) -> str:
-    """Return the card of a model: front matter for hubs, then what people want to know.
+    """Return the card of a model: front matter for hubs, then text.
 
-    Its licence is left out: it depends on what the model learned from, which only its maker knows.
+    The licence is omitted: it depends on the training data and has to be added by the author.
     """
     front = {
         'library_name': 'drive_segment_ros',
@@ -35,23 +35,23 @@ def model_card(model: Model) -> str:
         'exported by': str(model.provenance.get('exported_by', _UNKNOWN)),
         'trained by': _version(training),
         'network': _network(training),
-        'learned from': _data(training),
+        'training data': _data(training),
     }
     lines = [
         f'---\n{yaml.safe_dump(front, sort_keys=False)}---\n',
         '# Semantic segmentation learned from driving\n',
         'Segments images of a vehicle camera into pseudo-classes, which were learned from camera '
-        'and LiDAR recordings without any hand-drawn label.\n',
+        'and LiDAR recordings without manual labels.\n',
         '| | |\n|---|---|',
         *(f'| {name} | {value} |' for name, value in facts.items()),
         '\n## Use\n',
         '```sh\ndrive-segment segment MODEL drive.mp4 -o masks\n'
         'ros2 launch drive_segment_ros segment.launch.py model:=MODEL camera:=/camera/front\n'
         '```\n',
-        '`MODEL` is this folder, its URL, or `hf://OWNER/NAME` where a hub has it.\n',
+        '`MODEL` is this folder, its URL, or `hf://OWNER/NAME` on a hub.\n',
         '## Classes\n',
-        'Pseudo-classes have no meaning by themselves. Names, where there are any, were given '
-        'afterwards, by hand or from a few labelled images.\n',
+        'Pseudo-classes have no meaning by themselves. Names, if any, were assigned after '
+        'training, by hand or from a few labelled images.\n',
         '| label | name | colour |\n|---|---|---|',
         *(
             f'| {number} | {_cell(item.name)} | {", ".join(map(str, item.color))} |'
@@ -59,11 +59,11 @@ def model_card(model: Model) -> str:
         ),
         '\n## Limits\n',
         f'{len(set(names))} different names for {len(names)} pseudo-classes. Rare and thin things '
-        'may have none. It has seen the places, the weather and the camera of the drives that it '
-        'learned from, and no others. Not for safety-critical use.\n',
+        'may have none. It was trained only on the places, the weather and the cameras of its '
+        'training drives. Not for safety-critical use.\n',
         '## Licence\n',
-        'To be stated by whoever publishes it. Weights learned from some published data sets may '
-        'not be passed on, or for non-commercial use only.\n',
+        'To be added before publication. Weights trained on some published data sets may not be '
+        'distributed, or only for non-commercial use.\n',
     ]
     return '\n'.join(lines)
 

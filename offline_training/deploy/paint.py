@@ -1,4 +1,4 @@
-"""A picture of what the segmentation node publishes: the overlay, and the painted cloud."""
+"""A picture of the segmentation node's output: the overlay and the painted cloud."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from offline_training.bags.bag_rig import find_rig
 from offline_training.common.files import write_atomic
 
 _HEIGHT, _WIDTH = 540, 960
-# Where the cloud is seen from: metres behind and above the camera, and how far down it looks.
+# Viewpoint of the cloud: metres behind and above the camera, and pitch.
 _BEHIND, _ABOVE, _DOWN_DEG = 9.0, 5.0, 17.0
 _FOCAL = 0.9 * _WIDTH
 _BACKGROUND, _UNSEEN = 24, (56, 56, 56)
@@ -44,15 +44,15 @@ def paint(
     lidar: str = '',
     calibration: Path | None = None,
 ) -> dict[str, Any]:
-    """Draw an image with its mask, and beside it the sweep as the node paints it.
+    """Draw an image with its mask, and the painted sweep beside it.
 
     Args:
         model: an exported model.
-        bags: with a camera and a LiDAR; of several all are parts of one drive.
+        bags: with a camera and a LiDAR; several are parts of one drive.
         output: a .png or .jpg file to write.
-        number: which of the pairs of image and sweep, from 0.
-        camera, lidar: which, where there are several.
-        calibration: a file that goes before what the bags say.
+        number: index of the pair of image and sweep, from 0.
+        camera, lidar: to use, if there are several.
+        calibration: a file that takes precedence over the bags' calibration.
 
     Returns:
         `picture` (path), `stamp_ns` of the image, `points` painted, `motion` (its kind).
@@ -61,7 +61,7 @@ def paint(
         DriveSegmentError: if the model, the bags or the pair cannot be used.
     """
     if output.suffix not in ('.png', '.jpg'):
-        raise DatasetError(f'{output}: a picture ends in .png or .jpg')
+        raise DatasetError(f'{output}: the name of a picture must end in .png or .jpg')
     segmenter = load(model)
     params = GeometryParameters()
     with open_drive(bags) as reader:
@@ -99,7 +99,7 @@ def draw_cloud(
 ) -> NDArray[np.uint8]:
     """Draw a painted sweep as seen from behind and above the camera.
 
-    What the camera does not see is dark grey.
+    Points outside the camera's view are dark grey.
 
     Args:
         painted: the sweep.
@@ -111,12 +111,12 @@ def draw_cloud(
     colours[painted.index] = table[painted.label]
     xyz = np.stack([cloud.x, cloud.y, cloud.z], axis=1).astype(np.float64)
     x, y, z = (xyz @ T_camera_lidar[:3, :3].T + T_camera_lidar[:3, 3]).T
-    # Optical axes: x right, y down, z forward. The eye looks down by a turn about x.
+    # Optical axes: x right, y down, z forward. The viewpoint is pitched by a rotation about x.
     y, z = y + _ABOVE, z + _BEHIND
     c, s = np.cos(np.radians(_DOWN_DEG)), np.sin(np.radians(_DOWN_DEG))
     y, z = c * y - s * z, s * y + c * z
     ahead = np.flatnonzero(np.isfinite(z) & (z > 1.0))
-    # The painted over the grey, and of each the near over the far.
+    # Painted points over grey ones, and near points over far ones.
     seen = np.zeros(len(cloud), np.bool_)
     seen[painted.index] = True
     order = ahead[np.lexsort((-z[ahead], seen[ahead]))]

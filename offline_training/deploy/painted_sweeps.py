@@ -1,4 +1,4 @@
-"""A drive's sweeps in the colours of its masks, as the segmentation node paints them."""
+"""A drive's sweeps in the colours of its masks, as painted by the segmentation node."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _log = logging.getLogger(__name__)
 def painted_sweeps(
     reader: BagReader, topics: Sequence[str], masks: MaskFiles
 ) -> Iterator[tuple[int, str, PaintedSweep]]:
-    """Yield each sweep as painted by each image that it is paired with.
+    """Yield each sweep, painted by each image that it is paired with.
 
-    Where a drive lacks what pairing needs, the log says so, and there is none.
+    If a drive lacks the inputs of pairing, a warning is logged, and there are none.
 
     Args:
         reader: the open drive.
-        topics: of the images that masks may be of.
+        topics: of the images with masks.
         masks: of the drive.
 
     Yields:
-        The bag stamp of the message that the pair had to wait for, the image's topic, the sweep.
+        The bag stamp of the message that completed the pair, the image's topic, the sweep.
     """
     try:
         rig = find_rig(reader, GeometryParameters(), topics)
@@ -56,7 +56,7 @@ def painted_sweeps(
 
 
 def _painted(pair: Pair, params: GeometryParameters, masks: MaskFiles) -> PaintedSweep | None:
-    """Paint a pair's sweep; None where its image has no mask or shows none of it."""
+    """Paint a pair's sweep; None if its image has no mask or shows none of its points."""
     name, picture = pair.image.content
     if not masks.has(name):
         return None

@@ -1,4 +1,4 @@
-"""Segment images, folders, videos and bags with a trained model; leave files to look at."""
+"""Segments images, folders, videos and bags with a trained model, and writes pictures."""
 
 from __future__ import annotations
 
@@ -46,34 +46,34 @@ def segment(
     """Write `label/`, `color/`, `overlay/` and `confidence/` PNGs for every image of the inputs.
 
     Args:
-        model: what `load_predictor` takes.
-        inputs: images, folders, videos or bags; of several, each gets a folder of its name. What
-            lies in the folders to write is not an input.
+        model: see `load_predictor`.
+        inputs: images, folders, videos or bags; each of several gets a folder of its name. The
+            folders to write are not searched for inputs.
         output: folder.
         zoom: see `NetworkPredictor`.
         progress: shows how far the images have come.
         join: whether all bags among the inputs are parts of one drive; it has the place and the
             name of the first.
-        resume: leave images whose pictures are all there.
+        resume: skip images whose pictures all exist.
         workers, scheduler: who segments, see `open_engine` and `enough_workers`; the pictures do
             not depend on it.
         kinds: `PICTURES`; `MASKS` for label and confidence alone, at the network's size, and for
             one image topic of each camera of a bag.
 
     Returns:
-        `images`, `kept` (images whose pictures were there), `skipped` (a line for each unreadable
-        one), `failed` (why, by name, for each input that is unfit as a whole and each part of one
-        that ended the processes it was given to), `output`.
+        `images`, `kept` (images whose pictures existed), `skipped` (a line for each unreadable
+        one), `failed` (reasons, by name, of inputs that cannot be used at all and of parts that
+        ended the processes working on them), `output`.
 
     Raises:
-        ImageError: if an input does not exist, or not a single image could be read.
-        OutputError: if the pictures to go on with are another model's or zoom's.
+        ImageError: if an input does not exist, or no image could be read.
+        OutputError: if the existing pictures are of another model or zoom.
         ModelError: if the model cannot be loaded.
     """
     for source in inputs:
         if not source.exists():
             raise ImageError(f'{source} does not exist')
-    # Workers may be at home in another folder.
+    # Workers may have another working directory.
     inputs, target = [absolute(source) for source in inputs], absolute(output)
     joined = [source for source in inputs if join and is_bag(source)]
     sources = [source for source in inputs if source not in joined[1:]]
@@ -99,7 +99,7 @@ def segment(
 
         report = _run(engine, jobs(), progress(range(total)), failed)
     if report['images'] + report['kept'] == 0:
-        reasons = [*failed.values(), *report['skipped'], 'the inputs hold none']
+        reasons = [*failed.values(), *report['skipped'], 'the inputs have none']
         raise ImageError(f'no image could be segmented: {reasons[0]}')
     return {**report, 'output': str(output)}
 
@@ -107,9 +107,9 @@ def segment(
 def _run(
     engine: Engine, jobs: Iterable[SegmentJob], shown: Iterable, failed: dict[str, str]
 ) -> dict[str, Any]:
-    """Have jobs done; what ends the processes it is given to is left out and named."""
+    """Run the jobs; those that end the processes working on them are skipped and reported."""
     images = kept = 0
-    skipped: dict[str, None] = {}  # what a bag says of itself, it says to each of its parts
+    skipped: dict[str, None] = {}  # without duplicates, as all parts of a bag repeat them
     with several_at_a_time(shown) as advance:
         for outcome in engine.run(segment_part, jobs):
             part, result = outcome.job.part, outcome.result
@@ -128,7 +128,7 @@ def _run(
 
 @contextlib.contextmanager
 def _noted(what: object, failed: dict[str, str]) -> Iterator[None]:
-    """Note why an input is unfit as a whole; the others go on."""
+    """Record why an input cannot be used; the others continue."""
     try:
         yield
     except (BagError, ImageError, WorkerDiedError) as err:
@@ -136,24 +136,24 @@ def _noted(what: object, failed: dict[str, str]) -> Iterator[None]:
 
 
 def _source(model: Path, zoom: int) -> PredictorSource:
-    """Return the model, if there is one that can be loaded."""
+    """Return the model after checking that it can be loaded."""
     if not is_model(model):
-        load_predictor(model, zoom)  # which says what is wrong
+        load_predictor(model, zoom)  # raises an error if not
     return predictor_source(model, zoom, threads=1)
 
 
 def _check_made_by(output: Path, predictor: PredictorSource) -> None:
-    """Refuse to go on with pictures that something else made, or nobody knows what."""
+    """Refuse to resume with pictures of another or an unknown model."""
     known = known_maker(output) == made_by(predictor)
     if not known and any(is_taken(output / kind) for kind in PICTURES):
         raise OutputError(
-            f'{output} has pictures of another model or zoom, which cannot be gone on with; '
-            'choose another output, or replace them by --overwrite'
+            f'{output} has pictures of another model or zoom and cannot be resumed; choose '
+            'another output, or replace them by --overwrite'
         )
 
 
 def folders_of(inputs: Sequence[Path]) -> list[Path]:
-    """Return where each input's pictures go, below the output."""
+    """Return the folder of each input's pictures, relative to the output."""
     if len(inputs) == 1:
         return [Path()]
     return [Path(name) for name in unique(source.resolve().name for source in inputs)]

@@ -1,4 +1,4 @@
-"""What a worker of `segment` does: read some images, segment them, and write their pictures."""
+"""The jobs of `segment`: read some images, segment them, and write their pictures."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ class SegmentedImage:
 
 # The folders that `segment` writes.
 PICTURES = tuple(field.name for field in dataclasses.fields(SegmentedImage))
-# Those of them that are kept, at the network's size, to make recordings of.
+# The folders for recordings, at the network's size.
 MASKS = ('label', 'confidence')
-# What made them.
+# File with the model that made them.
 RECORD_FILE = 'segment.json'
 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentJob:
-    """Some images to be segmented.
+    """Some images to segment.
 
     Attributes:
         source: the model.
         part: the images.
         output: the folder that the kinds of pictures are in.
-        folder: where the pictures go in each of them.
-        resume: whether to leave images whose pictures are all there.
+        folder: of the pictures in each of them.
+        resume: whether to skip images whose pictures all exist.
         kinds: `PICTURES`, or `MASKS`.
     """
 
@@ -70,13 +70,13 @@ class SegmentJob:
 
 @dataclasses.dataclass(frozen=True)
 class SegmentResult:
-    """What became of a job's images.
+    """The result of a job.
 
     Attributes:
-        images: segmented.
-        kept: whose pictures were there.
-        skipped: a line for each that cannot be read.
-        unreadable: why not a single one can, or empty.
+        images: number of images segmented.
+        kept: number of images whose pictures existed.
+        skipped: a line for each image that cannot be read.
+        unreadable: why no image can be read, or empty.
     """
 
     images: int
@@ -119,12 +119,12 @@ def segment_part(job: SegmentJob) -> SegmentResult:
 
 
 def made_by(source: PredictorSource) -> dict[str, Any]:
-    """Return what a folder's pictures depend on, besides their images."""
+    """Return what a folder's pictures depend on, other than their images."""
     return {'model': source.digest, 'zoom': source.zoom}
 
 
 def known_maker(output: Path) -> Any:
-    """Return what the pictures of a folder were `made_by`, None where nothing says so."""
+    """Return the recorded `made_by` of a folder's pictures, None without a record."""
     record = output / RECORD_FILE
     return read_json(record) if record.is_file() else None
 
@@ -132,7 +132,7 @@ def known_maker(output: Path) -> Any:
 def draw(
     image: NDArray[np.uint8], prediction: Prediction, colours: NDArray[np.uint8]
 ) -> SegmentedImage:
-    """Bring a prediction to its image's size and colour it.
+    """Resize a prediction to its image and colour it.
 
     Args:
         image: (H, W, 3) uint8 BGR.
@@ -162,7 +162,7 @@ def _files(job: SegmentJob, name: str) -> Mapping[str, Path]:
 
 
 def _record(job: SegmentJob) -> None:
-    """Say what made the pictures, before the first of them."""
+    """Record what made the pictures, before the first of them."""
     maker = made_by(job.source)
     if known_maker(job.output) != maker:
         write_json(job.output / RECORD_FILE, maker)

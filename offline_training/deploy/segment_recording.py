@@ -1,7 +1,7 @@
-"""Segment drives and videos into recordings: a bag of masks, or videos of overlays.
+"""Segments drives and videos to recordings: a bag of masks, or videos of overlays.
 
-Workers leave the masks in a folder beside the output; one process then goes through the input
-once more, in order, and joins both. What is written stands under its name when it is whole.
+Workers write the masks to a folder beside the output; then one process reads the input again, in
+order, and combines both. Outputs get their final name when they are complete.
 """
 
 from __future__ import annotations
@@ -41,25 +41,27 @@ def segment_to_bag(
     """Write a drive's masks as a bag, see `write_mask_bag`.
 
     Args:
-        model: what `load_predictor` takes.
+        model: see `load_predictor`.
         bags: of one drive.
-        output: the bag to make; a bag that is there is replaced.
-        merge: whether the drive's own messages are copied too.
+        output: the bag to write; an existing bag is replaced.
+        merge: whether the drive's own messages are also copied.
         zoom: see `NetworkPredictor`.
-        shown: returns what shows how far a task has come.
-        options: `resume`, `workers`, `scheduler`, as of `segment`.
+        shown: returns a function that shows the progress of a task.
+        options: `resume`, `workers`, `scheduler`, see `segment`.
 
     Returns:
-        As `segment`; and `masks`, `clouds`: how many were written.
+        As `segment`; and `masks`, `clouds`: the numbers written.
 
     Raises:
-        ImageError: if an input is no bag.
-        OutputError: if what is at `output` is no bag, or one of the inputs.
+        ImageError: if an input is not a bag.
+        OutputError: if `output` exists and is not a bag, or is one of the inputs.
         DriveSegmentError: as of `segment` and `write_mask_bag`.
     """
     for bag in bags:
         if bag.exists() and not is_bag(bag):
-            raise ImageError(f'{bag} is no bag; --to bag takes bags, --to video other inputs too')
+            raise ImageError(
+                f'{bag} is not a bag; --to bag takes bags only, --to video other inputs too'
+            )
     _refuse_input(bags, output)
     _check_is_bag(output)
     work = _masks_folder(output, options)
@@ -91,17 +93,17 @@ def segment_to_video(
     """Write an overlay with its legend for each image, as videos.
 
     Args:
-        model: what `load_predictor` takes.
+        model: see `load_predictor`.
         inputs: images, folders, videos or bags.
         output: a video, .mp4 or .webm, of inputs that make one; else a folder, with a video of
             each camera of each input.
         join: whether all bags among the inputs are parts of one drive.
         zoom: see `NetworkPredictor`.
-        shown: returns what shows how far a task has come.
-        options: `resume`, `workers`, `scheduler`, as of `segment`.
+        shown: returns a function that shows the progress of a task.
+        options: `resume`, `workers`, `scheduler`, see `segment`.
 
     Returns:
-        As `segment`; and `videos`: how many frames each has, by path.
+        As `segment`; and `videos`: the number of frames of each, by path.
 
     Raises:
         OutputError: if inputs that make several videos are to be one, one cannot be written, or
@@ -121,7 +123,7 @@ def segment_to_video(
     if is_file and len(streams) > 1:
         names = ', '.join(stream.name for stream, _ in streams)
         raise OutputError(
-            f'{output} is one video; the inputs make {len(streams)}: {names}; give a folder'
+            f'{output} is one video; the inputs give {len(streams)}: {names}; give a folder'
         )
     report = segment(model, inputs, work, zoom, shown('segmenting'), join, kinds=MASKS, **options)
     classes, total = load_predictor(model, zoom).classes, report['images'] + report['kept']
@@ -138,27 +140,27 @@ def segment_to_video(
 
 
 def _refuse_input(inputs: Sequence[Path], output: Path) -> None:
-    """Make sure that what is written does not replace what it is made from, or its folder."""
+    """Check that the output is not an input, or the folder of one."""
     for source in inputs:
         if absolute(source).resolve().is_relative_to(absolute(output).resolve()):
-            raise OutputError(f'{output} is, or holds, an input; choose another output')
+            raise OutputError(f'{output} is or contains an input; choose another output')
 
 
 def _masks_folder(output: Path, options: dict[str, Any]) -> Path:
-    """Return where masks are kept until an output is whole; what is left there of others goes."""
+    """Return the folder of masks until an output is complete; other files in it are removed."""
     work = output.with_name(f'{output.name}.masks')
     if is_taken(work):
         if not (work / RECORD_FILE).is_file():
-            raise OutputError(f'{work} is there and no folder of masks; choose another output')
+            raise OutputError(f'{work} exists and is not a folder of masks; choose another output')
         if not options.get('resume'):
             shutil.rmtree(work)
     return work
 
 
 def _check_is_bag(output: Path) -> None:
-    """Make sure that what is replaced is a bag and nothing else."""
+    """Check that the output to be replaced is a bag and nothing else."""
     if not is_taken(output):
         return
     names = {path.name for path in output.iterdir()} if output.is_dir() else set()
     if _METADATA not in names or not all(n == _METADATA or n.endswith('.mcap') for n in names):
-        raise OutputError(f'{output} is no bag alone and is not replaced; choose another output')
+        raise OutputError(f'{output} is not only a bag and is not replaced; choose another output')

@@ -1,4 +1,4 @@
-"""What a model sees in images and videos, as pictures for people: for web page and notebook."""
+"""Predictions for images and videos as pictures, for the web page and the notebook."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from offline_training.evaluation.prediction import Prediction
 from offline_training.evaluation.predictors import load_predictor
 from offline_training.evaluation.video_images import refuse_large_video
 
-# What browsers play, and what OpenCV writes without further libraries.
+# Playable by browsers, and written by OpenCV without further libraries.
 VIDEO_SUFFIX, _CODEC = '.webm', 'VP80'
 _FALLBACK_RATE_HZ = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """How answers are shown.
+    """The display of predictions.
 
     Attributes:
         opacity: of the mask, 0 to 1.
-        threshold: what is less certain is unknown, 0 to 1.
-        by_name: whether pseudo-classes of one name are one.
+        threshold: confidence below which pixels are unknown, 0 to 1.
+        by_name: whether pseudo-classes of one name are shown as one.
     """
 
     opacity: float = 0.5
@@ -40,11 +40,11 @@ class Look:
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What a model sees in an image.
+    """The prediction for an image.
 
     Attributes:
-        picture: (H, W, 3) uint8 RGB, the image under its mask.
-        classes: what is in it, the largest first.
+        picture: (H, W, 3) uint8 RGB, the image with its mask.
+        classes: in the image, the largest first.
     """
 
     picture: NDArray[np.uint8]
@@ -66,7 +66,7 @@ class ModelTrial:
 
     @property
     def named(self) -> bool:
-        """Whether somebody has given the pseudo-classes names."""
+        """Whether the pseudo-classes have names."""
         return self._names != self._numbers
 
     def image(self, image: NDArray[np.uint8], look: Look = Look()) -> Seen:
@@ -77,19 +77,19 @@ class ModelTrial:
         return Seen(np.ascontiguousarray(painted[..., ::-1]), self.classes([prediction], look))
 
     def predict(self, image: NDArray[np.uint8]) -> Prediction:
-        """Segment an image, (H, W, 3) uint8 BGR; the answer may be of the network's size."""
+        """Segment an image, (H, W, 3) uint8 BGR; the prediction may have the network's size."""
         return self._predictor.predict(image)
 
     def paint(
         self, image: NDArray[np.uint8], prediction: Prediction, look: Look
     ) -> NDArray[np.uint8]:
-        """Return a BGR image under its mask."""
+        """Return a BGR image with its mask."""
         label = above_threshold(prediction.label, prediction.confidence, look.threshold)
         colours = colour_table([item.color for item in self._called(look)])
         return overlay(image, label, colours, look.opacity)
 
     def classes(self, predictions: Iterable[Prediction], look: Look) -> list[LegendEntry]:
-        """Return what is in images, the largest first, the unknown last."""
+        """Return the classes in images, the largest first, unknown last."""
         counts = np.zeros(256, np.int64)
         for prediction in predictions:
             label = above_threshold(prediction.label, prediction.confidence, look.threshold)
@@ -106,13 +106,13 @@ class ModelTrial:
         """Segment a video.
 
         Args:
-            video: any that OpenCV reads.
-            folder: where to write.
-            look: how answers are shown.
-            progress: told how many frames are done, and of how many by what the video says.
+            video: any that OpenCV can read.
+            folder: to write to.
+            look: the display.
+            progress: called with the number of frames done, and their total by the video's header.
 
         Returns:
-            The video under its masks, and what is in it.
+            The video with its masks, and its classes.
 
         Raises:
             ImageError: if the video cannot be read, its frames are too large, or the result
@@ -129,7 +129,7 @@ class ModelTrial:
             total, done = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1), 0
             good, frame = capture.read()
             if not good:
-                raise ImageError(f'{video.name} is no video that can be read')
+                raise ImageError(f'{video.name} is not a readable video')
             height, width = frame.shape[:2]
             if not writer.open(str(path), cv2.VideoWriter.fourcc(*_CODEC), rate, (width, height)):
                 raise ImageError(f'cannot write a video of {width}x{height} to {folder}')

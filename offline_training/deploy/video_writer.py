@@ -1,4 +1,4 @@
-"""Pictures as a video, MP4 or WebM, by PyAV (FFmpeg)."""
+"""Writes pictures as a video, MP4 or WebM, by PyAV (FFmpeg)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from drive_segment_ros.errors import DependencyError, OutputError
 from drive_segment_ros.perception.resizing import resize_image
 
-# Encoder, and what it is told; browsers play both.
+# Encoder and its options; browsers play both.
 _ENCODERS = {
     '.mp4': ('libx264', {'crf': '20', 'preset': 'veryfast'}),
     '.webm': ('libvpx-vp9', {'crf': '32', 'b': '0', 'deadline': 'realtime', 'cpu-used': '6'}),
@@ -22,14 +22,14 @@ VIDEO_SUFFIXES = tuple(_ENCODERS)
 
 
 class VideoWriter:
-    """A new video; a context manager. All pictures are brought to the size of the first."""
+    """A new video; a context manager. All pictures are resized to the first one."""
 
     def __init__(self, path: Path, rate_hz: float) -> None:
-        """Name the file; nothing is written before the first picture.
+        """Store the path; nothing is written before the first picture.
 
         Args:
-            path: its suffix, of `VIDEO_SUFFIXES`, is the kind of video.
-            rate_hz: pictures a second.
+            path: with a suffix of `VIDEO_SUFFIXES`, which determines the format.
+            rate_hz: pictures per second.
 
         Raises:
             DependencyError: if PyAV is not installed.
@@ -82,6 +82,6 @@ class VideoWriter:
         encoder, options = _ENCODERS[self._path.suffix.lower()]
         self._container = self._av.open(str(self._path), 'w')
         self._stream = self._container.add_stream(encoder, self._rate, options=options)
-        # Colours are stored at half the resolution, so that sides are even.
+        # Colours are stored at half the resolution, so sides must be even.
         self._stream.width, self._stream.height = width // 2 * 2, height // 2 * 2
         self._stream.pix_fmt = 'yuv420p'

@@ -1,4 +1,4 @@
-"""Compile ahead what nodes and commands need, so that nobody waits for it at a first start."""
+"""Compiles the kernels of nodes and commands in advance, for a quick first start."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from drive_segment_ros.inference.segmenter import load
 from drive_segment_ros.perception.resizing import resize_image
 
 _log = logging.getLogger(__name__)
-# Of the example that simulation and extraction are run on.
+# Size of the example for simulation and extraction.
 _SECONDS, _WIDTH, _HEIGHT = 0.3, 160, 96
 
 
 @dataclasses.dataclass(frozen=True)
 class WarmUpReport:
-    """What was made ready.
+    """The result of warming up.
 
     Attributes:
-        seconds: how long it took.
-        kernels: folder in which compiled kernels are kept.
-        backend: what runs the model; empty without one.
+        seconds: duration.
+        kernels: folder of the compiled kernels.
+        backend: of the model; empty without one.
     """
 
     seconds: float
@@ -41,18 +41,18 @@ class WarmUpReport:
 def warm_up(
     model: Path | None, progress: Callable[[str, int, int], None] = lambda *_: None
 ) -> WarmUpReport:
-    """Compile the kernels for this processor, and make a model ready for it.
+    """Compile the kernels for this processor, and prepare a model.
 
     Args:
-        model: an exported one: TensorRT builds its engine, OpenVINO compiles it; None is none.
-        progress: is told a name, steps done and their number.
+        model: an exported one: TensorRT builds its engine, OpenVINO compiles it; None for none.
+        progress: called with a name, steps done and their number.
 
     Raises:
-        ModelError, DependencyError: if the model cannot be run here.
+        ModelError, DependencyError: if the model cannot be run on this machine.
     """
     began = time.monotonic()
     if model is not None:
-        read_model(model)  # What is none is told before anything is compiled.
+        read_model(model)  # An invalid model is reported before anything is compiled.
     if notice := cold_notice(FRAMES):
         _log.warning('%s', notice)
     steps = [_frames, _commands]
@@ -69,14 +69,14 @@ def warm_up(
 
 
 def _frames() -> None:
-    """What the nodes need."""
+    """Compile the kernels of the nodes."""
     warm_up_frames(FrameParameters())
-    # By no whole number: as a camera's image is shrunk for a network.
+    # A fractional factor, as for a camera's image and a network.
     resize_image(np.zeros((_HEIGHT + 1, _WIDTH + 1, 3), np.uint8), _HEIGHT, _WIDTH)
 
 
 def _commands() -> None:
-    """What simulation and extraction need besides, by doing both on next to nothing."""
+    """Compile the other kernels of simulation and extraction by a tiny example of both."""
     from offline_training.bags.extract import ExtractOptions, extract
     from offline_training.simulator import SimulatorParameters, simulate
     from offline_training.simulator.parameters import CameraParameters

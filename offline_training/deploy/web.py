@@ -1,4 +1,4 @@
-"""A web page to try a model: images or a video in, the same under masks out."""
+"""A web page to try a model on images and videos."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from offline_training.deploy.examples import example_images
 from offline_training.deploy.try_model import Look, ModelTrial
 from offline_training.evaluation.prediction import Prediction
 
-# Bytes of an image or a video; larger files belong to `drive-segment segment`.
+# Largest size of an image or a video, bytes; for larger ones use `drive-segment segment`.
 LARGEST_UPLOAD = 200_000_000
-# Images looked at at once, and how wide they and examples are shown.
+# Largest number of images, and width of images and examples on the page.
 _MOST_IMAGES, _SHOWN_WIDTH, _THUMBNAIL, _QUALITY = 12, 1280, 320, 88
 _GRID = 'display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr))'
-# A model answers one question at a time.
+# A model processes one request at a time.
 _ONE_AT_A_TIME = {'concurrency_id': 'model', 'concurrency_limit': 1}
-# Nothing but this machine is asked: no fonts, no scripts of others.
+# No requests to other servers: no fonts or scripts from elsewhere.
 _POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:"
 )
@@ -50,23 +50,23 @@ def serve(
     """Serve the page until interrupted or stopped.
 
     Args:
-        model: what `load_predictor` takes.
+        model: see `load_predictor`.
         host: address to listen on.
         port: to listen on.
-        open_browser: whether to open the page here.
-        examples: folder of images to offer; None takes some that a run keeps.
-        say: told where the page is.
+        open_browser: whether to open the page in a browser.
+        examples: folder of example images; None for some of a run's cache.
+        say: called with a message with the address.
         stop: ends it when set.
 
     Raises:
         ModelError, DependencyError: if the model or Gradio cannot be loaded.
-        ImageError: if there is no image among the examples.
-        ParameterError: if the port cannot be had.
+        ImageError: if there are no example images.
+        ParameterError: if the port cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix='drive_segment_') as kept:
         page = make_page(ModelTrial(model), example_images(model, examples, Path(kept)))
         try:
-            # Quiet: Gradio's own words advise to share the page on a server of its makers.
+            # Quiet, as Gradio advises to share the page on its own server.
             page.launch(
                 server_name=host,
                 server_port=port,
@@ -88,14 +88,14 @@ def serve(
 
 
 def look() -> dict[str, Any]:
-    """Return how the page is shown and what it takes, for `launch`."""
+    """Return the settings of the page for `launch`."""
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     return {'head': policy, 'footer_links': [], 'max_file_size': LARGEST_UPLOAD}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Answered:
-    """An image that was segmented, to be shown in another look without asking again."""
+    """A segmented image, which can be displayed differently without segmenting it again."""
 
     file: str
     name: str
@@ -108,7 +108,7 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
 
     Args:
         trial: the model.
-        examples: images to offer.
+        examples: example images.
     """
     gradio = _gradio()
     videos = tempfile.TemporaryDirectory(prefix='drive_segment_')
@@ -142,8 +142,8 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
             problems.append('Choose an image first.')
         elif len(files) > _MOST_IMAGES:
             problems.append(
-                f'{len(files) - _MOST_IMAGES} of {len(files)} images were left out: '
-                '`drive-segment segment` takes any number.'
+                f'{len(files) - _MOST_IMAGES} of {len(files)} images were omitted: '
+                '`drive-segment segment` accepts any number.'
             )
         how = _look(opacity, threshold, colours)
         return *shown(answered, how, problems), answered
@@ -164,7 +164,7 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
     ) -> tuple[str | None, str, str]:
         if video is None:
             return None, '', told(0, ['Choose a video first.'])
-        # Gradio keeps a copy of its own once the answer is out.
+        # Gradio keeps its own copy of the result.
         folder = Path(tempfile.mkdtemp(dir=videos.name))
 
         def show(done: int, total: int) -> None:
@@ -179,20 +179,18 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
 
     with gradio.Blocks(title='drive_segment_ros', analytics_enabled=False) as page:
         gradio.Markdown(
-            '# What the network sees\nIt learned from a LiDAR, without labels drawn by people; '
-            'now it needs the image only.'
+            '# Semantic segmentation\nThe network was trained with LiDAR, without manual labels; '
+            'it needs only the image.'
             + (
                 ''
                 if trial.named
-                else ' Its classes have no names yet: `drive-segment web RUN '
-                '--name` gives them some.'
+                else ' Its classes have no names yet: assign them by `drive-segment web RUN '
+                '--name`.'
             )
         )
         with gradio.Row():
             opacity = gradio.Slider(0, 100, 50, step=5, label='Opacity of the mask, %')
-            threshold = gradio.Slider(
-                0, 100, 0, step=5, label='Confidence below which it is unknown, %'
-            )
+            threshold = gradio.Slider(0, 100, 0, step=5, label='Confidence threshold, %')
             colours = gradio.Radio(
                 [_BY_NAME, _BY_NUMBER],
                 value=_BY_NAME,
@@ -236,7 +234,7 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
                         [str(examples[event.index])], opacity, threshold, colours
                     )
 
-                # Gradio looks at annotations.
+                # Gradio evaluates annotations.
                 chosen.__annotations__['event'] = gradio.SelectData
                 offered.select(chosen, how, [*results, answered], api_name=False, **_ONE_AT_A_TIME)
             for control in how:
@@ -265,7 +263,7 @@ def make_page(trial: ModelTrial, examples: Sequence[Path] = ()) -> Any:
 
 
 def _figure(name: str, picture: NDArray[np.uint8]) -> str:
-    """Return a BGR picture with its name, which downloads it; Gradio's own gallery crops."""
+    """Return a BGR picture with its name and a download link; Gradio's gallery crops pictures."""
     _, data = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     source = 'data:image/jpeg;base64,' + base64.b64encode(data.tobytes()).decode()
     called = html.escape(name, quote=True)
@@ -277,7 +275,7 @@ def _figure(name: str, picture: NDArray[np.uint8]) -> str:
 
 
 def table_of(classes: list[LegendEntry]) -> str:
-    """Return what is in images as an HTML table: colour, name, share, pseudo-classes."""
+    """Return the classes in images as an HTML table: colour, name, share, pseudo-classes."""
     rows = ''.join(
         f'<tr><td style="background:rgb{item.color};width:2em"></td>'
         f'<th scope="row" style="text-align:left">{html.escape(item.name)}</th>'
@@ -294,7 +292,7 @@ def table_of(classes: list[LegendEntry]) -> str:
 
 
 def told(done: int, problems: Sequence[str]) -> str:
-    """Return what became of images, and what is wrong, a line each."""
+    """Return the number of images segmented, and problems, one line each."""
     lines = [html.escape(problem) for problem in problems]
     if done:
         lines.insert(0, f'{done} image{"s" if done > 1 else ""} segmented.')
@@ -306,7 +304,7 @@ def _look(opacity: float, threshold: float, colours: str) -> Look:
 
 
 def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an image no wider than it is shown."""
+    """Return an image, resized if it is wider than displayed."""
     rows, columns = image.shape[:2]
     if columns <= _SHOWN_WIDTH:
         return image
@@ -314,7 +312,7 @@ def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _thumbnail(file: Path) -> NDArray[np.uint8]:
-    """Return an example as it is offered, RGB."""
+    """Return an example for the page, RGB."""
     image = read_image(file)
     rows, columns = image.shape[:2]
     small = resize_image(image, round(rows * _THUMBNAIL / columns), _THUMBNAIL)
@@ -322,7 +320,7 @@ def _thumbnail(file: Path) -> NDArray[np.uint8]:
 
 
 def _gradio() -> Any:
-    """Import Gradio with its reporting home switched off.
+    """Import Gradio with its telemetry switched off.
 
     Raises:
         DependencyError: if it is not installed.

@@ -1,4 +1,4 @@
 """Predictions, ground truth, scores, the baseline, the ablation.
 
-The only folder that may read truth.
+The only folder that may read ground truth.
 """

@@ -1,8 +1,9 @@
-"""What each part of the method is worth: one experiment over several seeds, on held-out frames.
+"""Ablation of the method: one experiment over several seeds, scored on held-out frames.
 
-Pseudo-classes, teacher and students learn from the frames to learn from alone. Beside them stand
-clusters of the image alone, and as the bound the same network trained on the truth, which nothing
-else here learns from. What exists is not made again: an interrupted experiment goes on.
+Pseudo-classes, teacher and students are fitted on the training frames only. For comparison there
+are clusters of the image alone, and as the bound the same network trained on the ground truth,
+which nothing else uses. Existing parts are reused, so that an interrupted experiment can be
+continued.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ from offline_training.training.train import TrainParameters, train
 
 EXPERIMENT_FILE = 'experiment.json'
 RESULTS = ('pseudo_labels', 'image_only', 'teacher', 'student', 'truth_bound')
-# What has an answer for images that nothing was learned from.
+# Parts that can predict on images not used in training.
 TRANSFERRED = ('image_only', 'teacher', 'student')
 _NO_SUPERPIXELS = {'distillation.pool_superpixels': False}
 _NO_SEGMENTS = {'distillation.pool_segments': False}
-# Students that learn from the same teacher, with something left out.
+# Students of the same teacher, each without one component.
 WITHOUT: dict[str, dict[str, Any]] = {
     'without_superpixels': _NO_SUPERPIXELS,
     'without_segments': _NO_SEGMENTS,
@@ -59,7 +60,7 @@ Progress = Callable[[str], Callable[[Iterable], Iterable]]
 
 @dataclasses.dataclass(frozen=True)
 class AblationParameters:
-    """What is compared, and how everything in it is made."""
+    """Parameters of an ablation."""
 
     frames: str = parameter('', 'Frames of each camera of each drive to train on, FIRST:LAST.')
     score_frames: str = parameter(
@@ -74,11 +75,11 @@ class AblationParameters:
     train: TrainParameters = dataclasses.field(default_factory=TrainParameters)
 
     def label_of(self, seed: int) -> LabelParameters:
-        """Return how a seed's pseudo-labels are made."""
+        """Return the parameters of a seed's pseudo-labels."""
         return dataclasses.replace(self.label, frames=self.frames, cameras=self.cameras, seed=seed)
 
     def train_of(self, seed: int, changes: Mapping[str, Any] | None = None) -> TrainParameters:
-        """Return how a seed's networks are trained, some parameters changed."""
+        """Return the training parameters of a seed's networks, with some changed."""
         own = {'frames': self.frames, 'cameras': self.cameras, 'training.seed': seed}
         return from_flat(TrainParameters, {**to_flat(self.train), **own, **(changes or {})})
 
@@ -98,7 +99,7 @@ def ablate(
     drive: str = '',
     transfer: Sequence[tuple[Path, Path]] = (),
 ) -> dict[str, Any]:
-    """Run the experiment, or what is left of it.
+    """Run the experiment, or its remaining parts.
 
     Args:
         datasets: folders of drives; they stay as they are, the experiment has pseudo-labels of
@@ -164,7 +165,7 @@ def load_transfer(pairs: Sequence[tuple[Path, Path]]) -> dict[str, GroundTruth]:
 
 
 class Experiment:
-    """A folder: `experiment.json`, and for each seed its dataset, networks and scores."""
+    """The folder of an experiment: `experiment.json`, and datasets, networks, scores by seed."""
 
     def __init__(
         self,
@@ -175,7 +176,7 @@ class Experiment:
         progress: Progress,
         drive: str,
     ) -> None:
-        """Begin an experiment, or take one up; see `ablate`."""
+        """Begin or continue an experiment; see `ablate`."""
         self.dataset = Dataset(*datasets)
         self.folder = folder
         self.parameters = parameters
@@ -233,7 +234,7 @@ class Experiment:
         return {'scored_frames': result}
 
     def describe(self, scores: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-        """Return what a reader of the scores needs to know."""
+        """Return the description of the experiment."""
         statistics = self._views(0)[0] / PSEUDO_CLASSES_FOLDER / STATISTICS_FILE
         return {
             'drive': self.held_out.drive,
@@ -297,13 +298,11 @@ class Experiment:
         return self.folder / f'seed_{seed}'
 
     def _claim(self) -> None:
-        """Refuse a folder of something else, and parameters that would be overwritten."""
+        """Refuse a folder with other content, and parameters that would be overwritten."""
         values, defaults = to_flat(self.parameters), to_flat(AblationParameters())
         for name in _OWN:
             if values[name] != defaults[name]:
-                raise ParameterError(
-                    f'{name} follows from frames, cameras and seeds; leave it out'
-                )
+                raise ParameterError(f'{name} follows from frames, cameras and seeds; omit it')
         # More seeds or parts may be asked of the same experiment.
         del values['seeds'], values['results_only']
         mine = {
@@ -320,7 +319,7 @@ class Experiment:
             changed = [key for key, value in mine.items() if before.get(key) != value]
             if changed:
                 raise ModelError(
-                    f'{self.folder} holds an experiment with other {", ".join(changed)}; choose '
+                    f'{self.folder} has an experiment with other {", ".join(changed)}; choose '
                     'another folder'
                 )
         elif self.folder.exists() and any(self.folder.iterdir()):

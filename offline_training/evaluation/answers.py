@@ -1,6 +1,6 @@
-"""Whatever has an answer for an image file: a model, or label images made by any means.
+"""Sources of predictions for image files: a model, or label images of any origin.
 
-`Answers` are found once; what `of` returns of them for some images travels to a worker.
+`Answers` are opened once; the result of `of` for some images is sent to a worker.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ def load_answers(
         drives = drives_in(model)
         files = [path for path in files_below(model) if path.suffix == '.png' and not drives]
         if (drives or files) and zoom != 1:
-            raise ParameterError(f'{model} holds label images; leave out --zoom')
+            raise ParameterError(f'{model} has label images, not a model; omit --zoom')
         if drives:
             return PseudoLabels(drives, engine, labels)
         if files:
             return _LabelImages(model, files, engine)
-        load_predictor(model, zoom)  # which says what is wrong
+        load_predictor(model, zoom)  # raises an error if it is invalid
     return _ModelAnswers(predictor_source(model, zoom, threads))
 
 
@@ -162,9 +162,9 @@ class _LabelImages:
         ends = (parts[start:] for start in range(len(parts)))
         file = next((self._file_of[end] for end in ends if end in self._file_of), None)
         if file is None:
-            raise DatasetError(f'{self._folder} holds no label image for {image.name}')
+            raise DatasetError(f'{self._folder} has no label image for {image.name}')
         if self._image_of.setdefault(file, image) != image:
-            raise DatasetError(f'{file} would be the label of {self._image_of[file]} and {image}')
+            raise DatasetError(f'{file} is the label of both {self._image_of[file]} and {image}')
         return file
 
 

@@ -1,4 +1,4 @@
-"""Images of a part of a bag, each with a name that does not depend on the parts."""
+"""The images of a part of a bag, with names that do not depend on the division into parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The baseline: k-means on superpixels of the image alone, no LiDAR and no network.
+"""The baseline: k-means on superpixels of the images, without LiDAR and network.
 
 A superpixel is described by its mean colour, gradient and position; k-means on all frames' gives
 the classes, and a new image's superpixels go to the nearest.
@@ -33,7 +33,7 @@ _SCALE, _SIGMA, _MIN_SIZE = 100.0, 0.5, 60
 
 @dataclasses.dataclass(frozen=True)
 class BaselineParameters:
-    """How the baseline is made."""
+    """Parameters of the baseline."""
 
     classes: int = parameter(30, 'Number of clusters.', minimum=2, maximum=254)
     frames: str = parameter(
@@ -99,7 +99,7 @@ class ColourClusters:
             width = int(arrays.pop('width'))
             return ColourClusters(width=width, **arrays)
         except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as err:
-            raise ModelError(f'{path} is no baseline: {err}') from err
+            raise ModelError(f'{path} is not a baseline: {err}') from err
 
 
 def superpixel_features(
@@ -130,7 +130,7 @@ def make_baseline(
     parameters: BaselineParameters,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> None:
-    """Learn the baseline from datasets' images and write it to `folder`."""
+    """Fit the baseline to the images of datasets and write it to `folder`."""
     cameras = select_frames(Dataset(*datasets), parameters.frames, parameters.cameras)
     frames = [frame for camera in cameras for frame in camera]
     images = (frame.image() for frame in progress(frames))

@@ -1,4 +1,4 @@
-"""A picture of a confusion matrix: which class each pseudo-class shows, and how purely."""
+"""A picture of a confusion matrix of pseudo-classes and classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dataset seen afresh: another's frames by links, and pseudo-labels of its own."""
+"""A view of a dataset: links to its frames, with separate pseudo-labels."""
 
 from __future__ import annotations
 

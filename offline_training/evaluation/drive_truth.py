@@ -64,7 +64,7 @@ def load_labelled(
             found = _chosen(in_space(found, space), chosen, frames)
             of_camera.setdefault(camera, []).append(found)
     if not of_camera:
-        raise DatasetError(f'{truth} has no folder named as a drive of {images}')
+        raise DatasetError(f'{truth} has no folder with the name of a drive of {images}')
     parts = {name: joined(dict(enumerate(found))) for name, found in of_camera.items()}
     joined(parts)
     return parts
@@ -91,7 +91,7 @@ def _chosen(labelled: GroundTruth, chosen: slice, frames: str) -> GroundTruth:
     images = labelled.images[chosen]
     if not images:
         raise DatasetError(
-            f'frames {frames} holds none of the {len(labelled.images)} labelled images'
+            f'frames {frames} selects none of the {len(labelled.images)} labelled images'
         )
     return dataclasses.replace(labelled, images=images)
 
@@ -123,7 +123,7 @@ def load_drive_truth(drive: Drive, truth: Path) -> dict[str, GroundTruth]:
             known[camera] = GroundTruth(found, *folder_classes(named))
     if not known:
         raise DatasetError(
-            f'no truth in {truth} belongs to a frame of {drive.path}; labels are '
+            f'no label in {truth} belongs to a frame of {drive.path}; labels are '
             '<camera>/<stamp>.png, or <stamp>.png for one camera'
         )
     return known

@@ -1,4 +1,4 @@
-"""Score a model on labelled images and leave scores, confusion matrix and matching to look at."""
+"""Scores a model on labelled images; writes scores, confusion matrix and matching."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def evaluate(
         truth: folder of labels.
         layout: of both, see `ground_truth.LAYOUTS`; of a drive, see `load_drive_truth`.
         frames: which of the labelled images, in order of name and of each camera, FIRST:LAST.
-        match_frames: learn the matching on these images instead of on those scored.
+        match_frames: fit the matching on these images instead of the scored ones.
         zoom: see `NetworkPredictor`.
         output: folder for `scores.json`, `confusion.json`, `confusion.png`; None writes nothing.
         progress: shows how far an iteration has come.
@@ -217,8 +217,8 @@ def _count(job: _Counting) -> NDArray[np.int64]:
         predicted, shape = job.answers.predict(item.image_path)
         if abs(shape[0] * truth.shape[1] / (shape[1] * truth.shape[0]) - 1.0) > _ASPECT_TOLERANCE:
             raise DatasetError(
-                f'{item.label_path} is {truth.shape[1]}x{truth.shape[0]}, not of the shape of '
-                f'{item.image_path}, {shape[1]}x{shape[0]}'
+                f'{item.label_path} is {truth.shape[1]}x{truth.shape[0]}, but its image '
+                f'{item.image_path} is {shape[1]}x{shape[0]}'
             )
         counted.append(confusion_matrix(predicted, truth, pseudo_classes, classes))
     return np.stack(counted)

@@ -1,11 +1,11 @@
-"""Scores of pseudo-classes against true classes: three of them, always together.
+"""Three scores of pseudo-classes against ground truth classes.
 
-Pseudo-classes have no names, so a matching to classes comes first. On one confusion matrix:
-(a) strict: one-to-one by the Hungarian method; what is not matched is wrong;
-(b) ignore_unmatched: the same matching; pixels of unmatched pseudo-classes are left out, which
-    flatters;
-(c) many_to_one: the same matching, then every leftover pseudo-class goes to the class it overlaps
-    most.
+Pseudo-classes have no names, so they are first matched to classes. On one confusion matrix:
+(a) strict: one-to-one by the Hungarian method; pixels of unmatched pseudo-classes are wrong;
+(b) ignore_unmatched: the same matching; pixels of unmatched pseudo-classes are ignored, which is
+    optimistic;
+(c) many_to_one: the same matching, then every unmatched pseudo-class is assigned to the class it
+    overlaps most.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def confusion_matrix(
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-    """Which class each pseudo-class stands for.
+    """The class assigned to each pseudo-class.
 
     Attributes:
         one_to_one: (K,) class, `UNMATCHED` where none is left.
@@ -60,7 +60,7 @@ class Matching:
 
 
 def match(confusion: NDArray[np.int64]) -> Matching:
-    """Match pseudo-classes to classes so that the most pixels are right.
+    """Match pseudo-classes to classes, maximising the correct pixels.
 
     Kuhn, "The Hungarian Method for the assignment problem", 1955; leftovers as in CUPS (Hahn et
     al., CVPR 2025).
@@ -72,7 +72,7 @@ def match(confusion: NDArray[np.int64]) -> Matching:
     present = np.flatnonzero(confusion.sum(axis=0))
     one_to_one = np.full(len(counts), UNMATCHED, np.intp)
     rows, columns = linear_sum_assignment(counts[:, present], maximize=True)
-    # A pair without a common pixel is an accident of the method, no match.
+    # A pair without a common pixel is an artefact of the method, not a match.
     true_pair = counts[rows, present[columns]] > 0
     one_to_one[rows[true_pair]] = present[columns[true_pair]]
     many_to_one = one_to_one.copy()

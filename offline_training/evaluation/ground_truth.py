@@ -1,7 +1,7 @@
 """Labelled images for scoring, in the layouts they are published in.
 
-`evaluate`, `name` and `ablate` read ground truth; nothing that learns does, but for the bound an
-experiment shows for comparison (`truth_bound`).
+`evaluate`, `name` and `ablate` read ground truth; training does not, except for the upper bound of
+an experiment (`truth_bound`).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class GroundTruth:
         largest = int(number[number != IGNORE_LABEL].max(initial=0))
         if largest >= len(self.classes):
             raise DatasetError(
-                f'{item.label_path} holds id {largest}, but there are {len(self.classes)} classes'
+                f'{item.label_path} has id {largest}, but there are {len(self.classes)} classes'
             )
         return number
 
@@ -94,11 +94,11 @@ def read_label(path: Path) -> NDArray[np.uint8]:
     except OSError as err:
         raise DatasetError(f'cannot read {path}: {err.strerror}') from err
     except ImageError as err:
-        raise DatasetError(f'{path} is no image that can be read: it {err}') from err
+        raise DatasetError(f'{path} is not a readable image: it {err}') from err
     # Ids of fewer bits would be stretched to 0..255.
     few_bits = data[:8] == _PNG_SIGNATURE and data[_PNG_BIT_DEPTH] < 8
     if label.dtype != np.uint8 or label.ndim != 2 or few_bits:
-        raise DatasetError(f'{path} must be an 8-bit grey image of ids, no colours')
+        raise DatasetError(f'{path} must be an 8-bit grey image of ids, without colours')
     return np.asarray(label, np.uint8)
 
 
@@ -162,15 +162,15 @@ def folder_classes(truth: Path) -> tuple[list[str], NDArray[np.uint8]]:
         content = read_json(file)
         names, ignored = content['classes'], content.get('ignore', [])
         if not isinstance(names, list) or len(names) > IGNORE_LABEL:
-            raise ValueError(f'"classes" is no list of up to {IGNORE_LABEL} names')
+            raise ValueError(f'"classes" is not a list of up to {IGNORE_LABEL} names')
         names = [class_name(name) for name in names]
         for label_id in ignored if isinstance(ignored, list) else [ignored]:
             if type(label_id) is not int or not 0 <= label_id <= IGNORE_LABEL:
-                raise ValueError(f'"ignore" {label_id!r} is no id of 0 to {IGNORE_LABEL}')
+                raise ValueError(f'"ignore" {label_id!r} is not an id from 0 to {IGNORE_LABEL}')
             number_of_id[label_id] = IGNORE_LABEL
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise DatasetError(
-            f'{file} must hold {{"classes": [names], "ignore": id}}: {err}'
+            f'{file} must have the form {{"classes": [names], "ignore": id}}: {err}'
         ) from err
     return names, number_of_id
 

@@ -1,4 +1,4 @@
-"""A labelled drive in two parts: frames that may be learned from, and others to score on."""
+"""The split of a labelled drive into training frames and scored frames."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class HeldOut:
         both = {frame.image_path for frame in learned} & {frame.image_path for frame in scored}
         if both:
             raise DatasetError(
-                f'{len(both)} frames would be learned from and scored on; give other frames to '
+                f'{len(both)} frames are in the training and the scored frames; give others to '
                 'score on'
             )
         labelled = joined(load_drive_truth(chosen, truth))

@@ -1,4 +1,4 @@
-"""What a worker segments at a time: some of the images of a source."""
+"""A part of the images of a source, segmented by a worker as one job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images from wherever they are: files, folders, videos, bags."""
+"""Images of files, folders, videos and bags."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _bag_parts(bags: tuple[Path, ...], copies: bool) -> list[BagImages]:
         topics = [topic for topic in bag.topics.values() if topic.type in IMAGE_TYPES]
         topics = [t for t in topics if not is_own(t.name)] if copies else cameras(bag)
         if not topics:
-            raise ImageError(f'{bag} holds no image topic; it has {", ".join(bag.topics)}')
+            raise ImageError(f'{bag} has no image topic; it has {", ".join(bag.topics)}')
         names = tuple(topic.name for topic in topics)
         count = sum(topic.count for topic in topics)
         start_ns, length_ns = bag.start_ns, bag.end_ns + 1 - bag.start_ns

@@ -1,4 +1,4 @@
-"""Truths of different sets in the same classes: Cityscapes' 19, or 12 that nearly all have."""
+"""Maps the classes of different sets to common ones: Cityscapes' 19, or 12 of nearly all sets."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _targets(names: Sequence[str], column: int) -> list[str | None]:
     first, *others = found.values()
     if any(other != first for other in others):
         raise DatasetError(
-            f'the classes may be those of {" or ".join(found)}, which do not agree on them; '
+            f'the classes may be those of {" or ".join(found)}, which map them differently; '
             f'score them with --label-space {OWN}'
         )
     return first

@@ -1,4 +1,4 @@
-"""Give pseudo-classes names: by hand, or from a few labelled frames."""
+"""Names pseudo-classes: by hand, or from a few labelled frames."""
 
 from __future__ import annotations
 
@@ -118,4 +118,4 @@ def _rename(model: Path, names: Mapping[int, str], overwrite: bool) -> list[Clas
 
 def _check_is_run(model: Path) -> None:
     if (model / DESCRIPTION_FILE).is_file():
-        raise ModelError(f'{model} is exported; name the run it was made from and export that')
+        raise ModelError(f'{model} is exported; name the classes of its run and export that again')

@@ -1,4 +1,4 @@
-"""A trained network's answer for an image, by PyTorch."""
+"""Predictions of a trained network by PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained model's answer for an image: pseudo-class and confidence of every pixel."""
+"""A model's prediction for an image: pseudo-class and confidence of every pixel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from offline_training.common.classes import ClassName
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What a model says of an image.
+    """A model's prediction for an image.
 
     Attributes:
         label: (h, w) uint8 pseudo-class, at the model's resolution.
@@ -25,7 +25,7 @@ class Prediction:
 
 
 class Predictor(Protocol):
-    """A model ready to answer."""
+    """A loaded model."""
 
     @property
     def classes(self) -> list[ClassName]:

@@ -1,4 +1,4 @@
-"""Models of every kind, ready to answer."""
+"""Loads models of every kind for prediction."""
 
 from __future__ import annotations
 
@@ -43,8 +43,7 @@ def load_predictor(model: Path, zoom: int = 1, threads: int = 0) -> Predictor:
     if (model / DESCRIPTION_FILE).is_file():
         if zoom != 1:
             raise ModelError(
-                f'{model} is exported and looks at whole images only; leave out --zoom, or give '
-                'the run it was made from'
+                f'{model} is exported and segments whole images only; omit --zoom, or give its run'
             )
         return ExportedPredictor(load_exported(model, threads=threads))
     if (model / BASELINE_FILE).is_file():
@@ -134,7 +133,7 @@ def model_digest(model: Path) -> str:
 
 
 def _holds_network(model: Path) -> bool:
-    """Tell whether a path is a run, begun or finished, a stage of one, or its weights."""
+    """Return whether a path is a run, unfinished or not, a stage of one, or its weights."""
     if model.suffix == '.safetensors' and model.is_file():
         return True
     names = ('run.json', '*.safetensors', 'student*/*.safetensors')

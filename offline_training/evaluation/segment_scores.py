@@ -1,4 +1,4 @@
-"""How well object segments agree with true classes and instances; for scoring only.
+"""Scores object segments against ground truth classes and instances.
 
 Coverage is the share of labelled pixels that lie in some proposal; purity the share of those whose
 class is the one that most of their proposal's labelled pixels have.
@@ -92,7 +92,7 @@ def score_segments(
         instances: folder of `<image stamp>.png`, uint16 object ids, if there are any.
 
     Raises:
-        DatasetError: if the truth is not what it should be, or fits no frame.
+        DatasetError: if the ground truth is invalid, or belongs to no frame.
     """
     if not (truth / 'classes.json').is_file():
         raise DatasetError(f'{truth} has no classes.json')
@@ -113,7 +113,7 @@ def score_segments(
         if instances is not None:
             _add_instances(scores, label, segment, instances / label_path.name)
     if scores.frames == 0:
-        raise DatasetError(f'no truth in {truth} belongs to one of the {len(frames)} frames')
+        raise DatasetError(f'no label in {truth} belongs to one of the {len(frames)} frames')
     return scores
 
 
@@ -147,9 +147,9 @@ def _add_instances(
     try:
         ids = read_image_file(read_whole(path), unchanged=True)
     except (OSError, ImageError) as err:
-        raise DatasetError(f'{path} is no image of object ids: {err}') from err
+        raise DatasetError(f'{path} is not an image of object ids: {err}') from err
     if ids.shape != label.shape:
-        raise DatasetError(f'{path} is no image of object ids of shape {label.shape}')
+        raise DatasetError(f'{path} is not an image of object ids of shape {label.shape}')
     wanted = np.isin(label, [scores.classes.index(c) for c in _COUNTED if c in scores.classes])
     homes = list(_homes(np.asarray(ids, np.int64)[wanted], segment[wanted]))
     assert scores.instances is not None

@@ -1,7 +1,7 @@
-"""How far a score is to be trusted: rare classes set apart, and other images drawn of the same.
+"""Uncertainty of scores: bootstrap intervals over images, and scores of frequent classes.
 
-A class of a few hundred pixels weighs as much in a mean IoU as the road, and hangs on one person
-in one image.
+A class of a few hundred pixels, perhaps one person in one image, has the same weight in a mean IoU
+as the road.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The bound: the same network, trained on the truth instead of on pseudo-labels.
+"""The upper bound: the same network, trained on ground truth instead of pseudo-labels.
 
-Nothing that learns reads the truth, with this one exception. It is no part of the method: it says
-what the network, the frames and the schedule allow, so that a student's score can be read against
-it. Only `ablate` comes here; `train` cannot, and no run, model or pseudo-label is made from it.
+This is the only training that reads ground truth. It is not part of the method: it shows what the
+network, the frames and the schedule allow, as a reference for a student's score. Only `ablate`
+uses it; no run, model or pseudo-label is made from it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Frames of a part of a video, counted from its beginning: seeking is inexact in many formats."""
+"""The frames of a part of a video, counted from its beginning, as seeking is often inexact."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class _Video:
             self._capture = cv2.VideoCapture(str(stack.enter_context(staged(path))))
             stack.callback(self._capture.release)
             if not self._capture.isOpened():
-                raise ImageError(f'{path} is no video that can be read')
+                raise ImageError(f'{path} is not a readable video')
             self.frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
             refuse_large_video(self._capture, path)
             self._close = weakref.finalize(self, stack.pop_all().close)

@@ -1,4 +1,4 @@
-"""The transformer block that encoder and decoder share, and which tokens see each other in it."""
+"""The transformer block of encoder and decoder, with local attention."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn import functional
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Some tokens and what they see.
+    """Some tokens and the tokens they attend to.
 
     Attributes:
-        queries: which tokens these are.
-        keys: the tokens that any of them sees.
+        queries: the tokens.
+        keys: the tokens that any of them attends to.
         bias: (queries, keys), added to the scores.
     """
 
@@ -34,7 +34,7 @@ class Attention(nn.Module):
         self.projection = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, parts: list[Part] | None = None) -> Tensor:
-        """Attend; tokens and result are (B, N, width); without parts all see all."""
+        """Attend; tokens and result are (B, N, width); without parts attention is global."""
         batch, count, width = tokens.shape
         qkv = self.qkv(tokens).reshape(batch, count, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
@@ -51,11 +51,11 @@ def _mix_part(query: Tensor, key: Tensor, value: Tensor, part: Part) -> Tensor:
 
 
 def _mix(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return the values that queries see, each (B, heads, N, channels)."""
+    """Return the attended values of queries, each (B, heads, N, channels)."""
     if query.is_cuda:
         mask = None if bias is None else bias.to(query.dtype)
         return functional.scaled_dot_product_attention(query, key, value, mask)
-    # On a CPU with bf16 a training step takes three quarters of the fused kernel's time.
+    # On a CPU with bf16 this is faster in training than the fused kernel.
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
@@ -80,17 +80,17 @@ class Block(nn.Module):
         return tokens + self.mlp(self.norm2(tokens))
 
 
-# Rows taken at a time, in windows: fewer see less in vain, more are fewer products.
+# Rows of a block, in windows: fewer waste less computation, more need fewer products.
 _ROWS = 2
 
 
 class Neighbourhood(nn.Module):
-    """Which tokens see which: a patch those around it, and nothing that knows the whole image.
+    """The attention pattern: a patch attends to its neighbourhood only.
 
-    A network that learns from one street and sees all of an image at once knows the place again
-    instead of the things in it: it fails on the next camera of the same car (docs/results.md).
-    Patches are taken some rows at a time, with the rows that these can see: what lies further is
-    not even multiplied.
+    A network with global attention that is trained on one street learns the place instead of the
+    objects, and fails on the next camera of the same car (docs/research_log.md). Patches are
+    processed in blocks of rows with the rows that these attend to, so that products of distant
+    patches are not computed.
 
     Args:
         grid: rows and columns of patches that the bias is kept for; it is made for others.
@@ -104,7 +104,7 @@ class Neighbourhood(nn.Module):
     def __init__(self, grid: tuple[int, int], window: int, classes: int = 0) -> None:
         super().__init__()
         self.grid, self.window, self.classes = grid, window, classes
-        # Follows from the configuration, so no file holds it.
+        # Follows from the configuration, so it is not stored in checkpoints.
         self.register_buffer('kept', self._bias(grid) if window else None, persistent=False)
 
     def forward(self, rows: int, columns: int) -> list[Part] | None:
@@ -134,12 +134,12 @@ class Neighbourhood(nn.Module):
         unseen = torch.zeros(patches + self.classes, patches + self.classes, dtype=torch.bool)
         unseen[:patches, :patches] = apart > self.window
         unseen[patches:, :patches] = True
-        # A number that half precision has, too.
+        # Representable in half precision.
         return torch.where(unseen, -1e4, 0.0)
 
 
 def initialise(module: nn.Module) -> None:
-    """Draw a module's weights as ViT does: truncated normal, biases zero (use with `apply`)."""
+    """Initialise a module's weights like ViT: truncated normal, zero biases (use with `apply`)."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -11,17 +11,17 @@ from offline_training.networks.encoder import DETAIL_CHANNELS
 
 
 class MaskTransformer(nn.Module):
-    """Segmenter's decoder, with the stem's detail added to the patches where there is one.
+    """Segmenter's decoder, with the detail map of the stem added to the patches if there is one.
 
-    Without detail this is the published decoder: scores a patch. With detail the patch embeddings
-    are upsampled to the detail map first, so that an edge lies where the image has it.
+    Without detail this is the published decoder, with scores per patch. With detail the patch
+    embeddings are first upsampled to the detail map, so that edges are at the image's resolution.
 
     Args:
         classes: number of pseudo-classes.
         width: channels of the encoder's tokens.
         heads: attention heads.
         depth: transformer blocks over patches and class embeddings together.
-        detailed: whether the encoder hands over a detail map.
+        detailed: whether the encoder provides a detail map.
         grid, window: see `Neighbourhood`.
     """
 
@@ -68,7 +68,7 @@ class MaskTransformer(nn.Module):
     def embed(self, patches: Tensor, detail: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return embeddings of cells (B, h' * w', m) and of classes (B, classes, m), of length 1.
 
-        What `forward` scores by their cosine.
+        `forward` computes the scores as their cosine.
         """
         rows, columns = patches.shape[-2:]
         tokens = self.projection(patches.flatten(2).transpose(1, 2))
@@ -103,8 +103,8 @@ class _DetailFusion(nn.Module):
         masks = masks + self.projection(detail)
         neighbours = functional.gelu(self.neighbours(masks))
         mixed = masks + functional.conv2d(neighbours, self.mix.weight)
-        # With the bias added here OpenVINO takes a convolution's own order of axes for tokens;
-        # otherwise it copies these, its largest, twice.
+        # With the bias added here OpenVINO uses a convolution's own order of axes for tokens;
+        # otherwise it copies this largest tensor twice.
         bias = self.mix.bias
         assert bias is not None
         return mixed.flatten(2).transpose(1, 2) + bias.to(mixed.dtype)

@@ -8,13 +8,13 @@ from torch.nn import functional
 
 from offline_training.networks.blocks import Block, Neighbourhood, initialise
 
-# The stem's finest map is DETAIL_STRIDE pixels a cell: fine enough for poles and kerbs at 288x512.
+# Pixels per cell of the stem's finest map: fine enough for poles and kerbs at 288x512.
 DETAIL_STRIDE = 4
 DETAIL_CHANNELS = 64
 
 
 class PatchStem(nn.Module):
-    """One linear map a patch, as in ViT, and beside it the detail map of `ConvStem` if asked."""
+    """One linear map per patch, as in ViT, and optionally the detail map of `ConvStem`."""
 
     def __init__(self, width: int, patch: int, detailed: bool) -> None:
         super().__init__()
@@ -27,10 +27,10 @@ class PatchStem(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """Strided convolutions down to stride 16: learns from few images what a patch stem cannot.
+    """Strided convolutions down to stride 16, which need fewer training images than a patch stem.
 
-    Early convolutions help transformers see better (Xiao et al., NeurIPS 2021, arXiv 2106.14881).
-    Group norm rather than batch norm, so that an image's result never depends on its batch.
+    Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021, arXiv 2106.14881.
+    Group norm instead of batch norm, so that an image's result does not depend on its batch.
     """
 
     def __init__(self, width: int) -> None:

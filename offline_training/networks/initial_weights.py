@@ -12,7 +12,7 @@ from drive_segment_ros.errors import ModelError
 from offline_training.networks.encoder import resized_position
 from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 
-# Our name of a block's tensors -> transformers' names, of version 5 and of version 4.
+# Name of a block's tensors here -> transformers' names, of version 5 and of version 4.
 _BLOCK_NAMES = {
     'norm1': ('norm1', 'layernorm_before'),
     'norm2': ('norm2', 'layernorm_after'),
@@ -34,11 +34,11 @@ def network_from_backbone(
     window: int = 0,
     detail: bool = False,
 ) -> Segmenter:
-    """Build a Segmenter of a backbone's shape with its weights.
+    """Build a Segmenter with the shape and weights of a backbone.
 
-    On a grid and without a window its encoder computes what the backbone computes; otherwise it
-    starts from there. The decoder starts at random. DINOv2's layer scale is folded into the
-    projections it follows.
+    With position `grid` and without a window its encoder computes the same as the backbone;
+    otherwise it is initialised from it. The decoder is initialised randomly. DINOv2's layer scale
+    is folded into the preceding projections.
 
     Args:
         backbone: a transformers ViTModel, Dinov2Model or Dinov2WithRegistersModel.

@@ -1,4 +1,4 @@
-"""The whole network: image in, pseudo-class scores out; and its sizes."""
+"""The complete network, from image to pseudo-class scores, and its sizes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from drive_segment_ros.errors import ModelError
 from offline_training.networks.decoder import MaskTransformer
 from offline_training.networks.encoder import VisionTransformer
 
-# ImageNet's colour statistics, which published backbones expect; harmless for any other.
+# ImageNet's colour statistics, which published backbones expect.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
-# Added to a logit it leaves no probability, in half precision either.
+# Added to a logit it gives probability zero, also in half precision.
 _NEVER = -1e4
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfiguration:
-    """Everything that fixes a network's tensors; stored with every checkpoint.
+    """Everything that determines a network's tensors; stored with every checkpoint.
 
     Attributes:
         classes: number of pseudo-classes.
-        height, width: input size the network is made for, px, multiples of `patch`.
+        height, width: input size, px, multiples of `patch`.
         embedding: channels a token.
         depth, heads: of the encoder; the decoder has one block.
         patch: pixels a patch.
@@ -53,13 +53,13 @@ class NetworkConfiguration:
     def __post_init__(self) -> None:
         if self.height % self.patch or self.width % self.patch:
             raise ModelError(
-                f'network input {self.height}x{self.width} is no multiple of its patch '
-                f'{self.patch}; choose a height and width that are'
+                f'network input {self.height}x{self.width} is not a multiple of its patch '
+                f'{self.patch}; choose a height and width that are multiples'
             )
         if self.stem == 'conv' and self.patch != 16:
             raise ModelError(f'a convolutional stem has patch 16, not {self.patch}')
         if self.window and self.prefix:
-            raise ModelError('tokens before the patches see the whole image; leave window at 0')
+            raise ModelError('tokens before the patches need global attention; leave window at 0')
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -71,7 +71,7 @@ class NetworkConfiguration:
         return dataclasses.asdict(self)
 
 
-# tiny is what 20 minutes on two CPU cores can train; small and base are ViT-S and ViT-B.
+# tiny can be trained on a CPU; small and base are ViT-S and ViT-B.
 SIZES: dict[str, dict[str, Any]] = {
     'tiny': {'embedding': 256, 'depth': 4, 'heads': 2},
     'small': {'embedding': 384, 'depth': 12, 'heads': 6},
@@ -119,25 +119,25 @@ class Segmenter(nn.Module):
         return self.decoder(*self.encoder((images - self.image_mean) / self.image_std))
 
     def expect_colours(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Set the mean and spread of red, green and blue, 0..1, that images are brought to."""
+        """Set the mean and spread of red, green and blue, 0..1, for normalisation."""
         for buffer, values in ((self.image_mean, mean), (self.image_std, std)):
             buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
 
     def restrict(self, supported: Tensor) -> None:
-        """Let only some classes be answers, (K,) bool: those that training shows a pixel of."""
+        """Restrict predictions to some classes, (K,) bool: those with a pixel in training."""
         self.class_offset.copy_(torch.where(supported, 0.0, _NEVER))
 
     def cell_probability(self, images: Tensor) -> Tensor:
         """Return each class's probability, (B, classes, h, w), in every cell of the output grid.
 
-        That of a class that training never showed is zero.
+        That of a class without pixels in training is zero.
         """
         return (self(images).float() + self.class_offset[:, None, None]).softmax(dim=1)
 
     def probability(self, images: Tensor) -> Tensor:
         """Return each class's probability, (B, classes, H, W), at the images' own size.
 
-        Probabilities are upsampled, not logits: that takes an exponential a cell, not a pixel.
+        Probabilities are upsampled, not logits: an exponential per cell instead of per pixel.
         The largest is the network's answer and its confidence.
         """
         return functional.interpolate(
@@ -160,7 +160,7 @@ def configuration(
     """Return the configuration of a named size, for a network that learns from scratch.
 
     Raises:
-        ModelError: on an unknown size, or an input that is no multiple of the patch.
+        ModelError: on an unknown size, or an input that is not a multiple of the patch.
     """
     if size not in SIZES:
         raise ModelError(f'unknown network size {size!r}; choose from {", ".join(SIZES)}')

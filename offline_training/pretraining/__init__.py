@@ -1,4 +1,4 @@
-"""An encoder learns from images alone, before any pseudo-label.
+"""Self-supervised pretraining of an encoder on images alone.
 
-What it learns is kept as a published backbone is; nothing here knows classes or LiDAR.
+The result has the format of a published backbone; nothing here depends on classes or LiDAR.
 """

@@ -1,4 +1,4 @@
-"""An encoder that has seen many images and no label: a start for `train`, features for `label`."""
+"""Pretrains an encoder on images without labels, for `train --initial` and `label --features`."""
 
 from __future__ import annotations
 
@@ -54,33 +54,37 @@ _COLLAPSED = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class PretrainParameters:
-    """How an encoder learns from images alone; the defaults suit hundreds of images on a CPU."""
+    """Parameters of pretraining; the defaults suit hundreds of images on a CPU."""
 
     size: str = parameter('tiny', 'Encoder size.', choices=('tiny', 'small', 'base'))
     epochs: int = parameter(40, 'Passes over the images.', minimum=1)
-    batch_size: int = parameter(16, 'Images a step and process.', minimum=2)
+    batch_size: int = parameter(16, 'Images per step and process.', minimum=2)
     width: int = parameter(
-        512, 'Width that images are brought to before views are cut out.', unit='px', minimum=16
+        512, 'Width to which images are resized before views are cropped.', unit='px', minimum=16
     )
     view: int = parameter(
-        128, 'Side of large views, which show 0.4 to 1 of the shorter side; small ones have half.',
+        128, 'Side of large views, crops of 0.4 to 1 of the shorter side; small ones have half.',
         unit='px', minimum=32,
     )  # fmt: skip
-    small_views: int = parameter(4, 'Small views an image.', minimum=1)
+    small_views: int = parameter(4, 'Small views per image.', minimum=1)
     prototypes: int = parameter(
-        256, 'What tokens are compared with; more for more images.', minimum=2
+        256, 'Prototypes that tokens are compared with; more for more images.', minimum=2
     )
     learning_rate: float = parameter(
-        1e-3, 'Peak rate of AdamW, which moves kernels, biases, norms and embeddings.', minimum=0.0
+        1e-3,
+        'Peak rate of AdamW, which updates kernels, biases, norms and embeddings.',
+        minimum=0.0,
     )
     matrix_learning_rate: float = parameter(
-        4e-3, 'Peak rate of Muon, which moves matrices; 0 leaves them to AdamW.', minimum=0.0
+        4e-3, 'Peak rate of Muon, which updates matrices; 0 uses AdamW for them.', minimum=0.0
     )
     ema_decay: float = parameter(
-        0.99, "Of the teacher's moving average, which is kept.", minimum=0.0, maximum=1.0
+        0.99, "Decay of the teacher's moving average, the result.", minimum=0.0, maximum=1.0
     )
     checkpoint_s: float = parameter(60.0, 'Time between checkpoints.', unit='s', minimum=0.0)
-    seed: int = parameter(0, 'Of initial weights, order and views.', minimum=0, maximum=2**31 - 1)
+    seed: int = parameter(
+        0, 'Seed of initial weights, order and views.', minimum=0, maximum=2**31 - 1
+    )
 
     def training(self) -> TrainingParameters:
         """Return what is common with the training of networks."""
@@ -111,7 +115,9 @@ def pretrain(
     """
     began = time.monotonic()
     if parameters.view % PATCH:
-        raise ModelError(f'view {parameters.view} is no multiple of {PATCH}; choose one that is')
+        raise ModelError(
+            f'view {parameters.view} is not a multiple of {PATCH}; choose one that is'
+        )
     with failures_told(folder), process_group():
         frames = unlabelled_frames(sources)
         rank, processes = distributed_rank()
@@ -158,9 +164,9 @@ def _fit(
             answers = learner(whole, masked, views.parts.to(device))
         if spread < _COLLAPSED:
             raise ModelError(
-                f'the encoder collapsed at step {len(state.losses)}: it says the same of all '
-                f'images (spread {spread:.4f}); give more and other images, or lower the learning '
-                'rates'
+                f'the encoder collapsed at step {len(state.losses)}: all images have the same '
+                f'features (spread {spread:.4f}); give more and different images, or lower the '
+                'learning rates'
             )
         return distillation_loss(answers, (targets[0], targets[1]), masked)
 

@@ -1,9 +1,9 @@
-"""Self-distillation: of what it sees a part of, a student says what its teacher says of the whole.
+"""Self-distillation: a student predicts the teacher's output from a part of the image.
 
 DINO on class tokens (Caron et al., ICCV 2021, arXiv 2104.14294) and iBOT on masked patches (Zhou
 et al., ICLR 2022, arXiv 2111.07832), with one head for both. Targets are balanced by
-Sinkhorn-Knopp, as in DINOv2 (arXiv 2304.07193), not centred by a moving mean: small batches learn
-from the first step.
+Sinkhorn-Knopp, as in DINOv2 (arXiv 2304.07193), not centred by a moving mean, which is effective
+from the first step also with small batches.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Views of images: two large ones, of which patches are hidden, and some small ones."""
+"""Views of images: two large ones with masked patches, and some small ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
 """Segments to features to pseudo-classes.
 
-No network is trained here, and no truth read.
+No network is trained here, and no ground truth is read.
 """

@@ -1,4 +1,4 @@
-"""Which pseudo-class each segment gets: from its looks, and from all views of what it shows."""
+"""Assigns a pseudo-class to each segment: by its features, and by all views of its object."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from offline_training.pseudo_labels.segment_table import SegmentTable
 
 @dataclasses.dataclass(frozen=True)
 class LabelParameters:
-    """How pseudo-classes are found."""
+    """Parameters of labelling."""
 
     classes: int = parameter(
         30, 'Number of pseudo-classes K; 30 as published.', minimum=4, maximum=254
@@ -52,7 +52,7 @@ class Assignment:
 
     Attributes:
         label: (S,) pseudo-class.
-        label_alone: (S,) the one it would get by its own features, whatever its track.
+        label_alone: (S,) the one it would get by its own features, without its track.
     """
 
     label: NDArray[np.intp]
@@ -62,15 +62,15 @@ class Assignment:
 def assign(
     table: SegmentTable, learned: NDArray[np.bool_], model: ClassModel, follow_tracks: bool = True
 ) -> Assignment:
-    """Assign a pseudo-class to every segment of a drive; nothing of other drives has a part in it.
+    """Assign a pseudo-class to every segment of a drive, independently of other drives.
 
     Args:
         table: all its segments.
-        learned: (S,) which of them classes were learned from.
+        learned: (S,) which of them the classes were fitted on.
         model: the classes.
         follow_tracks: see `LabelParameters`.
     """
-    # A stuff class that what is learned from does not show is treated as objects are.
+    # A stuff class that does not occur in the fitted data is treated like objects.
     objects = ~np.isin(table.stuff, model.stuff)
     first = len(model.stuff)
     assigned = np.searchsorted(model.stuff, table.stuff)
@@ -83,7 +83,7 @@ def assign(
     track = table.track[objects] if follow_tracks else np.arange(len(alone))
     size = np.sqrt(table.pixels[objects])
     inside = learned[objects]
-    # What is learned from is what was seen in the frames to learn from, not later.
+    # Fitted segments are assigned from views in the fitted frames only.
     known = np.zeros(int(track.max()) + 1, bool)
     known[track[inside]] = True
     of_track = track_means(alone, track, np.where(inside | ~known[track], size, 0.0))
@@ -93,7 +93,7 @@ def assign(
         for pairs in (table.matches, table.in_sweep)
     )
     views = mean_over_matches(np.concatenate([matches, in_sweep]), size)
-    # What was found at no other time looks as its track does.
+    # Segments without matches get the features of their track.
     found = np.zeros(len(alone), bool)
     found[matches[:, 0]] = True
     looks = np.where(found[:, None], alone, of_track)

@@ -1,4 +1,4 @@
-"""What there is of each pseudo-class, in numbers a person can name it by."""
+"""Statistics of each pseudo-class, as a help to name it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from drive_segment_ros.perception.proposals import KINDS
 from offline_training.pseudo_labels.motion import MOVED, THING_SHARE, UNKNOWN
 from offline_training.pseudo_labels.segment_table import DESCRIBED, SegmentTable
 
-# Medians are of at most so many segments of a class, drawn by lot, which
-# leaves the median some 2 % of them to either side.
+# Medians are over at most so many randomly chosen segments of a class, which gives an error of
+# some 2 % of the ranks.
 MOST_MEASURED = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassCounts:
-    """What there is of K classes in one drive, or in several.
+    """Counts and samples of K classes in one drive, or in several.
 
     Attributes:
         segments, objects, pixels: (K,).
         kinds: (K, `KINDS`) segments.
-        observed, moved: (K,) pixels of objects of which is known whether they moved, and of those
-            that did.
-        measured: (N,) class of segments drawn by lot, up to 1,000 a class, those with the lowest
-            draws.
-        draw: (N,) what each drew.
+        observed, moved: (K,) pixels of objects for which it is known whether they moved, and of
+            those that did.
+        measured: (N,) class of randomly chosen segments, up to 1,000 a class, those with the
+            lowest random numbers.
+        draw: (N,) their random numbers.
         values: (N, `DESCRIBED`) float32 of each.
     """
 
@@ -52,7 +52,7 @@ class ClassCounts:
             table: its segments.
             assigned: (S,) class of each.
             classes: number of classes.
-            seed: of what segments draw, the drive's own.
+            seed: of the segments' random numbers, that of the drive.
         """
         draw = np.random.default_rng(seed).random(len(assigned))
         rows = _lowest(assigned, draw)
@@ -73,7 +73,7 @@ class ClassCounts:
         )
 
     def __add__(self, other: ClassCounts) -> ClassCounts:
-        """Return what there is in the drives of both."""
+        """Return the union of both."""
         measured = np.concatenate([self.measured, other.measured])
         draw = np.concatenate([self.draw, other.draw])
         rows = _lowest(measured, draw)
@@ -90,14 +90,14 @@ class ClassCounts:
         )
 
     def things(self) -> list[bool]:
-        """Return which classes are of things, by how much of them was seen to have moved.
+        """Return which classes are things, by the share of them that has moved.
 
-        By pixels: counted alike, the crumbs of a fence would make it a thing.
+        Weighted by pixels: unweighted, small pieces of a fence would make it a thing.
         """
         return [bool(share > THING_SHARE) for share in self.moved / np.maximum(self.observed, 1)]
 
     def statistics(self) -> list[dict[str, Any]]:
-        """Return the figures of each class, ready for JSON; lengths are medians, metres."""
+        """Return the statistics of each class, ready for JSON; lengths are medians, metres."""
         return [self._entry(number) for number in range(len(self.segments))]
 
     def _entry(self, number: int) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class ClassCounts:
 
 
 def _lowest(assigned: NDArray[np.integer], draw: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return the rows with the lowest draws of each class, up to `MOST_MEASURED`."""
+    """Return the rows with the lowest random numbers of each class, up to `MOST_MEASURED`."""
     order = np.lexsort((draw, assigned))
     ranked = assigned[order]
     rank = np.arange(len(order)) - np.searchsorted(ranked, ranked)

@@ -1,4 +1,4 @@
-"""Tables as Parquet: columns of NumPy arrays, written whole or not at all."""
+"""Tables as Parquet: columns of NumPy arrays, written atomically."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_columns(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-    """Read what `write_columns` wrote, or some columns of it, in their order there.
+    """Read a file of `write_columns`, or some of its columns, in their order in the file.
 
     Raises:
         DatasetError: if it cannot be read.

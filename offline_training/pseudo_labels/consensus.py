@@ -1,7 +1,8 @@
-"""What many groupings agree on: classes that do not hang on where k-means began.
+"""Consensus clustering: classes that do not depend on the initialisation of k-means.
 
-Two rows are as similar as the share of groupings in which they are together; average linkage makes
-the classes. Fred & Jain, "Combining multiple clusterings using evidence accumulation", IEEE TPAMI
+The similarity of two rows is the share of groupings in which they are together; classes are formed
+by average linkage. Fred & Jain, "Combining multiple clusterings using evidence accumulation", IEEE
+TPAMI
 27(6), 2005.
 """
 
@@ -12,30 +13,30 @@ from numpy.typing import NDArray
 
 from offline_training.pseudo_labels.merging import agglomerate
 
-# Pairs of rows are counted, so of more rows than this a sample is taken; the rest vote.
+# The cost is quadratic in rows, so a sample of this size is used; the others are assigned.
 _MOST_ROWS = 4_000
 
 
 def find_consensus(
     votes: NDArray[np.intp], weight: NDArray[np.float32], count: int, seed: int = 0
 ) -> list[NDArray[np.float64]]:
-    """Find the classes that groupings of the same rows agree on.
+    """Find the consensus classes of several groupings of the same rows.
 
     Args:
-        votes: (N, R) the group each of the R groupings puts each row into, from 0.
-        weight: (N,) how much each row counts.
+        votes: (N, R) group of each row in each of the R groupings, from 0.
+        weight: (N,) of each row.
         count: number of classes K; fewer if there are fewer different rows.
-        seed: of the sample, where there are more than 4,000 rows.
+        seed: of the sample, if there are more than 4,000 rows.
 
     Returns:
-        For each grouping (G, K) float64: the share of each of its groups in each class. A row is
-        of the class that its groups have the largest mean share in.
+        For each grouping (G, K) float64: the share of each of its groups in each class. A row
+        belongs to the class in which its groups have the largest mean share.
     """
     groups = [int(column.max()) + 1 for column in votes.T]
     if len(votes) > _MOST_ROWS:
         chosen = np.random.default_rng(seed).choice(len(votes), _MOST_ROWS, replace=False)
         votes, weight = votes[chosen], weight[chosen]
-    # Rows on which all groupings agree are one.
+    # Rows that are in the same groups of all groupings are merged.
     kinds, kind = np.unique(votes, axis=0, return_inverse=True)
     size = np.bincount(kind.reshape(-1), weight).astype(np.float64)
     together = np.zeros((len(kinds), len(kinds)), np.float32)

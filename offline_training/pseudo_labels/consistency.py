@@ -1,8 +1,8 @@
-"""How well pseudo-classes hold through time: a measure of them that needs no label.
+"""The consistency of pseudo-classes over time: a measure that needs no labels.
 
-An object seen first from afar and last from beside it is the same thing. If its looks alone give
-it the same class both times, and classes tell objects apart, the classes are about things and not
-about views.
+An object first seen from afar and last seen from nearby is the same object. If its features alone
+give it the same class both times, and classes separate objects, the classes depend on objects and
+not on views.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# Frames an object must be seen in: the view must have had time to change.
+# Frames in which an object must be seen, so that the view has changed.
 _LEAST_VIEWS = 5
 
 
@@ -21,15 +21,15 @@ def first_and_last(
     weight: NDArray[np.floating],
     classes: int,
 ) -> NDArray[np.float64]:
-    """Return how much of what has one class when first seen has which when last seen, (K, K).
+    """Return the joint histogram of first and last classes of objects, (K, K).
 
-    Those of several drives add up.
+    Histograms of several drives may be added.
 
     Args:
-        label: (S,) class each segment would get by itself, whatever its track.
+        label: (S,) class each segment would get by its own features.
         track: (S,) object each segment is a view of.
-        frame: (S,) when.
-        weight: (S,) how much a segment counts.
+        frame: (S,) frame of each segment.
+        weight: (S,) of each segment.
         classes: number K of classes.
     """
     order = np.lexsort((frame, track))
@@ -43,7 +43,7 @@ def first_and_last(
 
 
 def consistency(joint: NDArray[np.float64]) -> float:
-    """Return what an object's class when first seen tells of its class when last seen.
+    """Return the mutual information of an object's first and last class.
 
     Args:
         joint: (K, K), see `first_and_last`.

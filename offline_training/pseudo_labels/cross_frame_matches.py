@@ -1,13 +1,12 @@
-"""Cross-frame matches: the same thing in other frames, where a segment's centre is looked up.
+"""Cross-frame matches: the same object in other frames, found by projecting its centre.
 
-A track follows an object by place and size, and loses it when more or less of it comes into view:
-a car that was a roof behind others is another object once it stands free. Here the centre of a
-segment is projected into the frames before and after, and what lies there, at its distance, is
-the same thing in whole or in part. On simulated and real drives 92 to 97 % of these pairs are of
-one true class, and half of them are of different tracks.
+A track follows an object by position and size, and loses it when more or less of it becomes
+visible, such as a car of which only the roof was seen behind others. Here the centre of a segment
+is projected into the frames before and after, and the segment found there at the same distance
+shows the same object or a part of it.
 
-Where ground, sky or something farther is seen instead, and nothing else close by, the place was
-free at that time: the thing has moved, see `motion`.
+If ground, sky or something farther is found instead, and nothing else nearby, the position was
+free at that time: the object has moved, see `motion`.
 """
 
 from __future__ import annotations
@@ -25,24 +24,24 @@ from drive_segment_ros.dataset.drive_calibration import DriveCalibration
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.proposals import KINDS
 
-# Frames before and after that are looked at. 5 to 30 give much the same classes.
+# Frames before and after that are searched. 5 to 30 give similar classes.
 WINDOW = 10
-# Frames between which what moves has left its place: a car at 3 m/s, a person at 1.5 m/s.
+# Frames after which a moving object has left its position: a car at 3 m/s, a person at 1.5 m/s.
 LEAST_APART = 5
-# How far in range a segment's mean may lie from a point on it: half its length and some, not more.
+# Largest difference in range of a segment's mean and a point on it: half its length and a margin.
 _SLACK_M = 0.5
 _MOST_M = 3.0
-# A place is free if it and all so many pixels around are: outlines are not exact.
+# A position is free if this many pixels around it are, as outlines are not exact.
 _AROUND = 2
-# What lies lower may be hidden by the ground before it.
+# Lower objects may be hidden by the ground in front.
 _LOWEST_M = 0.4
-# In place of the index of an object: what is no object, and what is seen through.
+# Instead of the index of an object: not an object, and free space.
 _NONE, _FREE = -1, -2
 
 
 @dataclasses.dataclass(frozen=True)
 class _View:
-    """One frame's objects: where they are and how to find them in the image.
+    """The objects of one frame: their positions and their index in the image.
 
     Attributes:
         T_odom_base: (4, 4) the vehicle's pose.
@@ -68,12 +67,12 @@ class _View:
 
 @dataclasses.dataclass(frozen=True)
 class _Rig:
-    """Where camera and LiDAR are on the vehicle.
+    """The poses of camera and LiDAR on the vehicle.
 
     Attributes:
         camera: as calibrated.
         T_camera_base: (4, 4), maps the vehicle's coordinates to the camera's optical frame.
-        lidar: (3,) metres, the LiDAR's place in the vehicle's coordinates.
+        lidar: (3,) metres, the LiDAR's position in the vehicle's coordinates.
     """
 
     camera: CameraModel
@@ -82,7 +81,7 @@ class _Rig:
 
     @staticmethod
     def of(calibration: DriveCalibration) -> _Rig | None:
-        """Return a drive's; None where it is not known where the LiDAR is on the vehicle."""
+        """Return those of a drive; None if the LiDAR's pose on the vehicle is not known."""
         T_base_lidar = calibration.T_base_lidar
         if T_base_lidar is None:
             return None
@@ -91,12 +90,12 @@ class _Rig:
 
 
 class CrossFrameMatcher:
-    """Matches a camera's objects with those of other frames; frames come in order of time."""
+    """Matches a camera's objects with those of other frames; frames are added in order."""
 
     def __init__(self, calibration: DriveCalibration | None) -> None:
-        """Begin a camera of a drive; without calibration it has no matches."""
+        """Begin with a camera of a drive; without calibration there are no matches."""
         self._rig = None if calibration is None else _Rig.of(calibration)
-        # None is a frame without a pose.
+        # None for a frame without a pose.
         self._past: deque[_View | None] = deque(maxlen=WINDOW)
         self._matches: list[NDArray[np.int64]] = []
         self._seen_through: list[NDArray[np.int64]] = []
@@ -108,16 +107,16 @@ class CrossFrameMatcher:
         segment: NDArray[np.uint16],
         T_odom_base: NDArray[np.float64] | None,
     ) -> None:
-        """Look a frame's objects up in the frames before it, and theirs in it.
+        """Match a frame's objects with those of the frames before it, in both directions.
 
         Args:
             rows: (P,) each proposal's row in the table of segments.
-            proposals: arrays of P rows, as `describe_proposals` makes them, and `id`, `kind`.
+            proposals: arrays of P rows, as by `describe_proposals`, and `id`, `kind`.
             segment: (H, W) uint16 proposal ids.
-            T_odom_base: (4, 4) pose; None where unknown, which leaves the frame out.
+            T_odom_base: (4, 4) pose; None if unknown: the frame has no matches.
 
         Raises:
-            KeyError: an array that the proposals lack.
+            KeyError: if the proposals lack an array.
         """
         view = self._view(rows, proposals, segment, T_odom_base)
         if view is not None:
@@ -136,22 +135,22 @@ class CrossFrameMatcher:
         segment: NDArray[np.uint16],
         T_odom_base: NDArray[np.float64] | None,
     ) -> None:
-        """Take a frame, see `add`, that others have matched with those before it."""
+        """Add a frame, see `add`, that is already matched with those before it."""
         self._past.append(self._view(rows, proposals, segment, T_odom_base))
 
     def matches(self) -> NDArray[np.int64]:
-        """Return (L, 2) rows: a segment, and one that lies in another frame where it is."""
+        """Return (L, 2) rows: a segment and its match in another frame."""
         return np.concatenate([np.empty((0, 2), np.int64), *self._matches])
 
     def seen_through(self) -> NDArray[np.int64]:
-        """Return rows (N,): a segment whose place is free in another frame, once for each.
+        """Return rows (N,): a segment whose position is free in another frame, once per frame.
 
-        Frames less than `LEAST_APART` apart are not looked at.
+        Frames less than `LEAST_APART` apart are not used.
         """
         return np.concatenate([np.empty(0, np.int64), *self._seen_through])
 
     def _look_up(self, rig: _Rig, view: _View, other: _View, apart: int) -> None:
-        """Note what another view, some frames apart, has in the place of a view's objects."""
+        """Find what another view, some frames apart, has at the positions of a view's objects."""
         T = other.T_odom_base
         base = (view.centre - T[:3, 3]) @ T[:3, :3]
         optical = base @ rig.T_camera_base[:3, :3].T + rig.T_camera_base[:3, 3]
@@ -207,10 +206,10 @@ def _all_free(
     column: NDArray[np.int64],
     distance: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """Tell where a view sees nothing up to some distance, around each of some pixels, (N,).
+    """Return where a view has free space up to some distance around pixels, (N,).
 
     Args:
-        view: what is looked into.
+        view: the view to search.
         row, column: (N,) pixels.
         distance: (N,) metres from the LiDAR.
     """
@@ -219,18 +218,18 @@ def _all_free(
     rows = np.clip(row[:, None, None] + shift[:, None], 0, height - 1)
     columns = np.clip(column[:, None, None] + shift, 0, width - 1)
     number = view.number[view.segment[rows, columns]].reshape(len(row), shift.size**2)
-    # One more, so that what is no object has a place to point to.
+    # An additional element for ids that are not objects.
     begins = np.append(view.range - view.tolerance, -np.inf)
     farther = (number >= 0) & (begins[np.maximum(number, _NONE)] > distance[:, None])
     return (farther | (number == _FREE)).all(axis=1)
 
 
 def counted_matches(matches: NDArray[np.int64], counted: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the matches but those by which what is learned from takes from what is not.
+    """Return the matches without those by which fitted segments depend on others.
 
     Args:
         matches: (L, 2) rows, see `CrossFrameMatcher.matches`.
-        counted: (S,) what is learned from.
+        counted: (S,) whether a segment is used for fitting.
     """
     return matches[counted[matches[:, 1]] | ~counted[matches[:, 0]]]
 
@@ -238,11 +237,11 @@ def counted_matches(matches: NDArray[np.int64], counted: NDArray[np.bool_]) -> N
 def mean_over_matches(
     matches: NDArray[np.int64], weight: NDArray[np.floating]
 ) -> sparse.csr_matrix:
-    """Return what averages values over all views of a thing: itself and its matches.
+    """Return the matrix that averages values over all views of an object: itself and its matches.
 
     Args:
         matches: (L, 2) rows, a pair once at most.
-        weight: (S,) how much a view counts.
+        weight: (S,) of each view.
 
     Returns:
         (S, S), rows sum to 1; multiplied with (S, D) values it gives their means.

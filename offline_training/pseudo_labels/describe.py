@@ -1,6 +1,6 @@
-"""A range of frames described: what each segment looks like, and where else it is seen.
+"""Describes a range of frames: the features of each segment, and its matches in other frames.
 
-What comes of it lies in three tables a range; no image is read again after this but to be shown.
+The result is three tables per range; afterwards images are read again only for galleries.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from offline_training.pseudo_labels.tracks import PLACE_AND_SIZE
 
 @dataclasses.dataclass(frozen=True)
 class DescribeJob:
-    """A range of frames to describe, and by what features, named so that any machine has them."""
+    """A range of frames to describe and the name of the features."""
 
     plan: DrivePlan
     part: FrameRange
@@ -37,7 +37,7 @@ class DescribeJob:
 
 @dataclasses.dataclass(frozen=True)
 class SeenSegments:
-    """The proposals of a frame that its image shows.
+    """The proposals of a frame that are visible in its image.
 
     Attributes:
         segment: (H, W) uint16 proposal ids.
@@ -55,14 +55,14 @@ class SeenSegments:
 def describe(job: DescribeJob) -> int:
     """Describe the segments of a range, match them, and write the tables.
 
-    The frames before the range that its own are matched with are read too, but for their images,
-    so that matches do not depend on where a drive is divided.
+    The frames before the range with which its frames are matched are also read, without images, so
+    that matches do not depend on the division of a drive.
 
     Returns:
-        How many segments there are.
+        The number of segments.
 
     Raises:
-        DatasetError: if a frame cannot be read, or a table not be written.
+        DatasetError: if a frame cannot be read, or a table cannot be written.
     """
     from threadpoolctl import threadpool_limits
 
@@ -71,7 +71,7 @@ def describe(job: DescribeJob) -> int:
     drive = job.plan.opened(job.part.camera)
     matcher = CrossFrameMatcher(_calibration(drive, job.part.camera))
     described: list[dict[str, NDArray[Any]]] = []
-    # Sums of several threads come together in any order, and so differ in their last bits.
+    # The order of sums over several threads varies, and with it their last bits.
     with threadpool_limits(1):
         for index in range(max(job.part.first - WINDOW, 0), job.part.last):
             frame = frames[index]
@@ -94,7 +94,7 @@ def describe(job: DescribeJob) -> int:
 
 
 def seen_segments(frame: FrameRecord, index: int) -> SeenSegments:
-    """Read the segments of a frame; those without a pixel are left out."""
+    """Read the segments of a frame; those without a pixel are omitted."""
     segment, proposals = frame.segment(), frame.proposals()
     pixels = np.bincount(segment.ravel(), minlength=65536)[proposals['id']]
     seen = pixels > 0
@@ -112,7 +112,7 @@ def describe_frame(
         frame: to read the image of.
         index: of the frame in its camera.
         seen: its segments.
-        features: what describes a segment.
+        features: of segments.
     """
     proposals, count = seen.proposals, len(seen.rows)
     unknown = np.full(count, np.nan, np.float32)

@@ -1,6 +1,6 @@
-"""The embedded descriptor: what a segment looks like in colour, texture and LiDAR geometry.
+"""The embedded descriptor of a segment: colour, texture and LiDAR geometry.
 
-No weights, nothing to download.
+It needs no weights.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.perception.resizing import resize_image
 
-# Proposal arrays by group; with a number c they are taken as log(c + x): they differ by factors.
+# Proposal arrays by group; with a number c their logarithm log(c + x) is used.
 GEOMETRY: dict[str, dict[str, float | None]] = {
     'size': {
         'height_min': None,
@@ -41,7 +41,7 @@ _COLOUR, _TEXTURE, _PLACE = 6, 3 * _SCALES, 2
 
 @dataclasses.dataclass(frozen=True)
 class Descriptor:
-    """Describes segments by numbers a person could name; see `features.Features`."""
+    """Describes segments by interpretable numbers; see `features.Features`."""
 
     name: str = 'descriptor'
 
@@ -70,7 +70,7 @@ class Descriptor:
 def texture(lightness: NDArray[Any]) -> NDArray[np.float32]:
     """Return texture layers (6, H, W): gradients across and along, fine detail, at two scales.
 
-    They have signs; what tells of a texture is how large they are.
+    They are signed; texture is described by their magnitude.
     """
     layers = np.empty((_TEXTURE, *lightness.shape), np.float32)
     lightness = np.ascontiguousarray(lightness)
@@ -84,7 +84,7 @@ def texture(lightness: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def geometry(proposals: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-    """Return the proposals' geometry by group, each (P, D), NaN where a frame lacks an array."""
+    """Return the proposals' geometry by group, each (P, D), NaN if a frame lacks an array."""
     unknown = np.full(len(proposals['id']), np.nan, np.float32)
     groups = {}
     for group, names in GEOMETRY.items():
@@ -110,7 +110,7 @@ def segment_means(
         lab: (H, W, 3) float32, CIE Lab.
         layers: (6, H, W) float32, see `texture`.
         segment: (H, W) uint16 ids.
-        ids: (P,) the segments asked for.
+        ids: (P,) the segments to average over.
 
     Returns:
         (P, 14): Lab, its squares, the layers' magnitudes, row and column as shares of the
@@ -132,7 +132,7 @@ def _segment_sums(
     row_of_id: NDArray[np.int64],
     count: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the sums of what `segment_means` averages, (count, 14), and pixels, (count,)."""
+    """Return the sums for `segment_means`, (count, 14), and pixels, (count,)."""
     sums = np.zeros((count, 14))
     pixels = np.zeros(count, np.int64)
     for y in range(segment.shape[0]):

@@ -1,7 +1,7 @@
-"""What there is to label, in pieces that workers take: drives, and ranges of frames of a camera.
+"""The division of labelling into jobs: drives, and ranges of frames of a camera.
 
-Jobs hold paths and numbers only; what they make goes to tables beside the classes, and the next
-jobs read it there.
+Jobs hold only paths and numbers; their results are tables beside the classes, which later jobs
+read.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from drive_segment_ros.errors import DatasetError
 
 # Tables of segments, a folder for each drive.
 SEGMENTS_FOLDER = 'segments'
-# Frames of a range: enough that what every range repeats, the frames before it, costs little, and
-# few enough that its segments are small and all workers have work. Labels do not depend on it.
+# Frames of a range: enough that reading the frames before it again costs little, and few enough
+# that memory is bounded and all workers have work. Labels do not depend on it.
 _FEWEST_FRAMES, _MOST_FRAMES = 40, 256
-# Ranges a worker should get, so that all end at about the same time.
+# Ranges per worker, so that all end at about the same time.
 _RANGES_A_WORKER = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameRange:
-    """Frames of one camera of a drive, in order of time; `last` is not among them."""
+    """Frames of one camera of a drive, in order of time; `last` is excluded."""
 
     camera: str
     first: int
@@ -46,10 +46,10 @@ class DrivePlan:
         drive: its folder.
         tables: folder of its tables.
         number: of the drive among those labelled together.
-        frames: of each camera, how many there are; those that are added later have no part in it.
+        frames: number of frames of each camera; frames added later are ignored.
         ranges: all frames, camera by camera.
-        labels: the set of labels they become part of, see `label_sets`.
-        run: what the files read are remembered by, so that the next run reads them again.
+        labels: name of the label set, see `label_sets`.
+        run: cache key of the files, so that the next run reads them again.
     """
 
     drive: Path
@@ -62,7 +62,7 @@ class DrivePlan:
 
     @property
     def tracks_path(self) -> Path:
-        """The table of which object each segment shows, and whether that has moved."""
+        """The table of each segment's object, and whether that has moved."""
         return self.tables / 'tracks.parquet'
 
     def path(self, part: FrameRange, content: str) -> Path:
@@ -82,12 +82,12 @@ class DrivePlan:
         return _drive_and_frames(self.drive, camera, self.run)[0]
 
     def frames_before(self, camera: str) -> int:
-        """Return how many frames the cameras before this one have."""
+        """Return the number of frames of the cameras before this one."""
         names = list(self.frames)
         return sum(self.frames[name] for name in names[: names.index(camera)])
 
     def learned(self, chosen: slice) -> NDArray[np.bool_]:
-        """Return which frames, camera by camera, (F,), a slice of each camera holds."""
+        """Return which frames, camera by camera, (F,), are in a slice of each camera."""
         inside = [np.zeros(count, bool) for count in self.frames.values()]
         for flags in inside:
             flags[chosen] = True
@@ -107,13 +107,13 @@ def plan_drives(
     frames_a_range: int = 0,
     labels: str = '',
 ) -> list[DrivePlan]:
-    """Find the frames of drives and divide them; a drive's index is read and let go again.
+    """Find the frames of drives and divide them; indexes are not kept in memory.
 
     Args:
         dataset: the drives.
         cameras: by name; empty is all.
-        at_once: how many ranges are worked on at a time.
-        frames_a_range: the most a range has; 0 follows from `at_once` and how many there are.
+        at_once: number of ranges that are processed at a time.
+        frames_a_range: largest size of a range; 0 derives it from `at_once`.
         labels: name of the set that the labels belong to.
 
     Raises:
@@ -122,7 +122,7 @@ def plan_drives(
     counts: list[dict[str, int]] = []
     known: set[str] = set()
     for drive in dataset.drives:
-        # Another one than the dataset's, which would keep every frame's record.
+        # Another object than the dataset's, which would keep every frame's record.
         found = {name: len(frames) for name, frames in Drive(drive.path).cameras.items()}
         known |= found.keys()
         counts.append({n: count for n, count in found.items() if n in cameras or not cameras})
@@ -133,7 +133,7 @@ def plan_drives(
         )
     total = sum(sum(count.values()) for count in counts)
     if total == 0:
-        raise DatasetError(f'{dataset}: frames : holds no frame')
+        raise DatasetError(f'{dataset}: there are no frames')
     share = total // (_RANGES_A_WORKER * at_once)
     longest = frames_a_range or min(max(share, _FEWEST_FRAMES), _MOST_FRAMES)
     run = uuid.uuid4().hex
@@ -159,7 +159,7 @@ def _tables(drive: Drive, labels: str) -> Path:
 def _ranges(frames: dict[str, int], longest: int) -> tuple[FrameRange, ...]:
     ranges = []
     for camera, count in frames.items():
-        # Alike in length, so that none is a frame or two that repeat ten.
+        # Of similar length, so that no range is shorter than the frames it repeats.
         parts = -(-count // longest)
         ends = np.linspace(0, count, parts + 1).round().astype(int).tolist() if parts else [0]
         ranges += [FrameRange(camera, first, last) for first, last in itertools.pairwise(ends)]

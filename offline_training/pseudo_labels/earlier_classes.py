@@ -1,8 +1,8 @@
-"""Classes that keep their numbers and names when a dataset has grown and is labelled again.
+"""Keeps numbers and names of classes when a grown dataset is labelled again.
 
-A class found now is one found earlier where both models agree: most objects that it holds would
-have been of the earlier one, and most of what the earlier one was made of is of it now. Pairs are
-chosen one to one, the best in all (Hungarian method); a class without a partner is new.
+A new class is identified with an earlier one if both models agree: most of its objects would have
+belonged to the earlier class, and most objects of the earlier class now belong to it. The
+assignment is one-to-one and optimal in total (Hungarian method); a class without a partner is new.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from offline_training.pseudo_labels.fit import object_weight
 from offline_training.pseudo_labels.model import MODEL_FILE, ClassModel
 from offline_training.pseudo_labels.sampling import Sample
 
-# Geometric mean of both shares from which two classes are one.
+# Least geometric mean of both shares for two classes to be identified.
 _ALIKE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class EarlierClasses:
-    """What an earlier labelling found, and what a person called it.
+    """The classes and names of an earlier labelling.
 
     Attributes:
-        source: where it was read.
+        source: the path it was read from.
         model: the classes.
         names: of each pseudo-class.
     """
@@ -53,7 +53,7 @@ def load_earlier(path: Path) -> EarlierClasses:
     """Read the classes of a run, a stage of one, a dataset or a set of labels.
 
     Raises:
-        DatasetError, ModelError: if it is none of them, or damaged.
+        DatasetError, ModelError: if it is not one of these, or damaged.
     """
     folders = [path, path / PSEUDO_CLASSES_FOLDER, path.parent]
     folder = next((one for one in folders if is_there(one / MODEL_FILE)), None)
@@ -65,8 +65,8 @@ def load_earlier(path: Path) -> EarlierClasses:
     )
     if int(earlier.model.number.max(initial=-1)) >= len(earlier.names):
         raise DatasetError(
-            f'{folder / CLASSES_FILE} names {len(earlier.names)} classes, and {MODEL_FILE} '
-            'beside it has more; they are of two labellings'
+            f'{folder / CLASSES_FILE} names {len(earlier.names)} classes, but {MODEL_FILE} '
+            'beside it has more; they belong to different labellings'
         )
     return earlier
 
@@ -74,20 +74,20 @@ def load_earlier(path: Path) -> EarlierClasses:
 def keep_numbers(
     model: ClassModel, earlier: EarlierClasses, sample: Sample
 ) -> tuple[ClassModel, list[ClassName]]:
-    """Give classes found now the numbers that they had; others are appended.
+    """Give classes the numbers that they had before; new ones are appended.
 
     Args:
-        model: the classes found now.
-        earlier: those found before.
-        sample: what they were learned from now.
+        model: the new classes.
+        earlier: the earlier ones.
+        sample: the sample that the new classes were fitted on.
 
     Returns:
-        The model with its classes numbered, and their names. A pseudo-class of earlier that was
-        not found again keeps number and name, has no segment, and is the first to be merged: with
-        the class that most of what it was made of is in now.
+        The renumbered model, and the names. An earlier pseudo-class that was not found again keeps
+        number and name, has no segments, and is the first to be merged: with the class that most
+        of its objects now belong to.
 
     Raises:
-        DatasetError: if the two were found by other features, or the numbers do not suffice.
+        DatasetError: if the features differ, or there are too many classes.
     """
     partner, closest = _partners(model, earlier, sample)
     new = np.flatnonzero(partner < 0)
@@ -95,14 +95,14 @@ def keep_numbers(
     if count > MOST_CLASSES:
         raise DatasetError(
             f'with the {len(earlier.names)} classes of {earlier.source} there would be {count}; '
-            f'a label holds {MOST_CLASSES}. Lower --classes, or leave out --like'
+            f'at most {MOST_CLASSES} are possible. Lower --classes, or omit --like'
         )
     number = np.where(partner < 0, 0, earlier.model.number[partner])
     number[new] = len(earlier.names) + np.arange(len(new))
     gone = np.setdiff1d(np.arange(len(earlier.model.number)), partner)
     gone = gone[closest[gone] >= 0]
     absorbed = np.stack([number[closest[gone]], earlier.model.number[gone]], axis=1)
-    # Those that were gone before point to classes that may be gone now.
+    # Classes that had disappeared before may point to ones that have disappeared now.
     before = earlier.model.merges[~np.isin(earlier.model.merges[:, 1], earlier.model.number)]
     merges = np.concatenate([before, absorbed, number[model.merges]])
     names = [*earlier.names, *default_classes(count)[len(earlier.names) :]]
@@ -112,11 +112,11 @@ def keep_numbers(
 def _partners(
     model: ClassModel, earlier: EarlierClasses, sample: Sample
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return which earlier class each class is, and which class each earlier one is in most.
+    """Return the earlier class of each class, and the class that has most of each earlier one.
 
     Returns:
         (C,) index into the earlier model's `number`, -1 for a new class; and for each of those the
-        index of one of now, -1 where nothing tells.
+        index of a new class, -1 if unknown.
     """
     before = earlier.model
     partner = np.full(len(model.number), -1, np.intp)
@@ -128,8 +128,8 @@ def _partners(
         return partner, closest
     if model.centres.shape[1] != before.centres.shape[1]:
         raise DatasetError(
-            f'the classes of {earlier.source} were found by other features; label with those '
-            '(--features), or leave out --like'
+            f'the classes of {earlier.source} were found with other features; use these '
+            '(--features), or omit --like'
         )
     of_objects = _shared_objects(model, before, sample)
     of_centres = _shared_centres(model, before)
@@ -142,7 +142,7 @@ def _partners(
 
 
 def _shared_objects(model: ClassModel, before: ClassModel, sample: Sample) -> NDArray[np.float64]:
-    """Return the share of each class's objects that each earlier class would hold, (K, K')."""
+    """Return the share of each class's objects that would be in each earlier class, (K, K')."""
     first = np.unique(sample.owner, return_index=True)[1]
     weight = object_weight(sample.owner, sample.pixels)
 
@@ -157,7 +157,7 @@ def _shared_objects(model: ClassModel, before: ClassModel, sample: Sample) -> ND
 
 
 def _shared_centres(model: ClassModel, before: ClassModel) -> NDArray[np.float64]:
-    """Return the share of what each earlier class was made of that is in each class, (K, K')."""
+    """Return the share of each earlier class's clusters that is in each class, (K, K')."""
     looks = before.scaling.undone(before.centres)
     now = model.share_of(model.scaling.apply({'all': looks})).argmax(axis=1)
     shared = np.zeros((model.share.shape[1], before.share.shape[1]))

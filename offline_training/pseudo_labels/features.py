@@ -1,7 +1,7 @@
-"""What a segment looks like: numbers in which segments of one kind of thing lie close together.
+"""Features of segments: segments of one kind of object are close together.
 
-Two sources, none of which has seen a label: the embedded descriptor (see `descriptor`), and a
-self-supervised backbone's dense features averaged inside each segment.
+There are two sources, both without labels: the embedded descriptor (see `descriptor`), and dense
+features of a self-supervised backbone averaged inside each segment.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from offline_training.pseudo_labels.descriptor import Descriptor
 
 _log = logging.getLogger(__name__)
 
-# Weight of each group of features, whatever its number of columns. Height and size tell most;
-# shape and intensity vary with range; colour separates what has one shape; position is a weak
-# hint, so that a class is no place.
+# Weight of each group of features, independent of its number of columns. Height and size are the
+# most informative; shape and intensity vary with range; colour separates objects of one shape;
+# position has a low weight, so that classes do not depend on the location.
 GROUP_WEIGHTS = {
     'size': 1.0,
     'shape': 0.4,
@@ -36,7 +36,7 @@ GROUP_WEIGHTS = {
     'position': 0.2,
     'backbone': 1.0,
 }
-# Tried in this order by `auto`, if their weights are on this machine already.
+# Order of preference of `auto`, if the weights are on this machine.
 BACKBONES = (
     'facebook/dinov3-vits16-pretrain-lvd1689m',
     'facebook/dinov2-small',
@@ -49,7 +49,7 @@ class Features(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is, for reports."""
+        """Its name for reports."""
 
     def __call__(
         self,
@@ -62,7 +62,7 @@ class Features(Protocol):
         Args:
             image: (H, W, 3) uint8 BGR.
             segment: (h, w) uint16 proposal ids, 0 = none.
-            proposals: arrays of P rows; `id` names them.
+            proposals: arrays of P rows, with `id`.
 
         Returns:
             Columns by group of `GROUP_WEIGHTS`, each (P, D_group) float32; NaN is unknown.
@@ -71,12 +71,12 @@ class Features(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-    """A vision transformer that gives a feature for every patch of an image.
+    """A vision transformer that computes a feature for every patch of an image.
 
     Attributes:
         name: checkpoint name or folder.
         model: the transformers model, in evaluation mode.
-        mean, std: colour statistics it expects, RGB 0..1.
+        mean, std: colour statistics for normalisation, RGB 0..1.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Backbone:
         return {'backbone': means}
 
     def dense(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
-        """Return patch features (rows, columns, D) of a BGR image seen at about height x width."""
+        """Return patch features (rows, columns, D) of a BGR image of about height x width."""
         import torch
 
         patch = self.model.config.patch_size
@@ -112,7 +112,7 @@ class Backbone:
         resized = resize_image(image, rows * patch, columns * patch)
         rgb = torch.from_numpy(resized[..., ::-1].astype(np.float32) / 255.0)
         pixels = (rgb - torch.tensor(self.mean)) / torch.tensor(self.std)
-        # ViT resizes its position embedding only when asked; the others always do, or need none.
+        # ViT resizes its position embedding only on request; others always do, or have none.
         options = (
             {'interpolate_pos_encoding': True} if self.model.config.model_type == 'vit' else {}
         )
@@ -121,10 +121,10 @@ class Backbone:
                 answer = self.model(pixels.permute(2, 0, 1)[None].float(), **options)
             tokens = answer.last_hidden_state
         except (AttributeError, TypeError, ValueError) as err:
-            raise ModelError(f'{self.name} gives no patch features: {err}') from err
+            raise ModelError(f'{self.name} has no patch features: {err}') from err
         # Class and register tokens come first.
         if tokens.shape[1] < rows * columns:
-            raise ModelError(f'{self.name} is no vision transformer with one token a patch')
+            raise ModelError(f'{self.name} is not a vision transformer with one token per patch')
         return tokens[0, -rows * columns :].reshape(rows, columns, -1).float().numpy()
 
 
@@ -134,7 +134,7 @@ def _membership(
     cell_count: int,
     ids: NDArray[np.integer],
 ) -> tuple[sparse.csr_matrix, NDArray[np.float32]]:
-    """Return how many pixels each segment has in each cell, (P, cells), and in all, (P,)."""
+    """Return the number of pixels of each segment in each cell, (P, cells), and in all, (P,)."""
     row_of_id = np.full(65536, -1, np.int64)
     row_of_id[ids] = np.arange(len(ids))
     rows = row_of_id[segment.ravel()]
@@ -172,7 +172,7 @@ def load_backbone(name: str, local_only: bool = False) -> Backbone:
     except (OSError, ValueError, RuntimeError, SafetensorError) as err:
         reason = ' '.join(str(err).split())
         raise ModelError(f'cannot load backbone {name!r}: {reason}') from err
-    # What nobody reads here is often left out of a checkpoint; anything else would be random.
+    # Checkpoints may lack tensors that are not used here; other missing ones would be random.
     missing = sorted(
         key
         for key in told['missing_keys']
@@ -181,10 +181,12 @@ def load_backbone(name: str, local_only: bool = False) -> Backbone:
     if missing:
         raise ModelError(
             f'the weights of {name} are incomplete: {len(missing)} tensors are missing, such as '
-            f'{missing[0]}; get the checkpoint again'
+            f'{missing[0]}; download the checkpoint again'
         )
     if not hasattr(model.config, 'patch_size'):
-        raise ModelError(f'{name} is no vision transformer: its configuration has no patch_size')
+        raise ModelError(
+            f'{name} is not a vision transformer: its configuration has no patch_size'
+        )
     try:
         settings, _ = ImageProcessingMixin.get_image_processor_dict(
             name, local_files_only=local_only
@@ -197,7 +199,7 @@ def load_backbone(name: str, local_only: bool = False) -> Backbone:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from printing bars and tables between a command's own lines."""
+    """Silence the progress bars and tables of transformers."""
     from transformers.utils import logging as printed
 
     verbosity, bars = printed.get_verbosity(), printed.is_progress_bar_enabled()
@@ -212,7 +214,7 @@ def _quiet() -> Iterator[None]:
 
 
 def choose_features(choice: str) -> Features:
-    """Return the features a user asked for.
+    """Return the requested features.
 
     Args:
         choice: `descriptor`, a checkpoint name or folder, or `auto`: the first of `BACKBONES`
@@ -236,18 +238,18 @@ def choose_features(choice: str) -> Features:
 def _is_on_this_machine(name: str) -> bool:
     """Return whether a checkpoint is a folder or in the hub's cache.
 
-    transformers would tell, too, but takes seconds to import.
+    Checked without transformers, whose import takes seconds.
     """
     try:
         from huggingface_hub import try_to_load_from_cache
-    except ImportError:  # then there is no transformers, either
+    except ImportError:  # then transformers is not installed either
         return False
     return Path(name).is_dir() or isinstance(try_to_load_from_cache(name, 'config.json'), str)
 
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """Brings columns of unlike units to one scale: robustly standardised, weighted by group.
+    """Scales columns of different units: robust standardisation, weighted by group.
 
     Attributes:
         centre, scale: (D,) median and spread of each column.
@@ -260,11 +262,11 @@ class Scaling:
 
     @staticmethod
     def learn(groups: Mapping[str, NDArray[np.float32]]) -> Scaling:
-        """Take median and spread from all segments' columns."""
+        """Compute median and spread from all segments' columns."""
         values = np.hstack(list(groups.values()))
         values[:, np.isnan(values).all(axis=0)] = 0.0
         centre = np.nanmedian(values, axis=0)
-        # The mean deviation rather than a quantile: it is not zero for what is mostly the same.
+        # The mean deviation instead of a quantile, which is zero for mostly constant columns.
         scale = np.nanmean(np.abs(values - centre), axis=0) * 1.25
         scale[scale < 1e-6] = 1.0
         weight = np.concatenate(
@@ -276,10 +278,10 @@ class Scaling:
         return Scaling(centre.astype(np.float32), scale.astype(np.float32), weight)
 
     def apply(self, groups: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Return (P, D) float32 without NaN: what is unknown counts as usual."""
+        """Return (P, D) float32 without NaN: unknown values become the median."""
         values = (np.hstack(list(groups.values())) - self.centre) / self.scale
         return np.clip(np.nan_to_num(values, nan=0.0), -3.0, 3.0) * self.weight
 
     def undone(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the columns that scaled values come from, but for what was clipped."""
+        """Return the columns from scaled values; clipped values cannot be restored."""
         return values / self.weight * self.scale + self.centre

@@ -1,6 +1,6 @@
-"""Pseudo-classes learned from a sample: fine clusters of objects, merged, by many votes.
+"""Fits pseudo-classes to a sample: fine clusters of objects, merged by consensus.
 
-Road, raised ground and sky are classes by themselves; k-means has objects only.
+Road, raised ground and sky are separate classes; k-means is fitted on objects only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from offline_training.pseudo_labels.merging import merge_clusters, nearest_rows
 from offline_training.pseudo_labels.model import ClassModel
 from offline_training.pseudo_labels.sampling import Sample
 
-# Fine clusters hold at least this many objects on average.
+# Least average number of objects in a fine cluster.
 OBJECTS_A_CLUSTER = 10
 _OBJECT_POWER = 0.75
 
@@ -52,15 +52,15 @@ class _Grouping:
 def fit(
     sample: Sample, stuff: Iterable[int], parameters: LabelParameters
 ) -> tuple[ClassModel, float]:
-    """Learn pseudo-classes.
+    """Fit pseudo-classes.
 
     Args:
         sample: segments of objects.
-        stuff: the stuff classes seen in what is learned from.
+        stuff: the stuff classes in the fitted frames.
         parameters: number of classes, clustering.
 
     Returns:
-        The classes, and the inertia of objects in the fine clusters, mean of all starts.
+        The classes, and the mean inertia of objects in the fine clusters over all runs.
     """
     present = np.array(sorted(stuff), np.int64)
     if len(sample.owner) == 0:
@@ -71,7 +71,7 @@ def fit(
     known = track_means(looks, sample.owner, np.sqrt(sample.pixels))[objects]
     weight = object_weight(sample.owner, sample.pixels)
     count = parameters.classes - len(present)
-    # Links between clusters mean something if a cluster holds some objects.
+    # Links between clusters are meaningful only if a cluster has several objects.
     most = min(parameters.fine_clusters, len(known) // OBJECTS_A_CLUSTER)
     seeds = [parameters.seed * 1000 + start for start in range(parameters.restarts)]
     groupings = _groupings(known, weight, max(most, count), count, seeds)
@@ -102,7 +102,7 @@ def _groupings(
     count: int,
     seeds: list[int],
 ) -> list[_Grouping]:
-    """Cluster finely and merge, once a seed; who is near whom is the same for all."""
+    """Cluster finely and merge, once per seed; nearest neighbours are computed only once."""
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
@@ -113,8 +113,8 @@ def _groupings(
         return _Grouping(clusters.centres[used], cluster, group, coarser, clusters.inertia)
 
     levels = [count, *coarser_levels(count)]
-    # A thread a start, each with one of its own: what a start gives does not depend on the others.
-    # Limits and filters of warnings are the process's, so they are held here for all of them.
+    # One thread per run, so that runs do not affect each other. Thread limits and warning filters
+    # belong to the process, so they are set here for all runs.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter('ignore', ConvergenceWarning)
         near = nearest_rows(known)
@@ -123,10 +123,10 @@ def _groupings(
 
 
 def object_weight(owner: NDArray[np.intp], pixels: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return how much each object counts, mean 1: by the pixels it covers in all frames.
+    """Return the weight of each object, mean 1: by the pixels it covers in all frames.
 
-    To a power below 1: what is large must not drown what is small. Counted alike, hundreds of
-    crumbs of facades and foliage would decide the classes.
+    To a power below 1, so that large objects do not dominate. With equal weights, hundreds of
+    small pieces of facades and foliage would determine the classes.
 
     Args:
         owner: (S,) object of each segment, 0 to T - 1.

@@ -1,4 +1,4 @@
-"""A picture of each pseudo-class: typical segments, so that a person can name it."""
+"""A picture of each pseudo-class with typical segments, as a help to name it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GALLERY_FOLDER, GALLERY_PAGE = 'gallery', 'gallery.html'
 TILE_HEIGHT, TILE_WIDTH = 160, 240
 ROWS, COLUMNS = 2, 4
 _CONTEXT = 0.4  # of the segment's size, shown around it
-# A segment is brought to this mean lightness, as far as a gain allows that leaves noise unseen.
+# Target mean lightness of a segment; the gain is limited, so that noise remains invisible.
 _LIGHTNESS, _MOST_GAIN = 120.0, 4.0
 _SURROUNDINGS = 0.5  # of their lightness
 _OUTLINE = (80, 220, 255)
@@ -29,7 +29,7 @@ _QUALITY = 88
 
 @dataclasses.dataclass(frozen=True)
 class Exhibit:
-    """A segment that may be shown for its class: which it is in which frame, and how large."""
+    """A segment that may be shown for its class: its frame, id and size."""
 
     frame: FrameRecord
     id: int
@@ -42,12 +42,12 @@ Exhibits = Mapping[int, Sequence[Exhibit]]
 def exhibits(
     table: SegmentTable, assigned: NDArray[np.integer], frames: Sequence[FrameRecord]
 ) -> dict[int, list[Exhibit]]:
-    """Return up to 8 segments of each class in a drive: of its largest objects, one each.
+    """Return up to 8 segments of each class in a drive: one of each of its largest objects.
 
     Args:
         table: the drive's segments.
         assigned: (S,) class of each.
-        frames: those that the table counts.
+        frames: the frames of the table.
     """
     return {
         number: [
@@ -73,8 +73,7 @@ def largest_exhibits(one: Exhibits, other: Exhibits) -> dict[int, list[Exhibit]]
 def draw_galleries(shown: Exhibits, classes: int) -> list[NDArray[np.uint8]]:
     """Return a picture of each class: up to 8 segments, largest objects first.
 
-    At most one segment of a track, so that the picture shows eight objects and not one eight
-    times.
+    At most one segment per track, so that the picture shows eight different objects.
     """
     tiles: dict[tuple[int, int], NDArray[np.uint8]] = {}
     # Frame by frame, so that each image is read once.
@@ -119,9 +118,9 @@ def typical_rows(
 
 
 def tile(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Cut out a segment, well lit and outlined, its surroundings dimmed.
+    """Crop a segment, brightened and outlined, with darkened surroundings.
 
-    Of one that is nearly as large as the image, the middle is shown.
+    If it is nearly as large as the image, its middle is shown.
 
     Returns:
         (160, 240, 3) uint8 BGR.
@@ -156,13 +155,13 @@ def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
 
 
 def _gain(pixels: NDArray[np.uint8]) -> float:
-    """Return what brings a segment's pixels to a lightness at which it can be recognised."""
+    """Return the gain that brightens a segment enough to be recognised."""
     mean = float(pixels.mean()) if len(pixels) else _LIGHTNESS
     return min(max(_LIGHTNESS / max(mean, 1.0), 1.0), _MOST_GAIN)
 
 
 def mosaic(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Lay tiles out in a grid, black where there are too few."""
+    """Arrange tiles in a grid, filled up with black."""
     canvas = np.zeros((ROWS * TILE_HEIGHT, COLUMNS * TILE_WIDTH, 3), np.uint8)
     for place, picture in enumerate(tiles):
         row, column = divmod(place, COLUMNS)

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-# Up to here every row takes part in every iteration; beyond, each iteration draws this many.
+# Up to this number all rows are used in every iteration; otherwise mini-batches of this size.
 BATCH = 20_000
 
 
@@ -35,18 +35,18 @@ def kmeans(
     restarts: int = 10,
     iterations: int = 100,
 ) -> Clusters:
-    """Cluster rows; of several restarts the one of least inertia is returned.
+    """Cluster rows; the restart with the lowest inertia is returned.
 
     Start: greedy k-means++ (Arthur & Vassilvitskii, SODA 2007); iteration: Lloyd's, on
     mini-batches with decaying steps (Sculley, WWW 2010) if there are more than `BATCH` rows.
 
     Args:
         values: (N, D) float32.
-        count: number of clusters; at most N distinct ones are found.
+        count: number of clusters; not more than distinct rows.
         seed: the same seed and rows give the same clusters.
-        weight: (N,) how much each row counts; all alike if None.
-        restarts: how many times to start.
-        iterations: at most, a restart.
+        weight: (N,) of each row; equal if None.
+        restarts: number of restarts.
+        iterations: largest number per restart.
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -57,7 +57,7 @@ def kmeans(
     options = {'n_init': restarts, 'max_iter': iterations, 'random_state': seed}
     if kind is MiniBatchKMeans:
         options['batch_size'] = BATCH
-    # Sums of several threads come together in any order, and so differ in their last bits.
+    # The order of sums over several threads varies, and with it their last bits.
     with warnings.catch_warnings(), threadpool_limits(1):
         # Fewer distinct rows than clusters.
         warnings.simplefilter('ignore', ConvergenceWarning)

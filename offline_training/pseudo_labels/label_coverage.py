@@ -1,7 +1,7 @@
-"""How much of a drive's frames is labelled, and where far less is than the drive's own norm.
+"""The labelled share of a drive's frames, and warnings if it is far below the drive's norm.
 
-A calibration that is damaged half-way, a lost sector of the LiDAR or dirt on a lens leave frames
-from which next to nothing is learned, without a word.
+A calibration that changes during a drive, a lost sector of the LiDAR or dirt on a lens cause
+frames with hardly any labels, which would otherwise go unnoticed.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# A drive's norm is reached by one in ten of its frames, so that it holds where most are damaged.
+# A drive's norm is its 90th percentile, so that it is valid even if most frames are damaged.
 _NORM = 0.9
-# Frames below this part of the norm are poor; streets, crowds and parks vary by less.
+# Frames below this part of the norm are poor; scenes vary by less.
 _POOR = 0.7
-# Poor frames are told of if so many follow each other, or if they are this share of a drive.
+# Poor frames are reported if so many are consecutive, or if they are this share of a drive.
 _RUN, _SHARE = 5, 0.1
-# Below this, whatever the norm, a drive's labels are next to nothing: pixels, frames with objects.
+# Shares of pixels and of frames with objects below which a drive has hardly any labels.
 _LEAST_LABELLED, _LEAST_WITH_OBJECTS = 0.25, 0.5
-# Sensors differ; a drive with less than this part of what the best drive has is damaged.
+# A drive with less than this part of the best drive's norm is considered damaged.
 _OTHER_DRIVES = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class DriveCoverage:
-    """What the frames of a camera in a drive got, in order of time.
+    """The labelled shares of the frames of a camera in a drive, in order of time.
 
     Attributes:
         drive: the drive's name and the camera's, `drive/camera`.
@@ -40,11 +40,11 @@ class DriveCoverage:
 
     @property
     def norm(self) -> float:
-        """The share of pixels that good frames of this drive have labelled."""
+        """The labelled share of pixels in good frames of this drive."""
         return float(np.quantile(self.labelled, _NORM))
 
     def summary(self) -> dict[str, Any]:
-        """Return the figures, ready for JSON; `poor` are ranges FIRST:LAST, last excluded."""
+        """Return the values, ready for JSON; `poor` are ranges FIRST:LAST, last excluded."""
         return {
             'drive': self.drive,
             'frames': len(self.labelled),
@@ -62,7 +62,7 @@ class DriveCoverage:
         }
 
     def _ranges(self) -> list[tuple[int, int]]:
-        """Return the ranges of poor frames, or none where they are few and far between."""
+        """Return the ranges of poor frames, none if they are few and isolated."""
         poor = self.labelled < _POOR * self.norm
         if np.mean(self.objects > 0) >= _LEAST_WITH_OBJECTS:
             poor |= self.objects == 0
@@ -74,7 +74,7 @@ class DriveCoverage:
 
 
 def coverage_warnings(drives: list[DriveCoverage]) -> list[str]:
-    """Return what a person should look at before training, a line each; none if all is well."""
+    """Return warnings to check before training, one line each."""
     warnings = []
     best = max((drive.norm for drive in drives), default=0.0)
     for drive in drives:
@@ -85,17 +85,17 @@ def coverage_warnings(drives: list[DriveCoverage]) -> list[str]:
         elif labelled < _LEAST_LABELLED:
             warnings.append(
                 f'{drive.drive}: {labelled:.1%} of the pixels of a typical frame are labelled, '
-                'next to nothing to learn from; check the calibration with inspect'
+                'hardly anything to train on; check the calibration with drive-segment inspect'
             )
         elif drive.norm < _OTHER_DRIVES * best:
             warnings.append(
                 f'{drive.drive}: {drive.norm:.1%} of the pixels of its good frames are labelled, '
-                f'of other drives up to {best:.1%}; check its calibration with inspect'
+                f'in other drives up to {best:.1%}; check calibration by drive-segment inspect'
             )
         if with_objects < _LEAST_WITH_OBJECTS:
             warnings.append(
                 f'{drive.drive}: {1 - with_objects:.1%} of its frames have no object; check its '
-                'LiDAR and calibration with inspect'
+                'LiDAR and calibration with drive-segment inspect'
             )
     return warnings
 
@@ -111,7 +111,7 @@ def _of_ranges(drive: DriveCoverage, poor: list[dict[str, Any]]) -> str:
         f'({len(inside)} of {len(drive.labelled)}) have {np.mean(labelled):.1%} of their '
         f'pixels labelled, and {np.mean(objects > 0):.1%} of them have an object; good frames of '
         f'this drive have {drive.norm:.1%} labelled; check sensors and calibration there before '
-        'training, or leave them out with --frames'
+        'training, or exclude them with --frames'
     )
 
 

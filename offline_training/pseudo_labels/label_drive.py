@@ -1,4 +1,4 @@
-"""Labels of a drive: its segments' classes first, then a pseudo-label for every frame of it."""
+"""Labels a drive: first its segments, then a pseudo-label for every frame."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class AssignJob:
     Attributes:
         plan: the drive.
         model: file of the classes.
-        learned: frames of each camera that they were learned from.
-        parameters: as they were learned.
+        learned: frames of each camera that the classes were fitted on.
+        parameters: of the labelling.
         classes: number of pseudo-classes.
     """
 
@@ -44,15 +44,15 @@ class AssignJob:
 
 @dataclasses.dataclass(frozen=True)
 class DriveLabels:
-    """What the segments of a drive, or of several, got; in short.
+    """A summary of the labels of one or several drives.
 
     Attributes:
         segments: their number.
         objects: (F,) object segments of each frame, camera by camera.
         counts: of each class.
         joint: (K, K), see `consistency.first_and_last`.
-        exhibits: segments to show, by class.
-        digests: of which segment got which class, one a drive.
+        exhibits: segments for the gallery, by class.
+        digests: a hash of the segments' classes for each drive.
     """
 
     segments: int
@@ -63,7 +63,7 @@ class DriveLabels:
     digests: tuple[str, ...]
 
     def __add__(self, other: DriveLabels) -> DriveLabels:
-        """Return what those of both got."""
+        """Return the summary of both."""
         return DriveLabels(
             self.segments + other.segments,
             np.concatenate([self.objects, other.objects]),
@@ -74,7 +74,7 @@ class DriveLabels:
         )
 
     def fingerprint(self) -> str:
-        """Return a hash of which segment got which class: labels of one run have the same."""
+        """Return a hash of the segments' classes, the same for all labels of one run."""
         return hashlib.sha256(''.join(self.digests).encode()).hexdigest()[:16]
 
 
@@ -87,10 +87,10 @@ class PaintJob:
 
 
 def label_segments(job: AssignJob) -> DriveLabels:
-    """Give a drive's segments classes, and write those of each range to a table.
+    """Assign classes to a drive's segments, and write those of each range to a table.
 
     Raises:
-        DatasetError: if a table or the model cannot be read, or a table not be written.
+        DatasetError: if a table or the model cannot be read, or a table cannot be written.
     """
     plan = job.plan
     table = read_table(plan)
@@ -128,10 +128,10 @@ def _summary(job: AssignJob, table: SegmentTable, found: Assignment) -> DriveLab
 
 
 def paint(job: PaintJob) -> NDArray[np.float64]:
-    """Write the pseudo-labels of a range; return the share of pixels with a class of each, (F,).
+    """Write the pseudo-labels of a range; return the labelled share of each frame, (F,).
 
     Raises:
-        DatasetError: if something cannot be read or written.
+        DatasetError: if a file cannot be read or written.
     """
     part = job.part
     frame = read_columns(job.plan.path(part, 'segments'), ['frame'])['frame']
@@ -150,9 +150,9 @@ def paint(job: PaintJob) -> NDArray[np.float64]:
 
 
 def between_classes(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return the pixels that touch one of another class, (H, W); unknown is no class.
+    """Return the pixels adjacent to one of another class, (H, W); unknown is not a class.
 
-    Where two things meet, neither LiDAR nor superpixels tell to the pixel which is which.
+    Neither LiDAR nor superpixels locate the boundary of two objects to the pixel.
 
     Args:
         label: (H, W) uint8 pseudo-class, 255 = unknown.

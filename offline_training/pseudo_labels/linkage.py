@@ -1,8 +1,9 @@
-"""Which classes come together where fewer are wanted: the merge tree of what was overclustered.
+"""The merge tree of overclustered classes: which ones are merged if fewer are wanted.
 
-Coarser groupings of the same objects tell: two classes are as alike as the share of groupings, of
-all levels, that have their members together (evidence accumulation over levels, see `consensus`).
-No label is read. CUPS (Hahn et al., CVPR 2025) gains by more classes, merged at answer time.
+It follows from coarser groupings of the same objects: the similarity of two classes is the share
+of groupings, over all levels, that have their members together (evidence accumulation over levels,
+see `consensus`). No labels are read. CUPS (Hahn et al., CVPR 2025) also gains by more classes that
+are merged at inference.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ def link_classes(
     votes: Sequence[NDArray[np.intp]],
     classes: int,
 ) -> NDArray[np.intp]:
-    """Return in which order classes come together, the most alike first.
+    """Return the order in which classes are merged, the most similar first.
 
     Args:
         label: (N,) class of each object, from 0.
-        weight: (N,) how much each counts.
+        weight: (N,) of each object.
         votes: groupings of the objects at several levels, (N,) each.
         classes: number K of classes.
 

@@ -1,4 +1,4 @@
-"""Fewer classes than were labelled: those of a merge tree, at the time of the answer."""
+"""Fewer classes than were labelled, merged at inference by a merge tree."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from offline_training.pseudo_labels.model import MODEL_FILE, ClassModel
 
 @dataclasses.dataclass(frozen=True)
 class MergedClasses:
-    """Classes that others were merged into.
+    """The result of merging classes.
 
     Attributes:
-        group: (K,) which of them each pseudo-class belongs to.
+        group: (K,) merged class of each pseudo-class.
         names: of each of them.
     """
 
@@ -31,14 +31,14 @@ class MergedClasses:
 
 
 def find_merges(path: Path, labels: str = '') -> NDArray[np.int64]:
-    """Return what a run, a stage of one, a dataset or a drive of one says of merging its classes.
+    """Return the merge tree of a run, a stage of one, a dataset or a drive.
 
     Args:
-        path: which of them.
-        labels: the set of labels of a dataset or drive.
+        path: its folder.
+        labels: the label set of a dataset or drive.
 
     Returns:
-        (N, 2), see `ClassModel.merges`; empty where nothing is said.
+        (N, 2), see `ClassModel.merges`; empty without one.
     """
     folders = [
         path,
@@ -55,17 +55,17 @@ def find_merges(path: Path, labels: str = '') -> NDArray[np.int64]:
 def merge_to(names: Sequence[ClassName], merges: NDArray[np.integer], count: int) -> MergedClasses:
     """Merge classes until `count` are left.
 
-    A merged class is called as the one that stands for it; where only others of it were given a
-    name, as the first of these.
+    A merged class has the name of its largest member; if only others were named, that of the first
+    of these.
 
     Raises:
-        ModelError: if they cannot be merged to so few, or there are not so many.
+        ModelError: if they cannot be merged to so few, or there are fewer.
     """
     fewest = len(names) - len(merges)
     if not fewest <= count <= len(names):
         raise ModelError(
-            f'{len(names)} classes cannot become {count}; choose from {fewest} to {len(names)}'
-            + ('' if len(merges) else ' (nothing says what to merge: label and train again)')
+            f'{len(names)} classes cannot be merged to {count}; choose {fewest} to {len(names)}'
+            + ('' if len(merges) else ' (there is no merge tree: label and train again)')
         )
     stand_in = stand_ins(len(names), merges, count)
     unnamed = [one.name for one in default_classes(len(names))]
@@ -81,10 +81,10 @@ def merge_to(names: Sequence[ClassName], merges: NDArray[np.integer], count: int
 def pool_rows(
     confusion: NDArray[np.int64], merges: NDArray[np.integer], count: int
 ) -> NDArray[np.int64]:
-    """Return a confusion matrix as of answers merged to `count` classes, or to the fewest.
+    """Return the confusion matrix of predictions merged to `count` classes, or to the fewest.
 
     Args:
-        confusion: (K + 1, C), the last row of pixels without an answer.
+        confusion: (K + 1, C), the last row for pixels without a prediction.
         merges: (N, 2), see `find_merges`.
         count: how many classes shall be left.
     """

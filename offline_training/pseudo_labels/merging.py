@@ -1,9 +1,10 @@
-"""Fine clusters merged into classes: those whose members are each other's nearest come together.
+"""Merges fine clusters to classes by the nearest neighbours of their members.
 
-k-means makes clusters of one size in feature space, yet the cars of a street, from the one beside
-the vehicle to the one a block away, are one class: neighbours differ little, the ends much. So
-k-means clusters finely, and clusters that many neighbours link are merged, the most closely linked
-pair first. Karypis et al., "Chameleon", Computer 32(8), 1999, by its relative interconnectivity.
+k-means finds clusters of similar size in feature space, yet the cars of a street, from the one
+beside the vehicle to the one a block away, are one class: neighbours differ little, the extremes
+much. So k-means clusters finely, and clusters linked by many nearest neighbours are merged, the
+most closely linked pair first. Karypis et al., "Chameleon", Computer 32(8), 1999, by its relative
+interconnectivity.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Nearest rows each row is linked to.
+# Number of nearest rows to which each row is linked.
 NEIGHBOURS = 20
-# A pair's links are compared with its clusters' sizes to this power. Sizes multiplied, power 1,
-# would merge the small ones first and keep all alike; power 1/2 lets large ones swallow the rest.
+# A pair's links are divided by its clusters' sizes to this power. Power 1 would merge small
+# clusters first and give classes of equal size; with power 1/2 large ones absorb the rest.
 _SIZE_POWER = 0.75
 
 
@@ -27,16 +28,16 @@ def merge_clusters(
     cluster: NDArray[np.intp],
     counts: Sequence[int],
 ) -> list[NDArray[np.intp]]:
-    """Merge clusters until so many are left, at several levels.
+    """Merge clusters to several numbers of groups.
 
     Args:
         near: (N, L) the rows nearest to each, see `nearest_rows`.
-        weight: (N,) how much each row counts.
+        weight: (N,) of each row.
         cluster: (N,) cluster of each row; all of 0 to M - 1 occur.
-        counts: how many shall be left.
+        counts: the numbers of groups.
 
     Returns:
-        For each of these (M,): which of the merged ones, 0 to count - 1, a cluster belongs to.
+        For each of these (M,): group of each cluster, 0 to count - 1.
     """
     linked = links(near, weight, cluster)
     order = merge_order(linked, linked.sum(axis=1), min(counts), _SIZE_POWER)
@@ -46,11 +47,11 @@ def merge_clusters(
 def agglomerate(
     linked: NDArray[np.floating], size: NDArray[np.floating], count: int, power: float
 ) -> NDArray[np.intp]:
-    """Merge the closest pair again and again until `count` groups are left.
+    """Merge the closest pair repeatedly until `count` groups are left.
 
     Args:
         linked, size, power: see `merge_order`.
-        count: how many shall be left.
+        count: number of groups.
 
     Returns:
         (M,) group of each, 0 to count - 1.
@@ -62,24 +63,24 @@ def agglomerate(
 def merge_order(
     linked: NDArray[np.floating], size: NDArray[Any], count: int, power: float
 ) -> NDArray[np.intp]:
-    """Merge the closest pair again and again until `count` groups are left.
+    """Merge the closest pair repeatedly until `count` groups are left.
 
     Args:
-        linked: (M, M) symmetric, how much each pair is linked; merging adds up.
-        size: (M,) of each; merging adds up.
-        count: how many shall be left.
+        linked: (M, M) symmetric, links of each pair; added by merging.
+        size: (M,) of each; added by merging.
+        count: number of groups.
         power: closeness is links over the product of the sizes to this power.
 
     Returns:
-        (M - count, 2) what was merged, in this order: the first of each pair, the larger, stands
-        for both from then on.
+        (M - count, 2) the merged pairs in order: the first of each pair, the larger, represents
+        both from then on.
     """
     linked, size = linked.astype(np.float64), size.astype(np.float64)
     np.fill_diagonal(linked, 0.0)
     closeness = linked / np.maximum(np.outer(size, size), 1e-12) ** power
     np.fill_diagonal(closeness, -1.0)
     left = np.ones(len(size), bool)
-    # Each row's closest, kept up to date, spares looking through all pairs for each merge.
+    # The closest partner of each row is updated, which avoids a search over all pairs per merge.
     best = closeness.argmax(axis=1)
     most = closeness.max(axis=1)
     stands_for = np.arange(len(size))
@@ -109,18 +110,18 @@ def merge_order(
 
 
 def groups_of(length: int, order: NDArray[np.integer], count: int) -> NDArray[np.intp]:
-    """Return which of `count` groups each of some things is in, (length,).
+    """Return the group of each element, (length,), after merging to `count` groups.
 
     Args:
-        length: how many things there are.
-        order: (N, 2) what is merged, see `merge_order`.
-        count: how many groups shall be left, at least length - N.
+        length: number of elements.
+        order: (N, 2) merged pairs, see `merge_order`.
+        count: number of groups, at least length - N.
     """
     return np.unique(stand_ins(length, order, count), return_inverse=True)[1].reshape(-1)
 
 
 def stand_ins(length: int, order: NDArray[np.integer], count: int) -> NDArray[np.intp]:
-    """Return what stands for each of some things once `count` are left, (length,)."""
+    """Return the representative of each element, (length,), after merging to `count` groups."""
     group = np.arange(length)
     for kept, gone in order[: max(length - count, 0)].tolist():
         group[group == group[gone]] = group[kept]
@@ -130,7 +131,7 @@ def stand_ins(length: int, order: NDArray[np.integer], count: int) -> NDArray[np
 def links(
     near: NDArray[np.intp], weight: NDArray[np.float32], cluster: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Return how much clusters are linked by their rows' nearest neighbours, (M, M), symmetric."""
+    """Return the links of clusters by their rows' nearest neighbours, (M, M), symmetric."""
     clusters = int(cluster.max()) + 1
     row = np.repeat(np.arange(len(near)), near.shape[1])
     strength = np.sqrt(weight[row] * weight[near.ravel()])
@@ -141,7 +142,7 @@ def links(
 
 
 def nearest_rows(values: NDArray[np.float32], count: int = NEIGHBOURS) -> NDArray[np.intp]:
-    """Return each row's nearest other rows, (N, count); fewer where there are no more."""
+    """Return each row's nearest other rows, (N, count), or all if there are fewer."""
     from sklearn.neighbors import NearestNeighbors
 
     count = min(count, len(values) - 1)

@@ -1,4 +1,4 @@
-"""What was learned of pseudo-classes, in one small file: all it takes to label a drive."""
+"""The fitted pseudo-classes in one small file, sufficient to label a drive."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from offline_training.common.files import write_atomic
 from offline_training.pseudo_labels.features import Scaling
 
 MODEL_FILE = 'clusters.npz'
-# Rows at a time: their distances to a grouping's clusters stay in the processor's cache.
+# Rows per batch, so that distances to a grouping's clusters stay in the processor's cache.
 _ROWS = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassModel:
-    """Fine clusters of objects, and the share of each class that each stands for.
+    """Fine clusters of objects, and the share of each in each class.
 
     Attributes:
         scaling: of features.
-        stuff: the stuff classes seen in what was learned from; they are the first classes.
+        stuff: the stuff classes in the fitted frames; they are the first classes.
         centres: (M, D) float32, of the clusters of all groupings, one grouping after the other.
         share: (M, K) float64, of each cluster in each class of objects.
-        bounds: (R + 1,) where each of the R groupings begins and the last one ends.
+        bounds: (R + 1,) start of each of the R groupings, and end of the last one.
         size: (M,) float32, weight of the objects in each cluster.
         number: (C,) pseudo-class that each class, stuff first, then objects, has in labels.
-        merges: (N, 2) pseudo-classes that come together where fewer are wanted, in this order;
-            the first of a pair stands for both, see `linkage`.
+        merges: (N, 2) pairs of pseudo-classes to merge, in this order, if fewer are wanted; the
+            first of a pair represents both, see `linkage`.
     """
 
     scaling: Scaling
@@ -49,7 +49,7 @@ class ClassModel:
 
     @staticmethod
     def without_objects(stuff: NDArray[np.int64]) -> ClassModel:
-        """Return the model of data whose segments are all stuff: an object is the next class."""
+        """Return the model for data without objects: an object is the next class."""
         nothing = np.empty(0, np.float32)
         return ClassModel(
             Scaling(nothing, nothing, nothing),
@@ -64,13 +64,13 @@ class ClassModel:
 
     @property
     def objects(self) -> slice:
-        """Where in `number` the classes of objects are."""
+        """The slice of `number` with the classes of objects."""
         return slice(len(self.stuff), None)
 
     def share_of(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return how much of the groupings stands for each class of objects, (N, K).
+        """Return the mean share over groupings of each class of objects, (N, K).
 
-        In each grouping a row is of the cluster it is nearest to.
+        In each grouping a row belongs to its nearest cluster.
 
         Args:
             values: (N, D) scaled features.
@@ -82,12 +82,12 @@ class ClassModel:
         spans = list(zip(self.bounds[:-1].tolist(), self.bounds[1:].tolist(), strict=True))
         minus_twice = [np.ascontiguousarray(-2.0 * self.centres[a:b].T) for a, b in spans]
         squared = np.einsum('md,md->m', self.centres, self.centres)
-        # Threads would share the rows out by their number, and round otherwise at the seams.
+        # With several threads rounding would depend on the division of rows.
         with threadpool_limits(1):
             for first in range(0, len(values), _ROWS):
                 rows = slice(first, first + _ROWS)
                 for (a, b), centres in zip(spans, minus_twice, strict=True):
-                    # Less the row's own square, which is the same for all clusters.
+                    # Without the row's own square, which is the same for all clusters.
                     distance = values[rows] @ centres
                     distance += squared[a:b]
                     total[rows] += self.share[a + distance.argmin(axis=1)]
@@ -105,7 +105,7 @@ class ClassModel:
 
     @staticmethod
     def load(path: Path) -> ClassModel:
-        """Read what `save` wrote.
+        """Read a saved model.
 
         Raises:
             DatasetError: if it cannot be read.
@@ -118,4 +118,6 @@ class ClassModel:
         except OSError as err:
             raise DatasetError(f'cannot read {path}: {err.strerror or err}') from err
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as err:
-            raise DatasetError(f'{path} holds no classes: {err}; run `label` again') from err
+            raise DatasetError(
+                f'{path} has no classes: {err}; run `drive-segment label` again'
+            ) from err

@@ -1,7 +1,7 @@
-"""Whether an object has moved: its place, looked at from other frames, is mostly free.
+"""Whether an object has moved: its position is mostly free in other frames.
 
-The vehicle's own motion is taken out by odometry, so that this holds while it drives and while it
-stands. What was never seen to move may still be a thing, as a parked car is; what moved is one.
+The vehicle's own motion is compensated by odometry, so this works for a moving and for a standing
+vehicle. An object that was not seen to move may still be a thing, such as a parked car.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNKNOWN, STILL, MOVED = -1, 0, 1
-# So often at least must a place be looked at.
+# Least number of frames in which a position must be observed.
 _LEAST_LOOKS = 3
-# What more than this share of a class does, its kind does; CUPS (Hahn et al., CVPR 2025) has it.
+# Share of a class that must have moved for a thing class; as in CUPS (Hahn et al., CVPR 2025).
 THING_SHARE = 0.08
 
 
 def moved_objects(
     track: NDArray[np.int64], present: NDArray[np.int64], through: NDArray[np.int64]
 ) -> NDArray[np.int8]:
-    """Tell which objects have moved.
+    """Return which objects have moved.
 
     Args:
         track: (S,) object each segment is a view of, contiguous from 0.
-        present: rows of segments in whose place another frame has something, once for each.
-        through: rows of segments whose place another frame sees free, once for each.
+        present: rows of segments whose position is occupied in another frame, once per frame.
+        through: rows of segments whose position is free in another frame, once per frame.
 
     Returns:
-        (S,) int8 of each segment's object: `MOVED`, `STILL`, or `UNKNOWN` where too few frames
-        look at its places.
+        (S,) int8 of each segment's object: `MOVED`, `STILL`, or `UNKNOWN` if too few frames
+        observe its positions.
     """
     objects = int(track.max(initial=-1)) + 1
     there = np.bincount(track[present], minlength=objects)

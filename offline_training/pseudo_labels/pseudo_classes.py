@@ -1,7 +1,7 @@
 """Pseudo-classes: similar segments of all frames, found by k-means and drawn as pseudo-labels.
 
-Drives are described, tracked and labelled by workers, each by itself; classes are learned in
-between, in one process, from a sample of bounded size.
+Workers describe, track and label each drive separately; in between, classes are fitted in one
+process on a sample of bounded size.
 """
 
 from __future__ import annotations
@@ -79,14 +79,14 @@ def label(
 ) -> dict[str, Any]:
     """Find pseudo-classes and write `pseudo_label/*.png`, galleries and statistics.
 
-    Labels are the same whoever works on them.
+    The labels do not depend on the workers.
 
     Args:
         datasets: folders of drives, which get the same classes.
         parameters: features, number of classes, clustering.
-        progress: makes a function that shows how far an iteration has come, from its name.
+        progress: returns a function that shows the progress of an iteration, given its name.
         workers, scheduler: see `open_engine`.
-        labels: name of the set to write, see `label_sets`; none is the one beside the frames.
+        labels: name of the set to write, see `label_sets`; empty for the one beside the frames.
         like: a dataset or a run whose classes keep their numbers and names, see
             `earlier_classes`; it may be one of the datasets.
 
@@ -97,12 +97,12 @@ def label(
         `label_coverage`) and `warnings` about it, which are logged too.
 
     Raises:
-        DatasetError: if there is no segment to cluster, or `like` holds no classes.
+        DatasetError: if there is no segment to cluster, or `like` has no classes.
     """
     check_set_name(labels)
     for path in label_folders(datasets, labels):
         if path.is_symlink():
-            raise DatasetError(f'{path} is a link, and labels are not written through links')
+            raise DatasetError(f'{path} is a link; labels are not written through links')
     dataset = Dataset(*datasets)
     learned = parse_slice(parameters.frames)
     features = choose_features(parameters.features).name
@@ -152,7 +152,7 @@ def label(
 
 
 def label_folders(datasets: Sequence[Path], labels: str = '') -> list[Path]:
-    """Return the folders of datasets that `label` writes a set to."""
+    """Return the folders of datasets in which `label` writes a set."""
     folders = []
     for dataset in datasets:
         classes = classes_folder(dataset, labels)
@@ -167,7 +167,7 @@ def classes_of(datasets: Sequence[Path], labels: str = '') -> Path:
     """Return the folder of the classes of datasets that were labelled together, in one set.
 
     Raises:
-        DatasetError: if they were not: a number is another class in each.
+        DatasetError: if they were labelled separately: their numbers denote different classes.
     """
     first, *others = (classes_folder(path, labels) for path in datasets)
     if others:
@@ -188,7 +188,7 @@ def _describe(
     features: str,
     progress: Callable[[Iterable], Iterable],
 ) -> None:
-    """Describe all frames; tables of an earlier run, which may be of other ranges, go first."""
+    """Remove the tables of an earlier run, which may have other ranges, and describe frames."""
     for plan in plans:
         for table in plan.tables.glob('*.parquet'):
             table.unlink()
@@ -205,12 +205,12 @@ def _learn(
     earlier: EarlierClasses | None,
     progress: Progress,
 ) -> tuple[ClassModel, list[ClassName], float]:
-    """Follow the objects of each drive, and learn classes from a sample of them."""
+    """Track the objects of each drive, and fit classes to a sample of them."""
     jobs = [SampleJob(plan, learned, parameters.follow_tracks, parameters.seed) for plan in plans]
     tracked = _shown(engine.map(track, jobs), jobs, progress('tracking'))
     candidates = functools.reduce(operator.add, tracked)
     if not candidates.learned:
-        frames = f'frames {parameters.frames} hold' if parameters.frames else 'it holds'
+        frames = f'frames {parameters.frames} have' if parameters.frames else 'it has'
         names = ', '.join(dict.fromkeys(str(plan.drive.parent) for plan in plans))
         raise DatasetError(f'{names}: {frames} no segment to cluster')
     limit = candidates.limit()
@@ -223,7 +223,7 @@ def _learn(
 
 
 def _unlabel(folders: Sequence[Path]) -> None:
-    """Take away what names classes: killed amid new labels, no dataset may pass for labelled."""
+    """Remove the file of classes, so that an interrupted labelling does not look complete."""
     for folder in folders:
         for name in (CLASSES_FILE, STATISTICS_FILE, MODEL_FILE, GALLERY_PAGE):
             (folder / name).unlink(missing_ok=True)
@@ -237,7 +237,7 @@ def _label(
     jobs: Sequence[AssignJob],
     progress: Progress,
 ) -> tuple[DriveLabels, list[DriveCoverage]]:
-    """Give the segments of each drive classes, and write the labels of each range of frames."""
+    """Assign classes to the segments of each drive, and write the labels of each range."""
     assigned = _shown(engine.map(label_segments, jobs), jobs, progress('assigning'))
     found = functools.reduce(operator.add, assigned)
     ranges = [PaintJob(plan, part) for plan in plans for part in plan.ranges]
@@ -257,6 +257,6 @@ def _label(
 def _shown(
     results: Iterator[Result], jobs: Sequence[Any], progress: Callable[[Iterable], Iterable]
 ) -> Iterator[Result]:
-    """Yield the results of jobs, and show how far they have come."""
+    """Yield the results of jobs and show their progress."""
     for _, result in zip(progress(jobs), results, strict=True):
         yield result

@@ -1,8 +1,8 @@
-"""What classes are learned from: all objects where they are few, else a sample of bounded size.
+"""The objects that classes are fitted on: all, or a random sample of bounded size.
 
-Each object of each drive draws a number from the drive's own generator; those with the lowest are
-taken, whole, with all their segments. So the sample depends on seed and drives alone: not on who
-worked on what, when it ended, or how drives were divided.
+Each object of each drive gets a random number from the drive's generator; those with the lowest
+are used, with all their segments. So the sample depends only on seed and drives, not on the
+workers or the division into jobs.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from offline_training.pseudo_labels.sweep_tracks import (
     unique_tracks,
 )
 
-# At most so many objects, and segments of them, are learned from, some 100 MB in all: 200 fine
-# clusters have 100 objects each, and links between them are shares, which those tell well enough.
+# Largest numbers of objects and of their segments, some 100 MB in all: 200 fine clusters have 100
+# objects each, enough to estimate the links between them.
 MOST_OBJECTS, MOST_SEGMENTS = 20_000, 500_000
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleJob:
-    """A drive, and what of it is learned from.
+    """A drive, and the part of it that classes are fitted on.
 
     Attributes:
         plan: the drive.
         learned: frames of each camera.
         follow_tracks: whether an object is a track, or every segment is one.
-        seed: of the numbers that objects draw.
-        limit: objects that drew less than this are taken.
+        seed: of the objects' random numbers.
+        limit: objects with lower random numbers are used.
     """
 
     plan: DrivePlan
@@ -57,13 +57,13 @@ class SampleJob:
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """The objects of a drive, or of several, that may be learned from: those that drew lowest.
+    """The candidate objects of one or several drives: those with the lowest random numbers.
 
     Attributes:
         draw: (N,) between 0 and 1, ascending.
-        segments: (N,) that each has in what is learned from.
-        stuff: the stuff classes seen in what is learned from.
-        learned: segments in what is learned from, stuff among them.
+        segments: (N,) number of segments of each in the fitted frames.
+        stuff: the stuff classes in the fitted frames.
+        learned: number of segments in the fitted frames, including stuff.
     """
 
     draw: NDArray[np.float64]
@@ -72,7 +72,7 @@ class Candidates:
     learned: int
 
     def __add__(self, other: Candidates) -> Candidates:
-        """Return those of the drives of both."""
+        """Return the candidates of both."""
         draw = np.concatenate([self.draw, other.draw])
         lowest = _lowest(draw)
         return Candidates(
@@ -83,7 +83,7 @@ class Candidates:
         )
 
     def limit(self) -> float:
-        """Return below which draw objects are taken; infinite where all are."""
+        """Return the limit below which objects are used; infinite for all."""
         most = int(np.searchsorted(np.cumsum(self.segments), MOST_SEGMENTS, 'right'))
         taken = max(min(most, MOST_OBJECTS), 1)
         return float(self.draw[taken]) if taken < len(self.draw) else np.inf
@@ -91,7 +91,7 @@ class Candidates:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Segments to learn from: all that was seen of some objects.
+    """The sample: all segments of some objects.
 
     Attributes:
         features: columns by group, each (S, D_group).
@@ -105,7 +105,7 @@ class Sample:
 
 
 def track(job: SampleJob) -> Candidates:
-    """Follow a drive's objects, write the table of tracks, and have the objects draw.
+    """Track a drive's objects, write the table of tracks, and draw the random numbers.
 
     Raises:
         DatasetError: if a table cannot be read or written.
@@ -130,7 +130,7 @@ def track(job: SampleJob) -> Candidates:
 
 
 def sample(job: SampleJob) -> Sample:
-    """Return the segments of those of a drive's objects that drew less than the limit.
+    """Return the segments of a drive's objects with random numbers below the limit.
 
     Raises:
         DatasetError: if a table cannot be read.
@@ -147,7 +147,7 @@ def sample(job: SampleJob) -> Sample:
 
 
 def join_samples(drives: Sequence[Sample]) -> Sample:
-    """Return the samples of drives, whose objects are others each, as one."""
+    """Return the joint sample of drives, whose objects are different."""
     objects = np.cumsum([0, *(int(drive.owner.max(initial=-1)) + 1 for drive in drives)])
     owners = [drive.owner + first for drive, first in zip(drives, objects[:-1], strict=True)]
     return Sample(
@@ -158,14 +158,14 @@ def join_samples(drives: Sequence[Sample]) -> Sample:
 
 
 def _lowest(draw: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return the lowest draws in order: one more than are taken, which is the limit of those."""
+    """Return the lowest random numbers in order, one more than are used, which is the limit."""
     return np.argsort(draw, kind='stable')[: MOST_OBJECTS + 1]
 
 
 def _draws(
     job: SampleJob, track: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the object each segment is a view of, and what each object drew."""
+    """Return the object of each segment, and each object's random number."""
     owner = track if job.follow_tracks else np.arange(len(track))
     random = np.random.default_rng([job.seed, job.plan.number])
     return owner, random.random(int(owner.max(initial=-1)) + 1)

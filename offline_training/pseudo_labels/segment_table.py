@@ -1,4 +1,4 @@
-"""Every segment of a drive in one table: what it looks like, and which of them are one thing."""
+"""All segments of a drive in one table: their features, tracks and matches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from offline_training.pseudo_labels.columns import read_columns
 from offline_training.pseudo_labels.drive_plan import DrivePlan
 from offline_training.pseudo_labels.sweep_tracks import same_in_sweep
 
-# Statistics a person names a class by: medians of these proposal arrays.
+# Proposal arrays whose medians are in the statistics of classes.
 DESCRIBED = (
     'height_min',
     'height_max',
@@ -23,15 +23,15 @@ DESCRIBED = (
     'extent_vertical',
     'range',
 )
-# How columns of features begin; the rest is the name of their group.
+# Prefix of feature columns; the rest is the name of their group.
 FEATURE = 'feature.'
-# A segment's number within its camera is its frame's index times this, and its row there.
+# A segment's number within its camera is its frame's index times this plus its row there.
 ROWS_A_FRAME = 65536
 
 
 @dataclasses.dataclass(frozen=True)
 class SegmentTable:
-    """Every segment of a drive, a row each; cameras one after the other.
+    """All segments of a drive, one per row, camera by camera.
 
     Attributes:
         frame: (S,) index of its frame, counted through all cameras.
@@ -39,10 +39,10 @@ class SegmentTable:
         kind: (S,) index into `KINDS`.
         stuff: (S,) the stuff class it is, see `stuff_classes`; `NO_STUFF` for objects.
         pixels: (S,) pixels it covers.
-        track: (S,) a number for each object followed through time, the same in all cameras; one
-            that is not followed is an object of its sweep alone.
-        moved: (S,) int8 whether that object was seen to have moved, see `motion`.
-        matches: (L, 2) rows: an object, and what lies in its place in another frame.
+        track: (S,) a number for each object tracked over time, the same in all cameras; an
+            untracked one is an object of its sweep only.
+        moved: (S,) int8 whether that object has moved, see `motion`.
+        matches: (L, 2) rows: an object, and its match in another frame.
         in_sweep: (L, 2) rows: an object, and itself in another image of its sweep.
         features: columns by group, each (S, D_group).
         described: columns for the statistics, each (S,), NaN where unknown.
@@ -62,7 +62,7 @@ class SegmentTable:
 
 
 def read_table(plan: DrivePlan) -> SegmentTable:
-    """Read what was written of a drive, once it is described and tracked.
+    """Read the tables of a drive that is described and tracked.
 
     Raises:
         DatasetError: if a table cannot be read.
@@ -97,7 +97,7 @@ def features_in(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.flo
 def read_segments(plan: DrivePlan, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
     """Return columns of all segments of a drive, or some of them.
 
-    `frame` is counted through all cameras, (S,) int64, and rises.
+    `frame` is counted through all cameras, (S,) int64, and ascending.
     """
     parts = []
     for part in plan.ranges:
@@ -109,12 +109,12 @@ def read_segments(plan: DrivePlan, names: Sequence[str] | None = None) -> dict[s
 
 
 def joined(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """Return tables of the same columns as one, one below the other."""
+    """Return the concatenation of tables with the same columns."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def read_rows(plan: DrivePlan, frame: NDArray[np.int64], content: str) -> NDArray[np.int64]:
-    """Return the rows of a drive's table that tables of its ranges speak of.
+    """Return the rows of a drive's table referred to by the tables of its ranges.
 
     Args:
         plan: the drive.

@@ -1,6 +1,6 @@
 """Stuff classes: road, raised ground and sky, whose proposals need no clustering.
 
-k-means would split them by how much of them is in view.
+k-means would split them by their visible size.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ ROAD, RAISED, SKY = range(3)
 def stuff_classes(proposals: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """Return each proposal's class, (P,): `ROAD`, `RAISED`, `SKY`, or `NO_STUFF` for objects.
 
-    Old frames do not say which ground is raised. Of those it is all but the first: ground is
-    numbered from the level of the road up.
+    In old frames raised ground is not marked: it is all ground but the first, as ground is
+    numbered from the level of the road upwards.
     """
     found = np.full(len(proposals['id']), NO_STUFF, np.int64)
     found[proposals['kind'] == KINDS.index('sky')] = SKY

@@ -1,8 +1,6 @@
-"""Follow objects through a drive: the same object seen again gets the same number.
+"""Tracks objects through a drive: an object keeps its number from frame to frame.
 
-Nearest neighbours in place and size, one to one, in coordinates that do not move with the car. On
-a real drive of 56 frames a track is as pure in true class as a single segment, and two thirds of
-the segments are in tracks of five frames or more.
+Nearest neighbours in position and size, one to one, in coordinates that do not move with the car.
 """
 
 from __future__ import annotations
@@ -17,16 +15,16 @@ from scipy.spatial import KDTree
 from drive_segment_ros.perception.proposals import KINDS
 
 UNTRACKED = -1
-# The proposal arrays that objects are followed by.
+# The proposal arrays used for tracking.
 PLACE_AND_SIZE = (
     *('centroid_x', 'centroid_y', 'centroid_z'),
     *('extent_long', 'extent_short', 'extent_vertical'),
 )
-# How far an object may seem to move or grow between frames; 1 m is 36 km/h at 10 frames/s.
+# Largest change of position or size between frames; 1 m is 36 km/h at 10 frames/s.
 _GATE_M = 1.0
-# A difference in size counts half: it depends on what is hidden.
+# A difference in size has half the weight, as it depends on occlusion.
 _SIZE_WEIGHT = 0.5
-# Frames an object may be lost for.
+# Largest number of frames in which an object may be missing.
 _MEMORY = 3
 
 
@@ -40,7 +38,7 @@ def follow(
         proposals: of each frame in order of time; arrays of P rows. Their `centroid_*` have the
             LiDAR for origin, so the vehicle's turns leave an error of the LiDAR's distance from
             the base times the angle turned: centimetres between frames.
-        poses: odom from base, (4, 4), at each frame; None where unknown, which ends all tracks.
+        poses: odom from base, (4, 4), at each frame; None if unknown, which ends all tracks.
 
     Returns:
         For each frame (P,) int64 track, `UNTRACKED` for ground and sky and where the pose or the
@@ -72,7 +70,7 @@ def follow(
 
 
 def _places(rows: Mapping[str, NDArray[Any]], pose: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return where objects are in odom and how large, (P, 6) metres."""
+    """Return position in odom and size of objects, (P, 6) metres."""
     values = np.stack([rows[name] for name in PLACE_AND_SIZE], axis=1)
     centre, size = values[:, :3].astype(np.float64), values[:, 3:]
     return np.hstack([centre @ pose[:3, :3].T + pose[:3, 3], _SIZE_WEIGHT * size])

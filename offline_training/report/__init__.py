@@ -1,1 +1,1 @@
-"""One HTML page that shows what a run learned and how: gathered here, laid out in `page`."""
+"""The HTML report of a run: content gathered here, layout in `page`."""

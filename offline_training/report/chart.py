@@ -1,4 +1,4 @@
-"""Curves as the places of lines and points, for the page's SVG."""
+"""Line charts as coordinates for the page's SVG."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Line:
     """A curve.
 
     Attributes:
-        name: what it shows.
-        colour: number of its colour.
-        dashed: whether it is.
+        name: of the curve.
+        colour: index of its colour.
+        dashed: whether it is drawn dashed.
         steps, values: (N,) its points, N > 0.
     """
 
@@ -40,7 +40,7 @@ class Line:
 
 
 def training_charts(curves: Mapping[str, Curves]) -> list[dict[str, Any]]:
-    """Return the charts of a training: losses, and what is right on held-out frames.
+    """Return the charts of a training: losses, and accuracy on held-out frames.
 
     Args:
         curves: by network, with at least one step each.
@@ -64,7 +64,7 @@ def line_chart(what: str, lines: Sequence[Line]) -> dict[str, Any]:
     """Lay lines out over their steps.
 
     Args:
-        what: is shown.
+        what: title of the chart.
         lines: at least one.
     """
     across = _ticks(max(float(line.steps[-1]) for line in lines))

@@ -1,4 +1,4 @@
-"""What each pseudo-class shows: its picture, and figures that a person can name it by."""
+"""The gallery of pseudo-classes: a picture and statistics of each, as a help to name it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from offline_training.report.figures import counted, percentage
 from offline_training.report.pictures import jpeg_uri
 from offline_training.report.scores import read_if_there
 
-# Lengths that `label` measures, as a person says them.
+# Lengths measured by `label`, as text.
 _LENGTHS = {
     'height_max_m': 'top {:.1f} m above the ground',
     'extent_long_m': '{:.1f} m long',
@@ -35,7 +35,7 @@ class GalleryEntry:
         color: red, green, blue.
         picture: of its segments, a data URI; empty if there is none.
         share: of all labelled pixels, 0 to 1; None if not known.
-        facts: amount, kinds and lengths, in words.
+        facts: amount, kinds and lengths, as text.
     """
 
     number: int
@@ -52,8 +52,8 @@ class Gallery:
 
     Attributes:
         entries: those with pixels, the most common first.
-        empty: numbers of those without a pixel among the labels.
-        features: what segments were described by, empty if not known.
+        empty: numbers of those without any labelled pixel.
+        features: the segments' descriptor, empty if not known.
     """
 
     entries: list[GalleryEntry]
@@ -62,7 +62,7 @@ class Gallery:
 
 
 def gallery_folder(run: Path | None, dataset: Path | None) -> Path | None:
-    """Return where pictures and figures of the classes lie: in the run, or in its dataset."""
+    """Return the folder with the gallery: in the run, or in its dataset."""
     for folder in (run, dataset):
         if folder and is_there(folder / PSEUDO_CLASSES_FOLDER / STATISTICS_FILE):
             return folder / PSEUDO_CLASSES_FOLDER
@@ -78,7 +78,7 @@ def names_of(run: Path | None, dataset: Path | None) -> list[ClassName]:
 
 
 def gallery(folder: Path | None, classes: Sequence[ClassName]) -> Gallery | None:
-    """Return what each pseudo-class shows.
+    """Return the gallery of pseudo-classes.
 
     Args:
         folder: of `gallery_folder`.
@@ -117,7 +117,7 @@ def _picture(file: Path) -> str:
 
 
 def _facts(entry: dict[str, Any]) -> list[str]:
-    """Return what `label` counted and measured of a class, in words."""
+    """Return the statistics `label` wrote of a class, as text."""
     if not entry:
         return []
     facts = [f'{counted(entry["segments"], "segment")} of {counted(entry["objects"], "track")}']

@@ -1,4 +1,4 @@
-"""What a report says beside its pictures: curves, parameters, versions."""
+"""The report's training curves, parameters and versions."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _DISTRIBUTIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """How a network's training went.
+    """The curves of a network's training.
 
     Attributes:
         losses: (N,) of every step.
-        held_out: (V, 3) looks at frames that were not learned from: after which step,
-            cross-entropy, share of the labelled pixels that are right.
+        held_out: (V, 3) evaluations on held-out frames: step, cross-entropy, share of the labelled
+        pixels predicted correctly.
     """
 
     losses: NDArray[np.float64]
@@ -47,7 +47,7 @@ class Curves:
 
 
 def curves(run: Path | None) -> dict[str, Curves]:
-    """Return the losses by network, as its checkpoint has them; the teacher comes first."""
+    """Return the curves by network, read from its checkpoint; the teacher comes first."""
     found = {}
     for file in sorted(run.glob(f'*/{CHECKPOINT_FILE}')) if run else []:
         try:
@@ -64,7 +64,7 @@ def curves(run: Path | None) -> dict[str, Curves]:
 
 
 def configurations(sources: Sources) -> dict[str, dict[str, Any]]:
-    """Return all parameters and provenance, as the steps wrote them beside their results."""
+    """Return all parameters and provenance that the steps wrote with their results."""
     found: dict[str, dict[str, Any]] = {}
     for source in sources.drives:
         for drive in source.drives:
@@ -80,7 +80,7 @@ def configurations(sources: Sources) -> dict[str, dict[str, Any]]:
 
 
 def versions() -> dict[str, str]:
-    """Return what this page, and all that was made with it, was made by."""
+    """Return the versions of the software that wrote this page, and the machine."""
     found = {
         'drive_segment_ros': drive_segment_ros.__version__,
         'Python': platform.python_version(),
@@ -101,7 +101,7 @@ def networks_present(run: Path | None) -> list[str]:
 
 
 def _processor() -> str:
-    """Return the processor's name, as Linux has it."""
+    """Return the processor's name as Linux reports it."""
     try:
         lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Figures for people, and tables of them whose columns align."""
+"""Formatting of numbers, and tables with aligned columns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Bar:
 
 
 def figure(value: Any, digits: int = 1, unit: str = '') -> str:
-    """Return a value for people: a dash for None, whole numbers and texts as they are."""
+    """Format a value: a dash for None, integers and texts unchanged."""
     if value is None:
         return '–'
     if isinstance(value, int) and not isinstance(value, bool):
@@ -24,12 +24,12 @@ def figure(value: Any, digits: int = 1, unit: str = '') -> str:
 
 
 def counted(count: int, one: str, several: str = '') -> str:
-    """Return a number of things in words: 1 frame, 2 frames."""
+    """Return a count with its noun: 1 frame, 2 frames."""
     return f'{count:,} {one if count == 1 else several or one + "s"}'
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
-    """Return names as a sentence has them: a, b and 3 more."""
+    """Return names as a phrase: a, b and 3 more."""
     if len(names) > most + 1:
         names = [*names[:most], f'{len(names) - most} more']
     return ' and '.join(filter(None, (', '.join(names[:-1]), *names[-1:])))

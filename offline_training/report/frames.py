@@ -1,4 +1,4 @@
-"""Sample frames: what the student says beside the truth, and how it came about."""
+"""Sample frames: the student's prediction beside the ground truth, and the stages before it."""
 
 from __future__ import annotations
 
@@ -49,11 +49,12 @@ class SampleFrame:
     Attributes:
         drive: its name and its camera's.
         role: `HELD_OUT` or `LEARNED_FROM`, empty if not known.
-        instant: which image it is, for people.
+        instant: caption of the image.
         result: image, truth and student.
-        origin: how the student came to it.
-        keys: what the colours of classes mean, in all of these.
-        repeated, known: pixels of the pseudo-label that the student repeats, and in all.
+        origin: pictures of the stages before the student.
+        keys: legend of the class colours in all pictures.
+        repeated, known: labelled pixels of the pseudo-label predicted equally by the student, and
+        all of them.
     """
 
     drive: str
@@ -74,7 +75,7 @@ class SampleFrame:
 def sample_frames(
     sources: Sources, shown: Sequence[ShownFrame], classes: Sequence[ClassName]
 ) -> list[SampleFrame]:
-    """Draw evenly spaced frames, held-out ones first; without a dataset, of the run's cache.
+    """Draw evenly spaced frames, held-out ones first; without a dataset, from the run's cache.
 
     Args:
         sources: of the report.
@@ -104,7 +105,7 @@ def _choose(shown: Sequence[ShownFrame]) -> list[ShownFrame]:
 
 
 class _Networks:
-    """Teacher and student of a run, those there are."""
+    """Teacher and student of a run, if present."""
 
     def __init__(self, run: Path | None) -> None:
         self._predictors: dict[str, Predictor | None] = {}
@@ -115,12 +116,12 @@ class _Networks:
                 self._predictors[name] = None
 
     def stage(self, name: str, image: NDArray[np.uint8]) -> tuple[Stage, NDArray[np.uint8] | None]:
-        """Return what one says of an image, as a picture and as labels."""
+        """Return a network's prediction for an image, as a picture and as labels."""
         predictor = self._predictors[name]
         if predictor is None:
             return Stage(name, '', 'not trained'), None
         label = predictor.predict(image).label
-        return masked(name, 'from the image alone', image, label, predictor.classes), label
+        return masked(name, 'from the image only', image, label, predictor.classes), label
 
 
 def _of_drive(
@@ -150,7 +151,7 @@ def _of_drive(
             Stage(
                 '2. Objects found',
                 data_uri(resized(_proposals(frame))),
-                'one colour an object; unpainted: none',
+                'one colour per object; pixels without an object are not coloured',
             ),
             dataclasses.replace(label, name='3. Pseudo-labels'),
             dataclasses.replace(teacher, name='4. Teacher'),
@@ -172,7 +173,7 @@ def _of_drive(
 def _agreement(
     answer: NDArray[np.uint8] | None, given: NDArray[np.uint8] | None
 ) -> tuple[int, int]:
-    """Count the labelled pixels that are answered alike, and all labelled ones."""
+    """Count the labelled pixels that are predicted equally, and all labelled ones."""
     if answer is None or given is None:
         return 0, 0
     known = given != IGNORE_LABEL
@@ -181,7 +182,7 @@ def _agreement(
 
 
 def _of_cache(run: Path | None, networks: _Networks) -> list[SampleFrame]:
-    """Return frames of the images a run keeps at network size; nothing else of them is known."""
+    """Return frames of the images that a run keeps at network size, without their other stages."""
     if run is None:
         return []
     images = FrameImages.kept(run / 'cache/images')
@@ -189,7 +190,7 @@ def _of_cache(run: Path | None, networks: _Networks) -> list[SampleFrame]:
     for index in spread(len(images), _ALONE):
         image = resized(np.ascontiguousarray(images[index][..., ::-1]))
         (student, _), (teacher, _) = (networks.stage(n, image) for n in ('Student', 'Teacher'))
-        note = 'at the size the network was given'
+        note = "at the network's input size"
         result = [Stage('Camera image', data_uri(image), note), student, teacher]
         keys = joined_keys(result)
         instant = f'image {index + 1:,} of {len(images):,}'
@@ -202,12 +203,12 @@ def _lidar(
 ) -> tuple[dict[Path, NDArray[np.uint8]], str]:
     bags = sources.drives[frames[0].source].bags
     if not bags:
-        return {}, 'the bag is not at hand (name it with --bag); a dataset holds no points'
+        return {}, 'the bag is needed (--bag), as a dataset has no points'
     try:
         records = [frame.record for frame in frames]
         return lidar_views(bags, frames[0].drive, records, WIDTH), 'red is near, blue is far'
     except (DriveSegmentError, KeyError, TypeError) as err:
-        return {}, f'the bag does not give the sweeps: {err}'
+        return {}, f'the sweeps cannot be read from the bag: {err}'
 
 
 def _proposals(frame: FrameRecord) -> NDArray[np.uint8]:
@@ -221,9 +222,9 @@ def _pseudo_label(
     frame: FrameRecord, image: NDArray[np.uint8], classes: Sequence[ClassName]
 ) -> tuple[Stage, NDArray[np.uint8] | None]:
     if not frame.pseudo_label_path.is_file():
-        return Stage('', '', 'none: this drive was not labelled, and need not be'), None
+        return Stage('', '', 'none: this drive was not labelled'), None
     label = frame.pseudo_label()
-    return masked('', 'look-alike objects have one colour', image, label, classes), label
+    return masked('', 'similar objects have one colour', image, label, classes), label
 
 
 class _Truth:
@@ -253,6 +254,4 @@ class _Truth:
         if item is None or self._truth is None:
             return Stage('Truth', '', 'none for this frame')
         label = self._truth.label(item)
-        return masked(
-            'Truth', 'for comparison; nothing learned from it', image, label, self._classes
-        )
+        return masked('Truth', 'for comparison; not used in training', image, label, self._classes)

@@ -1,4 +1,4 @@
-"""Which frames a run learned from, by its own word; all others are held out."""
+"""The training frames of a run, according to its `run.json`; all others are held out."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def frames_by_role(sources: Sources, run: dict[str, Any]) -> list[ShownFrame]:
     """Return all frames of all drives, held-out ones first.
 
     Args:
-        sources: whose drives; a drive that was learned from may have frames that were not.
-        run: the run's `run.json`, empty if there is none; pseudo-labels are of the set it names.
+        sources: with the drives; a drive used for training may have held-out frames.
+        run: the run's `run.json`, empty if there is none; it names the set of pseudo-labels.
     """
     parameters = run.get('parameters') or {}
     cameras, labels = parameters.get('cameras') or [], str(run.get('labels') or '')

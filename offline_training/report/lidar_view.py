@@ -34,10 +34,10 @@ NEAREST_M, FARTHEST_M = 3.0, 80.0
 def lidar_views(
     bags: Bags, drive: Drive, frames: Sequence[FrameRecord], width: int
 ) -> dict[Path, NDArray[np.uint8]]:
-    """Draw each frame's sweep into its image, moved to the image's instant as `extract` did.
+    """Draw each frame's sweep into its image, motion-compensated as in `extract`.
 
     Args:
-        bags: what the drive was extracted from, of several all parts of it.
+        bags: of the drive; if there are several, all its parts.
         drive: the dataset's.
         frames: of this drive, of any of its cameras.
         width: of the pictures, px.
@@ -115,7 +115,7 @@ class _Mover:
         camera: CameraModel,
         T_camera_lidar: NDArray[np.float64],
     ) -> SweepMotion | None:
-        """Return the motion to undo, of the kind `extract` noted; None if it is not known."""
+        """Return the motion to compensate as in `extract`; None if it is not known."""
         times = view_times(cloud, camera, T_camera_lidar)
         if self._T_base_lidar is None or frame.record.get('motion', 'none') == 'none':
             return None

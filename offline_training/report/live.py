@@ -1,4 +1,4 @@
-"""What the commands on live topics reported, in plain words."""
+"""The reports of the commands on live topics as sentences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from offline_training.report.figures import counted, figure, listed
 
 
 def told(command: str, result: Mapping[str, Any]) -> list[str]:
-    """Return sentences on what `live`, `save-topic` or `play` reported; none of others."""
+    """Return sentences on a summary of `live`, `save-topic` or `play`; none for others."""
     return _TOLD[command](result) if command in _TOLD else []
 
 

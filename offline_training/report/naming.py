@@ -1,4 +1,4 @@
-"""The gallery as one page, with a field for the name of each class: a file, or served here."""
+"""The gallery as one page with a field for the name of each class, as a file or served."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HERE = ('127.0.0.1', '::1')
 
 
 def write_gallery_page(dataset: Path, labels: str = '') -> Path:
-    """Write what `label` found as one page, on which names can be given and downloaded.
+    """Write the pseudo-classes as one page, on which they can be named and the names downloaded.
 
     Args:
         dataset: labelled.
@@ -57,11 +57,11 @@ def naming_page(
     """Return the page.
 
     Args:
-        title: of what was labelled or learned.
+        title: of the page.
         shown: the classes.
         classes: their names.
-        run: what the names are saved to; empty makes them a download.
-        token: that the page shows to the server it came from.
+        run: where the names are saved; empty offers them as a download.
+        token: that authenticates the page to its server.
     """
     own = {item.name for item in default_classes(len(classes))}
     given = [item.name for item in classes if item.name not in own]
@@ -95,12 +95,12 @@ def serve_naming(
         host: address to listen on.
         port: to listen on.
         open_browser: whether to open the page here.
-        say: told where the page is, and what was saved.
+        say: called with the page's address, and with each saved file.
 
     Raises:
         ModelError: if there is no run.
         DatasetError: if there is no gallery.
-        ParameterError: if the port cannot be had.
+        ParameterError: if the port cannot be used.
     """
     with naming_server(run, dataset, host, port, say) as server:
         url = f'http://{host}:{server.server_address[1]}/'
@@ -113,7 +113,7 @@ def serve_naming(
 def naming_server(
     run: Path, dataset: Path | None, host: str, port: int, say: Callable[[str], None]
 ) -> http.server.ThreadingHTTPServer:
-    """Return what serves the page, not serving yet; see `serve_naming`."""
+    """Return a server of the page that is not started yet; see `serve_naming`."""
     classes_to_name(run)  # which says what is wrong
     folder = gallery_folder(run, dataset)
     _there(gallery(folder, classes_to_name(run)), run)
@@ -146,7 +146,7 @@ def naming_server(
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Answers the browser: the page, and names to save."""
+    """Handles the browser's requests: the page, and names to save."""
 
     page_html: Callable[[], str]
     save_names: Callable[[Any], str]
@@ -155,10 +155,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Send the page."""
         if not self._by_own_name():
-            self._answer(HTTPStatus.FORBIDDEN, 'open the page by the address that was printed')
+            self._answer(HTTPStatus.FORBIDDEN, 'open the page at the address that was printed')
             return
         if self.path != '/':
-            self._answer(HTTPStatus.NOT_FOUND, 'there is nothing here')
+            self._answer(HTTPStatus.NOT_FOUND, 'not found')
             return
         try:
             self._answer(HTTPStatus.OK, self.page_html(), 'text/html')
@@ -166,11 +166,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, str(err))
 
     def do_POST(self) -> None:
-        """Save names that the page itself sends; pages of others do not know the token."""
+        """Save names sent by the page; other pages do not have the token."""
         length = int(self.headers.get('Content-Length') or 0)
         told = self.headers.get('X-Token') or ''
         if self.path != '/names' or not secrets.compare_digest(told, self.token):
-            self._answer(HTTPStatus.FORBIDDEN, 'not from this page; load it again')
+            self._answer(HTTPStatus.FORBIDDEN, 'the request is not from this page; reload it')
             return
         if not 0 < length <= _LARGEST_POST:
             self._answer(HTTPStatus.BAD_REQUEST, 'too many names')
@@ -181,7 +181,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(HTTPStatus.BAD_REQUEST, f'not saved: {err}')
 
     def _by_own_name(self) -> bool:
-        """Whether the browser asks this machine, not a name that a stranger gave it."""
+        """Whether the request's host is this machine (against DNS rebinding)."""
         asked = (self.headers.get('Host') or '').rpartition(':')[0]
         address: Any = self.server.server_address
         listens = str(address[0])
@@ -197,7 +197,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing of requests."""
+        """Do not log requests."""
 
 
 def _there(shown: Gallery | None, where: Path) -> Gallery:

@@ -1,4 +1,4 @@
-"""What the page leads with: what was learned from what, and the first figures one looks for."""
+"""The head of the page: training data, network, and the main scores."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Overview:
     """The head of the page.
 
     Attributes:
-        sentences: what was learned from what, and how well.
-        tiles: figures by name.
-        warnings: what a reader must know before he believes the page.
+        sentences: on training data, network and scores.
+        tiles: figures with their names.
+        warnings: limits of what the page's figures show.
     """
 
     sentences: list[str]
@@ -44,9 +44,9 @@ def overview(
         sources: of the report.
         run: `run.json`, empty if there is none.
         shown: all frames of all drives.
-        samples: those drawn.
+        samples: the frames drawn.
         classes: the pseudo-classes.
-        scored: what was measured.
+        scored: the scores.
     """
     learned, held_out = (
         [frame for frame in shown if frame.role == role] for role in (LEARNED_FROM, HELD_OUT)
@@ -98,7 +98,7 @@ def _amount(frames: Sequence[ShownFrame]) -> str:
 
 
 def _repeated(samples: Sequence[SampleFrame]) -> float | None:
-    """Return the share of labelled pixels of held-out frames that the student repeats."""
+    """Return the share of labelled pixels of held-out frames that the student predicts equally."""
     held_out = [sample for sample in samples if sample.role == HELD_OUT]
     known = sum(sample.known for sample in held_out)
     return sum(sample.repeated for sample in held_out) / known if known else None

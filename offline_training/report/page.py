@@ -1,4 +1,4 @@
-"""Pages: one file of HTML each, with all pictures, style and script in it."""
+"""HTML pages in one file, with all pictures, styles and scripts embedded."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def page(
 ) -> str:
     """Lay a page out.
 
-    Whatever the content says is text: the template engine escapes it, and the page's policy lets
-    no script run but its own, and nothing be fetched or sent.
+    Content is always text: the template engine escapes it, and the page's content security policy
+    allows only its own scripts, and no requests.
 
     Args:
         template: a file of this folder.
         scripts: files of this folder.
-        own: whether the page may ask the server that it came from.
-        content: what the template takes.
+        own: whether the page may send requests to its own server.
+        content: variables of the template.
     """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_file),

@@ -1,4 +1,4 @@
-"""Pictures as they lie in the page, and masks painted over images with what their colours mean."""
+"""Embedded pictures of the page, and masks over images with their legend."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Stage:
     Attributes:
         name: of the stage.
         picture: a data URI, empty where there is none.
-        note: what is seen, or why there is no picture.
-        keys: what the colours mean, where they are of classes.
+        note: what the picture shows, or why there is none.
+        keys: legend of the colours, if they are those of classes.
     """
 
     name: str
@@ -60,7 +60,7 @@ def masked(
     label: NDArray[np.uint8],
     classes: Sequence[ClassName],
 ) -> Stage:
-    """Return a mask over its image, with what its colours mean: of classes that are in it only.
+    """Return a mask over its image, with the legend of the classes in it.
 
     Args:
         name, note: of the stage.
@@ -74,13 +74,13 @@ def masked(
 
 
 def joined_keys(stages: Iterable[Stage]) -> list[LegendEntry]:
-    """Return what the colours of several pictures mean, each once, unknown last."""
+    """Return the common legend of several pictures, unknown last."""
     keys = {(key.name, key.color): key for stage in stages for key in stage.keys}
     return sorted(keys.values(), key=lambda key: (key.name == UNKNOWN_NAME, key.name))
 
 
 def live_pictures(folder: Path | None) -> list[str]:
-    """Return some of the pictures a live run has left, in order of time."""
+    """Return some of the pictures saved in a live run, ordered by time."""
     files = sorted(folder.iterdir()) if folder else []
     pictures = (read_image(files[i]) for i in spread(len(files), _LIVE_PICTURES))
     return [data_uri(resized(picture)) for picture in pictures]
@@ -92,6 +92,6 @@ def spread(count: int, wanted: int) -> list[int]:
 
 
 def resized(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a picture at the page's width."""
+    """Return a picture scaled to the page's width."""
     rows, columns = picture.shape[:2]
     return resize_image(picture, round(rows * WIDTH / columns), WIDTH)

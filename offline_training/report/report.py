@@ -1,4 +1,4 @@
-"""The report: what its sections say, gathered; `page.html.j2` lays them out."""
+"""The report: gathers the content of its sections; `page.html.j2` is the layout."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from offline_training.report.sources import (
 from offline_training.report.synchronisation import synchronisation
 from offline_training.training.run_folder import RUN_FILE
 
-# What makes no sense in files of others raises one of these where it is read.
+# What is invalid in files of others raises one of these where it is read.
 _SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -47,16 +47,16 @@ def write_report(
     """Write the page.
 
     Args:
-        sources: what to report of.
+        sources: inputs of the report.
         output: the HTML file.
-        say: told what is being done.
+        say: called with each step.
 
     Returns:
         `report` (path), `bytes`, `frames` (shown), `missing` (headings of sections without
         content).
 
     Raises:
-        DatasetError, ModelError: if something that is there cannot be read.
+        DatasetError, ModelError: if an existing input cannot be read.
     """
     run = read_if_there(sources.run / RUN_FILE) if sources.run else None
     run = run if isinstance(run, dict) else {}
@@ -110,16 +110,16 @@ def write_report(
 
 
 def _section(name: str, heading: str, gather: Callable[[], Any]) -> dict[str, Any]:
-    """Gather a section's content; what makes no sense costs this section only."""
+    """Gather a section's content; invalid input omits this section only."""
     try:
         return {'name': name, 'heading': heading, 'content': gather(), 'problem': ''}
     except _SENSELESS as err:
-        problem = f'This section cannot be shown, because a file makes no sense: {err!r}'
+        problem = f'This section cannot be shown, because a file is invalid: {err!r}'
         return {'name': name, 'heading': heading, 'content': None, 'problem': problem}
 
 
 def _sensible(gather: Callable[[], Any]) -> Any:
-    """Return what is gathered, None where it makes no sense; the section of its own says so."""
+    """Return the gathered content, None where it is invalid; its own section reports the error."""
     try:
         return gather()
     except _SENSELESS:
@@ -137,7 +137,7 @@ def _baseline_commands(sources: Sources) -> str:
 
 
 def _hints(sources: Sources) -> dict[str, dict[str, str]]:
-    """Return why a section may be empty and what to type, with the names that are known."""
+    """Return the reason for an empty section and the command that fills it, with known paths."""
     run = shlex.quote(str(sources.run or 'RUN'))
     dataset = shlex.quote(str(sources.dataset or 'DATASET'))
     texts = {

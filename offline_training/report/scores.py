@@ -1,4 +1,4 @@
-"""What `evaluate` and `ablate` measured: the student beside what it has to be compared with."""
+"""The scores of `evaluate` and `ablate`: the student with baseline and bound."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _HEAD_MANY = 'pixels right %, many-to-one'
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """What lies in the folders of scores.
+    """Content of the folders of scores.
 
     Attributes:
         student, baseline: `scores.json`, None where there is none.
@@ -86,8 +86,8 @@ def scores_section(scored: Scored, learned: set[str] | None) -> dict[str, Any] |
     """Return the scores for the page.
 
     Args:
-        scored: what was measured.
-        learned: names of the images that were learned from, see `image_name`; None if unknown.
+        scored: the scores.
+        learned: names of the training images, see `image_name`; None if unknown.
     """
     tables = []
     if scored.student:
@@ -130,7 +130,7 @@ def verdict(scored: Scored) -> str:
 
 
 def overlap(confusion: Any, learned: set[str] | None) -> dict[str, Any]:
-    """Tell whether the scored frames were learned from.
+    """Return whether the scored frames are held out.
 
     Returns:
         `good`, None where it is not known, and `text`.
@@ -205,7 +205,7 @@ def _per_class(student: dict[str, Any], baseline: Any) -> dict[str, Any]:
 
 
 def _iou(value: float | None) -> Bar | None:
-    """Return an IoU as a bar; a class of which a protocol leaves no pixel has none."""
+    """Return an IoU as a bar; None for a class without pixels under a protocol."""
     return None if value is None else Bar(float(value))
 
 
@@ -214,7 +214,7 @@ def confusion_table(confusion: dict[str, Any], names: Sequence[ClassName]) -> di
 
     Args:
         confusion: `confusion.json`.
-        names: of the pseudo-classes; left out if they are not as many.
+        names: of the pseudo-classes; unused if their number differs.
     """
     pixels = np.array(confusion['pixels'], np.int64)
     classes = confusion['classes']

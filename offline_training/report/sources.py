@@ -1,4 +1,4 @@
-"""Where the parts of a report lie: in a demo's folder, or in a run and what is named beside it."""
+"""Finds the inputs of a report: in a demo's folder, or in a run and given paths."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DriveSource:
     Attributes:
         role: `LEARNED_FROM` or `HELD_OUT`.
         dataset: as `extract` wrote it.
-        bags: what it was extracted from, all parts of one drive; empty if not at hand.
+        bags: of the drive, all its parts; empty if not available.
         truth: folder of labels named like the images, None without.
         name: of the drive; empty means all.
     """
@@ -43,7 +43,7 @@ class DriveSource:
 
     @property
     def drives(self) -> list[Drive]:
-        """Those it stands for."""
+        """The drives it stands for."""
         return [d for d in Dataset(self.dataset).drives if self.name in ('', d.name)]
 
 
@@ -52,10 +52,10 @@ class Step:
     """One command of a demo.
 
     Attributes:
-        title: what it is for.
-        command: as typed.
-        seconds: it took.
-        result: what it printed with `--json`, empty where it prints none.
+        title: its purpose.
+        command: the command line.
+        seconds: its duration.
+        result: its output with `--json`, empty if there is none.
     """
 
     title: str
@@ -71,7 +71,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
-    """Everything a report can be made from; what is not there is None or empty.
+    """All inputs of a report; missing ones are None or empty.
 
     Attributes:
         title: of the page.
@@ -97,23 +97,23 @@ class Sources:
 
     @property
     def dataset(self) -> Path | None:
-        """The dataset that was learned from."""
+        """The training dataset."""
         return next((d.dataset for d in self.drives if d.role == LEARNED_FROM), None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Beside:
-    """What a run does not know and is named beside it.
+    """Inputs that are named in addition to a run.
 
     Attributes:
-        datasets: what it was learned from.
-        held_out: datasets that it was not learned from.
-        bags: what all of them were extracted from, for the LiDAR's points.
+        datasets: the training data.
+        held_out: datasets not used for training.
+        bags: of all these datasets, for the LiDAR's points.
         join: whether all bags are parts of one drive.
-        truth: folder of labels; of several drives one that has a folder for each.
+        truth: folder of labels; for several drives, with a subfolder for each.
         scores: folder that `evaluate --output` wrote; default: `scores` in the run.
         baseline: the same of the image-only baseline; default: `baseline_scores` in the run.
-        experiment: folder that `ablate` wrote; default: the one that the run lies in.
+        experiment: folder that `ablate` wrote; default: the parent folder of the run.
     """
 
     datasets: Sequence[Path] = ()
@@ -127,15 +127,15 @@ class Beside:
 
 
 def find_sources(path: Path, beside: Beside | None = None) -> Sources:
-    """Find what there is to report of.
+    """Find the inputs of a report.
 
     Args:
         path: a demo's folder, or a run's.
-        beside: what is named beside a run.
+        beside: inputs named in addition to a run.
 
     Raises:
-        BagError: if the dataset is one drive, of several bags that are not to be joined.
-        DatasetError: if the path is neither, or a folder named is not there.
+        BagError: if the dataset is one drive and there are several bags that are not to be joined.
+        DatasetError: if the path is neither, or a named folder does not exist.
     """
     beside = beside or Beside()
     for named in (
@@ -165,7 +165,7 @@ def find_sources(path: Path, beside: Beside | None = None) -> Sources:
 
 
 def _drives_of(beside: Beside) -> list[DriveSource]:
-    """Return the datasets' drives, each with what is its own: stamps may be alike in several."""
+    """Return the datasets' drives, each with its own bags and truth."""
     named = {LEARNED_FROM: beside.datasets, HELD_OUT: beside.held_out}
     found = [
         (role, drive)
@@ -198,7 +198,7 @@ def _drives_of(beside: Beside) -> list[DriveSource]:
 
 
 def _folder(path: Path) -> Path | None:
-    """Return a folder if it is there."""
+    """Return a folder if it exists."""
     return path if path.is_dir() else None
 
 
@@ -209,7 +209,7 @@ def _bag_of(drive: Drive) -> str:
 
 
 def _demo(path: Path) -> Sources:
-    """Read what a demo noted; its paths are relative, so that the folder can be moved."""
+    """Read a demo's record of its steps; paths are relative to its folder."""
     file = path / DEMO_FILE
     try:
         content = read_json(file)
@@ -239,14 +239,14 @@ def _step(values: dict[str, Any]) -> Step:
     texts = isinstance(step.title, str) and isinstance(step.command, str)
     numbers = type(step.seconds) in (int, float) and isinstance(step.result, dict)
     if not (texts and numbers and len(step.command.split()) > 1):
-        raise ValueError('a step makes no sense')
+        raise ValueError('a step is invalid')
     return step
 
 
 def _demo_drive(path: Path, drive: dict[str, Any]) -> DriveSource:
     bag, truth, name = drive['bag'], drive['truth'], drive.get('name', '')
     if not all(isinstance(text, str) for text in (drive['role'], name, bag or '')):
-        raise ValueError('a drive makes no sense')
+        raise ValueError('a drive is invalid')
     # The bag that a person gave may lie anywhere; of it, points are drawn.
     elsewhere = bag and Path(bag).is_absolute()
     there = _present(Path(bag) if elsewhere else bag and inside(path, bag, 'the bag'))
@@ -260,5 +260,5 @@ def _demo_drive(path: Path, drive: dict[str, Any]) -> DriveSource:
 
 
 def _present(path: Path | None) -> Path | None:
-    """Return the path of a part if it is there."""
+    """Return the path of a part if it exists."""
     return path if path and path.exists() else None

@@ -1,4 +1,4 @@
-"""How images and sweeps were recorded, paired and moved: of each drive, and of each bag."""
+"""Recording, pairing and motion compensation of images and sweeps, by drive and by bag."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOTION = {'per_point': 'of each point', 'per_sweep': 'of whole sweeps', 'none':
 
 
 def synchronisation(sources: Sources) -> dict[str, Any] | None:
-    """Return what is known of it for the page; None if nothing is."""
+    """Return the content of the section; None if nothing is known."""
     rows = [row for source in sources.drives for row in _rows(source)]
     extracted = [
         line

@@ -1,6 +1,6 @@
-"""A simulated drive through a procedural town, with truth to the pixel and to the point.
+"""A simulated drive through a procedural town, with ground truth for each pixel and point.
 
-Everything a seed decides is decided by it alone: the same seed gives the same bytes.
+The same seed gives the same bytes.
 """
 
 from offline_training.simulator.drive import SimulationSummary, simulate, truth_folder

@@ -1,9 +1,9 @@
-"""What the pixels of an image see between those that were cast.
+"""Hit points of the pixels between those that were ray-cast.
 
-Pixels are cast where row and column differ by a multiple of a spacing: every so many of each row
-and of each column, so that no upright and no level thing, however thin, passes between them over
-its length. A pixel whose nearest cast neighbours to the left, right, above and below all met one
-triangle is taken to see that triangle too; where on it, is computed.
+Pixels are cast where row and column differ by a multiple of a spacing, so that no vertical or
+horizontal object, however thin, lies between them over its whole length. A pixel whose nearest
+cast neighbours to the left, right, above and below all hit one triangle is assumed to hit it, too;
+its hit point is computed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def waiting(triangle, height, width, spacing):
     """Return which pixels are to be cast at a spacing: those not known yet, in row order.
 
     Args:
-        triangle: (H * W,) uint32 that each pixel is known to see.
+        triangle: (H * W,) uint32 index of the triangle hit by each pixel, as far as known.
         height, width: of the image.
         spacing: 1 for all.
 

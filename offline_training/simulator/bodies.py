@@ -1,4 +1,4 @@
-"""Meshes made ready for ray casting, and what a ray finds on them."""
+"""Meshes prepared for ray casting, and the hits of rays on them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Hits:
     """The first surface along each of N rays.
 
     Attributes:
-        distance: (N,) float32, metres along the ray; infinite where it meets nothing.
-        instance: (N,) uint16, 0 where it meets nothing.
+        distance: (N,) float32, metres along the ray; infinite without a hit.
+        instance: (N,) uint16, 0 without a hit.
         material: (N,) uint16.
         uv: (N, 2) float32 texture coordinates.
         normal: (N, 3) float32 unit vector in the world, towards the ray's origin.
@@ -40,7 +40,7 @@ class Hits:
 
 
 class Body:
-    """A rigid set of triangles in its own frame; made ready for rays when the first is cast."""
+    """A rigid set of triangles in its own frame; prepared for ray casting when first used."""
 
     def __init__(self, meshes: Sequence[Mesh], instances: Sequence[int]) -> None:
         """Join meshes; mesh `i` shows as instance `instances[i]`."""
@@ -53,7 +53,7 @@ class Body:
         self._vertices = joined.vertices.astype(np.float32, order='C')
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what another process needs; what was made for rays stays here."""
+        """Return the state to pickle, without the preparation for ray casting."""
         made = ('_scene', '_corners')
         return {name: value for name, value in vars(self).items() if name not in made}
 
@@ -66,7 +66,7 @@ class Body:
 
     @functools.cached_property
     def _corners(self) -> NDArray[np.float32]:
-        """(T, 3, 5) x, y, z, u, v: all of a triangle side by side in memory."""
+        """(T, 3, 5) x, y, z, u, v, contiguous by triangle."""
         return np.concatenate([self._vertices, self._uv], axis=1)[self._triangles]
 
     def cast(self, rays: NDArray[np.float32], image_shape: tuple[int, int] | None = None) -> Hits:
@@ -108,7 +108,7 @@ class Body:
         )  # fmt: skip
 
     def occludes(self, rays: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return whether each (N, 6) ray meets the body at all."""
+        """Return whether each (N, 6) ray meets the body."""
         return self._scene.occludes(rays)
 
 
@@ -118,7 +118,7 @@ def _put(
     corners, instances, materials,
     triangle, distance, instance, material, uv, normal,
 ):  # fmt: skip
-    """Write what some rays met, and what lies there, among all; normals towards the origin."""
+    """Write the hits of some rays into those of all, with normals towards the rays' origins."""
     for m in range(len(index)):
         i, t = index[m], met_triangle[m]
         triangle[i], distance[i] = t, met_distance[m]

@@ -1,4 +1,4 @@
-"""The cameras: where each pixel looks, and what a sensor makes of the light."""
+"""The cameras: the ray of each pixel, and the sensor model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Shot:
 
 @dataclasses.dataclass(frozen=True)
 class Exposure:
-    """What the pixels of one image see, in row order."""
+    """The hits of the pixels of one image, in row order."""
 
     rays: NDArray[np.float32]  # (H * W, 6)
     hits: Hits
@@ -52,12 +52,12 @@ class Camera:
 
     Attributes:
         name: `front` and so on.
-        yaw: where it looks, radians to the left of ahead.
+        yaw: viewing direction, radians to the left of ahead.
         K: (3, 3) camera matrix.
         D: distortion coefficients, in the order of sensor_msgs/CameraInfo.
         distortion_model: its name there.
         T_base_camera: (4, 4) pose of the optical frame.
-        directions: (H * W, 3) unit vector each pixel looks along, in the optical frame.
+        directions: (H * W, 3) unit vector of each pixel's ray, in the optical frame.
     """
 
     def __init__(self, name: str, parameters: CameraParameters) -> None:
@@ -82,7 +82,7 @@ class Camera:
         self._vignette = (1.0 - 0.16 * (x**2 + y**2)).astype(np.float32)
 
     def expose(self, world: World, T_world_base: NDArray[np.float64], time_s: float) -> Exposure:
-        """Find what every pixel sees, with a global shutter at `time_s`."""
+        """Cast every pixel, with a global shutter at `time_s`."""
         pose = T_world_base @ self.T_base_camera
         rays = rays_from(self.directions[None], pose[None])
         shape = (self.height, self.width)
@@ -98,7 +98,7 @@ class Camera:
         brightness: float,
         rng: np.random.Generator,
     ) -> Shot:
-        """Turn what the pixels see into a picture and its truth."""
+        """Render the pixels to a picture and its ground truth."""
         hits, shape = exposure.hits, (self.height, self.width)
         light = radiance(
             exposure.rays, hits, exposure.lit, world.materials, look, self._pixel_angle
@@ -139,7 +139,7 @@ _GAMMA = np.round(255.0 * (np.arange(4096) / 4095.0) ** (1 / 2.2)).astype(np.uin
 
 @njit(cache=True, nogil=True)
 def _digitise(light, gain, seed, gamma, picture):
-    """Write what a sensor makes of (H, W, 3) RGB light as (H, W, 3) BGR, see `_picture`."""
+    """Apply the sensor model to (H, W, 3) RGB light, giving (H, W, 3) BGR; see `_picture`."""
     height, width = gain.shape
     for row in range(height):
         for column in range(width):
@@ -187,7 +187,7 @@ def _mount(yaw: float) -> NDArray[np.float64]:
 def _undistort(
     x: NDArray[np.float64], y: NDArray[np.float64], D: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Invert the plumb_bob model by fixed-point iteration, as OpenCV does, but to the end."""
+    """Invert the plumb_bob model by fixed-point iteration as OpenCV does, until it converges."""
     k1, k2, p1, p2, k3 = D
     ux, uy = x.copy(), y.copy()
     for _ in range(100):

@@ -1,6 +1,6 @@
-"""Simulates a drive: a bag with its faults, and the truth beside it.
+"""Simulates a drive: a bag with its faults, and the ground truth beside it.
 
-What becomes of each message is drawn here, in their order; parts of the drive are made by workers.
+The faults of each message are drawn here, in order; workers simulate the parts of the drive.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _IMAGE_DELAY_S, _SWEEP_DELAY_S = 0.03, 0.005
 
 @dataclasses.dataclass(frozen=True)
 class SimulationSummary:
-    """What a simulation made."""
+    """The result of a simulation."""
 
     bag: Path
     truth: Path
@@ -59,7 +59,7 @@ class SimulationSummary:
 
 
 def truth_folder(bag: Path) -> Path:
-    """Return where the truth of a simulated bag lies: beside it, named after it."""
+    """Return the folder of a simulated bag's ground truth, beside the bag."""
     return bag.with_name(bag.name + '_truth')
 
 
@@ -75,19 +75,19 @@ def simulate(
 
     Args:
         output: the bag's folder, new; the truth goes to `truth_folder(output)`, new too.
-        parameters: which drive.
-        progress: called after each part with how many sweeps are done and how many there will be.
-        preview: also write a picture of each camera for people, once a second of the drive.
-        workers: processes, each with a town of its own; 1 works in this process, 0 takes one a
-            core, or fewer for a short drive. The bag is the same for any number.
+        parameters: of the drive.
+        progress: called after each part with the number of finished sweeps and of all sweeps.
+        preview: also write a picture of each camera for viewing, once a second of the drive.
+        workers: processes, each with a town of its own; 1 works in this process, 0 uses one per
+        core, or fewer for a short drive. The bag is the same for any number.
         scheduler: see `open_engine`; its workers must see the same folders.
 
     Raises:
         BagError: if the bag or its truth exists already, or it cannot be written.
-        ParameterError: if the drive is shorter than a sweep, or if its clock jumps onto stamps
-            it has given before.
-        CalibrationError: if a lens cannot be.
-        WorkerDiedError: if a part ends the processes it is given to.
+        ParameterError: if the drive is shorter than a sweep, or if its clock jumps back to stamps
+        already used.
+        CalibrationError: if a lens is impossible.
+        WorkerDiedError: if a part crashes its worker processes.
     """
     output = Path(output).resolve()
     for path in (output, truth_folder(output)):
@@ -126,14 +126,14 @@ def simulate(
 
 
 def _remove_remains(bag: Path) -> None:
-    """Remove what workers that died left of parts that others made."""
+    """Remove files of crashed workers, whose parts other workers made."""
     for folder in bag.glob(f'.{bag.name}_*'):
         with contextlib.suppress(OSError):
             shutil.rmtree(folder)
 
 
 def _enough_workers(parameters: SimulatorParameters) -> int:
-    """Return one a core, but no more than earn the time that building their towns takes."""
+    """Return one worker per core, or fewer where building more towns does not pay."""
     periods = _sweeps(parameters) * len(RIGS[parameters.rig])
     parts = len(_part_times(parameters)) - 1
     return max(min(len(os.sched_getaffinity(0)), periods // _PERIODS_A_WORKER, parts), 1)
@@ -143,14 +143,12 @@ def _check_times(parameters: SimulatorParameters) -> None:
     duration, rate = parameters.duration_s, parameters.rate_hz
     jump = parameters.fault.clock_jump_s
     if _sweeps(parameters) == 0:
-        raise ParameterError(
-            f'a drive of {duration} s holds no sweep at {rate} Hz; make it longer'
-        )
+        raise ParameterError(f'a drive of {duration} s has no sweep at {rate} Hz; make it longer')
     periods = -jump * rate
     if 0.0 < -jump <= duration / 2 and abs(periods - round(periods)) < 1e-6:
         raise ParameterError(
-            f'after a jump of {jump} s stamps come a second time, and truth is named by stamps; '
-            'take one that is no multiple of the period'
+            f'after a jump of {jump} s stamps are repeated, but ground truth is named by stamps; '
+            'use one that is not a multiple of the period'
         )
 
 
@@ -159,7 +157,7 @@ def _sweeps(parameters: SimulatorParameters) -> int:
 
 
 def _part_times(parameters: SimulatorParameters) -> list[float]:
-    """Return when the parts of a drive begin and the last ends, seconds of the drive."""
+    """Return the limits of a drive's parts, seconds of the drive."""
     duration = parameters.duration_s
     usual = min(int(duration / _SHORTEST_S), _USUAL_PARTS)
     parts = max(usual, math.ceil(duration / _LONGEST_S), 1)
@@ -167,7 +165,7 @@ def _part_times(parameters: SimulatorParameters) -> list[float]:
 
 
 class _Drive:
-    """One drive: draws what becomes of its messages, and says what each part is to hold."""
+    """One drive: draws the faults of its messages, and plans its parts."""
 
     def __init__(self, output: Path, parameters: SimulatorParameters, preview: bool) -> None:
         self.counts = {'images': 0, 'sweeps': 0, 'points': 0, 'lost': 0}
@@ -184,7 +182,7 @@ class _Drive:
         self._sweeps: dict[int, Fate] = {}  # on their way, by period
 
     def parts(self, truth: TruthWriter) -> Iterator[DrivePart]:
-        """Yield what each part is to hold; note what becomes of messages."""
+        """Yield the plan of each part; note the fate of each message."""
         rate, periods = self._parameters.rate_hz, _sweeps(self._parameters)
         times = _part_times(self._parameters)
         limits = [None, *(self._clock.recorder_ns(time_s) for time_s in times[1:-1]), None]
@@ -245,7 +243,7 @@ class _Drive:
         return poses | {optical_frame(name): pose for name, pose in self._published.items()}
 
     def summary(self, first: MadePart) -> dict[str, Any]:
-        """Return what truth.json says, given what the first part says of the town."""
+        """Return the content of truth.json, given the first part's description of the town."""
         cameras = {
             camera.name: {
                 'width': camera.width,
@@ -273,7 +271,7 @@ class _Drive:
 
 
 def _arriving(fates: dict[Any, Fate], stop_ns: int | None) -> dict[Any, Fate]:
-    """Take the fates of what arrives before an instant out of those on their way."""
+    """Remove and return the pending messages that arrive before an instant."""
     arriving = {
         key: fate for key, fate in fates.items() if stop_ns is None or fate.arrival_ns < stop_ns
     }

@@ -1,7 +1,6 @@
-"""A part of a simulated drive: what reaches the recorder in a span of time, and its truth.
+"""A part of a simulated drive: the messages recorded in a time range, and their ground truth.
 
-It is made by one process, which needs to know nothing of the others: what becomes of messages is
-decided before.
+One process makes it independently of the others: faults of messages are drawn before.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ _ODOMETRY_DELAY_S = 0.001
 
 @dataclasses.dataclass(frozen=True)
 class DrivePart:
-    """What a part is to hold.
+    """The content of a part.
 
     Attributes:
-        bag, truth: folders, which are there.
-        parameters: which drive.
-        preview: whether to draw pictures for people, once a second.
-        start_ns: when the drive begins, by the recorder's clock.
+        bag, truth: existing folders.
+        parameters: of the drive.
+        preview: whether to draw pictures for viewing, once a second.
+        start_ns: start of the drive by the recorder's clock.
         number: of the part.
         first_ns, stop_ns: arrival of its first message and of the first after it; None where
             there is no such limit.
@@ -63,12 +62,12 @@ class DrivePart:
 
 @dataclasses.dataclass(frozen=True)
 class MadePart:
-    """What a part holds.
+    """The result of a part.
 
     Attributes:
         information: see `PartRecording`.
         points: of all its sweeps.
-        town: of the first part what the drive's truth says of the town and of its beginning.
+        town: of the first part, the entries of the drive's truth on the town and the start.
     """
 
     information: dict[str, Any]
@@ -77,7 +76,7 @@ class MadePart:
 
 
 def make_part(part: DrivePart) -> MadePart:
-    """Make a part of a drive.
+    """Simulate a part of a drive.
 
     Raises:
         BagError, DatasetError: if bag or truth cannot be written.
@@ -152,10 +151,10 @@ class _PartMaker:
         """Record the car's odometry in a period; return the last pose.
 
         Args:
-            recording: where to.
+            recording: of the part.
             frame: of the period.
-            before: the last pose of the period before; None in the first that is made, whose
-                first step is that of the drive, or reached the recorder before this part.
+            before: the last pose of the previous period; None in the part's first period, whose
+            first step is that of the drive, or was recorded in the previous part.
         """
         make, poses = recording.make, frame.motion
         last = 2 * poses[0] - poses[1] if before is None else before

@@ -1,7 +1,7 @@
-"""The motion of the car that carries the sensors, as its odometry tells it.
+"""The motion of the sensor vehicle, as in its odometry.
 
-Between two samples of odometry the car moves straight and turns evenly, by definition: whoever
-interpolates the published poses so finds exactly where every ray was cast from.
+Between two samples of odometry the car moves on a straight line and turns at a constant rate, so
+that interpolation of the published poses gives the exact origin of every ray.
 """
 
 from __future__ import annotations

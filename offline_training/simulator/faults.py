@@ -1,4 +1,4 @@
-"""What goes wrong with messages on request: their stamps, their arrival, their calibration."""
+"""Simulated faults of messages: stamps, arrival, calibration."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from offline_training.simulator.parameters import FaultParameters
 
 @dataclasses.dataclass(frozen=True)
 class Fate:
-    """What becomes of one message.
+    """The fate of one message.
 
     Attributes:
         stamp_ns: its header stamp.
-        arrival_ns: when it reaches the recorder.
-        lost: whether it does not.
+        arrival_ns: time of arrival at the recorder.
+        lost: whether it never arrives.
     """
 
     stamp_ns: int
@@ -27,7 +27,7 @@ class Fate:
 
 
 class Clock:
-    """Turns the drive's seconds into stamps, with the faults that were asked for.
+    """Converts the drive's time to stamps, with the requested faults.
 
     Sensors stamp with their common clock, which may jump; the recorder's own clock never does.
     """

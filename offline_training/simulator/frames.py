@@ -1,7 +1,7 @@
-"""One period of a simulated drive, complete in itself: the car's motion, images, a sweep, truth.
+"""One period of a simulated drive: the car's motion, images, a sweep, and ground truth.
 
-Every worker process builds the whole town and lets its traffic flow, and so can make any period,
-whoever makes the others.
+Every worker process builds the whole town and simulates its traffic, and so can simulate any
+period.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _JPEG_QUALITY = 92
 
 @dataclasses.dataclass(frozen=True)
 class FrameTask:
-    """A period to be made.
+    """A period to simulate.
 
     Attributes:
         number: of the period.
-        image_stamps_ns: of each camera's image, nanoseconds; None if it is not wanted.
+        image_stamps_ns: of each camera's image, nanoseconds; None if it is not needed.
         sweep_stamp_ns: of the sweep, or None.
     """
 
@@ -43,15 +43,15 @@ class FrameTask:
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """What was measured in a period.
+    """Measurements of a period.
 
     Attributes:
         first_step: number of the first step of `motion`.
         motion: (S, 6) float64 x, y, z, yaw, pitch, roll of base_link in the world, every `STEP_S`;
             the periods' pieces follow each other without gap, one step ahead of their sensors.
         images: each camera's as its message holds it: (H, W, 3) uint8 BGR, or (N,) uint8 JPEG;
-            None where not wanted.
-        points: (N,) structured, see `Sweep`, or None where not wanted.
+            None where not needed.
+        points: (N,) structured, see `Sweep`, or None where not needed.
     """
 
     first_step: int
@@ -61,12 +61,12 @@ class Frame:
 
 
 class Stage:
-    """A town, the sensors in it, and the traffic as far as it has come.
+    """A town with its sensors, and its traffic in the current state.
 
     Attributes:
         world: the town and what moves in it.
         cameras, lidar: on the car.
-        first_pose: where the drive begins, (6,), see `Frame`.
+        first_pose: at the start of the drive, (6,), see `Frame`.
     """
 
     def __init__(self, parameters: SimulatorParameters) -> None:
@@ -77,7 +77,7 @@ class Stage:
         self.first_pose = self.motion(0)[1][0]
 
     def can_make(self, number: int) -> bool:
-        """Whether a period is still to come, or all that it needs is remembered."""
+        """Whether a period lies ahead, or all data it needs are still in memory."""
         start_s = number / self._parameters.rate_hz
         return self.world.traffic.remembers(start_s - STEP_S)
 
@@ -95,9 +95,9 @@ class Stage:
         """Measure one period of the drive and write its truth.
 
         Args:
-            task: which period, and what of it.
-            truth: where the truth goes.
-            preview: whether to draw pictures for people, once a second.
+            task: the period, and its parts to simulate.
+            truth: writer of the ground truth.
+            preview: whether to draw pictures for viewing, once a second.
         """
         first_step, poses = self.motion(task.number)
         shown = preview and task.number % round(self._parameters.rate_hz) == 0
@@ -145,7 +145,7 @@ def sensors(parameters: SimulatorParameters) -> tuple[list[Camera], Lidar]:
 
 
 def exposed_s(parameters: SimulatorParameters, lidar: Lidar, camera: Camera, number: int) -> float:
-    """Return when a camera exposes in a period, seconds of the drive."""
+    """Return the time of a camera's exposure in a period, seconds of the drive."""
     return (number + lidar.passes(camera.yaw)) / parameters.rate_hz
 
 
@@ -163,7 +163,7 @@ def stage_for(parameters: SimulatorParameters, number: int) -> Stage:
 
 
 def leave() -> None:
-    """Give the memory of this process's stage back."""
+    """Free the memory of this process's stage."""
     _stage.cache_clear()
 
 

@@ -1,4 +1,4 @@
-"""What stands along streets: lamps, signs, lights, fences, benches, bins, cones, shelters."""
+"""Street furniture: lamps, signs, traffic lights, fences, benches, bins, cones, shelters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The LiDARs: where and when each beam fires, and which echoes come back."""
+"""The LiDARs: firing pattern and detection of returns."""
 
 from __future__ import annotations
 
@@ -143,13 +143,13 @@ class Lidar:
         return Sweep(points, semantic, instance)
 
     def passes(self, yaw: float) -> float:
-        """Return after which share of a sweep the beams look along a direction of the car.
+        """Return the share of a sweep after which the beams point in a direction of the car.
 
         Args:
             yaw: radians to the left of ahead.
 
         Returns:
-            0 to 1; half for a sensor that does not turn.
+            0 to 1; 0.5 for a sensor that does not rotate.
         """
         return (0.5 - yaw / (2 * np.pi)) % 1.0 if self.has_rings else 0.5
 
@@ -160,7 +160,7 @@ class Lidar:
     def _ring_pattern(
         self, elevation: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Return the same turn for every sweep, its beams at the given elevations."""
+        """Return the firing pattern of a rotating sensor, its beams at the given elevations."""
         columns = round(_COLUMNS[self._model] * self._rate_share)
         fired = (np.arange(columns) + 0.5) / columns * self._period
         # Clockwise from behind the car: half way through the sweep it looks ahead.
@@ -201,7 +201,7 @@ def _triangle(phase: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @njit(cache=True, nogil=True)
 def _detect(rays, distance, normal, infrared, draw, cosine, echo):
-    """Draw which echoes are strong enough: dark, glancing and far surfaces lose theirs.
+    """Draw which echoes are detected: those of dark, glancing and far surfaces may be too weak.
 
     Args:
         rays: (N, 6) float32.

@@ -1,4 +1,4 @@
-"""The classes of the simulated world and the materials its surfaces are made of."""
+"""The classes of the simulated world and the materials of its surfaces."""
 
 from __future__ import annotations
 

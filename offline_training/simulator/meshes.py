@@ -1,4 +1,4 @@
-"""Triangle meshes with texture coordinates, and the solids that the town is put together from."""
+"""Triangle meshes with texture coordinates, and the solids from which the town is built."""
 
 from __future__ import annotations
 

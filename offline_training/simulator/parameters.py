@@ -1,4 +1,4 @@
-"""What can be chosen about a simulated drive."""
+"""The parameters of a simulated drive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RIGS = {
 
 @dataclasses.dataclass(frozen=True)
 class CameraParameters:
-    """The cameras of the rig; all are alike and look where their names say."""
+    """The cameras of the rig; they are identical except for the direction given by the name."""
 
     model: str = parameter(
         'pinhole',
@@ -61,7 +61,7 @@ class LidarParameters:
 
 @dataclasses.dataclass(frozen=True)
 class FaultParameters:
-    """What is wrong with the recording; all zero (exposure one) is a faultless one."""
+    """Faults of the recording; none if all are zero (exposure one)."""
 
     time_offset_s: float = parameter(
         0.0, 'added to every image stamp: the camera clock is ahead by this', unit='s'
@@ -98,12 +98,12 @@ class FaultParameters:
 
 @dataclasses.dataclass(frozen=True)
 class SimulatorParameters:
-    """A drive: the seed decides the town, its traffic, the light and the way."""
+    """A drive: the seed determines the town, its traffic, the light and the route."""
 
     seed: int = parameter(0, 'each seed is another town and another drive', minimum=0)
     duration_s: float = parameter(10.0, 'length of the drive', unit='s', minimum=0.2)
     rate_hz: float = parameter(
-        10.0, 'sweeps and images a second', unit='Hz', minimum=2.0, maximum=20.0
+        10.0, 'sweeps and images per second', unit='Hz', minimum=2.0, maximum=20.0
     )
     rig: str = parameter(
         'front',

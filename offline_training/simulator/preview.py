@@ -1,4 +1,4 @@
-"""Pictures of a simulated drive for people: the image, its classes, the sweep from above."""
+"""Preview pictures of a simulated drive: the image, its classes, the sweep from above."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def rays_from(directions: NDArray[np.float32], poses: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return what a sensor's directions are in the world.
+    """Return a sensor's rays in the world.
 
     Args:
         directions: (F, B, 3) unit vectors in the sensor's frame: B rays at each of F instants.

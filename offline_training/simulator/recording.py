@@ -1,4 +1,4 @@
-"""Writes a drive's bag in parts, each a storage file that is whole or not there.
+"""Writes a drive's bag in parts, each an atomically written storage file.
 
 A bag is a folder of `<name>_0.mcap`, `<name>_1.mcap` and so on, in the order of time, with a
 metadata.yaml that is written last.
@@ -29,7 +29,7 @@ class PartRecording:
 
     Attributes:
         make: of the messages to `add`.
-        information: what metadata.yaml says of a bag that is this part alone; known at the end.
+        information: metadata.yaml of a bag with this part alone; set at the end.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class PartRecording:
         """Prepare.
 
         Args:
-            bag: the folder, which is there.
+            bag: the existing folder.
             number: of the part.
-            first_ns, stop_ns: arrival of the first message that is in it and of that which is
-                not any more; None where there is no such limit.
+            first_ns, stop_ns: arrival of its first message and of the first after it; None where
+            there is no such limit.
         """
         self.information: dict[str, Any] = {}
         self._bag, self._name = bag, f'{bag.name}_{number}'
@@ -77,14 +77,14 @@ class PartRecording:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, topic: str, message: Any, arrival_ns: int) -> None:
-        """Hand in a message; one that does not arrive in this part is another's."""
+        """Add a message; those that arrive in another part are ignored."""
         early = self._first_ns is not None and arrival_ns < self._first_ns
         late = self._stop_ns is not None and arrival_ns >= self._stop_ns
         if not early and not late:
             self._recording.add(topic, message, arrival_ns)
 
     def write_until(self, arrival_ns: int) -> None:
-        """Write what arrived before an instant."""
+        """Write the messages that arrived before an instant."""
         self._recording.write_until(arrival_ns)
 
 
@@ -93,7 +93,7 @@ def write_metadata(bag: Path, parts: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         bag: the folder.
-        parts: what each part says of itself, in their order.
+        parts: `information` of each part, in order.
 
     Raises:
         DatasetError: if it cannot be written.
@@ -123,7 +123,7 @@ def write_metadata(bag: Path, parts: Sequence[Mapping[str, Any]]) -> None:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes each value out, for ROS's readers know no anchors."""
+    """Writes YAML without anchors, which ROS's readers do not support."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

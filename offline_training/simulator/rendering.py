@@ -1,4 +1,4 @@
-"""From hits to light: sun, shadow, sky, reflections, haze, and what a camera makes of them."""
+"""Rendering of hits: sun, shadow, sky, reflections, haze."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def radiance(
     look: Look,
     pixel_angle: float,
 ) -> NDArray[np.float32]:
-    """Return the light that comes back along each ray.
+    """Return the light received along each ray.
 
     Args:
         rays: (N, 6) origins and unit directions in the world.
-        hits: what they met.
+        hits: of the rays.
         lit: (N,) whether the sun shines there.
         materials: of the surfaces.
         look: the weather.

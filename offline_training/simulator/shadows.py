@@ -19,17 +19,18 @@ def sunlight(
     shape: tuple[int, int],
     time_s: float,
 ) -> NDArray[np.bool_]:
-    """Return whether the sun shines on what each pixel sees.
+    """Return whether the surface seen by each pixel is sunlit.
 
-    Every second pixel of every second row asks the world; one between asks too unless it lies on
-    the same plane of the same thing as the askers around it and they all agree.
+    A shadow ray is cast for every second pixel of every second row, and for those between, except
+    where they lie on the same plane of the same object as the neighbours with a ray and these
+    agree.
 
     Args:
         world: that casts the shadows.
         rays: (H * W, 6) of the pixels, in row order.
-        hits: what they meet.
+        hits: of the rays.
         shape: H, W.
-        time_s: when.
+        time_s: of the exposure.
 
     Returns:
         (H * W,) bool.
@@ -82,7 +83,7 @@ def _askers(facing, height, width):
 
 @njit(cache=True, nogil=True)
 def _uncertain(lit, facing, instance, normal, height, width):
-    """Settle the pixels between askers that agree; return those that must ask themselves."""
+    """Fill in the pixels between rays that agree; return those that need a ray of their own."""
     found = np.empty(height * width, np.int64)
     n = 0
     for top in range(0, height, _TILE):
@@ -102,7 +103,7 @@ def _uncertain(lit, facing, instance, normal, height, width):
 
 @njit(cache=True, nogil=True, inline='always')
 def _askers_agree(row, column, lit, instance, normal, height, width):
-    """Return whether the askers around a pixel share its plane, its thing and their light."""
+    """Return whether the rays around a pixel share its plane and its object, and agree."""
     i = row * width + column
     r0, c0 = row - row % 2, column - column % 2
     r1 = min(r0 + 2, (height - 1) - (height - 1) % 2) if row % 2 else r0

@@ -1,4 +1,4 @@
-"""The plan of the town: streets on an uneven grid, blocks between them."""
+"""The plan of the town: streets on an irregular grid, with blocks between them."""
 
 from __future__ import annotations
 

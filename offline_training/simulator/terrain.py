@@ -1,4 +1,4 @@
-"""The lie of the land: a flat street plan bent into curved streets on gentle hills.
+"""The terrain: maps a flat street plan to curved streets on gentle hills.
 
 The town is planned in flat coordinates (plan), where streets are straight; the world differs from
 the plan by smooth waves sideways and upwards.

@@ -1,6 +1,6 @@
-"""Procedural textures: what colour a surface has at a point of it.
+"""Procedural textures: the colour of a surface at a point.
 
-Patterns fade to their mean where a pixel covers more than they repeat in, so that far surfaces do
+Patterns fade to their mean if a pixel covers more than their period, so that distant surfaces do
 not flicker.
 """
 
@@ -142,7 +142,7 @@ def _bricks(u, v, blur):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _fine(blur):
-    """Return how much is seen of details of 2 cm: all up close, nothing from afar."""
+    """Return the visibility of details of 2 cm: 1 up close, 0 from afar."""
     return min(max(1.5 - blur / 0.03, 0.0), 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Puts the standing part of a town together: every object, its class, its place."""
+"""Builds the static part of a town: all objects with class and position."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What moves: vehicles that follow, stop and give way, people who walk round the blocks.
+"""Traffic: vehicles that follow, stop and give way, people who walk around the blocks.
 
-The traffic advances in steps of 20 ms and remembers the last seconds only, so that a drive may be
-as long as one likes. Vehicles follow the intelligent driver model (Treiber, Hennecke & Helbing
+The traffic advances in steps of 20 ms and keeps only the last seconds, so that a drive may have
+any length. Vehicles follow the intelligent driver model (Treiber, Hennecke & Helbing
 2000) and pass intersections one at a time, in the order of arrival.
 """
 
@@ -143,7 +143,7 @@ class Traffic:
         return time_s >= (self._step - len(self._history) + 1) * STEP_S
 
     def advance(self, time_s: float) -> None:
-        """Go on until `time_s` is known."""
+        """Advance until `time_s` is known."""
         while self.time_s < time_s:
             if self._step >= 0:
                 self._drive()

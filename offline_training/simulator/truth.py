@@ -1,4 +1,4 @@
-"""Writes the answers beside a simulated bag, never into it.
+"""Writes the ground truth beside a simulated bag, never into it.
 
     <bag>_truth/truth.json                     parameters, calibration (true and published), instances
     <bag>_truth/messages.jsonl                 one line an image or sweep: its stamp, its true instant, its fate
@@ -38,7 +38,7 @@ if hasattr(cv2, 'IMWRITE_PNG_FILTER'):  # OpenCV >= 4.12 tries all filters unles
 
 @dataclasses.dataclass(frozen=True)
 class TruthFiles:
-    """Writes what is a file by itself; any process may do so.
+    """Writes the truth of single images and sweeps; any process may do so.
 
     Attributes:
         path: the truth's folder.
@@ -65,7 +65,7 @@ class TruthFiles:
         np.savez(path, semantic=sweep.semantic, instance=sweep.instance)
 
     def add_preview(self, camera: str, stamp_ns: int, picture: NDArray[np.uint8]) -> None:
-        """Write a picture for people."""
+        """Write a picture for viewing."""
         folder = self.path / camera / 'preview'
         folder.mkdir(exist_ok=True)
         (folder / f'{stamp_ns}.png').write_bytes(cv2.imencode('.png', picture)[1].tobytes())
@@ -97,17 +97,17 @@ class TruthWriter:
         self._messages.close()
 
     def add_message(self, **fate: Any) -> None:
-        """Note what became of a message."""
+        """Note the fate of a message."""
         self._messages.write(json.dumps(fate) + '\n')
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """Write what holds for the whole drive."""
+        """Write the truth of the whole drive."""
         (self.files.path / 'truth.json').write_text(json.dumps(summary, indent=1) + '\n')
 
 
 @njit(cache=True, nogil=True)
 def _quantise(distance, out):
-    """Write (H, W) metres as they are stored, 0 where farther than can be."""
+    """Write (H, W) metres in the file's unit, 0 where beyond its range."""
     for row in range(len(distance)):
         for column in range(distance.shape[1]):
             d = distance[row, column]

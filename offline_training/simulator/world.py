@@ -1,4 +1,4 @@
-"""The world of one seed: the town, what moves in it, and the rays cast into both."""
+"""The world of one seed: the town and its traffic, and ray casting into both."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Mover:
 
 
 class World:
-    """Everything that a sensor can meet.
+    """Everything that a ray can hit.
 
     Attributes:
-        traffic: where all movers are.
+        traffic: with the poses of all movers.
         materials: of all surfaces.
         class_of: (instances + 1,) uint8 class index of each instance id; 0 is the sky.
         sun: (3,) unit vector towards the sun.
@@ -95,7 +95,7 @@ class World:
         times: NDArray[np.float64],
         image_shape: tuple[int, int] | None = None,
     ) -> Hits:
-        """Return what each ray meets first at its own time.
+        """Return the first hit of each ray at its own time.
 
         Args:
             rays: (N, 6) float32 origins and unit directions in the world; neighbours in the array
@@ -168,7 +168,7 @@ def _mover(mesh: Mesh, instance: int) -> Mover:
 def _entering_all(
     rays, chunks, groups, distance, times, start, near, tracks, centre_heights, radii, boxes
 ):  # fmt: skip
-    """Return what `_into_frame` does for all near movers, one after the other.
+    """Return the results of `_into_frame` for all near movers, concatenated.
 
     Returns:
         (movers + 1,) int64 where each one's part begins, and the parts together.

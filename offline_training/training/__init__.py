@@ -1,4 +1,4 @@
-"""Teacher and student learn from pseudo-labels.
+"""Training of teacher and student on pseudo-labels.
 
-No truth is read here.
+No ground truth is read here.
 """

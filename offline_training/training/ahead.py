@@ -1,4 +1,4 @@
-"""Work done ahead of whoever needs it, on some threads, handed over in order."""
+"""Computes results ahead of their use on several threads, and returns them in order."""
 
 from __future__ import annotations
 

@@ -28,14 +28,14 @@ _MOST_NOISE = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class AugmentationParameters:
-    """How far a sample may be changed."""
+    """Parameters of augmentation."""
 
     smallest_crop: float = parameter(
         0.5, 'Smallest side of a crop, relative to the image; 1 keeps it whole.',
         minimum=0.1, maximum=1.0,
     )  # fmt: skip
     paste: float = parameter(
-        1.0, "Share of a student's samples into which rare things of another frame are pasted.",
+        1.0, "Share of a student's samples into which objects of rare classes are pasted.",
         minimum=0.0, maximum=1.0,
     )  # fmt: skip
     flip: float = parameter(0.5, 'Share of samples mirrored.', minimum=0.0, maximum=1.0)
@@ -46,7 +46,7 @@ class AugmentationParameters:
         0.4, 'Largest relative change of saturation.', minimum=0.0, maximum=1.0
     )
     hue_deg: float = parameter(
-        10.0, 'Largest turn of the hue.', unit='deg', minimum=0.0, maximum=180.0
+        10.0, 'Largest rotation of the hue.', unit='deg', minimum=0.0, maximum=180.0
     )
     gamma: float = parameter(
         0.6, 'Largest change of gamma, as a power of two: exposure and tone curve.',
@@ -57,7 +57,7 @@ class AugmentationParameters:
     )
     shading: float = parameter(
         0.8,
-        'Largest change of brightness from place to place, as a power of two: shade and glare.',
+        'Largest spatial change of brightness, as a power of two: shade and glare.',
         minimum=0.0,
         maximum=3.0,
     )
@@ -113,8 +113,8 @@ def _change_appearance(
 ) -> NDArray[np.uint8]:
     """Change an image's colours, its light, and how sharp it is.
 
-    The cameras of one car differ in all of these: a network that sees one of them only takes the
-    dark and even for what is dark and even there.
+    The cameras of one car differ in all of these: a network trained on one camera only learns that
+    dark and uniform regions have the class that they have there.
     """
     changed: NDArray[Any] = cv2.transform(image, colour_matrix(parameters, random))
     changed = cv2.LUT(changed, _tone_curves(parameters, random))

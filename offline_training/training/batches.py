@@ -1,4 +1,4 @@
-"""What each step learns from: augmented samples, prepared ahead of it."""
+"""The batches of each step: augmented samples, prepared in advance."""
 
 from __future__ import annotations
 

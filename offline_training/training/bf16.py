@@ -1,4 +1,4 @@
-"""Whether this processor computes in bf16 as fast as it claims."""
+"""Whether this processor is faster in bf16 than in fp32."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def processor_has_fast_bf16() -> bool:
-    """Whether matrix products are done in bf16; tried where the processor claims so.
+    """Return whether to compute matrix products in bf16; measured if the processor reports it.
 
     Not where ONEDNN_MAX_CPU_ISA allows a lower instruction set only. Emulated by AVX-512 they take
     about as long as in fp32: a trial would decide by chance, and two trainings would differ.
@@ -35,7 +35,7 @@ def processor_has_fast_bf16() -> bool:
     full_s, half_s = _seconds(torch.float32), _seconds(torch.bfloat16)
     if half_s > _SLOWEST * full_s:
         slower = f'takes {half_s / full_s:.1f} times as long'
-        log.warning('training computes in fp32: bf16, which the processor claims, %s', slower)
+        log.warning('training computes in fp32: bf16, which the processor reports, %s', slower)
         return False
     return True
 

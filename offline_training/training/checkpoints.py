@@ -1,4 +1,4 @@
-"""Networks and training states on disk: safetensors, written whole or not at all.
+"""Networks and training states on disk: safetensors, written atomically.
 
 A model file holds the weights to use and, in its header, all that is needed to build the network
 and to know where it came from. A checkpoint holds in addition what training needs to go on.
@@ -90,8 +90,8 @@ def model_file(path: Path) -> Path:
     present = [file for file in stages if file.is_file()]
     if not present:
         if (path / 'run.json').is_file():
-            raise ModelError(f'{path} has no trained model yet; go on by `train --resume`')
-        advice = 'give a run, as `drive-segment train DATASET -o RUN` writes it, or a stage of it'
+            raise ModelError(f'{path} has no trained model yet; continue by `train --resume`')
+        advice = 'give a run, written by `drive-segment train DATASET -o RUN`, or a stage of it'
         raise ModelError(not_wanted(path, 'a trained model', advice))
     # A stage's own file comes before its siblings'; of a run's students the last round counts.
     return path / MODEL_FILE if (path / MODEL_FILE).is_file() else present[-1]
@@ -165,7 +165,7 @@ def load_checkpoint(path: Path, state: TrainingState) -> dict[str, Any]:
             optimizer.load_state_dict({'state': kept, 'param_groups': groups})
     except (RuntimeError, ValueError) as err:
         raise ModelError(
-            f'{path} is of another network; resume with the same size, classes and input, or '
+            f'{path} has another network; resume with the same size, classes and input, or '
             'choose another run folder'
         ) from err
     state.losses = tensors['losses'].tolist()
@@ -198,7 +198,7 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError as err:
         raise ModelError(f'{path} does not exist; train a model first') from err
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as err:
-        raise ModelError(f'{path} is damaged or no model of this package: {err}') from err
+        raise ModelError(f'{path} is damaged or not a model of this package: {err}') from err
 
 
 def _build(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Segmenter:
@@ -209,7 +209,7 @@ def _build(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Se
             if name not in ('stem', 'position') and not (
                 type(value) is int and 0 <= value <= most
             ):
-                raise ValueError(f'its {name} makes no sense')
+                raise ValueError(f'its {name} is invalid')
         configuration = NetworkConfiguration(**values)
         # A network without memory first: a file of others must not ask for more than it brings.
         with torch.device('meta'):

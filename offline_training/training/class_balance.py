@@ -1,7 +1,7 @@
-"""Let rare classes count more.
+"""Weights that balance the classes.
 
-A road fills half the image and a sign a thousandth of it; counted alike, what is small is never
-learned. What is needed of all frames are sums, one for each class.
+A road fills half the image and a sign a thousandth of it; with equal weights, small classes are
+not learned. Only one sum per class over all frames is needed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Paste rare things of another frame into a training sample.
+"""Pastes objects of rare classes from another frame into a training sample.
 
-A camera on a vehicle sees the same kinds of things at the same places in all its images, so what
-is cut from one fits into another. As in ClassMix (Olsson et al., WACV 2021, arXiv 2007.07936),
-but with rare classes pasted more often than common ones: a person is worth another lesson, a road
-is not.
+A camera on a vehicle sees similar objects at similar positions in all images, so objects of one
+image fit into another. As in ClassMix (Olsson et al., WACV 2021, arXiv 2007.07936), but rare
+classes, such as persons, are pasted more often than common ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run keeps of its classes, so that they can be looked at and named without the dataset."""
+"""Copies the gallery of classes to a run, so that they can be named without the dataset."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Targets for the student: of every pixel, by regions.
+"""Soft targets of the student for every pixel, by regions.
 
-The teacher answers pixel by pixel and blurs edges; superpixels and LiDAR segments know where
-things end. A segment keeps its own pseudo-class, or shares it with the teacher's mean over it;
-elsewhere the teacher's probabilities are averaged over superpixels. A region the teacher is of two
-minds about counts less.
+The teacher predicts pixel by pixel and blurs edges; superpixels and LiDAR segments follow the
+boundaries of objects. The target of a segment is its pseudo-class, or a mean of this and of the
+teacher's prediction; elsewhere the teacher's probabilities are averaged over superpixels. Regions
+with an uncertain prediction have a lower weight.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from offline_training.training.frame_targets import RegionTargets
 
 @dataclasses.dataclass(frozen=True)
 class DistillationParameters:
-    """How the teacher's answer becomes the student's target."""
+    """Parameters of the student's targets."""
 
-    pool_superpixels: bool = parameter(True, 'Average over superpixels where no segment lies.')
-    pool_segments: bool = parameter(True, 'LiDAR segments are regions too.')
+    pool_superpixels: bool = parameter(True, 'Average over superpixels where there is no segment.')
+    pool_segments: bool = parameter(True, 'Average over LiDAR segments.')
     superpixel_scale: float = parameter(
-        60.0, 'Scale of the superpixels at network size; larger means larger.',
+        60.0, 'Scale of the superpixels at network size; a larger scale gives larger ones.',
         minimum=1.0, maximum=10_000.0,
     )  # fmt: skip
     superpixel_min_size: int = parameter(40, 'Smallest superpixel.', unit='px', minimum=1)
     pseudo_label_share: float = parameter(
         0.7,
-        "Share of a segment's own pseudo-class in its target; the rest is the teacher's.",
+        "Share of a segment's pseudo-class in its target; the rest is the teacher's prediction.",
         minimum=0.0,
         maximum=1.0,
     )
     confidence_power: float = parameter(
-        1.0, 'Weight of a region is its largest probability to this power; 0 counts all alike.',
+        1.0, 'Weight of a region: its largest probability to this power; 0 for equal weights.',
         minimum=0.0,
     )  # fmt: skip
 

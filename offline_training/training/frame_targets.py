@@ -1,4 +1,4 @@
-"""What the network is to answer in each region of each frame, in shards in the run's folder."""
+"""The targets of each region of each frame, in shards in the run's folder."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def pseudo_label_targets(
     known = resized != IGNORE_LABEL
     if resized[known].max(initial=0) >= classes:
         raise DatasetError(
-            f'a pseudo-label holds class {resized[known].max()} of {classes}; run label again'
+            f'a pseudo-label has class {resized[known].max()} of {classes}; run label again'
         )
     regions = np.where(known, resized, classes).astype(np.int32)
     probability = np.eye(classes + 1, classes, dtype=np.float16)

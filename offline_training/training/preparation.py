@@ -1,4 +1,4 @@
-"""What is done once for each frame before training, each process its share of the frames."""
+"""Prepares each frame once before training; each process prepares its share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes that train together, on one node or several; none waits for one that is gone."""
+"""Processes of distributed training on one or several nodes; lost ones are detected."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def process_group() -> Iterator[None]:
         yield
         return
     if 'RANK' not in os.environ:
-        raise ModelError('WORLD_SIZE is set but RANK is not; start several processes by torchrun')
+        raise ModelError(
+            'WORLD_SIZE is set but RANK is not; start several processes with torchrun'
+        )
     device = training_device()
     if device.type == 'cuda':
         if (device.index or 0) >= torch.cuda.device_count():
@@ -157,7 +159,7 @@ class _Watch:
             try:
                 dist.all_reduce(states)
             except RuntimeError:
-                self._problem = 'another process or its node is gone'
+                self._problem = 'another process or its node no longer answers'
                 return
             if (states == _FAILED).any():
                 failed = ', '.join(map(str, (states == _FAILED).nonzero()[:, 0].tolist()))
@@ -176,5 +178,5 @@ def _connection_told() -> Iterator[None]:
     except RuntimeError as err:
         # gloo raises plain RuntimeErrors with the place in its sources.
         if isinstance(err, dist.DistError) or 'gloo' in str(err) or 'NCCL' in str(err):
-            raise PeerError('another process or its node is gone') from err
+            raise PeerError('another process or its node no longer answers') from err
         raise

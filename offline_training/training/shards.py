@@ -1,4 +1,4 @@
-"""Arrays of many frames as files of some frames each, written by whoever has a share in them.
+"""Arrays of many frames as files of some frames each, written by all processes.
 
 A shard is a folder of `.npy` files that is either complete or not there. How frames are cut into
 shards depends on their number alone, so what is prepared is the same for any number of processes,
@@ -183,8 +183,8 @@ def wait_until_visible(*paths: Path) -> None:
         while not path.exists():
             if time.monotonic() > deadline:
                 raise DatasetError(
-                    f'{path} was written by another process and is not to be seen here; give all '
-                    'nodes one folder that they share'
+                    f'{path} was written by another process and is not visible here; give all '
+                    'nodes one shared folder'
                 )
             # To list a folder has a network file system look at it anew.
             if path.parent.is_dir():

@@ -1,4 +1,4 @@
-"""Teacher, soft targets, student: from a labelled dataset to a network that needs an image."""
+"""Trains teacher and student: from a labelled dataset to a network that needs only the image."""
 
 from __future__ import annotations
 
@@ -53,43 +53,43 @@ from offline_training.training.validation import Validation
 
 @dataclasses.dataclass(frozen=True)
 class TrainParameters:
-    """What is trained: the network, the frames, and how teacher and student learn."""
+    """Parameters of a training run: the network, the frames, teacher and student."""
 
     size: str = parameter('tiny', 'Network size.', choices=('tiny', 'small', 'base'))
     width: int = parameter(512, 'Network input width.', unit='px', minimum=16)
     height: int = parameter(
-        0, "Network input height; 0 keeps the camera's aspect.", unit='px', minimum=0
+        0, "Network input height; 0 keeps the camera's aspect ratio.", unit='px', minimum=0
     )
     frames: str = parameter(
-        '', 'Frames of each camera of each drive to learn from, FIRST:LAST; empty is all.'
+        '', 'Frames of each camera of each drive to train on, FIRST:LAST; empty for all.'
     )
     cameras: list[str] = parameter(  # noqa: RUF009
-        [], 'Cameras to learn from, by name; empty is all.'
+        [], 'Cameras to train on, by name; empty for all.'
     )
     initial_weights: str = parameter(
         '',
-        'What `pretrain` wrote, or a transformers checkpoint (name or folder), whose encoder to '
-        'start from, whatever size says; empty is none.',
+        'Initial encoder: output of `pretrain`, or a transformers checkpoint (name or folder), '
+        'whose size takes precedence; empty for none.',
     )
     position: str = parameter(
         'rows',
-        "What a patch's embedding says: its row, or its place on the grid, which is learned by "
-        'heart. Initial weights have a grid, of which rows take the mean.',
+        'Position embedding of a patch: its row, or its position on the grid, which generalises '
+        'less. For rows the mean of the grid of initial weights is used.',
         choices=('rows', 'grid'),
     )
     window: int = parameter(
         3,
-        'Patches of 16 px to each side that a patch sees; 0 is the whole image, as initial '
-        'weights were learned, with their class token.',
+        'Patches of 16 px to each side that a patch attends to; 0 for global attention, as in '
+        'published backbones, with their class token.',
         minimum=0,
     )
     detail: bool = parameter(
         True,
-        'Whether edges come from a finer map of the image, at every 4th pixel; false is one score '
-        'a patch, as published.',
+        'Use a finer map of the image, at every 4th pixel, for edges; false for one score per '
+        'patch, as published.',
     )
     rounds: int = parameter(
-        1, 'Students trained in turn, each taught by the last.', minimum=1, maximum=9
+        1, 'Students trained in sequence, each by the previous one.', minimum=1, maximum=9
     )
     training: TrainingParameters = dataclasses.field(default_factory=TrainingParameters)
     distillation: DistillationParameters = dataclasses.field(
@@ -206,9 +206,9 @@ class TrainingRun:
         )
         if not targets.known:
             raise DatasetError(
-                'no pixel of the frames has a pseudo-class; there is nothing to learn'
+                'no pixel of the frames has a pseudo-class; there is nothing to train on'
             )
-        # Teachers lose by pasting, students gain: docs/results.md.
+        # Pasting improves students, not teachers: docs/research_log.md.
         how = self.parameters.training.without_pasting()
         return self._fit('teacher', 0, self.images, targets, how)
 
@@ -281,5 +281,5 @@ def failures_told(folder: Path) -> Iterator[None]:
         ) from err
     except PeerError as err:
         raise ModelError(
-            f'{err}; what is finished is kept in {folder}: start all processes again with --resume'
+            f'{err}; finished work is kept in {folder}: start all processes again with --resume'
         ) from err

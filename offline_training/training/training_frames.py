@@ -1,4 +1,4 @@
-"""Which frames are learned from, and at which size."""
+"""Selects the training frames and the network's input size."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def warn_of_aspects(frames: Sequence[FrameRecord], height: int, width: int) -> N
         if abs(rows * width / (columns * height) - 1.0) > _SQUEEZED and frame.camera not in told:
             told.add(frame.camera)
             _log.warning(
-                'images of camera %s, %d x %d, are squeezed to %d x %d; choose cameras of one '
-                'shape with --camera, or set height',
+                'images of camera %s, %d x %d, are distorted to %d x %d; choose cameras of one '
+                'aspect ratio with --camera, or set height',
                 *(frame.camera, columns, rows, width, height),
             )

@@ -1,4 +1,4 @@
-"""What a training leaves to look at: a progress bar, TensorBoard logs, a picture of the loss."""
+"""The log of a training: a progress bar, TensorBoard logs, a picture of the loss."""
 
 from __future__ import annotations
 

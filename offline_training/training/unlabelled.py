@@ -1,7 +1,6 @@
-"""Images without pseudo-labels, of which a student learns what its teacher says of them.
+"""Images without pseudo-labels, on which a student is trained with its teacher's predictions.
 
-They may be of other cameras, drives or towns, with or without a LiDAR: where a student is to look
-at other things than its labels show, it learns to keep its teacher's answers there.
+They may be of other cameras, drives or towns, with or without a LiDAR.
 """
 
 from __future__ import annotations
@@ -96,7 +95,7 @@ def unlabelled_frames(sources: Sequence[Path]) -> list[UnlabelledFrame | Unlabel
         if not source.is_dir():
             if source.suffix.lower() not in IMAGE_SUFFIXES:
                 raise ImageError(
-                    f'{source} is no image ({", ".join(IMAGE_SUFFIXES)}); extract bags first, '
+                    f'{source} is not an image ({", ".join(IMAGE_SUFFIXES)}); extract bags first, '
                     'then give the dataset'
                 )
             found.append(UnlabelledImage(source))

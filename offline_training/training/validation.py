@@ -1,4 +1,4 @@
-"""How a network does, while it learns, on labelled frames that it does not learn from."""
+"""Validation of a network during training on held-out labelled frames."""
 
 from __future__ import annotations
 

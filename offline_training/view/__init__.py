@@ -1,1 +1,1 @@
-"""Drives and what is made of them as a recording for Rerun's viewer; nothing is made here."""
+"""Shows drives, datasets and masks in Rerun's viewer."""

@@ -1,4 +1,4 @@
-"""What Rerun's viewer shows at once: pictures on the left, the cloud and plots on the right."""
+"""The layout of Rerun's viewer: pictures on the left, the cloud and plots on the right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A drive of a dataset: what was extracted and labelled of it, and where the vehicle was."""
+"""Adds a drive of a dataset to a recording: frames, labels and the vehicle's path."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def add_dataset_drive(
         made: the recording.
         frames: of any of its cameras.
         calibrations: by camera.
-        predictor: the model whose masks are wanted, None without.
-        advance: told of frames that are done.
+        predictor: the model for masks, None without.
+        advance: called with the number of frames done.
 
     Raises:
         DatasetError: if a file cannot be read.

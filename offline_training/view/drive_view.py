@@ -1,4 +1,4 @@
-"""A recorded drive as `extract` sees it: pairs, segments, painted sweeps, offsets and drops."""
+"""Adds a recorded drive, processed as by `extract`: pairs, segments, painted sweeps, drops."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class DriveView:
             _log.warning('%s at %d: %s', name, stamp_ns, err)
 
     def _place(self, pair: Pair) -> None:
-        """Say where the vehicle and its sensors are."""
+        """Add the poses of the vehicle and its sensors."""
         image_ns, sweep_ns = pair.image.stamp_ns, pair.sweep.stamp_ns
         for stamp_ns in (image_ns, sweep_ns):
             with contextlib.suppress(MotionError):

@@ -1,4 +1,4 @@
-"""What is known of an image's pixels, added to a recording: segments, pseudo-labels, masks."""
+"""Adds an image with segments, pseudo-label and mask to a recording."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A Rerun recording of a rig: cameras, sweeps, the vehicle and how well they go together.
+"""A Rerun recording of a rig: cameras, sweeps, the vehicle and their synchronisation.
 
-Everything stands on one timeline, the header stamps. Coordinates are REP-103's: `world` is the
-frame that odometry begins in, `world/vehicle` the vehicle's, and sensors are placed in it.
+Everything is on one timeline, the header stamps. Coordinates follow REP-103: `world` is the
+odometry frame, `world/vehicle` the vehicle's, in which sensors are placed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def camera_path(name: str) -> str:
 
 
 class ViewRecording:
-    """What is looked at, as it is gathered.
+    """A recording that is being built.
 
     Attributes:
         stream: Rerun's.
@@ -103,7 +103,7 @@ class ViewRecording:
         self._log('world', self._rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
 
     def place(self, entity: str, T: NDArray[np.float64], stamp_ns: int) -> None:
-        """Say where something is in what it belongs to, (4, 4), from a stamp on."""
+        """Add the pose of an entity in its parent, (4, 4), valid from a stamp on."""
         if entity in self._placed and np.array_equal(self._placed[entity], T):
             return
         self._placed[entity] = T
@@ -111,14 +111,14 @@ class ViewRecording:
         self._log(entity, transform, stamp_ns)
 
     def pose(self, T_odom_base: NDArray[np.float64], stamp_ns: int) -> None:
-        """Say where the vehicle is."""
+        """Add the vehicle's pose."""
         self.place(VEHICLE, T_odom_base, stamp_ns)
         self._path[stamp_ns] = T_odom_base[:3, 3]
 
     def camera(
         self, name: str, model: CameraModel, T_base_camera: NDArray[np.float64], stamp_ns: int
     ) -> None:
-        """Say what a camera's lens is and where it is in the vehicle, from a stamp on."""
+        """Add a camera's intrinsics and its pose on the vehicle, valid from a stamp on."""
         entity = camera_path(name)
         self.place(entity.removesuffix('/image'), T_base_camera, stamp_ns)
         if entity in self._lenses:
@@ -176,7 +176,7 @@ class ViewRecording:
         self._labels(entity, stamp_ns, label)
 
     def mask(self, name: str, stamp_ns: int, prediction: Prediction) -> None:
-        """Add what a model sees in the picture that was added last, and how sure it is."""
+        """Add a model's mask and confidence for the picture that was added last."""
         self.labels(name, stamp_ns, MASK, prediction.label)
         confidence = resize_image(prediction.confidence, *self._shape)
         self._log(self._layer(name, CONFIDENCE), self._rr.Image(confidence, 'L'), stamp_ns)

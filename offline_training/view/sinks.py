@@ -1,4 +1,4 @@
-"""Where a recording goes: to a file, or to Rerun's own viewer."""
+"""The destination of a recording: a file, or Rerun's viewer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from drive_segment_ros.errors import OutputError
 
 Sink = Callable[[Any], object]
-_INSTEAD = 'show it in a browser by --web, or write it by --save'
+_INSTEAD = 'show it in a browser with --web, or write it with --save'
 
 
 def file_sink(file: Path) -> Sink:
@@ -21,9 +21,9 @@ def file_sink(file: Path) -> Sink:
         OutputError: if it is no .rrd, or its folder is not there.
     """
     if file.suffix != '.rrd':
-        raise OutputError(f'{file}: a recording of Rerun ends in .rrd')
+        raise OutputError(f'{file}: the name of a Rerun recording must end in .rrd')
     if not file.parent.is_dir():
-        raise OutputError(f'{file.parent} is no folder; make it first')
+        raise OutputError(f'{file.parent} is not a folder; create it first')
     return lambda stream: stream.save(file)
 
 
@@ -35,7 +35,7 @@ def viewer_sink(stream: Any) -> None:
     """
     displays = ('DISPLAY', 'WAYLAND_DISPLAY')
     if sys.platform == 'linux' and not any(os.environ.get(name) for name in displays):
-        raise OutputError(f'there is no display here; {_INSTEAD}')
+        raise OutputError(f'there is no display on this machine; {_INSTEAD}')
     try:
         stream.spawn(hide_welcome_screen=True)
     except RuntimeError as err:

@@ -1,4 +1,4 @@
-"""Look at a dataset, a bag or a run in Rerun's viewer."""
+"""Shows a dataset, a bag or a run in Rerun's viewer."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def view_run(run: Path, options: ViewOptions) -> ViewRecording:
     images = FrameImages.kept(run / 'cache/images')
     if (run / DESCRIPTION_FILE).is_file() or not len(images):
         raise ModelError(
-            f'{run} keeps no images; show what it sees: drive-segment view BAG --model {run}'
+            f'{run} has no images in its cache; use drive-segment view BAG --model {run}'
         )
     stages = {'student': run}
     if is_model(run / 'teacher'):
@@ -172,14 +172,14 @@ def _drive(source: Path, options: ViewOptions) -> tuple[Drive, list[FrameRecord]
     except DatasetError as err:
         if (source / 'drive.json').is_file():
             raise
-        raise DatasetError(not_wanted(source, 'what can be looked at', _ADVICE)) from err
+        raise DatasetError(not_wanted(source, 'something that can be shown', _ADVICE)) from err
     names = [drive.name for drive in dataset.drives]
     if options.drive and options.drive not in names:
         raise DatasetError(f'{source} has no drive {options.drive}; it has {", ".join(names)}')
     chosen = options.drive or names[0]
     if len(names) > 1 and not options.drive:
         _log.warning(
-            '%s has %d drives, %s is shown; choose by --drive from %s',
+            '%s has %d drives, %s is shown; choose another with --drive from %s',
             source,
             len(names),
             chosen,

@@ -1,8 +1,8 @@
-"""Rerun's viewer for browsers, served so that it asks nobody else for anything.
+"""Rerun's viewer for browsers, served without requests to other servers.
 
-By itself its page fetches a font, sends statistics of its use and looks for newer versions. Here
-it comes with a policy by which a browser lets it talk to this server alone, which is heard on this
-machine only.
+By default its page fetches a font, sends usage statistics and checks for newer versions. Here it
+is served with a policy that restricts the browser to this server, which listens on this machine
+only.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class WebViewer:
         except (OSError, RuntimeError) as err:
             shutil.rmtree(self._folder)
             raise OutputError(
-                f'cannot serve on ports {port} and {port + 1}: {err}; choose others by --port'
+                f'cannot serve on ports {port} and {port + 1}: {err}; choose others with --port'
             ) from err
         here = f'http://{_HOST}:{port}'
         self.address = f'{here}/?url={here}{_RECORDING}'
@@ -122,4 +122,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""

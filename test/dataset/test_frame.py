@@ -84,7 +84,7 @@ def test_npz_bytes_depend_on_content_alone(order):
         ),
         (
             {'sweep': SweepRecord(1, {n: np.full(1, 65_536) for n in REQUIRED})},
-            'id 65536, and a segment image holds ids up to 65535',
+            'id 65536, but a segment image holds ids up to 65535',
         ),
     ],
 )

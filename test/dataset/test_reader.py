@@ -74,10 +74,10 @@ def read_everything(path) -> None:
             lambda d: (d / 'front/frames.jsonl').write_text('{"stamp_ns": 7}\n'),
             "lacks 'sweep_stamp_ns'",
         ),
-        (lambda d: (d / 'drive.json').write_text('{'), 'is not JSON'),
+        (lambda d: (d / 'drive.json').write_text('{'), 'is not valid JSON'),
         (lambda d: (d / 'drive.json').write_text('[]'), 'not a JSON object'),
         (lambda d: (d / 'drive.json').write_text('{}'), 'extract it again'),
-        (lambda d: (d / 'drive.json').write_text('{"cameras": {"..": {}}}'), 'no name of a'),
+        (lambda d: (d / 'drive.json').write_text('{"cameras": {"..": {}}}'), 'not a valid'),
     ],
 )
 def test_damage_is_one_line_that_names_the_file(dataset, damage, message):
@@ -91,7 +91,7 @@ def test_damage_is_one_line_that_names_the_file(dataset, damage, message):
 def test_what_is_no_dataset_is_said(dataset, tmp_path):
     with pytest.raises(DatasetError, match='does not exist'):
         Dataset(tmp_path / 'none')
-    with pytest.raises(DatasetError, match='is one drive; give the folder above'):
+    with pytest.raises(DatasetError, match='is a single drive; give its parent'):
         Dataset(dataset / 'monday')
     (tmp_path / 'empty').mkdir()
     with pytest.raises(DatasetError, match='not a dataset'):

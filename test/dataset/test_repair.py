@@ -49,9 +49,9 @@ def test_leftovers_of_a_frame_in_hand_go_and_are_told(drive):
     report = repair(drive.parent)
     assert report.frames == 3
     assert report.repaired == [
-        'a/front: cut an incomplete last line off frames.jsonl',
-        'a/front: removed 1 files of no frame from image, 5 bytes',
-        'a/front: removed 1 files of no frame from segment, 0 bytes',
+        'a/front: removed an incomplete last line of frames.jsonl',
+        'a/front: removed 1 files without a frame from image, 5 bytes',
+        'a/front: removed 1 files without a frame from segment, 0 bytes',
     ]
     assert sorted(path.name for path in drive.rglob('*.*')) == sorted(
         ['drive.json', 'frames.jsonl']
@@ -73,7 +73,7 @@ def test_frame_that_lost_a_file_leaves_the_index(drive, damage):
     damage(drive / 'front' / 'segment' / '2.png')
     report = repair(drive.parent)
     assert [record.stamp_ns for record in Drive(drive).frames] == [1, 3]
-    assert 'took 1 frames without their files out of the index (2)' in report.repaired[0]
+    assert 'removed 1 frames without their files from the index (2)' in report.repaired[0]
     assert not (drive / 'front' / 'image' / '2.jpg').exists()
     with DriveWriter(drive, INFO, resume=True) as writer:
         writer.add(frame(2))
@@ -97,13 +97,13 @@ def test_drives_that_never_began_go(drive):
     (drive.parent / 'mine' / 'notes.txt').write_text('x')
     report = repair(drive.parent)
     assert sorted(path.name for path in drive.parent.iterdir()) == ['a', 'mine']
-    assert report.repaired == [f'{name}: removed, no frame was in it' for name in 'bc']
+    assert report.repaired == [f'{name}: removed, it had no frames' for name in 'bc']
 
 
 def test_frames_without_drive_json_are_named_not_removed(drive):
     (drive / 'drive.json').unlink()
     report = repair(drive.parent)
-    assert 'drive.json is missing beside 3 frames' in report.problems[0]
+    assert 'drive.json of 3 frames is missing' in report.problems[0]
     assert (drive / 'front' / 'image' / '1.jpg').exists()
 
 
@@ -146,7 +146,7 @@ def test_removing_a_drive_never_leaves_part_of_it(drive, monkeypatch, call):
 
 
 def test_a_drive_or_nothing_is_no_dataset(drive):
-    with pytest.raises(DatasetError, match='is one drive'):
+    with pytest.raises(DatasetError, match='is a single drive'):
         repair(drive)
     with pytest.raises(DatasetError, match='does not exist'):
         repair(drive / 'nothing')
@@ -205,7 +205,7 @@ def test_files_of_others_in_a_drives_own_folders_stay(drive):
         (drive / name).write_bytes(b'mine')
     (drive / 'front/image/9.jpg').write_bytes(b'of no frame')
     assert repair(drive.parent).repaired == [
-        'a/front: removed 1 files of no frame from image, 11 bytes'
+        'a/front: removed 1 files without a frame from image, 11 bytes'
     ]
     assert all((drive / name).read_bytes() == b'mine' for name in kept)
 
@@ -228,7 +228,7 @@ def test_links_are_refused_before_anything_is_touched(drive, name, tmp_path_fact
     before = everything(elsewhere.parent), everything(drive)
     report = repair(drive.parent)
     assert 'is a link' in report.problems[0]
-    assert report.repaired == ['b/front: removed 1 files of no frame from segment, 4 bytes']
+    assert report.repaired == ['b/front: removed 1 files without a frame from segment, 4 bytes']
     with pytest.raises(DatasetError, match='is a link'):
         remove_drive(drive)
     with pytest.raises(DatasetError, match='is a link'):
@@ -249,7 +249,7 @@ def test_drives_of_runs_without_a_frame_go(drive):
     DriveWriter(drive.parent / 'kept', INFO).close()
     (drive.parent / 'kept/protected').touch()
     report = repair(drive.parent)
-    assert report.repaired == ['b: removed, no frame was in it']
+    assert report.repaired == ['b: removed, it had no frames']
     assert (report.drives, report.frames) == (2, 3)
     assert sorted(path.name for path in drive.parent.iterdir()) == ['a', 'kept']
 
@@ -283,7 +283,7 @@ def damage_description(drive):
     ('damage', 'message'),
     [
         (lose_index, 'frames.jsonl is missing'),
-        (empty_index, '5 whole frames are not in frames.jsonl'),
+        (empty_index, '5 complete frames are not in frames.jsonl'),
         (lose_folder, 'segment/ is missing'),
         (lose_files, 'the files of 5 are missing'),
         (damage_description, 'drive.json is damaged'),
@@ -309,8 +309,8 @@ def test_one_drive_that_cannot_be_repaired_does_not_keep_the_others(drive):
     (drive.parent / 'b/front/image/2.jpg').write_bytes(b'x')
     result = CliRunner().invoke(cli.app, ['repair', str(drive.parent)])
     assert result.exit_code == 1
-    assert 'b/front: removed 1 files of no frame' in result.stdout
-    assert 'left alone' in result.stderr
+    assert 'b/front: removed 1 files without a frame' in result.stdout
+    assert 'not changed' in result.stderr
 
 
 @pytest.fixture
@@ -328,7 +328,7 @@ def test_proposals_of_no_frame_go_and_those_of_one_camera_alone_stay(rig):
     (rig / 'proposal/9.npz').write_bytes(b'12345')
     (rig / 'proposal/10.npz.tmp').write_bytes(b'')
     report = repair(rig.parent)
-    assert report.repaired == ['a: removed 2 files of no frame from proposal, 5 bytes']
+    assert report.repaired == ['a: removed 2 files without a frame from proposal, 5 bytes']
     assert report.frames == 8
     assert len(list((rig / 'proposal').iterdir())) == 5
 
@@ -360,7 +360,7 @@ def test_a_camera_that_is_damaged_costs_only_itself(rig, damage, message):
     before = everything(rig)
     report = repair(rig.parent)
     assert message in report.problems[0]
-    assert report.repaired == ['a/front: removed 1 files of no frame from image, 1 bytes']
+    assert report.repaired == ['a/front: removed 1 files without a frame from image, 1 bytes']
     assert (report.drives, report.frames) == (1, 5)
     del before[rig / 'front/image/60.jpg']
     # The camera may refer to any proposals: they stay.
@@ -373,7 +373,7 @@ def test_a_camera_that_is_damaged_costs_only_itself(rig, damage, message):
 def test_a_camera_that_drive_json_does_not_name_is_told_and_left(rig):
     (rig / 'drive.json').write_text(json.dumps(INFO))
     report = repair(rig.parent)
-    assert 'names no camera left' in report.problems[0]
+    assert 'has no camera left' in report.problems[0]
     assert (rig / 'left/image/30.jpg').exists()
     assert list(Drive(rig).cameras) == ['front']
 

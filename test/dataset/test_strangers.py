@@ -1,4 +1,4 @@
-"""Datasets of strangers: each thing that makes no sense is one line, and nothing leads outside."""
+"""Datasets of strangers: each thing that is invalid is one line, and nothing leads outside."""
 
 from __future__ import annotations
 
@@ -157,5 +157,5 @@ def test_a_description_that_is_none(drive, text) -> None:
 @pytest.mark.parametrize('entry', [{}, {'model': 3}, {'model': {'width': 1e300}}])
 def test_a_calibration_that_is_none(drive, entry) -> None:
     (drive / 'drive.json').write_text(json.dumps({**INFO, 'cameras': {'front': entry}}))
-    with pytest.raises(DatasetError, match='the calibration of front makes no sense'):
+    with pytest.raises(DatasetError, match='the calibration of front is invalid'):
         DriveCalibration.of(Drive(drive), 'front')

@@ -94,6 +94,6 @@ def test_a_better_source_takes_the_place_of_another():
 def test_a_pose_that_is_none_is_named():
     motion = Motion('odom', 'base_link', 1000 * MS)
     motion.add(Pose(START, 'odometry', 'odom', 'base_link', (np.nan, 0.0, 0.0), STILL))
-    assert 'no pose' in motion.problem
+    assert 'not a valid pose' in motion.problem
     motion.add(pose(START + MS))
     assert not motion.problem

@@ -84,7 +84,7 @@ def test_a_cache_that_cannot_be_written_does_not_stop_the_start(tmp_path, caplog
     engine = cached_engine(tmp_path / 'file/cache', KEY, library.build, library.load)
 
     assert engine == 'plan of 10'
-    assert 'cannot keep the engine' in caplog.text
+    assert 'cannot save the engine' in caplog.text
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):

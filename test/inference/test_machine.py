@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 
-from drive_segment_ros.inference.machine import Machine, suitable_precision, this_machine
+from drive_segment_ros.inference.machine import (
+    Machine,
+    processor_name,
+    suitable_precision,
+    this_machine,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,9 +21,9 @@ from drive_segment_ros.inference.machine import Machine, suitable_precision, thi
         ('avx2 avx512_vnni avx512_bf16 amx_bf16 amx_int8', False, 'fp32', 'AMX'),
         ('avx2 avx512f avx512_vnni avx512_bf16', False, 'int8', 'avx512_vnni'),
         ('avx2 avx_vnni', False, 'int8', 'avx_vnni'),
-        ('avx2 avx512f', False, 'fp32', 'no instructions'),
-        ('asimd asimddp bf16', False, 'fp32', 'no instructions'),
-        ('', False, 'fp32', 'no instructions'),
+        ('avx2 avx512f', False, 'fp32', 'that make a lower precision faster'),
+        ('asimd asimddp bf16', False, 'fp32', 'that make a lower precision faster'),
+        ('', False, 'fp32', 'that make a lower precision faster'),
     ],
 )
 def test_the_precision_follows_from_what_there_is(flags, gpu, precision, reason):
@@ -36,6 +43,8 @@ def test_flags_and_gpu_are_those_the_system_names(tmp_path):
 
     assert machine == Machine(frozenset({'fpu', 'avx2', 'avx512_vnni'}), gpu=False)
     assert this_machine(cpuinfo, [str(gpu)]).gpu
+    assert processor_name(cpuinfo) == 'some'
+    assert processor_name(tmp_path / 'missing') == platform.machine()
 
 
 def test_a_system_that_names_nothing_gets_full_precision(tmp_path):

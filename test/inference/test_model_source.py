@@ -154,7 +154,7 @@ def test_what_is_not_there_is_named(web, hub, model_folder):
         model_location('hf://owner/village')
     with pytest.raises(StorageError, match='cannot read hf://owner/town@v2'):
         model_location('hf://owner/town@v2')
-    with pytest.raises(StorageError, match='names no repository'):
+    with pytest.raises(StorageError, match='is not a repository'):
         model_location('hf://town')
     shutil.move(model_folder / 'model.json', model_folder / 'other.json')
     with pytest.raises(ModelError, match='holds no exported model'):

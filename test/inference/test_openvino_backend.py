@@ -83,7 +83,7 @@ def test_what_the_model_alone_fails_in_is_left_aside(monkeypatch):
     compiled = compile_fastest(processor, 'model.onnx')
 
     assert compiled.precision == compiled.model.precision == 'f32'
-    assert compiled.fallback == 'bf16, which the processor claims, fails (no such kernel)'
+    assert compiled.fallback == 'bf16, which the processor reports, fails (no such kernel)'
 
 
 def test_a_model_is_compiled_once(monkeypatch):
@@ -118,9 +118,9 @@ def test_a_fallback_is_said_in_the_log_and_by_the_doctor(monkeypatch, model_fold
     (check,) = doctor.check_precision()
 
     assert backend.description == 'OpenVINO CPU f32'
-    assert 'f32: bf16, which the processor claims, fails (could not create' in caplog.text
+    assert 'f32: bf16, which the processor reports, fails (could not create' in caplog.text
     assert check.status == 'hint'
-    assert 'f32: bf16, which the processor claims, fails (could not create' in check.detail
+    assert 'f32: bf16, which the processor reports, fails (could not create' in check.detail
     assert 'ONEDNN_MAX_CPU_ISA' in check.advice
 
 
@@ -133,7 +133,7 @@ def test_auto_goes_on_when_what_compiled_does_not_run(monkeypatch, model_folder,
     monkeypatch.setattr(openvino, 'Core', lambda: failing)
 
     assert load(model_folder, threads=1).backend == 'ONNX Runtime CPU fp32'
-    assert 'openvino left aside: OpenVINO cannot run the model: illegal' in caplog.text
+    assert 'backend openvino is not used: OpenVINO cannot run the model: illegal' in caplog.text
 
 
 def test_the_doctor_tries_the_real_one():

@@ -108,7 +108,7 @@ def test_auto_goes_on_when_the_gpu_refuses(model_folder, monkeypatch, caplog):
     loaded = load(model_folder, threads=1)
 
     assert 'TensorRT' not in loaded.backend
-    assert 'tensorrt left aside: the driver does not answer' in caplog.text
+    assert 'backend tensorrt is not used: the driver does not answer' in caplog.text
 
 
 def test_without_any_backend_the_message_names_packages(model_folder, monkeypatch):

@@ -302,7 +302,7 @@ def test_qos_that_cannot_be_heard_is_named(record):
     rig = record(inputs__reliability='reliable')
     quality = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     other = rig.sensors.create_publisher(PointCloud2, 'points', quality)
-    assert rig.wait(lambda: 'QoS keeps out' in rig.diagnosis), rig.diagnosis
+    assert rig.wait(lambda: 'incompatible QoS' in rig.diagnosis), rig.diagnosis
     rig.silence(other)
     rig.drive(0, 2)
     assert settled(rig, 2)

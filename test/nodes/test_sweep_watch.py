@@ -22,7 +22,7 @@ def test_a_sweep_that_lacks_a_sector_is_counted_told_once_and_shown():
     for _ in range(2):
         sweeps.note(HALF)
     assert len(warned) == 1
-    assert 'no return from azimuth 90 to 270 degrees' in warned[0]
+    assert 'no returns at azimuth 90 to 270 degrees' in warned[0]
     assert sweeps.values()['incomplete sweeps'] == 2
     ((text, level),) = sweeps.problems().items()
     assert '2 incomplete sweeps' in text

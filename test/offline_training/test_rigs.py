@@ -157,7 +157,7 @@ def test_cameras_of_another_shape_are_told(tmp_path):
     small = ('--epochs', '1', '--set', 'width=80')
     arguments = ('train', tmp_path / 'set', '-o', tmp_path / 'run', *small)
     told = ' '.join(CliRunner().invoke(app, [*map(str, arguments)]).stderr.split())
-    assert 'camera left, 48 x 48, are squeezed to 80 x 48' in told
+    assert 'camera left, 48 x 48, are distorted to 80 x 48' in told
     assert 'camera front' not in told
 
 
@@ -195,7 +195,7 @@ def test_truth_of_several_drives_has_a_folder_for_each(tmp_path):
     scores = command('evaluate', tmp_path / 'set', tmp_path / 'set', '--ground-truth', both)
     assert scores['images'] == 8
     message = refused('evaluate', tmp_path / 'set', tmp_path / 'set', '--ground-truth', truth)
-    assert 'has no folder named as a drive of' in message
+    assert 'has no folder with the name of a drive of' in message
 
 
 def test_a_baseline_of_two_datasets_and_one_camera(tmp_path):

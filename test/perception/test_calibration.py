@@ -59,18 +59,18 @@ LINK = 'transforms:\n- {parent: a, child: b, translation: [0, 0, 0], rotation: %
 @pytest.mark.parametrize(
     ('text', 'says'),
     [
-        ('transforms: [', 'is not YAML'),
+        ('transforms: [', 'is not valid YAML'),
         ('hello', 'neither transforms nor cameras'),
         ('', 'neither transforms nor cameras'),
-        ('transforms: 3', 'an entry is not as it should be'),
+        ('transforms: 3', 'an entry is malformed'),
         ('transforms: [{parent: a}]', "KeyError('child')"),
-        (LINK % '[0, 0, 0, 0]', 'no rigid transform'),
-        (LINK % '[0, 0, 1]', 'an entry is not as it should be'),
-        (LINK % '[[1, 0, 0], [0, 1, 0], [0, 0, 2]]', 'no rotation'),
-        (LINK % '[[1, 0, 0], [0, 1, 0], [0, 0, -1]]', 'no rotation'),
-        (LINK % '[[1, 0, 0], [0, 1, 0], [0, 0, .nan]]', 'no rotation'),
+        (LINK % '[0, 0, 0, 0]', 'not a rigid transform'),
+        (LINK % '[0, 0, 1]', 'an entry is malformed'),
+        (LINK % '[[1, 0, 0], [0, 1, 0], [0, 0, 2]]', 'not a rotation'),
+        (LINK % '[[1, 0, 0], [0, 1, 0], [0, 0, -1]]', 'not a rotation'),
+        (LINK % '[[1, 0, 0], [0, 1, 0], [0, 0, .nan]]', 'not a rotation'),
         ('cameras: {front: {width: 3}}', 'missing or unknown entries'),
-        ('cameras: {front: 3}', 'an entry is not as it should be'),
+        ('cameras: {front: 3}', 'an entry is malformed'),
     ],
 )
 def test_files_that_are_no_calibration(tmp_path, text, says):

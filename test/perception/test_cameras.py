@@ -194,7 +194,7 @@ BAD_K[0, 0] = np.nan
         ({'k': np.zeros((3, 3))}, 'not calibrated: K is all zero'),
         ({'k': -np.array(K)}, 'focal lengths in K are -700'),
         ({'k': BAD_K}, 'K holds NaN'),
-        ({'k': np.ones(4), 'p': np.ones(12)}, 'k does not hold'),
+        ({'k': np.ones(4), 'p': np.ones(12)}, 'k is not a'),
         ({'width': 0}, 'image size is 0 x 720'),
         ({'height': 0}, 'image size is 1280 x 0'),
         ({'d': (0.1, 0.2, 0.3)}, 'plumb_bob takes 4 or 5 or 8 or 12 or 14 coefficients, d has 3'),
@@ -203,9 +203,9 @@ BAD_K[0, 0] = np.nan
         ({'d': (0.1,) * 15}, 'd has 15'),
         ({'d': (1e300, 0, 0, 0)}, 'coefficient is 1e+300'),
         ({'d': (np.inf, 0, 0, 0, 0)}, 'D holds NaN or infinity'),
-        ({'model': 'fov', 'd': (0.9,)}, "'fov'; known are: plumb_bob, rational_polynomial"),
-        ({'model': '', 'd': (0.1, 0, 0, 0)}, 'name the model they are of, such as plumb_bob'),
-        ({'model': 'None', 'd': (0.1, 0, 0, 0, 0)}, 'name the model they are of'),
+        ({'model': 'fov', 'd': (0.9,)}, "'fov'; supported are: plumb_bob, rational_polynomial"),
+        ({'model': '', 'd': (0.1, 0, 0, 0)}, 'name the model they belong to, such as plumb_bob'),
+        ({'model': 'None', 'd': (0.1, 0, 0, 0, 0)}, 'name the model they belong to'),
         ({'k': np.diag([1e-300, 1e-300, 1])}, 'focal lengths in K are 1e-300'),
         ({'k': np.diag([5e-324, 5e-324, 1])}, 'focal lengths in K are 4.94066e-324'),
         ({'k': np.diag([1e300, 1e300, 1])}, 'focal lengths in K are 1e+300'),
@@ -244,7 +244,7 @@ def test_a_dictionary_gives_the_same_camera_back():
     [
         ({'width': 'wide'}, 'width or height'),
         ({'focal': 3}, 'unknown entries: focal'),
-        ({'K': [1, 2]}, 'K does not hold'),
+        ({'K': [1, 2]}, 'K is not a'),
     ],
 )
 def test_a_dictionary_that_is_no_camera(change, says):
@@ -339,12 +339,12 @@ def test_a_calibration_of_another_resolution_is_told(scale):
             'far from the middle',
         ),
         ({'width': 720, 'height': 1280}, 'far from the middle'),
-        ({'k': np.transpose(K)}, 'in the order of rows'),
-        ({'k': np.diag([2.0, 1.0, 1]) @ K}, 'oblong'),
+        ({'k': np.transpose(K)}, 'row-major order'),
+        ({'k': np.diag([2.0, 1.0, 1]) @ K}, 'not square'),
         ({'k': [[20, 0, 640], [0, 20, 360], [0, 0, 1]]}, 'a view of 176 x 174 degrees'),
         ({'k': [[16000, 0, 640], [0, 16000, 360], [0, 0, 1]]}, 'a view of 4.58 x 2.58'),
-        ({'model': 'equidistant', 'd': ()}, 'if it is an ideal fisheye lens'),
-        ({'model': '', 'd': (0.1, 0, 0, 0, 0.1)}, 'have the driver name it'),
+        ({'model': 'equidistant', 'd': ()}, 'for an ideal fisheye lens'),
+        ({'model': '', 'd': (0.1, 0, 0, 0, 0.1)}, 'set the model in the driver'),
     ],
 )
 def test_what_is_odd_about_a_camera_is_said(changes, says):

@@ -152,7 +152,7 @@ def wrong(change, dtype=XYZ):
         (wrong(lambda m: m.data.clear()), 'truncated'),
         (wrong(lambda m: setattr(m, 'width', 10**6)), 'truncated'),
         (wrong(lambda m: setattr(m, 'width', 10**9)), 'above the limit max_points 2000000'),
-        (wrong(lambda m: setattr(m, 'height', 0)), 'has 288 bytes of them'),
+        (wrong(lambda m: setattr(m, 'height', 0)), 'has 288 bytes'),
         (wrong(lambda m: m.fields.pop(0)), "'lidar' has no field x; it has y, z"),
         (wrong(lambda m: m.fields.clear()), 'no field x, y, z; it has none'),
         (wrong(lambda m: setattr(m.fields[0], 'datatype', 12)), "'x' has unknown datatype 12"),

@@ -74,7 +74,7 @@ def test_a_file_that_ends_in_a_beam_says_so(listed, beams, ring):
     facts = sweep_facts(truncated(listed, beams, ring))
     assert facts['cut']
     assert facts['beams'] == 39
-    assert 'ends in the midst of beam 39' in UsualCoverage([facts]).lacking(facts)
+    assert 'ends within beam 39' in UsualCoverage([facts]).lacking(facts)
 
 
 @pytest.mark.parametrize('ring', [True, False])
@@ -147,7 +147,7 @@ def test_lost_packets_and_few_lost_points_are_no_sector(listed):
 def test_a_sector_is_lacking_only_where_other_sweeps_have_it(listed):
     whole, lacking = sweep_facts(listed), sweep_facts(without(listed, 100, 190))
     text = UsualCoverage([*[whole] * 9, lacking]).lacking(lacking)
-    assert 'no return from azimuth 100 to 190 degrees' in text
+    assert 'no returns at azimuth 100 to 190 degrees' in text
     # A blind sector, a limited field of view: usual for this sensor.
     assert UsualCoverage([lacking] * 9).lacking(lacking) == ''
     wider = sweep_facts(without(listed, 100, 240))
@@ -160,7 +160,7 @@ def test_a_sector_is_lacking_only_where_other_sweeps_have_it(listed):
 def test_beams_are_lacking_where_other_sweeps_have_them(listed):
     whole, half = sweep_facts(listed), sweep_facts(taken(listed, listed.ring < 40))
     assert 'cut' not in half
-    assert UsualCoverage([whole] * 5).lacking(half) == '40 of 64 beams are there'
+    assert UsualCoverage([whole] * 5).lacking(half) == 'it has 40 of 64 beams'
     assert UsualCoverage([half] * 5).lacking(half) == ''
     some = sweep_facts(taken(listed, listed.ring >= 6))
     assert UsualCoverage([whole] * 5).lacking(some) == ''

@@ -34,7 +34,7 @@ def test_matrix_agrees_with_scipy_and_inverts(translation, quaternion):
     [([0, 0, 0], [0, 0, 0, 0]), ([np.nan, 0, 0], [0, 0, 0, 1]), ([0, 0, 0], [0, np.inf, 0, 1])],
 )
 def test_no_transform_from_numbers_that_are_none(translation, quaternion):
-    with pytest.raises(CalibrationError, match='no rigid transform'):
+    with pytest.raises(CalibrationError, match='not a rigid transform'):
         transform_matrix(translation, quaternion)
 
 

@@ -197,5 +197,5 @@ def test_drive_that_was_repaired_is_measured_anew(dataset):
 
 
 def test_folder_above_must_exist(tmp_path):
-    with pytest.raises(DatasetError, match='folder above it must exist'):
+    with pytest.raises(DatasetError, match='parent folder must exist'):
         DatasetDisk(tmp_path / 'media' / 'set', DiskParameters())

@@ -249,7 +249,7 @@ def test_guard_is_never_crossed(small_disk, make_recorder, make_frame, assert_wh
     assert_whole(Dataset(small_disk.path / 'set').drives[0])
     (small_disk.path / 'set').rename(small_disk.path / 'elsewhere')
     shutil.rmtree(small_disk.path / 'elsewhere')
-    assert f'{status["recorded"]} frames are not in the dataset any more' in look(recorder)
+    assert f'{status["recorded"]} frames are no longer in the dataset' in look(recorder)
     assert send(recorder, make_frame, [50])['recorded'] == 1
 
 
@@ -318,7 +318,7 @@ def test_read_only_disk_is_named_and_recording_goes_on_after(
     [
         (errno.ENOSPC, 'disk_full', 'free some space'),
         (errno.EDQUOT, 'disk_quota', 'quota on that disk is used up'),
-        (errno.EROFS, 'disk_read_only', 'file system is read-only, as after an error'),
+        (errno.EROFS, 'disk_read_only', 'file system is read-only, perhaps after an error'),
         (errno.EIO, 'disk_error', 'the disk fails'),
     ],
 )
@@ -394,7 +394,7 @@ def test_unplugged_disk_is_named_nothing_is_written_beside_it_and_it_may_return(
 
 
 def test_dataset_on_a_disk_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match='folder above it must exist'):
+    with pytest.raises(DatasetError, match='parent folder must exist'):
         Recorder(tmp_path / 'media' / 'usb' / 'set', RecorderParameters())
 
 

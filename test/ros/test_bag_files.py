@@ -113,7 +113,7 @@ def test_no_room_for_temporary_files_is_one_line(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(shutil, 'copyfile', full)
-        with pytest.raises(BagError, match=r'bag\.db3: no room .* set TMPDIR to a'):
+        with pytest.raises(BagError, match=r'bag\.db3: not enough space .* set TMPDIR to a'):
             read(tmp_path / 'bag')
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'none'))
     with pytest.raises(BagError, match=r'bag must be unpacked.* set TMPDIR'):
@@ -149,7 +149,7 @@ QOS[0] |= {'avoid_ros_namespace_conventions': False}
         ({'count': 3, 'starting_time': {'nanoseconds_since_epoch': 5}}, []),
         ({'topics_with_message_count': []}, []),
         ({'compression_mode': 'message', 'compression_format': 'zstd'}, []),
-        ({'count': 99}, ['metadata.yaml counts 99 messages of /text, the files hold 20']),
+        ({'count': 99}, ['metadata.yaml has 99 messages of /text, the files have 20']),
     ],
 )
 def test_metadata_of_another_state_hides_no_message(tmp_path, storage, changes, said):
@@ -222,7 +222,7 @@ def test_parts_compressed_or_decompressed_by_hand_are_found(tmp_path):
     compressed.write_bytes(zstd_module().compress(file.read_bytes()))
     found, (both,) = read(tmp_path / 'bag')
     assert found == EXPECTED
-    assert both == 'bag.db3.zst is passed over for bag.db3'
+    assert both == 'bag.db3.zst is ignored: bag.db3 is used'
     file.unlink()
     assert read(tmp_path / 'bag') == (EXPECTED, [])
 
@@ -238,9 +238,9 @@ def test_every_other_file_is_named_and_junk_is_not(tmp_path):
         (bag / name).write_bytes(b'\x00\x05\x16\x07')
     found, damage = read(bag)
     assert found == EXPECTED
-    assert 'bag_1.mcap is passed over: metadata.yaml does not list it' in damage[-1]
+    assert 'bag_1.mcap is ignored: metadata.yaml does not list it' in damage[-1]
     assert len(damage) == 3
-    assert 'bag_2.mcap.gz is passed over; if it belongs to the bag, decompress it' in damage[0]
+    assert 'bag_2.mcap.gz is ignored; if it belongs to the bag, decompress it' in damage[0]
 
 
 @pytest.mark.parametrize('journal', ['', 'WAL'])
@@ -336,8 +336,8 @@ def test_a_cut_file_is_read_beyond_private_records(tmp_path):
 @pytest.mark.parametrize(
     ('encoding', 'schema', 'said'),
     [
-        ('ros1', ('std_msgs/String', 'ros1msg', b'string data'), 'give the .bag it was made from'),
-        ('ros1', (TEXT, 'ros2msg', b'string data'), 'give the .bag it was made from'),
+        ('ros1', ('std_msgs/String', 'ros1msg', b'string data'), 'give the original .bag file'),
+        ('ros1', (TEXT, 'ros2msg', b'string data'), 'give the original .bag file'),
         ('protobuf', ('foxglove.Text', 'protobuf', b'\xff\x00\xfe'), 'encoded as protobuf'),
         ('json', ('Text', 'jsonschema', b'{}'), 'encoded as json'),
     ],

@@ -94,7 +94,7 @@ def test_cut_mcap_yields_every_whole_message(tmp_path, compress, fraction):
     path.write_bytes(data[: int(len(data) * fraction)])
     if fraction == 0.01:
         with (
-            pytest.raises(BagError, match=r'cannot be read: .*not a single whole message'),
+            pytest.raises(BagError, match=r'cannot be read: .*no complete message'),
             BagReader(folder),
         ):
             pass

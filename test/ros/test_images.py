@@ -197,7 +197,7 @@ PNG = cv2.imencode('.png', smooth_picture())[1].tobytes()
         (compressed(b'', 'jpeg'), 'is empty'),
         (raw(BGR, 'bgr8', width=10**5, height=10**5), '100000 x 100000 px, above the limit'),
         (raw(BGR[..., :2], '8UC2'), "encoding '8UC2'"),
-        (raw(BGR[:5, :, 0], 'nv12'), 'even height, has 5'),
+        (raw(BGR[:5, :, 0], 'nv12'), 'even height, not 5'),
         (raw(BGR[..., 0], 'nv12'), 'truncated: 48 of 72 bytes'),
         (compressed(b'\x00' * 40, 'h264'), "format 'h264'"),
     ],
@@ -246,7 +246,7 @@ def test_what_we_do_not_know_is_left_to_cv_bridge(monkeypatch):
 
     monkeypatch.setitem(sys.modules, 'cv_bridge', types.SimpleNamespace(CvBridge=Bridge))
     np.testing.assert_array_equal(decode_image(raw(BGR, 'new')), BGR)
-    with pytest.raises(ImageError, match=r'which cv_bridge cannot turn into BGR: .*\. No\.$'):
+    with pytest.raises(ImageError, match=r'which cv_bridge cannot convert to BGR: .*\. No\.$'):
         decode_image(raw(BGR, 'old'))
     monkeypatch.setitem(sys.modules, 'cv_bridge', None)
     with pytest.raises(ImageError, match=r"encoding 'new'; without cv_bridge only bgr8, .* read$"):
@@ -376,7 +376,7 @@ def test_fewer_bits_in_16_are_refused_until_they_are_said(bits, encoding):
         message = raw(deep, encoding)
     for function in (decode_image, encoded_image):
         with pytest.raises(
-            ImageError, match=f'as of a sensor of {bits} bits; --set image_bits={bits}'
+            ImageError, match=f'as from a {bits}-bit sensor; --set image_bits={bits}'
         ):
             function(message)
     shallow = raw(np.ascontiguousarray(pixels[encoding[0]]), f'{encoding[:-2]}8')
@@ -411,7 +411,7 @@ def test_a_png_of_16_bits_is_stored_as_received():
 
 def test_a_depth_image_is_no_picture():
     data = cv2.imencode('.png', np.full((6, 8), 40_000, np.uint16))[1].tobytes()
-    with pytest.raises(ImageError, match="'16uc1': no picture"):
+    with pytest.raises(ImageError, match="'16uc1', not that of a picture"):
         decode_image(compressed(data, '16UC1; png compressed '))
 
 

@@ -120,7 +120,7 @@ def test_a_part_recorded_by_another_clock_is_set_right(tmp_path, caplog):
         assert not caplog.records
     with JoinedBags([first, far]) as bags:
         (record,) = caplog.records
-        assert 'far was recorded by a clock that is +500.000 s ahead' in record.getMessage()
+        assert 'far was recorded with a clock that is +500.000 s ahead' in record.getMessage()
         seconds = [(m.topic, m.bag_stamp_ns // SECOND) for m in bags.messages()]
         assert seconds == [('/far', 9), ('/first', 10), ('/far', 11), ('/first', 12), ('/far', 14)]
         assert (bags.start_ns, bags.end_ns) == (9 * SECOND + 5, 14 * SECOND + 5)
@@ -160,7 +160,7 @@ def test_which_bags_are_a_drive(tmp_path):
     assert str(open_drive(first)) == str(first)
     assert one_drive([first, second], join=True) == [first, second]
     assert str(open_drive([first, second])) == f'{first} + {second}'
-    with pytest.raises(BagError, match='2 bags are given, one is wanted; --join makes them'):
+    with pytest.raises(BagError, match='2 bags are given instead of one; --join makes them'):
         one_drive([first, second], join=False)
     with pytest.raises(BagError, match='first is given twice'):
         open_drive([first, tmp_path / 'second/../first'])

@@ -186,11 +186,11 @@ def test_other_parameters_of_the_node_pass(make_node):
 
 def test_what_was_set_and_is_no_parameter_is_named(make_node, capfd):
     NodeParameters(make_node(rate=2.0, use_sim_time=False), Outer, unconfigured)
-    assert 'no parameter' not in capfd.readouterr().err
+    assert 'not parameters' not in capfd.readouterr().err
 
     NodeParameters(make_node(rate=2.0, inner__beta_dg=20.0), Outer, unconfigured)
 
-    assert 'no parameter of this node, ignored: inner.beta_dg' in capfd.readouterr().err
+    assert 'ignored, not parameters of this node: inner.beta_dg' in capfd.readouterr().err
 
 
 def test_declaring_twice_keeps_values(make_node):

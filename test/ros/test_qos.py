@@ -104,7 +104,7 @@ def test_clash_is_put_into_words(node):
     )
     publisher(node, BEST_EFFORT)
     assert node.run_until(lambda: subscription.problem)
-    assert subscription.problem.startswith('topic: QoS keeps out the messages of listener (')
+    assert subscription.problem.startswith('topic: incompatible QoS of listener (')
     assert "'auto'" in subscription.problem
     assert '\n' not in subscription.problem
 
@@ -171,8 +171,8 @@ def test_a_clash_with_the_users_own_qos_says_so(make_node):
     [
         ('reliability', 'sometimes', 'sometimes'),
         ('depth', 'deep', 'depth'),
-        ('realiability', 'reliable', 'no QoS policy; there are .*depth'),
-        ('lifespan', 5, 'no QoS policy'),
+        ('realiability', 'reliable', 'not a QoS policy; there are .*depth'),
+        ('lifespan', 5, 'not a QoS policy'),
     ],
 )
 def test_a_qos_that_is_none_is_one_line(make_node, override, value, words):

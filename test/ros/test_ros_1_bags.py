@@ -100,7 +100,7 @@ def test_folder_of_parts_is_one_drive_in_natural_order(
     (folder / 'drive_3.orig.bag').write_bytes((folder / 'drive_3.bag').read_bytes())
     assert sorted(read(folder)) == sorted(read(modern))
     with BagReader(folder) as reader:
-        assert reader.damage == ['drive_3.orig.bag is passed over for drive_3.bag']
+        assert reader.damage == ['drive_3.orig.bag is ignored: drive_3.bag is used']
 
 
 # bz2 gives nothing of its last block, 900 kB, before that is whole.
@@ -122,7 +122,7 @@ def test_cut_bag_yields_every_whole_message(
     assert images >= int(40 * fraction) - lost
     with BagReader(bag) as reader:
         (damage,) = reader.damage
-        assert damage.startswith('old.bag has no whole index; what is whole is used, ')
+        assert damage.startswith('old.bag has no complete index; the complete part is used, ')
         assert reader.topics['/image'].count == images
         assert reader.end_ns == found[-1][1]
 
@@ -154,14 +154,14 @@ def test_damaged_chunk_is_left_out(modern: Path, tmp_path: Path, as_ros_1: AsRos
     with BagReader(bag) as reader:
         found = [m.bag_stamp_ns for m in reader.messages(['/image'])]
         assert 20 < len(found) < 40
-        assert '1 damaged chunks are left out' in reader.damage[0]
+        assert '1 damaged chunks are skipped' in reader.damage[0]
 
 
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
         (b'#ROSBAG V1.2\n', 'old.bag is not a ROS 1 bag of format 2.0'),
-        (b'#ROSBAG V2.0\n' + bytes(5000), 'old.bag: not a single whole message; copy it again'),
+        (b'#ROSBAG V2.0\n' + bytes(5000), 'old.bag: no complete message; copy it again'),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(

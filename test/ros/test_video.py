@@ -167,7 +167,9 @@ def test_a_group_without_end_is_refused(encode_video, monkeypatch):
 
 def test_what_cannot_be_read_is_said(encode_video, monkeypatch):
     packets = encode_video(pictures()[:1])
-    with pytest.raises(ImageError, match=r'camera \(av1\): is video that is not read') as error:
+    with pytest.raises(
+        ImageError, match=r'camera \(av1\): is video of an unsupported codec'
+    ) as error:
         decode_image(images(packets, 'av1')[0])
     assert reason_of(error.value) == 'bad_image'
     monkeypatch.setitem(sys.modules, 'av', None)

@@ -86,11 +86,11 @@ def test_finding_all_frames_asks_for_descriptions_and_indexes_only(
 
 
 def test_what_is_wrong_is_said_as_of_a_local_one(remote: Path) -> None:
-    with pytest.raises(DatasetError, match=r'set/monday is one drive; give the folder above'):
+    with pytest.raises(DatasetError, match=r'set/monday is a single drive; give its parent'):
         Dataset(remote / 'monday')
     with pytest.raises(DatasetError, match=r'none does not exist; give a folder of drives'):
         Dataset(remote / 'none')
-    with pytest.raises(DatasetError, match=r'is no drive: drive\.json: No such file'):
+    with pytest.raises(DatasetError, match=r'is not a drive: drive\.json: No such file'):
         Drive(remote / 'none')
     with pytest.raises(DatasetError, match='given twice'):
         Dataset(remote, location(str(remote)))
@@ -106,7 +106,7 @@ def test_a_camera_without_its_index_is_left_out(
     drives = {drive.name: drive for drive in Dataset(remote).drives}
     assert list(drives['monday'].cameras) == ['front']
     assert drives['friday'].cameras['rear'] == []
-    assert 'this camera is left out' in caplog.text
+    assert 'this camera is skipped' in caplog.text
     assert 'last line is incomplete' in caplog.text
 
 
@@ -134,6 +134,6 @@ def test_what_is_there_is_not_overwritten(bucket: Path) -> None:
     assert is_taken(bucket / 'run')
     assert is_taken(bucket / 'run/run.json')
     assert not is_taken(bucket / 'ru')
-    with pytest.raises(Exception, match=r'run is there and is not overwritten'):
+    with pytest.raises(Exception, match=r'run exists and is not overwritten'):
         refuse_existing(bucket / 'run', overwrite=False)
     refuse_existing(bucket / 'run', overwrite=True)

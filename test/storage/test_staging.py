@@ -88,7 +88,9 @@ def test_no_room_for_a_copy_is_one_line(run: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(staging.filesystem(run), 'get', full)
-    with pytest.raises(StorageError, match=r'cannot read s3://.*: no room for a copy in .*TMPDIR'):
+    with pytest.raises(
+        StorageError, match=r'cannot read s3://.*: not enough space for a copy in .*TMPDIR'
+    ):
         local_copy(run)
 
 
@@ -132,7 +134,7 @@ def test_an_upload_that_breaks_leaves_nothing_that_looks_complete(
     s3_server.refuse = lambda method, path: method == 'PUT' and path.endswith('run.json')
     with (
         pytest.raises(
-            StorageError, match=r'cannot write s3://.*/out: access .*are kept in /.*/out'
+            StorageError, match=r'cannot write s3://.*/out: access .*copy the results from /.*/out'
         ),
         staged_output(bucket / 'out', '*/model.safetensors', overwrite=True) as local,
     ):
@@ -159,7 +161,7 @@ def test_work_that_fails_uploads_nothing(bucket: Path, s3_server, scratch: Path)
 
 def test_what_is_there_is_not_replaced_unasked(run: Path) -> None:
     with (
-        pytest.raises(OutputError, match='run is there and is not'),
+        pytest.raises(OutputError, match='run exists and is not'),
         staged_output(run),
     ):
         pass
@@ -213,10 +215,10 @@ def test_an_upload_that_fails_meanwhile_is_told_and_tried_again(
     with staged_output(bucket / 'out', every_s=0.05) as local:
         (local / 'file').write_bytes(b'1')
         until = time.monotonic() + 20.0
-        while 'cannot write' not in caplog.text and time.monotonic() < until:
+        while 'cannot upload' not in caplog.text and time.monotonic() < until:
             time.sleep(0.02)
         s3_server.refuse = lambda method, path: False
-    assert 'cannot write s3://' in caplog.text
+    assert 'cannot upload to s3://' in caplog.text
     assert read_whole(bucket / 'out/file') == b'1'
 
 
@@ -229,14 +231,14 @@ def test_what_was_not_uploaded_when_the_work_ends_is_kept(
         with staged_output(bucket / 'out', every_s=0.05) as local:
             (local / 'checkpoint').write_bytes(b'1')
             until = time.monotonic() + 20.0
-            while 'cannot write' not in caplog.text and time.monotonic() < until:
+            while 'cannot upload' not in caplog.text and time.monotonic() < until:
                 time.sleep(0.02)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         work()
     (kept,) = scratch.glob('*/out/checkpoint')
-    assert f'is kept in {kept.parent}' in caplog.text
+    assert f'are kept in {kept.parent}' in caplog.text
 
 
 def test_copies_of_a_killed_process_are_taken_away(run: Path, scratch: Path) -> None:

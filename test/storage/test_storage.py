@@ -162,7 +162,7 @@ def test_errors_say_what_to_do(bucket: Path, s3_server, monkeypatch: pytest.Monk
         file_names(bucket / 'none')
 
     s3_server.refuse = lambda method, path: method == 'PUT'
-    with pytest.raises(PermissionError, match=r'access is refused .*; check AWS_ACCESS_KEY_ID'):
+    with pytest.raises(PermissionError, match=r'access is denied .*; check AWS_ACCESS_KEY_ID'):
         write_whole(bucket / 'x', b'')
 
 

@@ -1,4 +1,4 @@
-"""Published driving data sets to bags, with the truth that comes with them beside each.
+"""Conversion of published driving data sets to bags, with their ground truth beside each bag.
 
-What is common to all sets; a set's own files are read in `sets`, and nowhere else.
+The common part; files of a specific set are read only in `sets`.
 """

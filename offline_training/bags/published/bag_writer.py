@@ -1,4 +1,4 @@
-"""Writes a published drive as a bag, and its truth beside it."""
+"""Writes a published drive as a bag, and its ground truth beside it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write_drive(
 ) -> WrittenDrive:
     """Write a drive.
 
-    Files that are damaged are left out, and noted.
+    Damaged files are skipped and noted.
 
     Args:
         drive: which.
@@ -169,7 +169,7 @@ def _add_image(recording: Recording, drive: PublishedDrive, item: ImageItem) -> 
     if not form:
         raise DatasetError(
             f'{drive.name}: the image of {item.camera} at {item.stamp_ns} ns is neither JPEG nor '
-            'PNG; it is left out'
+            'PNG; it is skipped'
         )
     make = recording.make
     encoded = np.frombuffer(data, np.uint8)

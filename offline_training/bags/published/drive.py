@@ -1,4 +1,4 @@
-"""A drive of a published set, as its importer hands it over: what there is, read when asked."""
+"""A drive of a published set, as provided by its importer; data are read on demand."""
 
 from __future__ import annotations
 

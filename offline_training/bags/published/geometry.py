@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 @dataclasses.dataclass(frozen=True)
 class SetGeometry:
-    """How a set was measured, what was done to it before it was published, and on what terms.
+    """The measurement, preprocessing and licence of a set.
 
     Attributes:
         compensated_to: the instant of a sweep to which the published points are

@@ -1,4 +1,4 @@
-"""One drive of a published set to a bag: the job that a worker does."""
+"""The import of one drive of a published set to a bag: the job of a worker."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def truth_folder(bag: Path) -> Path:
 def import_drive(
     job: ImportJob, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> ImportedDrive:
-    """Import a drive: afterwards bag and truth are there complete, or not at all.
+    """Import a drive; bag and ground truth are either complete or absent.
 
     Raises:
         DatasetError: if a drive lacks what it cannot do without, or what is there already is
@@ -135,7 +135,7 @@ def chosen(drive: PublishedDrive, frames: str, cameras: tuple[str, ...]) -> Publ
         sweeps = sweeps[parse_slice(frames)]
         if not sweeps:
             raise DatasetError(
-                f'{drive.name}: frames {frames} holds none of its {len(drive.sweeps)} sweeps'
+                f'{drive.name}: frames {frames} selects none of its {len(drive.sweeps)} sweeps'
             )
         first_ns, last_ns = _span(sweeps)
         images = [image for image in images if first_ns <= image.stamp_ns <= last_ns]
@@ -169,7 +169,7 @@ def _refuse_strangers(job: ImportJob, bag: Path, truth: Path) -> None:
         return
     if not job.overwrite:
         raise DatasetError(
-            f'{there[0]} is there and is not overwritten; choose another output, or replace it '
+            f'{there[0]} exists and is not overwritten; choose another output, or replace it '
             'by --overwrite'
         )
     if bag.exists() and not is_imported(bag):

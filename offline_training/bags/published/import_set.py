@@ -1,4 +1,4 @@
-"""Imports the drives chosen of a published set, by as many workers as wanted."""
+"""Imports selected drives of a published set, by one or several workers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class ImportOptions:
-    """What to import, and with what.
+    """The options of an import.
 
     Attributes:
         drives: by name; empty takes all.
@@ -47,7 +47,7 @@ class ImportOptions:
 
 @dataclasses.dataclass
 class ImportReport:
-    """What became of a set.
+    """The result of an import.
 
     Attributes:
         set: its title.
@@ -78,9 +78,7 @@ def list_drives(name: str, root: Path) -> list[DriveEntry]:
         raise DatasetError(f'{root} is not a folder')
     found = importer.drives(root)
     if not found:
-        raise DatasetError(
-            f'{root} holds nothing of {importer.title}; expected: {importer.layout}'
-        )
+        raise DatasetError(f'{root} has no files of {importer.title}; expected: {importer.layout}')
     return found
 
 

@@ -1,4 +1,4 @@
-"""The vehicle's poses as a set publishes them."""
+"""The vehicle's poses as published by a set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from drive_segment_ros.perception.transforms import inverse
 # A pose every so often where none was published, ns.
 _STEP_NS = 20_000_000
 _FOR_EVER_S = 1e9
-SINGLE_POSE = '{}: it has a single pose; the vehicle is taken to stand'
+SINGLE_POSE = '{}: it has a single pose; the vehicle is assumed to be stationary'
 
 
 @dataclasses.dataclass(frozen=True)

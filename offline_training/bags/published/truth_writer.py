@@ -1,4 +1,4 @@
-"""Writes a published drive's labels beside its bag, in the layout of a simulated drive's truth.
+"""Writes a published drive's labels beside its bag, in the layout of simulated ground truth.
 
     <bag>_truth/truth.json                      calibration, where labels are from
     <bag>_truth/point_labels/<stamp>.npz        semantic, instance: one a point, in the cloud's order

@@ -59,7 +59,7 @@ def test_a_camera_that_cannot_be_used_is_left_out(make_bag, caplog, change, name
             rig(reader, name)
     assert set(found.cameras) == {'left', 'right', 'rear'} - {name}
     assert found.T_camera_lidar.keys() == found.cameras.keys()
-    assert record.getMessage().startswith(f'camera {name} is left out: ')
+    assert record.getMessage().startswith(f'camera {name} is skipped: ')
     assert why in record.getMessage()
 
 
@@ -67,7 +67,7 @@ def test_no_camera_info_is_an_error_unless_a_file_has_it(make_bag):
     with BagReader(make_bag(cameras=CAMERAS, count=1)) as reader:
         model = rig(reader).cameras['left'].model
     with BagReader(make_bag('bare', cameras=CAMERAS, count=1, info=False)) as reader:
-        with pytest.raises(CalibrationError, match='no camera_info beside /camera/left/image_raw'):
+        with pytest.raises(CalibrationError, match='no camera_info for /camera/left/image_raw'):
             rig(reader)
         wide = dataclasses.replace(model, K=model.K * [[0.5], [0.5], [1.0]])
         found = rig(reader, **{'/camera/left/image_raw/compressed': wide, 'optical1': model})

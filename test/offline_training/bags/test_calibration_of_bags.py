@@ -100,7 +100,7 @@ def broken(values: str) -> Callable[[Any], None]:
     [
         (
             'nan',
-            "'imu' to 'camera_link' is left out: no rigid transform: translation (nan, 0, 1.8)",
+            "'imu' to 'camera_link' is ignored: not a rigid transform: translation (nan, 0, 1.8)",
         ),
         ('zero', 'quaternion (0, 0, 0, 0)'),
         ('itself', 'needs two different frames'),
@@ -125,10 +125,10 @@ def test_a_bad_transform_that_is_needed_is_named_in_the_error(make_bag, tmp_path
         message.transforms[1].transform.translation.x = NAN
 
     bag = make_bag(change=of_topic('tf_static', change), count=2)
-    with pytest.raises(CalibrationError, match="'optical0' to 'lidar' is left out") as caught:
+    with pytest.raises(CalibrationError, match="'optical0' to 'lidar' is ignored") as caught:
         extracted(bag, tmp_path / 'd')
     assert 'float64' not in str(caught.value)
-    assert "'optical0' to 'lidar' is left out" in problems(inspect(bag))
+    assert "'optical0' to 'lidar' is ignored" in problems(inspect(bag))
 
 
 def tf_only(pitching: float) -> Callable[[str, Any], None]:
@@ -186,8 +186,8 @@ def test_of_several_odometries_the_vehicle_s_is_taken_and_said(make_bag, tmp_pat
     bag = make_bag(odometries=BOTH, odometry=tf, count=2)
     drive = extracted(bag, tmp_path / 'd')
     told = (
-        'several odometries: /odom: odom -> base_link is taken, /a_camera/odom: camera_odom -> '
-        'camera_pose left aside; choose one with --odometry'
+        'several odometries: /odom: odom -> base_link is used, /a_camera/odom: camera_odom -> '
+        'camera_pose ignored; choose one with --odometry'
     )
     assert drive.info['odometry'] == ['/odom']
     assert told in caplog.text
@@ -253,6 +253,6 @@ def test_an_empty_frame_is_named_as_such(make_bag, tmp_path, ending, says):
             message.header.frame_id = ''
 
     bag = make_bag(change=change, count=2)
-    with pytest.raises(CalibrationError, match=f'{says}.*set the frame in the parameters of'):
+    with pytest.raises(CalibrationError, match=f'{says}.*set it in the parameters of'):
         extracted(bag, tmp_path / 'd')
     assert says in problems(inspect(bag))

@@ -98,7 +98,7 @@ def test_some_frames_are_those_of_the_whole(make_bag, tmp_path):
         stamps = [START + number * PERIOD for number in (2, 3, 4)]
         (drive,) = Dataset(tmp_path / 'some').drives
         assert [frame.stamp_ns for frame in drive.cameras[camera]] == stamps
-    with pytest.raises(BagError, match=r'frames 8:9 hold none of the 8 of /camera/front'):
+    with pytest.raises(BagError, match=r'frames 8:9 select none of the 8 of /camera/front'):
         run(bag, tmp_path / 'none', frames='8:9')
 
 
@@ -196,7 +196,7 @@ def test_preview_draws_each_frame(make_bag, tmp_path):
         ({'cameras': ()}, {}, BagError, 'has no camera images'),
         ({}, {'cameras': ['/rear']}, BagError, 'has no camera /rear'),
         ({}, {'lidar': '/rear'}, BagError, 'has no /rear'),
-        ({'info': False}, {}, CalibrationError, 'no camera_info beside .* give --calibration'),
+        ({'info': False}, {}, CalibrationError, 'no camera_info for .* give --calibration'),
         ({'calibrated': False}, {}, CalibrationError, 'K is all zero'),
         ({'transforms': False}, {}, CalibrationError, "no transform from 'lidar'"),
         ({'cloud': lambda p: p[:0]}, {}, BagError, 'no frame could be extracted'),
@@ -479,7 +479,7 @@ def test_a_truncated_sweep_is_told_and_what_it_lacks_stays_unlabelled(make_bag, 
     bag = make_bag('cut', count=1, cloud=beams_listed)
     report = run(bag, tmp_path / 'cut_set')
     assert (report.segments_from, report.incomplete_sweeps) == ({'rows': 1}, 1)
-    assert 'ends in the midst of beam 20' in caplog.text
+    assert 'ends within beam 20' in caplog.text
     before, after = (
         Drive(tmp_path / name).frames[0] for name in ('whole_set/whole', 'cut_set/cut')
     )
@@ -487,7 +487,7 @@ def test_a_truncated_sweep_is_told_and_what_it_lacks_stays_unlabelled(make_bag, 
     assert np.mean(before.segment()[85:] > 0) > 0.9
     assert not after.segment()[85:].any()
     assert np.mean(after.segment()[65:75] > 0) > 0.5
-    assert 'ends in the midst of beam 20' in '\n'.join(p.what for p in inspect(bag).problems)
+    assert 'ends within beam 20' in '\n'.join(p.what for p in inspect(bag).problems)
 
 
 def without_left(message, number: int) -> None:
@@ -503,12 +503,12 @@ def test_a_sweep_without_the_sector_that_others_have_is_told(make_bag, tmp_path,
     bag = make_bag(count=8, sweep=without_left)
     report = run(bag, tmp_path / 'set')
     assert report.incomplete_sweeps == 1
-    assert 'no return from azimuth' in caplog.text
+    assert 'no returns at azimuth' in caplog.text
     segments = [frame.segment() for frame in Drive(tmp_path / 'set/drive').frames]
     # Ahead and left is the left half of the image.
     assert not segments[2][:, :70].any()
     assert np.mean(segments[3][:, :70] > 0) > 0.5
-    assert 'no return from azimuth' in '\n'.join(p.what for p in inspect(bag).problems)
+    assert 'no returns at azimuth' in '\n'.join(p.what for p in inspect(bag).problems)
 
 
 def test_a_sensor_that_sees_a_part_of_the_turn_only_makes_no_alarm(make_bag, tmp_path, caplog):

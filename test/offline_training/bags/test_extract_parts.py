@@ -283,7 +283,7 @@ def test_a_folder_that_workers_do_not_share_is_told(make_bag, tmp_path, monkeypa
     """Of a cluster: each worker writes to a disk of its own."""
     monkeypatch.setattr(drive_extraction, '_SEEN_WITHIN_S', 0.0)
     monkeypatch.setattr(drive_extraction, 'read_parts', lambda drive: [])
-    with pytest.raises(DatasetError, match='of 1 parts that workers have written 0 are seen here'):
+    with pytest.raises(DatasetError, match='of 1 parts that workers have written 0 are visible'):
         run(make_bag(), tmp_path / 'dataset')
 
 
@@ -390,7 +390,7 @@ def test_a_bag_that_ends_every_worker_is_set_aside(where, request, make_bag, tmp
     options = ExtractOptions(workers=2, scheduler=address)
     report = extract(bags, tmp_path / 'd', FatalParameters(), options)
     assert list(report.failed) == ['deadly']
-    assert 'deadly is set aside at 2.0 to 4.0 s: ' in report.failed['deadly']
+    assert 'deadly is skipped from 2.0 to 4.0 s: ' in report.failed['deadly']
     deadly, good = Dataset(tmp_path / 'd').drives
     assert (len(deadly.frames), len(good.frames)) == (20, 40)
     # With what ends no worker it is finished.
@@ -412,7 +412,7 @@ def test_a_scheduler_that_is_gone_leaves_what_is_done(cluster, make_bag, tmp_pat
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(EngineError, match='is gone; what workers have finished is kept'):
+    with pytest.raises(EngineError, match='no longer answers; finished work is kept'):
         run(bag, dataset, scheduler=cluster.address)
     killer.join()
     for worker in cluster.workers:

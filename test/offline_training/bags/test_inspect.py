@@ -56,7 +56,10 @@ def test_sound_bag_has_no_problems(make_bag):
     ('options', 'message'),
     [
         ({'cameras': ()}, 'no camera images'),
-        ({'info': False}, 'no camera_info beside it -> record it, or give a calibration file'),
+        (
+            {'info': False},
+            'no camera_info in its namespace -> record it, or give a calibration file',
+        ),
         ({'calibrated': False}, 'K is all zero'),
         ({'transforms': False}, "no transform from 'lidar' to 'optical0'"),
         ({'odometry': False}, 'no odometry -> sweeps cannot be moved'),
@@ -160,7 +163,7 @@ def test_parts_of_a_drive_are_looked_at_as_one(make_bag, tmp_path):
     arguments = ['inspect', str(front), str(back)]
     refused = CliRunner().invoke(cli.app, arguments)
     assert refused.exit_code == 1
-    assert '2 bags are given, one is wanted; --join' in refused.stderr
+    assert '2 bags are given instead of one; --join' in refused.stderr
     result = CliRunner().invoke(cli.app, [*arguments, '--join', '--json'])
     report = json.loads(result.stdout)
     assert report['bag'] == f'{front} + {back}'
@@ -222,7 +225,7 @@ def test_an_offset_of_one_camera_is_set_for_it_alone(make_bag):
 
 
 def test_parts_that_are_missing_may_be_in_another_bag(make_bag):
-    assert 'give the bag that has them too, with --join' in problems(inspect(make_bag(cameras=())))
+    assert 'add the bag that has them, with --join' in problems(inspect(make_bag(cameras=())))
 
 
 def test_real_drive_joined(real_drive):

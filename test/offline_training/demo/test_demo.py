@@ -159,7 +159,7 @@ def test_demo_after_demo_loses_nothing(
     for name in ('demo_output', 'demo_output_2', 'demo_output_3'):
         assert demo(None, tmp_path / 'bag', [str(program)])['output'] == name
         (tmp_path / name / 'model').mkdir()
-    assert 'this demo goes to demo_output_3' in capsys.readouterr().err
+    assert 'this demo is written to demo_output_3' in capsys.readouterr().err
     assert all((tmp_path / f'demo_output{n}' / 'model').exists() for n in ('', '_2', '_3'))
 
 

@@ -173,7 +173,7 @@ def test_classes_are_merged_in_the_graph(network, run, tmp_path):
     segmenter.close()
     assert np.mean(label != expected) < 1e-3
     assert len(np.unique(expected)) > 1
-    with pytest.raises(ModelError, match='7 classes cannot become 2; choose from 3 to 7'):
+    with pytest.raises(ModelError, match='7 classes cannot be merged to 2; choose 3 to 7'):
         export(tmp_path / 'run', tmp_path / 'other', classes=2)
 
 
@@ -427,7 +427,7 @@ def test_segment_and_evaluate_take_a_model_folder(network, models, tmp_path):
     assert cv2.imread(str(tmp_path / 'out/label/0.png'), -1).shape == (HEIGHT, WIDTH)
     assert scores['k'] == CLASSES
     assert scores['strict']['accuracy'] > 95.0
-    with pytest.raises(ModelError, match='leave out --zoom'):
+    with pytest.raises(ModelError, match='omit --zoom'):
         load_predictor(models / 'fp32', zoom=2)
 
 
@@ -435,10 +435,10 @@ def test_segment_and_evaluate_take_a_model_folder(network, models, tmp_path):
     ('arguments', 'message'),
     [
         ({'precision': 'int4'}, "precision 'int4'; choose from fp32, fp16, int8, auto"),
-        ({'precision': 'int8'}, 'keeps no images; give --calibrate IMAGES'),
+        ({'precision': 'int8'}, 'has no images; give --calibrate IMAGES'),
         ({'precision': 'int8', 'calibrate': Path('/no/images')}, '/no/images does not exist'),
         ({'height': 100}, 'give height and width'),
-        ({'height': -1, 'width': -1}, 'makes no sense'),
+        ({'height': -1, 'width': -1}, 'is invalid'),
     ],
 )
 def test_wrong_options_are_one_line(run, tmp_path, arguments, message):

@@ -52,7 +52,7 @@ def test_one_camera_of_joined_bags_is_painted(real_drive, model_folder, tmp_path
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        (['-o', 'x.gif'], 'ends in .png or .jpg'),
+        (['-o', 'x.gif'], 'must end in .png or .jpg'),
         (['-o', 'x.png', '--frame', '900'], 'fewer than 901 pairs'),
     ],
 )

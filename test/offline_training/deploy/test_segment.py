@@ -189,7 +189,7 @@ def test_nothing_readable_is_an_error(run, tmp_path):
 
 
 def test_one_unfit_input_does_not_stop_the_others(run, tmp_path):
-    (tmp_path / 'broken.avi').write_text('no video')
+    (tmp_path / 'broken.avi').write_text('not a readable video')
     (tmp_path / 'empty').mkdir()
     write_image(tmp_path / 'good.png')
 
@@ -199,7 +199,7 @@ def test_one_unfit_input_does_not_stop_the_others(run, tmp_path):
     assert report['images'] == 1
     assert report['skipped'] == []
     assert list(report['failed']) == [str(tmp_path / name) for name in ('broken.avi', 'empty')]
-    assert 'empty holds no image' in report['failed'][str(tmp_path / 'empty')]
+    assert 'empty has no image' in report['failed'][str(tmp_path / 'empty')]
 
 
 def test_pictures_written_before_are_no_input(run, tmp_path):

@@ -202,7 +202,7 @@ def test_several_cameras_and_inputs_have_a_video_each(make_bag, model_folder, tm
     pytest.importorskip('av', reason="PyAV is not installed; pip install '.[video]'")
     bag = make_bag(cameras=('/camera/front', '/camera/left'))
     told = segmented(model_folder, bag, '-o', tmp_path / 'x.mp4', '--to', 'video', code=1)
-    assert 'the inputs make 2: front, left; give a folder' in told['error']
+    assert 'the inputs give 2: front, left; give a folder' in told['error']
     write_png(tmp_path / 'images/a.png', np.zeros((31, 41, 3), np.uint8))
     write_png(tmp_path / 'images/b.png', np.zeros((20, 60, 3), np.uint8))
     inputs = [bag, tmp_path / 'images']
@@ -295,5 +295,5 @@ def test_an_input_is_never_replaced_by_what_is_made_of_it(
 
     told = segmented(model_folder, bag, '-o', tmp_path / output, '--to', to, '--overwrite', code=1)
 
-    assert 'is, or holds, an input; choose another output' in told['error']
+    assert 'is or contains an input; choose another output' in told['error']
     assert {path: path.read_bytes() for path in bag.iterdir()} == before

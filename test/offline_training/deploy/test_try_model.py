@@ -58,8 +58,8 @@ def test_a_video_comes_back_with_as_many_frames_at_its_rate(
 
 
 def test_what_is_no_video_is_refused(run_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / 'notes.mp4').write_text('no video')
-    with pytest.raises(ImageError, match=r'notes\.mp4 is no video'):
+    (tmp_path / 'notes.mp4').write_text('not a readable video')
+    with pytest.raises(ImageError, match=r'notes\.mp4 is not a readable video'):
         ModelTrial(run_folder).video(tmp_path / 'notes.mp4', tmp_path)
 
 

@@ -116,7 +116,7 @@ def test_a_bad_file_is_one_line(browser: Any, address: str, tmp_path: Path) -> N
     page.get_by_role('tab', name='Video').click()
     page.locator('input[type=file]').last.set_input_files(str(bad))
     page.get_by_role('button', name='Segment', exact=True).last.click()
-    page.get_by_text('notes.png is no video that can be read').wait_for()
+    page.get_by_text('notes.png is not a readable video').wait_for()
     assert page.get_by_text('Error', exact=True).count() == 0
     page.close()
 

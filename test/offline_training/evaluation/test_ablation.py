@@ -158,7 +158,7 @@ def test_what_learns_cannot_reach_the_truth_or_the_bound():
 @pytest.mark.parametrize(
     ('options', 'frames', 'message'),
     [
-        ((), ':5', '1 frames would be learned from and scored on'),
+        ((), ':5', '1 frames are in the training and the scored frames'),
         (('--set', 'label.seed=3'), ':4', 'label.seed follows from frames, cameras and seeds'),
         (('--drive', 'other'), ':4', 'choose the drive to score on with --drive: painted'),
     ],
@@ -180,7 +180,7 @@ def test_another_experiments_folder_is_refused(painted_drive, truth, tmp_path, m
     run_ablate(painted_drive, truth, folder)  # ends early; its folder is claimed
 
     other = run_ablate(painted_drive, truth, folder, '--set', 'train.size=small')
-    assert 'holds an experiment with other parameters' in other.stderr
+    assert 'has an experiment with other parameters' in other.stderr
     segment = next((painted_drive.dataset / 'painted/front/segment').iterdir())
     segment.write_bytes(segment.read_bytes() + b'\0')
     assert 'with other data' in run_ablate(painted_drive, truth, folder).stderr
@@ -215,4 +215,4 @@ def test_images_that_nothing_was_learned_from_are_scored_by_a_matching_of_their_
     assert '| painted/front: student | 1 |' in page
     wrong = run_ablate(painted_drive, truth, tmp_path / 'two', '--transfer', str(camera))
     assert wrong.exit_code == 1
-    assert '--transfer wants IMAGES=LABELS' in wrong.stderr
+    assert '--transfer takes IMAGES=LABELS' in wrong.stderr

@@ -89,5 +89,5 @@ def test_what_is_wrong_in_a_worker_is_told_as_ever(labelled, tmp_path) -> None:
     for path in (labelled / 'truth').iterdir():
         (tmp_path / 'truth' / path.name).write_bytes(path.read_bytes())
     cv2.imwrite(str(tmp_path / 'truth/20.png'), np.zeros((36, 24), np.uint8))
-    with pytest.raises(DatasetError, match=r'20\.png is 24x36, not of the shape of'):
+    with pytest.raises(DatasetError, match=r'20\.png is 24x36, but its image'):
         evaluate(labelled / 'run', labelled / 'image', tmp_path / 'truth', workers=2)

@@ -153,7 +153,7 @@ def test_names_of_another_form_are_refused(tmp_path, text):
     put(tmp_path / 'truth/a.png', 1)
     (tmp_path / 'truth/classes.json').write_text(text)
 
-    with pytest.raises(DatasetError, match='must hold'):
+    with pytest.raises(DatasetError, match='must have the form'):
         load_ground_truth('folder', tmp_path / 'images', tmp_path / 'truth')
 
 
@@ -182,7 +182,7 @@ def test_a_coloured_truth_is_refused(tmp_path):
     put(tmp_path / 'truth/a.png', 2, (2, 3, 3))
     found = load_ground_truth('folder', tmp_path / 'images', tmp_path / 'truth')
 
-    with pytest.raises(DatasetError, match='no colours'):
+    with pytest.raises(DatasetError, match='without colours'):
         found.label(found.images[0])
 
 
@@ -196,7 +196,7 @@ def test_ids_to_ignore_are_unlabelled(tmp_path: Path) -> None:
         file.write_text(json.dumps({'classes': ['road', 'car'], 'ignore': ignored}))
         truth = load_ground_truth('folder', tmp_path / 'image', tmp_path / 'truth')
         if seen is None:
-            with pytest.raises(DatasetError, match='holds id 2, but there are 2 classes'):
+            with pytest.raises(DatasetError, match='has id 2, but there are 2 classes'):
                 truth.label(truth.images[0])
         else:
             assert truth.label(truth.images[0]).tolist() == [seen]
@@ -216,6 +216,6 @@ def test_ids_to_ignore_are_unlabelled(tmp_path: Path) -> None:
 )
 def test_names_by_strangers_are_one_line(content: object, tmp_path: Path) -> None:
     (tmp_path / 'classes.json').write_text(json.dumps(content))
-    with pytest.raises(DatasetError, match=r'classes\.json must hold') as error:
+    with pytest.raises(DatasetError, match=r'classes\.json must have') as error:
         folder_classes(tmp_path)
     assert '\n' not in str(error.value)

@@ -95,7 +95,7 @@ def test_what_belongs_to_no_set_or_to_two_that_disagree_is_refused() -> None:
 def test_a_name_that_two_sets_mean_differently_is_refused(monkeypatch) -> None:
     tables = {'one': {'van': ['car', 'car']}, 'two': {'van': ['truck', 'large vehicle']}}
     monkeypatch.setattr('offline_training.evaluation.label_space._tables', lambda: tables)
-    with pytest.raises(DatasetError, match='may be those of one or two, which do not agree'):
+    with pytest.raises(DatasetError, match='may be those of one or two, which map them'):
         in_space(truth(['van']), 'common-12')
 
 

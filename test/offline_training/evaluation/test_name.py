@@ -78,7 +78,7 @@ def test_names_of_another_form_are_refused(run, tmp_path, text):
 def test_names_in_another_encoding_are_refused(run, tmp_path):
     (tmp_path / 'names.yaml').write_bytes('1: Stra\xdfe\n'.encode('latin-1'))
 
-    with pytest.raises(ModelError, match='is not YAML'):
+    with pytest.raises(ModelError, match='is not valid YAML'):
         name_by_hand(run, tmp_path / 'names.yaml')
 
 
@@ -86,5 +86,5 @@ def test_an_exported_model_is_not_named_itself(tmp_path):
     (tmp_path / 'model.json').write_text('{}')
     (tmp_path / 'names.yaml').write_text('1: road\n')
 
-    with pytest.raises(ModelError, match='is exported; name the run'):
+    with pytest.raises(ModelError, match='is exported; name the classes'):
         name_by_hand(tmp_path, tmp_path / 'names.yaml')

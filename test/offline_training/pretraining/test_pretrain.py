@@ -128,11 +128,11 @@ def test_a_network_does_not_start_from_a_run_that_is_not_finished(images, tmp_pa
 
 def test_bad_input_is_one_line(images, tmp_path):
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(ImageError, match='holds no image'):
+    with pytest.raises(ImageError, match='has no image'):
         pretrain([tmp_path / 'empty'], tmp_path / 'run', parameters())
     with pytest.raises(ImageError, match='does not exist'):
         pretrain([tmp_path / 'nowhere'], tmp_path / 'run', parameters())
-    with pytest.raises(ModelError, match='view 40 is no multiple of 16'):
+    with pytest.raises(ModelError, match='view 40 is not a multiple of 16'):
         pretrain([images], tmp_path / 'run', parameters(view=40))
     assert not (tmp_path / 'run').exists()
 

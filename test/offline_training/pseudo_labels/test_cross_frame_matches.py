@@ -170,7 +170,7 @@ def test_a_drives_calibration_comes_back(tmp_path):
 def test_a_calibration_that_makes_no_sense_is_one_line(tmp_path, wrong):
     drive = write_info(tmp_path / 'drive', **wrong)
 
-    with pytest.raises(DatasetError, match='calibration of front makes no sense') as caught:
+    with pytest.raises(DatasetError, match='calibration of front is invalid') as caught:
         DriveCalibration.of(drive, 'front')
     assert str(tmp_path / 'drive') in str(caught.value)
     assert '\n' not in str(caught.value)

@@ -148,7 +148,7 @@ def test_a_second_set_leaves_the_first_as_it_was(painted_drive):
 
 @pytest.mark.parametrize('name', ['a/b', '..', 'a b'])
 def test_a_set_is_named_as_a_folder_may_be(painted_drive, name):
-    with pytest.raises(DatasetError, match='no name of a set'):
+    with pytest.raises(DatasetError, match='not a valid name of a label set'):
         label([painted_drive.dataset], FOUR, quiet, labels=name)
 
 
@@ -158,5 +158,5 @@ def test_what_holds_no_classes_is_one_line(painted_drive, tmp_path):
     label([painted_drive.dataset], FOUR, quiet)
     shutil.copy(painted_drive.dataset / 'pseudo_classes/clusters.npz', tmp_path)
     save_classes(tmp_path / 'classes.yaml', [ClassName('only', (0, 0, 0))])
-    with pytest.raises(DatasetError, match='of two labellings'):
+    with pytest.raises(DatasetError, match='belong to different labellings'):
         load_earlier(tmp_path)

@@ -78,8 +78,8 @@ def test_scattered_poor_frames_are_named_where_they_are_many():
 @pytest.mark.parametrize(
     ('labelled', 'objects', 'says'),
     [
-        (GOOD * 0.1, OBJECTS, 'next to nothing'),
-        (np.zeros(100), np.zeros(100, int), 'next to nothing'),
+        (GOOD * 0.1, OBJECTS, 'hardly anything to train on'),
+        (np.zeros(100), np.zeros(100, int), 'hardly anything to train on'),
         (GOOD, changed(OBJECTS, slice(0, 70), 0), '70.0% of its frames have no object'),
     ],
 )

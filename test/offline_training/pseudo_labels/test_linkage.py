@@ -52,7 +52,7 @@ def test_a_merged_class_is_called_as_the_one_that_stands_for_it_if_that_has_a_na
 
 @pytest.mark.parametrize('count', [2, 7])
 def test_what_cannot_be_merged_so_far_is_one_line(count):
-    with pytest.raises(ModelError, match=f'6 classes cannot become {count}; choose from 3 to 6'):
+    with pytest.raises(ModelError, match=f'6 classes cannot be merged to {count}; choose 3 to 6'):
         merge_to(default_classes(6), MERGES, count)
 
 

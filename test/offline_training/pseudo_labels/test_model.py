@@ -61,5 +61,5 @@ def test_what_is_no_model_is_one_line(tmp_path, content):
 def test_a_model_of_something_else_is_one_line(tmp_path):
     np.savez(tmp_path / 'clusters.npz', centres=np.zeros(3))
 
-    with pytest.raises(DatasetError, match='holds no classes'):
+    with pytest.raises(DatasetError, match='has no classes'):
         ClassModel.load(tmp_path / 'clusters.npz')

@@ -232,7 +232,7 @@ def test_frames_that_are_no_slice_are_refused(painted_drive):
 
 
 def test_a_dataset_without_segments_is_refused(painted_drive):
-    with pytest.raises(DatasetError, match='hold no segment'):
+    with pytest.raises(DatasetError, match='have no segment'):
         label([painted_drive.dataset], LabelParameters(frames='6:', features='descriptor'), quiet)
 
 

@@ -319,7 +319,7 @@ def test_points_and_light_go_wrong_as_asked(faulty: Path, sound: Path) -> None:
 
 
 def test_a_clock_that_would_give_a_stamp_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match='stamps come a second time'):
+    with pytest.raises(ParameterError, match='stamps are repeated'):
         make(tmp_path / 'bag', **{'fault.clock_jump_s': -0.2})
     made = make(tmp_path / 'bag', **{'fault.clock_jump_s': -0.23})
     images = list((made.truth / 'front/semantic').glob('*.png'))

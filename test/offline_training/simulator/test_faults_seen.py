@@ -45,7 +45,7 @@ def test_wrong_extrinsics_are_noticed(tmp_path: Path, error_deg: float) -> None:
     assert pair.extrinsics is not None
     assert pair.extrinsics.ok is (error_deg == 0.0)
     assert pair.extrinsics.angle_deg == pytest.approx(error_deg, abs=0.4)
-    assert ('would fix it' in problems) is (error_deg > 0.0)
+    assert ('would correct it' in problems) is (error_deg > 0.0)
 
 
 def test_no_camera_of_a_sound_rig_is_called_late_or_turned(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_a_node_that_dies_ends_the_other_with_one_line_and_keeps_its_shards(
     assert pair[0].finish(60.0) != 0
     assert time.monotonic() - died < 30.0
     (line,) = [row for row in pair[0].said.splitlines() if 'drive-segment: error' in row]
-    assert 'another process or its node is gone' in line
+    assert 'another process or its node no longer answers' in line
     assert f'kept in {run}: start all processes again with --resume' in line
     kept = {path: path.stat().st_mtime_ns for path in (run / 'cache').rglob('*.npy')}
     assert len([path for path in kept if path.name == 'images.npy']) == 5
@@ -219,7 +219,7 @@ def test_a_node_that_dies_while_training_ends_the_other_with_one_line(dataset, t
 
     assert pair[0].finish(60.0) != 0
     (line,) = [row for row in pair[0].said.splitlines() if 'drive-segment: error' in row]
-    assert 'another process or its node is gone' in line
+    assert 'another process or its node no longer answers' in line
     assert '--resume' in line
 
 
@@ -258,4 +258,4 @@ def test_nodes_whose_folders_are_not_one_say_so(dataset, tmp_path, nodes):
 
     assert [node.finish(60.0) != 0 for node in pair] == [True, True]
     (line,) = [row for row in pair[1].said.splitlines() if 'drive-segment: error' in row]
-    assert 'give all nodes one folder that they share' in line
+    assert 'give all nodes one shared folder' in line

@@ -59,7 +59,7 @@ def test_a_run_from_and_to_object_storage_is_the_local_one(
     assert 'run.json' in file_names(run)
     with pytest.raises(FileNotFoundError):
         file_names(run / 'cache/images')
-    assert 'is there and is not overwritten' in train(remote, run, code=1)
+    assert 'exists and is not overwritten' in train(remote, run, code=1)
 
     # A run and its parts are models, by URL as well.
     local = load_predictor(tmp_path / 'run')
@@ -97,7 +97,7 @@ def test_a_run_that_was_interrupted_goes_on_from_what_was_uploaded(
     with monkeypatch.context() as patch:
         patch.setattr('offline_training.training.train.TrainingRun.train_student', interrupted)
         line = train(remote, run, *often, code=130)
-    assert f'kept in {run}; go on by the same command with --resume' in line
+    assert f'kept in {run}; continue by the same command with --resume' in line
     kept = read_whole(run / MODELS[0])
     assert isinstance(read_many([run / MODELS[1]])[0], OSError)
     train(remote, run, *often, '--resume')
@@ -138,7 +138,7 @@ def test_labels_are_written_where_the_dataset_is(
         (('ablate', '{}set', '-o', 'x'), '{}set is not on this machine and an experiment'),
         (('simulate', '-o', '{}bag'), '{}bag is not on this machine and a drive is simulated'),
         (('import', 'kitti-raw', 'x', '-o', '{}x'), '{}x is not on this machine and bags are'),
-        (('save-topic', '/x', '-o', '{}x'), '{}x is not on this machine and what is live'),
+        (('save-topic', '/x', '-o', '{}x'), '{}x is not on this machine and live images'),
         (('demo', '-o', '{}x'), '{}x is not on this machine and the demo works'),
     ],
 )

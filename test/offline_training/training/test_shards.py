@@ -149,5 +149,5 @@ def test_rows_come_back_from_anywhere_in_a_file(tmp_path):
 def test_a_folder_that_nodes_do_not_share_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(module, '_VISIBLE_WITHIN_S', 0.2)
 
-    with pytest.raises(DatasetError, match='one folder that they share'):
+    with pytest.raises(DatasetError, match='one shared folder'):
         wait_until_visible(tmp_path / 'run.json')

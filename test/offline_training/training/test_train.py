@@ -369,8 +369,8 @@ def test_unlabelled_images_that_are_none_are_named(labelled, tmp_path):
     (tmp_path / 'drive.mcap').write_bytes(b'')
     wanted = {
         'missing': 'does not exist',
-        'empty': 'holds no image',
-        'drive.mcap': 'is no image .* extract bags first',
+        'empty': 'has no image',
+        'drive.mcap': 'is not an image .* extract bags first',
     }
     for name, message in wanted.items():
         with pytest.raises(ImageError, match=message):

@@ -148,7 +148,7 @@ def test_a_class_has_the_colour_of_its_legend(make_bag, model_folder, tmp_path):
         (['nowhere', '--save', 'x.rrd'], 'nowhere does not exist; give a dataset, a bag or a run'),
         (['drive', '--save', 'x.mp4'], 'ends in .rrd'),
         (['drive', '--save', 'x.rrd', '--web'], 'either --save or --web'),
-        (['model', '--save', 'x.rrd'], 'keeps no images'),
+        (['model', '--save', 'x.rrd'], 'has no images'),
         (['drive', '--save', 'there.rrd'], 'is not overwritten'),
     ],
 )
@@ -169,7 +169,7 @@ def test_without_a_display_it_says_what_to_do(make_bag, monkeypatch):
     for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
         monkeypatch.delenv(name, raising=False)
     told = viewed(make_bag(count=1), code=1)
-    assert 'no display here; show it in a browser by --web' in told
+    assert 'no display on this machine; show it in a browser with --web' in told
     assert told.count('\n') == 1
 
 

@@ -74,7 +74,7 @@ class _Log:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._notes = ['the points of the lower LiDAR are left out']
+        self._notes = ['the points of the lower LiDAR are not imported']
         sensors = read_feather(
             folder / 'calibration' / 'egovehicle_SE3_sensor.feather',
             ('sensor_name', *SE3),
@@ -82,12 +82,12 @@ class _Log:
         )
         self._placed = dict(zip(sensors['sensor_name'], transforms(sensors), strict=True))
         if _UNIT not in self._placed:
-            raise DatasetError(f'{folder}: its calibration does not say where {_UNIT} is')
+            raise DatasetError(f'{folder}: its calibration has no pose of {_UNIT}')
 
     def drive(self) -> PublishedDrive:
         files = set_files.numbered(self._folder / 'sensors' / 'lidar', ('.feather',))
         if not files:
-            raise DatasetError(f'{self._folder} holds no sweep')
+            raise DatasetError(f'{self._folder} has no sweep')
         cameras, images = self._cameras()
         poses = self._poses(files)
         boxes = self._boxes()
@@ -137,7 +137,7 @@ class _Log:
             if not files:
                 continue
             if name not in self._placed:
-                raise DatasetError(f'{self._folder}: its calibration does not say where {name} is')
+                raise DatasetError(f'{self._folder}: its calibration has no pose of {name}')
             fx, fy, cx, cy, height, width = (float(table[column][k]) for column in names)
             # k1 to k3 are of the images before they were undistorted.
             size = round(width), round(height)
@@ -148,7 +148,7 @@ class _Log:
                 for stamp, file in files.items()
             ]
         if not cameras:
-            raise DatasetError(f'{self._folder} holds no images of a camera in {path.name}')
+            raise DatasetError(f'{self._folder} has no images of a camera in {path.name}')
         return cameras, images
 
     def _rings(self, reads: list[SweepFile]) -> NDArray[np.uint16] | None:
@@ -190,7 +190,7 @@ class _Log:
         known = {name: k + 1 for k, name in enumerate(CATEGORIES)}
         strange = sorted({str(name) for name in table['category']} - known.keys())
         if strange:
-            self._notes.append(f'boxes of {", ".join(strange)} are left out')
+            self._notes.append(f'boxes of {", ".join(strange)} are not imported')
         category = np.array([known.get(name, 0) for name in table['category']], np.uint8)
         tracks = dict.fromkeys(table['track_uuid'])
         number = {name: k + 1 for k, name in enumerate(tracks)}

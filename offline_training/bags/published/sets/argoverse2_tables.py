@@ -33,7 +33,7 @@ CATEGORIES = (
 Columns = Mapping[str, NDArray[Any]]
 
 
-def read_feather(path: Path, columns: tuple[str, ...], remedy: str = 'it is left out') -> Columns:
+def read_feather(path: Path, columns: tuple[str, ...], remedy: str = 'it is skipped') -> Columns:
     """Read columns of a table.
 
     Raises:
@@ -116,11 +116,11 @@ class SweepFile:
         lidar = published @ T[:3, :3].T + T[:3, 3]
         time = table['offset_ns'].astype(np.float64) * 1e-9
         if not len(lidar):
-            raise DatasetError(f'{self.path} has no point of the upper unit; it is left out')
+            raise DatasetError(f'{self.path} has no point of the upper unit; it is skipped')
         try:
             xyz = as_measured(lidar, time, self.stamp_ns, self.poses, self.T_base_lidar)
         except MotionError as err:
-            raise DatasetError(f'{self.path}: {err}; it is left out') from err
+            raise DatasetError(f'{self.path}: {err}; it is skipped') from err
         return table, published, xyz
 
     def __call__(self) -> SweepPoints:

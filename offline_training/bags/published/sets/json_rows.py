@@ -1,4 +1,4 @@
-"""Long JSON lists of rows: gone through a row at a time, and rows read again by where they are."""
+"""Long JSON lists of rows, read sequentially row by row, or by the positions of rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def each_row(path: Path) -> Iterator[tuple[int, Row]]:
         text = file.read(_CHUNK).decode('latin-1').lstrip()
         start = file.tell() - len(text)
         if not text.startswith('['):
-            raise ValueError('it is no list')
+            raise ValueError('it is not a list')
         at = 1
         while True:
             found = _BETWEEN.match(text, at)
@@ -48,7 +48,7 @@ def each_row(path: Path) -> Iterator[tuple[int, Row]]:
                 start, text, at = start + at, text[at:] + more.decode('latin-1'), 0
                 continue
             if not isinstance(row, dict):
-                raise ValueError('it is no list of rows')
+                raise ValueError('it is not a list of rows')
             yield start + at, row
             at = end
 

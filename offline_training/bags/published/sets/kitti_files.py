@@ -41,7 +41,7 @@ def read_points(path: Path) -> NDArray[np.float32]:
     try:
         return np.array(set_files.read_file(path).split(), np.float32).reshape(-1, 4)
     except ValueError as err:
-        raise DatasetError(f'{path} does not hold four numbers a line; it is left out') from err
+        raise DatasetError(f'{path} does not have four numbers per line; it is skipped') from err
 
 
 def read_calibration(path: Path) -> dict[str, NDArray[np.float64]]:
@@ -74,7 +74,7 @@ def matrix(
     """
     values = calibration.get(name, np.empty(0))
     if values.size != int(np.prod(shape)) or not np.isfinite(values).all():
-        raise DatasetError(f'{path}: no {name} of {"x".join(map(str, shape))} numbers')
+        raise DatasetError(f'{path}: {name} is missing or not {"x".join(map(str, shape))} numbers')
     return values.reshape(shape)
 
 
@@ -118,7 +118,7 @@ def read_stamps(path: Path) -> list[int | None]:
             day = datetime.datetime.strptime(whole, '%Y-%m-%d %H:%M:%S')
             nanoseconds = int((part + '0' * 9)[:9])
         except ValueError as err:
-            raise DatasetError(f'{path}, line {number + 1}: {text!r} is no time') from err
+            raise DatasetError(f'{path}, line {number + 1}: {text!r} is not a time') from err
         seconds = int(day.replace(tzinfo=datetime.timezone.utc).timestamp())
         stamps.append(seconds * 1_000_000_000 + nanoseconds)
     return stamps

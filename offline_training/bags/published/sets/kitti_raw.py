@@ -64,7 +64,7 @@ def _entry(folder: Path, name: str) -> DriveEntry:
     sweeps = set_files.numbered(folder / 'velodyne_points' / 'data', ('.bin', '.txt'))
     cameras = tuple(name for name in _CAMERAS if (folder / name / 'data').is_dir())
     boxes = (folder / 'tracklet_labels.xml').is_file()
-    return DriveEntry(name, len(sweeps), cameras, 'boxes, not taken' if boxes else 'none')
+    return DriveEntry(name, len(sweeps), cameras, 'boxes, not imported' if boxes else 'none')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +167,7 @@ class _Recording:
         )
         for number, path in files.items():
             if stamps.get(number) is None:
-                self._notes.append(f'{path}: its time is missing; it is left out')
+                self._notes.append(f'{path}: its time is missing; it is skipped')
         last = max([*files, *(number for number, stamp in stamps.items() if stamp)], default=-1)
         lost = [number for number in range(last + 1) if number not in files]
         if lost:
@@ -182,7 +182,7 @@ class _Recording:
         folder = self._folder / 'velodyne_points'
         files = set_files.numbered(folder / 'data', ('.bin', '.txt'))
         if not files:
-            raise DatasetError(f'{folder} holds no sweep; unpack velodyne_points there')
+            raise DatasetError(f'{folder} has no sweep; unpack velodyne_points there')
         ends: list[dict[int, int | None]] = []
         for name in ('timestamps_start.txt', 'timestamps_end.txt'):
             if (folder / name).is_file():
@@ -199,7 +199,7 @@ class _Recording:
             if len(ends) == 2:
                 told = ends[0].get(number), ends[1].get(number)
                 if told[0] is None or told[1] is None or not told[0] < told[1]:
-                    self._notes.append(f'{path}: when its turn began or ended is missing')
+                    self._notes.append(f'{path}: the start or end of its revolution is missing')
                 else:
                     begin, end = told[0], told[1]
             read = _SweepFile(path, (begin - stamp) * 1e-9, (end - stamp) * 1e-9)
@@ -209,7 +209,7 @@ class _Recording:
     def _poses(self, T_base_imu: NDArray[np.float64]) -> Poses | None:
         """Return the vehicle's poses by its inertial navigation, a record each."""
         if not (self._folder / 'oxts' / 'data').is_dir():
-            self._notes.append(f'{self._folder.name}: no oxts, so the motion is not known')
+            self._notes.append(f'{self._folder.name}: no oxts, so the motion is unknown')
             return None
         stamps, records = [], []
         for path, stamp in self._stamped('oxts', ('.txt',)):
@@ -218,7 +218,7 @@ class _Recording:
             except (DatasetError, ValueError):
                 values = np.empty(0)
             if len(values) < _OXTS_VALUES or not np.isfinite(values[:6]).all():
-                self._notes.append(f'{path} is no record of 30 numbers; it is left out')
+                self._notes.append(f'{path} is not a record of 30 numbers; it is skipped')
                 continue
             stamps.append(stamp)
             records.append(values[:6])

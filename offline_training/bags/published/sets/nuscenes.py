@@ -90,7 +90,7 @@ class SweepFile:
         values = set_files.read_array(self.path, '<f4', 5)
         ring = values[:, 4]
         if not ((ring >= 0) & (ring < BEAMS)).all():
-            raise DatasetError(f'{self.path} holds rings beyond {BEAMS}; it is left out')
+            raise DatasetError(f'{self.path} has rings beyond {BEAMS}; it is skipped')
         time = (1.0 - _turned(ring)) * (self.begin_ns - self.stamp_ns) * 1e-9
         try:
             xyz = as_measured(
@@ -101,7 +101,7 @@ class SweepFile:
                 self.T_base_lidar,
             )
         except MotionError as err:
-            raise DatasetError(f'{self.path}: {err}; it is left out') from err
+            raise DatasetError(f'{self.path}: {err}; it is skipped') from err
         there = np.linalg.norm(xyz, axis=1) > _NEAREST
         points = SweepPoints(
             xyz[there],
@@ -115,7 +115,7 @@ class SweepFile:
         if len(label) != len(values):
             raise DatasetError(
                 f'{self.labels} has {len(label)} labels, its sweep {len(values)} points; the '
-                'sweep is left out; download both again'
+                'sweep is skipped; download both again'
             )
         return dataclasses.replace(points, semantic=label[there])
 
@@ -141,9 +141,7 @@ class _Scene:
     def drive(self) -> PublishedDrive:
         sweeps = self._rows(LIDAR)
         if not sweeps:
-            raise DatasetError(
-                f'{self._root} has no sweep of {self._name}; unpack the file blobs it is in'
-            )
+            raise DatasetError(f'{self._root} has no sweep of {self._name}; unpack its file blobs')
         cameras, images = {}, []
         for channel in sorted(self._data):
             rows = [] if channel == LIDAR else self._rows(channel)
@@ -183,8 +181,8 @@ class _Scene:
         there = [row for row in rows if (self._root / row['filename']).is_file()]
         if len(there) < len(rows):
             self._notes.append(
-                f'{self._name}/{channel}: {len(rows) - len(there)} of {len(rows)} files are not '
-                'there'
+                f'{self._name}/{channel}: {len(rows) - len(there)} of {len(rows)} files are '
+                'missing'
             )
         return there
 
@@ -200,7 +198,7 @@ class _Scene:
         sensor = self._sensor(row)
         K = np.array(sensor['camera_intrinsic'], np.float64)
         if K.shape != (3, 3):
-            raise DatasetError(f'{self._name}: the intrinsics of {channel} are no 3 x 3 numbers')
+            raise DatasetError(f'{self._name}: the intrinsics of {channel} are not a 3 x 3 matrix')
         model = pinhole(K, (int(row['width']), int(row['height'])), f'{_short(channel)}_optical')
         return PublishedCamera(model, self._pose_of(sensor))
 

@@ -107,7 +107,7 @@ def read_rows(folder: Path, table: str, optional: bool = False) -> list[Row]:
     with _damage_named(path):
         rows: list[Row] = json.loads(set_files.read_file(path, _REMEDY))
         if not all(isinstance(row, dict) for row in rows):
-            raise ValueError('it is no list of rows')
+            raise ValueError('it is not a list of rows')
     return rows
 
 
@@ -136,7 +136,7 @@ def read_tables(folder: Path) -> Tables:
         }
         scenes = {row['name']: row for row in read_rows(folder, 'scene')}
     except (KeyError, TypeError, ValueError) as err:
-        raise DatasetError(f'{folder}: the tables do not belong together: {err!r}') from err
+        raise DatasetError(f'{folder}: the tables are inconsistent: {err!r}') from err
     places: dict[str, dict[str, array[int]]] = {}
     labelled: Counter[str] = Counter()
     with _damage_named(_path(folder, _DATA)):
@@ -171,7 +171,7 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise DatasetError(f'cannot read {path}: {err.strerror or err}; {_REMEDY}') from err
     except KeyError as err:
         raise DatasetError(
-            f'{path} has a row that does not belong to the other tables: {err}; {_REMEDY}'
+            f'{path} has a row that is inconsistent with the other tables: {err}; {_REMEDY}'
         ) from err
     except (ValueError, TypeError, RecursionError) as err:
         raise DatasetError(f'{path} is damaged: {err}; {_REMEDY}') from err

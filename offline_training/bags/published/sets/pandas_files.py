@@ -1,4 +1,4 @@
-"""Pickled tables of pandas, read without running what a stranger put into them."""
+"""Reads pickled pandas tables without executing code in them."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def read_table(path: Path) -> Any:
         table = Unpickler(io.BytesIO(_unpacked(data))).load()
     except _ForeignError as err:
         raise DatasetError(
-            f'{path} is not read: it holds {err}, which no table of numbers needs and which may '
-            'run code; download it again from where it was published'
+            f'{path} is not read: it contains {err}, which tables of numbers do not need and may '
+            'run code; download it again from its publisher'
         ) from err
     except Exception as err:  # unpickling damaged data raises errors of every kind
-        raise DatasetError(f'{path} is damaged ({_line(err)}); it is left out') from err
+        raise DatasetError(f'{path} is damaged ({_line(err)}); it is skipped') from err
     if not isinstance(table, pd.DataFrame):
-        raise DatasetError(f'{path} holds no table; it is left out')
+        raise DatasetError(f'{path} has no table; it is skipped')
     return table
 
 
@@ -93,7 +93,7 @@ def _unpacked(data: bytes) -> bytes:
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
                 data = file.read(_MOST_BYTES + 1)
         except (EOFError, zlib.error, gzip.BadGzipFile) as err:
-            raise ValueError(f'cut off or no gzip file: {err}') from err
+            raise ValueError(f'truncated or not a gzip file: {err}') from err
     if len(data) > _MOST_BYTES:
         raise ValueError(f'more than {_MOST_BYTES} bytes')
     return data

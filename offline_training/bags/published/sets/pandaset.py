@@ -73,7 +73,7 @@ def _entry(folder: Path, name: str) -> DriveEntry:
     points, boxes = tables(notes / 'semseg'), tables(notes / 'cuboids')
     labels = 'points and boxes' if points and boxes else 'points' if points else 'none'
     if boxes and not points:
-        labels = 'boxes, not taken'
+        labels = 'boxes, not imported'
     return DriveEntry(name, len(tables(folder / 'lidar')), cameras, labels)
 
 
@@ -94,7 +94,7 @@ def _read_stamps(folder: Path) -> list[int]:
     try:
         return [round(float(stamp) * 1e9) for stamp in _read_json(path)]
     except (TypeError, ValueError) as err:
-        raise DatasetError(f'{path} is no list of seconds') from err
+        raise DatasetError(f'{path} is not a list of seconds') from err
 
 
 def _read_poses(folder: Path) -> NDArray[np.float64]:
@@ -109,7 +109,7 @@ def _read_poses(folder: Path) -> NDArray[np.float64]:
         ]
         return np.array(poses).reshape(-1, 4, 4)
     except (KeyError, TypeError, ValueError) as err:
-        raise DatasetError(f'{path} is no list of poses: {err}') from err
+        raise DatasetError(f'{path} is not a list of poses: {err}') from err
 
 
 class _Sequence:
@@ -125,18 +125,18 @@ class _Sequence:
             if self._has_stamp(path, number, self._lidar_stamps)
         }
         if not self._tables:
-            raise DatasetError(f'{folder / "lidar"} holds no sweep with a time')
+            raise DatasetError(f'{folder / "lidar"} has no sweep with a time')
 
     def drive(self) -> PublishedDrive:
         names = [name for name in CAMERAS if (self._folder / 'camera' / name).is_dir()]
         if not names:
-            raise DatasetError(f'{self._folder / "camera"} holds none of {", ".join(CAMERAS)}')
+            raise DatasetError(f'{self._folder / "camera"} has none of {", ".join(CAMERAS)}')
         # The front camera, where it is there: it is exposed in the middle of the sweep.
         frame = self._frame(names[0])
         beams = self._beams(frame)
         if beams is None:
             self._notes.append(
-                f'{self._folder.name}: its {_BEAMS} beams are not found; points have no ring'
+                f'{self._folder.name}: its {_BEAMS} beams were not found; points have no ring'
             )
         cameras, images = {}, []
         for name in names:
@@ -169,7 +169,7 @@ class _Sequence:
     def _has_stamp(self, path: Path, number: int, stamps: list[int]) -> bool:
         if number < len(stamps):
             return True
-        self._notes.append(f'{path}: timestamps.json ends at {len(stamps) - 1}; it is left out')
+        self._notes.append(f'{path}: timestamps.json ends at {len(stamps) - 1}; it is skipped')
         return False
 
     def _classes(self) -> dict[int, str]:
@@ -177,7 +177,7 @@ class _Sequence:
         try:
             return {int(key): str(name) for key, name in _read_json(path).items()}
         except (AttributeError, ValueError) as err:
-            raise DatasetError(f'{path} holds no names by number') from err
+            raise DatasetError(f'{path} has no names by number') from err
 
     def _images(self, name: str) -> dict[Path, int]:
         folder = self._folder / 'camera' / name
@@ -236,7 +236,9 @@ class _Sequence:
         first, last = int(frame.poses.stamps_ns[0]), int(frame.poses.stamps_ns[-1])
         known = [k for k, stamp in enumerate(stamps) if first <= stamp <= last]
         if not known:
-            raise DatasetError(f'{path.parent}: its images are of another time than the sweeps')
+            raise DatasetError(
+                f'{path.parent}: its images were taken at other times than the sweeps'
+            )
         T_odom_base = frame.poses.trajectory.poses([stamps[k] for k in known])
         T_odom_camera = T_world_camera[known]
         T_odom_camera[:, :3, 3] -= frame.origin

@@ -87,18 +87,18 @@ class SweepTable:
         table = read_table(path)
         missing = [name for name in ('x', 'y', 'z', 'i', 't', 'd') if name not in table]
         if missing:
-            raise DatasetError(f'{path} has no column {missing[0]}; it is left out')
+            raise DatasetError(f'{path} has no column {missing[0]}; it is skipped')
         try:
             values = {
                 name: np.asarray(table[name], np.float64)
                 for name in ('x', 'y', 'z', 'i', 't', 'd')
             }
         except (TypeError, ValueError) as err:
-            raise DatasetError(f'{path} holds what is no number; it is left out') from err
+            raise DatasetError(f'{path} has a value that is not a number; it is skipped') from err
         known = np.isfinite(np.stack([values[name] for name in 'xyzt'])).all(axis=0)
         rows = known & (values['d'] == _SPINNING)
         if not rows.any():
-            raise DatasetError(f'{path} has no point of the spinning LiDAR; it is left out')
+            raise DatasetError(f'{path} has no point of the spinning LiDAR; it is skipped')
         return SweepTable(
             np.stack([values[name][rows] for name in 'xyz'], 1),
             values['i'][rows].astype(np.float32),
@@ -124,7 +124,7 @@ class SweepFile:
         try:
             xyz = self.frame.measured(table.world, table.time, self.stamp_ns)
         except MotionError as err:
-            raise DatasetError(f'{self.path}: {err}; it is left out') from err
+            raise DatasetError(f'{self.path}: {err}; it is skipped') from err
         ring = None
         if self.beams is not None:
             x, y, z = np.ascontiguousarray(xyz.T)
@@ -144,13 +144,13 @@ def _read_classes(path: Path, points: int) -> NDArray[np.uint8]:
     table = read_table(path)
     if 'class' not in table or len(table) != points:
         raise DatasetError(
-            f'{path} has {len(table)} rows, its sweep {points} points; the sweep is left out; '
+            f'{path} has {len(table)} rows, its sweep {points} points; the sweep is skipped; '
             'download both again'
         )
     try:
         return np.asarray(table['class']).astype(np.float64).clip(0, 255).astype(np.uint8)
     except (TypeError, ValueError) as err:
-        raise DatasetError(f'{path} holds what is no class; its sweep is left out') from err
+        raise DatasetError(f'{path} has an invalid class; its sweep is skipped') from err
 
 
 def _in_boxes(world: NDArray[np.float64], path: Path) -> NDArray[np.uint16]:
@@ -160,7 +160,7 @@ def _in_boxes(world: NDArray[np.float64], path: Path) -> NDArray[np.uint16]:
     names = ['position.x', 'position.y', 'position.z']
     sizes = ['dimensions.x', 'dimensions.y', 'dimensions.z']
     if any(name not in boxes for name in (*names, *sizes, 'yaw', 'uuid')):
-        raise DatasetError(f'{path} lacks columns of boxes; its sweep is left out')
+        raise DatasetError(f'{path} lacks columns of boxes; its sweep is skipped')
     if 'cuboids.sensor_id' in boxes:
         # Moving objects that both LiDARs see have a box of each.
         boxes = boxes[np.asarray(boxes['cuboids.sensor_id'], np.int64) <= _SPINNING]

@@ -78,11 +78,11 @@ class _SweepFile:
 
 
 def _read_labels(path: Path, points: int) -> NDArray[np.uint32]:
-    data = set_files.read_file(path, 'its sweep is left out')
+    data = set_files.read_file(path, 'its sweep is skipped')
     if len(data) != 4 * points:
         raise DatasetError(
-            f'{path} has {len(data)} bytes, not 4 for each of {points} points; its sweep is left '
-            'out; download the labels again'
+            f'{path} has {len(data)} bytes, not 4 for each of {points} points; its sweep is '
+            'skipped; download the labels again'
         )
     return np.frombuffer(data, '<u4')
 
@@ -141,12 +141,12 @@ class _Sequence:
         try:
             return [_EPOCH_NS + round(float(line) * 1e9) for line in text.split()]
         except ValueError as err:
-            raise DatasetError(f'{self._folder / "times.txt"}: not a number a line') from err
+            raise DatasetError(f'{self._folder / "times.txt"}: not one number per line') from err
 
     def _has_time(self, number: int, path: Path, stamps: list[int]) -> bool:
         if number < len(stamps):
             return True
-        self._notes.append(f'{path}: times.txt ends at frame {len(stamps) - 1}; it is left out')
+        self._notes.append(f'{path}: times.txt ends at frame {len(stamps) - 1}; it is skipped')
         return False
 
     def _sweeps(self, stamps: list[int], labels: dict[int, Path]) -> list[SweepItem]:
@@ -174,14 +174,14 @@ class _Sequence:
         places = self._folder / 'poses.txt', self._folder.parent.parent / 'poses'
         path = places[0] if places[0].is_file() else places[1] / f'{self._folder.name}.txt'
         if not path.is_file():
-            self._notes.append(f'{self._folder.name}: no poses.txt, so the motion is not known')
+            self._notes.append(f'{self._folder.name}: no poses.txt, so the motion is unknown')
             return None
         text = set_files.read_text(path, 'download it again')
         try:
             lines = [line.split() for line in text.splitlines()]
             values = np.array([line for line in lines if line], np.float64).reshape(-1, 3, 4)
         except ValueError as err:
-            raise DatasetError(f'{path}: not 12 numbers a line') from err
+            raise DatasetError(f'{path}: not 12 numbers per line') from err
         count = min(len(values), len(stamps))
         if count < len(stamps):
             self._notes.append(f'{path}: {count} poses of {len(stamps)} frames')

@@ -14,7 +14,7 @@ from drive_segment_ros.errors import DatasetError, ImageError
 from drive_segment_ros.storage import read_whole
 
 
-def read_file(path: Path, remedy: str = 'it is left out') -> bytes:
+def read_file(path: Path, remedy: str = 'it is skipped') -> bytes:
     """Read a file that is to hold something.
 
     Raises:
@@ -38,7 +38,7 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         header = image_header(read_file(path))
     except ImageError as err:
-        raise DatasetError(f'{path} is no image that can be read: it {err}') from err
+        raise DatasetError(f'{path} is not a readable image: it {err}') from err
     return header.width, header.height
 
 
@@ -52,7 +52,7 @@ def read_text(path: Path, remedy: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as err:
-        raise DatasetError(f'{path} is no text; {remedy}') from err
+        raise DatasetError(f'{path} is not a text file; {remedy}') from err
 
 
 def read_array(path: Path, kind: DTypeLike, columns: int) -> NDArray[Any]:
@@ -65,8 +65,8 @@ def read_array(path: Path, kind: DTypeLike, columns: int) -> NDArray[Any]:
     size = columns * np.dtype(kind).itemsize
     if len(data) % size:
         raise DatasetError(
-            f'{path} has {len(data)} bytes, no multiple of {size}: it was cut off, and is left '
-            'out; download it again'
+            f'{path} has {len(data)} bytes, not a multiple of {size}: it is truncated and is '
+            'skipped; download it again'
         )
     return np.frombuffer(data, kind).reshape(-1, columns)
 

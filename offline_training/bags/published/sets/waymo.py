@@ -93,7 +93,7 @@ class _Segment:
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
-        self._notes = ['first returns of the top LiDAR alone']
+        self._notes = ['only first returns of the top LiDAR are imported']
 
     def drive(self) -> PublishedDrive:
         stamps = [int(value) * 1000 for value in self._component('vehicle_pose').column(_STAMP)]
@@ -157,7 +157,7 @@ class _Segment:
                 continue
             stamp, pose_row = micros * 1000, posed.get((micros, _TOP))
             if pose_row is None or stamp not in world:
-                self._notes.append(f'the sweep of {micros} us has no pose; it is left out')
+                self._notes.append(f'the sweep of {micros} us has no pose; it is skipped')
                 continue
             read = Sweep(
                 self._folder,
@@ -193,7 +193,9 @@ class _Segment:
         ]
         usual = 0.0, _TURN_NS * 1e-9
         if not ways or max(ways) < _TELLING:
-            self._notes.append('the vehicle stands; turns are taken to begin behind, at the stamp')
+            self._notes.append(
+                'the vehicle is stationary; sweeps are assumed to start at the rear, at the stamp'
+            )
             return usual
         stamp = stamps[int(np.argmax(ways))]
         pose = self._component('lidar_pose').array(rows[stamp], POSE)[..., 3:].astype(np.float64)
@@ -206,7 +208,9 @@ class _Segment:
         slope, first = np.polyfit(np.arange(len(seconds)), seconds, 1)
         last = first + slope * (len(seconds) - 1)
         if not 0.8 * usual[1] < abs(last - first) < 1.2 * usual[1]:
-            self._notes.append('poses of pixels tell no times; turns are taken to begin behind')
+            self._notes.append(
+                'no times follow from the poses of pixels; sweeps are assumed to start at the rear'
+            )
             return usual
         return float(first), float(last)
 
@@ -239,7 +243,7 @@ class _Segment:
         for (_, number), row in sorted(component.rows(_STAMP, _CAMERA).items()):
             name = _CAMERAS.get(number, f'camera_{number}')
             if name not in cameras:
-                self._notes.append(f'camera {number} has images and no calibration')
+                self._notes.append(f'camera {number} has images but no calibration')
                 continue
             stamp = round((float(trigger[row]) + float(done[row])) / 2.0 * 1e9)
             images.append(ImageItem(name, stamp, ImageFile(self._folder, self._name, row)))

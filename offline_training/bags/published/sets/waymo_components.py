@@ -54,7 +54,7 @@ class Component:
         try:
             return values.reshape(tuple(int(size) for size in shape))
         except (ValueError, AttributeError, TypeError) as err:
-            raise DatasetError(f'{self.path}: row {row} holds no array ({err})') from err
+            raise DatasetError(f'{self.path}: row {row} has no array ({err})') from err
 
 
 def _opened(path: Path) -> Any:
@@ -113,5 +113,5 @@ def matrices(values: list[Any]) -> NDArray[np.float64]:
     try:
         T = np.array(values, np.float64).reshape(-1, 4, 4)
     except (TypeError, ValueError) as err:
-        raise DatasetError(f'a transform is no 16 numbers: {err}') from err
+        raise DatasetError(f'a transform does not have 16 numbers: {err}') from err
     return T

@@ -60,14 +60,14 @@ class Sweep:
         measured = ranges[:, None] * self._rays(height, width)[row, column]
         pose = Component(self.folder, 'lidar_pose', self.segment).array(self.pose_row, POSE)
         if pose.shape[:2] != (height, width):
-            raise DatasetError(f'{lidar.path}: the poses of row {self.row} are of another size')
+            raise DatasetError(f'{lidar.path}: the poses of row {self.row} have another size')
         moved = self._moved(measured, pose[row, column].astype(np.float64))
         time = np.linspace(*self.times, width)[column]
         try:
             # Whoever moves them by the drive's poses finds them where the pixels' poses say.
             xyz = as_measured(moved, time, self.stamp_ns, self.poses, self.T_base_lidar)
         except MotionError as err:
-            raise DatasetError(f'{lidar.path}: row {self.row}: {err}; it is left out') from err
+            raise DatasetError(f'{lidar.path}: row {self.row}: {err}; it is skipped') from err
         points = SweepPoints(
             xyz,
             image[row, column, 1].astype(np.float32),
@@ -79,7 +79,7 @@ class Sweep:
         labels = Component(self.folder, 'lidar_segmentation', self.segment)
         label = labels.array(self.label_row, LABEL)
         if label.shape != (height, width, 2):
-            raise DatasetError(f'{labels.path}: row {self.label_row} is of another size')
+            raise DatasetError(f'{labels.path}: row {self.label_row} has another size')
         return dataclasses.replace(
             points,
             semantic=label[row, column, 1].astype(np.uint16),
@@ -131,5 +131,5 @@ class ImageFile:
         component = Component(self.folder, 'camera_image', self.segment)
         data = component.value(self.row, f'{IMAGE}.image')
         if not isinstance(data, bytes) or not data:
-            raise DatasetError(f'{component.path}: row {self.row} has no image; it is left out')
+            raise DatasetError(f'{component.path}: row {self.row} has no image; it is skipped')
         return data

@@ -42,7 +42,7 @@ def test_points_lie_on_their_own_instance(drive):
     share, counted = on_their_own_instance(bag, truth)
     assert counted > 2000
     assert share > 0.99
-    assert done.notes == ['the points of the lower LiDAR are left out']
+    assert done.notes == ['the points of the lower LiDAR are not imported']
     assert (done.images, done.sweeps) == (16, 4)
 
 

@@ -97,7 +97,7 @@ def test_frames_and_cameras_are_chosen(root, tmp_path, option):
     [
         (('--drive', '17'), 'has no drive 17; it has 08, 09'),
         (('--drive', '08', '--camera', 'left'), '08 has no camera left; it has image_2'),
-        (('--drive', '08', '--frames', '7:9'), 'frames 7:9 holds none of its 3 sweeps'),
+        (('--drive', '08', '--frames', '7:9'), 'frames 7:9 selects none of its 3 sweeps'),
     ],
 )
 def test_a_choice_that_is_not_there_is_told(root, tmp_path, arguments, what):
@@ -108,7 +108,7 @@ def test_a_choice_that_is_not_there_is_told(root, tmp_path, arguments, what):
 
 
 def test_another_folder_and_another_set_are_told(tmp_path):
-    with pytest.raises(DatasetError, match='holds nothing of SemanticKITTI; expected: sequences/'):
+    with pytest.raises(DatasetError, match='has no files of SemanticKITTI; expected: sequences/'):
         list_drives('semantic-kitti', tmp_path)
     with pytest.raises(DatasetError, match='is not a folder'):
         list_drives('semantic-kitti', tmp_path / 'nowhere')

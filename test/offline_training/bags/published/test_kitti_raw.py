@@ -195,7 +195,7 @@ def test_a_sweep_that_was_cut_off_is_left_out_and_told(tmp_path):
     assert done.sweeps == 3
     assert len(done.notes) == 1
     assert '0000000002.bin' in done.notes[0]
-    assert 'cut off' in done.notes[0]
+    assert 'truncated' in done.notes[0]
 
 
 def test_a_record_of_the_motion_that_is_damaged_is_left_out_and_told(tmp_path):

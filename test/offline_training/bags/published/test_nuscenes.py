@@ -119,7 +119,9 @@ def test_a_single_sweep_is_taken_as_of_a_vehicle_that_stands(tmp_path):
     nuscenes_layout.write(tmp_path / 'set', sweeps=1)
     _, done = imported(tmp_path / 'set', tmp_path / 'bags')
     assert done.sweeps == 1
-    assert done.notes == ['scene-0061: it has a single pose; the vehicle is taken to stand']
+    assert done.notes == [
+        'scene-0061: it has a single pose; the vehicle is assumed to be stationary'
+    ]
 
 
 def test_scenes_are_listed(drive):
@@ -140,8 +142,8 @@ def test_what_is_missing_or_cut_is_told(tmp_path):
     label.write_bytes(label.read_bytes()[:-1])
     _, done = imported(root, tmp_path / 'bags')
     assert done.sweeps == 5
-    assert done.notes[0].endswith('LIDAR_TOP: 1 of 8 files are not there')
-    assert any('it was cut off' in line for line in done.notes)
+    assert done.notes[0].endswith('LIDAR_TOP: 1 of 8 files are missing')
+    assert any('it is truncated' in line for line in done.notes)
     assert any('labels, its sweep' in line for line in done.notes)
     nuscenes_tables.read_tables.cache_clear()
     tables = root / 'v1.0-mini'

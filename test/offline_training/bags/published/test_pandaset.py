@@ -60,7 +60,7 @@ def test_a_single_frame_is_taken_as_of_a_vehicle_that_stands(tmp_path):
     pandaset_layout.write(tmp_path / 'set', count=1)
     _, done = imported(tmp_path / 'set', tmp_path / 'bags')
     assert (done.images, done.sweeps) == (2, 1)
-    assert done.notes[0] == '002: it has a single pose; the vehicle is taken to stand'
+    assert done.notes[0] == '002: it has a single pose; the vehicle is assumed to be stationary'
 
 
 def test_odometry_is_how_the_vehicle_drove(drive):
@@ -153,7 +153,7 @@ def test_a_pickle_that_would_run_code_is_refused_in_one_line(tmp_path, monkeypat
     ('spoil', 'what'),
     [
         (lambda data: data[:-2000], 'damaged'),
-        (lambda data: gzip.compress(pickle.dumps([1, 2])), 'holds no table'),
+        (lambda data: gzip.compress(pickle.dumps([1, 2])), 'has no table'),
         (lambda data: gzip.compress(b'nothing'), 'damaged'),
         (lambda data: gzip.compress(pickle.dumps(_Evil())), 'may run code'),
     ],

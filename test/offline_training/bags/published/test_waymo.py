@@ -42,7 +42,7 @@ def test_points_lie_on_their_own_instance(drive):
     share, counted = on_their_own_instance(bag, truth)
     assert counted > 2000
     assert share > 0.99
-    assert done.notes == ['first returns of the top LiDAR alone']
+    assert done.notes == ['only first returns of the top LiDAR are imported']
     assert (done.images, done.sweeps) == (8, 4)
 
 
@@ -136,7 +136,7 @@ def test_what_is_missing_or_damaged_is_told(tmp_path):
     parquet.write_table(table.slice(1), file)
     _, done = imported(tmp_path / 'set', tmp_path / 'bags')
     assert done.sweeps == 3
-    assert f'the sweep of {waymo_layout.START_US} us has no pose; it is left out' in done.notes
+    assert f'the sweep of {waymo_layout.START_US} us has no pose; it is skipped' in done.notes
     file.unlink()
     waymo_layout.write(tmp_path / 'other')
     for name in ('lidar_pose', 'vehicle_pose'):
