@@ -70,9 +70,10 @@ class Worker(Generic[T]):
 
     @property
     def pending(self) -> int:
-        """Number of items that wait or are worked on, without those committed."""
+        """Number of items that wait or are worked on, without those committed or given up."""
         with self._changed:
-            return len(self._waiting) + (self._busy and not self._committed)
+            undecided = self._busy and not self._committed and not self._given_up
+            return len(self._waiting) + undecided
 
     def commit(self) -> bool:
         """Tell the function, before it hands its result on, whether that is still wanted.

@@ -53,7 +53,7 @@ class Rig:
 
     def work(self, pair: Pair) -> Outcome:
         self.entered.set()
-        self.gate.wait(5.0)
+        assert self.gate.wait(60.0)
         stamp = pair.image.stamp_ns
         if stamp in self.refuse:
             raise self.refuse[stamp]
@@ -73,7 +73,7 @@ class Rig:
         self.pipeline.push(small_rig.sweep(stamp))
         return stamp
 
-    def wait(self, condition, limit_s: float = 10.0) -> bool:
+    def wait(self, condition, limit_s: float = 60.0) -> bool:
         deadline = time.monotonic() + limit_s
         while not condition() and time.monotonic() < deadline:
             time.sleep(0.002)
@@ -182,7 +182,7 @@ def test_a_pair_in_hand_when_the_pipeline_closes_is_in_one_count_and_not_handed_
     rig.pipeline.close()
     assert rig.pipeline.summary()['dropped'] == {'stopped': 2}
     rig.gate.set()
-    rig.pipeline._worker._thread.join(5.0)
+    rig.pipeline._worker._thread.join(60.0)
     rig.send(2)
     assert rig.pipeline.summary()['dropped'] == {'stopped': 3}
     assert accounts(rig.pipeline) == (3, 3)

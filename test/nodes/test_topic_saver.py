@@ -20,7 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from drive_segment_ros.errors import DatasetError  # noqa: E402
 from drive_segment_ros.nodes.topic_saver import save_topics  # noqa: E402
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 PIXELS = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
 
 

@@ -199,7 +199,7 @@ def served(make_bag, model_folder) -> Iterator[str]:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())['address']
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(120) == 130
     finally:
         process.kill()
         process.communicate()
