@@ -6,6 +6,7 @@ import importlib.util
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -242,6 +243,28 @@ def test_every_image_and_every_sweep_ends_in_exactly_one_count(steps, outcomes, 
     received = rig.pipeline.summary()['received']
     assert (received.get('image', 0), received.get('points', 0)) == (images, sweeps)
     assert accounts(rig.pipeline) == (images, sweeps)
+
+
+def test_what_waits_is_decided_in_silence_but_not_by_a_process_that_was_held_up(rig, monkeypatch):
+    now = [time.monotonic()]
+    monkeypatch.setattr(frame_pipeline, 'time', SimpleNamespace(monotonic=lambda: now[0]))
+    rig.pipeline._pairs._clock = lambda: now[0]
+
+    def pass_time(*steps_s: float) -> None:
+        for step_s in steps_s:
+            now[0] += step_s
+            rig.pipeline.expire()
+
+    rig.pipeline.push(small_rig.image(START))
+    pass_time(5.0)
+    # Its sweep had come, and is taken only now.
+    rig.pipeline.push(small_rig.sweep(START))
+    assert rig.pipeline.summary()['dropped'] == {}
+    pass_time(*[0.1] * 25)
+    assert rig.wait(lambda: rig.frames == [START])
+    rig.pipeline.push(small_rig.image(START + PERIOD))
+    pass_time(*[0.1] * 25)
+    assert rig.pipeline.summary()['dropped'] == {'no_sweep': 1}
 
 
 def test_clocks_of_cameras_are_told_apart():
