@@ -254,7 +254,9 @@ def test_waits_until_somebody_looks_at_what_is_made_of_the_bag(bag, listener):
 
 
 def test_loop_goes_on_until_interrupted_and_then_ends_cleanly(bag, listener):
-    player = start_player(bag, rate=10.0, loop=True, topics=['/points'], wait_for_subscribers=120.0)
+    player = start_player(
+        bag, rate=10.0, loop=True, topics=['/points'], wait_for_subscribers=120.0
+    )
     try:
         listener.spin_until(lambda: len(listener.clouds) > 7)
         player.send_signal(signal.SIGINT)

@@ -567,6 +567,7 @@ def test_an_image_that_takes_long_does_not_keep_the_node_from_its_end(rig, monke
     def told(worker, timeout_s, **options):
         patience.append(timeout_s)
         return end(worker, timeout_s, **options)
+
     closed, segmenter = threading.Event(), rig.node._segmenter
     close = segmenter.close
     segmenter.close = lambda: (close(), closed.set())

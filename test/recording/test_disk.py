@@ -107,7 +107,7 @@ def test_rotation_leaves_what_others_put_into_a_drive(dataset):
 def test_guard_holds_whatever_the_quota(dataset):
     status = os.statvfs(dataset)
     free_gb = status.f_bavail * status.f_frsize / GB
-    disk = DatasetDisk(dataset, DiskParameters(min_free_gb=free_gb + 1.0))
+    disk = DatasetDisk(dataset, DiskParameters(min_free_gb=free_gb + 1000.0))
     with pytest.raises(DiskFullError, match=r'GB are free on its disk, disk\.min_free_gb is'):
         disk.make_room(1, dataset / 'new')
 
