@@ -212,7 +212,9 @@ def test_all_arrives_byte_for_byte_and_odometry_keeps_its_doubles(
 ):
     if ros_1:
         bag = as_ros_1(bag, tmp_path / 'old.bag', 'lz4')
-    player = start_player(bag, rate=2.0, clock=True, wait_for_subscribers=120.0)
+    player = start_player(
+        bag, rate=2.0, clock=True, wait_for_topics=['/clock'], wait_for_subscribers=120.0
+    )
     listener.spin_until(lambda: player.poll() is not None)
     listener.spin_until(lambda: len(listener.clouds) >= 5 and len(listener.odometry) >= 5)
     output, errors = player.communicate(timeout=60)
