@@ -88,9 +88,10 @@ class Rig:
 
     def wait(self, condition, limit_s: float = 60.0) -> bool:
         deadline = time.monotonic() + limit_s
-        while not condition() and time.monotonic() < deadline:
+        # Asked once more after it held, it might not hold any more.
+        while not (held := condition()) and time.monotonic() < deadline:
             time.sleep(0.002)
-        return bool(condition())
+        return bool(held)
 
     @property
     def diagnosis(self) -> str:
