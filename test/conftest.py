@@ -60,6 +60,15 @@ def _signals_as_before() -> Iterator[None]:
 _BROWSER_MS = 180_000.0
 
 
+def _patient(make: Callable[..., Any]) -> Callable[..., Any]:
+    def made(**options: Any) -> Any:
+        page = make(**options)
+        page.set_default_timeout(_BROWSER_MS)
+        return page
+
+    return made
+
+
 @pytest.fixture(scope='session')
 def browser() -> Iterator[Any]:
     """A headless Chromium."""
@@ -72,14 +81,8 @@ def browser() -> Iterator[Any]:
         started = playwright.chromium.launch(
             executable_path=chromium, args=['--no-sandbox'], timeout=_BROWSER_MS
         )
-        new_page = started.new_page
-
-        def patient_page(**options: Any) -> Any:
-            page = new_page(**options)
-            page.set_default_timeout(_BROWSER_MS)
-            return page
-
-        started.new_page = patient_page
+        for kind in ('new_page', 'new_context'):
+            setattr(started, kind, _patient(getattr(started, kind)))
         yield started
         started.close()
 

@@ -26,7 +26,7 @@ pytest.importorskip('gradio', reason="Gradio is not installed; pip install '.[we
 ASK_ANOTHER = """() => new Promise(answer => {
     document.addEventListener('securitypolicyviolation', () => answer('refused'));
     fetch('http://127.0.0.2:9/').then(() => answer('asked'), () => {});
-    setTimeout(() => answer('asked'), 2000);
+    setTimeout(() => answer('asked'), 60000);
 })"""
 
 
