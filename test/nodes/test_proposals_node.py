@@ -76,6 +76,8 @@ def test_a_camera_that_dies_costs_its_own_frames_and_is_named_on_diagnostics(mak
     def told() -> bool:
         k = next(index)
         rig.drive(k, k + 1, dead='front_left')
+        # No faster than they are taken.
+        assert rig.wait(lambda: rig.node.summary()['received']['image'] == 9 + 2 * (k - 2))
         time.sleep(0.1)
         newest = {s.name: s for s in (statuses[-1].status if statuses else [])}
         left, front, right = (newest.get(f'/proposals_node: camera {name}') for name in (

@@ -10,6 +10,7 @@ from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.dataset.repair import repair
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError, DiskFullError
+from drive_segment_ros.recording import disk as disk_module
 from drive_segment_ros.recording.disk import GB, DatasetDisk, DiskParameters
 
 INFO = {'cameras': {'front': {}}}
@@ -125,6 +126,7 @@ def test_rotation_waits_for_a_file_system_that_frees_late(dataset, monkeypatch):
 
     monkeypatch.setattr(os, 'statvfs', statvfs)
     monkeypatch.setattr(os, 'sync', lambda: None)
+    monkeypatch.setattr(disk_module, '_COMMIT_S', 60.0)
     room_for_one = (status.f_bavail * status.f_frsize - 100_000) / GB
     parameters = DiskParameters(min_free_gb=room_for_one, when_full='rotate')
     disk = DatasetDisk(dataset, parameters)
