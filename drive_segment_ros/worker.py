@@ -70,9 +70,10 @@ class Worker(Generic[T]):
 
     @property
     def pending(self) -> int:
-        """Number of items waiting or in progress, without committed ones."""
+        """Number of items waiting or in progress, without committed and abandoned ones."""
         with self._changed:
-            return len(self._waiting) + (self._busy and not self._committed)
+            undecided = self._busy and not self._committed and not self._given_up
+            return len(self._waiting) + undecided
 
     def commit(self) -> bool:
         """Return to the function, before it publishes its result, whether that is still wanted.

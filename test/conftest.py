@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -55,6 +56,19 @@ def _signals_as_before() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+# How long a page may take where other tests keep the cores busy.
+_BROWSER_MS = 180_000.0
+
+
+def _patient(make: Callable[..., Any]) -> Callable[..., Any]:
+    def made(**options: Any) -> Any:
+        page = make(**options)
+        page.set_default_timeout(_BROWSER_MS)
+        return page
+
+    return made
+
+
 @pytest.fixture(scope='session')
 def browser() -> Iterator[Any]:
     """A headless Chromium."""
@@ -64,7 +78,11 @@ def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip('playwright.sync_api')
     with sync_api.sync_playwright() as playwright:
         # The sandbox needs rights that containers lack; the pages are our own.
-        started = playwright.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
+        started = playwright.chromium.launch(
+            executable_path=chromium, args=['--no-sandbox'], timeout=_BROWSER_MS
+        )
+        for kind in ('new_page', 'new_context'):
+            setattr(started, kind, _patient(getattr(started, kind)))
         yield started
         started.close()
 
@@ -179,17 +197,54 @@ _DOMAINS = itertools.cycle(1 + (os.getpid() * 40 + step) % 101 for step in range
 def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A DDS domain that no other test on this machine is using, closed to other machines."""
     for domain in itertools.islice(_DOMAINS, 101):
-        # A name that one process on the machine can hold, and that goes with it.
-        with socket.socket(socket.AF_UNIX) as claim:
-            try:
-                claim.bind(f'\0drive_segment_ros test domain {domain}')
-            except OSError:
+        with _claim(f'domain {domain}') as is_ours:
+            if not is_ours:
                 continue
             monkeypatch.setenv('ROS_DOMAIN_ID', str(domain))
             monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
             yield domain
             return
     pytest.fail('all 101 DDS domains of this machine are in use by tests')
+
+
+# Below those that the system gives to other programs, which take seconds to be at home in theirs.
+_PORTS = itertools.cycle(20_000 + (os.getpid() * 40 + step) % 10_000 for step in range(10_000))
+
+
+@pytest.fixture
+def free_port() -> Iterator[Callable[[], int]]:
+    """Return a function that returns TCP ports of the loopback, for programs of the test alone."""
+    with contextlib.ExitStack() as claims:
+
+        def choose() -> int:
+            return next(
+                port
+                for port in itertools.islice(_PORTS, 10_000)
+                if claims.enter_context(_claim(f'port {port}')) and _can_be_bound(port)
+            )
+
+        yield choose
+
+
+def _can_be_bound(port: int) -> bool:
+    with socket.socket() as tried:
+        try:
+            tried.bind(('127.0.0.1', port))
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def _claim(what: str) -> Iterator[bool]:
+    """Hold a name that one process on the machine can hold, and that goes with it."""
+    with socket.socket(socket.AF_UNIX) as claim:
+        try:
+            claim.bind(f'\0drive_segment_ros test {what}')
+        except OSError:
+            yield False
+        else:
+            yield True
 
 
 # Tests by their folder; what a marker means is in pyproject.toml.

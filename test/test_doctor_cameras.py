@@ -77,7 +77,7 @@ def test_cameras_on_the_air_are_looked_at(ros_domain):
     thread = threading.Thread(target=publish)
     thread.start()
     try:
-        (check,) = doctor_cameras.check_heard(listen_s=20.0)
+        (check,) = doctor_cameras.check_heard(listen_s=60.0)
     finally:
         stop.set()
         thread.join()

@@ -71,7 +71,7 @@ def launched(
     awaited: set[tuple[str, str]],
     others: Callable[[launch.LaunchContext], bool] = lambda context: True,
 ) -> tuple[set, int]:
-    """Run actions until nodes have reached states and others are ready, for a minute.
+    """Run actions until nodes have reached states and others are ready, for three minutes.
 
     Returns:
         The states that nodes have reached, and the exit code.
@@ -97,7 +97,7 @@ def launched(
                 RegisterEventHandler(OnAnyState(entities=[])),
                 OpaqueFunction(function=look),
                 *actions,
-                TimerAction(period=60.0, actions=[Shutdown(reason='nodes did not come up')]),
+                TimerAction(period=180.0, actions=[Shutdown(reason='nodes did not come up')]),
             ]
         )
     )

@@ -21,6 +21,8 @@ from drive_segment_ros.worker import Worker
 
 # Longer than a frame takes; then it is abandoned, so that the node ends in time on a signal.
 _CLOSE_S = 0.5
+# Many times the period at which `expire` is called.
+_HELD_UP_S = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +81,7 @@ class FramePipeline:
         self.stream = stream
         self.statistics = FlowStatistics()
         self.clock_steps = ClockSteps()
-        self._began_s = time.monotonic()
+        self._began_s = self._expired_s = time.monotonic()
         self._paired_s: dict[str, float] = {}
         self._on_pair = on_pair
         self._on_error = on_error
@@ -123,8 +125,15 @@ class FramePipeline:
             self.stream.sweep_drops['unused'] += 1
 
     def expire(self) -> None:
-        """Decide waiting pairs if no messages arrive any more; to be called periodically."""
-        self._pairs.expire()
+        """Decide waiting pairs if no messages arrive any more; to be called several times a second.
+
+        Not after the process was held up: what arrived meanwhile has not been taken yet.
+        """
+        now_s = time.monotonic()
+        held_up = now_s - self._expired_s > _HELD_UP_S
+        self._expired_s = now_s
+        if not held_up:
+            self._pairs.expire()
 
     def summary(self) -> dict[str, Any]:
         """Return counts of messages, frames and losses with reasons, ready for JSON.

@@ -149,13 +149,18 @@ def live(
                         _change(node, thread, getattr(node, transition), interrupted)
                 _wait([node for node, _ in spun], options.duration_s, ended)
             finally:
+                left = 0
                 for node, thread in spun:
                     if thread.end():
                         node.trigger_shutdown()
                         summaries.append(node.summary())
                         node.destroy_node()
+                    else:
+                        left += 1
         finally:
-            rclpy.shutdown(context=context)
+            # A node that is at work still publishes when it has loaded.
+            if not left:
+                rclpy.shutdown(context=context)
     if len(summaries) == 1:
         return summaries[0]
     return {'cameras': dict(zip(options.namespaces, summaries, strict=True))}

@@ -22,7 +22,17 @@ def street():
 
 
 @pytest.fixture
-def make_rig(street, ros_domain, tmp_path):
+def patient(street, monkeypatch) -> None:
+    """Have nodes say for as long as a busy machine takes what they say for seconds only."""
+    from drive_segment_ros.nodes import lifecycle
+    from drive_segment_ros.ros import missing_topics
+
+    monkeypatch.setattr(lifecycle, '_RECENT_S', 1e9)
+    monkeypatch.setattr(missing_topics, '_NEVER_S', 1e9)
+
+
+@pytest.fixture
+def make_rig(street, ros_domain, patient, tmp_path):
     """Make active nodes with parameters, dots in their names written as two underscores."""
     rigs = []
 

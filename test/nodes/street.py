@@ -234,7 +234,7 @@ class Rig:
         self.node.frame_sinks.append(self.frames.append)
         self.sensors = rclpy.create_node('sensors', context=self._context)
         self._publishers = {
-            topic: self.sensors.create_publisher(kind, topic, QoSProfile(depth=20))
+            topic: self.sensors.create_publisher(kind, topic, QoSProfile(depth=100))
             for topic, kind in kinds.items()
         }
         self._executor = SingleThreadedExecutor(context=self._context)
@@ -253,6 +253,9 @@ class Rig:
         self.sensors.create_subscription(kind, topic, self.received[topic].append, 10)
         assert self.wait(lambda: self.sensors.count_publishers(topic))
         assert self.wait(lambda: self.node.count_subscribers(topic))
+        name = self.sensors.resolve_topic_name(topic)
+        publishers = [p for p in self.node.publishers if p.topic_name == name]
+        assert self.wait(lambda: all(p.get_subscription_count() for p in publishers))
         return self.received[topic]
 
     def send(self, topic: str, message) -> None:
@@ -294,11 +297,12 @@ class Rig:
         """Destroy a publisher, in the thread that waits for its events."""
         self._executor.create_task(self.sensors.destroy_publisher, publisher)
 
-    def wait(self, condition, limit_s: float = 20.0) -> bool:
+    def wait(self, condition, limit_s: float = 60.0) -> bool:
         deadline = time.monotonic() + limit_s
-        while not condition() and time.monotonic() < deadline:
+        # Asked once more after it held, it might not hold any more.
+        while not (held := condition()) and time.monotonic() < deadline:
             time.sleep(0.01)
-        return bool(condition())
+        return bool(held)
 
     @property
     def dropped(self) -> dict[str, int]:

@@ -161,7 +161,7 @@ def test_nodes_of_two_cameras_are_told_apart_on_diagnostics(ros_domain, name):
     heard: list[DiagnosticArray] = []
     listener.create_subscription(DiagnosticArray, '/diagnostics', heard.append, 10)
     nodes = [load(name)(context=context, namespace=side) for side in ('/left', '/right')]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while len({array.status[0].name for array in heard}) < 2 and time.monotonic() < deadline:
         for node in nodes:
             node.report()

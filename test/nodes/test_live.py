@@ -85,6 +85,31 @@ def test_a_second_signal_does_not_cut_short_what_is_written_at_the_end(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_node_that_is_left_while_it_loads_keeps_its_context(ros_domain, monkeypatch):
+    from drive_segment_ros.nodes.proposals_node import ProposalsNode
+
+    nodes: list[ProposalsNode] = []
+    done = threading.Event()
+
+    def configure(node):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert done.wait(60.0)
+
+    monkeypatch.setattr(ProposalsNode, 'configure', configure)
+    with pytest.raises(KeyboardInterrupt):
+        live(LiveOptions('proposals'), nodes.append)
+    done.set()
+    for thread in threading.enumerate():
+        if thread.name == 'executor':
+            thread.join(60.0)
+    (node,) = nodes
+    # The transition is published on a topic, which takes a context.
+    assert node.context.ok()
+    assert node.state == 'inactive'
+    node.destroy_node()
+    node.context.shutdown()
+
+
 def test_segmentation_node_takes_its_model_from_the_options(ros_domain, model_folder, tmp_path):
     stop = threading.Event()
     stop.set()

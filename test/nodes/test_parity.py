@@ -30,7 +30,7 @@ def hear(bag: Path, calibration: Path, drive: Path, expected: int, cameras: tupl
     names = [camera.rpartition('/')[2] for camera in cameras]
     with DriveWriter(drive, {'cameras': {name: {} for name in names}}) as writer:
         player = subprocess.Popen(
-            [sys.executable, '-m', 'drive_segment_ros.cli', 'play', str(bag), '--wait', '120',
+            [sys.executable, '-m', 'drive_segment_ros.cli', 'play', str(bag), '--wait', '300',
              '--rate', '0.5', '--json'],
             stdout=subprocess.PIPE,
         )  # fmt: skip
@@ -48,11 +48,11 @@ def hear(bag: Path, calibration: Path, drive: Path, expected: int, cameras: tupl
             f' inputs: {{depth: 100}}, sync: {{wait_s: {SyncParameters().wait_s}}}}}}}'
         )
         remappings = ('points:=/lidar/points', 'odom:=/odom')
-        options = LiveOptions('proposals', params, calibration, cameras, remappings, 90.0)
+        options = LiveOptions('proposals', params, calibration, cameras, remappings, 400.0)
         try:
             summary = live(options, lambda node: node.frame_sinks.append(take), stop)
         finally:
-            output, _ = player.communicate(timeout=30)
+            output, _ = player.communicate(timeout=120)
     assert json.loads(output)['unacknowledged'] == []
     return summary
 

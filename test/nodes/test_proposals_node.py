@@ -76,15 +76,22 @@ def test_a_camera_that_dies_costs_its_own_frames_and_is_named_on_diagnostics(mak
     def told() -> bool:
         k = next(index)
         rig.drive(k, k + 1, dead='front_left')
+        # No faster than they are taken.
+        assert rig.wait(lambda: rig.node.summary()['received']['image'] == 9 + 2 * (k - 2))
+        time.sleep(0.1)
         newest = {s.name: s for s in (statuses[-1].status if statuses else [])}
-        lost = newest.get('/proposals_node: camera front_left')
-        return lost is not None and 'no front_left/image for' in lost.message
+        left, front, right = (newest.get(f'/proposals_node: camera {name}') for name in (
+            'front_left', 'front', 'front_right'))  # fmt: skip
+        return (
+            left is not None
+            and 'no front_left/image for' in left.message
+            and left.level == bytes([ERROR])
+            # A busy machine may have kept the others waiting as well; it passes.
+            and 'images paired' in front.message
+            and 'images paired' in right.message
+        )
 
     assert rig.wait(told), rig.diagnosis
-    parts = rig.node.diagnostic_parts()
-    assert parts['camera front_left']().level == ERROR
-    for name in ('front', 'front_right'):
-        assert 'images paired' in parts[f'camera {name}']().summary
 
     def frames_of(name: str) -> int:
         return sum(frame.camera == name for frame in rig.frames)
@@ -123,7 +130,7 @@ def test_a_view_takes_the_newest_and_counts_on_diagnostics_what_it_leaves_out(
 
     def slow(pair):
         busy.set()
-        assert free.wait(20.0)
+        assert free.wait(600.0)
         return consume(pair)
 
     monkeypatch.setattr(rig.node, 'consume', slow)
@@ -228,8 +235,8 @@ def test_bad_message_costs_one_frame_and_is_named(rig, break_message, reason, wo
         rig.send(topic, message)
     rig.drive(3, 5)
     assert rig.wait(lambda: len(rig.frames) == 4), rig.diagnosis
+    assert rig.wait(lambda: words in rig.diagnosis), rig.diagnosis
     assert rig.dropped == {reason: 1}
-    assert words in rig.diagnosis
     assert rig.is_active
 
 
@@ -256,7 +263,7 @@ def test_uncalibrated_camera_info_is_named_and_a_good_one_ends_it(rig):
     rig.send('image_raw/compressed', rig.messages.image(stamp))
     rig.send('points', rig.messages.cloud(stamp))
     assert rig.wait(lambda: rig.node.errors['camera_info'] == 1)
-    assert 'camera_info' in rig.diagnosis
+    assert rig.wait(lambda: 'camera_info' in rig.diagnosis)
     assert not rig.frames
     rig.drive(1, 3)
     assert rig.wait(lambda: len(rig.frames) >= 2), rig.diagnosis
@@ -275,7 +282,7 @@ def test_missing_stamps_are_counted_and_named(rig):
     rig.drive(0, 2)
     rig.send('image_raw/compressed', rig.messages.image(0))
     assert rig.wait(lambda: rig.dropped.get('zero_stamp') == 1)
-    assert 'header.stamp' in rig.diagnosis
+    assert rig.wait(lambda: 'header.stamp' in rig.diagnosis), rig.diagnosis
     assert rig.is_active
 
 

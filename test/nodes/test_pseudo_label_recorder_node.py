@@ -46,7 +46,7 @@ def record(make_rig, tmp_path):
 
 def ask(rig, service: str):
     client = rig.sensors.create_client(Trigger, f'pseudo_label_recorder_node/{service}')
-    assert client.wait_for_service(10.0)
+    assert client.wait_for_service(60.0)
     answer = client.call_async(Trigger.Request())
     assert rig.wait(answer.done)
     return answer.result()
@@ -193,16 +193,19 @@ def test_clock_of_one_sensor_alone_is_named_and_may_be_set_right(record, tmp_pat
     rig.drive(0, 3)
     assert settled(rig, 3)
 
+    told: list[str] = []
+
     def wrong(images=iter(range(3, 10_000))) -> bool:
         stamp = START_NS + next(images) * PERIOD_NS
         rig.send('image_raw/compressed', rig.messages.image(stamp + seconds * 10**9))
         rig.send('points', rig.messages.cloud(stamp))
-        return 'no image has paired for' in rig.diagnosis
+        told.append(rig.diagnosis)
+        return 'no image has paired for' in told[-1]
 
-    assert rig.wait(wrong), rig.diagnosis
-    assert f's {words} the newest sweep stamp' in rig.diagnosis
-    assert 'synchronise them (PTP)' in rig.diagnosis
-    assert 'stamps of camera images jumped' in rig.diagnosis
+    assert rig.wait(wrong), told[-1]
+    assert f's {words} the newest sweep stamp' in told[-1]
+    assert 'synchronise them (PTP)' in told[-1]
+    assert 'stamps of camera images jumped' in told[-1]
     rig.drive(20_000, 20_006)
     assert rig.wait(lambda: rig.node.summary()['recorded'] >= 8), rig.diagnosis
 
@@ -291,7 +294,7 @@ def test_malformed_messages_cost_their_own_frame(record, tmp_path):
     lost = {'bad_image': 2, 'bad_cloud': 3, 'bad_calibration': 1, 'zero_stamp': 1}
     assert (summary['recorded'], summary['dropped']) == (5, lost)
     for words in ("'jpeg' is empty", 'point_step 0', "transform from 'elsewhere'", 'K holds NaN'):
-        assert words in rig.diagnosis, rig.diagnosis
+        assert rig.wait(lambda words=words: words in rig.diagnosis), rig.diagnosis
     assert len(whole_frames(tmp_path)) == 5
 
 
@@ -329,7 +332,7 @@ def test_slow_disk_drops_frames_by_name_and_holds_up_no_message(record, tmp_path
     release, add = threading.Event(), DriveWriter.add
 
     def slow(writer, frame):
-        assert release.wait(30.0)
+        assert release.wait(600.0)
         add(writer, frame)
 
     monkeypatch.setattr(DriveWriter, 'add', slow)

@@ -47,12 +47,12 @@ def start(tmp_path, ros_domain):
         processes.append(
             command('live', '--node', 'recorder', '--calibration', calibration,
                     *cameras, '--remap', 'points:=/lidar/points',
-                    '--remap', 'odom:=/odom', '--duration', 400, *sets)
+                    '--remap', 'odom:=/odom', '--duration', 1200, *sets)
         )  # fmt: skip
         return processes[-1]
 
     def player(bag: Path, rate: float) -> subprocess.Popen:
-        processes.append(command('play', bag, '--wait', 120, '--rate', rate))
+        processes.append(command('play', bag, '--wait', 300, '--rate', rate))
         return processes[-1]
 
     yield recorder, player
@@ -66,7 +66,7 @@ def indexed(dataset: Path) -> int:
     return sum(len(path.read_bytes().splitlines()) for path in dataset.glob('*/*/frames.jsonl'))
 
 
-def wait_until(condition, limit_s: float = 180.0) -> None:
+def wait_until(condition, limit_s: float = 300.0) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline
@@ -82,20 +82,21 @@ def files(drive: Path) -> dict[str, bytes]:
 
 
 def record(
-    start, bag: Path, rate: float, tmp_path: Path, settings=OPEN, cameras=CAMERA
+    start, bag: Path, rate: float, tmp_path: Path, settings=OPEN, cameras=CAMERA, at_least: int = 1
 ) -> tuple[dict, dict]:
     """Play a bag to a recorder, end it by SIGTERM; return what either says."""
     start_recorder, start_player = start
     recorder = start_recorder(bag, settings, cameras)
-    output, _ = start_player(bag, rate).communicate(timeout=250)
+    output, _ = start_player(bag, rate).communicate(timeout=600)
     dataset, before, since_s = tmp_path / 'set', -1, time.monotonic()
+    wait_until(lambda: indexed(dataset) >= at_least)
     # Done when for longer than any wait no frame has come.
     while time.monotonic() - since_s < 8.0:
         if (count := indexed(dataset)) != before:
             before, since_s = count, time.monotonic()
         time.sleep(0.05)
     recorder.send_signal(signal.SIGTERM)
-    answer, errors = recorder.communicate(timeout=60)
+    answer, errors = recorder.communicate(timeout=120)
     assert recorder.returncode == 0, errors
     return json.loads(output), json.loads(answer)
 
@@ -105,7 +106,7 @@ def assert_like_extract(bag: Path, tmp_path: Path, start, at_least: int, cameras
     report = extract([bag], tmp_path / 'extracted', FrameParameters(), options)
     assert report.frames >= at_least
     # Slower than recorded: what the player still has to deliver then spans seconds.
-    _, summary = record(start, bag, 0.5, tmp_path, cameras=cameras)
+    _, summary = record(start, bag, 0.5, tmp_path, cameras=cameras, at_least=report.frames)
     assert (summary['recorded'], summary['dropped']) == (report.frames, report.dropped)
     (drive,) = Dataset(tmp_path / 'set').drives
     extracted = Dataset(tmp_path / 'extracted').drives[0]

@@ -33,6 +33,7 @@ from drive_segment_ros.ros.diagnostics import ERROR  # noqa: E402
 from drive_segment_ros.ros.images import image_message  # noqa: E402
 from drive_segment_ros.ros.mask_info import label_info_type  # noqa: E402
 from drive_segment_ros.ros.qos import transient_local  # noqa: E402
+from drive_segment_ros.worker import Worker  # noqa: E402
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 PERIOD_NS = 100_000_000
@@ -87,9 +88,10 @@ class Rig:
 
     def wait(self, condition, limit_s: float = 60.0) -> bool:
         deadline = time.monotonic() + limit_s
-        while not condition() and time.monotonic() < deadline:
+        # Asked once more after it held, it might not hold any more.
+        while not (held := condition()) and time.monotonic() < deadline:
             time.sleep(0.002)
-        return bool(condition())
+        return bool(held)
 
     @property
     def diagnosis(self) -> str:
@@ -110,7 +112,7 @@ class Rig:
 
 
 @pytest.fixture
-def make_rig(ros_domain, model_folder):
+def make_rig(ros_domain, patient, model_folder):
     pytest.importorskip('onnxruntime')
     rigs = []
 
@@ -230,7 +232,7 @@ def test_what_nobody_subscribes_to_is_not_made(rig):
 def test_enable_switches_off_and_on(rig):
     labels = rig.watch()
     client = rig.other.create_client(SetBool, 'segmentation_node/enable')
-    assert client.wait_for_service(10.0)
+    assert client.wait_for_service(60.0)
 
     def switch(on: bool) -> None:
         answer = client.call_async(SetBool.Request(data=on))
@@ -252,7 +254,7 @@ def hold_segmenter(rig) -> tuple[threading.Event, threading.Event]:
 
     def held(pixels):
         entered.set()
-        assert gate.wait(60.0)
+        assert gate.wait(600.0)
         return segment(pixels)
 
     rig.node._segmenter.segment = held
@@ -330,7 +332,7 @@ def test_a_bad_image_is_named_and_the_next_becomes_a_mask(rig, bad, words):
     labels = rig.watch()
     rig.send('image_raw', bad())
     assert rig.wait(lambda: rig.dropped == {'bad_image': 1})
-    assert words in rig.diagnosis
+    assert rig.wait(lambda: words in rig.diagnosis), rig.diagnosis
     rig.send('image_raw', image(1))
     assert rig.wait(lambda: labels)
 
@@ -357,10 +359,9 @@ def test_missing_and_wrong_camera_info_are_named_and_masks_go_on(rig):
     assert rig.wait(lambda: labels)
     assert 'waiting for camera_info' in rig.diagnosis
     rig.send('camera_info', calibration(focal=0.0))
-    assert rig.wait(lambda: 'camera_info' in rig.node.errors)
-    assert 'focal lengths' in rig.diagnosis
+    assert rig.wait(lambda: 'focal lengths' in rig.diagnosis), rig.diagnosis
     rig.send('camera_info', calibration(width=16))
-    rig.wait(lambda: rig.node.summary()['received']['camera_info'] == 2)
+    assert rig.wait(lambda: rig.node._camera_info is not None)
     rig.send('image_raw', image(1))
     assert rig.wait(lambda: 'another camera or mode' in rig.diagnosis)
     assert rig.wait(lambda: len(labels) == 2)
@@ -394,7 +395,7 @@ def test_a_defect_in_the_network_does_not_end_the_node(rig):
     rig.node._segmenter.segment = fail
     rig.send('image_raw', image())
     assert rig.wait(lambda: rig.dropped == {'error': 1})
-    assert 'unexpected RuntimeError: out of memory' in rig.diagnosis
+    assert rig.wait(lambda: 'unexpected RuntimeError: out of memory' in rig.diagnosis)
     rig.node._segmenter.segment = good
     rig.send('image_raw', image(1))
     assert rig.wait(lambda: labels)
@@ -468,7 +469,8 @@ def test_painting_that_cannot_begin_leaves_nothing_behind(rig, monkeypatch):
         assert 'no more subscriptions' in rig.diagnosis
     assert rig.wait(lambda: rig.node.count_subscribers('points') == 1)
     assert rig.node.count_subscribers('odom') == 1
-    assert [t.name for t in threading.enumerate()].count('frames') == 1
+    # What could not begin ends its thread without waiting for it for long.
+    assert rig.wait(lambda: [t.name for t in threading.enumerate()].count('frames') == 1)
 
 
 @pytest.mark.parametrize(
@@ -511,8 +513,7 @@ def test_progress_of_an_engine_is_on_diagnostics_while_it_is_built(make_rig, mon
 
     def slow(*arguments, progress):
         rig._thread.start()
-        assert rig.wait(lambda: rig.node.count_subscribers('/diagnostics'))
-        time.sleep(0.3)
+        assert rig.wait(rig.node._diagnostics._publisher.get_subscription_count)
         progress('tactics', 3, 7)
         return load(*arguments)
 
@@ -560,18 +561,26 @@ def test_every_state_can_be_left_and_entered_again(rig):
         assert rig.wait(publisher.get_subscription_count)
 
 
-def test_an_image_that_takes_long_does_not_keep_the_node_from_its_end(rig):
+def test_an_image_that_takes_long_does_not_keep_the_node_from_its_end(rig, monkeypatch):
     gate, entered = hold_segmenter(rig)
+    patience: list[float] = []
+    end = Worker.close
+
+    def told(worker, timeout_s, **options):
+        patience.append(timeout_s)
+        return end(worker, timeout_s, **options)
+
     closed, segmenter = threading.Event(), rig.node._segmenter
     close = segmenter.close
     segmenter.close = lambda: (close(), closed.set())
     rig.watch()
     rig.send('image_raw', image())
     assert rig.wait(entered.is_set)
-    began_s = time.monotonic()
-    assert rig.change('deactivate') == SUCCESS
+    with monkeypatch.context() as patch:
+        patch.setattr(Worker, 'close', told)
+        assert rig.change('deactivate') == SUCCESS
+    assert 0.0 < sum(patience) < 1.0
     assert rig.change('cleanup') == SUCCESS
-    assert time.monotonic() - began_s < 4.0
     assert rig.dropped == {'stopped': 1}
     # The model is in use until the image is done.
     assert not closed.is_set()

@@ -35,7 +35,7 @@ class Rig:
         self._executor.add_node(other)
         self._thread = threading.Thread(target=self._executor.spin, daemon=True)
         self._thread.start()
-        assert self._client.wait_for_service(30.0)
+        assert self._client.wait_for_service(60.0)
 
     def set(self, *parameters: Parameter) -> list[str]:
         """Return what was refused, and why."""
@@ -46,6 +46,14 @@ class Rig:
             for parameter, result in zip(parameters, answer.results, strict=True)
             if not result.successful
         ]
+
+    def change(self, transition: str) -> TransitionCallbackReturn:
+        """Make a transition in the thread that waits for what it destroys."""
+        done = threading.Event()
+        task = self._executor.create_task(getattr(self.node, f'trigger_{transition}'))
+        task.add_done_callback(lambda _: done.set())
+        assert done.wait(60.0)
+        return task.result()
 
     def close(self) -> None:
         self._executor.shutdown()
@@ -77,9 +85,9 @@ def test_parameters_as_they_are_may_be_set_in_any_state_and_a_model_is_swapped(
     assert {'use_sim_time', 'model', 'sync.camera_offset'} <= {p.name for p in dump()}
     # What `ros2 param dump` wrote, `ros2 param load` sets.
     assert rig.set(*dump()) == []
-    assert node.trigger_configure() == SUCCESS
+    assert rig.change('configure') == SUCCESS
     assert rig.set(*dump()) == []
-    assert node.trigger_activate() == SUCCESS
+    assert rig.change('activate') == SUCCESS
     assert rig.set(*dump()) == []
 
     (refused,) = rig.set(swap, Parameter('confidence_threshold', value=0.25))
@@ -87,10 +95,10 @@ def test_parameters_as_they_are_may_be_set_in_any_state_and_a_model_is_swapped(
         'model: model cannot change while the node is active; deactivate it and clean it up first'
     )
     assert node.parameters.confidence_threshold == 0.25
-    assert node.trigger_deactivate() == SUCCESS
+    assert rig.change('deactivate') == SUCCESS
     assert 'clean it up first' in rig.set(swap)[0]
-    assert node.trigger_cleanup() == SUCCESS
+    assert rig.change('cleanup') == SUCCESS
     assert rig.set(swap, Parameter('sync.max_offset_s', value=0.03)) == []
-    assert node.trigger_configure() == SUCCESS
+    assert rig.change('configure') == SUCCESS
     assert node.diagnostic_parts()['model']().values['folder'] == str(other)
     assert node.parameters.sync.max_offset_s == 0.03

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -18,9 +19,9 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed; `pip instal
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 
 from drive_segment_ros.errors import DatasetError  # noqa: E402
-from drive_segment_ros.nodes.topic_saver import save_topics  # noqa: E402
+from drive_segment_ros.nodes.topic_saver import _Files, save_topics  # noqa: E402
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 PIXELS = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
 
 
@@ -37,23 +38,28 @@ def compressed(data: bytes) -> Any:
 
 
 def published_until(topic: str, message: Any, saving: Callable[[threading.Event], Any]) -> Any:
-    """Publish a message again and again while something saves it, until it has ended."""
+    """Publish a message until something that saves it has taken one; return what it returns."""
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
     node = rclpy.create_node('camera', context=context)
     publisher = node.create_publisher(type(message), topic, 10)
     stop = threading.Event()
     results: list[Any] = []
-    saver = threading.Thread(target=lambda: results.append(saving(stop)))
-    saver.start()
-    deadline = time.monotonic() + LIMIT_S
-    sent = 0
-    while saver.is_alive() and sent < 20 and time.monotonic() < deadline:
-        sent += publisher.get_subscription_count()
-        publisher.publish(message)
-        time.sleep(0.1)
-    stop.set()
-    saver.join(LIMIT_S)
+    add, taken = _Files.add, threading.Event()
+
+    def take(files: _Files, message: Any) -> None:
+        add(files, message)
+        taken.set()
+
+    with mock.patch.object(_Files, 'add', take):
+        saver = threading.Thread(target=lambda: results.append(saving(stop)))
+        saver.start()
+        deadline = time.monotonic() + LIMIT_S
+        while saver.is_alive() and not taken.is_set() and time.monotonic() < deadline:
+            publisher.publish(message)
+            time.sleep(0.1)
+        stop.set()
+        saver.join(LIMIT_S)
     node.destroy_node()
     rclpy.shutdown(context=context)
     return results[0]

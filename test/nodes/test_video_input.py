@@ -19,7 +19,7 @@ from drive_segment_ros.nodes.image_input import ImageInput, _decoding  # noqa: E
 from drive_segment_ros.ros.images import decode_image  # noqa: E402
 from drive_segment_ros.ros.video import VideoStream  # noqa: E402
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 
 
 def packets(encode_video, encoder: str = 'libx264') -> list[tuple[int, bytes]]:

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-_WAITED_S = 60.0
+_WAITED_S = 180.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 # What tests have workers do.
 JOBS = [Path(__file__).parent / 'common']

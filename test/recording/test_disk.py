@@ -10,6 +10,7 @@ from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.dataset.repair import repair
 from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.errors import DatasetError, DiskFullError
+from drive_segment_ros.recording import disk as disk_module
 from drive_segment_ros.recording.disk import GB, DatasetDisk, DiskParameters
 
 INFO = {'cameras': {'front': {}}}
@@ -107,7 +108,7 @@ def test_rotation_leaves_what_others_put_into_a_drive(dataset):
 def test_guard_holds_whatever_the_quota(dataset):
     status = os.statvfs(dataset)
     free_gb = status.f_bavail * status.f_frsize / GB
-    disk = DatasetDisk(dataset, DiskParameters(min_free_gb=free_gb + 1.0))
+    disk = DatasetDisk(dataset, DiskParameters(min_free_gb=free_gb + 1000.0))
     with pytest.raises(DiskFullError, match=r'GB are free on its disk, disk\.min_free_gb is'):
         disk.make_room(1, dataset / 'new')
 
@@ -125,6 +126,7 @@ def test_rotation_waits_for_a_file_system_that_frees_late(dataset, monkeypatch):
 
     monkeypatch.setattr(os, 'statvfs', statvfs)
     monkeypatch.setattr(os, 'sync', lambda: None)
+    monkeypatch.setattr(disk_module, '_COMMIT_S', 60.0)
     room_for_one = (status.f_bavail * status.f_frsize - 100_000) / GB
     parameters = DiskParameters(min_free_gb=room_for_one, when_full='rotate')
     disk = DatasetDisk(dataset, parameters)

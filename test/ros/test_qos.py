@@ -47,7 +47,7 @@ def node(ros_domain, monkeypatch):
     rclpy.shutdown(context=context)
 
 
-def run_until(executor, condition, limit_s: float = 10.0) -> bool:
+def run_until(executor, condition, limit_s: float = 60.0) -> bool:
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
         executor.spin_once(timeout_sec=0.05)

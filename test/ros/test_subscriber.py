@@ -26,10 +26,10 @@ def node(ros_domain, monkeypatch):
     executor.add_node(node)
 
     def run_until(condition) -> bool:
-        end = time.monotonic() + 10.0
-        while not condition() and time.monotonic() < end:
+        end = time.monotonic() + 60.0
+        while not (held := condition()) and time.monotonic() < end:
             executor.spin_once(timeout_sec=0.05)
-        return condition()
+        return bool(held)
 
     node.run_until = run_until
     yield node

@@ -27,6 +27,8 @@ S = 1_000_000_000
 @pytest.fixture
 def node(ros_domain, monkeypatch):
     monkeypatch.setattr('drive_segment_ros.ros.qos._LOOK_PERIOD_S', 0.05)
+    # A busy machine takes seconds from a stamp to its message.
+    monkeypatch.setattr(clock_hint, '_FAR_S', 600.0)
     context = rclpy.Context()
     rclpy.init(context=context)
     node = rclpy.create_node('node', context=context)
@@ -54,7 +56,8 @@ def listen(
 ) -> tuple[VehicleListener, FrameStream]:
     kinds = motion_kinds(source)
     stream = FrameStream(GeometryParameters(), motion_kinds=kinds, calibration=file)
-    return VehicleListener(node, stream, stream.push, kinds), stream
+    # Time stands still, so that what is promised stays so.
+    return VehicleListener(node, stream, stream.push, kinds, clock=lambda: 0.0), stream
 
 
 def trajectory_of(stream: FrameStream) -> Trajectory:
@@ -75,14 +78,13 @@ def odometry(x: float, sec: int) -> Odometry:
     return message
 
 
-def test_odometry_over_dds_becomes_motion(node, monkeypatch):
-    monkeypatch.setattr(clock_hint, '_FAR_S', 60.0)
+def test_odometry_over_dds_becomes_motion(node):
     listener, stream = listen(node, 'odometry')
     publisher = node.create_publisher(Odometry, 'odom', 10)
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     now = int(time.time())
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while len(stream.vehicle.motion) < 2 and time.monotonic() < end:
         publisher.publish(odometry(1.0, now))
         publisher.publish(odometry(2.0, now + 1))
@@ -137,7 +139,7 @@ def test_auto_takes_odometry_as_soon_as_there_is_one(node, monkeypatch):
     listener, stream = listen(node)
     assert not listener.expects_motion()
     publisher = node.create_publisher(Odometry, 'odom', 10)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not listener.expects_motion() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert listener.expects_motion()
@@ -164,7 +166,7 @@ def test_tf_without_odometry_is_waited_for_some_seconds_only(node, monkeypatch):
     assert not listener.expects_motion()
     now[0] = 200.0
     node.create_publisher(TransformStamped, '/tf', 10)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not listener.expects_motion() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert listener.expects_motion()
@@ -243,7 +245,7 @@ def test_odometry_that_cannot_be_heard_is_a_problem(node):
     node.create_publisher(Odometry, 'odom', qos)
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not listener.problem and time.monotonic() < end:
         executor.spin_once(timeout_sec=0.1)
     assert listener.problem.startswith('odom: incompatible QoS of node')

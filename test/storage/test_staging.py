@@ -197,7 +197,7 @@ def test_checkpoints_are_uploaded_meanwhile(bucket: Path) -> None:
             write_run(local)
             for content in (b'1', b'22'):
                 (local / 'student/checkpoint').write_bytes(content)
-                until = time.monotonic() + 20.0
+                until = time.monotonic() + 60.0
                 while uploaded() != content and time.monotonic() < until:
                     time.sleep(0.02)
             raise KeyboardInterrupt
@@ -214,7 +214,7 @@ def test_an_upload_that_fails_meanwhile_is_told_and_tried_again(
     s3_server.refuse = lambda method, path: method == 'PUT'
     with staged_output(bucket / 'out', every_s=0.05) as local:
         (local / 'file').write_bytes(b'1')
-        until = time.monotonic() + 20.0
+        until = time.monotonic() + 60.0
         while 'cannot upload' not in caplog.text and time.monotonic() < until:
             time.sleep(0.02)
         s3_server.refuse = lambda method, path: False
@@ -230,7 +230,7 @@ def test_what_was_not_uploaded_when_the_work_ends_is_kept(
     def work() -> None:
         with staged_output(bucket / 'out', every_s=0.05) as local:
             (local / 'checkpoint').write_bytes(b'1')
-            until = time.monotonic() + 20.0
+            until = time.monotonic() + 60.0
             while 'cannot upload' not in caplog.text and time.monotonic() < until:
                 time.sleep(0.02)
             raise KeyboardInterrupt

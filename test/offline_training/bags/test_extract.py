@@ -454,7 +454,7 @@ def test_an_interrupted_extraction_goes_on_where_it_was(make_bag, tmp_path, work
         while time.monotonic() < deadline and not any(dataset.glob('drive/parts/[0-9]*.json')):
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, ''), err
     last = err.strip().splitlines()[-1]
     assert f'interrupted; the frames written are kept in {dataset}; go on by' in last

@@ -264,19 +264,19 @@ def test_it_is_played_and_its_pictures_are_saved(make_bag, model_folder, tmp_pat
     try:
         chosen = [word for topic in topics for word in ('--topic', topic)]
         played = subprocess.run(
-            [*command, 'play', str(masks), *chosen, '--wait', '120', '--json'],
+            [*command, 'play', str(masks), *chosen, '--wait', '240', '--json'],
             capture_output=True,
             text=True,
             check=True,
             timeout=300,
         )
         assert json.loads(played.stdout)['sent'] == dict.fromkeys(topics, 4)
-        deadline = time.monotonic() + 60.0
+        deadline = time.monotonic() + 120.0
         while len(list(saved.rglob('*.png'))) < 8 and time.monotonic() < deadline:
             time.sleep(0.2)
     finally:
         saver.send_signal(signal.SIGINT)
-        saver.wait(60)
+        saver.wait(120)
     files = sorted((saved / topics[0].strip('/')).glob('*.png'))
     assert [int(file.stem) for file in files] == [
         header_stamp_ns(mask) for _, mask in read(masks)[topics[0]]

@@ -89,7 +89,7 @@ def test_names_are_given_by_keyboard_alone(browser: Any, address: str, run: Path
 def test_what_does_not_come_from_the_page_is_not_saved(
     token: str | None, host: str, body: str, status: int, address: str, run: Path
 ) -> None:
-    connection = http.client.HTTPConnection(address, timeout=10)
+    connection = http.client.HTTPConnection(address, timeout=60)
     if token is None:
         connection.request('GET', '/')
         page = connection.getresponse().read().decode()
@@ -102,7 +102,7 @@ def test_what_does_not_come_from_the_page_is_not_saved(
 
 
 def test_a_strangers_name_for_this_machine_gets_no_page(address: str) -> None:
-    connection = http.client.HTTPConnection(address, timeout=10)
+    connection = http.client.HTTPConnection(address, timeout=60)
     connection.request('GET', '/', headers={'Host': 'stranger.example:7860'})
     assert connection.getresponse().status == 403
 

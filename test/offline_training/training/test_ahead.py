@@ -6,7 +6,7 @@ from offline_training.training.ahead import ahead
 
 
 def test_results_come_in_order_from_several_threads():
-    everyone = threading.Barrier(3, timeout=10.0)
+    everyone = threading.Barrier(3, timeout=60.0)
 
     def work(item):
         if item < 3:

@@ -4,13 +4,13 @@ Two nodes are two `torchrun`s, or their processes alone, that share nothing but 
 a working directory, a home and a place for temporary files of its own.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +22,7 @@ import safetensors.torch
 from drive_segment_ros.parameters import from_flat
 from offline_training.pseudo_labels.assignment import LabelParameters
 from offline_training.pseudo_labels.pseudo_classes import label
+from offline_training.training import processes
 from offline_training.training.train import TrainParameters, train
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -31,6 +32,8 @@ SETTINGS = {
     'training.batch_size': 3,
     'training.precision': 'fp32',
 }
+# Half of what gloo waits for a process that is gone; a busy machine takes a minute.
+SOON_S = processes._SILENCE.total_seconds() / 2
 # The network in miniature, where the command would be.
 PROGRAM = """
 import sys
@@ -38,7 +41,7 @@ import time
 import torch
 from offline_training.networks import segmenter
 from offline_training.training import preparation, shards
-shards._VISIBLE_WITHIN_S = 5.0
+shards._VISIBLE_WITHIN_S = 10.0
 segmenter.SIZES['tiny'] = {'embedding': 64, 'depth': 2, 'heads': 2}
 torch.set_num_threads(1)
 slow = float(sys.argv.pop(1))
@@ -62,7 +65,8 @@ class Node:
     def kill(self) -> None:
         """End all its processes at once, as if its power went."""
         for pid in [self.process.pid, *_descendants(self.process.pid)]:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
     def finish(self, within_s: float) -> int:
@@ -74,12 +78,15 @@ class Node:
 
 
 def _descendants(pid: int) -> list[int]:
-    children = [int(c) for c in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+    try:
+        children = [int(c) for c in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+    except FileNotFoundError:  # it has ended meanwhile
+        return []
     return children + [below for child in children for below in _descendants(child)]
 
 
 @pytest.fixture
-def nodes(tmp_path):
+def nodes(tmp_path, free_port):
     """Return a function that starts a training on two nodes."""
     started: list[Node] = []
 
@@ -89,9 +96,7 @@ def nodes(tmp_path):
         slow: float = 0.0,
         torchrun: bool = False,
     ) -> list[Node]:
-        with socket.socket() as free:
-            free.bind(('127.0.0.1', 0))
-            port = free.getsockname()[1]
+        port = free_port()
         for number, given in enumerate((first, second or first)):
             own = tmp_path / f'node_{number}_{len(started)}'
             for name in ('home', 'tmp', 'work'):
@@ -192,10 +197,8 @@ def test_a_node_that_dies_ends_the_other_with_one_line_and_keeps_its_shards(
     wait_for(lambda: student.is_dir() and any(p.name[0] != '.' for p in student.iterdir()))
 
     pair[1].kill()
-    died = time.monotonic()
 
-    assert pair[0].finish(60.0) != 0
-    assert time.monotonic() - died < 30.0
+    assert pair[0].finish(SOON_S) != 0
     (line,) = [row for row in pair[0].said.splitlines() if 'drive-segment: error' in row]
     assert 'another process or its node no longer answers' in line
     assert f'kept in {run}: start all processes again with --resume' in line
@@ -217,7 +220,7 @@ def test_a_node_that_dies_while_training_ends_the_other_with_one_line(dataset, t
 
     pair[1].kill()
 
-    assert pair[0].finish(60.0) != 0
+    assert pair[0].finish(SOON_S) != 0
     (line,) = [row for row in pair[0].said.splitlines() if 'drive-segment: error' in row]
     assert 'another process or its node no longer answers' in line
     assert '--resume' in line
@@ -232,7 +235,7 @@ def test_what_one_node_cannot_read_ends_both_with_one_line(dataset, tmp_path, no
 
     pair = nodes(arguments(broken, tmp_path / 'run'))
 
-    assert [node.finish(60.0) != 0 for node in pair] == [True, True]
+    assert [node.finish(SOON_S) != 0 for node in pair] == [True, True]
     lines = [
         [row for row in node.said.splitlines() if 'drive-segment: error' in row] for node in pair
     ]
@@ -245,7 +248,7 @@ def test_nodes_that_were_started_with_different_options_say_so(dataset, tmp_path
     run = tmp_path / 'run'
     pair = nodes(arguments(dataset, run), arguments(dataset, run, '--seed', '1'))
 
-    assert [node.finish(60.0) != 0 for node in pair] == [True, True]
+    assert [node.finish(SOON_S) != 0 for node in pair] == [True, True]
     for node in pair:
         (line,) = [row for row in node.said.splitlines() if 'drive-segment: error' in row]
         assert 'process 1 was started with other parameters than the first' in line
@@ -256,6 +259,6 @@ def test_nodes_whose_folders_are_not_one_say_so(dataset, tmp_path, nodes):
     # Relative, so that it is another folder on each node.
     pair = nodes(arguments(dataset, Path('run')))
 
-    assert [node.finish(60.0) != 0 for node in pair] == [True, True]
+    assert [node.finish(SOON_S) != 0 for node in pair] == [True, True]
     (line,) = [row for row in pair[1].said.splitlines() if 'drive-segment: error' in row]
     assert 'give all nodes one shared folder' in line

@@ -89,7 +89,7 @@ def test_a_run_that_was_interrupted_goes_on_from_what_was_uploaded(
     remote, run = upload(labelled, bucket / 'dataset'), bucket / 'run'
 
     def interrupted(*_: object) -> None:
-        until = time.monotonic() + 60.0
+        until = time.monotonic() + 120.0
         while isinstance(read_many([run / MODELS[0]])[0], OSError) and time.monotonic() < until:
             time.sleep(0.1)
         raise KeyboardInterrupt

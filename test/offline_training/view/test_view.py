@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -181,13 +180,18 @@ def test_without_rerun_it_says_what_to_install(make_bag, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def served(make_bag, model_folder) -> Iterator[str]:
+def served(make_bag, model_folder, free_port) -> Iterator[str]:
     """The address of a small drive in the viewer for browsers."""
     pytest.importorskip('rerun', reason="pip install '.[view]'")
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    arguments = ['view', make_bag(count=3), '--model', model_folder, '--web', '--port', port]
+    arguments = [
+        'view',
+        make_bag(count=3),
+        '--model',
+        model_folder,
+        '--web',
+        '--port',
+        free_port(),
+    ]
     process = subprocess.Popen(
         [sys.executable, '-m', 'drive_segment_ros.cli', *map(str, arguments), '--json'],
         env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(REPOSITORY), *sys.path])},
@@ -199,7 +203,7 @@ def served(make_bag, model_folder) -> Iterator[str]:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())['address']
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(120) == 130
     finally:
         process.kill()
         process.communicate()
