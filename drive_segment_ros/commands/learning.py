@@ -166,7 +166,7 @@ def train(
         Path, typer.Option('--output', '-o', parser=located, help='Run folder to write.')
     ],
     epochs: Annotated[
-        int | None, typer.Option(help='Passes over the frames; default: 40.')
+        int | None, typer.Option(help='Passes over the frames; default: 80.')
     ] = None,
     size: Annotated[
         str | None, typer.Option(help='Network size: tiny (default), small or base.')

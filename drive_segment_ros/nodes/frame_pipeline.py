@@ -125,7 +125,7 @@ class FramePipeline:
             self.stream.sweep_drops['unused'] += 1
 
     def expire(self) -> None:
-        """Decide waiting pairs if no messages arrive any more; to be called several times a second.
+        """Decide waiting pairs if no messages arrive any more; call it several times a second.
 
         Not after the process was held up: what arrived meanwhile has not been taken yet.
         """
