@@ -251,8 +251,10 @@ def fleet_page(docs: Path = DOCS) -> str:
 
 
 def readme(docs: Path = DOCS) -> str:
-    """Return README.md with its scores and timings as they are in the docs."""
+    """Return README.md with what a demo printed last, and scores and timings as in the docs."""
     page = (docs.parent / 'README.md').read_text(encoding='utf-8')
+    printed = (docs / 'measured/demo.txt').read_text(encoding='utf-8')
+    page = marked(page, 'demo', f'```text\n{printed}```\n')
     page = marked(page, 'results', measured_tables.score_summary(results_page(docs)))
     return marked(page, 'speed', measured_tables.speed_summary(docs))
 
