@@ -51,6 +51,7 @@ def test_the_readme_has_the_figures_of_the_docs(make_docs: ModuleType, tmp_path:
     docs = tmp_path / 'docs'
     (docs / 'measured').mkdir(parents=True)
     (docs / 'measured/machine.txt').write_text('A computer.\n')
+    (docs / 'measured/demo.txt').write_text('300 s, report: demo_output/report.html\n')
     result = {'name': 'node.latency', 'median_s': 0.0123, 'p95_s': 0.2, 'runs': 5}
     (docs / 'measured/node.json').write_text(json.dumps({'results': [result]}))
     parts = list(make_docs.measured_tables.SCORES)
@@ -59,12 +60,14 @@ def test_the_readme_has_the_figures_of_the_docs(make_docs: ModuleType, tmp_path:
         for i, p in enumerate(parts)
     )
     (docs / 'results.md').write_text(f'{page}\n<!-- segments -->\n<!-- end -->\n')
-    markers = ''.join(f'<!-- {name} -->\nold\n<!-- end -->\n' for name in ('results', 'speed'))
+    names = ('demo', 'results', 'speed')
+    markers = ''.join(f'<!-- {name} -->\nold\n<!-- end -->\n' for name in names)
     (tmp_path / 'README.md').write_text(f'# Title\n{markers}')
 
     written = make_docs.readme(docs)
 
     assert 'old' not in written
+    assert '```text\n300 s, report: demo_output/report.html\n```' in written
     assert '| masks live, camera image to topic | 12.3 | 200 | `bench node` |' in written
     assert '| bound: the same network trained on ground truth | 33.5 / 9 | 7 |' in written
     with pytest.raises(ValueError, match='has no mean of'):
