@@ -121,9 +121,3 @@ def _copy(bag: Path, path: Path, first_s: int, last_s: int) -> Path:
 def real_bag_part(real_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of the real drive at 5 m/s, 20 sweeps: enough to compare what comes of them."""
     return _copy(real_bag, tmp_path_factory.mktemp('bags') / 'part', 3, 5)
-
-
-@pytest.fixture
-def patient_bag(real_bag: Path, tmp_path: Path) -> Path:
-    """The real drive, of which nothing is lost where the machine is busy."""
-    return _copy(real_bag, tmp_path / 'patient', 0, 3600)

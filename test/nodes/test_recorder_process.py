@@ -130,9 +130,9 @@ def test_real_drive_is_recorded_as_extract_writes_it(real_bag_part, tmp_path, st
 
 
 def test_as_it_is_configured_every_pair_the_gates_let_through_is_recorded(
-    patient_bag, tmp_path, start
+    real_bag, tmp_path, start
 ):
-    played, summary = record(start, patient_bag, 0.5, tmp_path, PATIENT)
+    played, summary = record(start, real_bag, 0.5, tmp_path, PATIENT)
     sent = played['sent']['/camera/front/image_raw/compressed']
     assert summary['dropped'] == {}
     assert summary['pairs'] == sent == summary['recorded'] + sum(summary['gated'].values())
