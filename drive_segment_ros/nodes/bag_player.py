@@ -223,13 +223,13 @@ class _BagPlayer:
             publisher = self._create_publisher(message_type, topic, info.qos, info.count)
             self._publish[topic] = self._counted(publisher.publish, topic)
         elif info.type == _TF_TYPE and topic == '/tf':
-            self._advertise_odometry()
+            self._advertise_odometry(info.qos)
         elif info.type == _TF_TYPE:
             self._skip(topic, 'tf2_msgs is not installed; give the nodes a calibration file')
         else:
             self._skip(topic, f'message type {info.type} is not installed')
 
-    def _advertise_odometry(self) -> None:
+    def _advertise_odometry(self, offers: Sequence[Any]) -> None:
         topic, frame = self._parameters.odometry_topic, self._parameters.odometry_frame
         odometry_type = _import_message(_ODOMETRY_TYPE)
         if topic in self._chosen:
@@ -238,7 +238,7 @@ class _BagPlayer:
         if odometry_type is None:
             self._skip('/tf', 'neither tf2_msgs nor nav_msgs is installed')
             return
-        publisher = self._create_publisher(odometry_type, topic, ())
+        publisher = self._create_publisher(odometry_type, topic, offers)
         publish = self._counted(publisher.publish, topic)
         vehicle = MotionSources(frame, 'base_link')
 

@@ -6,6 +6,14 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -57,12 +65,24 @@ def rig(make_rig):
     return make_rig()
 
 
+# Of the publishers of a recording: what a busy machine takes ten seconds late is not lost.
+_PATIENT = Qos(
+    QosHistory.KEEP_LAST, 100, QosReliability.RELIABLE, QosDurability.VOLATILE,
+    QosTime(0, 0), QosTime(0, 0), QosLiveliness.AUTOMATIC, QosTime(0, 0), False,
+)  # fmt: skip
+
+
+def _add_topic(writer: Writer, topic: str, kind: str, types):
+    offers = [] if topic == '/tf_static' else [_PATIENT]
+    return writer.add_connection(topic, kind, typestore=types, offered_qos_profiles=offers)
+
+
 def _write_street(street, path: Path, frames: int, **options) -> Path:
     types = get_typestore(Stores.ROS2_JAZZY)
     recorded = []
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         for topic, kind, messages in street.recording(street.Messages(), frames, types, **options):
-            connection = writer.add_connection(topic, kind, typestore=types)
+            connection = _add_topic(writer, topic, kind, types)
             recorded += [(stamp_ns, connection, raw) for stamp_ns, raw in messages]
         # As it was heard.
         for stamp_ns, connection, raw in sorted(recorded, key=lambda message: message[0]):
@@ -82,22 +102,22 @@ def rig_bag(street, tmp_path) -> Path:
     return _write_street(street, tmp_path / 'rig', 12, cameras=tuple(street.CAMERAS), trouble=True)
 
 
-@pytest.fixture(scope='session')
-def real_bag_part(real_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds of the real drive at 5 m/s, 20 sweeps: enough to compare what comes of them."""
-    path = tmp_path_factory.mktemp('bags') / 'part'
+def _copy(bag: Path, path: Path, first_s: int, last_s: int) -> Path:
     types = get_typestore(Stores.ROS2_JAZZY)
     with (
-        Reader(real_bag) as reader,
+        Reader(bag) as reader,
         Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer,
     ):
-        written = {
-            c.id: writer.add_connection(c.topic, c.msgtype, typestore=types)
-            for c in reader.connections
-        }
-        begin, end = (reader.start_time + offset for offset in (3_000_000_000, 5_000_000_000))
+        written = {c.id: _add_topic(writer, c.topic, c.msgtype, types) for c in reader.connections}
+        begin, end = (reader.start_time + offset_s * 10**9 for offset_s in (first_s, last_s))
         for connection, stamp_ns, raw in reader.messages():
             static = connection.topic == '/tf_static'
             if static or begin <= stamp_ns < end:
                 writer.write(written[connection.id], max(stamp_ns, begin), raw)
     return path
+
+
+@pytest.fixture(scope='session')
+def real_bag_part(real_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of the real drive at 5 m/s, 20 sweeps: enough to compare what comes of them."""
+    return _copy(real_bag, tmp_path_factory.mktemp('bags') / 'part', 3, 5)

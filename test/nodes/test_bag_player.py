@@ -23,7 +23,7 @@ from rosbags.typesys import Stores, get_typestore
 pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
 
 from drive_segment_ros.errors import BagError, ParameterError
-from drive_segment_ros.nodes.bag_player import PlayParameters, play
+from drive_segment_ros.nodes.bag_player import PlayParameters, _BagPlayer, play
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 T = TYPES.types
@@ -298,6 +298,29 @@ def test_odometry_of_the_bag_itself_is_not_mixed_with_that_in_tf(bag, tmp_path):
     assert '/odom is in the bag itself' in report.skipped['/tf']
     report = play(bag, PlayParameters(topics=['/tf'], rate=10.0, wait_for_subscribers=0.0))
     assert report.sent == {'/odom': 5}
+
+
+@needs_missing_tf2
+def test_odometry_made_of_transforms_is_offered_as_they_were(tmp_path, monkeypatch):
+    path, made = tmp_path / 'deep', {}
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        offers = [offer(QosReliability.RELIABLE, QosDurability.VOLATILE, 100)]
+        tf_type = 'tf2_msgs/msg/TFMessage'
+        connection = writer.add_connection(
+            '/tf', tf_type, typestore=TYPES, offered_qos_profiles=offers
+        )
+        moving = T[tf_type]([transform(START_NS, 'odom', 'base_link', POSITION)])
+        writer.write(connection, START_NS, TYPES.serialize_cdr(moving, tf_type))
+    create = _BagPlayer._create_publisher
+
+    def remember(player, *arguments):
+        publisher = create(player, *arguments)
+        made[publisher.topic] = publisher.qos_profile.depth
+        return publisher
+
+    monkeypatch.setattr(_BagPlayer, '_create_publisher', remember)
+    assert play(path, PlayParameters(wait_for_subscribers=0.0)).sent == {'/odom': 1}
+    assert made == {'/odom': 100}
 
 
 @needs_missing_tf2
