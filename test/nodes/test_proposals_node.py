@@ -113,7 +113,7 @@ def test_a_camera_given_twice_refuses_activation(ros_domain):
     try:
         node.trigger_configure()
         assert node.trigger_activate() == TransitionCallbackReturn.FAILURE
-        assert 'names /front/image_raw twice' in node.failure
+        assert 'contains /front/image_raw twice' in node.failure
     finally:
         node.destroy_node()
         rclpy.shutdown(context=context)

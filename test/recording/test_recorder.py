@@ -366,7 +366,7 @@ def test_frames_that_somebody_takes_away_are_told_and_counted_and_the_next_go_to
     else:
         lost = 4
         shutil.rmtree(drive / 'front' / 'image')
-    told = f'{drive} was removed or moved while it was recorded: {lost} frames are not in'
+    told = f'{drive} was removed or moved while it was recorded: {lost} frames are no longer in'
     assert told in look(recorder)
     status = send(recorder, make_frame, range(4, 6))
     assert (status['recorded'], status['dropped']) == (9 - lost, {'removed': lost})

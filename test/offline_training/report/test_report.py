@@ -218,7 +218,7 @@ def test_a_class_without_a_pixel_is_named_and_not_shown(demo_folder: Path, tmp_p
     page, _ = report_of(demo_folder, tmp_path / 'report.html')
     classes = page.section('Pseudo-classes')
     assert '1: car <b>' not in classes
-    assert 'Without a pixel among the labels, and never an answer: 1.' in classes
+    assert 'Never predicted, and without labelled pixels: 1.' in classes
 
 
 def test_every_colour_of_a_mask_is_in_the_legend() -> None:
