@@ -108,8 +108,7 @@ def load(
         progress: called with the progress of building a TensorRT engine.
 
     Raises:
-        ModelError: if the folder is not a valid model, or the backend is unknown or cannot load
-        it.
+        ModelError: if the folder is not a valid model, or the backend is unknown or refuses it.
         DependencyError: if the backend's package is not installed; for `auto`, if none is.
     """
     makers: dict[str, Callable[[Model], Backend]] = {
