@@ -109,7 +109,7 @@ def load(
 
     Raises:
         ModelError: if the folder is not a valid model, or the backend is unknown or cannot load
-        it.
+            it.
         DependencyError: if the backend's package is not installed; for `auto`, if none is.
     """
     makers: dict[str, Callable[[Model], Backend]] = {
