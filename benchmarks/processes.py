@@ -42,7 +42,7 @@ class Played:
     Attributes:
         live, play: the commands' summaries.
         heard: for each subscribed topic, the time of arrival of each message, seconds, by its
-        header's stamp.
+            header's stamp.
     """
 
     live: dict[str, Any]

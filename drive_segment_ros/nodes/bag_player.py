@@ -78,7 +78,7 @@ class PlayReport:
         skipped: reason per topic that could not be published.
         unmatched: topics without a subscriber when playing began, of the bag and waited for.
         unacknowledged: topics with messages that a reliable subscriber had not received at the
-        end.
+            end.
         duration_s: from the first to the last message, wall clock.
         behind_s: the largest delay of a message.
         interrupted: whether SIGINT ended it.

@@ -23,7 +23,7 @@ class _Encoding:
         channels: of a pixel.
         conversion: OpenCV's to BGR, None if it is BGR.
         bits: number of low bits used by a channel of 2 bytes; 0 if the encoding does not define
-        it.
+            it.
         rows: of the message for two of the picture; 3 where chroma planes follow.
         even: whether sides must be even: (height, width).
     """

@@ -39,7 +39,7 @@ class Curves:
     Attributes:
         losses: (N,) of every step.
         held_out: (V, 3) evaluations on held-out frames: step, cross-entropy, share of the labelled
-        pixels predicted correctly.
+            pixels predicted correctly.
     """
 
     losses: NDArray[np.float64]

@@ -54,7 +54,7 @@ class SampleFrame:
         origin: pictures of the stages before the student.
         keys: legend of the class colours in all pictures.
         repeated, known: labelled pixels of the pseudo-label predicted equally by the student, and
-        all of them.
+            all of them.
     """
 
     drive: str

@@ -79,13 +79,13 @@ def simulate(
         progress: called after each part with the number of finished sweeps and of all sweeps.
         preview: also write a picture of each camera for viewing, once a second of the drive.
         workers: processes, each with a town of its own; 1 works in this process, 0 uses one per
-        core, or fewer for a short drive. The bag is the same for any number.
+            core, or fewer for a short drive. The bag is the same for any number.
         scheduler: see `open_engine`; its workers must see the same folders.
 
     Raises:
         BagError: if the bag or its truth exists already, or it cannot be written.
         ParameterError: if the drive is shorter than a sweep, or if its clock jumps back to stamps
-        already used.
+            already used.
         CalibrationError: if a lens is impossible.
         WorkerDiedError: if a part crashes its worker processes.
     """

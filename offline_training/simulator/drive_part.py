@@ -154,7 +154,7 @@ class _PartMaker:
             recording: of the part.
             frame: of the period.
             before: the last pose of the previous period; None in the part's first period, whose
-            first step is that of the drive, or was recorded in the previous part.
+                first step is that of the drive, or was recorded in the previous part.
         """
         make, poses = recording.make, frame.motion
         last = 2 * poses[0] - poses[1] if before is None else before

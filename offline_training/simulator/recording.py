@@ -41,7 +41,7 @@ class PartRecording:
             bag: the existing folder.
             number: of the part.
             first_ns, stop_ns: arrival of its first message and of the first after it; None where
-            there is no such limit.
+                there is no such limit.
         """
         self.information: dict[str, Any] = {}
         self._bag, self._name = bag, f'{bag.name}_{number}'
