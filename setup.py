@@ -42,7 +42,6 @@ setup(
     ],
     install_requires=[
         'fsspec>=2024.6',
-        'loky>=3.4',
         'numba>=0.57',
         'numpy>=1.24',
         'open3d>=0.17',

@@ -1,5 +1,7 @@
 """`drive-segment extract`, frames a second, with process start, reading and writing included.
 
+Each run is a command of its own: in one process, the next extraction finds workers' imports done.
+
 `extract.rig` is a simulated rig of three cameras; its `ratio` is the time of a sweep with all its
 frames over that of one camera of the same bag. `extract.cluster` is four bags on two workers of a
 dask cluster; its `ratio` is its time over that of one worker.
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 from dask_cluster import dask_cluster, has_dask
 from drives import some_bag
+from processes import command
 
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.parameters import from_flat
@@ -77,7 +80,8 @@ def _on_clusters(bag: Path, folder: Path) -> list[dict[str, Any]]:
 
 
 def _extract(bag: Path, dataset: Path, cameras: tuple[str, ...] = ()) -> ExtractReport:
-    return extract([bag], dataset, FrameParameters(), ExtractOptions(cameras=cameras))
+    chosen = [word for camera in cameras for word in ('--camera', camera)]
+    return ExtractReport(**command('extract', bag, '--output', dataset, *chosen))
 
 
 def _sweep_s(report: ExtractReport) -> float:

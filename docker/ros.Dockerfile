@@ -14,7 +14,7 @@ RUN apt-get update \
     && rosdep install --from-paths src --ignore-src -y \
     && rm -rf /var/lib/apt/lists/*
 # apt's Typer is older, the others have no rosdep key.
-RUN pip install 'typer>=0.12' 'openvino>=2024.4' 'loky>=3.4'
+RUN pip install 'typer>=0.12' 'openvino>=2024.4'
 RUN . /opt/ros/jazzy/setup.bash \
     && colcon build --packages-select drive_segment_ros
 

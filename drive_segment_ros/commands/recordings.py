@@ -100,6 +100,11 @@ def extract(
     as_json: AsJson = False,
 ) -> None:
     """Extract a dataset from bags: images with the object segments found by the LiDAR."""
+    from offline_training.common.workers import start_fork_server
+
+    if workers != 1 and not scheduler:
+        # It imports what workers need while this process does the same.
+        start_fork_server(['offline_training.bags.preloaded'])
     from drive_segment_ros.frame.parameters import FrameParameters
     from drive_segment_ros.frame.reasons import IMAGE_REASONS
     from drive_segment_ros.parameter_files import read_parameters

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from drive_segment_ros.compiled_kernels import FRAMES, are_compiled
 from drive_segment_ros.errors import BagError, DriveSegmentError
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.frame.warm_up import warm_up
@@ -133,9 +134,12 @@ def extract(
         DriveExtraction(dataset / name, tuple(part), options.preview, options.resume, run)
         for part, name in zip(parts, drive_names([part[0] for part in parts]), strict=True)
     ]
-    imports = ['offline_training.bags.extract_part']
+    imports = ['offline_training.bags.preloaded']
+    if not options.scheduler and not are_compiled(FRAMES):
+        # Once here, not in every worker.
+        warm_up(FrameParameters())
     try:
-        with open_engine(options.workers, options.scheduler, imports, _load_kernels) as engine:
+        with open_engine(options.workers, options.scheduler, imports) as engine:
             _extract_all(work, engine, params, options, on_progress)
     finally:
         # Whatever ended this: nobody of this machine writes any more, and what is there is joined.
@@ -152,11 +156,6 @@ def extract(
     if len(errors) == len(work):
         raise errors[0]
     return report
-
-
-def _load_kernels() -> None:
-    """Load the compiled kernels in a worker before its first job."""
-    warm_up(FrameParameters())
 
 
 def drive_name(bag: Path) -> str:

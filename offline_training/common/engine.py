@@ -130,15 +130,13 @@ def open_engine(
     workers: int = 0,
     scheduler: str = '',
     imports: Sequence[str] = (),
-    warm_up: Callable[[], object] | None = None,
 ) -> Iterator[Engine]:
     """Start workers, and end them after the `with` block.
 
     Args:
         workers: processes on this machine; 1 for this process, 0 for one per core.
         scheduler: address of a dask.distributed scheduler, whose workers are used instead.
-        imports: modules that every process on this machine imports while jobs are prepared.
-        warm_up: a function that it calls then.
+        imports: modules that every process on this machine has imported before its first job.
 
     Raises:
         DependencyError: if a scheduler is given and dask.distributed is not installed.
@@ -155,5 +153,5 @@ def open_engine(
     if workers == 1:
         yield Engine(InThisProcess())
         return
-    with contextlib.closing(LocalProcesses(workers, imports, warm_up)) as local:
+    with contextlib.closing(LocalProcesses(workers, imports)) as local:
         yield Engine(local)

@@ -1,28 +1,30 @@
-"""Workers on this machine: this process, or loky's processes, whose death is detected.
+"""Workers on this machine: this process, or a pool of processes whose death is detected.
 
 A worker's log records are returned with its answer and logged by the main process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import logging
+import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.memory import keep_freed_memory
 
 _ENDED = 'the process was ended from outside, most likely for lack of memory; use fewer --workers'
-_PARENT_LOOKED_AT_S = 0.5
-# Loky would consider 300 MB kept between jobs, such as an open bag or a loaded network, a leak,
-# and end the process.
-_NO_LIMIT = str(1 << 60)
+_CONTEXT = multiprocessing.get_context('forkserver')
 
 
 class WorkerDiedError(DriveSegmentError):
@@ -105,77 +107,79 @@ class _Later:
 
 
 class LocalProcesses:
-    """Processes of this machine.
+    """Processes of this machine, forked from one that has imported what they need.
 
     Attributes:
         parallel: their number.
     """
 
-    def __init__(
-        self,
-        count: int,
-        imports: Sequence[str] = (),
-        warm_up: Callable[[], object] | None = None,
-    ) -> None:
-        """Start them.
+    def __init__(self, count: int, imports: Sequence[str] = ()) -> None:
+        """Start the process that they are forked from; they start with the first jobs.
 
         Args:
             count: their number.
-            imports: modules each imports before its first job.
-            warm_up: a function that each calls then.
+            imports: modules each has imported before its first job.
         """
         self.parallel = count
-        self._imports, self._warm_up = tuple(imports), warm_up
-        self._executor = self._start()
+        self._imports = tuple(imports)
+        start_fork_server(imports)
+        self._start()
 
     def submit(self, function: Callable[[Any], Any], job: Any) -> Call:
         """Submit a job; to new processes if one has died."""
-        from loky.process_executor import BrokenProcessPool
-
         try:
             return _LocalCall(self._executor.submit(answer, function, job))
         except BrokenProcessPool:
-            self._executor.shutdown(kill_workers=True)
-            self._executor = self._start()
+            self.close()
+            self._start()
         return _LocalCall(self._executor.submit(answer, function, job))
 
     def close(self) -> None:
         """End the processes immediately."""
-        self._executor.shutdown(kill_workers=True)
+        self._lifeline.close()
+        self._executor.shutdown(cancel_futures=True)
 
-    def _start(self) -> Any:
-        from loky import ProcessPoolExecutor
-
-        executor = ProcessPoolExecutor(
+    def _start(self) -> None:
+        # Processes end when this one closes its end, or ends itself.
+        far_end, self._lifeline = multiprocessing.Pipe(duplex=False)
+        self._executor = ProcessPoolExecutor(
             self.parallel,
+            _CONTEXT,
             initializer=_begin,
-            initargs=(os.getpid(), self._imports, self._warm_up),
-            env={'LOKY_MAX_MEMORY_LEAK_SIZE': _NO_LIMIT},
+            initargs=(dict(os.environ), far_end, self._imports),
         )
-        executor.submit(os.getpid)  # starts all of them
-        return executor
 
 
 class _LocalCall:
-    def __init__(self, future: Any) -> None:
+    def __init__(self, future: Future[Answer]) -> None:
         self._future = future
 
     def answer(self) -> Answer:
-        from loky.process_executor import BrokenProcessPool
-
         try:
-            found: Answer = self._future.result()
+            return self._future.result()
         except BrokenProcessPool as err:
             raise WorkerDiedError(_ENDED) from err
-        return found
 
     def wait(self) -> None:
-        from loky import wait
-
         wait([self._future])
 
     def cancel(self) -> None:
         self._future.cancel()
+
+
+def start_fork_server(imports: Sequence[str]) -> None:
+    """Start the process that others are forked from, if it does not run yet.
+
+    Args:
+        imports: modules that it imports meanwhile.
+    """
+    _CONTEXT.set_forkserver_preload(['offline_training.common.fork_server', __name__, *imports])
+    resource_tracker.ensure_running()  # which would take the mask off
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def answer(function: Callable[[Any], Any], job: Any) -> Answer:
@@ -203,15 +207,16 @@ class _Notes(logging.Handler):
             self.taken.append((record.name, record.levelno, record.getMessage()))
 
 
-def _begin(parent: int, imports: Sequence[str], warm_up: Callable[[], object] | None) -> None:
+def _begin(environment: dict[str, str], lifeline: Connection, imports: Sequence[str]) -> None:
     """Set up a worker process: Ctrl-C is left to its parent, and it uses one core."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # The process it was forked from is older than what this command has set since.
+    os.environ.clear()
+    os.environ.update(environment)
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     prepare_process()
     for module in imports:
         importlib.import_module(module)
-    if warm_up is not None:
-        warm_up()
 
 
 def prepare_process() -> None:
@@ -222,8 +227,8 @@ def prepare_process() -> None:
     cv2.setNumThreads(1)
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent has ended in any way."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_LOOKED_AT_S)
+def _end_with(lifeline: Connection) -> None:
+    """End this process when the other end of a pipe is closed, or its process has ended."""
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv_bytes()
     os._exit(1)

@@ -48,15 +48,10 @@ def slow_pid(number: int) -> int:
     return os.getpid()
 
 
-def keep_much(number: int) -> int:
-    """Keep as much as a loaded network between jobs, and say who works."""
-    if not kept:
-        kept.append(b'x' * 400_000_000)
-    time.sleep(1.2)  # Loky looks once a second
-    return os.getpid()
-
-
-kept: list[bytes] = []
+def sleep_long(folder: str) -> None:
+    """Say who works, and do for a minute."""
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(60.0)
 
 
 def die_the_first_time(name: str) -> str:

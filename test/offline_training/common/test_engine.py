@@ -8,6 +8,7 @@ import math
 import operator
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -99,11 +100,59 @@ def test_a_worker_killed_once_costs_no_job(where, request, tmp_path):
     assert [(outcome.result, outcome.error) for outcome in outcomes] == [(j, None) for j in jobs]
 
 
-def test_what_a_worker_keeps_between_jobs_stays(recwarn):
+def test_workers_have_what_the_environment_was_set_to_since_they_can_be_forked(monkeypatch):
     with open_engine(2) as engine:
-        pids = list(engine.map(engine_jobs.keep_much, range(6)))
-    assert len(set(pids)) <= 2
-    assert not [warning for warning in recwarn if 'restarted' in str(warning.message)]
+        assert list(engine.map(os.getenv, ['SET_LATER'])) == [None]
+    monkeypatch.setenv('SET_LATER', 'yes')
+    with open_engine(2) as engine:
+        assert list(engine.map(os.getenv, ['SET_LATER'])) == ['yes']
+
+
+def test_what_is_at_work_ends_with_the_engine(tmp_path):
+    began = time.monotonic()
+    with contextlib.suppress(InterruptedError), open_engine(2) as engine:
+        jobs = engine.run(engine_jobs.sleep_long, interrupted_when_begun(tmp_path))
+        list(jobs)
+    pids = [path.name for path in tmp_path.iterdir()]
+    assert len(pids) == 2
+    assert not any(os.path.exists(f'/proc/{pid}') for pid in pids)
+    assert time.monotonic() - began < 50.0
+
+
+def interrupted_when_begun(folder):
+    """Yield two jobs, and interrupt what asks for a third when both are at work."""
+    yield from [str(folder)] * 2
+    while len(list(folder.iterdir())) < 2:
+        time.sleep(0.01)
+    raise InterruptedError
+
+
+@pytest.mark.parametrize('after_s', [0.2, 1.5])
+def test_an_interruption_while_workers_start_ends_them_without_a_word(after_s, tmp_path):
+    (tmp_path / 'slow_to_import.py').write_text('import time\ntime.sleep(30)\n')
+    code = (
+        'import os, sys\n'
+        'from offline_training.common.engine import open_engine\n'
+        'try:\n'
+        "    with open_engine(2, imports=['slow_to_import']) as engine:\n"
+        "        print('begun', flush=True)\n"
+        '        list(engine.map(os.getenv, range(2)))\n'
+        'except KeyboardInterrupt:\n'
+        "    os.write(1, b'interrupted')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), os.getcwd()])},
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == b'begun\n'
+    time.sleep(after_s)
+    # As a terminal does: to all of them.
+    os.killpg(process.pid, signal.SIGINT)
+    # Whoever is left would keep these open.
+    assert process.communicate(timeout=20.0) == (b'interrupted', b'')
 
 
 def test_processes_end_with_the_one_that_started_them(tmp_path):
