@@ -144,7 +144,7 @@ def test_several_bags_are_refused_unless_they_are_joined(tmp_path, command):
     result = run(command, *arguments)
     assert result.exit_code == 1
     assert '2 bags are given instead of one; --join' in result.stderr
-    assert 'one is wanted' not in run(command, *arguments, '--join').stderr
+    assert 'instead of one' not in run(command, *arguments, '--join').stderr
 
 
 def test_wrong_usage_is_exit_code_2():

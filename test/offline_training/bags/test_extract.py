@@ -457,7 +457,7 @@ def test_an_interrupted_extraction_goes_on_where_it_was(make_bag, tmp_path, work
         out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, ''), err
     last = err.strip().splitlines()[-1]
-    assert f'interrupted; the frames written are kept in {dataset}; go on by' in last
+    assert f'interrupted; the frames written are kept in {dataset}; continue by' in last
     assert 'Traceback' not in err
     kept = len((dataset / 'drive/front/frames.jsonl').read_text().splitlines())
     assert 0 < kept < 240

@@ -232,7 +232,7 @@ def test_mistakes_are_one_line_and_nothing_of_others_is_replaced(make_bag, model
     (tmp_path / 'y.masks').mkdir()
     (tmp_path / 'y.masks/thesis.txt').write_text('mine')
     told = segmented(model_folder, bag, '-o', tmp_path / 'y', '--to', 'bag', '--overwrite', code=1)
-    assert 'no folder of masks' in told['error']
+    assert 'not a folder of masks' in told['error']
 
 
 def test_what_was_interrupted_goes_on(make_bag, model_folder, tmp_path, monkeypatch):

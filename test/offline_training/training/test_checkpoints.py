@@ -47,7 +47,7 @@ def test_a_damaged_model_is_one_line(tmp_path, damage):
 
         safetensors.torch.save_file({'a': torch.zeros(1)}, path)
 
-    with pytest.raises(ModelError, match='damaged or no model') as caught:
+    with pytest.raises(ModelError, match='damaged or not a model') as caught:
         load_model(path)
     assert '\n' not in str(caught.value)
 

@@ -187,7 +187,7 @@ def test_labels_of_which_nothing_is_known_teach_nobody(labelled, tmp_path):
     for path in labelled.dataset.glob('painted/front/pseudo_label/*.png'):
         cv2.imwrite(str(path), np.full((64, 112), 255, np.uint8))
 
-    with pytest.raises(DatasetError, match='nothing to learn'):
+    with pytest.raises(DatasetError, match='nothing to train on'):
         train([labelled.dataset], tmp_path / 'run', parameters())
 
 

@@ -145,7 +145,7 @@ def test_a_class_has_the_colour_of_its_legend(make_bag, model_folder, tmp_path):
     ('arguments', 'words'),
     [
         (['nowhere', '--save', 'x.rrd'], 'nowhere does not exist; give a dataset, a bag or a run'),
-        (['drive', '--save', 'x.mp4'], 'ends in .rrd'),
+        (['drive', '--save', 'x.mp4'], 'must end in .rrd'),
         (['drive', '--save', 'x.rrd', '--web'], 'either --save or --web'),
         (['model', '--save', 'x.rrd'], 'has no images'),
         (['drive', '--save', 'there.rrd'], 'is not overwritten'),
