@@ -69,7 +69,7 @@ def test_sound_bag_has_no_problems(make_bag):
         ({'sweep_stamp': lambda s: s - 90 * SECOND}, r'/points: stored \+90.000 s after'),
         ({'cloud': lambda p: p[:0]}, 'first sweep has 0 points'),
         ({'cloud': lambda p: recfunctions.drop_fields(p, 'x')}, 'has no field x'),
-        ({'cloud': lambda p: recfunctions.drop_fields(p, 't')}, 'points carry no time'),
+        ({'cloud': lambda p: recfunctions.drop_fields(p, 't')}, 'points have no time'),
     ],
 )
 def test_what_is_missing_is_said(make_bag, options, message):

@@ -31,7 +31,7 @@ def test_front_matter_and_facts(tmp_path):
     assert '| input | `image`, 1 x 288 x 512 x 3, uint8, BGR |' in text
     assert '| trained by | drive_segment_ros 1.2.0 |' in text
     assert '| network | classes 3, depth 4 |' in text
-    assert '| learned from | frames of fingerprint `cafe` |' in text
+    assert '| training data | frames of fingerprint `cafe` |' in text
     assert f'`{"ab" * 32}`' in text
     assert '| 2 | tree \\| bush | 2, 2, 3 |' in text
     assert '2 different names for 3 pseudo-classes' in text
@@ -39,5 +39,5 @@ def test_front_matter_and_facts(tmp_path):
 
 def test_a_model_that_records_nothing_has_a_card(tmp_path):
     card = model_card(model(tmp_path))
-    assert '| learned from | not recorded |' in card
+    assert '| training data | not recorded |' in card
     assert '| network | not recorded |' in card

@@ -222,7 +222,7 @@ def test_mistakes_are_one_line_and_nothing_of_others_is_replaced(make_bag, model
     assert 'give --to bag' in told['error']
     write_png(tmp_path / 'a.png', np.zeros((8, 8, 3), np.uint8))
     told = segmented(model_folder, tmp_path / 'a.png', '-o', tmp_path / 'x', '--to', 'bag', code=1)
-    assert 'a.png is no bag' in told['error']
+    assert 'a.png is not a bag' in told['error']
     (tmp_path / 'own').mkdir()
     (tmp_path / 'own/thesis.txt').write_text('mine')
     for extra in ([], ['--overwrite']):

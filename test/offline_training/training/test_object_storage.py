@@ -167,7 +167,7 @@ def test_a_storage_that_refuses_is_named_by_its_url(
 ) -> None:
     s3_server.refuse = lambda method, path: True
     said = command('export', f'{bucket}run', '-o', tmp_path / 'model', code=1)
-    assert f'{bucket}run: access is refused' in said
+    assert f'{bucket}run: access is denied' in said
     assert said.count('\n') == 1
 
 

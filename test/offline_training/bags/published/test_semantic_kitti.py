@@ -150,7 +150,7 @@ def test_poses_may_lie_with_the_benchmark_or_be_missing(tmp_path, drive):
     assert (again / '08.mcap').read_bytes() == (bag / '08.mcap').read_bytes()
     (tmp_path / 'set' / 'poses' / '08.txt').unlink()
     _, done = imported(tmp_path / 'set', tmp_path / 'others')
-    assert done.notes == ['08: no poses.txt, so the motion is not known']
+    assert done.notes == ['08: no poses.txt, so the motion is unknown']
 
 
 def test_without_images_the_remedy_is_named(tmp_path):
