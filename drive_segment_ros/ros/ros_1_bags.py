@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.errors import BagError
+from drive_segment_ros.ros.bag_qos import bag_qos
 from drive_segment_ros.ros.bag_storage import default_type_store, one_line, types_within
 
 _MAGIC = b'#ROSBAG V2.0\n'
@@ -101,7 +102,9 @@ class Ros1Bag:
             topic='/' + connection.topic.lstrip('/'),
             msgtype=msgtype,
             msgdef=MessageDefinition(MessageDefinitionFormat.MSG, definition),
-            ext=ConnectionExtRosbag2(encoding, [_latched()] if connection.ext.latching else []),
+            ext=ConnectionExtRosbag2(
+                encoding, [bag_qos(latched=True)] if connection.ext.latching else []
+            ),
             owner=self,
         )
 
@@ -281,28 +284,3 @@ def _metadata(first_ns: int, last_ns: int, count: int) -> Any:
     # As in rosbags, the end is one past the last stamp.
     end_ns = last_ns + 1 if count else 0
     return ReaderMetadata(end_ns - first_ns, first_ns, end_ns, count, None, None, None, None)
-
-
-def _latched() -> Any:
-    """Return the ROS 2 QoS of a latched topic (rosbags' `Qos`)."""
-    from rosbags.interfaces import (
-        Qos,
-        QosDurability,
-        QosHistory,
-        QosLiveliness,
-        QosReliability,
-        QosTime,
-    )
-
-    forever = QosTime(2147483647, 4294967295)
-    return Qos(
-        QosHistory.KEEP_LAST,
-        1,
-        QosReliability.RELIABLE,
-        QosDurability.TRANSIENT_LOCAL,
-        forever,
-        forever,
-        QosLiveliness.AUTOMATIC,
-        forever,
-        False,
-    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from drive_segment_ros.ros.bag_qos import bag_qos
 from drive_segment_ros.ros.bags import BagMessage, BagReader
 from offline_training.common.bag_messages import MessageFactory
 
@@ -70,7 +71,7 @@ class Recording:
                 topic,
                 message.__msgtype__,
                 typestore=self._typestore,
-                offered_qos_profiles=_latched() if topic.endswith(_LATCHED) else (),
+                offered_qos_profiles=[bag_qos(latched=True)] if topic.endswith(_LATCHED) else (),
             )
         self._push(
             topic, bytes(self._typestore.serialize_cdr(message, message.__msgtype__)), arrival_ns
@@ -102,30 +103,3 @@ class Recording:
         while self._waiting and (arrival_ns is None or self._waiting[0][0] < arrival_ns):
             arrival, _, topic, data = heapq.heappop(self._waiting)
             self._writer.write(self._connections[topic], arrival, data)
-
-
-def _latched() -> tuple[Any, ...]:
-    """Return the quality of service that late subscribers need."""
-    from rosbags.interfaces import (
-        Qos,
-        QosDurability,
-        QosHistory,
-        QosLiveliness,
-        QosReliability,
-        QosTime,
-    )
-
-    forever = QosTime(2147483647, 4294967295)
-    return (
-        Qos(
-            history=QosHistory.KEEP_LAST,
-            depth=1,
-            reliability=QosReliability.RELIABLE,
-            durability=QosDurability.TRANSIENT_LOCAL,
-            deadline=forever,
-            lifespan=forever,
-            liveliness=QosLiveliness.AUTOMATIC,
-            liveliness_lease_duration=forever,
-            avoid_ros_namespace_conventions=False,
-        ),
-    )

@@ -6,16 +6,10 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from rosbags.interfaces import (
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
+
+from drive_segment_ros.ros.bag_qos import bag_qos
 
 
 @pytest.fixture(scope='session')
@@ -65,15 +59,9 @@ def rig(make_rig):
     return make_rig()
 
 
-# Of the publishers of a recording: what a busy machine takes ten seconds late is not lost.
-_PATIENT = Qos(
-    QosHistory.KEEP_LAST, 100, QosReliability.RELIABLE, QosDurability.VOLATILE,
-    QosTime(0, 0), QosTime(0, 0), QosLiveliness.AUTOMATIC, QosTime(0, 0), False,
-)  # fmt: skip
-
-
 def _add_topic(writer: Writer, topic: str, kind: str, types):
-    offers = [] if topic == '/tf_static' else [_PATIENT]
+    # What a busy machine takes ten seconds late is not lost.
+    offers = [] if topic == '/tf_static' else [bag_qos(depth=100)]
     return writer.add_connection(topic, kind, typestore=types, offered_qos_profiles=offers)
 
 
