@@ -1,4 +1,4 @@
-"""Fixtures shared by the suite: the real drive, a browser, an S3 server, a DDS domain a test."""
+"""Fixtures shared by the suite: the real drive, a browser, an S3 server, a DDS domain per test."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ import pytest
 from numpy.typing import NDArray
 
 if 'PYTEST_XDIST_WORKER' in os.environ:
-    # Before NumPy and PyTorch are imported: workers share the cores, and threads that spin for
-    # those of another worker take minutes where one thread takes seconds.
+    # Set before NumPy and PyTorch are imported. Workers of xdist share the cores: with several
+    # threads each, which spin while they wait, tests take minutes instead of seconds.
     for library in ('OMP', 'OPENBLAS', 'MKL'):
         os.environ.setdefault(f'{library}_NUM_THREADS', '1')
 
@@ -31,7 +31,7 @@ try:
 except ImportError:
     pass
 else:
-    # A machine that stalls is no defect of what is tested.
+    # Slow examples are due to a busy machine, not to the code under test.
     settings.register_profile(
         'suite', deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
     )
@@ -39,16 +39,16 @@ else:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# A shell starts what runs in its background with SIGINT ignored, and all that it starts inherits
-# that; the tests interrupt processes of theirs.
+# Shells start background jobs with SIGINT ignored, and child processes inherit that; tests send
+# SIGINT to processes they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def _signals_as_before() -> Iterator[None]:
-    """Give signals back their handlers: an interrupted command ignores them to its end.
+    """Restore the signal handlers, as an interrupted command leaves signals ignored.
 
-    Processes that a later test starts would ignore them, too.
+    Otherwise the processes that later tests start would ignore them, too.
     """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
@@ -56,7 +56,7 @@ def _signals_as_before() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-# How long a page may take where other tests keep the cores busy.
+# Timeout of a page, long enough while other tests keep the cores busy.
 _BROWSER_MS = 180_000.0
 
 
@@ -71,13 +71,13 @@ def _patient(make: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(scope='session')
 def browser() -> Iterator[Any]:
-    """A headless Chromium."""
+    """Start a headless Chromium."""
     chromium = shutil.which('chromium') or shutil.which('google-chrome')
     if chromium is None:
         pytest.skip('no Chromium on this machine; apt-get install chromium')
     sync_api = pytest.importorskip('playwright.sync_api')
     with sync_api.sync_playwright() as playwright:
-        # The sandbox needs rights that containers lack; the pages are our own.
+        # The sandbox needs privileges that containers lack; only our own pages are opened.
         started = playwright.chromium.launch(
             executable_path=chromium, args=['--no-sandbox'], timeout=_BROWSER_MS
         )
@@ -89,9 +89,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope='session')
 def real_drive() -> Path:
-    """The folder of the real drive: `bag`, `ground_truth`, `point_labels`; read only.
+    """Return the folder of the real drive: `bag`, `ground_truth`, `point_labels`; read-only.
 
-    DRIVE_SEGMENT_DATA names it; without, it is looked for beside the repository.
+    Set by DRIVE_SEGMENT_DATA; by default it is expected beside the repository.
     """
     beside = REPOSITORY.parent / 'shared' / 'data' / 'pandaset_002_front'
     folder = Path(os.environ.get('DRIVE_SEGMENT_DATA', beside))
@@ -102,18 +102,18 @@ def real_drive() -> Path:
 
 @pytest.fixture(scope='session')
 def real_bag(real_drive: Path) -> Path:
-    """The real drive's bag: front camera, 64-beam LiDAR, tf; 56 sweeps."""
+    """Return the real drive's bag: front camera, 64-beam LiDAR, /tf; 56 sweeps."""
     return real_drive / 'bag'
 
 
 class S3Server:
-    """An S3 server in this process, on the loopback.
+    """An S3 server in this process, on localhost.
 
     Attributes:
-        address: its URL.
-        asked: method and path of each request since a test began.
-        sent: bytes of objects sent since then.
-        refuse: whether to answer a request, by method and path, with an error.
+        address: URL.
+        asked: method and path of each request since the last reset.
+        sent: bytes of the objects downloaded since then.
+        refuse: function of method and path; where it is true, the answer is 403 Forbidden.
     """
 
     def __init__(self, running: Any) -> None:
@@ -123,7 +123,7 @@ class S3Server:
         self.reset()
 
     def reset(self) -> None:
-        """Count from here on, and answer all."""
+        """Reset the counts and refuse no request."""
         self.asked: list[tuple[str, str]] = []
         self.sent = 0
         self.refuse: Callable[[str, str], bool] = lambda method, path: False
@@ -154,7 +154,7 @@ def _s3_server() -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3_server(_s3_server: S3Server) -> S3Server:
-    """The server that `bucket` is on."""
+    """Return the server of `bucket`, with its counts reset."""
     _s3_server.reset()
     return _s3_server
 
@@ -164,7 +164,7 @@ _BUCKETS = itertools.count()
 
 @pytest.fixture
 def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The URL of an empty bucket; nothing is asked of any other host."""
+    """Return the URL of an empty bucket on `s3_server`; no other host is contacted."""
     pytest.importorskip('s3fs', reason='s3fs is not installed')
     import s3fs
 
@@ -179,7 +179,7 @@ def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', 'test')
     monkeypatch.setenv('AWS_DEFAULT_REGION', 'us-east-1')
     monkeypatch.setenv('AWS_ENDPOINT_URL', s3_server.address)
-    # Clients keep the server and the credentials that they were made with.
+    # Cached clients would keep the endpoint and credentials of before.
     s3fs.S3FileSystem.clear_instance_cache()
     path = location(f's3://bucket-{next(_BUCKETS)}/')
     filesystem(path).mkdir(key(path))
@@ -188,14 +188,14 @@ def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-# Above 101 the ports of DDS lie where the system chooses those of other programs. Each test takes
-# the next, so that what a test left in DDS does not answer another; processes start far apart.
+# Domains above 101 have ports in the ephemeral range of other programs. Each test takes the next
+# domain, so that participants left by a test do not answer another; workers start far apart.
 _DOMAINS = itertools.cycle(1 + (os.getpid() * 40 + step) % 101 for step in range(101))
 
 
 @pytest.fixture
 def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A DDS domain that no other test on this machine is using, closed to other machines."""
+    """Set and return a DDS domain that no other test on this machine uses; localhost only."""
     for domain in itertools.islice(_DOMAINS, 101):
         with _claim(f'domain {domain}') as is_ours:
             if not is_ours:
@@ -207,13 +207,13 @@ def ros_domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     pytest.fail('all 101 DDS domains of this machine are in use by tests')
 
 
-# Below those that the system gives to other programs, which take seconds to be at home in theirs.
+# Below the ephemeral range: another program could take a port before the test's program binds it.
 _PORTS = itertools.cycle(20_000 + (os.getpid() * 40 + step) % 10_000 for step in range(10_000))
 
 
 @pytest.fixture
 def free_port() -> Iterator[Callable[[], int]]:
-    """Return a function that returns TCP ports of the loopback, for programs of the test alone."""
+    """Return a function that reserves a free TCP port of localhost for the test and returns it."""
     with contextlib.ExitStack() as claims:
 
         def choose() -> int:
@@ -237,7 +237,7 @@ def _can_be_bound(port: int) -> bool:
 
 @contextlib.contextmanager
 def _claim(what: str) -> Iterator[bool]:
-    """Hold a name that one process on the machine can hold, and that goes with it."""
+    """Reserve a name on this machine, until the process ends at the latest; yield success."""
     with socket.socket(socket.AF_UNIX) as claim:
         try:
             claim.bind(f'\0drive_segment_ros test {what}')
@@ -247,7 +247,7 @@ def _claim(what: str) -> Iterator[bool]:
             yield True
 
 
-# Tests by their folder; what a marker means is in pyproject.toml.
+# Marker -> folders of its tests; pyproject.toml describes the markers.
 _NUMERIC_STAGES = ('common', 'deploy', 'evaluation', 'networks', 'pseudo_labels', 'training')
 _MARKED = {
     'numeric': (
@@ -315,14 +315,14 @@ def write_model(folder: Path) -> None:
 
 @pytest.fixture
 def model_folder(tmp_path: Path) -> Path:
-    """A model folder whose answer is known, see `write_model`; images are 8 x 12 px."""
+    """Return a model folder with known output, see `write_model`; input is 8 x 12 px."""
     write_model(tmp_path / 'model')
     return tmp_path / 'model'
 
 
 @pytest.fixture(scope='session')
 def as_ros_1() -> Callable[..., Path]:
-    """Return a function that writes what a bag of ROS 2 holds as one of ROS 1."""
+    """Return `write_ros_1`, which converts a ROS 2 bag to a ROS 1 bag."""
     return write_ros_1
 
 
@@ -331,7 +331,7 @@ def write_ros_1(
 ) -> Path:
     """Write a bag's messages, or those between two bag stamps, as a ROS 1 bag; return the file.
 
-    /tf_static is latched; headers count up in `seq`.
+    /tf_static is latched; `seq` of a header is the number of the message.
     """
     from rosbags.rosbag1 import Writer
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -364,7 +364,7 @@ def write_ros_1(
 
 @pytest.fixture(scope='session')
 def encode_video() -> Callable[..., list[tuple[int, bytes]]]:
-    """Return a function that encodes pictures as video, see `encoded_video`."""
+    """Return `encoded_video`, which encodes pictures as video."""
     return encoded_video
 
 
@@ -380,9 +380,9 @@ def encoded_video(
     Args:
         pictures: (H, W, 3) BGR each.
         encoder: FFmpeg's name, `libx264` or `libx265`.
-        group: pictures between key frames.
-        between: pictures that refer to later ones (B-frames).
-        options: of the encoder.
+        group: key frame interval, pictures.
+        between: largest number of consecutive B-frames, which refer to later pictures.
+        options: further options of the encoder.
 
     Returns:
         For each packet, in the order they are sent, the number of its picture, and its bytes.
@@ -412,7 +412,7 @@ def encoded_video(
 
 @pytest.fixture(scope='session')
 def decode_video() -> Callable[..., dict[int, NDArray[np.uint8]]]:
-    """Return a function that decodes packets one after the other, by PyAV alone."""
+    """Return a function that decodes video packets with PyAV alone, as a reference."""
 
     def decode(codec: str, packets: Sequence[tuple[int, bytes]]) -> dict[int, NDArray[np.uint8]]:
         import av

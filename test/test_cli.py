@@ -1,4 +1,4 @@
-"""The command: what goes to standard output, what to standard error, and exit codes."""
+"""The command line: help, standard output and standard error, exit codes, signals."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_help_shows_flags_without_a_value_and_defaults():
     from offline_training.simulator import SimulatorParameters
     from offline_training.training.train import TrainParameters
 
-    # What is written in a help text, since it must not import what knows it.
+    # Defaults that help texts repeat, as they must not import the parameter classes.
     written = {
         'label': (LabelParameters, {'classes': '{}', 'features': '{} (default)', 'seed': '{}'}),
         'pretrain': (
@@ -152,7 +152,7 @@ def test_wrong_usage_is_exit_code_2():
     assert run('nonsense').exit_code == 2
 
 
-# What a command may be doing when the signal comes.
+# What a command may be doing when the signal arrives.
 BUSY = {
     'python': 'time.sleep(60)',
     'a compiler that wraps what it catches': (
@@ -195,7 +195,7 @@ def test_a_signal_ends_a_command_and_says_what_is_kept(busy, number):
 
 
 def test_while_an_interrupted_command_ends_no_signal_ends_it_otherwise():
-    """Python gives handlers back as it ends; ignored ones it leaves alone."""
+    """Signals are ignored until the process ends, as Python resets other handlers on exit."""
     code = (
         'import atexit, signal, offline_training.bags.extract as extraction\n'
         'from drive_segment_ros.cli import main\n'

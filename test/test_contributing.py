@@ -1,4 +1,4 @@
-"""What contributors are told: files named are there, tools called are installed."""
+"""CONTRIBUTING.md, hooks and workflows: named files exist, called tools are installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-# Where a page names a file without its folder.
+# Folders of the files that the guide names without a folder.
 FOLDERS = (
     '.',
     'drive_segment_ros/perception',

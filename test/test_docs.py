@@ -1,4 +1,4 @@
-"""The docs: generated pages are what the code says, the site builds, and asks for nothing."""
+"""The docs: generated pages are up to date; the site builds and loads nothing external."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_generated_pages_are_what_the_code_says(
     make_docs: ModuleType, ros_domain: int, name: str
 ) -> None:
     pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
-    # To renew them: python tools/make_docs.py
+    # To regenerate them: python tools/make_docs.py
     written = (ROOT / 'docs' / f'{name}.md').read_text(encoding='utf-8')
     assert written == getattr(make_docs, f'{name}_page')()
 
 
 def test_measured_tables_are_what_was_measured(make_docs: ModuleType) -> None:
-    # To renew them: python tools/make_docs.py
+    # To regenerate them: python tools/make_docs.py
     assert (ROOT / 'docs/results.md').read_text(encoding='utf-8') == make_docs.results_page()
     assert (ROOT / 'docs/speed.md').read_text(encoding='utf-8') == make_docs.speed_page()
     assert (ROOT / 'docs/fleet.md').read_text(encoding='utf-8') == make_docs.fleet_page()
@@ -179,7 +179,7 @@ def test_a_figure_changed_by_hand_is_not_what_was_measured(
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site."""
+    """Build the site; return its folder."""
     pytest.importorskip('mkdocs', reason="MkDocs is not installed; pip install '.[docs]'")
     pytest.importorskip('mkdocstrings', reason="mkdocstrings is missing; pip install '.[docs]'")
     folder = tmp_path_factory.mktemp('site')
@@ -199,7 +199,7 @@ def test_the_site_builds_without_a_warning_and_asks_no_other_server(site: Path) 
             r'<link[^>]+href="([^"]+)"', re.sub(r'<link rel="canonical"[^>]*>', '', html)
         )
         assert not [address for address in fetched if '//' in address], page
-        # The theme's script looks headings up by `#id`, which may not begin with a digit.
+        # The theme's script selects headings by `#id`, which must not begin with a digit.
         found = re.findall(r'<h\d[^>]* id="\d', html)
         assert page.name == '404.html' or not found, page
 
@@ -222,7 +222,7 @@ def test_pages_make_no_error_and_fit_a_phone(site: Path, browser: Any) -> None:
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves files, and writes no log."""
+    """Serves files without logging."""
 
     def log_message(self, *_: Any) -> None:
         pass

@@ -1,4 +1,4 @@
-"""The doctor's findings: each fault gets the status and the advice that fixes it."""
+"""`doctor`: each check reports its status, and advice on how to fix a problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor says which cameras' calibrations cannot be their images', on the air or in a bag."""
+"""`doctor` reports implausible camera calibrations, from live topics or in a bag."""
 
 from __future__ import annotations
 

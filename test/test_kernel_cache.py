@@ -1,4 +1,4 @@
-"""Kernels compile in a read-only installation of a user without a home."""
+"""Compiled kernels are cached even in a read-only installation without a home folder."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ KERNEL = (
 
 @pytest.fixture
 def read_only(tmp_path):
-    """Environment of a process that can write only to its folder for temporary files.
+    """Return the environment of a process that can write only to its temporary folder.
 
-    Root may write anywhere, so files stand where the folders would be made.
+    Root ignores permissions, so files stand where cache folders would be created.
     """
     package = tmp_path / 'drive_segment_ros'
     source = Path(drive_segment_ros.__file__).parent
@@ -68,7 +68,7 @@ def test_kernels_are_kept_in_a_temporary_folder_of_the_user_alone(read_only, fir
     assert Path(folder).parent == Path(read_only['TMPDIR'])
     assert os.stat(folder).st_mode & 0o777 == 0o700
     assert run(read_only, '-c', code).stdout.split()[1] == folder
-    # One that others could have filled is not believed.
+    # A folder that others can write to is not trusted.
     os.chmod(folder, 0o777)
     assert run(read_only, '-c', code).stdout.split()[1] != folder
 
@@ -105,7 +105,7 @@ note_compiled(FRAMES)
 
 
 def test_kernels_of_a_read_only_installation_are_taken_along(read_only, tmp_path):
-    """As in an image that root has warmed and a user runs who may write to a home alone."""
+    """As in a container image warmed up by root, run by a user who can write only to a home."""
     sources = tmp_path / 'drive_segment_ros/perception'
     (sources / '__pycache__').unlink()
     home = tmp_path / 'home'
@@ -120,7 +120,7 @@ def test_kernels_of_a_read_only_installation_are_taken_along(read_only, tmp_path
         assert Path(folder).is_relative_to(home / 'drive_segment_ros')
         assert (misses, compiled) == ('0', 'True')
 
-    # Another state of the sources is another installation, whose kernels are not those.
+    # Kernels of changed sources are compiled again.
     with (sources / 'union_find.py').open('a') as file:
         file.write('\n')
     _, misses, compiled = run(environment, '-c', WARM).stdout.split()

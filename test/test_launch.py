@@ -25,7 +25,7 @@ def description(path: Path) -> launch.LaunchDescription:
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch) -> Path:
-    """The package as colcon would install it, its executables run from this checkout."""
+    """Return an install prefix as of colcon, whose executables run from this checkout."""
     prefix = tmp_path / 'prefix'
     index = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages'
     libexec = prefix / 'lib' / PACKAGE
@@ -58,7 +58,7 @@ def test_every_argument_is_documented_and_the_usual_ones_are_there(path):
 
 
 def included(file: str, arguments: dict[str, str]):
-    """The action that includes one of the package's launch files."""
+    """Return the action that includes one of the package's launch files."""
     from launch.actions import IncludeLaunchDescription
     from launch.launch_description_sources import PythonLaunchDescriptionSource
 
@@ -71,10 +71,10 @@ def launched(
     awaited: set[tuple[str, str]],
     others: Callable[[launch.LaunchContext], bool] = lambda context: True,
 ) -> tuple[set, int]:
-    """Run actions until nodes have reached states and others are ready, for three minutes.
+    """Run actions until all awaited states are reached and `others` is true, at most 3 minutes.
 
     Returns:
-        The states that nodes have reached, and the exit code.
+        The states that nodes have reached, as (node, state), and the exit code.
     """
     from launch.actions import OpaqueFunction, RegisterEventHandler, Shutdown, TimerAction
     from launch_ros.event_handlers import OnStateTransition
@@ -106,7 +106,7 @@ def launched(
 
 
 def context_of(file: str, arguments: dict[str, str]) -> tuple[launch.LaunchContext, list]:
-    """A launch context with a file's arguments, and the actions that it then makes."""
+    """Return a launch context with arguments, and the actions that the file makes in it."""
     from launch.actions import DeclareLaunchArgument, OpaqueFunction
 
     context = launch.LaunchContext()
@@ -215,7 +215,7 @@ def test_a_launch_that_must_not_fail_ends_with_an_error(
     if broken == 'executable':
         (installed / f'lib/{PACKAGE}/segmentation_node').write_text('#!/bin/sh\nexit 3\n')
     arguments = {'model': str(model), 'required': 'true'}
-    # Ends by itself: nothing is waited for that could come.
+    # The awaited state is never reached, so the launch must end by itself.
     _, code = launched([included('segment.launch.py', arguments)], {('none', 'none')})
     assert code == 1
 
@@ -297,7 +297,7 @@ def test_configured_again_by_hand_a_node_waits_to_be_activated(
     looks = []
 
     def stayed_inactive(context):
-        # Two seconds: the first time, activating took tenths of one.
+        # Inactive for 10 looks, two seconds; the first activation took tenths of a second.
         looks.append(seen[-1] if seen.count('configuring') == 2 else '')
         return looks[-10:] == ['inactive'] * 10
 

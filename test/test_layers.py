@@ -1,4 +1,4 @@
-"""The layers of the package: imports go one way, see docs/design.md."""
+"""The layers of the packages: imports point one way, see docs/design.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _files(package: str) -> list[Path]:
 
 
 def _imports(file: Path) -> set[str]:
-    """Return the modules of ours that a file imports, wherever in it, types only included."""
+    """Return our modules that a file imports, also inside functions or for types only."""
     modules: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
         if isinstance(node, ast.Import):
@@ -36,12 +36,12 @@ def _module(file: Path) -> str:
 
 
 def _graph() -> dict[str, set[str]]:
-    """Return the modules that each module of ours imports."""
+    """Return for each of our modules those of our modules that it imports."""
     files = {_module(file): file for package in (_VEHICLE, _OFFLINE) for file in _files(package)}
     return {name: _imports(file) & files.keys() - {name} for name, file in files.items()}
 
 
-# What each layer of the vehicle's half may import, beside itself and what lies beside the layers.
+# Layers that a layer of `drive_segment_ros` may import; modules outside these are not checked.
 _ALLOWED = {
     'perception': set(),
     'dataset': {'perception'},
@@ -54,7 +54,7 @@ _ALLOWED = {
 
 @pytest.mark.parametrize('layer', _ALLOWED)
 def test_a_layer_imports_only_those_below(layer: str) -> None:
-    """No file of a layer imports one of a layer above it."""
+    """A layer imports only its `_ALLOWED` layers, never the commands or `offline_training`."""
     allowed = _ALLOWED[layer] | {layer}
     layers = {*_ALLOWED, 'commands'}
     for file in _files(f'{_VEHICLE}/{layer}'):
@@ -66,7 +66,7 @@ def test_a_layer_imports_only_those_below(layer: str) -> None:
 
 
 def test_commands_are_imported_by_nothing() -> None:
-    """They are the front door of both halves."""
+    """Only `cli` and the commands themselves import the commands."""
     door = f'{_VEHICLE}.commands'
     for name, imported in _graph().items():
         if not name.startswith(door) and name != f'{_VEHICLE}.cli':
@@ -74,7 +74,7 @@ def test_commands_are_imported_by_nothing() -> None:
 
 
 def test_there_is_no_cycle() -> None:
-    """No two modules import each other, in whatever way, for types alone neither."""
+    """Imports of modules have no cycle, not even inside functions or for types only."""
     graph = _graph()
     done: set[str] = set()
 
@@ -91,7 +91,7 @@ def test_there_is_no_cycle() -> None:
 
 
 def test_folders_of_the_workstation_are_in_the_order_data_flows() -> None:
-    """What is common to the stages knows none of them; nothing learns while bags are read."""
+    """Listed folders import no later stage; `common`, `networks` and `bags` import no learning."""
     learning = {'pseudo_labels', 'training', 'evaluation', 'deploy', 'view', 'report', 'demo'}
     later = {
         'common': {*learning, 'bags', 'networks'},

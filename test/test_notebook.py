@@ -1,4 +1,4 @@
-"""The notebook: it runs from nothing, and shows what it showed when it was stored."""
+"""The notebook runs in an empty folder, and shows the same kinds of outputs as stored."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / 'notebooks/try_a_model.ipynb'
 LIMIT_S = 600
-# Its pictures are small: it is read in a browser, and lies in the repository.
+# Small, as it is read in a browser and stored in the repository.
 LARGEST_BYTES = 1_000_000
 
 
 def outputs_of(notebook) -> list[str]:
-    """Return which kinds of things each code cell has shown; how text is cut up is chance."""
+    """Return the kinds of outputs of each code cell; how text is split into outputs varies."""
     shown = []
     for cell in notebook.cells:
         if cell['cell_type'] == 'code':
@@ -37,7 +37,7 @@ def test_the_notebook_runs_and_shows_what_is_stored(
     stored = nbformat.read(NOTEBOOK, as_version=4)
     run = nbformat.read(NOTEBOOK, as_version=4)
     client.NotebookClient(run, timeout=LIMIT_S, kernel_name='python3').execute(cwd=str(tmp_path))
-    # To renew what is stored: jupyter execute --inplace notebooks/try_a_model.ipynb
+    # To regenerate the stored outputs: jupyter execute --inplace notebooks/try_a_model.ipynb
     assert outputs_of(stored) == outputs_of(run)
     assert sum('image/png' in output for output in outputs_of(run)) == 3
     assert NOTEBOOK.stat().st_size < LARGEST_BYTES
@@ -49,5 +49,5 @@ def test_the_first_cell_installs_what_is_missing() -> None:
     first = next(cell for cell in notebook.cells if cell['cell_type'] == 'code')
     assert "find_spec('drive_segment_ros') is None" in first['source']
     assert '%pip install' in first['source']
-    # Nothing that a first reader has not got.
+    # It uses no files that a first reader lacks.
     assert 'demo_output' not in str(notebook)

@@ -1,4 +1,4 @@
-"""No command replaces what is there, unless `--overwrite` asks for it."""
+"""No command replaces existing outputs unless `--overwrite` is given."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from drive_segment_ros import cli
 from drive_segment_ros.outputs import free_name, is_taken
 
 HERE = 'there/before'
-# Each command with what it would write; the inputs do not exist, so that one that goes on to them
-# says so.
+# Command -> its arguments, and a file it would write. The inputs do not exist, so a command that
+# does not refuse fails on them.
 COMMANDS = {
     'inspect': (['no_bag', '--calibration', HERE], HERE),
     'baseline': (['no_dataset', '-o', 'there'], 'there/baseline.npz'),
@@ -48,14 +48,14 @@ def test_what_is_there_stays(name: str, folder: Path) -> None:
     assert 'is not overwritten' in result.stderr
     assert file.read_bytes() == b'precious'
     if name in ('save-topic', 'report'):
-        return  # with it they would begin
+        return  # with --overwrite they would start to run
     result = CliRunner().invoke(cli.app, [name, *arguments, '--overwrite'])
     assert 'is not overwritten' not in result.output
 
 
 def test_every_command_that_writes_keeps_the_rule() -> None:
-    """One that is added with an output needs `--overwrite`, a refusal, or to be able to go on."""
-    # `import` asks for it too; what it refuses is a drive's bag, which its own tests make.
+    """Commands with an output have `--overwrite`, except those that always refuse or resume."""
+    # `import` has `--overwrite`, too; its own tests make the bags of drives that it refuses.
     refuse_always = {'extract', 'pretrain', 'train', 'ablate', 'simulate', 'demo', 'import'}
     for registered in cli.app.registered_commands:
         assert registered.callback is not None

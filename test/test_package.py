@@ -1,4 +1,4 @@
-"""The package as a whole: what depends on what, what is declared, what the README promises."""
+"""The package as a whole: dependencies, manifest, version, and commands in the README."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VEHICLE = ROOT / 'drive_segment_ros'
 MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 
-# Keys that rosdep resolves: ROS packages by their name, the others from its Python list.
+# Keys that rosdep resolves: ROS packages by name, the others from its list for Python.
 ROSDEP_KEYS = {
     *('ament_index_python', 'diagnostic_msgs', 'geometry_msgs', 'launch', 'launch_ros'),
     *('lifecycle_msgs', 'message_filters', 'nav_msgs', 'rcl_interfaces', 'rclpy', 'rosgraph_msgs'),
@@ -32,7 +32,7 @@ ROS_PACKAGES = ('rclpy', 'tf2_ros', 'message_filters', 'cv_bridge', 'sensor_msgs
 
 
 def imports(path: Path) -> set[str]:
-    """The top-level names a file imports, at its head or inside functions."""
+    """Return the top-level packages that a file imports, also inside functions."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
         if isinstance(node, ast.Import):
@@ -108,7 +108,7 @@ def test_manifest_is_what_colcon_takes_for_a_ros_python_package() -> None:
     assert MANIFEST.findtext('export/build_type') == 'ament_python'
     maintainer = MANIFEST.find('maintainer')
     assert maintainer is not None
-    # colcon silently treats the package as plain Python when this does not look like an address.
+    # colcon silently treats the package as plain Python if this is not an email address.
     assert re.fullmatch(
         r'[-a-zA-Z0-9_%+]+(\.[-a-zA-Z0-9_%+]+)*@[-a-zA-Z0-9%]+(\.[-a-zA-Z0-9%]+)*'
         r'\.[a-zA-Z]{2,}',
@@ -130,7 +130,7 @@ def test_manifest_declares_every_ros_package_that_is_imported() -> None:
     of_ros = {n for n in imported if n in ROSDEP_KEYS or n.endswith(('_msgs', '_interfaces'))}
     assert 'rcl_interfaces' in of_ros
     assert of_ros <= declared
-    # With an exported model the vehicle's install runs, whatever else is installed.
+    # So that every vehicle can run exported models, whatever else is installed.
     assert 'python3-onnxruntime-pip' in declared
 
 
@@ -170,7 +170,7 @@ def test_one_version_everywhere() -> None:
     assert drive_segment_ros.__version__ == version
     assert newest[1] == version
     assert citation[1] == version
-    # setup.py reads package.xml, so no further copy exists that could differ.
+    # setup.py reads the version from package.xml, so that there is no further copy.
     assert "MANIFEST.findtext('version')" in (ROOT / 'setup.py').read_text()
 
 

@@ -1,4 +1,4 @@
-"""Parameter files: flat, nested, ROS's own layout, and assignments over them."""
+"""Parameter files in flat, nested or ROS layout, and assignments that override them."""
 
 from __future__ import annotations
 

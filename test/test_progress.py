@@ -1,4 +1,4 @@
-"""Bars on standard error: a line a task, however narrow the terminal is."""
+"""Progress bars: one line per task, even on a narrow terminal."""
 
 from __future__ import annotations
 

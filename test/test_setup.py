@@ -1,4 +1,4 @@
-"""The set-up of a checkout: what it installs where, and what it says where it cannot."""
+"""tools/setup.sh: what it installs on which machine, and its errors where it cannot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILES = ('constraints.txt', 'package.xml', 'setup.py', 'setup.cfg', 'drive-segme
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout whose set-up notes what it would install, and brings a command that echoes."""
+    """Return a checkout whose install.sh only logs its arguments and adds an echoing command."""
     folder = tmp_path / 'checkout'
     (folder / 'tools').mkdir(parents=True)
     for name in FILES:
@@ -33,7 +33,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def run(checkout: Path, *words: str, machine: str = 'x86_64', **variables: str):
-    """Run a script of the checkout on a machine of some kind."""
+    """Run a command in the checkout, with a `uname` that reports the given machine."""
     tools = checkout.parent / 'bin'
     tools.mkdir(exist_ok=True)
     (tools / 'uname').write_text(
@@ -66,7 +66,7 @@ def test_on_x86_64_ros_comes_as_wheels(checkout):
     assert 'test' not in extras.split(',')
     assert (python, editable) == ('.venv/bin/python', '--editable')
     assert 'include-system-site-packages = false' in (checkout / '.venv/pyvenv.cfg').read_text()
-    # A second time there is nothing to do.
+    # A second run installs nothing.
     assert run(checkout, 'tools/setup.sh', 'demo').stdout == ''
     assert len((checkout / 'installed').read_text().splitlines()) == 1
 

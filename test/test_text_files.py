@@ -1,4 +1,4 @@
-"""JSON and YAML of strangers: what would harm its reader is refused in a line, at once."""
+"""Untrusted JSON and YAML: harmful content is refused at once, with a one-line error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from drive_segment_ros.text_files import (
     read_yaml,
 )
 
-# Ten aliases in ten levels: 10^10 entries, as a name or colour of a class.
+# Nine levels of ten aliases each, "billion laughs": 10^9 entries as the name of a class.
 LAUGHS = '\n'.join(
     [
         'l0: &l0 [x]',
@@ -65,7 +65,7 @@ BAD_JSON = {
 
 
 def assert_refused(parse, text: str) -> None:
-    # Without the limits, aliases alone took a minute and 4 GB: the suite's own limit would tell.
+    # Without the limits, expanding the aliases took a minute and 4 GB.
     with pytest.raises(ValueError, match=r'.') as error:
         parse(text)
     assert '\n' not in str(error.value)

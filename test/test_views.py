@@ -1,4 +1,4 @@
-"""The views for RViz and Foxglove show topics that the node has."""
+"""The views for RViz and Foxglove show only topics that are published."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_topic_shown_is_published(file, read):
     shown = {text for text in strings(content) if text.startswith('/')}
     assert shown <= PUBLISHED
     assert {f'/camera/{POINTS_TOPIC}', '/camera/segmentation/color/image_raw'} <= shown
-    # Viewers show the ids of a mono8 mask as a nearly black picture.
+    # Viewers show the labels of a mono8 mask as a nearly black image.
     assert not any('/label/' in topic for topic in shown)
 
 

@@ -1,4 +1,4 @@
-"""A path of the wrong kind is called what it is, and what was expected is said."""
+"""Errors about a path of the wrong kind say what it is, and what was expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file is whole or not there, and nothing else is left."""
+"""Atomic writes: a file is replaced completely or not at all, and nothing else is left."""
 
 from __future__ import annotations
 

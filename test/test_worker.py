@@ -1,4 +1,4 @@
-"""The worker: latest wins, errors are told, the thread survives, closing is bounded."""
+"""Worker: the latest items win, errors are reported, its thread survives, closing is bounded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from drive_segment_ros.worker import Worker
 
 
 class Gate:
-    """A function that records its items and can be held up."""
+    """A work function that blocks until `open` is set, then records its item."""
 
     def __init__(self) -> None:
         self.items: list[int] = []

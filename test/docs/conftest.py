@@ -1,4 +1,4 @@
-"""Makes importable: `doc_commands.py`, beside this file, and the importers' synthetic street."""
+"""Makes modules importable: those beside this file, and the importers' synthetic data sets."""
 
 from __future__ import annotations
 

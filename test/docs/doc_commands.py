@@ -1,4 +1,4 @@
-"""The command lines of the docs, for tests."""
+"""Extracts the command lines of the docs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _MODULE = 'drive_segment_ros.cli'
 
 
 def command_lines(page: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield each call of the command in a page's shell blocks: its name, and its arguments."""
+    """Yield name and arguments of each `drive-segment` command in a page's shell blocks."""
     text = page.read_text(encoding='utf-8')
     for block in re.findall(r'^```sh\n(.*?)^```', text, re.MULTILINE | re.DOTALL):
         for line in block.replace('\\\n', ' ').splitlines():
-            # What may be left out is shown in brackets.
+            # Optional arguments are in brackets.
             words = shlex.split(re.sub(r'\[([^\]]*[A-Z ][^\]]*)\]', r'\1', line), comments=True)
             if not words or words[0] not in ('drive-segment', 'torchrun'):
                 continue

@@ -1,4 +1,4 @@
-"""Command lines of the docs: each can be typed as it stands."""
+"""Command lines of the docs: each is accepted by the parser as it stands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_commands_and_options_on_all_pages_exist(monkeypatch):
-    # Nothing is fetched.
+    # Download no model.
     monkeypatch.setattr('drive_segment_ros.inference.model_source.model_location', Path)
     commands = typer.main.get_command(cli.app).commands
     count = 0

@@ -1,4 +1,4 @@
-"""The pictures of data sets: there, small, and what the tool draws."""
+"""The pictures of data sets on the page: present, small, and as drawn by the tool."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_each_set_has_a_small_picture_on_the_page(tool):
 
 
 def test_a_picture_is_what_the_tool_draws(tool, tmp_path):
-    # To renew them: python tools/make_data_set_pictures.py
+    # To regenerate them: python tools/make_data_set_pictures.py
     quality = [cv2.IMWRITE_JPEG_QUALITY, tool.QUALITY]
     _, encoded = cv2.imencode('.jpg', tool.picture('kitti-raw', tmp_path), quality)
     drawn = cv2.imdecode(encoded, cv2.IMREAD_COLOR).astype(int)

@@ -1,4 +1,4 @@
-"""The publication's experiment: its configuration, and the page's own lines in miniature."""
+"""docs/reproduce.md: its values, its configuration, and its commands on miniature data."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ CONFIGURATION = ROOT / 'config/reproduce.yaml'
 PARAMETERS = {'extract': FrameParameters, 'label': LabelParameters, 'train': TrainParameters}
 TRAIN_IDS = {'road': 0, 'building': 2, 'pole': 5, 'sky': 10, 'person': 11, 'car': 13}
 LABEL_IDS = {'road': 7, 'building': 11, 'pole': 17, 'sky': 23, 'person': 24, 'car': 26}
-# Below the folders given on the page: image and label.
-# As published, below the folders of the page: an image, its label, and the label's ids.
+# Published layout below the folders on the page: an image, its label, and the label ids.
 BENCHMARKS = [
     (
         'cityscapes/leftImg8bit/val/a/a_1_leftImg8bit.png',
@@ -79,7 +78,7 @@ def test_each_command_takes_its_own_of_the_configuration():
     for name, cls in PARAMETERS.items():
         taken, default = to_flat(read_parameters(cls, CONFIGURATION)), to_flat(cls())
         assert {key: taken.get(key) for key in meant[name]} == meant[name]
-        # What is meant for one command changes nothing of another.
+        # The sections of other commands change none of its parameters.
         assert {key for key in taken if taken[key] != default[key]} <= set(meant[name])
 
 
@@ -121,7 +120,7 @@ def test_the_experiment_in_miniature(tmp_path, monkeypatch):
 
 
 def is_of_miniature(name: str, arguments: list[str]) -> bool:
-    """Return whether a line is of the sequence on one machine without network, with nuScenes."""
+    """Return whether a line is run: nuScenes, on one machine, with local DINO weights."""
     if name == 'import':
         return arguments[0] == 'nuscenes' and '--all' in arguments
     if name in ('label', 'train'):
@@ -134,7 +133,7 @@ def evaluations() -> list[list[str]]:
 
 
 def write_data(root: Path) -> None:
-    """Write a synthetic scene in nuScenes's layout, and an image of each benchmark."""
+    """Write a synthetic scene in nuScenes layout, and a labelled image for each benchmark."""
     nuscenes_layout.write(root / 'nuscenes', sweeps=10)
     view = nuscenes_layout.T_base_camera('CAM_FRONT'), nuscenes_layout.K
     shown = box_world.picture(*view, (nuscenes_layout.WIDTH, nuscenes_layout.HEIGHT), 0.3)
@@ -147,7 +146,7 @@ def write_data(root: Path) -> None:
 
 
 def write_weights(folder: Path) -> None:
-    """Write a backbone of DINO's kind with random weights."""
+    """Write a small ViT in the format of DINO's weights, randomly initialised."""
     import torch
 
     transformers = pytest.importorskip('transformers')

@@ -1,4 +1,4 @@
-"""Blocks of README and docs, typed as they stand."""
+"""Marked shell blocks of README and docs run as they stand and print what is shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 TYPED = [page for page in PAGES if typed_blocks(page)]
 LIMIT_S = 900
-# Why blocks of a page are not typed; test_command_lines.py parses their command lines anyway.
+# Why blocks of a page are not run; test_command_lines.py parses their command lines anyway.
 NOT_TYPED = {
     'README': 'the demo and the suite are of CI; `web` does not end; ROS; the rest is in own_bag',
     'data_sets': 'published data sets; the importers have tests of their own',
@@ -37,7 +37,7 @@ NOT_TYPED = {
 
 @pytest.fixture
 def shell(tmp_path: Path):
-    """A function that types into bash, in a folder where the checkout's command is at hand."""
+    """Return a function that runs text in bash, in a folder with the checkout's command."""
     (tmp_path / 'bin').mkdir()
     command = tmp_path / 'bin/drive-segment'
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m drive_segment_ros.cli "$@"\n')
@@ -82,7 +82,7 @@ def test_blocks_of_a_page_do_what_it_says(page: Path, shell) -> None:
 def test_pages_that_a_reader_types_first_are_typed() -> None:
     assert {'README', 'index', 'own_bag'} <= {page.stem for page in TYPED}
     marked = sum(len(typed_blocks(page)) for page in TYPED)
-    # A marker that is followed by no block is a mistake.
+    # Every marker must be followed by a block.
     comments = sum(len(re.findall('<!-- run', page.read_text())) for page in TYPED)
     assert marked == comments
 

@@ -1,12 +1,12 @@
-"""Blocks of the pages that a test types, marked by a comment that readers do not see.
+"""Finds the blocks of pages that a test runs, marked by comments that readers do not see.
 
-    <!-- run -->                     the next block is typed into bash, as it stands
-    <!-- run first: COMMAND -->      the same, after COMMAND, which a reader has done already
+    <!-- run -->                     the next block is run in bash, as it stands
+    <!-- run first: COMMAND -->      the same, after COMMAND, which a reader has run already
     <!-- run; COMMAND += OPTIONS --> the same, with options added to lines `drive-segment COMMAND`
-    <!-- prints -->                  the next block is what the block before printed; numbers,
-                                     and runs of spaces, may differ, `...` stands for any lines
+    <!-- prints -->                  the next block is the output of the block before; numbers
+                                     and spacing may differ, `...` stands for any lines
 
-Blocks of a page are typed in order, in one folder.
+Blocks of a page are run in order, in one folder.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _BLOCK = re.compile(
 
 @dataclasses.dataclass
 class TypedBlock:
-    """A block of a page.
+    """A block of a page to run.
 
     Attributes:
-        page: its file.
-        line: where it begins.
-        first: what has to be done before.
-        text: what is typed.
-        prints: what it is to print; None for anything.
+        page: file of the page.
+        line: line number of the marker.
+        first: command to run before.
+        text: commands of the block, with options added.
+        prints: expected output; None if it is not checked.
     """
 
     page: Path
@@ -56,7 +56,7 @@ def typed_blocks(page: Path) -> list[TypedBlock]:
 
 
 def _with_options(text: str, added: dict[str, str]) -> str:
-    """Add options to the lines of some commands, before a comment."""
+    """Append the options of each command to its lines in a block, in front of a comment."""
     return re.sub(
         r'^((?:\./)?drive-segment (\S+)(?:\\\n|[^\n#])*)',
         lambda line: line[1].rstrip() + ' ' + added.get(line[2], '') + ' ',
@@ -66,7 +66,7 @@ def _with_options(text: str, added: dict[str, str]) -> str:
 
 
 def _options(rest: str) -> tuple[str, dict[str, str]]:
-    """Read what follows `run` in a marker: the command to do first, and options to add."""
+    """Parse what follows `run` in a marker: the command to run first, and options by command."""
     first, added = '', {}
     for part in filter(None, (one.strip() for one in rest.split(';'))):
         if part.startswith('first:'):
@@ -78,14 +78,14 @@ def _options(rest: str) -> tuple[str, dict[str, str]]:
 
 
 def unlike(printed: str, expected: str) -> str:
-    """Return the first expected line that was not printed in its place; empty if all were."""
+    """Return the first expected line that is not in its place in the output; empty if none."""
     lines = iter(_plain(printed))
     anywhere = True
     for wanted in _plain(expected):
         if wanted == '...':
             anywhere = True
             continue
-        # To look for a line reads on until it is found.
+        # `in` advances the iterator to just behind the line found.
         found = wanted in lines if anywhere else next(lines, '') == wanted
         if not found:
             return wanted
@@ -94,6 +94,6 @@ def unlike(printed: str, expected: str) -> str:
 
 
 def _plain(text: str) -> list[str]:
-    """Return the lines that say something, without the figures, which differ between machines."""
+    """Return the lines that are not empty; numbers, which vary by machine, are `#`."""
     lines = (' '.join(re.sub(r'\d[\d.,]*', '#', line).split()) for line in text.splitlines())
     return [line for line in lines if line]

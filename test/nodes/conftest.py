@@ -14,7 +14,7 @@ from drive_segment_ros.ros.bag_qos import bag_qos
 
 @pytest.fixture(scope='session')
 def street():
-    """The synthetic street: the module `street.py` beside this file."""
+    """Return the synthetic street, the module `street.py` beside this file."""
     pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
     path = Path(__file__).with_name('street.py')
     spec = importlib.util.spec_from_file_location('street', path)
@@ -25,7 +25,7 @@ def street():
 
 @pytest.fixture
 def patient(street, monkeypatch) -> None:
-    """Have nodes say for as long as a busy machine takes what they say for seconds only."""
+    """Let nodes report errors and wait for inputs without a time limit, for busy machines."""
     from drive_segment_ros.nodes import lifecycle
     from drive_segment_ros.ros import missing_topics
 
@@ -35,14 +35,14 @@ def patient(street, monkeypatch) -> None:
 
 @pytest.fixture
 def make_rig(street, ros_domain, patient, tmp_path):
-    """Make active nodes with parameters, dots in their names written as two underscores."""
+    """Return a function that makes a rig with an active node; `__` in a parameter is a dot."""
     rigs = []
 
     def make(**parameters):
         defaults = {
             'calibration_file': str(street.calibration(tmp_path / 'calibration.yaml')),
             'inputs__depth': 100,
-            # What a view would leave out on a busy machine is looked at here.
+            # A short queue, as views have, would drop frames on a busy machine.
             'pipeline__queue': 100,
         }
         rigs.append(street.Rig(**{**defaults, **parameters}))
@@ -55,12 +55,12 @@ def make_rig(street, ros_domain, patient, tmp_path):
 
 @pytest.fixture
 def rig(make_rig):
-    """An active node with the street's calibration."""
+    """Return a rig with an active proposals node and the street's calibration."""
     return make_rig()
 
 
 def _add_topic(writer: Writer, topic: str, kind: str, types):
-    # What a busy machine takes ten seconds late is not lost.
+    # Deep enough that a busy machine may be ten seconds late without losing messages.
     offers = [] if topic == '/tf_static' else [bag_qos(depth=100)]
     return writer.add_connection(topic, kind, typestore=types, offered_qos_profiles=offers)
 
@@ -72,7 +72,7 @@ def _write_street(street, path: Path, frames: int, **options) -> Path:
         for topic, kind, messages in street.recording(street.Messages(), frames, types, **options):
             connection = _add_topic(writer, topic, kind, types)
             recorded += [(stamp_ns, connection, raw) for stamp_ns, raw in messages]
-        # As it was heard.
+        # In the order of arrival.
         for stamp_ns, connection, raw in sorted(recorded, key=lambda message: message[0]):
             writer.write(connection, stamp_ns, raw)
     return path
@@ -80,13 +80,13 @@ def _write_street(street, path: Path, frames: int, **options) -> Path:
 
 @pytest.fixture
 def street_bag(street, tmp_path) -> Path:
-    """Eight frames of the synthetic street, as a bag with tf."""
+    """Return a bag of eight frames of the synthetic street, with odometry on /tf."""
     return _write_street(street, tmp_path / 'street', 8)
 
 
 @pytest.fixture
 def rig_bag(street, tmp_path) -> Path:
-    """Twelve frames each of three cameras, with late, lost and repeated messages."""
+    """Return a bag of three cameras, twelve frames each, with late, lost, repeated messages."""
     return _write_street(street, tmp_path / 'rig', 12, cameras=tuple(street.CAMERAS), trouble=True)
 
 
@@ -107,5 +107,5 @@ def _copy(bag: Path, path: Path, first_s: int, last_s: int) -> Path:
 
 @pytest.fixture(scope='session')
 def real_bag_part(real_bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds of the real drive at 5 m/s, 20 sweeps: enough to compare what comes of them."""
+    """Return a bag of two seconds of the real drive at 5 m/s: 20 sweeps to compare outputs."""
     return _copy(real_bag, tmp_path_factory.mktemp('bags') / 'part', 3, 5)

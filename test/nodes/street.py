@@ -1,4 +1,4 @@
-"""A small synthetic street, what its sensors send, and a node that hears it."""
+"""A small synthetic street, its sensor messages, and a rig of a node under test and sensors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TYPES = {
 }
 
 
-# Frame, and how far to the left each camera of the rig looks, degrees.
+# Optical frame and yaw of each camera of the rig; degrees, positive to the left.
 CAMERAS = {
     'front': ('camera', 0.0),
     'front_left': ('camera_left', 40.0),
@@ -53,7 +53,7 @@ def stamped(message, stamp_ns: int, frame: str):
 
 
 def street() -> np.ndarray:
-    """A sweep over flat ground with a box 8 m ahead: (N,) with x y z intensity t ring."""
+    """Return a sweep of flat ground and a box 8 m ahead, (N,): x y z intensity t ring."""
     elevation = np.radians(np.linspace(5.0, -25.0, BEAMS))[:, None]
     azimuth = np.radians(np.arange(COLUMNS) * 360.0 / COLUMNS - 180.0)[None, :]
     direction = np.stack(
@@ -85,7 +85,7 @@ def street() -> np.ndarray:
 
 
 class Messages:
-    """What the sensors of the street send."""
+    """Makes the sensor messages of the street."""
 
     def __init__(self) -> None:
         picture = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
@@ -124,14 +124,14 @@ class Messages:
 
 
 def looking(yaw_deg: float) -> np.ndarray:
-    """Rotation of a camera that looks so far to the left, (3, 3), lidar from camera."""
+    """Return the rotation of T_lidar_camera, (3, 3), of a camera turned left by a yaw."""
     c, s = np.cos(np.radians(yaw_deg)), np.sin(np.radians(yaw_deg))
     turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
     return turn @ np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 
 
 def troubled(messages: list, delay_ns: int, lost: int, repeated: int) -> list:
-    """Have every third message come late, one not at all, and one twice."""
+    """Delay every third message, drop one and repeat one; return them by bag stamp."""
     late = [(t + delay_ns * (k % 3 == 1), raw) for k, (t, raw) in enumerate(messages)]
     again = (late[repeated][0] + PERIOD_NS // 2, late[repeated][1])
     return sorted([m for k, m in enumerate(late) if k != lost] + [again])
@@ -141,11 +141,11 @@ def recording(make: Messages, frames: int, types, cameras=('front',), trouble: b
     """Yield topic, type and (bag stamp, CDR) of each message of a drive along the street.
 
     Args:
-        make: the messages.
-        frames: of each camera.
+        make: makes the messages.
+        frames: number of frames of each camera.
         types: rosbags' type store.
         cameras: keys of `CAMERAS`.
-        trouble: messages come late, by less than is waited for, get lost, and come twice.
+        trouble: whether messages arrive late (within the waiting time), get lost and repeat.
     """
     T = types.types
     tf = 'tf2_msgs/msg/TFMessage'
@@ -210,9 +210,9 @@ def calibration(path: Path) -> Path:
 
 
 class Rig:
-    """An active node, and a node that plays the sensors and watches what comes out.
+    """An active node under test, and a node that publishes sensor messages and receives outputs.
 
-    With the parameter `cameras`, keys of `CAMERAS`, each has topics of its own.
+    With the parameter `cameras`, keys of `CAMERAS`, each camera has its own topics.
     """
 
     def __init__(self, raw: bool = False, node_class: type = ProposalsNode, **parameters) -> None:
@@ -262,11 +262,11 @@ class Rig:
         self._publishers[topic].publish(message)
 
     def drive(self, first: int, last: int, dead: str = '') -> None:
-        """Send all sensors' messages from one period to another; odometry on either side.
+        """Send the messages of all sensors for some periods; odometry extends beyond both ends.
 
         Args:
-            first, last: periods.
-            dead: a camera of the rig that sends nothing.
+            first, last: range of periods, without `last`.
+            dead: name of a camera that sends nothing.
         """
         make = self.messages
         for i in range(first, last):
@@ -279,27 +279,27 @@ class Rig:
                 if name == dead != '':
                     continue
                 self.send(f'{prefix}camera_info', make.info(stamp, frame=frame))
-                # As the beam passes: each camera as long before its sweep as the others.
+                # Each camera is triggered as the beam passes it, so its stamp shifts with its yaw.
                 lag_ns = 10_000_000 + round(CAMERAS[name or 'front'][1] / 360.0 * PERIOD_NS)
                 image = make.image(stamp + lag_ns, frame)
                 self.send(f'{prefix}image_raw/compressed', image)
-            # Faster than in real time, yet not all at once: queues are as long as a second.
+            # Faster than real time, but not at once: queues hold one second of messages.
             time.sleep(0.03)
         self.send('odom', make.odometry(START_NS + (last + 2) * PERIOD_NS))
 
     def change(self, transition: str) -> TransitionCallbackReturn:
-        """Make a transition in the thread that waits for what it destroys."""
+        """Run a transition on the executor's thread, which waits on the entities it destroys."""
         task = self._executor.create_task(getattr(self.node, f'trigger_{transition}'))
         assert self.wait(task.done)
         return task.result()
 
     def silence(self, publisher) -> None:
-        """Destroy a publisher, in the thread that waits for its events."""
+        """Destroy a publisher on the executor's thread, which waits on its events."""
         self._executor.create_task(self.sensors.destroy_publisher, publisher)
 
     def wait(self, condition, limit_s: float = 60.0) -> bool:
         deadline = time.monotonic() + limit_s
-        # Asked once more after it held, it might not hold any more.
+        # Do not evaluate the condition again: it may no longer hold.
         while not (held := condition()) and time.monotonic() < deadline:
             time.sleep(0.01)
         return bool(held)

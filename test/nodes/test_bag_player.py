@@ -86,7 +86,7 @@ def offer(reliability, durability, depth):
 
 @pytest.fixture
 def bag(tmp_path) -> Path:
-    """A drive of 0.5 s: clouds at 10 Hz, /tf with a trailer and a wheel, /tf_static."""
+    """Return a bag of 0.5 s: clouds at 10 Hz, /tf of vehicle, trailer and wheel, /tf_static."""
     path = tmp_path / 'bag'
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
 
@@ -113,7 +113,7 @@ def bag(tmp_path) -> Path:
 
 
 class Listener:
-    """Subscriptions in this process; the player runs in another."""
+    """Subscribes to played topics in this process; the player runs in another."""
 
     def __init__(self) -> None:
         import rclpy
@@ -177,7 +177,7 @@ def listener():
 
 
 def start_player(bag: Path, **parameters) -> subprocess.Popen:
-    """Play in a process of its own; it prints its report."""
+    """Start the player in another process, which prints its report."""
     code = (
         'import sys; from pathlib import Path\n'
         'from drive_segment_ros.nodes.bag_player import PlayParameters, play\n'
@@ -269,7 +269,7 @@ def test_loop_goes_on_until_interrupted_and_then_ends_cleanly(bag, listener):
     assert player.returncode == 0, errors
     assert "'/points': " in output
     stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for m in listener.clouds]
-    # Eight of five: some have come again, whatever was lost on the way.
+    # At least 8 clouds of a bag with 5: stamps must repeat, even if messages were lost.
     assert any(later <= earlier for earlier, later in itertools.pairwise(stamps))
 
 
@@ -363,7 +363,7 @@ def test_clock_that_was_set_while_recording_is_not_waited_for(tmp_path, caplog):
             writer.write(connection, stamp, TYPES.serialize_cdr(cloud(stamp), CLOUD))
     report = play(path, PlayParameters(wait_for_subscribers=0.0))
     assert report.sent == {'/points': 4}
-    assert report.duration_s >= 0.19  # the two pauses of a recording
+    assert report.duration_s >= 0.19  # the two intervals of 0.1 s
     assert 'a pause of 54 years in the recording is skipped' in caplog.text
 
 
@@ -376,7 +376,7 @@ def test_who_comes_late_gets_every_latched_message(tmp_path, listener):
         )
         for k in range(count):
             writer.write(latched, START_NS + k, TYPES.serialize_cdr(cloud(k, 40), CLOUD))
-        # Keeps the player there.
+        # Keeps the player running for another 50 s.
         late = START_NS + 50_000_000_000
         writer.write(latched, late, TYPES.serialize_cdr(cloud(late, 40), CLOUD))
     player = start_player(path, wait_for_subscribers=0.0)

@@ -1,4 +1,4 @@
-"""Nodes read camera_info by the name their images have after remapping, and say what is odd."""
+"""CameraIntake: rectification from the remapped image topic, implausible calibrations."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def node(ros_domain):
     [
         (None, 'auto', True),
         ('image_raw', 'auto', True),
-        # This transport is not remapped.
+        # Only `image_raw` is remapped, not this transport.
         ('image_raw/compressed', 'auto', False),
         (None, 'false', False),
         ('image_raw/compressed', 'true', True),
@@ -62,7 +62,7 @@ def test_the_remapped_topic_tells_whether_images_are_rectified(node, topic, sett
     images = SimpleNamespace(subscription=subscription)
     intake = CameraIntake(node, setting, lambda: images, 'image_raw')
     assert intake.rectified(info()) is rectified
-    # What K holds does not matter to rectified images.
+    # K is not checked for rectified images, which use P.
     intake.look(info(scale=2.0))
     assert ('as if K were for about 2.00 times' in intake.problem) is not rectified
 

@@ -8,7 +8,7 @@ START_NS = 1_700_000_000 * 10**9
 
 
 class Sensor:
-    """A sensor whose messages come when and with the stamps a test says."""
+    """A sensor whose messages have the arrival times and stamps that a test gives."""
 
     def __init__(self) -> None:
         self.now = 50.0
@@ -24,7 +24,7 @@ class Sensor:
     ('stamps', 'after_s'),
     [
         ([0.0, 0.1, 0.2], 0.1),
-        # A sensor that was off, a bag played fast or slowly, messages out of order.
+        # A sensor that was off, a bag played fast, one played slowly, messages out of order.
         ([0.0, 30.0, 60.0], 30.0),
         ([0.0, 0.1, 0.2], 0.001),
         ([0.0, 0.1, 0.2], 10.0),

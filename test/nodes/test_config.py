@@ -21,5 +21,5 @@ def test_configuration_file_is_what_the_parameters_say(file, module, parameters)
     from drive_segment_ros.ros.node_parameters import yaml_for
 
     cls = getattr(importlib.import_module(f'drive_segment_ros.nodes.{module}'), parameters)
-    # To renew it: (CONFIG / file).write_text(yaml_for(cls, '/**'))
+    # To regenerate it: (CONFIG / file).write_text(yaml_for(cls, '/**'))
     assert (CONFIG / file).read_text(encoding='utf-8') == yaml_for(cls, '/**')

@@ -1,4 +1,4 @@
-"""Nodes as processes: a signal or a refusal ends them, whatever they are at."""
+"""Nodes as processes: signals and failed transitions end them in every state; logging."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import rclpy
 
 from drive_segment_ros.nodes import executables
 
-# Configuring that nothing interrupts, as the build of an engine; begun by the node itself.
+# `configure` that cannot be interrupted, like the build of an engine.
 LOADING = """
 import time
 from drive_segment_ros.nodes import executables
@@ -60,7 +60,7 @@ main()
 
 @pytest.fixture
 def start(ros_domain):
-    """Start a script as a process that does not outlive the test."""
+    """Return a function that starts a script as a process, which is killed after the test."""
     processes = []
 
     def begin(script: str, *arguments: str) -> subprocess.Popen:
@@ -146,7 +146,7 @@ def test_a_node_that_waits_for_nothing_ends_at_once(ros_domain):
     asked = spun.call(lambda: None)
     while not asked.done():
         time.sleep(0.01)
-    # Long enough for the executor to wait again; it has no timer that would wake it.
+    # Long enough for the executor to wait again; no timer of the node would wake it.
     time.sleep(0.2)
     ending = threading.Thread(target=spun.end, daemon=True)
     ending.start()
@@ -212,7 +212,7 @@ def test_ros_arguments_that_are_none_are_told_in_one_line(start, wrong):
     process = start(SPEAKING + EXECUTABLE, '--ros-args', *wrong)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 1
-    # rcl itself logs one before it.
+    # rcl logs an error of its own before it.
     line = errors.splitlines()[-1]
     assert line.startswith('error: ')
     assert wrong[1] in line

@@ -1,4 +1,4 @@
-"""The pipeline with work that only remembers: order, losing, closing, never dying."""
+"""FramePipeline with a stub as its work: order, drops, closing, errors and counts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PERIOD = 100 * MS
 
 
 class Rig:
-    """A pipeline whose frames are the stamps of their images."""
+    """A pipeline whose work only appends the stamp of the image to `frames`."""
 
     def __init__(self, cameras=('front',), known=True, **parameters) -> None:
         self.frames: list[int] = []
@@ -76,7 +76,7 @@ class Rig:
 
     def wait(self, condition, limit_s: float = 60.0) -> bool:
         deadline = time.monotonic() + limit_s
-        # Asked once more after it held, it might not hold any more.
+        # Do not evaluate the condition again: it may no longer hold.
         while not (held := condition()) and time.monotonic() < deadline:
             time.sleep(0.002)
         return bool(held)
@@ -112,7 +112,7 @@ def test_bad_pairs_are_counted_and_named_and_the_next_one_is_worked_on(rig):
 
 
 def test_a_defect_in_reading_a_sweep_costs_its_own_frame(rig):
-    """Whatever it raises: those behind it must not wait for ever."""
+    """An unexpected error while reading a sweep does not block the pairs behind it."""
 
     def torn():
         raise ZeroDivisionError('oops')
@@ -165,7 +165,7 @@ def test_close_counts_what_it_leaves():
 
 
 def accounts(pipeline: FramePipeline) -> tuple[int, int]:
-    """How many images and sweeps the final counts name."""
+    """Return the number of images and of sweeps in the final counts; check that none waits."""
     summary = pipeline.summary()
     sweeps = summary['sweeps']
     assert (summary['waiting'], sweeps['waiting']) == (0, 0)
@@ -193,7 +193,7 @@ def test_a_pair_in_hand_when_the_pipeline_closes_is_in_one_count_and_not_handed_
 
 STEPS = st.lists(
     st.one_of(
-        # Stamps in periods: in order, out of it, twice, far back, and none.
+        # Stamps in periods, in any order, repeated or far back; -1 is a missing stamp.
         st.tuples(st.sampled_from(['front', 'left', 'sweep']), st.integers(-1, 20)),
         st.tuples(st.just('pair'), st.integers(0, 20)),
         st.tuples(st.sampled_from(['expire', 'info', 'block', 'unblock', 'close']), st.just(0)),
@@ -258,7 +258,7 @@ def test_what_waits_is_decided_in_silence_but_not_by_a_process_that_was_held_up(
 
     rig.pipeline.push(small_rig.image(START))
     pass_time(5.0)
-    # Its sweep had come, and is taken only now.
+    # The sweep arrived while the process was held up, and is pushed only now.
     rig.pipeline.push(small_rig.sweep(START))
     assert rig.pipeline.summary()['dropped'] == {}
     pass_time(*[0.1] * 25)
@@ -271,7 +271,7 @@ def test_what_waits_is_decided_in_silence_but_not_by_a_process_that_was_held_up(
 def test_clocks_of_cameras_are_told_apart():
     rig = Rig(('front', 'left'))
     for i in range(3):
-        # One camera's clock is a minute ahead of the other's, all the time.
+        # The clock of the left camera is constantly one minute ahead.
         rig.pipeline.push(small_rig.image(START + i * PERIOD, 'front'))
         rig.pipeline.push(small_rig.image(START + i * PERIOD + 60_000 * MS, 'left'))
     assert rig.pipeline.clock_steps.problem == ''
@@ -296,6 +296,6 @@ def test_messages_from_several_threads_lose_nothing():
         thread.start()
     for thread in threads:
         thread.join()
-    # Threads may run far apart, and only so much waits: what is lost is counted.
+    # Threads may drift apart and buffers are limited: images may be dropped, but are counted.
     rig.pipeline.close()
     assert accounts(rig.pipeline) == (3 * count, count)

@@ -23,7 +23,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 
 class Echo(ManagedNode):
-    """Repeats what it hears; refuses what it is told to."""
+    """Publishes messages of `in` on `out`; the callbacks named in `refuse` fail."""
 
     refuse: tuple[str, ...] = ()
 
@@ -59,7 +59,7 @@ class Echo(ManagedNode):
     def entities(self) -> tuple[int, int, int]:
         mine = [t for t in (p.topic_name for p in self.publishers) if t == '/out']
         heard = [t for t in (s.topic_name for s in self.subscriptions) if t == '/in']
-        # Diagnostics and every following subscription have a timer of their own.
+        # Without the timers of the diagnostics and of each following subscription.
         return len(mine), len(heard), len(list(self.timers)) - len(heard) - 1
 
 
@@ -85,7 +85,7 @@ def test_every_state_frees_what_it_made(node):
         assert node.trigger_cleanup() == SUCCESS
     assert node.entities() == (0, 0, 0)
     assert node.calls == ['configure', 'activate', 'deactivate', 'cleanup'] * 2
-    # What ends must not be left by a signal before it has saved what it has.
+    # A signal may abandon a node that is loading, but not one that is still saving.
     loads = {'configure': True, 'activate': True, 'deactivate': False, 'cleanup': False}
     assert (node.loads, node.loading) == (loads, False)
 
@@ -153,7 +153,7 @@ def test_the_qos_a_user_gives_to_what_is_published_is_that_topics_alone(ros_doma
 @pytest.mark.parametrize('name', list(NODES))
 def test_nodes_of_two_cameras_are_told_apart_on_diagnostics(ros_domain, name):
     context = rclpy.Context()
-    # As a launch file starts them: the camera's namespace, its topic perhaps renamed.
+    # As launch files start them: in the camera's namespace, the image perhaps remapped.
     arguments = ['--ros-args', '-r', '/right/image_raw:=/right/image_rect']
     rclpy.init(context=context, args=arguments)
     listener = rclpy.create_node('listener', context=context)
@@ -208,6 +208,6 @@ def test_errors_are_recent_for_ten_seconds(node, monkeypatch):
     assert node.recent_errors() == {'points': 'too short', 'image': 'truncated'}
     now[0] = 112.0
     assert node.recent_errors() == {'image': 'truncated'}
-    # Another thread is about to say when.
+    # Another thread has stored an error, but not its time yet.
     node.last_error['camera_info'] = 'all zero'
     assert node.recent_errors() == {'image': 'truncated'}

@@ -77,7 +77,7 @@ def test_a_second_signal_does_not_cut_short_what_is_written_at_the_end(
         destroy(node)
         at_the_end.append(True)
 
-    # Asked for its summary while it runs and when it ends; a signal not caught ends this process.
+    # Signals arrive while it runs and while it ends; one not caught would end this process.
     monkeypatch.setattr(ProposalsNode, 'summary', terminate_and(summary))
     monkeypatch.setattr(ProposalsNode, 'destroy_node', terminate_and(destroy_node))
     live(LiveOptions('proposals', duration_s=60.0))
@@ -103,7 +103,7 @@ def test_a_node_that_is_left_while_it_loads_keeps_its_context(ros_domain, monkey
         if thread.name == 'executor':
             thread.join(60.0)
     (node,) = nodes
-    # The transition is published on a topic, which takes a context.
+    # When loaded, the node publishes its transition, which needs a valid context.
     assert node.context.ok()
     assert node.state == 'inactive'
     node.destroy_node()

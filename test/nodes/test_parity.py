@@ -1,4 +1,4 @@
-"""A drive heard over DDS and the same drive extracted from its bag give the same bytes."""
+"""Live frames of a drive over DDS equal those extracted from its bag, byte for byte."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ RIG = (CAMERA, '/camera/front_left', '/camera/front_right')
 
 
 def hear(bag: Path, calibration: Path, drive: Path, expected: int, cameras: tuple) -> dict:
-    """Play a bag in another process, run the node here, write what it makes; return its summary.
+    """Play a bag in another process to a node here, write its frames; return its summary.
 
-    Ends as soon as all expected frames are there.
+    Ends as soon as all expected frames are written.
     """
     names = [camera.rpartition('/')[2] for camera in cameras]
     with DriveWriter(drive, {'cameras': {name: {} for name in names}}) as writer:
@@ -41,7 +41,7 @@ def hear(bag: Path, calibration: Path, drive: Path, expected: int, cameras: tupl
             if sum(map(len, writer.stamps.values())) == expected:
                 stop.set()
 
-        # This compares bytes, on a machine that may be too busy to keep up with the drive.
+        # Deep queues: the machine may be too busy to keep up, and no frame may be dropped.
         params = drive.with_suffix('.yaml')
         params.write_text(
             '/**: {ros__parameters: {pipeline: {queue: 100},'

@@ -76,7 +76,7 @@ def test_a_camera_that_dies_costs_its_own_frames_and_is_named_on_diagnostics(mak
     def told() -> bool:
         k = next(index)
         rig.drive(k, k + 1, dead='front_left')
-        # No faster than they are taken.
+        # Send no faster than images are received.
         assert rig.wait(lambda: rig.node.summary()['received']['image'] == 9 + 2 * (k - 2))
         time.sleep(0.1)
         newest = {s.name: s for s in (statuses[-1].status if statuses else [])}
@@ -86,7 +86,7 @@ def test_a_camera_that_dies_costs_its_own_frames_and_is_named_on_diagnostics(mak
             left is not None
             and 'no front_left/image for' in left.message
             and left.level == bytes([ERROR])
-            # A busy machine may have kept the others waiting as well; it passes.
+            # On a busy machine the other cameras may be late, too, for a while.
             and 'images paired' in front.message
             and 'images paired' in right.message
         )
@@ -96,7 +96,7 @@ def test_a_camera_that_dies_costs_its_own_frames_and_is_named_on_diagnostics(mak
     def frames_of(name: str) -> int:
         return sum(frame.camera == name for frame in rig.frames)
 
-    # The last is not certain before the next has come.
+    # The newest image is paired only when the next one has arrived.
     driven = next(index) - 1
     for name in ('front', 'front_right'):
         assert rig.wait(lambda name=name: frames_of(name) >= driven), rig.diagnosis

@@ -1,4 +1,4 @@
-"""The recorder on a small synthetic street, fed over DDS: what it keeps, and what it says."""
+"""The recorder on a small synthetic street, fed over DDS: recorded frames and diagnostics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from drive_segment_ros.nodes.pseudo_label_recorder_node import (  # noqa: E402
 
 START_NS = 1_700_000_000_000_000_000
 PERIOD_NS = 100_000_000
-# The street is a picture of two colours that moves 0.5 m a frame.
+# Gates are off: they would refuse the street's flat images and frames 0.5 m apart.
 OPEN = {
     'gates__min_interval': 0.0,
     'gates__min_distance': 0.0,
@@ -35,7 +35,7 @@ OPEN = {
 
 @pytest.fixture
 def record(make_rig, tmp_path):
-    """Make an active recorder, its gates open."""
+    """Return a function that makes an active recorder node with its gates off."""
 
     def make(**parameters):
         given = {'dataset': str(tmp_path / 'set'), **OPEN, **parameters}
@@ -53,7 +53,7 @@ def ask(rig, service: str):
 
 
 def settled(rig, images: int) -> bool:
-    """Wait until every image is recorded, kept out or dropped; to the last one."""
+    """Wait until all images are recorded, gated or dropped; return whether they are."""
 
     def accounted() -> bool:
         summary = rig.node.summary()
@@ -68,7 +68,7 @@ def frames(tmp_path: Path) -> list:
 
 
 def whole_frames(tmp_path: Path) -> list[int]:
-    """Read every indexed frame; return their stamps."""
+    """Check that every indexed frame can be read; return their stamps."""
     for frame in frames(tmp_path):
         assert frame.image().shape[:2] == (240, 320)
         assert frame.segment().any()
@@ -103,7 +103,7 @@ def test_a_rig_is_one_drive_with_all_cameras_and_objects_of_one_number(record, t
     counts = {name: len(frames) for name, frames in drive.cameras.items()}
     assert counts == {'front': 4, 'front_left': 4, 'front_right': 4}
     assert drive.info['cameras']['front_left']['topic'] == '/front_left/image_raw/compressed'
-    # Every camera of a sweep has its file of proposals, and its numbers.
+    # All cameras of a sweep share its file of proposals and their ids.
     assert len(list((drive.path / 'proposal').iterdir())) == 4
     for frame in drive.frames:
         shown = np.setdiff1d(frame.segment(), [0])
@@ -125,7 +125,7 @@ def test_a_snapshot_of_a_rig_is_one_of_each_camera(record, tmp_path):
 
 
 def test_gates_stop_start_and_snapshot_account_for_every_image(record, tmp_path):
-    # The vehicle makes 0.5 m a frame.
+    # The vehicle moves 0.5 m per frame.
     rig = record(gates__min_distance=0.9)
     rig.drive(0, 4)
     assert settled(rig, 4)
@@ -262,7 +262,7 @@ def test_sensor_that_stops_is_named_and_may_return(record):
 
 
 def broken_messages(make, stamp: int) -> list:
-    """An image and a cloud each, one of which cannot be used, and why."""
+    """Return pairs of an image and a cloud, one of which cannot be used."""
     short, empty = make.image(stamp), make.image(stamp + PERIOD_NS)
     short.data, empty.data = short.data[: len(short.data) // 3], b''
     clouds = [make.cloud(stamp + i * PERIOD_NS) for i in range(6)]
@@ -313,7 +313,7 @@ def test_qos_that_cannot_be_heard_is_named(record):
 
 
 def test_disk_that_fails_is_on_diagnostics_and_recording_goes_on(record, tmp_path):
-    # Sent as 17 kB: the first frame fits, more does not.
+    # 100 kB: not all frames fit.
     rig = record(disk__quota_gb=0.0001)
     statuses = rig.watch(DiagnosticArray, '/diagnostics')
     rig.drive(0, 8)
@@ -338,7 +338,7 @@ def test_slow_disk_drops_frames_by_name_and_holds_up_no_message(record, tmp_path
     monkeypatch.setattr(DriveWriter, 'add', slow)
     rig = record(disk__queue=2)
     rig.drive(0, 10)
-    # One is on its way to the disk, two wait; all others have come, been built, and given way.
+    # One frame is being written and two wait; the others were built and then dropped.
     assert rig.wait(lambda: rig.dropped == {'disk_slow': 7}), rig.diagnosis
     assert 'lost: 7 disk_slow' in rig.diagnosis
     assert rig.wait(lambda: rig.node.summary()['frames'] == 10)
@@ -359,14 +359,14 @@ def test_model_answers_lie_beside_the_frames(record, model_folder, tmp_path):
     drive = Dataset(tmp_path / 'set').drives[0]
     assert drive.info['model']['classes'] == ['blue', 'green', 'red']
     for frame in drive.frames:
-        # The strongest channel of what is mostly grey with a red box in it.
+        # Label 2 is red, the strongest channel in the box; the rest of the image is grey.
         assert set(frame.model_label().flat) >= {2}
         assert frame.model_confidence().shape == (8, 12)
     assert repair(tmp_path / 'set').repaired == []
 
 
 def striped(make):
-    """A picture that the model sees as stripes, across the LiDAR's segments."""
+    """Replace the image by stripes of colour, so that labels disagree with LiDAR segments."""
     import cv2
 
     picture = np.zeros((240, 320, 3), np.uint8)
@@ -379,7 +379,7 @@ def test_model_that_is_sure_is_news_only_where_it_disagrees_with_the_lidar(
     record, model_folder, tmp_path
 ):
     pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
-    # The model's confidence is the strongest channel: 0.35 for the street's grey.
+    # The confidence is the value of the strongest channel: 90 / 255 = 0.35 for the grey.
     rig = record(model=str(model_folder), gates__max_confidence=0.3)
     rig.drive(0, 2)
     assert settled(rig, 2), rig.diagnosis

@@ -1,4 +1,4 @@
-"""The recorder as `ros2 run` starts it: before or after its sensors, ended by either signal."""
+"""The recorder's executable: started before or after its sensors, ended by either signal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from drive_segment_ros.dataset.repair import repair  # noqa: E402
 
 NODE = 'pseudo_label_recorder_node'
 MAIN = f'from drive_segment_ros.nodes.executables import {NODE}; {NODE}()'
-# Nothing may be lost, however busy the machine is: queues of ten seconds.
+# Queues of ten seconds, so that a busy machine loses no messages.
 PARAMETERS = {
     'gates.min_interval': 0.0,
     'gates.min_distance': 0.0,
@@ -34,7 +34,7 @@ PARAMETERS = {
 
 
 class Sensors:
-    """Camera, LiDAR and odometry of the street at 10 Hz once started, and someone who listens."""
+    """Publishes camera, LiDAR and odometry at 10 Hz once started; receives /diagnostics."""
 
     def __init__(self, street) -> None:
         self.sent: list[int] = []
@@ -97,7 +97,7 @@ def sensors(street, ros_domain):
 
 @pytest.fixture
 def run_main(street, ros_domain, tmp_path):
-    """Run the executable's entry point; it does not outlive the test."""
+    """Return a function that starts the recorder's executable, which is killed after the test."""
     processes = []
 
     def run() -> subprocess.Popen:
@@ -148,7 +148,7 @@ def test_started_before_or_after_its_sensors_it_loses_nothing_to_a_signal(
 
     wait_until(lambda: indexed() >= 8)
     for _ in range(3):
-        # People press Ctrl-C again, and launch sends what the terminal has sent already.
+        # Users press Ctrl-C again, and launch repeats the signal of the terminal.
         process.send_signal(number)
         time.sleep(0.05)
     output, _ = process.communicate(timeout=120)
@@ -157,7 +157,7 @@ def test_started_before_or_after_its_sensors_it_loses_nothing_to_a_signal(
     (drive,) = Dataset(tmp_path / 'set').drives
     assert f'{len(drive.frames)} frames recorded' in output
     stamps = [frame.stamp_ns for frame in drive.frames]
-    # From the first on every image, and each of them whole.
+    # From the first frame on no image is missing, and every frame can be read.
     first = sensors.sent.index(stamps[0])
     assert stamps == sensors.sent[first : first + len(stamps)]
     for frame in drive.frames:

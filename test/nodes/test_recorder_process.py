@@ -1,4 +1,4 @@
-"""The recorder as a process of its own, fed by the bag player, ended gently and not."""
+"""The recorder as a separate process, fed by the bag player, ended by SIGTERM or SIGKILL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from drive_segment_ros.frame.parameters import FrameParameters
 from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.bags.inspect import inspect
 
-# A machine that stalls for some seconds loses nothing.
+# Deep queues, so that a machine that stalls for some seconds loses no messages.
 PATIENT = ('disk.min_free_gb=0.0', 'inputs.depth=100', 'pipeline.queue=100')
 CAMERA = ('--camera', '/camera/front')
 RIG = (*CAMERA, '--camera', '/camera/front_left', '--camera', '/camera/front_right')
@@ -35,7 +35,7 @@ def command(*arguments: object) -> subprocess.Popen:
 
 @pytest.fixture
 def start(tmp_path, ros_domain):
-    """Start recorders and players; none outlives the test."""
+    """Return functions that start a recorder and a player; both are killed after the test."""
     processes = []
 
     def recorder(bag: Path, settings=OPEN, cameras=CAMERA) -> subprocess.Popen:
@@ -84,13 +84,13 @@ def files(drive: Path) -> dict[str, bytes]:
 def record(
     start, bag: Path, rate: float, tmp_path: Path, settings=OPEN, cameras=CAMERA, at_least: int = 1
 ) -> tuple[dict, dict]:
-    """Play a bag to a recorder, end it by SIGTERM; return what either says."""
+    """Play a bag to a recorder, end it by SIGTERM; return the reports of player and recorder."""
     start_recorder, start_player = start
     recorder = start_recorder(bag, settings, cameras)
     output, _ = start_player(bag, rate).communicate(timeout=600)
     dataset, before, since_s = tmp_path / 'set', -1, time.monotonic()
     wait_until(lambda: indexed(dataset) >= at_least)
-    # Done when for longer than any wait no frame has come.
+    # Done when no frame was written for 8 s, longer than the recorder waits for anything.
     while time.monotonic() - since_s < 8.0:
         if (count := indexed(dataset)) != before:
             before, since_s = count, time.monotonic()
@@ -105,7 +105,7 @@ def assert_like_extract(bag: Path, tmp_path: Path, start, at_least: int, cameras
     options = ExtractOptions(workers=1)
     report = extract([bag], tmp_path / 'extracted', FrameParameters(), options)
     assert report.frames >= at_least
-    # Slower than recorded: what the player still has to deliver then spans seconds.
+    # At half speed the queues of the player cover twice the time.
     _, summary = record(start, bag, 0.5, tmp_path, cameras=cameras, at_least=report.frames)
     assert (summary['recorded'], summary['dropped']) == (report.frames, report.dropped)
     (drive,) = Dataset(tmp_path / 'set').drives
@@ -137,7 +137,7 @@ def test_as_it_is_configured_every_pair_the_gates_let_through_is_recorded(
     assert summary['dropped'] == {}
     assert summary['pairs'] == sent == summary['recorded'] + sum(summary['gated'].values())
     stamps = [frame.stamp_ns for frame in Dataset(tmp_path / 'set').drives[0].frames]
-    # 5.5 s at 5 m/s: one every 0.5 s would be 12, one every metre as many again.
+    # 5.5 s with one frame every 0.5 s: at most 12.
     assert 5 <= len(stamps) == summary['recorded'] <= 12
     assert min(b - a for a, b in itertools.pairwise(stamps)) >= 500_000_000
     assert summary['gated'].keys() <= {'too_soon', 'too_near'}
@@ -147,7 +147,7 @@ def test_at_the_highest_rate_every_image_is_accounted_for(real_bag, tmp_path, st
     played, summary = record(start, real_bag, 100.0, tmp_path)
     sent = played['sent']['/camera/front/image_raw/compressed']
     lost = summary['dropped'].get('lost_on_the_way', 0)
-    # Of what went before the first one heard no number tells.
+    # Messages lost before the first one received are not reported as lost.
     known = summary['received']['image'] + lost
     assert known <= sent
     assert summary['recorded'] + sum(summary['dropped'].values()) == known, summary

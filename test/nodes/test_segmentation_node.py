@@ -1,4 +1,4 @@
-"""The segmentation node over DDS with a model whose answer is known, good and bad messages."""
+"""The segmentation node over DDS: a model with known output, good and bad messages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ POINTS = 'segmentation/points'
 
 
 class Rig:
-    """An active node, and one that plays the camera and watches what comes out."""
+    """A segmentation node, and a node that publishes sensor messages and receives outputs."""
 
     def __init__(self, model, **parameters) -> None:
         self.context = rclpy.Context()
@@ -81,14 +81,14 @@ class Rig:
         self._publishers[topic].publish(message)
 
     def change(self, transition: str):
-        """Make a transition in the thread that waits for what it destroys."""
+        """Run a transition on the executor's thread, which waits on the entities it destroys."""
         task = self._executor.create_task(getattr(self.node, f'trigger_{transition}'))
         assert self.wait(task.done)
         return task.result()
 
     def wait(self, condition, limit_s: float = 60.0) -> bool:
         deadline = time.monotonic() + limit_s
-        # Asked once more after it held, it might not hold any more.
+        # Do not evaluate the condition again: it may no longer hold.
         while not (held := condition()) and time.monotonic() < deadline:
             time.sleep(0.002)
         return bool(held)
@@ -131,7 +131,7 @@ def rig(make_rig):
 
 
 def picture(strongest: int = 1, height: int = 8, width: int = 12) -> np.ndarray:
-    """A picture with one strongest channel, which the model answers with; confidence 200."""
+    """Return an image with one strongest channel, its label by the model; confidence 200."""
     pixels = np.full((height, width, 3), 20, np.uint8)
     pixels[..., strongest] = 200
     return pixels
@@ -249,7 +249,7 @@ def test_enable_switches_off_and_on(rig):
 
 
 def hold_segmenter(rig) -> tuple[threading.Event, threading.Event]:
-    """Keep images in the network until the first event is set; the second tells that one is."""
+    """Block inference until the first returned event is set; the second tells that it began."""
     gate, entered, segment = threading.Event(), threading.Event(), rig.node._segmenter.segment
 
     def held(pixels):
@@ -402,7 +402,7 @@ def test_a_defect_in_the_network_does_not_end_the_node(rig):
 
 
 def drive(rig, street, count: int = 4, frame: str = 'lidar') -> None:
-    """Send images of the street with their sweeps; the right half is red, the left one blue."""
+    """Send sweeps of the street and images, blue in the left half and red in the right."""
     make = street.Messages()
     pixels = np.full((street.HEIGHT, street.WIDTH, 3), 20, np.uint8)
     pixels[:, : street.WIDTH // 2, 0] = pixels[:, street.WIDTH // 2 :, 2] = 200
@@ -418,7 +418,7 @@ def drive(rig, street, count: int = 4, frame: str = 'lidar') -> None:
 
 def test_the_painted_cloud_has_the_colours_of_what_the_camera_sees(make_rig, street, tmp_path):
     file = street.calibration(tmp_path / 'calibration.yaml')
-    # A queue, for a view on a busy machine leaves out all but the newest.
+    # A deep queue, as on a busy machine a view drops all frames but the newest.
     rig = make_rig(calibration_file=str(file), pipeline__queue=100).start()
     clouds = rig.watch(POINTS, PointCloud2)
     drive(rig, street)
@@ -453,7 +453,7 @@ def test_sweeps_are_heard_only_while_the_cloud_is_watched(rig):
     assert heard() == 0
     watcher = rig.other.create_subscription(PointCloud2, POINTS, lambda _: None, 10)
     assert rig.wait(lambda: heard() == 1)
-    # In the thread that waits for it.
+    # On the executor's thread, which waits on it.
     rig._executor.create_task(rig.other.destroy_subscription, watcher)
     assert rig.wait(lambda: heard() == 0)
 
@@ -469,7 +469,7 @@ def test_painting_that_cannot_begin_leaves_nothing_behind(rig, monkeypatch):
         assert 'no more subscriptions' in rig.diagnosis
     assert rig.wait(lambda: rig.node.count_subscribers('points') == 1)
     assert rig.node.count_subscribers('odom') == 1
-    # What could not begin ends its thread without waiting for it for long.
+    # The threads of the failed attempts have ended.
     assert rig.wait(lambda: [t.name for t in threading.enumerate()].count('frames') == 1)
 
 
@@ -505,7 +505,7 @@ def test_a_corrupt_model_is_refused_and_a_repaired_one_taken(make_rig, model_fol
 
 
 def test_progress_of_an_engine_is_on_diagnostics_while_it_is_built(make_rig, monkeypatch):
-    """An engine of another version is built again, which takes minutes; see test_engine_cache."""
+    """A build takes minutes; test_engine_cache tests when an engine is built again."""
     rig = make_rig()
     statuses: list = []
     rig.other.create_subscription(DiagnosticArray, '/diagnostics', statuses.append, 10)
@@ -529,7 +529,7 @@ def test_progress_of_an_engine_is_on_diagnostics_while_it_is_built(make_rig, mon
 
 
 def test_memory_stays_flat(rig):
-    """1,500 images here; `make soak` sends 10,000."""
+    """Resident memory does not grow over 1,500 images; `make soak` sends 10,000."""
     labels, overlays = rig.watch(), rig.watch(OVERLAY)
 
     def resident_mib() -> float:
@@ -543,7 +543,7 @@ def test_memory_stays_flat(rig):
         labels.clear()
         overlays.clear()
     assert rig.dropped == {}
-    # A picture that stayed, of 26 kB, would come to 25 MiB.
+    # If all 1,000 images of 26 kB were kept, it would grow by 25 MiB.
     assert resident_mib() - settled < 4.0
 
 
@@ -582,7 +582,7 @@ def test_an_image_that_takes_long_does_not_keep_the_node_from_its_end(rig, monke
     assert 0.0 < sum(patience) < 1.0
     assert rig.change('cleanup') == SUCCESS
     assert rig.dropped == {'stopped': 1}
-    # The model is in use until the image is done.
+    # The segmenter stays open until the image is finished.
     assert not closed.is_set()
     gate.set()
     assert rig.wait(closed.is_set)
@@ -598,11 +598,11 @@ def test_label_info_is_stamped_by_the_time_of_the_masks(make_rig, monkeypatch):
 
     monkeypatch.setattr(mask_outputs, 'label_info', remember)
     rig = make_rig(use_sim_time=True).start()
-    # Before /clock has come there is no time.
+    # Before the first /clock message the time is 0.
     assert stamps == [0]
     for seconds in (1000, 1001, 500):
         rig.send('/clock', Clock(clock=Time(sec=seconds)))
         assert rig.wait(lambda now=seconds: rig.node.get_clock().now().nanoseconds == now * 10**9)
         assert rig.wait(lambda now=seconds: stamps[-1] <= now and stamps[-1])
-    # Once when time begins, and once as the bag begins again.
+    # Published again when time starts, and when the bag restarts.
     assert stamps == [0, 1000, 500]

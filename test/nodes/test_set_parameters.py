@@ -1,4 +1,4 @@
-"""Parameters as `ros2 param` sets them, over the service, in every state of a node."""
+"""Parameters set over the service, as by `ros2 param`, in every lifecycle state."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Rig:
         assert self._client.wait_for_service(60.0)
 
     def set(self, *parameters: Parameter) -> list[str]:
-        """Return what was refused, and why."""
+        """Set parameters; return the name of each that was refused, and the reason."""
         messages = [parameter.to_parameter_msg() for parameter in parameters]
         answer = self._client.call(SetParameters.Request(parameters=messages))
         return [
@@ -48,7 +48,7 @@ class Rig:
         ]
 
     def change(self, transition: str) -> TransitionCallbackReturn:
-        """Make a transition in the thread that waits for what it destroys."""
+        """Run a transition on the executor's thread, which waits on the entities it destroys."""
         done = threading.Event()
         task = self._executor.create_task(getattr(self.node, f'trigger_{transition}'))
         task.add_done_callback(lambda _: done.set())
@@ -83,7 +83,7 @@ def test_parameters_as_they_are_may_be_set_in_any_state_and_a_model_is_swapped(
         return node.get_parameters(node.list_parameters([], 0).names)
 
     assert {'use_sim_time', 'model', 'sync.camera_offset'} <= {p.name for p in dump()}
-    # What `ros2 param dump` wrote, `ros2 param load` sets.
+    # As `ros2 param load` sets the output of `ros2 param dump`.
     assert rig.set(*dump()) == []
     assert rig.change('configure') == SUCCESS
     assert rig.set(*dump()) == []

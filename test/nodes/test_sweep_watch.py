@@ -1,4 +1,4 @@
-"""What a node says of its sweeps, and how often."""
+"""SweepWatch: incomplete sweeps are counted, shown and warned about once."""
 
 from __future__ import annotations
 

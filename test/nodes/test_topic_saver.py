@@ -1,4 +1,4 @@
-"""Images of topics as files, whatever they are published as."""
+"""Images of topics are saved as files, raw or compressed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def compressed(data: bytes) -> Any:
 
 
 def published_until(topic: str, message: Any, saving: Callable[[threading.Event], Any]) -> Any:
-    """Publish a message until something that saves it has taken one; return what it returns."""
+    """Publish a message until `saving` has received one; return the result of `saving`."""
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
     node = rclpy.create_node('camera', context=context)

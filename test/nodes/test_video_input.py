@@ -1,4 +1,4 @@
-"""Nodes hear encoded video as images; packages of its messages are played by stand-ins."""
+"""Nodes receive encoded video as images; stand-ins replace the packages of its messages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def node(ros_domain):
 
 @pytest.mark.parametrize('transport', ['auto', 'ffmpeg'])
 def test_video_is_heard_as_images(node, monkeypatch, encode_video, decode_video, transport):
-    # The fields that are read of a packet, an Image has as well.
+    # An Image has all fields that are read of a packet.
     monkeypatch.setitem(
         sys.modules, 'ffmpeg_image_transport_msgs.msg', SimpleNamespace(FFMPEGPacket=Image)
     )

@@ -1,4 +1,4 @@
-"""A dask cluster of real processes: a scheduler, and workers that may be killed."""
+"""A Dask cluster of real processes: a scheduler, and workers that tests may kill."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 
 _WAITED_S = 180.0
 REPOSITORY = Path(__file__).resolve().parents[2]
-# What tests have workers do.
+# Folders of modules with jobs that tests send to workers; they are on the workers' path.
 JOBS = [Path(__file__).parent / 'common']
 
 
 class Cluster:
-    """A scheduler and its workers, all on the loopback.
+    """A Dask scheduler and its workers, all on the loopback interface.
 
     Attributes:
-        address: the scheduler's.
-        scheduler: its process.
-        workers: the processes that keep a worker each, and start it anew when it dies.
+        address: address of the scheduler.
+        scheduler: the process of the scheduler.
+        workers: the nanny processes, each of which restarts its worker when that dies.
     """
 
     def __init__(self, folder: Path, workers: int = 2, environment: dict[str, str] | None = None):
@@ -45,7 +45,7 @@ class Cluster:
             raise
 
     def add_worker(self, *options: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start another worker."""
+        """Start another worker; return its nanny process."""
         folder = self._folder / f'worker_{len(self.workers)}'
         options = (*options, '--local-directory', str(folder))
         if '--nthreads' not in options:
@@ -55,7 +55,7 @@ class Cluster:
         return worker
 
     def wait_for_workers(self, count: int) -> None:
-        """Wait until so many have come."""
+        """Wait until `count` workers have registered with the scheduler."""
         from distributed import Client
 
         if count == 0:
@@ -64,7 +64,7 @@ class Cluster:
             client.wait_for_workers(count, timeout=_WAITED_S)
 
     def close(self) -> None:
-        """End all of it, and wait until it has ended."""
+        """Terminate the workers and the scheduler, and wait until they have exited."""
         processes = [*self.workers, self.scheduler]
         for process in processes:
             process.send_signal(signal.SIGTERM)

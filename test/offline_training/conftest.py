@@ -1,4 +1,4 @@
-"""Shared by the workstation's tests: a painted drive, a run that never learned."""
+"""Fixtures of the offline training tests: a painted drive, an untrained run, small networks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import pytest
 from drive_segment_ros.dataset.frame import Frame, SweepRecord, encode_png
 from drive_segment_ros.dataset.writer import DriveWriter
 
-# `clusters.py`, beside this file.
+# Makes `clusters.py`, in this folder, importable.
 sys.path.insert(0, str(Path(__file__).parent))
-# Folders whose tests train networks in miniature.
+# Folders whose tests train small networks.
 LEARNING = ('common', 'deploy', 'evaluation', 'networks', 'pretraining', 'pseudo_labels')
 LEARNING += ('training',)
-# Of the run's images.
+# Size of the images of `run_folder`.
 RUN_HEIGHT, RUN_WIDTH = 48, 64
 REPOSITORY = Path(__file__).resolve().parents[2]
 THINGS = ('road', 'sky', 'car', 'tree')
@@ -39,7 +39,7 @@ HEIGHT, WIDTH = 64, 112
 
 @pytest.fixture(autouse=True)
 def _on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Learn on the CPU, where the same seed gives the same bits; tests named *gpu* use a GPU."""
+    """Train on the CPU, which is bitwise reproducible; tests named *gpu* keep the GPU."""
     if request.path.parent.name in LEARNING and 'gpu' not in request.node.name:
         monkeypatch.setattr('torch.cuda.is_available', lambda: False)
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
@@ -50,14 +50,14 @@ CAMERA = 'front'
 
 @dataclasses.dataclass(frozen=True)
 class PaintedDrive:
-    """A dataset of one drive, and the thing each pixel shows (outside the dataset)."""
+    """A dataset of one drive, and the true class of each pixel, which is not in the dataset."""
 
     dataset: Path
     truth: dict[int, np.ndarray]  # stamp -> (H, W) uint8 index into THINGS
 
 
 def paint(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[str, int]]]:
-    """Return image, truth, segment ids and (thing, track) of each segment of one frame."""
+    """Return a frame's image, truth and segment ids, and (class, track) of each segment."""
     random = np.random.default_rng(index)
     truth = np.zeros((HEIGHT, WIDTH), np.uint8)
     truth[: HEIGHT // 2] = 1
@@ -72,13 +72,13 @@ def paint(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[st
         truth[box] = THINGS.index(thing)
     colours = np.array([COLOURS[thing] for thing in THINGS], np.float32)
     image = colours[truth] + random.normal(0, 12, (HEIGHT, WIDTH, 1))
-    # A stripe that no LiDAR saw.
+    # A stripe without LiDAR points.
     segment[:, WIDTH // 2 : WIDTH // 2 + 6] = 0
     return np.clip(image, 0, 255).astype(np.uint8), truth, segment, things
 
 
 def write_drive(dataset: Path, frames: int) -> PaintedDrive:
-    """Write a painted drive as `extract` would."""
+    """Write a painted drive of `frames` frames, in the format of `extract`."""
     truths = {}
     with DriveWriter(dataset / 'painted', {'cameras': {CAMERA: {}}}) as writer:
         for index in range(frames):
@@ -101,7 +101,7 @@ def write_drive(dataset: Path, frames: int) -> PaintedDrive:
 
 @pytest.fixture
 def make_bag(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes a bag; `write_bag` of the tests of bags says what it takes."""
+    """Return a function that writes a bag, with the options of `write_bag` in bags/conftest.py."""
     file = Path(__file__).parent / 'bags/conftest.py'
     spec = importlib.util.spec_from_file_location('small_drive', file)
     assert spec is not None
@@ -118,21 +118,21 @@ def make_bag(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope='session')
 def paint_drive() -> Callable[[Path, int], PaintedDrive]:
-    """Return the function that writes a painted drive of some frames."""
+    """Return the function that writes a painted drive: `write_drive(dataset, frames)`."""
     return write_drive
 
 
 @pytest.fixture
 def painted_drive(tmp_path: Path) -> PaintedDrive:
-    """Six frames in `tmp_path/dataset`."""
+    """A painted drive of six frames in `tmp_path/dataset`."""
     return write_drive(tmp_path / 'dataset', 6)
 
 
 @pytest.fixture(autouse=True)
 def _one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let networks in miniature keep to one thread.
+    """Run the small networks of tests in one thread.
 
-    Others wait for each other longer than they work, seconds a step where the machine is busy.
+    Several threads wait for each other longer than they compute: seconds a step on a busy machine.
     """
     if request.path.parent.name not in LEARNING:
         yield
@@ -147,7 +147,7 @@ def _one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make `tiny` smaller still: what is around the network is tested, not what it can learn."""
+    """Make the network size `tiny` smaller, for tests of the code around the network."""
     from offline_training.networks.segmenter import SIZES
 
     monkeypatch.setitem(SIZES, 'tiny', {'embedding': 64, 'depth': 2, 'heads': 2})
@@ -155,7 +155,7 @@ def small_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def in_two_processes() -> Callable[..., str]:
-    """Return a function that runs a script, or `-m module`, by torchrun; it returns its output."""
+    """Return a function that runs a script or `-m module` in two processes and returns stdout."""
 
     def run(*program: str) -> str:
         torchrun = (sys.executable, '-m', 'torch.distributed.run', '--standalone')
@@ -164,11 +164,11 @@ def in_two_processes() -> Callable[..., str]:
             **os.environ,
             'PYTHONPATH': str(REPOSITORY),
             'OMP_NUM_THREADS': '1',
-            'GLOO_SOCKET_IFNAME': 'lo',  # Not by the host's name, which need not resolve.
+            'GLOO_SOCKET_IFNAME': 'lo',  # The host's name need not resolve.
         }
         done = _ended(command, environment)
         if done.returncode != 0 and _ABORTED in done.stderr:
-            # Seen once in a hundred runs, at a process's very end.
+            # About one run in a hundred aborts when the process exits; repeat it once.
             done = _ended(command, environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -176,7 +176,7 @@ def in_two_processes() -> Callable[..., str]:
     return run
 
 
-# What the C++ runtime says where a thread is left when its process ends.
+# Message of the C++ runtime when a thread is still running at process exit.
 _ABORTED = 'terminate called without an active exception'
 
 
@@ -188,7 +188,7 @@ def _ended(command: list[str], environment: dict[str, str]) -> subprocess.Comple
 
 @pytest.fixture(scope='session')
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with teacher and student, never trained; its cache holds two images."""
+    """A run with an untrained teacher and student; its cache holds two images."""
     import safetensors.numpy
 
     from offline_training.common.classes import ClassName, save_classes

@@ -1,4 +1,4 @@
-"""Several cameras and several datasets, by the commands that learn and score."""
+"""Rigs of several cameras, and several datasets, in the commands that train and evaluate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from offline_training.training.frame_images import FrameImages
 
 HEIGHT, WIDTH = 48, 80
 RIG = {'cameras': {'front': {}, 'left': {}}}
-# Of each thing: id in its sweep, kind, colour, and where it is in each camera's image.
+# Each object: id in the sweep, kind, BGR colour, (top, bottom, left, right) in each camera.
 THINGS = {
     'road': (1, 1, (90, 90, 90), {'front': (24, 48, 0, 80), 'left': (24, 48, 0, 80)}),
     'car': (4, 0, (30, 30, 220), {'front': (14, 34, 10, 30), 'left': (14, 34, 50, 70)}),
@@ -32,7 +32,7 @@ LABEL = ['--features', 'descriptor', '--set', 'restarts=2', '--set', 'fine_clust
 
 
 def write_rig(dataset: Path, name: str = 'drive', sweeps: int = 4, first: int = 0) -> Path:
-    """Write a drive of two cameras; its truth lies beside the dataset, in `<dataset>_truth`."""
+    """Write a drive of two cameras; return the folder of its truth, `<dataset>_truth`."""
     truth_folder = dataset.with_name(f'{dataset.name}_truth')
     with DriveWriter(dataset / name, RIG) as writer:
         for index in range(first, first + sweeps):
@@ -55,7 +55,7 @@ def write_rig(dataset: Path, name: str = 'drive', sweeps: int = 4, first: int = 
 
 
 def paint(camera: str, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return image, segments and truth of a camera."""
+    """Return the image, segments and truth of a camera in one sweep."""
     random = np.random.default_rng(index)
     image = np.full((HEIGHT, WIDTH, 3), (200, 160, 120), np.uint8)
     segment = np.zeros((HEIGHT, WIDTH), np.uint16)
@@ -71,7 +71,7 @@ def paint(camera: str, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def command(*arguments: object) -> dict:
-    """Run a command; return what it prints with `--json`."""
+    """Run a command with `--json`; return its report."""
     result = CliRunner().invoke(app, [*map(str, arguments), '--json'])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
@@ -84,7 +84,7 @@ def refused(*arguments: object) -> str:
 
 
 def label_of(dataset: Path, camera: str, thing: str, drive: str = 'drive') -> set[int]:
-    """Return the pseudo-classes in the midst of a thing, in all frames of a camera."""
+    """Return the pseudo-classes at the centre of an object in all frames of a camera."""
     top, bottom, left, right = THINGS[thing][3][camera]
     (found,) = [d for d in Dataset(dataset).drives if d.name == drive]
     row, column = (top + bottom) // 2, (left + right) // 2
@@ -96,7 +96,7 @@ def test_an_object_in_two_cameras_is_one_object(tmp_path):
     report = command('label', tmp_path / 'set', '--classes', '4', *LABEL)
     assert [entry['drive'] for entry in report['coverage']] == ['drive/front', 'drive/left']
     assert report['frames'] == 8
-    # Four sweeps: three things in front, four to the left, and the car is in both.
+    # Four sweeps with three objects in front and four on the left; the car is in both.
     assert report['segments'] == 4 * (3 + 4)
     statistics = json.loads((tmp_path / 'set/pseudo_classes/statistics.json').read_text())
     objects = sum(entry['objects'] for entry in statistics['class_statistics'])
@@ -104,7 +104,7 @@ def test_an_object_in_two_cameras_is_one_object(tmp_path):
     front, left = (label_of(tmp_path / 'set', camera, 'car') for camera in ('front', 'left'))
     assert len(front) == 1
     assert front == left
-    # Each camera's segments get their own classes: the van is in no other.
+    # The van, which only the left camera sees, has a class too.
     assert 255 not in label_of(tmp_path / 'set', 'left', 'van')
 
 
@@ -135,13 +135,13 @@ def test_two_datasets_with_drives_of_one_name_stay_apart(tmp_path):
     for path in sets:
         assert (path / 'pseudo_classes/classes.yaml').exists()
         assert (path / 'pseudo_classes/gallery/class_00.jpg').exists()
-    # The same classes in both.
+    # Both datasets have the same classes.
     assert label_of(sets[0], 'left', 'car') == label_of(sets[1], 'front', 'car')
     small = ('--epochs', '1', '--set', 'width=80', '--set', 'height=48', '--camera', 'front')
     run = command('train', *sets, '-o', tmp_path / 'run', *small)
     assert Path(run['student']).is_dir()
     assert len(FrameImages.kept(tmp_path / 'run/cache/images')) == 8
-    # Labelled apart, a number is another class in each.
+    # After separate labelling, a number means different classes in the two datasets.
     command('label', sets[1], '--classes', '5', '--overwrite', *LABEL)
     message = refused('train', *sets, '-o', tmp_path / 'other', *small)
     assert 'were not labelled together' in message
@@ -172,7 +172,7 @@ def test_scores_are_of_each_camera_too(tmp_path):
             'front': 4, 'left': 4,
         }  # fmt: skip
         assert scores['many_to_one']['accuracy'] > 70.0
-    # Of one camera by its own folder, as ever; a single camera has no scores of its own.
+    # The folder of one camera gives total scores only, none by camera.
     alone = command(
         *('evaluate', drive / 'left/pseudo_label', drive / 'left/image'),
         *('--ground-truth', truth / 'left'),
@@ -221,7 +221,7 @@ def test_an_experiment_on_two_datasets_scores_all_cameras_of_one_drive(tmp_path)
     message = refused(*command_line)
     assert f'with --drive: {sets[0] / "drive"}, {sets[1] / "drive"}' in message
     results = command(*command_line, '--drive', sets[0] / 'drive')
-    # One sweep of each camera.
+    # One sweep is scored, with two cameras.
     assert results['experiment']['images_scored'] == 2
     assert results['scores']['pseudo_labels']['mean']['scored_frames']['many_to_one']
     for name in ('dataset', 'dataset_2'):

@@ -1,4 +1,4 @@
-"""A small drive made up on the spot: a car park with walls, one camera, one LiDAR, odometry."""
+"""Fixtures that write a small synthetic bag: a walled yard, cameras, one LiDAR, odometry."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-# `engine_jobs.py`, what workers do.
+# So that tests and their workers can import `engine_jobs.py`.
 sys.path.insert(0, str(Path(__file__).parents[1] / 'common'))
 
 SECOND = 1_000_000_000
 START = 1_000 * SECOND
 PERIOD = SECOND // 10
 WIDTH, HEIGHT, FOCAL = 160, 120, 100.0
-# The sweep's stamp is its end; the camera looks ahead, where the LiDAR was half a turn before.
+# Sweeps are stamped at their end; the LiDAR passes the camera's view half a revolution earlier.
 SWEEP_AFTER_IMAGE = PERIOD // 2
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
@@ -40,7 +40,7 @@ ODOMETRY_PARTS = [
     'TwistWithCovariance',
 ]
 POINT = np.dtype([(n, '<f4') for n in ('x', 'y', 'z', 'intensity', 't')] + [('ring', '<u2')])
-# Optical axes (z ahead, x right, y down) in a LiDAR whose x points ahead.
+# Quaternion (x, y, z, w) of an optical frame (z ahead, x right) in a LiDAR frame with x ahead.
 OPTICAL = (-0.5, 0.5, -0.5, 0.5)
 
 MakeBag = Callable[..., Path]
@@ -48,13 +48,13 @@ MakeBag = Callable[..., Path]
 
 @pytest.fixture(scope='session')
 def bag_writer() -> MakeBag:
-    """Return `write_bag`, for fixtures of a wider scope."""
+    """Return `write_bag` for fixtures of module or session scope."""
     return write_bag
 
 
 @pytest.fixture
 def make_bag(tmp_path: Path) -> MakeBag:
-    """Return a function that writes a bag; `write_bag` says what it takes."""
+    """Return a function that writes a bag below `tmp_path`, with the options of `write_bag`."""
 
     def make(name: str = 'drive', **options: Any) -> Path:
         return write_bag(tmp_path / name, **options)
@@ -88,30 +88,30 @@ def write_bag(
     odometries: Sequence[tuple[str, str, str, float]] = (),
     change: Callable[[str, Any], None] = lambda topic, message: None,
 ) -> Path:
-    """Write a drive of `count` images and sweeps at 10 Hz.
+    """Write a bag of `count` sweeps, and `count` images per camera, at 10 Hz.
 
     Args:
-        path: the bag's folder.
-        count: number of images and sweeps.
-        cameras: namespaces.
-        compressed: JPEG rather than raw images.
-        info, calibrated, info_frame: whether there is camera_info, and whether it holds numbers
-            and the camera's frame.
-        only_p: of the matrices in camera_info only that of rectified images is filled in.
-        transforms, odometry: whether there is /tf_static and /tf.
-        trailer: whether /tf has another child of odom.
-        cloud: changes a sweep's points, a structured array.
-        stamp, sweep_stamp: change the header stamps of images and sweeps.
-        extra_type: add a topic of a type nobody knows.
-        cut: topic, and which of its messages has lost its second half.
-        kept: bytes of that message that are left; 0 is half of them.
-        zeros_first: the first camera_info holds no numbers yet.
-        odometry_frame: parent of the vehicle's transforms.
-        image: changes an image message, told its picture.
-        sweep: changes a sweep's message, told its number.
-        image_name: name of the image topics.
-        odometries: topics of nav_msgs/Odometry, with parent, child and speed, m/s.
-        change: given topic and message, may change it before it is written.
+        path: folder of the bag.
+        count: number of sweeps, and of images per camera.
+        cameras: camera namespaces.
+        compressed: JPEG instead of raw images.
+        info, calibrated, info_frame: whether camera_info is written, has a calibration, and has a
+            frame_id.
+        only_p: leave K zero in camera_info; P is set.
+        transforms, odometry: whether /tf_static and /tf are written.
+        trailer: whether /tf also has the frame `trailer`, beside base_link.
+        cloud: maps the points of a sweep, a structured array, to those written in all sweeps.
+        stamp, sweep_stamp: map the header stamps of images and sweeps, ns.
+        extra_type: add a topic of an unknown message type.
+        cut: topic and index of a message that is truncated.
+        kept: bytes kept of that message; 0 for half of it.
+        zeros_first: the first camera_info has no calibration.
+        odometry_frame: parent frame of the transforms in /tf.
+        image: modifies an image message, given the message and its pixels.
+        sweep: modifies the message of a sweep, given the message and its index.
+        image_name: name of the image topics in the camera namespace.
+        odometries: nav_msgs/Odometry topics: topic, parent frame, child frame, speed in m/s.
+        change: modifies any message before it is written, given topic and message.
     """
     types = STORE.types
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
@@ -248,7 +248,7 @@ def room() -> np.ndarray:
 
 
 def picture(k: int) -> np.ndarray:
-    """Return what the camera sees in image `k`, (H, W, 3) uint8 BGR."""
+    """Return the pixels of image `k`, (H, W, 3) uint8 BGR."""
     pixels = np.full((HEIGHT, WIDTH, 3), (200, 160, 120), np.uint8)
     pixels[HEIGHT // 2 :] = (90, 90, 90)
     pixels[HEIGHT // 2 - 10 : HEIGHT // 2 + 20, 20 + k : 60 + k] = (40, 60, 180)

@@ -1,4 +1,4 @@
-"""A camera whose lens or place is not known costs its own frames only."""
+"""A camera without intrinsics or extrinsics is skipped; the other cameras are kept."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_no_camera_info_is_an_error_unless_a_file_has_it(make_bag):
 
 
 def test_a_camera_that_nothing_places_makes_no_frame_move(make_bag, caplog):
-    """A trailer that swings matters to nobody, though it is in /tf and a camera is lost."""
+    """A camera without a transform does not make unrelated frames in /tf count as moving."""
     with BagReader(
         make_bag(cameras=CAMERAS, odometry_frame='map', trailer=True, change=without_place)
     ) as reader:

@@ -1,4 +1,4 @@
-"""Calibration, transforms and odometry as drivers send them: `inspect` and `extract` agree."""
+"""`inspect` and `extract` agree on calibration, transforms and odometry as published."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def camera_of(drive: Drive) -> CameraModel:
 
 
 def of_topic(ending: str, change: Callable[[Any], None]) -> Callable[[str, Any], None]:
-    """Return what changes the messages of the topics that end so."""
+    """Return a function that applies `change` to the messages of topics with this ending."""
     return lambda topic, message: change(message) if topic.endswith(ending) else None
 
 
@@ -76,7 +76,7 @@ def test_rectified_images_without_p_or_distortion_need_no_p(make_bag, tmp_path):
 
 
 def broken(values: str) -> Callable[[Any], None]:
-    """Return what adds a transform of an IMU that is none to /tf_static."""
+    """Return a function that adds a faulty transform of an IMU to a message of /tf_static."""
 
     def change(message: Any) -> None:
         item = copy.deepcopy(message.transforms[0])
@@ -132,7 +132,7 @@ def test_a_bad_transform_that_is_needed_is_named_in_the_error(make_bag, tmp_path
 
 
 def tf_only(pitching: float) -> Callable[[str, Any], None]:
-    """Return what moves /tf_static into each message of /tf; the camera's joint turns, rad/s."""
+    """Return a function that moves /tf_static to /tf; the camera pitches at `pitching` rad/s."""
     kept: list[Any] = []
 
     def change(topic: str, message: Any) -> None:
@@ -170,7 +170,7 @@ def test_a_joint_in_tf_is_where_it_is_at_the_time_of_the_frame(make_bag, tmp_pat
     drive = extracted(bag, tmp_path / 'd')
     assert 'transforms in /tf of optical0 change' in caplog.text
     assert 'transforms in /tf of optical0 change' in problems(inspect(bag))
-    # The pictures hardly differ; in the last the camera looks 17 degrees higher or lower.
+    # The images are nearly equal, but the camera has pitched by 17 degrees in the last one.
     first, last = drive.frames[0].segment(), drive.frames[-1].segment()
     assert (first != last).mean() > 0.15
 
@@ -216,14 +216,14 @@ def test_two_publishers_on_one_topic_do_not_make_the_vehicle_jump(make_bag, tmp_
     alone = extracted(make_bag('alone', odometries=BOTH[1:], odometry=False), tmp_path / 'd')
 
     def change(topic: str, message: Any) -> None:
-        # Every other message is of a receiver that thinks the vehicle elsewhere.
+        # Every second message is from another publisher: in frame map, 500 m away.
         if topic == '/odom' and message.header.stamp.nanosec // (PERIOD // 2) % 2:
             message.header.frame_id, message.pose.pose.position.x = 'map', 500.0
 
     both = extracted(
         make_bag('both', odometries=BOTH[1:], odometry=False, change=change), tmp_path / 'd'
     )
-    # The last one's odometry is the other publisher's.
+    # The last frame is left out: its odometry is from the other publisher.
     for one, other in zip(alone.frames[:-1], both.frames[:-1], strict=True):
         assert (one.segment() != other.segment()).mean() < 0.01
         assert other.record['motion'] == 'per_point'

@@ -1,4 +1,4 @@
-"""From bags to datasets: every image that can be paired, and one line for whatever is wrong."""
+"""`extract`: every image that can be paired becomes a frame, and every error is one line."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_preview_draws_each_frame(make_bag, tmp_path):
     picture = cv2.imread(str(pictures[0]))
     frame = Drive(tmp_path / 'dataset/drive').frames[0]
     assert picture.shape == frame.image().shape
-    # Paint hides nothing entirely: where there is a segment, image and colour are mixed.
+    # Pixels of segments are blended with a colour, so they differ from the image.
     painted = (picture != frame.image()).any(axis=2)
     segment = cv2.resize(frame.segment(), (160, 120), interpolation=cv2.INTER_NEAREST)
     assert painted[segment > 0].mean() > 0.99
@@ -222,7 +222,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 
 def test_all_cameras_of_a_bag_are_one_drive(make_bag, tmp_path):
-    """The same sweep is the same object's in both, and each camera has its own index."""
+    """Each camera has its own frames; the proposals of a sweep are stored once for all cameras."""
     assert run(make_bag(cameras=('/left', '/right')), tmp_path / 'dataset').frames == 8
     (drive,) = Dataset(tmp_path / 'dataset').drives
     assert {name: len(frames) for name, frames in drive.cameras.items()} == {
@@ -254,7 +254,7 @@ def test_a_sweep_is_decoded_and_segmented_once_for_all_cameras(make_bag, tmp_pat
     monkeypatch.setattr(FrameParameters, 'cloud', cloud)
     bag = make_bag(cameras=('/left', '/middle', '/right'))
     assert run(bag, tmp_path / 'dataset').frames == 12
-    # One is looked at before, for when it passes the cameras.
+    # One more is decoded in advance, for the time at which the LiDAR passes the cameras.
     assert counts.pop('cloud') == 4 + 1
     assert counts == {'spinning_beams': 4, 'find_proposals': 4, 'describe_proposals': 4}
 
@@ -312,7 +312,7 @@ def test_a_message_without_a_header_costs_its_frame(make_bag, tmp_path, topic, r
 
 def test_of_images_with_one_stamp_the_first_is_kept(make_bag, tmp_path):
     def played_twice(stamp_ns):
-        """Three periods, one five seconds later, and the three again, as `play --loop` sends."""
+        """Return three stamps, one 5 s later, and the first three again, as with `play --loop`."""
         k = (stamp_ns - START) // PERIOD
         return stamp_ns + (0 if k < 3 else 5 * SECOND if k == 3 else -4 * PERIOD)
 
@@ -337,7 +337,7 @@ def test_a_topic_without_a_whole_message_is_named(make_bag, tmp_path):
 
 
 def test_full_disk_keeps_what_was_written(make_bag, tmp_path, monkeypatch):
-    """Of fourteen seconds: the first part, of seven."""
+    """If the disk fills up during the second of two parts, the frames of the first are kept."""
     real_write, left = part_writer.write_files, 99
 
     def write(folder, files):
@@ -385,7 +385,7 @@ def test_two_bags_of_one_name_become_two_drives(make_bag, tmp_path):
 
 
 def test_memory_holds_few_sweeps_at_a_time(make_bag, tmp_path, monkeypatch):
-    """Those that an image may still pair with: some of the last second or two."""
+    """Sweeps that no image can pair with any more are released: at most 20 of 60 are alive."""
     alive, most = weakref.WeakSet(), 0
     real_event, real_add = bag_rig.raw_sweep_event, part_writer.PartWriter.add
 
@@ -468,7 +468,7 @@ def test_an_interrupted_extraction_goes_on_where_it_was(make_bag, tmp_path, work
 
 
 def beams_listed(points: np.ndarray) -> np.ndarray:
-    """Without ring and times, beam by beam: of 32 beams, 60 % are kept."""
+    """Return the first 60 % of a sweep stored beam by beam, without ring and times."""
     kept = points[: int(0.6 * len(points))]
     return recfunctions.drop_fields(kept, ['ring', 't'])
 
@@ -483,7 +483,7 @@ def test_a_truncated_sweep_is_told_and_what_it_lacks_stays_unlabelled(make_bag, 
     before, after = (
         Drive(tmp_path / name).frames[0] for name in ('whole_set/whole', 'cut_set/cut')
     )
-    # The beam that was cut looks 11 degrees down, some 20 of 60 rows below the middle.
+    # The truncated beam points 11 degrees down, to row 80 of 120; no beam is complete below it.
     assert np.mean(before.segment()[85:] > 0) > 0.9
     assert not after.segment()[85:].any()
     assert np.mean(after.segment()[65:75] > 0) > 0.5
@@ -491,7 +491,7 @@ def test_a_truncated_sweep_is_told_and_what_it_lacks_stays_unlabelled(make_bag, 
 
 
 def without_left(message, number: int) -> None:
-    """Take the left half of the third sweep."""
+    """Remove the left half of the third sweep."""
     if number == 2:
         points = message.data.reshape(-1, message.point_step)
         kept = points[points[:, 4:8].copy().view('<f4')[:, 0] <= 0.0]
@@ -505,7 +505,7 @@ def test_a_sweep_without_the_sector_that_others_have_is_told(make_bag, tmp_path,
     assert report.incomplete_sweeps == 1
     assert 'no returns at azimuth' in caplog.text
     segments = [frame.segment() for frame in Drive(tmp_path / 'set/drive').frames]
-    # Ahead and left is the left half of the image.
+    # The missing sector is the left half of the image.
     assert not segments[2][:, :70].any()
     assert np.mean(segments[3][:, :70] > 0) > 0.5
     assert 'no returns at azimuth' in '\n'.join(p.what for p in inspect(bag).problems)

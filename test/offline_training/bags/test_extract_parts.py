@@ -1,4 +1,4 @@
-"""A recording in parts: the same bytes however it is divided and whoever works on it."""
+"""Extraction in parts: the same bytes however the bag is divided and whichever workers run it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def divide(monkeypatch):
-    """Return what has recordings divided at given shares of their length."""
+    """Return a function that sets where bags are divided into parts, as shares of their length."""
 
     def at(*shares: float) -> None:
         def bounds(plan, parallel):
@@ -72,13 +72,13 @@ def divide(monkeypatch):
 
 
 def clock_set_back(stamp_ns: int) -> int:
-    """After five seconds, by 2.75 s: between the stamps before."""
+    """Set the clock back by 2.75 s after 5 s; later stamps then fall between earlier ones."""
     return stamp_ns - (275 * PERIOD // 10 if stamp_ns >= START + 5 * SECOND else 0)
 
 
 @pytest.fixture(scope='module')
 def troubled(tmp_path_factory, bag_writer):
-    """Nine seconds of two cameras: what is lost or unstamped, and a clock that is set back."""
+    """Return a 9 s bag with faulty stamps, and the files and report of extraction as one part."""
     lost = {7, 8, 41, 66}
 
     def stamp(stamp_ns: int) -> int:
@@ -152,7 +152,7 @@ def test_the_default_division_keeps_workers_busy_and_parts_short(troubled):
 
 
 def test_frames_written_twice_are_those_of_the_first_part(make_bag, tmp_path, divide):
-    """A bag that was played twice into one recording: the second turn is left out."""
+    """If a drive was recorded twice into one bag, the second pass is dropped as duplicates."""
 
     def picture(message, pixels: np.ndarray) -> None:
         nonlocal number
@@ -194,7 +194,7 @@ def test_what_a_killed_client_left_is_no_drive_until_it_is_resumed(make_bag, tmp
     subprocess.run(['cp', '-r', str(dataset), str(repaired)], check=True)
     assert run(bag, dataset, resume=True).frames < 240
     assert files(dataset) == files(tmp_path / 'whole')
-    # Who does not go on with it makes a drive of what is whole.
+    # Instead of resuming, `repair` makes a drive of the complete parts.
     report = repair(repaired)
     assert report.problems == []
     assert 0 < report.frames < 240
@@ -280,7 +280,7 @@ def test_files_are_on_the_disk_before_the_manifest_says_so(make_bag, tmp_path, m
 
 
 def test_a_folder_that_workers_do_not_share_is_told(make_bag, tmp_path, monkeypatch):
-    """Of a cluster: each worker writes to a disk of its own."""
+    """Extraction fails if the parts that workers report are not visible to the client."""
     monkeypatch.setattr(drive_extraction, '_SEEN_WITHIN_S', 0.0)
     monkeypatch.setattr(drive_extraction, 'read_parts', lambda drive: [])
     with pytest.raises(DatasetError, match='of 1 parts that workers have written 0 are visible'):
@@ -288,7 +288,7 @@ def test_a_folder_that_workers_do_not_share_is_told(make_bag, tmp_path, monkeypa
 
 
 def test_bags_and_dataset_in_object_storage(make_bag, bucket, tmp_path):
-    """Read and written by worker processes; of what is written no part is seen before it is."""
+    """Workers that read from and write to object storage make the same dataset as local ones."""
     bags = [make_bag(name, count=30) for name in ('one', 'two')]
     run(bags, tmp_path / 'here')
     for bag in bags:
@@ -322,7 +322,7 @@ def test_no_sensor_data_passes_through_the_client(make_bag, tmp_path, monkeypatc
     assert max(sent) < 20_000 < recorded / 100
 
 
-# What follows needs a cluster.
+# Tests with a Dask cluster.
 
 
 @pytest.fixture
@@ -337,7 +337,7 @@ def cluster(tmp_path):
 def test_a_cluster_writes_what_one_process_writes(cluster, make_bag, tmp_path, monkeypatch):
     bags = [make_bag(name, count=30) for name in ('one', 'two')]
     run(bags, tmp_path / 'here')
-    # Its workers are at home in other folders.
+    # Workers run in other folders, so relative paths must be made absolute.
     monkeypatch.chdir(tmp_path)
     report = run([Path('one'), Path('two')], Path('there'), scheduler=cluster.address)
     assert report.frames == 60
@@ -349,14 +349,14 @@ def test_twenty_killed_workers_lose_and_damage_nothing(cluster, make_bag, tmp_pa
     divide(*(number / 30 for number in range(1, 30)))
     run(bag, tmp_path / 'here')
     chosen, ended, killed = random.Random(7), threading.Event(), []
-    # A job is lost where it has many workers killed: how often depends on how long it takes here.
+    # Kill at a rate relative to the run time: a job whose workers die too often is given up.
     began = time.monotonic()
     run(bag, tmp_path / 'undisturbed', scheduler=cluster.address)
     run_s = time.monotonic() - began
 
     def kill() -> None:
         while len(killed) < 20 and not ended.wait(chosen.uniform(0.02, 0.2) * run_s):
-            # The process that works is the child of the one that looks after it.
+            # The worker process is a child of its nanny, which restarts it.
             found = subprocess.run(
                 ['pgrep', '-P', str(chosen.choice(cluster.workers).pid)],
                 capture_output=True,
@@ -397,7 +397,7 @@ def test_a_bag_that_ends_every_worker_is_set_aside(where, request, make_bag, tmp
     assert 'deadly is skipped from 2.0 to 4.0 s: ' in report.failed['deadly']
     deadly, good = Dataset(tmp_path / 'd').drives
     assert (len(deadly.frames), len(good.frames)) == (20, 40)
-    # With what ends no worker it is finished.
+    # Resuming with parameters that kill no worker completes the drive.
     assert run(bags, tmp_path / 'd', resume=True).failed == {}
     run(bags, tmp_path / 'whole')
     assert files(tmp_path / 'd') == files(tmp_path / 'whole')

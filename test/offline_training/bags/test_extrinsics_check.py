@@ -1,4 +1,4 @@
-"""Extrinsics are judged by boards that hang in the air, seen by a LiDAR and a camera."""
+"""The extrinsics check on synthetic scenes: floating boards seen by a LiDAR and a camera."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ CAMERA = CameraModel(
     frame_id='camera',
     rectified=False,
 )
-# Optical axes (x right, y down, z ahead) of a camera in the LiDAR, which looks along x.
+# From a LiDAR frame with x ahead to the camera's optical frame (x right, y down, z ahead).
 T_CAMERA_LIDAR = np.eye(4)
 T_CAMERA_LIDAR[:3, :3] = [[0, -1, 0], [0, 0, -1], [1, 0, 0]]
 
 
 class Boards:
-    """Boards about the sensors: where in azimuth and elevation, how far, how bright."""
+    """Random boards around the sensors: azimuth, elevation, size, range and brightness of each."""
 
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -44,7 +44,7 @@ class Boards:
         self.shade = rng.uniform(40, 220, 25)
 
     def look(self, rays: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return distance and brightness along (..., 3) rays of the LiDAR's frame."""
+        """Return distance and brightness along rays (..., 3) in the LiDAR frame."""
         azimuth = np.degrees(np.arctan2(rays[..., 1], rays[..., 0]))
         elevation = np.degrees(np.arcsin(rays[..., 2] / np.linalg.norm(rays, axis=-1)))
         distance, shade = np.full(azimuth.shape, 80.0), np.full(azimuth.shape, 130.0)
@@ -98,7 +98,7 @@ SCENES = [Boards(seed) for seed in range(6)]
 
 
 def turned(turn_deg: tuple[float, float, float]) -> NDArray[np.float64]:
-    """Return published extrinsics that a turn of the camera (about x, y, z) would fix."""
+    """Return wrong extrinsics that rotating the camera by `turn_deg` (about x, y, z) corrects."""
     T = T_CAMERA_LIDAR.copy()
     T[:3, :3] = cv2.Rodrigues(np.radians(turn_deg))[0] @ T[:3, :3]
     return T
@@ -153,8 +153,8 @@ def test_depth_edges_lie_on_the_boards_rims() -> None:
 
 @pytest.mark.parametrize(('known', 'turn_deg'), [(True, 0.0), (False, 0.0), (True, 2.0)])
 def test_the_vehicles_way_between_sweep_and_image_is_no_turn(known: bool, turn_deg: float) -> None:
-    # The LiDAR goes sideways, as beside a camera that looks out of the side: in a tenth of a
-    # second by 1 m, which at 28 m is 2 degrees.
+    # The vehicle moves 1 m across the view between sweep and image, as for a side camera at
+    # 10 m/s; at a range of 28 m this looks like a rotation by 2 degrees.
     way = np.eye(4)[:3]
     way[1, 3] = 1.0
     motion = SweepMotion(times=np.zeros(1), T=way[None], T_odom_base=np.eye(4))

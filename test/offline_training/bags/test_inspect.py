@@ -1,4 +1,4 @@
-"""`inspect` finds what a bag has, and says how to fix what it lacks."""
+"""`inspect` reports what a bag contains, and how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_each_camera_has_its_row_and_its_place_in_the_calibration(make_bag, tmp_
 
 
 def test_a_camera_where_sweeps_begin_is_not_called_late(make_bag):
-    """It exposes as the beam passes its middle, which is the sweep's first and last instant."""
+    """A camera at the azimuth where sweeps start and end gets no offset of a whole period."""
 
     def half_a_turn_later(points):
         points = points.copy()

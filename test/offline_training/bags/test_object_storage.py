@@ -1,4 +1,4 @@
-"""A simulated drive's bag in object storage: looked into and extracted as the local one."""
+"""A bag in object storage is read, inspected and extracted exactly as its local copy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = {'duration_s': 1.0, 'camera.width': 96, 'camera.height': 64, 'lidar.mode
 
 @pytest.fixture
 def bags(tmp_path: Path, bucket: Path) -> tuple[Path, Path]:
-    """A simulated bag, and the same in a bucket."""
+    """Return a simulated bag on disk, and its copy in a bucket."""
     here, there = tmp_path / 'drive', bucket / 'bags/drive'
     simulate(here, from_flat(SimulatorParameters, SMALL), workers=1)
     write_files(there, {file.name: file.read_bytes() for file in here.iterdir()})

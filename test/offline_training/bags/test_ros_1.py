@@ -1,4 +1,4 @@
-"""A ROS 1 bag goes through the commands as the ROS 2 bag of the same drive does."""
+"""A ROS 1 bag gives the same results as the ROS 2 bag of the same drive."""
 
 from __future__ import annotations
 

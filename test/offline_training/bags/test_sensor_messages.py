@@ -1,4 +1,4 @@
-"""What drivers publish of images and sweeps: `inspect` says what `extract` then does."""
+"""Images and sweeps as drivers publish them: `inspect` reports what `extract` then does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(bag, folder, **parameters):
 
 
 class Published:
-    """Changes image messages, and keeps what the camera saw."""
+    """Callback that encodes images, sets message fields, and records the original pixels."""
 
     def __init__(self, encode, **changes) -> None:
         self.pictures: list[np.ndarray] = []
@@ -113,7 +113,7 @@ def test_pictures_are_right_and_their_oddities_told(
         assert path.suffix == suffix
         grey = 'mono' in ''.join(changes.values())
         expected = pixels[..., [1, 1, 1]] if grey else pixels
-        # Colours bleed at the edges of what has less resolution in colour.
+        # The median, because chroma subsampling blurs colours at edges.
         assert np.median(np.abs(cv2.imread(str(path)).astype(int) - expected)) <= 3
 
 
@@ -192,7 +192,7 @@ def test_a_field_of_unknown_type_refuses_no_sweep(make_bag, tmp_path):
 
 def with_clock(ahead_s):
     def change(points: np.ndarray) -> np.ndarray:
-        clock = 1000.05 + ahead_s + points['t'].astype(float)  # nothing but the first sweep's
+        clock = 1000.05 + ahead_s + points['t'].astype(float)  # 1000.05: stamp of the first sweep
         changed = recfunctions.drop_fields(points, 't')
         return recfunctions.append_fields(changed, 'timestamp', clock, '<f8', usemask=False)
 

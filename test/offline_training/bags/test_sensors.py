@@ -1,4 +1,4 @@
-"""Which topics of a bag are the cameras one asks for."""
+"""Selection of camera topics; topics of our own nodes are excluded."""
 
 from __future__ import annotations
 

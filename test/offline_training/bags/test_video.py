@@ -1,4 +1,4 @@
-"""A drive whose images are encoded video goes through the commands as one of whole images."""
+"""Bags with encoded video are processed like bags with single images."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ KINDS = {
 
 @pytest.fixture(params=KINDS)
 def video_bag(make_bag, tmp_path: Path, encode_video, decode_video, request):
-    """A bag of encoded video, and what the decoder makes of it, by stamp."""
+    """Return a bag with encoded video, and its decoded images by stamp."""
     return write_video(make_bag(count=COUNT), tmp_path, encode_video, decode_video, request.param)
 
 
 def write_video(bag: Path, folder: Path, encode_video, decode_video, kind: str, lost: int = 0):
-    """Write a bag's images as video of a kind, without the first packets.
+    """Copy a bag, with its images encoded as video, without the first `lost` packets.
 
     Returns:
-        The bag, and the pictures of all packets by their stamps.
+        The bag, and the decoded images of all packets by stamp.
     """
     topic, encoder, codec = KINDS[kind]
     path = folder / 'video'

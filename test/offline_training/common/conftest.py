@@ -1,4 +1,4 @@
-"""Makes `engine_jobs.py` beside this file importable, for tests and the workers they start."""
+"""Make `engine_jobs.py` importable for tests and for the workers they start."""
 
 from __future__ import annotations
 

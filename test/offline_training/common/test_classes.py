@@ -1,4 +1,4 @@
-"""`classes.yaml` of strangers, and other YAML files that commands read."""
+"""Malicious or invalid `classes.yaml` files, and other YAML files that commands read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs come back in order, few at a time, whoever works on them; deaths and failures are named."""
+"""The engine: ordered results, few jobs in flight, errors for failed jobs and lost workers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def engine(request):
 
 
 def test_results_come_in_order_and_jobs_are_taken_as_needed(engine):
-    # Workers can import the standard library only: every other job takes long.
+    # Every second job takes long.
     wanted = [30_000 * (job % 2) + job for job in range(12)]
     taken = []
 
@@ -87,7 +87,7 @@ def test_a_job_that_ends_every_process_is_named_and_the_others_are_done(where, r
         assert 'lack of memory' in str(outcomes[1].error)
         assert [o.result for o in outcomes[2:]] == [math.factorial(n) for n in range(6)]
         assert not any(o.error for o in [outcomes[0], *outcomes[2:]])
-        # And there are workers still.
+        # The engine still has workers.
         assert list(engine.map(math.factorial, [4])) == [24]
 
 
@@ -120,7 +120,7 @@ def test_what_is_at_work_ends_with_the_engine(tmp_path):
 
 
 def interrupted_when_begun(folder):
-    """Yield two jobs, and interrupt what asks for a third when both are at work."""
+    """Yield two jobs, then raise InterruptedError as soon as both are running."""
     yield from [str(folder)] * 2
     while len(list(folder.iterdir())) < 2:
         time.sleep(0.01)
@@ -149,9 +149,9 @@ def test_an_interruption_while_workers_start_ends_them_without_a_word(after_s, t
     )
     assert process.stdout.readline() == b'begun\n'
     time.sleep(after_s)
-    # As a terminal does: to all of them.
+    # As Ctrl+C in a terminal: to the whole process group.
     os.killpg(process.pid, signal.SIGINT)
-    # Whoever is left would keep these open.
+    # A surviving worker would keep the pipes open.
     assert process.communicate(timeout=20.0) == (b'interrupted', b'')
 
 
@@ -213,7 +213,7 @@ def test_a_worker_with_another_version_is_named_before_the_first_job(dask):
     assert own['drive_segment_ros'] != 'none'
     assert own['numpy'] != 'none'
     with open_engine(scheduler=dask.address):
-        pass  # these have the same
+        pass  # its workers have the versions of the client
     with pytest.raises(DriveSegmentError, match=r'worker tcp://b has numpy 1.0, the client'):
         clusters_of_dask.check_versions(own, {'tcp://a': own, 'tcp://b': {**own, 'numpy': '1.0'}})
     with pytest.raises(DriveSegmentError, match='worker tcp://b cannot run drive_segment'):
@@ -221,10 +221,10 @@ def test_a_worker_with_another_version_is_named_before_the_first_job(dask):
 
 
 def test_a_worker_of_another_version_is_refused(tmp_path):
-    """One that comes with another version of the package, before the first job or later."""
+    """A worker with another package version is refused, joining after or before the client."""
     other = tmp_path / 'other' / 'drive_segment_ros'
     other.mkdir(parents=True)
-    # The package as it is, but for what it says of itself.
+    # The same package with another version number.
     original = FOLDER.parents[2] / 'drive_segment_ros'
     other.joinpath('__init__.py').write_text(
         f'__path__ = [{str(original)!r}]\n__version__ = "9.9.9"\n'

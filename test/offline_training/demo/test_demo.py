@@ -1,4 +1,4 @@
-"""The demo's part: which commands it runs, what it makes of their answers and failures."""
+"""The demo: which commands it runs, and how it handles their results and failures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from offline_training.demo import demo as demo_module
 from offline_training.demo.demo import demo, result_lines
 from offline_training.report.sources import find_sources
 
-# Stands in for `drive-segment`: answers as it does, and notes what it was asked.
+# A fake `drive-segment` that logs its arguments and prints a prepared result.
 PROGRAM = """#!{python}
 import json, pathlib, signal, sys
 here = pathlib.Path(__file__).parent
@@ -79,7 +79,7 @@ def test_without_a_bag_the_whole_loop_is_run_on_simulated_drives(
     program: Path, tmp_path: Path
 ) -> None:
     result = demo(tmp_path / 'out', None, [str(program)])
-    # The node and the one who saves its masks start at the same time.
+    # `live` and `save-topic` start at the same time, so their order varies.
     assert sorted(words[0] for words in asked(program)) == sorted(ALL)
     assert [words[0] for words in asked(program)][:15] == ALL[:15]
     simulated = [words for words in asked(program) if words[0] == 'simulate']
@@ -132,7 +132,7 @@ def test_a_command_that_fails_ends_the_demo_by_name(
     command: str, program: Path, tmp_path: Path
 ) -> None:
     (program.parent / 'fails').write_text(command)
-    (program.parent / 'live is ready').touch()  # the stand-in's player would wait for it
+    (program.parent / 'live is ready').touch()  # the fake `play` waits for this file
     with pytest.raises(DriveSegmentError, match=f'drive-segment {command}` failed'):
         demo(tmp_path / 'out', None, [str(program)])
 

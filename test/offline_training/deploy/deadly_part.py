@@ -1,4 +1,4 @@
-"""Images that end the process that reads them, as those that need too much memory do."""
+"""A part of images that ends the process that reads it, as the OOM killer does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Export: one graph, the same mask from torch, ONNX Runtime and OpenVINO, fit for TensorRT."""
+"""Export: one graph, the same masks as PyTorch, with operators and types that TensorRT has."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from offline_training.training.checkpoints import save_model
 
 HEIGHT, WIDTH, CLASSES = 64, 112, 7
 CONFIGURATION = NetworkConfiguration(CLASSES, HEIGHT, WIDTH, 64, depth=2, heads=2)
-# Of those in docs/operators.md of github.com/onnx/onnx-tensorrt (branch 10.1-GA), marked `Y`:
-# what a network of ours may need. TensorRT 10.0 reads opsets 9 to 20, says the same page.
+# Operators that our networks may need and that are marked `Y` in docs/operators.md of
+# github.com/onnx/onnx-tensorrt (branch 10.1-GA). TensorRT 10.0 reads opsets 9 to 20 (same page).
 TENSORRT_OPERATORS = {
     *('Add', 'ArgMax', 'AveragePool', 'Cast', 'Ceil', 'Clip', 'Concat', 'Constant', 'Conv'),
     *(
@@ -66,7 +66,7 @@ DELICATE = {'Softmax', 'LayerNormalization', 'ReduceMean', 'ReduceL2', 'TopK'}
 
 
 def random_network(configuration: NetworkConfiguration = CONFIGURATION) -> Segmenter:
-    """A network of random weights, large enough that its classes differ from place to place."""
+    """Return a network with random weights, large enough for several classes in each mask."""
     torch.manual_seed(0)
     network = Segmenter(configuration).eval()
     with torch.no_grad():
@@ -94,7 +94,7 @@ def run(network, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def pictures(tmp_path_factory):
-    """A folder of images to calibrate on."""
+    """Return a folder of calibration images."""
     folder = tmp_path_factory.mktemp('pictures')
     for index in range(100, 108):
         cv2.imwrite(str(folder / f'{index}.png'), street(index))
@@ -103,7 +103,7 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def models(run, pictures, tmp_path_factory):
-    """Four model folders; `camera` takes larger images."""
+    """Return a folder with four exported models; `camera` has a larger input than the network."""
     folder = tmp_path_factory.mktemp('models')
     export(run, folder / 'int8', 'int8', calibrate=pictures)
     export(run, folder / 'fp32')
@@ -113,7 +113,7 @@ def models(run, pictures, tmp_path_factory):
 
 
 def street(index: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """A picture with flat and textured areas, gradients and edges."""
+    """Return an image with gradients, edges and noise, (H, W, 3) uint8."""
     random = np.random.default_rng(index)
     image = np.zeros((height, width, 3), np.float32)
     image[: height // 2] = np.linspace(230, 150, height // 2)[:, None, None] * [1.0, 0.9, 0.75]
@@ -137,7 +137,7 @@ def torch_mask(network, image):
 
 
 def assert_same_mask(network, model, images):
-    """At least 99.9 % of the pixels have the same class; confidence differs by rounding alone."""
+    """Check that 99.9 % of the pixels have the class of PyTorch; confidence may differ by 1."""
     pixels = different = 0
     for backend in ('onnxruntime', 'openvino'):
         segmenter = load(model, backend, threads=1, exact=True)
@@ -223,8 +223,8 @@ def test_eight_bits_change_few_pixels(network, models, backend):
     label = np.stack([segmenter.segment(image)[0] for image in images])
 
     assert 'int8' in segmenter.backend
-    # A network that has learned nothing, whose classes are close: 4 % change with the instructions
-    # for 8 bits, some more without; with scales four times too small it is a third.
+    # Probabilities of an untrained network are close: 4 % of the pixels change with int8
+    # instructions, some more without, and a third with scales that are four times too small.
     assert np.mean(label != expected) < 0.2
 
 
@@ -238,7 +238,7 @@ def test_eight_bits_are_for_what_is_heavy_and_symmetric(models):
 
     heavy = [n for n in graph.node if any(operator(x) == 'DequantizeLinear' for x in n.input)]
     assert {node.op_type for node in heavy} == {'MatMul'}
-    # Each block has four, the encoder two blocks and the decoder one, beside its projection.
+    # Four per block (two in the encoder, one in the decoder), and the decoder's projection.
     assert len(heavy) == 4 * (2 + 1) + 1
     for node in heavy:
         assert [operator(name) for name in node.input] == ['DequantizeLinear'] * 2
@@ -325,7 +325,7 @@ def test_tensorrt_has_every_operator_and_type(models, name):
     inputs = {item.name for item in graph.graph.input}
     outputs = {item.name for item in graph.graph.output}
     for node in graph.graph.node:
-        # UINT8 exists at inputs and outputs only, cast to and from floating point.
+        # TensorRT has UINT8 at inputs and outputs only, cast to and from floating point.
         for tensor in [*node.input, *node.output]:
             assert types.get(tensor) != TensorProto.UINT8 or tensor in inputs | outputs
         if inputs.intersection(node.input):

@@ -1,4 +1,4 @@
-"""The model card: front matter that hubs read, and what the model says of itself."""
+"""The model card: front matter that model hubs read, and the facts recorded in the model."""
 
 from __future__ import annotations
 

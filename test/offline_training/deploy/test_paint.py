@@ -1,4 +1,4 @@
-"""The picture of what the segmentation node shows."""
+"""`paint`: an image of the overlay and the painted cloud of the segmentation node."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def test_the_command_draws_overlay_and_cloud(real_bag, model_folder, tmp_path):
     picture = cv2.imread(str(file))
     assert picture.shape[1] == 1920
     assert report['points'] > 5000
-    # The model knows blue, green and red; the cloud has these colours and greys alone.
+    # The classes of the model are blue, green and red; the cloud has only these and greys.
     colours = {tuple(colour) for colour in picture[:540, 960:].reshape(-1, 3)[::7].tolist()}
     assert colours & {(255, 0, 0), (0, 255, 0), (0, 0, 255)}
     assert {c for c in colours if len(set(c)) > 1} <= {(255, 0, 0), (0, 255, 0), (0, 0, 255)}
     below = {tuple(colour) for colour in picture[540:].reshape(-1, 3).tolist()}
-    # The ground apart, whatever is drawn has its entry.
+    # Except for the background, all colours of the cloud are in the legend.
     assert colours - {(24, 24, 24)} <= below
 
 
@@ -64,7 +64,7 @@ def test_mistakes_are_one_line(real_bag, model_folder, tmp_path, monkeypatch, op
 
 
 def test_near_points_cover_far_ones_and_painted_ones_grey_ones():
-    # Along one ray of the eye, which is 9 m behind the camera and 5 m above it.
+    # Points on one ray of the viewpoint, which is 9 m behind the camera and 5 m above it.
     steps = np.float32([6.0, 3.0, 1.0])
     eye = np.float32([0.0, -5.0, -9.0])
     x, y, z = (eye + steps[:, None] * (np.float32([0.0, 2.0, 6.0]))).T.copy()

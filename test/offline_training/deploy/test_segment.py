@@ -332,7 +332,7 @@ def test_what_was_interrupted_goes_on_with_the_images_that_are_left(run, tmp_pat
     out = tmp_path / 'out'
 
     def stop(path, image):
-        # In the middle of the second image.
+        # While the outputs of the second image are written.
         if path == out / 'color/1.png':
             raise KeyboardInterrupt
         write_png(path, image)
@@ -358,7 +358,7 @@ def test_what_was_interrupted_goes_on_with_the_images_that_are_left(run, tmp_pat
 def test_pictures_of_another_model_or_zoom_are_not_gone_on_with(run, tmp_path):
     write_image(tmp_path / 'in.png')
     out = tmp_path / 'out'
-    segment(run, [tmp_path / 'in.png'], out, resume=True)  # nothing there: it begins
+    segment(run, [tmp_path / 'in.png'], out, resume=True)  # no output yet: it starts anew
     with pytest.raises(OutputError, match=r'out has pictures of another model or zoom.*--overwr'):
         segment(run, [tmp_path / 'in.png'], out, zoom=2, resume=True)
     save_classes(run / 'classes.yaml', [ClassName(name, (1, 2, 3)) for name in ('a', 'b', 'c')])

@@ -1,4 +1,4 @@
-"""Masks as recordings: bags that viewers and players take, videos with a frame an image."""
+"""`segment --to bag` and `--to video`: bags for viewers and players, a video frame per image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from offline_training.common.files import write_png
 from offline_training.evaluation.predictors import load_predictor
 
 CAMERA = '/camera/front'
-# What the model of these tests knows, red, green, blue.
+# Colours of the model's classes, RGB.
 COLOURS = [(0, 0, 255), (0, 255, 0), (255, 0, 0)]
 
 
@@ -43,7 +43,7 @@ def read(bag: Path) -> dict[str, list]:
 
 
 def head(message) -> tuple[int, str]:
-    """Return a message's stamp and frame."""
+    """Return the stamp and frame_id of a message."""
     return header_stamp_ns(message), message.header.frame_id
 
 
@@ -74,7 +74,7 @@ def test_a_bag_of_masks_has_what_the_node_publishes_of_each_image(
     assert [item.class_name for item in meaning.class_map] == [
         item.name for item in predictor.classes
     ]
-    # Its calibration is that of the image, at the mask's size.
+    # camera_info is that of the image, scaled to the size of the mask.
     infos = made[f'{CAMERA}/segmentation/label/camera_info']
     assert [head(info) for _, info in infos] == [head(image) for _, image in images]
     assert (infos[0][1].width, infos[0][1].height) == (mask.width, mask.height)
@@ -102,7 +102,7 @@ def test_a_painted_cloud_is_that_of_its_sweep_in_the_colours_of_the_mask(
     sweeps, made = read(bag)['/points'], read(tmp_path / 'masks')
     clouds = made[f'{CAMERA}/segmentation/points']
     assert [head(cloud) for _, cloud in clouds] == [head(sweep) for _, sweep in sweeps]
-    # None is there before its sweep was recorded.
+    # No cloud has a bag stamp before its sweep's.
     assert all(at >= sweep_at for (at, _), (sweep_at, _) in zip(clouds, sweeps, strict=True))
     cloud = clouds[0][1]
     kinds = {1: 'i1', 2: 'u1', 4: 'u2', 7: 'f4'}
@@ -119,14 +119,14 @@ def test_a_painted_cloud_is_that_of_its_sweep_in_the_colours_of_the_mask(
     packed = points['rgb'].copy().view('<u4')
     rgb = np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=1)
     assert (rgb == np.array(COLOURS)[points['label']]).all()
-    # Only what lies ahead is in the image.
+    # Only points ahead are in the image.
     assert points['x'].min() > 0.0
 
 
 def test_merged_it_has_all_messages_of_the_drive_as_they_were(make_bag, model_folder, tmp_path):
     bag = make_bag(cameras=('/camera/front', '/camera/left'), compressed=False)
     segmented(model_folder, bag, '-o', tmp_path / 'once', '--to', 'bag', '--merge')
-    # Of what was merged before, masks are made anew.
+    # Masks in a bag that was merged before are replaced.
     segmented(model_folder, tmp_path / 'once', '-o', tmp_path / 'both', '--to', 'bag', '--merge')
     assert (tmp_path / 'once/once.mcap').stat().st_size
     with BagReader(bag) as drive, BagReader(tmp_path / 'both') as both:
@@ -191,7 +191,7 @@ def test_a_video_has_a_frame_for_each_image_and_a_legend(make_bag, model_folder,
     assert cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FPS) == pytest.approx(10.0, abs=0.1)
     assert frames[0].shape[1] == 160
     assert frames[0].shape[0] > 120
-    # Every colour of a class that is seen has its patch, whatever the encoder did to it.
+    # Each class in the mask has a patch in the legend; the tolerance is for lossy encoding.
     below = frames[0][120:].reshape(-1, 3).astype(int)
     seen = set(np.unique(load_predictor(model_folder).predict(frames[0][:120]).label).tolist())
     for number in seen:

@@ -1,4 +1,4 @@
-"""`segment` by any number of workers, here or on a cluster: the same files, the same bytes."""
+"""`segment` writes the same bytes with any number of workers, local or in a cluster."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def noise(seed: int) -> np.ndarray:
 
 
 def write_bag(path: Path) -> None:
-    """Write a bag whose clock is set back before its last third; one message holds no image."""
+    """Write a bag whose clock is set back before its last third; one image is truncated."""
     types, kind = get_typestore(Stores.ROS2_JAZZY), 'sensor_msgs/msg/CompressedImage'
     stamp, header = (
         types.types[n] for n in ('builtin_interfaces/msg/Time', 'std_msgs/msg/Header')
@@ -110,11 +110,11 @@ def test_stamps_that_come_again_in_another_part_get_a_number(alone) -> None:
     first = {f'{second}000000000' for second in seconds if second != 6}
     again = {f'{second}000000000_1' for second in seconds[:IMAGES_A_PART]}
     assert names == first | again
-    # The picture under the number is that of the later message.
+    # The image with suffix _1 is that of the later message.
     later = output / f'overlay/bag{TOPIC}/3000000000_1.png'
     color = output / f'color/bag{TOPIC}/3000000000_1.png'
     colours = cv2.imread(str(color))
-    # Below it is the legend.
+    # The legend is below the image.
     blended = cv2.imread(str(later))[: len(colours)].astype(float) * 2 - colours
     assert np.abs(blended - noise(2 * IMAGES_A_PART + 2)).max() <= 2
 

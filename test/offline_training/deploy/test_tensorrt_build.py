@@ -1,4 +1,4 @@
-"""What NVIDIA's own parser and builder make of our graphs, where TensorRT for RTX is installed.
+"""NVIDIA's parser and builder accept the exported graphs; needs TensorRT for RTX.
 
 It shares TensorRT's Python interface and, unlike TensorRT, builds without a GPU:
 `pip install tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs`.
@@ -35,7 +35,7 @@ def logger(monkeypatch):
 def graph():
     torch.manual_seed(0)
     network = Segmenter(NetworkConfiguration(7, HEIGHT, WIDTH, 64, depth=2, heads=2)).eval()
-    # Images larger than the network, so that the graph resizes too.
+    # An input larger than that of the network, so that the graph has a resize.
     return onnx_model(network, 100, 250)
 
 

@@ -1,4 +1,4 @@
-"""A model tried on images and videos: two ways of colouring, and what is in the image."""
+"""`ModelTrial` on images and videos: colours by name or number, and the share of each class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_an_image_comes_back_by_name_or_by_number(run_folder: Path) -> None:
     named, numbered = trial.image(image), trial.image(image, Look(by_name=False))
     assert trial.named
     assert named.picture.shape == image.shape
-    # The same pixels are painted, in other colours.
+    # Colours by name differ from those by number.
     assert (named.picture != numbered.picture).any()
     assert sum(item.share for item in named.classes) == pytest.approx(1.0)
     assert {item.name for item in named.classes} <= {'road', 'car <b>'}

@@ -1,4 +1,4 @@
-"""What is compiled ahead is what nodes, simulation and extraction need, and a model's engine."""
+"""`warm-up` compiles the kernels that nodes and extraction need, and prepares a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web page: what its buttons give, where it listens, and that it asks nobody else."""
+"""The web page: its results, its address, and that it sends no requests to other hosts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from offline_training.deploy.web import look, make_page, serve, table_of
 
 pytest.importorskip('gradio', reason="Gradio is not installed; pip install '.[web]'")
 
-# What the page's policy must not let happen, whatever its own scripts do.
+# A request to another host, which the page's content security policy must refuse.
 ASK_ANOTHER = """() => new Promise(answer => {
     document.addEventListener('securitypolicyviolation', () => answer('refused'));
     fetch('http://127.0.0.2:9/').then(() => answer('asked'), () => {});

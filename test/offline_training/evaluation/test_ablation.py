@@ -1,4 +1,4 @@
-"""One experiment in miniature: what it compares, what it leaves alone, and that it goes on."""
+"""A small ablation: what it compares, what it leaves unchanged, and how it is continued."""
 
 import json
 import shutil
@@ -62,7 +62,7 @@ def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
 
     first = run_ablate(painted_drive, truth, folder, seeds=1)
     assert first.exit_code == 0, first.output
-    # Then another seed: the first is not made again, nor is anything but what was asked for.
+    # With one more seed, only the parts of that seed are made.
     made = []
     make = ablation.Experiment._make
     with monkeypatch.context() as patch:
@@ -84,19 +84,19 @@ def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
     assert once == results['scores']['student']['seeds'][0]
     within = once['scored_frames']['strict']
     assert within['interval'][0] <= within['miou'] <= within['interval'][1]
-    # The scores are those of `evaluate`.
+    # The scores equal those of `evaluate`.
     scores = evaluate(folder / 'seed_0/run/student', images, truth, frames='4:')
     assert once['scored_frames']['strict']['accuracy'] == scores['strict']['accuracy']
-    # One teacher a seed, and students that differ by what they were taught.
+    # A seed has one teacher and a different student for every part of the ablation.
     seed = folder / 'seed_1'
     assert not any((seed / part / 'teacher').exists() for part in WITHOUT)
     students = {weights(seed / part / 'student') for part in (*WITHOUT, 'run')}
     assert len(students) == 5
-    # The bound's rare classes count more, as the student's do.
+    # The upper bound's targets weight rare classes more when read with class balance.
     true = FrameTargets(seed / 'truth_bound/cache/truth', 4, class_balance=0.25)
     counted = np.concatenate([true[index].weight for index in range(len(true))])
     assert counted.max() > 1.1 * counted[counted > 0].min()
-    # The dataset is as it was.
+    # The dataset is unchanged.
     assert not (painted_drive.dataset / 'pseudo_classes').exists()
     assert not (painted_drive.dataset / 'painted/front/pseudo_label').exists()
     page = (folder / 'results.md').read_text()
@@ -106,7 +106,7 @@ def test_an_experiment_compares_all_parts_over_all_seeds_and_goes_on(
 
 
 def test_each_matching_is_learned_on_its_own_frames(painted_drive, truth, tmp_path, monkeypatch):
-    # Right in all frames, but that another number stands for each class in those scored.
+    # Correct in all frames, but the scored frames use another number for each class.
     answers = tmp_path / 'answers'
     answers.mkdir()
     for index, (stamp, label) in enumerate(painted_drive.truth.items()):
@@ -121,7 +121,7 @@ def test_each_matching_is_learned_on_its_own_frames(painted_drive, truth, tmp_pa
 
     assert student['scored_frames']['strict']['accuracy'] == 100.0
     assert student['training_frames']['strict']['accuracy'] == 0.0
-    # The bound is asked for the classes themselves.
+    # The upper bound predicts named classes, so no matching is applied.
     assert bound['scored_frames']['strict']['accuracy'] == 0.0
 
 
@@ -135,7 +135,7 @@ def test_the_bound_learns_the_truth_and_the_others_do_not_see_it(painted_drive, 
     assert told.exit_code == mirrored.exit_code == 0
     bound = json.loads(told.stdout)['scores']['truth_bound']['mean']['scored_frames']
     assert bound['strict']['miou'] > 60.0
-    # Of a mirrored truth only the bound takes notice.
+    # Mirroring the truth changes only the upper bound.
     runs = [tmp_path / name / 'seed_0' for name in ('told', 'mirrored')]
     for stage in ('run/teacher', 'run/student'):
         assert weights(runs[0] / stage) == weights(runs[1] / stage)
@@ -177,7 +177,7 @@ def test_an_experiment_that_would_mislead_is_refused(
 def test_another_experiments_folder_is_refused(painted_drive, truth, tmp_path, monkeypatch):
     monkeypatch.setattr(ablation.Experiment, '_make', lambda *_: painted_drive.dataset)
     folder = tmp_path / 'experiment'
-    run_ablate(painted_drive, truth, folder)  # ends early; its folder is claimed
+    run_ablate(painted_drive, truth, folder)  # fails early, but writes its parameters
 
     other = run_ablate(painted_drive, truth, folder, '--set', 'train.size=small')
     assert 'has an experiment with other parameters' in other.stderr

@@ -18,7 +18,7 @@ def put(path, values, shape=(40, 60)):
 
 @pytest.fixture
 def set_of(tmp_path):
-    """Return a function that writes images, their truths and label images, a value each."""
+    """Return a function that writes images, truths and label images, each of a single value."""
 
     def write(names, truths, labels):
         for name, truth, label in zip(names, truths, labels, strict=True):
@@ -100,7 +100,7 @@ def test_answers_are_scored_merged_to_as_many_classes_as_there_are_too(paint_dri
     truth = tmp_path / 'truth'
     truth.mkdir()
     (truth / 'classes.json').write_text('{"classes": ["road", "sky", "car", "tree"]}')
-    # A model that calls each thing by two names, left and right, and says which are one.
+    # Two pseudo-classes per object, in even and odd columns, and merges that join them.
     twice = np.arange(8).reshape(4, 2)
     for frame in Dataset(drive.dataset).drives[0].frames:
         true = drive.truth[frame.stamp_ns]

@@ -1,4 +1,4 @@
-"""`evaluate` by any number of workers, here or on a cluster: the same scores."""
+"""`evaluate` gives the same scores for any number of workers, local or on a cluster."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def labelled(tmp_path_factory) -> Path:
         (folder / name).mkdir()
     for number in range(IMAGES):
         cv2.imwrite(str(folder / f'image/{number:02d}.png'), rng.integers(0, 255, (24, 36, 3)))
-        # The largest label is in the last image alone: every part must know of it.
+        # Only the last image has the largest label, which sets K for all workers.
         largest = 9 if number == IMAGES - 1 else 4
         cv2.imwrite(str(folder / f'label/{number:02d}.png'), rng.integers(0, largest, (24, 36)))
         cv2.imwrite(str(folder / f'truth/{number:02d}.png'), rng.integers(0, 3, (24, 36)))

@@ -187,7 +187,7 @@ def test_a_coloured_truth_is_refused(tmp_path):
 
 
 def test_ids_to_ignore_are_unlabelled(tmp_path: Path) -> None:
-    """`ignore` in classes.json, an id or several, counts as 255 does."""
+    """The ids of `ignore` in classes.json, one or several, are read as 255."""
     for folder in ('image', 'truth'):
         (tmp_path / folder).mkdir()
         cv2.imwrite(str(tmp_path / folder / '1.png'), np.array([[0, 1, 2, 255]], np.uint8))

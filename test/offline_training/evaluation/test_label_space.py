@@ -1,4 +1,4 @@
-"""Truths of different sets are scored in the same classes."""
+"""Ground truths of different datasets are scored in a common label space."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def test_names_are_known_however_they_are_written() -> None:
 def test_what_belongs_to_no_set_or_to_two_that_disagree_is_refused() -> None:
     with pytest.raises(DatasetError, match=r'no known set \(nearest .*no unicorn\); .* own'):
         in_space(truth([*SIMULATOR, 'unicorn']), 'common-12')
-    # Several sets have these, and mean the same.
+    # Several sets have these names, with the same meaning.
     assert mapped(['road', 'car'], 'cityscapes-19') == {'road': 'road', 'car': 'car'}
-    # Cityscapes' bridge is a building, PandaSet's ground is the simulator's.
+    # PandaSet and the simulator both map ground to terrain.
     assert mapped(['ground'], 'common-12') == {'ground': 'terrain'}
     with pytest.raises(DatasetError, match='no label space'):
         in_space(truth(['road']), 'cityscapes-20')

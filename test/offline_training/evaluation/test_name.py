@@ -13,7 +13,7 @@ from offline_training.training.checkpoints import save_model
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of four pseudo-classes that have no names yet."""
+    """A run with four pseudo-classes without names."""
     torch.manual_seed(0)
     network = Segmenter(NetworkConfiguration(4, 32, 48, 32, depth=1, heads=2))
     save_model(tmp_path / 'run/student/model.safetensors', network, {})
@@ -25,7 +25,7 @@ def names_of(classes):
 
 
 def test_a_pseudo_class_is_named_after_what_it_shows_most(run, monkeypatch):
-    # A person matches one to one by three pixels, in what is road but for them.
+    # Pseudo-class 1 is matched to person by 3 pixels, though its other 900 are road.
     confusion = np.array([[1000, 0, 0], [900, 0, 3], [0, 500, 0], [0, 0, 0], [7, 7, 7]])
     labelled = types.SimpleNamespace(classes=['road', 'sky', 'person'])
     monkeypatch.setattr(

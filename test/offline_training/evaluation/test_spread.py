@@ -5,7 +5,7 @@ from offline_training.evaluation.spread import frequent_classes, spread
 
 
 def image(*pixels):
-    """Pixels (K + 1, C) of one image: pseudo-class by class, none without a prediction."""
+    """Return the confusion matrix (K + 1, C) of one image without unpredicted pixels."""
     return np.array([*pixels, [0] * len(pixels[0])], np.int64)
 
 
@@ -28,7 +28,7 @@ def test_images_that_are_alike_leave_no_spread():
 
 
 def test_what_hangs_on_one_image_has_a_wide_interval():
-    # A person in one image of ten, found there; and never found elsewhere.
+    # Class 1 is in one image of ten, where its pseudo-class also covers 1000 pixels of class 0.
     counts = np.stack([image([1000, 0], [0, 0])] * 9 + [image([0, 0], [1000, 3])])
     matching = Matching(np.array([0, 1]), np.array([0, 1]))
 
@@ -37,7 +37,7 @@ def test_what_hangs_on_one_image_has_a_wide_interval():
     low, high = result['strict']['interval']
     assert low < 60.0
     assert high > 90.0
-    # Without the rare one there is less to be unsure of.
+    # Without the rare class the interval is narrower.
     assert result['frequent'] == 1
     frequent = result['strict']['frequent_interval']
     assert frequent[1] - frequent[0] < 0.5 * (high - low)

@@ -1,8 +1,8 @@
-"""Nothing that learns reads the truth: the commands run where the system refuses to let them.
+"""`extract`, `label` and `train` run with the ground truth unreadable, so they never use it.
 
-The folder's mode is 000. Root may read it all the same, by two capabilities, which the commands
-are started without; whatever opens a file then, in Python, OpenCV or a worker process, is refused
-by the kernel. Code that takes a refusal in its stride is caught by an audit hook.
+The folder of the truth has mode 000. Root could still read it by two capabilities, which are
+dropped for the commands; the kernel then denies access from Python, OpenCV and worker processes.
+An audit hook catches code that tries to read the truth and ignores the error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 # From linux/prctl.h and linux/capability.h.
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 TOUCHED_THE_TRUTH = 99
-# Read by Python before anything else; events with a path have it first.
+# Python imports this as `sitecustomize` at start. The first argument of these events is the path.
 WATCH = f"""
 import os, sys
 
@@ -38,7 +38,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def forgo_capabilities() -> None:
-    """Make the program about to be started one that file modes hold for, even as root."""
+    """Drop the capabilities by which root ignores file modes; for `preexec_fn`."""
     if os.geteuid() == 0:
         for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
             if ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
@@ -47,7 +47,7 @@ def forgo_capabilities() -> None:
 
 @pytest.fixture
 def drive(tmp_path: Path) -> Iterator[Path]:
-    """A short simulated drive, `bag`, with its truth unreadable."""
+    """The bag of a short simulated drive, whose truth is unreadable."""
     bag = tmp_path / 'bag'
     command = ('simulate', '-o', bag, '--duration', 0.6, '--size', '128x72', '--lidar', 'vlp16')
     start(command, os.environ).check_returncode()
@@ -60,7 +60,7 @@ def drive(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def run(tmp_path: Path, drive: Path) -> Run:
-    """Return a function that runs a command watched, and where the truth is closed."""
+    """Return a function that runs a command with the audit hook and without read access."""
     hook = tmp_path / 'hook'
     hook.mkdir()
     (hook / 'sitecustomize.py').write_text(WATCH)
@@ -68,7 +68,7 @@ def run(tmp_path: Path, drive: Path) -> Run:
         **os.environ,
         'PYTHONPATH': os.pathsep.join([str(hook), str(REPOSITORY)]),
         'TRUTH': str(tmp_path / 'bag_truth'),
-        # One thread: networks in miniature, see test/offline_training/conftest.py.
+        # One thread, as for all small networks: see test/offline_training/conftest.py.
         'OMP_NUM_THREADS': '1',
     }
 
@@ -88,7 +88,7 @@ def start(
     environment: Mapping[str, str],
     first: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a subcommand in a process of its own; `first` is called in it before it starts."""
+    """Run a subcommand in a new process, which calls `first` before it starts."""
     arguments = [sys.executable, '-m', 'drive_segment_ros.cli', *map(str, command)]
     return subprocess.run(
         arguments,
@@ -118,7 +118,7 @@ def test_extract_label_and_train_run_with_the_truth_unreadable(
 
 
 def test_what_reads_the_truth_fails_there(run: Run, drive: Path, tmp_path: Path) -> None:
-    """Without this the test above would pass where nothing is guarded."""
+    """A command that reads the truth fails; else the test above would prove nothing."""
     (tmp_path / 'images').mkdir()
     truth = tmp_path / 'bag_truth'
     evaluate = ('evaluate', tmp_path, tmp_path / 'images')

@@ -41,7 +41,7 @@ def test_a_class_that_training_never_showed_is_never_an_answer():
     supported = torch.tensor([True, True, False, True, False])
     image = torch.rand(1, 3, 32, 48)
     with torch.no_grad():
-        # Whatever its weights say for it.
+        # Bias the decoder towards classes 2 and 4, which are not supported.
         network.decoder.mask_norm.bias.copy_(torch.tensor([0.0, 0.0, 9.0, 0.0, 9.0]))
         assert set(network.probability(image).argmax(dim=1).unique().tolist()) <= {2, 4}
         network.restrict(supported)
@@ -140,7 +140,7 @@ def test_rows_and_window_hold_for_an_encoder_with_a_backbones_weights(tmp_path, 
         torch.equal(blocks[name], value)
         for name, value in whole.encoder.blocks.state_dict().items()
     )
-    # A patch at one end is not seen from the other: through two blocks two patches are.
+    # The first patch changes; two blocks with window 1 pass that on by two patches.
     image, other = torch.zeros(2, 1, 3, 32, 40)
     other[..., :8] = 1.0
     with torch.no_grad():
@@ -204,7 +204,7 @@ def test_a_network_brings_colours_to_what_its_backbone_expects(tmp_path):
 
 
 def changed_patches(network: Segmenter, patch: int) -> list[int]:
-    """Return which patches of a row of them are scored otherwise when one is painted black."""
+    """Return the patches of a one-row image whose scores change when `patch` is black."""
     torch.manual_seed(1)
     width = network.configuration.width
     image = torch.rand(1, 3, 16, width)
@@ -220,7 +220,7 @@ def test_a_patch_sees_as_far_as_the_windows_of_its_blocks():
     near = NetworkConfiguration(4, 16, 480, 32, depth=2, heads=2, stem='patch', window=2)
     everywhere = dataclasses.replace(near, window=0)
 
-    # Two blocks of the encoder and one of the decoder.
+    # Window 2 in two encoder blocks and one decoder block reaches six patches to each side.
     assert changed_patches(Segmenter(near).eval(), 15) == list(range(9, 22))
     assert changed_patches(Segmenter(everywhere).eval(), 15) == list(range(30))
 
@@ -243,7 +243,7 @@ def test_what_a_class_looks_like_does_not_hang_on_the_image():
 
 
 def seen_by(parts, count):
-    """What each token sees, (count, count) bool, of `Attention`'s parts."""
+    """Return which tokens each token attends to, (count, count) bool, by `Attention`'s parts."""
     seen = torch.zeros(count, count, dtype=torch.bool)
     for part in parts:
         keys = torch.cat([torch.arange(count)[one] for one in part.keys])

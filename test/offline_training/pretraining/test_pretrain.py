@@ -1,4 +1,4 @@
-"""An encoder learns from images alone, and is taken up by what learns from labels."""
+"""Pretraining of an encoder on unlabelled images, and its use by `label` and `train`."""
 
 import json
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures('small_network')
 
 @pytest.fixture
 def images(tmp_path):
-    """Four images of stripes, two to an epoch."""
+    """A folder of four images of vertical stripes: two steps an epoch at batch size 2."""
     folder = tmp_path / 'images'
     folder.mkdir()
     random = np.random.default_rng(0)
@@ -86,7 +86,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(images, tmp_path, monkey
         patch.setattr(module, 'distillation_loss', lambda *a: steps.append(1) or loss(*a))
         pretrain([images], tmp_path / 'run', how, resume=True)
 
-    assert len(steps) == 5  # Three before, of which two count, and the two that were left.
+    assert len(steps) == 5  # Three before, the third interrupted, and the last two of four.
     assert weights(tmp_path / 'run') == weights(tmp_path / 'whole')
 
 

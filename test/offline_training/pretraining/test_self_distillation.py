@@ -1,4 +1,4 @@
-"""What a student is taught: balanced targets, of the whole for its parts."""
+"""Self-distillation: balanced targets, the loss, and the views and masks of images."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures('small_network')
 
 def test_balanced_targets_take_all_prototypes_equally():
     torch.manual_seed(0)
-    # Samples of which nearly all would take the first prototype.
+    # Without balancing, most samples would take the first prototype.
     scores = 0.05 * torch.randn(400, 6)
     scores[:, 0] += 0.1
 
@@ -38,7 +38,7 @@ def test_a_student_that_says_what_it_is_taught_loses_less():
     def loss(*answers):
         return distillation_loss(answers, (target, patches), masked)
 
-    # Whole views are asked for the other view's answer, parts for both, patches for their own.
+    # Whole views learn the other view's target, parts those of both views, patches their own.
     for index in range(3):
         wrong = [*right[:index], right[index].roll(1, dims=-1), *right[index + 1 :]]
         assert loss(*wrong) > loss(*right)
@@ -78,7 +78,7 @@ def test_views_are_squares_of_the_image():
     assert views.whole.shape == (4, 3, 64, 64)
     assert views.masked.shape == (4, 16)
     assert views.parts.shape == (6, 3, 32, 32)
-    # First views of all images, then second ones.
+    # The first views of all images come before the second views.
     bright = views.whole.mean(dim=(1, 2, 3)) > 0.5
     assert bright.tolist() == [False, True, False, True]
 
@@ -89,7 +89,7 @@ def test_up_to_half_of_the_patches_are_hidden_in_pieces():
     shares = [mask.mean() for mask in masks]
     assert 0.0 <= min(shares) < 0.1
     assert 0.4 < max(shares) <= 0.5
-    # Neighbours agree more often than by chance.
+    # Masks are contiguous: neighbours agree more often than by chance.
     grids = np.stack(masks).reshape(-1, 8, 8)
     agree = (grids[:, :, 1:] == grids[:, :, :-1]).mean()
     chance = np.mean([share**2 + (1 - share) ** 2 for share in shares])

@@ -1,4 +1,4 @@
-"""A street of boxes, drawn as a calibrated camera and a LiDAR would see them."""
+"""Synthetic drives past boxes, rendered for a calibrated camera and a LiDAR."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CAMERA = CameraModel(
     frame_id='camera',
     rectified=False,
 )
-# The LiDAR is turned a quarter and stands on the roof; the camera looks ahead from the windscreen.
+# The LiDAR is on the roof, yawed by 90 degrees; the camera looks forward from the windscreen.
 T_BASE_LIDAR = np.array(
     [[0.0, -1.0, 0.0, 0.5], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.8], [0.0, 0.0, 0.0, 1.0]]
 )
@@ -36,7 +36,7 @@ CALIBRATION = DriveCalibration(CAMERA, T_CAMERA_BASE @ T_BASE_LIDAR, T_BASE_LIDA
 
 @dataclasses.dataclass
 class Box:
-    """A thing in the world: its centre, and how wide and high it looks, metres."""
+    """An object: centre in the odom frame and size, metres; `kind` is that of its proposal."""
 
     x: float
     y: float
@@ -55,7 +55,7 @@ def pose(x=0.0, yaw=0.0):
 
 
 def seen_from(T_odom_base, boxes):
-    """Return segment image and proposals of boxes seen from a pose, near ones before far ones."""
+    """Return segment image and proposals of boxes seen from a pose; near boxes hide far ones."""
     centre = np.array([[box.x, box.y, box.z] for box in boxes]).reshape(-1, 3)
     base = (centre - T_odom_base[:3, 3]) @ T_odom_base[:3, :3]
     segment = np.zeros((HEIGHT // 2, WIDTH // 2), np.uint16)
@@ -85,7 +85,7 @@ def seen_from(T_odom_base, boxes):
 
 
 def info(calibration: DriveCalibration, *cameras: str) -> dict:
-    """Return what `drive.json` says of cameras that look the same way."""
+    """Return the content of `drive.json` for cameras that share one calibration."""
     return {
         'cameras': {name: calibration.camera_entry('/image', 0.0) for name in cameras},
         'lidar': calibration.lidar_entry('/points', 'lidar'),
@@ -93,9 +93,9 @@ def info(calibration: DriveCalibration, *cameras: str) -> dict:
 
 
 def write_boxes(drive: Path, boxes: list[Box], frames: int, *cameras: str) -> None:
-    """Write a drive of 2 m a frame past boxes, whose looks are their own.
+    """Write a drive past boxes, each of a random colour, at 2 m per frame.
 
-    Every seventh frame has no pose.
+    Frames 5, 12, 19, ... have no pose. Cameras after the first show its mirrored segments.
     """
     random = np.random.default_rng(7)
     colours = random.integers(0, 255, (len(boxes) + 1, 3))

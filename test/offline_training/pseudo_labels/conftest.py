@@ -1,4 +1,4 @@
-"""Makes `boxes.py` and `tables.py` beside this file importable, for tests."""
+"""Makes `boxes.py` and `tables.py` in this folder importable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `label` makes on its way, for tests of single steps."""
+"""Intermediate results of `label`, for tests of its single steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from offline_training.pseudo_labels.stuff_classes import NO_STUFF
 
 
 def tracked(dataset: Path, frames_a_range: int = 0) -> list[DrivePlan]:
-    """Describe and track all drives."""
+    """Describe and track the segments of all drives; return their plans."""
     plans = plan_drives(Dataset(dataset), [], 1, frames_a_range)
     for plan in plans:
         for part in plan.ranges:
@@ -27,7 +27,7 @@ def tracked(dataset: Path, frames_a_range: int = 0) -> list[DrivePlan]:
 
 
 def table_of(dataset: Path, frames_a_range: int = 0) -> SegmentTable:
-    """Return the table of a dataset's only drive."""
+    """Return the segment table of a dataset's only drive."""
     (plan,) = tracked(dataset, frames_a_range)
     return read_table(plan)
 
@@ -35,7 +35,7 @@ def table_of(dataset: Path, frames_a_range: int = 0) -> SegmentTable:
 def classes_of(
     table: SegmentTable, learned: np.ndarray, parameters: LabelParameters
 ) -> Assignment:
-    """Learn classes from some segments of a table, and assign them to all."""
+    """Learn pseudo-classes from the `learned` segments, and assign them to all."""
     taken = learned & (table.stuff == NO_STUFF)
     track = table.track if parameters.follow_tracks else np.arange(len(table.track))
     sample = Sample(

@@ -1,4 +1,4 @@
-"""Figures of classes: those of drives add up, and medians of many are those of a sample."""
+"""Class statistics add up over drives; medians of many segments are estimated from a sample."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLASSES = 5
 
 
 def drive(seed: int, count: int) -> tuple[SegmentTable, np.ndarray]:
-    """Return segments, and their classes, 0 to 3."""
+    """Return a table of `count` random segments, and their classes, 0 to 3."""
     random = np.random.default_rng(seed)
     table = SegmentTable(
         frame=np.sort(random.integers(0, 9, count)),
@@ -88,7 +88,7 @@ def test_medians_of_many_are_of_a_sample(monkeypatch):
 
     assert np.bincount(total.measured).tolist() == [400] * 4
     assert total.statistics() == (c + (b + a)).statistics()
-    # Of all drives alike.
+    # The values of all drives are drawn with median 5.
     medians = [entry['height_max_m'] for entry in total.statistics()[:4]]
     assert medians == pytest.approx([5.0] * 4, abs=0.4)
 

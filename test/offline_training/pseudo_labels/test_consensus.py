@@ -8,19 +8,19 @@ from offline_training.pseudo_labels.consensus import find_consensus
 
 
 def opinions(rows=300, groupings=15, wrong=0.25, seed=0):
-    """Three things, and groupings that each put a quarter of the rows anywhere."""
+    """Return rows' true class, groupings that misplace a share of them, and equal weights."""
     random = np.random.default_rng(seed)
     thing = np.repeat([0, 1, 2], [rows // 2, rows // 3, rows - rows // 2 - rows // 3])
     votes = []
     for _ in range(groupings):
-        names = random.permutation(4)  # each names its groups its own way
+        names = random.permutation(4)  # group numbers differ between groupings
         mistaken = random.random(rows) < wrong
         votes.append(names[np.where(mistaken, random.integers(0, 4, rows), thing)])
     return thing, np.stack(votes, axis=1), np.ones(rows, np.float32)
 
 
 def labels(shares, votes):
-    """Return the class most of each row's groups stand for."""
+    """Return each row's class: that with the largest sum of its groups' shares."""
     return sum(share[groups] for share, groups in zip(shares, votes.T, strict=True)).argmax(axis=1)
 
 

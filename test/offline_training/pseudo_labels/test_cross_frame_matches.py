@@ -22,7 +22,7 @@ def add(matcher, first, T_odom_base, boxes):
 
 
 def pairs(*frames, calibration=CALIBRATION):
-    """Return the pairs of rows found in frames (pose, boxes), whose rows are numbered through."""
+    """Return matched pairs of rows, which are numbered through all frames (pose, boxes)."""
     matcher = CrossFrameMatcher(calibration)
     first = 0
     for T, boxes in frames:
@@ -43,7 +43,7 @@ def test_a_part_is_found_in_the_whole():
     roof = Box(20.0, 0.0, z=1.6, high=0.3)
     car = Box(20.5, 0.0, z=0.8, wide=2.0, high=2.0, long=4.0)
 
-    # The whole car's centre lies below the roof, where the first frame has nothing.
+    # No match back: the car's centre is below the roof, where the first frame has no segment.
     assert pairs((pose(), [roof]), (pose(2.0), [car])) == {(0, 1)}
 
 
@@ -119,7 +119,7 @@ def test_the_table_of_a_drive_holds_the_matches_of_each_camera(tmp_path):
     assert table.frame.tolist() == np.repeat([0, 1, 2, 3], 3).tolist()
     found = {(int(a), int(b)) for a, b in table.matches}
     front = {(0, 3), (3, 0), (1, 4), (4, 1), (2, 5), (5, 2)}
-    # What is straight ahead is so in a mirror too.
+    # In the mirrored images only the box straight ahead is where the calibration puts it.
     assert found == front | {(8, 11), (11, 8)}
 
 

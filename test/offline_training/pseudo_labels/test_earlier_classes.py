@@ -1,4 +1,4 @@
-"""Classes that are found again keep number and name; labels are kept by set."""
+"""Pseudo-classes found again keep number and name; each label set has its own files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def quiet(description):
 
 
 def kinds(*centres, each=40, seed=0):
-    """Return objects of some kinds, one segment each, that look like their kind's centre."""
+    """Return `each` objects around every centre in feature space, one segment each."""
     random = np.random.default_rng(seed)
     look = np.repeat(np.array(centres, np.float32), each, axis=0)
     look += random.normal(0, 0.05, look.shape).astype(np.float32)
@@ -44,7 +44,7 @@ def found_in(sample, stuff, classes, seed=0):
 
 
 def numbers(model, sample):
-    """Return the pseudo-class of each kind's 40 objects."""
+    """Return the pseudo-class of each kind, which all its 40 objects share."""
     share = model.share_of(model.scaling.apply(sample.features))
     found = model.number[model.objects][share.argmax(axis=1)].reshape(-1, 40)
     assert (found == found[:, :1]).all()
@@ -94,7 +94,7 @@ def test_a_kind_that_is_gone_keeps_its_number_and_is_the_first_to_be_merged():
     assert numbers(model, now) == numbers(earlier.model, before)[:2]
     assert names == earlier.names
     assert model.merges[0, 1] == tree
-    # Labelled once more: what was gone before is merged first still.
+    # After one more labelling, the missing class is still the first to be merged.
     again, _ = keep_numbers(found_in(now, {ROAD}, 3), EarlierClasses('again', model, names), now)
     assert (again.merges[0] == model.merges[0]).all()
     assert len(np.unique(groups_of(4, again.merges, 2))) == 2

@@ -23,7 +23,7 @@ PROPOSALS = {
 
 
 def frame():
-    """Left half red under id 3, right half striped under id 7, with a gap of no segment."""
+    """Return an image, red left (segment 3) and striped right (7), with a gap between segments."""
     image = np.zeros((32, 48, 3), np.uint8)
     image[:, :24] = (0, 0, 200)
     image[:, 24::8] = 255
@@ -88,11 +88,11 @@ def test_the_descriptor_sees_colour_texture_and_geometry():
 
     groups = Descriptor()(image, segment, PROPOSALS)
 
-    assert groups['colour'][0, 1] > 50 > abs(groups['colour'][1, 1])  # red in Lab's a
+    assert groups['colour'][0, 1] > 50 > abs(groups['colour'][1, 1])  # red: large a* in CIELAB
     assert groups['texture'][1, 0] > groups['texture'][0, 0]
     column = list(GEOMETRY['size']).index('height_max')
     assert groups['size'][:, column] == pytest.approx(np.log1p([1.5, 0.1]))
-    assert np.isnan(groups['size'][:, 0]).all()  # this frame has no height_min
+    assert np.isnan(groups['size'][:, 0]).all()  # the proposals have no height_min
 
 
 def test_unknown_geometry_counts_as_usual():
@@ -132,7 +132,7 @@ def test_a_backbone_is_averaged_inside_segments(tmp_path, kind):
     assert mean == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
     assert groups['backbone'].shape == (2, 16)
     assert np.linalg.norm(groups['backbone'], axis=1) == pytest.approx([1.0, 1.0])
-    # Id 3 covers the first patch column wholly and three of eight pixels of the second.
+    # Segment 3 covers the first patch column and three of eight pixels of the second.
     weight = np.repeat([[8, 3, 0]], 2, axis=0).reshape(6, 1)
     left = (dense.reshape(6, 16) * weight).sum(axis=0)
     assert groups['backbone'][0] == pytest.approx(left / np.linalg.norm(left), abs=1e-5)

@@ -1,4 +1,4 @@
-"""Tiles of a gallery: a segment can be recognised, whatever its light and its place."""
+"""Gallery tiles show a segment clearly, whatever its brightness and its place in the image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_segment_is_lit_and_its_surroundings_are_of_the_image(
     picture = tile(image, mask)
 
     assert picture.shape == (TILE_HEIGHT, TILE_WIDTH, 3)
-    # The image's lightness or half of it, not the black beyond its edge.
+    # At least half as bright as the image: no black padding beyond its edge.
     assert picture[..., 1].min() >= light // 2
 
 

@@ -31,11 +31,11 @@ def changed(values: np.ndarray, where: slice, value: float) -> np.ndarray:
     ('labelled', 'objects'),
     [
         (GOOD, OBJECTS),
-        # Streets, crossings and parks.
+        # Gradual change, as between streets, crossings and parks.
         (np.linspace(0.7, 0.97, 100), np.linspace(3, 200, 100).astype(int)),
-        # Sixteen beams.
+        # Low coverage throughout, as with a LiDAR of 16 beams.
         (GOOD - 0.3, OBJECTS),
-        # Three frames in a row behind a windscreen wiper, and one elsewhere.
+        # Three successive frames behind a windscreen wiper, and a single frame elsewhere.
         (changed(changed(GOOD, slice(20, 23), 0.1), slice(60, 61), 0.0), OBJECTS),
         (GOOD, changed(OBJECTS, slice(20, 23), 0)),
         ([0.9], [3]),
@@ -93,7 +93,7 @@ def test_a_drive_far_below_the_others_is_told():
 
 
 def lose(dataset: Path, first: int, last: int) -> None:
-    """Take the labels of most of the picture from frames of the only drive."""
+    """Remove most segments from frames `first` to `last - 1` of the only drive."""
     for frame in Dataset(dataset).drives[0].frames[first:last]:
         segment = frame.segment()
         segment[:, 20:] = 0

@@ -22,7 +22,7 @@ def test_classes_that_coarse_groupings_join_come_together_first():
 
     order = link_classes(label, np.ones(100, np.float32), [label, coarse, coarser], 4)
 
-    assert order[0].tolist() == [0, 2]  # together twice; the larger stands for both
+    assert order[0].tolist() == [0, 2]  # joined in both groupings; the larger class is first
     assert order[1].tolist() == [1, 3]
     assert groups_of(4, order, 2).tolist() == [0, 1, 0, 1]
 
@@ -57,7 +57,7 @@ def test_what_cannot_be_merged_so_far_is_one_line(count):
 
 
 def test_answers_are_counted_as_of_merged_classes():
-    confusion = np.arange(12).reshape(6, 2)  # of classes 0 to 4, and of no answer
+    confusion = np.arange(12).reshape(6, 2)  # rows: classes 0 to 4, no prediction
 
     pooled = pool_rows(confusion, MERGES, 3)
 

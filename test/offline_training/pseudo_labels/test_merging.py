@@ -8,7 +8,7 @@ from offline_training.pseudo_labels.merging import merge_clusters, nearest_rows
 
 
 def street(seed):
-    """A long row of alike things, as cars near to far, and two small groups beside it."""
+    """Return 2D features of a long row, as cars near to far, and two small groups, and classes."""
     random = np.random.default_rng(seed)
     row = np.stack([np.linspace(0, 30, 600), np.zeros(600)], axis=1)
     groups = [np.full((40, 2), [12, 4.0]), np.full((40, 2), [18, -4.0])]
@@ -32,7 +32,7 @@ def test_a_row_of_alike_things_stays_one_class(seed):
     for number in range(3):
         assert len(np.unique(found[thing == number])) == 1
     assert len(np.unique(found)) == 3
-    # k-means alone cuts the row.
+    # k-means alone splits the row.
     _, plain = clustered(values, seed, 3)
     assert len(np.unique(plain[thing == 0])) > 1
 

@@ -1,4 +1,4 @@
-"""What has moved is told by its place, which other frames see free."""
+"""An object has moved if other frames observe its position as free."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ WALL = Box(60.0, 0.0, z=1.0, wide=200.0, high=40.0, long=1.0)
 
 
 def seen_through(*frames, apart=LEAST_APART):
-    """Return how often the place of each row of frames (pose, boxes) is free in another frame.
+    """Return for each row of frames (pose, boxes) in how many other frames its position is free.
 
-    Frames lie some apart; those between have no pose.
+    The numbers of successive frames differ by `apart`; the frames between have no pose.
     """
     matcher, first = CrossFrameMatcher(CALIBRATION), 0
     for T, boxes in frames:
@@ -33,7 +33,7 @@ def test_what_goes_leaves_its_place_free_and_what_stands_does_not():
     frames = [(pose(0.5 * k), [Box(20.0, 4.0 - 3.0 * k), standing, WALL]) for k in range(3)]
 
     assert seen_through(*frames) == [2, 0, 0] * 3
-    # Too short a time for what is slow: nothing is said.
+    # Frames closer than LEAST_APART are not used: a slow object has not left its position.
     assert not any(seen_through(*frames[:2], apart=LEAST_APART - 1))
 
 
@@ -41,7 +41,7 @@ def test_what_is_hidden_or_unknown_is_not_free():
     thing, before = Box(20.0, 0.0), Box(10.0, 0.0, wide=4.0, high=4.0)
 
     assert seen_through((pose(), [thing, WALL]), (pose(), [before, WALL]))[0] == 0
-    # Nothing there at all: no return, so nobody knows.
+    # Without a return behind it, the position is unobserved, not free.
     assert seen_through((pose(), [thing]), (pose(), [Box(15.0, 9.0)]))[0] == 0
 
 
@@ -74,7 +74,7 @@ def test_the_table_of_a_drive_says_what_moved(tmp_path):
     table = table_of(tmp_path)
 
     assert set(table.moved[(table.frame == 0) & (table.id < 3)]) == {STILL}
-    # Of a frame without a pose nobody knows.
+    # Frame 5 has no pose.
     assert set(table.moved[table.frame == 5]) == {UNKNOWN}
     assert not (table.moved == MOVED).any()
 

@@ -121,10 +121,10 @@ def test_a_track_keeps_its_class_through_time(painted_drive):
 
 
 def of_others(matches, looks, pixels, track, follow_tracks=True):
-    """Return which kind each further segment is given: 0 or 1.
+    """Return the class that each further segment is assigned: 0 or 1.
 
-    Nine segments, five that look like 0 and four that look like 1, make two classes. The further
-    ones, rows 9 and on, are not learned from.
+    Two classes are learned from nine segments, five of look 0 and four of look 1. The further
+    segments, rows 9 and on, are not learned from.
     """
     count = 9 + len(looks)
     look = np.array([0.0] * 5 + [1.0] * 4 + looks, np.float32)
@@ -178,7 +178,7 @@ def test_what_is_learned_from_looks_as_it_did_then_whatever_its_track_shows_late
 def test_pixels_between_two_classes_are_of_neither():
     label = np.full((5, 7), 3, np.uint8)
     label[:, 4:] = 1
-    label[4] = 255  # what is unknown is no class, so nothing lies between it and another
+    label[4] = 255  # unknown pixels are no class, so there is no border next to them
 
     between = between_classes(label)
 

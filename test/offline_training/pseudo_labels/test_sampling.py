@@ -13,7 +13,7 @@ from offline_training.pseudo_labels.sampling import (
 
 
 def drawn(random, objects):
-    """Return a drive's candidates, of objects that have one to nine segments."""
+    """Return the candidates of a drive whose objects have one to nine segments each."""
     draw = np.sort(random.random(objects))[: sampling.MOST_OBJECTS + 1]
     counts = random.integers(1, 10, len(draw))
     return Candidates(draw, counts, frozenset(), int(counts.sum()))

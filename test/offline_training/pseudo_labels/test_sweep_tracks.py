@@ -1,4 +1,4 @@
-"""Tracks of a rig: one for an object, whichever cameras see it and when."""
+"""Tracks of a rig: an object has one track in all cameras and sweeps."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def write(
     shown: dict[str, list[set[int]]],
     pose: bool = True,
 ) -> list[dict[int, int]]:
-    """Write a drive; return each sweep's tracks by id.
+    """Write a drive of a standing vehicle; return each sweep's tracks by proposal id.
 
     Args:
         folder: of the drive.
-        sweeps: of each the objects' ids and where they are, metres along x.
-        shown: of each camera and sweep the ids in its image.
-        pose: whether the vehicle's, which stands still, is known.
+        sweeps: x of each object by id, metres, for each sweep.
+        shown: the ids in each camera's image, for each sweep.
+        pose: whether the vehicle's pose is known.
     """
     with DriveWriter(folder, {'cameras': {name: {} for name in shown}}) as writer:
         for index, objects in enumerate(sweeps):
@@ -54,7 +54,7 @@ def write(
     found: list[dict[int, int]] = [{} for _ in sweeps]
     columns = (segments[name].tolist() for name in ('sweep', 'id'))
     for sweep, number, track in zip(*columns, sweep_tracks(segments, poses), strict=True):
-        # The same in each camera.
+        # An object has the same track in all cameras.
         assert found[sweep // 10**8 - 1].setdefault(number, int(track)) == track
     return found
 
@@ -70,7 +70,7 @@ def test_an_object_keeps_its_track_as_it_goes_from_one_camera_to_another(tmp_pat
 
 
 def test_what_no_image_shows_draws_no_track_away(tmp_path):
-    # A crumb behind the car, nearer to where the car was than the car itself is now.
+    # Fragment 5 is in no image, and nearer to the last position of object 4 than 4 itself.
     sweeps = [{4: 10.0}, {4: 10.6, 5: 10.1}]
 
     first, second = write(tmp_path / 'drive', sweeps, {'front': [{4}, {4}]})

@@ -5,7 +5,7 @@ from offline_training.pseudo_labels.tracks import UNTRACKED, follow
 
 
 def frame(places, kinds=None):
-    """Proposals at (x, y) metres from the car, each 4 x 2 x 1.5 m large."""
+    """Return proposals at (x, y), metres, relative to the vehicle, each 4 x 2 x 1.5 m."""
     places = np.array(places, np.float32).reshape(-1, 2)
     count = len(places)
     return {

@@ -1,4 +1,4 @@
-"""Labels do not hang on who makes them, or on how drives are divided among workers."""
+"""Labels do not depend on the workers, nor on how drives are divided among them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def quiet(description):
 
 @pytest.fixture(scope='module')
 def street(tmp_path_factory) -> Path:
-    """Two drives past boxes, one of them seen by two cameras."""
+    """A dataset of two drives past boxes, the first with two cameras."""
     folder = tmp_path_factory.mktemp('street') / 'set'
     for number, cameras in enumerate((('front', 'mirror'), ('front',))):
         random = np.random.default_rng(number)
@@ -61,7 +61,7 @@ def labels(dataset: Path) -> dict[str, bytes]:
 
 
 def cut(monkeypatch, frames: int) -> None:
-    """Have ranges of at most so many frames."""
+    """Divide drives into ranges of at most `frames` frames."""
     monkeypatch.setattr(drive_plan, '_FEWEST_FRAMES', frames)
     monkeypatch.setattr(drive_plan, '_MOST_FRAMES', frames)
 
@@ -147,7 +147,7 @@ def test_labels_in_object_storage_are_those_of_a_folder(dataset):
     write_files(remote, {name: path.read_bytes() for name, path in files.items()})
 
     here = label([dataset], FEW, quiet)
-    for _ in range(2):  # the second finds what the first left
+    for _ in range(2):  # the second run finds the results of the first
         there = label([remote], FEW, quiet)
 
     assert {**there, 'datasets': []} == {**here, 'datasets': []}
@@ -215,6 +215,6 @@ def test_the_command_takes_workers_and_names_a_broken_frame(dataset):
     assert done.exit_code == 1
     assert str(broken) in done.stderr
     assert 'Traceback' not in done.output
-    # Nothing is taken away before all is described.
+    # Earlier labels are kept until all segments are described.
     assert labels(dataset) == before
     assert (dataset / 'pseudo_classes/classes.yaml').exists()

@@ -1,4 +1,4 @@
-"""A small demo's folder: painted frames, a run that never learned, synthetic scores."""
+"""A small demo folder: synthetic frames, an untrained run, and made-up scores."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ STEPS = {'inspect': INSPECTED, 'extract': EXTRACTED, 'live': LIVE}
 
 
 def write_dataset(dataset: Path, labelled: bool, drive: str = 'street') -> None:
-    """Write three frames as `extract` would, and what `label` would add."""
+    """Write a drive of three frames like `extract` and, if `labelled`, the output of `label`."""
     random = np.random.default_rng(0)
     segment = np.ones((HEIGHT, WIDTH), np.uint16)
     segment[:, 20:40] = 2
@@ -99,7 +99,7 @@ def write_dataset(dataset: Path, labelled: bool, drive: str = 'street') -> None:
 
 @pytest.fixture
 def demo_folder(tmp_path: Path, run_folder: Path) -> Path:
-    """A demo's folder with a labelled and a held-out dataset; truth of the latter only."""
+    """Return a demo folder with a labelled dataset, and a held-out one with ground truth."""
     folder = tmp_path / 'a demo'
     write_dataset(folder / 'dataset', labelled=True)
     write_dataset(folder / 'held', labelled=False, drive='avenue')

@@ -1,4 +1,4 @@
-"""The report in a browser: on a phone, by keyboard, without a request."""
+"""The report in a browser: on a phone, by keyboard, and without network requests."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_every_control_and_scrolling_table_can_have_the_focus(browser: Any, repo
     page.goto(report)
     wanted = page.locator('a, input, summary, .scroll').count()
     reached = set()
-    for _ in range(wanted + 40):  # pictures and commands among them
+    for _ in range(wanted + 40):  # more, as pictures and commands get the focus, too
         page.keyboard.press('Tab')
         reached.add(
             page.evaluate(
@@ -145,7 +145,7 @@ def test_without_script_the_first_frame_is_shown(browser: Any, report: str) -> N
 def test_markup_that_slipped_through_would_still_not_run(
     browser: Any, demo_folder: Path, tmp_path: Path
 ) -> None:
-    """The policy by itself: it allows the page's own script and nothing else."""
+    """The content security policy alone blocks injected scripts, but not the page's own script."""
     output = tmp_path / 'report.html'
     write_report(find_sources(demo_folder), output)
     attack = '<img src="data:," onerror="document.title=1"><script>document.title=2</script>'

@@ -1,4 +1,4 @@
-"""The LiDAR's points in the report's pictures: where the simulator's truth says they are."""
+"""LiDAR points in the images of the report, compared with the true distances of a simulation."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def test_points_have_the_colour_of_the_true_distance(tmp_path: Path) -> None:
         painted &= distance > 0
         assert painted.sum() > 1000
         expected = distance_colours(distance[painted]).astype(int)
-        # A dot covers its neighbours too, and distance is along the ray.
+        # A dot covers its neighbours, too, and the true distance is along the ray, unlike depth.
         alike = np.abs(view[painted] - expected).max(axis=1) < 80
         assert alike.mean() > 0.75
-    # Without the LiDAR's place on the vehicle they stay where they were measured.
+    # Without T_base_lidar, points are not motion-compensated.
     drive.info['lidar']['T_base_lidar'] = None
     still = lidar_views(bag, drive, chosen, WIDTH)
     assert all((still[path] != view).any() for path, view in views.items())

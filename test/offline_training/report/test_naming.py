@@ -1,4 +1,4 @@
-"""Naming by looking: the page by keyboard, what it saves, and whom it believes."""
+"""The naming page: use by keyboard, what it saves, and which requests it refuses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from offline_training.report.naming import naming_server, write_gallery_page
 
 @pytest.fixture
 def run(run_folder: Path, demo_folder: Path, tmp_path: Path) -> Path:
-    """A run that keeps its classes' pictures; nobody has named them yet."""
+    """Return a run with the gallery of its pseudo-classes, which are not named yet."""
     run = tmp_path / 'a run'
     shutil.copytree(run_folder, run)
     shutil.copytree(demo_folder / 'dataset/pseudo_classes', run / 'pseudo_classes')

@@ -1,4 +1,4 @@
-"""The report's content: what there is is shown, what is missing is said."""
+"""The content of the report: it shows what exists and lists what is missing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from offline_training.report.sources import Beside, find_sources
 
 
 class Page(html.parser.HTMLParser):
-    """A page's text by section, its pictures, and whether its elements are closed."""
+    """A parsed page: text by section, images, links; fails if an element is not closed."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -107,8 +107,8 @@ def test_every_picture_is_in_the_page_and_every_link_within_it(
     demo_folder: Path, tmp_path: Path
 ) -> None:
     page, _ = report_of(demo_folder, tmp_path / 'report.html')
-    # Held out: image, student, objects, teacher, one truth; learned from: pseudo-labels as well;
-    # two classes; the empty picture that others are enlarged in.
+    # Held-out frames: image, student, objects, teacher, and one truth; training frames: also
+    # pseudo-labels; then two gallery images, and the empty one that shows enlarged images.
     assert len(page.pictures) == 3 * 4 + 1 + 3 * 5 + 2 + 1
     assert all(picture.startswith('data:') for picture in page.pictures)
     assert all(link.startswith(('#', 'data:')) for link in page.links)
@@ -348,7 +348,7 @@ ATTACK = '<img src=x onerror="document.title=\'owned\'"><script>document.title="
 
 
 def poisoned(value: object) -> object:
-    """Return JSON with every text replaced, and every number of its leaves as well."""
+    """Return JSON data with every leaf replaced by `ATTACK`."""
     if isinstance(value, dict):
         return {f'{key}': poisoned(inner) for key, inner in value.items()}
     return [poisoned(inner) for inner in value] if isinstance(value, list) else ATTACK
@@ -356,7 +356,7 @@ def poisoned(value: object) -> object:
 
 @pytest.fixture
 def poisoned_folder(demo_folder: Path) -> Path:
-    """A demo's folder of a stranger: whatever a page shows of it is markup."""
+    """Return an untrusted demo folder: the texts that the page shows are replaced by markup."""
     file = demo_folder / 'demo.json'
     content = json.loads(file.read_text())
     for step in content['steps']:

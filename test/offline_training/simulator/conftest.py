@@ -1,4 +1,4 @@
-"""One town for all tests that only look at it: it takes seconds to build."""
+"""A town shared by the tests that only read it, as it takes seconds to build."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ WALL, ROD = 1, 2
 
 
 def view() -> NDArray[np.float32]:
-    """Return the rays of a small image that looks along z, a pixel 0.1 wide one metre away."""
+    """Return the rays of a small image along z, whose pixels are 0.1 m wide at 1 m."""
     v, u = np.mgrid[:HEIGHT, :WIDTH] - np.array([HEIGHT // 2, WIDTH // 2])[:, None, None]
     directions = np.stack([0.1 * u, 0.1 * v, np.ones_like(u)], axis=-1).reshape(-1, 3)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -84,7 +84,7 @@ def test_town_is_seen_as_if_every_pixel_were_cast(world: World, lens: str) -> No
         assert (sparse.material == every.material).mean() > 0.9995
     instance, truth = (np.concatenate(everywhere[key]) for key in ('sparse', 'every'))
     assert (instance != truth).mean() < 2e-4
-    # Not at the cost of what is thin.
+    # Thin objects are not lost.
     pole = world.class_of[truth] == CLASSES.index('pole')
     assert pole.sum() > 1000
     assert (instance != truth)[pole].mean() < 0.01

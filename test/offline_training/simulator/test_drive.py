@@ -48,7 +48,7 @@ def make(bag: Path, **values: Any) -> SimulationSummary:
 
 
 def read(bag: Path) -> dict[str, list[tuple[int, Any]]]:
-    """Return (arrival, message) of each topic."""
+    """Return the (arrival, message) pairs of each topic."""
     messages: dict[str, list[tuple[int, Any]]] = {}
     with BagReader(bag) as reader:
         for topic, stamp, raw, kind in reader.messages():
@@ -116,7 +116,7 @@ def test_a_cluster_makes_the_same_bag(faulty: Path, tmp_path: Path) -> None:
 
 
 def test_parts_follow_each_other_and_metadata_says_what_they_hold(faulty: Path) -> None:
-    """A player reads a bag's files one after the other."""
+    """The files of a bag follow in time; metadata.yaml gives their times and message counts."""
     content = yaml.safe_load((faulty / 'metadata.yaml').read_text())
     information = content['rosbag2_bagfile_information']
     names = [f'{faulty.name}_{number}.mcap' for number in range(2)]
@@ -151,7 +151,7 @@ def test_speed_goes_on_from_part_to_part(faulty: Path) -> None:
 
 
 def test_a_process_may_go_back_in_a_drive() -> None:
-    """As one does that is given what another, which died, did not finish."""
+    """A process may simulate an earlier part, as when it takes over from a dead process."""
     parameters = from_flat(SimulatorParameters, SMALL)
     stage = stage_for(parameters, 0)
     first_step, poses = stage.motion(2)
@@ -234,7 +234,7 @@ def test_odometry_has_every_step_once_and_covers_the_sensors(sound: Path) -> Non
     messages = read(sound)
     stamps = [stamp_ns(message) for _, message in messages['/odom']]
     assert set(np.diff(stamps)) == {20_000_000}
-    sweeps = [stamp_ns(message) for _, message in messages['/lidar/points']]  # their ends
+    sweeps = [stamp_ns(message) for _, message in messages['/lidar/points']]  # stamped at the end
     assert stamps[0] == sweeps[0] - 100_000_000
     assert stamps[-1] >= sweeps[-1]
 
@@ -246,7 +246,7 @@ def test_sweep_is_measured_point_by_point_as_the_sensor_turns(sound: Path) -> No
     assert -0.1 <= cloud.time.min() < -0.099
     assert -0.001 < cloud.time.max() <= 0.0
     assert (np.diff(cloud.time) >= 0).all()
-    # From behind (either side) over the front at half time, clockwise.
+    # Clockwise from the back, past the front at half time, to the back.
     azimuth = np.unwrap(np.arctan2(cloud.y, cloud.x).astype(float))
     assert np.corrcoef(cloud.time, azimuth)[0, 1] < -0.99
     elevation = np.arctan2(cloud.z, np.hypot(cloud.x, cloud.y))
@@ -394,7 +394,7 @@ def test_cameras_expose_as_the_lidar_passes_them(tmp_path: Path) -> None:
         yaw = np.radians(CAMERA_YAW_DEG[name])
         at = cloud.time[np.cos(np.arctan2(cloud.y, cloud.x) - yaw) > 0.9998]
         taken = (stamp - cloud.stamp_ns) * 1e-9
-        # Behind, sweeps begin and end.
+        # Sweeps begin and end at the back, so times are compared modulo 0.1 s.
         apart = np.abs((at - taken + 0.05) % 0.1 - 0.05)
         assert apart.max() < 0.007, name
     assert {path.name for path in truth_folder(bag).iterdir() if path.is_dir()} == {

@@ -1,4 +1,4 @@
-"""What is wrong with a simulated drive, `inspect` says."""
+"""`inspect` reports the faults of simulated drives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from offline_training.simulator import SimulatorParameters, simulate
 
 
 def seen(bag: Path, **values: Any) -> tuple[PairReport, str]:
-    """Return what `inspect` finds of camera and LiDAR in a drive, and its problems."""
+    """Simulate a drive; return `inspect`'s report of camera and LiDAR, and its problems."""
     simulate(bag, from_flat(SimulatorParameters, values))
     report = inspect(bag)
     (pair,) = report.pairs
@@ -32,7 +32,7 @@ def test_time_offset_is_told_to_10_ms(tmp_path: Path, offset_s: float, jitter_s:
     if offset_s == 0.0:
         assert not problems
     else:
-        # The sweep's stamp is its end, the image is taken half a period before.
+        # A sweep is stamped at its end; the image is exposed half a sweep (0.05 s) earlier.
         assert advice is not None
         assert float(advice[1]) == pytest.approx(0.05 - offset_s, abs=0.005)
         assert ('that much late' in problems) is (offset_s > 0.0)
@@ -49,7 +49,7 @@ def test_wrong_extrinsics_are_noticed(tmp_path: Path, error_deg: float) -> None:
 
 
 def test_no_camera_of_a_sound_rig_is_called_late_or_turned(tmp_path: Path) -> None:
-    """Those at the sides and the one behind, where sweeps begin, are as right as the front one."""
+    """A correct rig of six cameras has no fault, nor has its rear camera, where sweeps begin."""
     values = {'seed': 1, 'rig': 'six', 'camera.width': 480, 'camera.height': 270}
     simulate(tmp_path / 'drive', from_flat(SimulatorParameters, {**values, 'duration_s': 0.8}))
     report = inspect(tmp_path / 'drive')

@@ -1,4 +1,4 @@
-"""The simulator's truth against the perception that must find it: lenses, motion, beams."""
+"""Projected points agree with the simulator's truth, for several lenses and LiDARs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SENSORS = [
 
 
 class Drive:
-    """A simulated drive read back as any recording would be."""
+    """A simulated drive, read back from its bag like any recording."""
 
     def __init__(self, bag: Path, camera: CameraParameters) -> None:
         self.directions = Camera('front', camera).directions.reshape(
@@ -59,7 +59,7 @@ class Drive:
         self.clouds = [cloud_from_message(cloud) for cloud in self.messages['/lidar/points']]
 
     def matches(self, number: int, with_motion: bool) -> Matches:
-        """Pair the points of a sweep with the pixels they fall on, where geometry decides."""
+        """Pair points and the pixels they project to, without edges, occlusion and movers."""
         cloud, image_stamp = self.clouds[number], self.image_stamps[number]
         motion = None
         if with_motion:
@@ -76,29 +76,29 @@ class Drive:
         distance = read_png(self.truth / 'front' / 'distance' / f'{image_stamp}.png') / 256.0
         column, row = np.rint(projected.u).astype(int), np.rint(projected.v).astype(int)
         point, pixel = own[projected.index], seen[row, column]
-        # Away from edges: the 5 x 5 pixels around are of one instance.
+        # Away from edges: all of the surrounding 5 x 5 pixels are of one instance.
         kernel = np.ones((5, 5), np.uint8)
         inner = (cv2.erode(seen, kernel) == cv2.dilate(seen, kernel))[row, column]
         cosine = self.directions[row, column, 2]
         measured, surface = projected.depth / np.maximum(cosine, 0.1), distance[row, column]
-        # What lies behind the surface that the pixel sees is hidden, and what moves by itself is
-        # elsewhere by the time of the image: neither is a matter of geometry.
+        # Points behind the surface in the image are hidden, and moving objects are elsewhere when
+        # the image is taken: neither tests the geometry.
         hidden = (surface > 0) & (measured > surface * 1.02 + 0.1)
         standing = (point < self.first_mover) & (pixel < self.first_mover)
         use = inner & ~hidden & standing & (cosine > 0.1)
-        # Where the surface is square enough to the ray for neighbouring pixels to be as far.
+        # Distances are compared where the surface faces the ray: neighbours are equally far.
         slope = cv2.dilate(distance, kernel) - cv2.erode(distance, kernel)
         square = (slope < 0.3)[row, column] & (point == pixel) & standing & inner & (cosine > 0.1)
         return Matches(point[use], pixel[use], (measured - surface)[square])
 
     def all_matches(self, with_motion: bool) -> Matches:
-        """Return those of every sweep."""
+        """Return the matches of all sweeps."""
         sweeps = [self.matches(k, with_motion) for k in range(len(self.clouds))]
         return Matches(*(np.concatenate(arrays) for arrays in zip(*sweeps, strict=True)))
 
 
 class Matches(NamedTuple):
-    """Points and the pixels they fall on."""
+    """Points and the pixels that they project to."""
 
     point: NDArray[np.integer]  # (N,) instance
     pixel: NDArray[np.integer]  # (N,) instance
@@ -106,7 +106,7 @@ class Matches(NamedTuple):
 
     @property
     def share(self) -> float:
-        """How many points fall on their own instance."""
+        """Share of points that project to a pixel of their own instance."""
         return float((self.point == self.pixel).mean())
 
 
@@ -126,7 +126,7 @@ def drive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     lens, lidar, yaw, stamp = request.param
     bag = tmp_path_factory.mktemp('geometry') / 'drive'
     values = {
-        'seed': 5,  # drives at 7 m/s
+        'seed': 5,  # the vehicle drives at 7 m/s
         'duration_s': 0.8,
         'rate_hz': 5.0,
         'camera.model': lens,
@@ -148,7 +148,7 @@ def test_points_fall_on_pixels_of_their_own_instance(drive: Drive) -> None:
 
 
 def test_points_are_as_far_as_their_pixels_say(drive: Drive) -> None:
-    # At 7 m/s, 10 ms of error in any clock would be 7 cm.
+    # At 7 m/s a stamp that is wrong by 10 ms changes the distance by 7 cm.
     error = drive.all_matches(with_motion=True).error
     assert len(error) > 300
     assert abs(np.median(error)) < 0.02

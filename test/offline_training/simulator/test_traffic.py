@@ -13,7 +13,7 @@ LENGTHS = [4.5] * 12 + [11.5, 8.0]
 
 @pytest.fixture(scope='module')
 def poses() -> np.ndarray:
-    """(steps, movers, 6) over 40 s."""
+    """Poses of all movers over 40 s, (steps, movers, 6)."""
     rng = np.random.default_rng(1)
     plan, terrain = make_street_plan(rng), Terrain(rng)
     traffic = Traffic(plan, terrain, LENGTHS, [False] * len(LENGTHS), 5, rng)
@@ -29,7 +29,7 @@ def poses() -> np.ndarray:
 
 def test_vehicles_do_not_run_into_each_other(poses: np.ndarray) -> None:
     count = len(LENGTHS)
-    # A vehicle as three circles along its length, tested against every other's.
+    # Each vehicle is approximated by three circles along its length.
     along = np.linspace(-0.4, 0.4, 3)[None, None, :, None] * np.array(LENGTHS)[None, :, None, None]
     yaw = poses[::10, :count, 3]
     heading = np.stack([np.cos(yaw), np.sin(yaw)], -1)[:, :, None]

@@ -10,7 +10,7 @@ def test_results_come_in_order_from_several_threads():
 
     def work(item):
         if item < 3:
-            everyone.wait()  # Three work at a time, or this ends with an error.
+            everyone.wait()  # Fails unless three threads work at a time.
         return item, threading.current_thread().name
 
     results = list(ahead(work, range(50), 3))

@@ -19,7 +19,7 @@ NONE = AugmentationParameters(
 
 
 def marked_image():
-    """An image whose colour tells each region, so that both can be compared after a change."""
+    """Return an image whose grey value encodes the region, and the region map."""
     regions = (np.arange(64)[:, None] // 16 * 6 + np.arange(96) // 16).astype(np.int32)
     image = np.repeat((regions * 10).astype(np.uint8)[..., None], 3, axis=2)
     return image, regions
@@ -36,7 +36,7 @@ def test_image_and_regions_stay_together(seed):
     assert regions.shape == (64 // TARGET_STRIDE, 96 // TARGET_STRIDE)
     centres = image[TARGET_STRIDE // 2 :: TARGET_STRIDE, TARGET_STRIDE // 2 :: TARGET_STRIDE, 0]
     agree = np.abs(centres.astype(int) - regions * 10) <= 5
-    assert agree.mean() > 0.75  # the rest lies on edges, which the image interpolates
+    assert agree.mean() > 0.75  # the others are on edges, where the image is interpolated
 
 
 @given(SEEDS)
@@ -71,7 +71,7 @@ def test_flip_mirrors_both():
 
 @given(SEEDS)
 def test_grey_keeps_no_hue(seed):
-    """Saturation and hue turn about the grey axis: only brightness and contrast move a grey."""
+    """Changes of saturation and hue leave grey unchanged."""
     only_colour = dataclasses.replace(NONE, saturation=0.4, hue_deg=10.0)
     matrix = colour_matrix(only_colour, np.random.default_rng(seed))
 
@@ -79,7 +79,7 @@ def test_grey_keeps_no_hue(seed):
 
 
 def grey(value=128):
-    """An even image and its one region."""
+    """Return a uniform grey image and a map of one region."""
     return np.full((64, 96, 3), value, np.uint8), np.zeros((64, 96), np.int32)
 
 
@@ -93,7 +93,7 @@ def test_gamma_keeps_black_and_white_and_the_order_of_what_lies_between(seed):
     assert (image[:, 0] == 0).all()
     assert (image[:, -1] == 255).all()
     assert (np.diff(image[0, :, 0].astype(int)) >= 0).all()
-    # 0.5 to the power 0.5 is 0.71, and squared 0.25.
+    # Gamma is 0.5 to 2, which maps 0.5 to at most 0.71 and at least 0.25.
     assert 63 <= image[0, 128, 0] <= 182
 
 
@@ -116,7 +116,7 @@ def test_shade_is_smooth_grey_and_differs_from_place_to_place(seed):
 
     values = image[..., 0].astype(int)
     assert np.ptp(image, axis=2).max() == 0
-    # At most half as bright and twice, but for what a cubic overshoots.
+    # A factor of 0.5 to 2, and the overshoot of cubic interpolation.
     assert 18 < values.min() <= values.max() < 190
     assert np.abs(np.diff(values, axis=1)).max() <= 40
 
@@ -139,7 +139,7 @@ def test_erased_rectangles_have_one_colour_and_keep_their_regions():
     for seed in range(50):
         erased, cells = augment(image, regions, always, np.random.default_rng(seed))
         hidden = (erased != image).any(axis=2)
-        # A rectangle has at most three colours where the image has thousands.
+        # At most three rectangles, each of one colour; the image has thousands of colours.
         assert 1 <= len(np.unique(erased[hidden], axis=0)) <= 3
         assert (cells == regions[::TARGET_STRIDE, ::TARGET_STRIDE]).all()
         shares.append(hidden.mean())
@@ -160,5 +160,5 @@ def test_a_degraded_sample_is_out_of_focus_or_noisy():
 
     even = [image[:, :40].std() + image[:, 56:].std() for image in changed]
     assert any(spread > 0.5 for spread in even)  # noise
-    assert any(spread == 0.0 for spread in even)  # blur, away from the edge
+    assert any(spread == 0.0 for spread in even)  # blur leaves flat areas as they are
     assert all((image[:, :40] < 60).all() and (image[:, 56:] > 140).all() for image in changed)

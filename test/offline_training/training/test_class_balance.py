@@ -3,7 +3,7 @@ import pytest
 
 from offline_training.training.class_balance import balanced_weight, class_factors, class_mass
 
-# A road of 900 pixels, a sign of 100, and a region nobody knows.
+# Three regions: a road of 900 pixels, a sign of 100, and an unknown region of 500.
 PROBABILITY = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float16)
 WEIGHT = np.array([1, 1, 0], np.float32)
 PIXELS = np.array([900, 100, 500])

@@ -13,13 +13,13 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def frame(brightness, label):
-    """An image of one brightness, and a target per class of its label."""
+    """Return an image of uniform brightness and the targets of its label."""
     image = np.full((*label.shape, 3), brightness, np.uint8)
     return image, pseudo_label_targets(label, 4, *label.shape)
 
 
 def road_with_person():
-    """A road (0) on which a person (2) covers a hundredth; a tenth is unknown."""
+    """Return a label of road (0) with 1 % person (2) and 10 % unknown."""
     label = np.zeros((40, 50), np.uint8)
     label[10:14, 20:25] = 2
     label[36:] = IGNORE_LABEL
@@ -29,7 +29,7 @@ def road_with_person():
 @given(SEEDS)
 def test_what_is_pasted_brings_its_pixels_and_its_target(seed):
     label = road_with_person()
-    # One region of class 3: its numbers are not those of the other frame's regions.
+    # One region of class 3, so that region numbers differ between the two frames.
     everywhere = RegionTargets(
         np.zeros((40, 50), np.int32), np.eye(4, dtype=np.float16)[3:], np.ones(1, np.float32)
     )
@@ -42,8 +42,8 @@ def test_what_is_pasted_brings_its_pixels_and_its_target(seed):
     assert (image[~pasted] == 50).all()
     assert (answer[~pasted] == 3).all()
     assert (answer[pasted] == label[pasted]).all()
-    assert (target.weight[target.regions] > 0).all()  # the other frame's unknown stays behind
-    for number in (0, 2):  # a class comes whole or not at all
+    assert (target.weight[target.regions] > 0).all()  # unknown pixels are not pasted
+    for number in (0, 2):  # a class is pasted completely or not at all
         assert pasted[label == number].all() or not pasted[label == number].any()
 
 
@@ -61,7 +61,7 @@ def test_rare_classes_are_pasted_more_often():
         axis=0,
     )
 
-    # A chance of 0.07 over the root of 0.89 and of 0.01.
+    # The probability is 0.07 / sqrt(share of the class): 0.89 for road, 0.01 for person.
     assert abs(pasted[0] - 0.074) < 0.04
     assert abs(pasted[1] - 0.7) < 0.07
 

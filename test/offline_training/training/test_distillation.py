@@ -14,7 +14,7 @@ from offline_training.training.distillation import (
 
 
 def scene():
-    """A frame of two flat halves; a LiDAR segment lies on the lower left of both."""
+    """Return teacher probability, two-tone image, segment (lower left), and pseudo-label."""
     image = np.full((32, 48, 3), 60, np.uint8)
     image[:, 24:] = 190
     segment = np.zeros((32, 48), np.uint16)
@@ -40,7 +40,7 @@ def test_segments_come_before_superpixels():
     assert len(np.unique(regions[segment == 7])) == 1
     assert not set(np.unique(regions[segment == 7])) & set(np.unique(regions[segment == 0]))
     assert sorted(np.unique(regions)) == list(range(regions.max() + 1))
-    # No superpixel crosses the edge between the halves.
+    # No superpixel crosses the edge between the two tones.
     assert not set(np.unique(regions[:16, :24])) & set(np.unique(regions[:16, 24:]))
 
 

@@ -38,7 +38,7 @@ def test_a_gpu_learns_and_what_it_learned_answers_alike_on_gpu_and_cpu(
     assert (on_gpu.label == on_cpu.label).mean() > 0.999
     assert np.abs(on_gpu.confidence.astype(int) - on_cpu.confidence).max() <= 2
     truth = painted_drive.truth[frame.stamp_ns]
-    # Road and sky, half the picture each, are told apart by whatever numbers they got.
+    # Road and sky, each half of the image, have different pseudo-classes.
     truth = resize_labels(truth, *on_gpu.label.shape)
     road, sky = (np.bincount(on_gpu.label[truth == thing]).argmax() for thing in (0, 1))
     assert road != sky
@@ -56,5 +56,5 @@ def test_a_training_resumed_on_a_gpu_ends_close_to_an_uninterrupted_one(painted_
 
     image = Dataset(painted_drive.dataset).drives[0].frames[0].image()
     labels = [load_predictor(run).predict(image).label for run in (whole, resumed)]
-    # GPU kernels add in no fixed order, so not to the bit.
+    # GPU kernels sum in no fixed order, so the results are not bitwise equal.
     assert (labels[0] == labels[1]).mean() > 0.95

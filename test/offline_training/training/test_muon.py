@@ -5,7 +5,7 @@ from offline_training.training.muon import Muon, orthogonal
 
 
 def steps(make, count=4):
-    """Return a (12, 40) and a (40, 12) matrix after some steps down a synthetic slope."""
+    """Return a (12, 40) and a (40, 12) matrix after `count` steps with random gradients."""
     random = torch.Generator().manual_seed(0)
     shapes = ((12, 40), (40, 12))
     matrices = [torch.nn.Parameter(torch.randn(shape, generator=random)) for shape in shapes]

@@ -1,7 +1,7 @@
-"""Processes of several nodes: what they make is what one node makes, and none waits for the dead.
+"""Training on several nodes: same results as on one node, and no node waits for a dead one.
 
-Two nodes are two `torchrun`s, or their processes alone, that share nothing but a folder: each has
-a working directory, a home and a place for temporary files of its own.
+A node is a `torchrun`, or its process alone. Each of the two nodes has its own working directory,
+home and temporary folder; they share only the folders of the dataset and the run.
 """
 
 import contextlib
@@ -32,9 +32,9 @@ SETTINGS = {
     'training.batch_size': 3,
     'training.precision': 'fp32',
 }
-# Half of what gloo waits for a process that is gone; a busy machine takes a minute.
+# Half of gloo's timeout for a dead process; on a busy machine ending takes a minute.
 SOON_S = processes._SILENCE.total_seconds() / 2
-# The network in miniature, where the command would be.
+# The command with a small network, and optionally slow soft targets.
 PROGRAM = """
 import sys
 import time
@@ -57,13 +57,13 @@ main()
 
 @dataclasses.dataclass
 class Node:
-    """One node's torchrun, or its process."""
+    """A node: its torchrun, or its training process without torchrun."""
 
     process: subprocess.Popen
     output: Path
 
     def kill(self) -> None:
-        """End all its processes at once, as if its power went."""
+        """Kill all processes of the node at once, as in a power failure."""
         for pid in [self.process.pid, *_descendants(self.process.pid)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -80,7 +80,7 @@ class Node:
 def _descendants(pid: int) -> list[int]:
     try:
         children = [int(c) for c in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
-    except FileNotFoundError:  # it has ended meanwhile
+    except FileNotFoundError:  # the process has exited
         return []
     return children + [below for child in children for below in _descendants(child)]
 
@@ -116,7 +116,7 @@ def nodes(tmp_path, free_port):
                 program += ['-m', 'torch.distributed.run', '--nnodes', '2']
                 program += ['--node-rank', str(number), '--nproc-per-node', '1']
                 program += ['--master-addr', '127.0.0.1', '--master-port', str(port)]
-            else:  # What torchrun would set; it takes seconds to start.
+            else:  # Set what torchrun would; it takes seconds to start.
                 environment |= {'RANK': str(number), 'WORLD_SIZE': '2', 'LOCAL_RANK': '0'}
                 environment |= {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)}
             with output.open('w') as file:
@@ -138,7 +138,7 @@ def nodes(tmp_path, free_port):
 
 @pytest.fixture(scope='module')
 def dataset(tmp_path_factory, paint_drive):
-    """Forty labelled frames, five shards of eight."""
+    """A dataset of forty labelled frames: five shards of eight."""
     folder = tmp_path_factory.mktemp('nodes') / 'dataset'
     paint_drive(folder, 40)
     label([folder], LabelParameters(4, 'descriptor', restarts=3), lambda description: iter)
@@ -229,7 +229,7 @@ def test_a_node_that_dies_while_training_ends_the_other_with_one_line(dataset, t
 def test_what_one_node_cannot_read_ends_both_with_one_line(dataset, tmp_path, nodes):
     broken = tmp_path / 'broken'
     shutil.copytree(dataset, broken)
-    # Of the second shard, which is the second node's.
+    # Frame 9 is in the second shard, which the second node prepares.
     images = sorted((broken / 'painted/front/image').iterdir())
     images[9].write_bytes(b'no image')
 
@@ -256,7 +256,7 @@ def test_nodes_that_were_started_with_different_options_say_so(dataset, tmp_path
 
 
 def test_nodes_whose_folders_are_not_one_say_so(dataset, tmp_path, nodes):
-    # Relative, so that it is another folder on each node.
+    # A relative path, which is another folder on each node.
     pair = nodes(arguments(dataset, Path('run')))
 
     assert [node.finish(SOON_S) != 0 for node in pair] == [True, True]

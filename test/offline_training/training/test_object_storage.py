@@ -1,4 +1,4 @@
-"""Commands given URLs: the same results as of local folders, and one line where it fails."""
+"""Commands with URLs give the results of local folders, and errors are one line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODELS = ('teacher/model.safetensors', 'student/model.safetensors')
 
 
 def command(*arguments: object, code: int = 0) -> str:
-    """Run a command; return standard output, or the line on standard error where it fails."""
+    """Run a command that must exit with `code`; return stdout, or stderr if `code` is not 0."""
     result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
     assert result.exit_code == code, result.output
     return result.stdout if code == 0 else result.stderr
@@ -40,7 +40,7 @@ def upload(folder: Path, to: Path) -> Path:
 
 @pytest.fixture
 def labelled(painted_drive) -> Path:
-    """A dataset with pseudo-labels."""
+    """A local dataset with pseudo-labels."""
     label([painted_drive.dataset], LabelParameters(4, 'descriptor', restarts=3), lambda _: iter)
     return painted_drive.dataset
 
@@ -61,7 +61,7 @@ def test_a_run_from_and_to_object_storage_is_the_local_one(
         file_names(run / 'cache/images')
     assert 'exists and is not overwritten' in train(remote, run, code=1)
 
-    # A run and its parts are models, by URL as well.
+    # A run and its student can be loaded as models by URL.
     local = load_predictor(tmp_path / 'run')
     assert load_predictor(run).classes == load_predictor(run / 'student').classes == local.classes
     exported = bucket / 'model'

@@ -1,4 +1,4 @@
-"""What is prepared is the same whoever prepares it."""
+"""Prepared images and targets do not depend on the number of processes."""
 
 import hashlib
 import shutil
@@ -43,7 +43,7 @@ with process_group():
 
 
 def prepare(dataset, teacher, folder):
-    """Prepare all there is to prepare."""
+    """Prepare and return the images, the teacher's targets, and the student's."""
     frames = Dataset(dataset).drives[0].frames
     images = prepare_images(folder / 'images', frames, *SIZE)
     labels = prepare_labels(
@@ -57,7 +57,7 @@ def prepare(dataset, teacher, folder):
 
 @pytest.fixture
 def made(tmp_path, paint_drive):
-    """A labelled dataset, a teacher, and what one process prepares of them."""
+    """A folder with a labelled dataset, an untrained teacher, and what one process prepares."""
     paint_drive(tmp_path / 'dataset', FRAMES)
     label(
         [tmp_path / 'dataset'],
@@ -89,7 +89,7 @@ def test_two_processes_prepare_the_same_bytes_as_one(made, in_two_processes):
     )
 
     assert hashes(made / 'two') == hashes(made / 'one')
-    # Three shards of images, and of targets for teacher and student.
+    # Three shards, each of one file of images and five files of targets for either network.
     assert len(hashes(made / 'one')) == 3 * (1 + 5 + 5)
 
 

@@ -41,7 +41,7 @@ def test_shards_hold_every_frame_once_and_stay_small(count):
 def test_targets_are_balanced_over_all_frames(tmp_path):
     two = RegionTargets(np.array([[0, 0, 1]] * 3, np.int32), PROBABILITY[:2], WEIGHT[:2])
 
-    # In two shards, of which the first lacks a class.
+    # Two shards, the first without class 1.
     targets = write(tmp_path / 'targets', [one_region()] * 8 + [two] * 8, class_balance=0.5)
 
     assert targets[0].weight[0] == targets[9].weight[0]

@@ -1,4 +1,4 @@
-"""From pseudo-labels to a student, in miniature, and what is left of it to use and to look at."""
+"""Training of a small network from pseudo-labels to student, and the files of the run."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def quiet(description):
 
 def parameters(**changes) -> TrainParameters:
     small = {'width': 112, 'training.epochs': 2, 'training.batch_size': 3}
-    # The same on every processor.
+    # The same results on every processor.
     small['training.precision'] = 'fp32'
     return from_flat(TrainParameters, {**small, **changes})
 
@@ -71,7 +71,7 @@ def test_from_pseudo_labels_to_named_masks(labelled, tmp_path):
     assert scores['k'] == 4
     wanted = {'images': 6, 'kept': 0, 'skipped': [], 'failed': {}}
     assert drawn == {**wanted, 'output': str(tmp_path / 'out')}
-    # Names and colours travel with the model, and the drawn pictures carry both.
+    # Names and colours are saved with the model and used in the drawn images.
     classes = load_classes(run / 'classes.yaml')
     road = next(index for index, item in enumerate(classes) if item.name == 'road')
     stamp = next(iter(labelled.truth))
@@ -339,10 +339,10 @@ def test_a_student_learns_from_images_without_labels_what_its_teacher_says(
 
     targets = FrameTargets(tmp_path / 'run/cache/student', 6 + 2 + 3 + 1)
     assert len(FrameTargets(tmp_path / 'run/cache/teacher', 6)) == 6
-    # Of the other drive's frames segments are regions, but their classes are the teacher's.
+    # Segments of the other drive are regions, but the teacher predicts their classes.
     assert len(np.unique(targets[6].regions)) > 4
     assert 0.0 < targets[6].probability.max() < 1.0
-    # The last is the first of the folder again.
+    # The last image is also the first of the folder.
     assert np.array_equal(targets[8].probability, targets[11].probability)
     assert (targets[8].weight > 0.0).any()
 

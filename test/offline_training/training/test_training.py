@@ -27,7 +27,7 @@ def parameters(**changes) -> TrainingParameters:
 
 
 def two_halves(folder, count=5):
-    """Images whose left is dark (class 0) and right bright (class 1), a third unknown."""
+    """Return images, dark left (class 0) and bright right (1), and targets, a third unknown."""
     random = np.random.default_rng(0)
     images = np.empty((count, 32, 48, 3), np.uint8)
     labels = np.empty((count, 32, 48), np.uint8)
@@ -39,7 +39,7 @@ def two_halves(folder, count=5):
 
 
 def targets_of(folder, labels) -> FrameTargets:
-    """Targets of hard labels (N, 32, 48) of two classes."""
+    """Write and return the targets of labels (N, 32, 48) of two classes."""
     made = [pseudo_label_targets(label, 2, 32, 48) for label in labels]
     FrameTargets.write(folder, len(made), lambda frames: (made[index] for index in frames))
     return FrameTargets(folder, len(made))
@@ -81,7 +81,7 @@ def test_a_class_without_a_labelled_pixel_is_never_an_answer(tmp_path):
     fit(network, images, targets, parameters(epochs=1), tmp_path / 'run', {})
 
     loaded, _ = load_model(tmp_path / 'run')
-    # Hardly trained it would answer with any class on noise.
+    # Without the restriction, so short a training would predict any class on noise.
     with torch.no_grad():
         probability = loaded.probability(torch.rand(4, 3, 32, 48))
     assert (probability[:, [1, 3]] == 0.0).all()
@@ -160,7 +160,7 @@ def test_order_and_augmentation_follow_the_seed(tmp_path):
     unchanged = dataclasses.asdict(UNCHANGED)
     assert torch.equal(first(1), first(1))
     assert not torch.equal(first(1, **unchanged), first(2, **unchanged))
-    # Of a single image there is one order.
+    # A single image has only one order.
     images = images[:1]
     assert torch.equal(first(1, **unchanged), first(2, **unchanged))
     assert not torch.equal(first(1), first(2))

@@ -1,4 +1,4 @@
-"""Recordings for Rerun: what is in them, by Rerun's own reader, and that its viewer shows them."""
+"""Recordings for Rerun: their content, by Rerun's own reader, and their display in its viewer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def viewed(*arguments: object, code: int = 0) -> Any:
 
 
 def rerun_chunk() -> Any:
-    """Rerun's package that reads recordings."""
+    """Return Rerun's module that reads recordings; skip the test where it is missing."""
     return pytest.importorskip('rerun.chunk', reason="pip install '.[view]'")
 
 
@@ -41,7 +41,7 @@ def chunks_of(file: Path) -> list[Any]:
 
 
 def entities(file: Path) -> dict[str, set[int | None]]:
-    """Return the stamps of each entity, None where something holds for good."""
+    """Return the stamps of each entity; None stands for static data."""
     found: dict[str, set[int | None]] = {}
     for chunk in chunks_of(file):
         stamps = found.setdefault(chunk.entity_path, set())
@@ -66,14 +66,14 @@ def test_a_bag_is_seen_as_it_is_extracted(make_bag, model_folder, tmp_path):
     sweeps = [stamp + 50_000_000 for stamp in images]
     for layer in ('mask', 'confidence', 'segment'):
         assert found[f'{FRONT}/{layer}'] - {None} == set(images)
-    # The lens is the same all the time, the picture is not.
+    # The camera model is static, the image is not.
     assert found[FRONT] == {None, *images}
     for cloud in ('points', 'painted/front'):
         assert found[f'/world/vehicle/lidar/{cloud}'] == set(sweeps)
     assert found['/world/vehicle'] >= {*images, *sweeps}
     assert found['/sync/offset_ms/front'] >= set(images)
     assert {'/world/path', '/legend'} <= found.keys()
-    # It is laid out, not left to the viewer.
+    # The recording contains a layout (blueprint).
     assert len(rerun_chunk().RrdReader(file).blueprints()) == 1
 
 
@@ -117,7 +117,7 @@ def test_a_dataset_has_segments_pseudo_labels_and_poses(make_bag, model_folder, 
     assert found['/world/vehicle'] <= stamps
     assert not any(name.startswith('/world/vehicle/lidar/') for name in found)
 
-    # With its bag there are clouds, painted by what it was labelled.
+    # With the bag there are also point clouds, coloured by pseudo-label.
     report = viewed(dataset, '--bag', bag, '--save', tmp_path / 'both.rrd')
     assert report['layers'] == {'front': ['pseudo_label', 'segment']}
     assert report['clouds'] == ['world/vehicle/lidar/points', 'world/vehicle/lidar/painted/front']
@@ -181,7 +181,7 @@ def test_without_rerun_it_says_what_to_install(make_bag, tmp_path, monkeypatch):
 
 @pytest.fixture
 def served(make_bag, model_folder, free_port) -> Iterator[str]:
-    """The address of a small drive in the viewer for browsers."""
+    """The address of the web viewer, which shows a small drive."""
     pytest.importorskip('rerun', reason="pip install '.[view]'")
     arguments = [
         'view',
@@ -209,13 +209,13 @@ def served(make_bag, model_folder, free_port) -> Iterator[str]:
         process.communicate()
 
 
-# Red and blue of the model's classes over the small drive's object and its surroundings, BGR.
+# BGR of the model's red and blue classes, blended over the object and its surroundings.
 OVER = [(18, 27, 221), (230, 72, 54)]
 
 
 def test_the_viewer_in_a_browser_shows_it_and_asks_nobody_else(browser, served):
     page = browser.new_page(viewport={'width': 1000, 'height': 640})
-    page.set_default_timeout(300_000.0)  # where no GPU draws
+    page.set_default_timeout(300_000.0)  # rendering is slow without a GPU
     asked, refused = [], []
     page.on('request', lambda request: asked.append(request.url))
     page.on(

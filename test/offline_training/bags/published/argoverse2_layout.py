@@ -1,4 +1,4 @@
-"""The street of boxes as Argoverse 2 publishes its logs."""
+"""Write the drive of `box_world` in the layout of an Argoverse 2 log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START_NS = 315_968_112_437_425_433
 TURN = 0.1
 WIDTH, HEIGHT, FOCAL = 320, 180, 250.0
 COLUMNS = 500
-# As a VLP-32C's lasers are numbered: not from low to high.
+# Elevations in degrees by laser number of a VLP-32C, which does not increase with elevation.
 ELEVATIONS = np.array(
     [
         *(-25.0, -1.0, -1.667, -15.639, -11.31, 0.0, -0.667, -8.843, -7.254, 0.333, -0.333),
@@ -36,7 +36,7 @@ def rigid(R: NDArray, t: tuple[float, float, float]) -> NDArray[np.float64]:
     return T
 
 
-# The lower unit hangs upside down.
+# The lower unit is mounted upside down.
 T_BASE = {
     'up_lidar': rigid(Rotation.from_euler('z', -0.3, degrees=True).as_matrix(), (1.35, 0, 1.64)),
     'down_lidar': rigid(
@@ -56,9 +56,9 @@ def stamp(time_s: float) -> int:
 
 
 def turned(unit: str) -> tuple[NDArray, NDArray]:
-    """Return azimuths in a unit's frame, and the part of the turn at each.
+    """Return the azimuth (rad, frame of the unit) and fraction of the revolution of each column.
 
-    Both turn clockwise seen from above; the upper begins behind, the lower ahead.
+    Both units rotate clockwise seen from above; the upper one starts behind, the lower one ahead.
     """
     part = (np.arange(COLUMNS) + 0.5) / COLUMNS
     begin = np.pi if unit == 'up_lidar' else 0.0
@@ -67,7 +67,7 @@ def turned(unit: str) -> tuple[NDArray, NDArray]:
 
 
 def passing(degrees: float) -> float:
-    """Return the part of a turn at which the upper unit looks somewhere."""
+    """Return the fraction of a revolution at which the upper unit points to an azimuth."""
     return ((180.0 - degrees) % 360.0) / 360.0
 
 
@@ -88,10 +88,10 @@ def write(
     """Write a log; return the instance of each point of the upper unit by the sweep's stamp.
 
     Args:
-        root: the set's folder.
-        sweeps: number of them.
-        labels: whether there are boxes.
-        moved_to: the instant to which points are compensated, seconds after the sweep began.
+        root: folder of the set.
+        sweeps: number of sweeps.
+        labels: whether to write boxes.
+        moved_to: time to which points are compensated, seconds after the start of the sweep.
     """
     log = root / 'val' / LOG
     truth = {}
@@ -119,12 +119,12 @@ def write(
     for name, degrees in CAMERAS.items():
         folder = log / 'sensors/cameras' / name
         folder.mkdir(parents=True)
-        for half in range(2 * sweeps):  # a unit passes twice a turn
+        for half in range(2 * sweeps):  # as either unit passes
             time = (half / 2 + passing(degrees)) * TURN
             instants[stamp(time)] = time
             picture = box_world.picture(T_BASE[name], K, (WIDTH, HEIGHT), time)
             (folder / f'{stamp(time)}.jpg').write_bytes(box_world.encoded(picture, '.jpg'))
-    # Poses are of other instants, too.
+    # The set has poses at other times, too.
     instants |= {stamp(k / 200): k / 200 for k in range(int(200 * TURN * (sweeps + 1)))}
     times = np.array(sorted(instants))
     poses = box_world.pose(np.array([instants[ns] for ns in times.tolist()]))

@@ -1,7 +1,7 @@
-"""A street of boxes that a vehicle drives through in a bend, cast by rays: images and sweeps.
+"""Ray-cast images and sweeps of a vehicle that drives on a curve through a street of boxes.
 
-Everything stands still but the vehicle, so that where a point lies depends on the pose at its own
-instant alone.
+Everything but the vehicle is static, so a point's position in the world depends only on the pose
+at its own time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 SPEED, YAW_RATE = 12.0, 0.35  # m/s, rad/s
 GROUND = 1
 FAR = 120.0
-# Of each box: nearest and farthest corner, metres, at ground level; its height; its class.
+# Per box: minimum and maximum corner (x, y) and height in metres, and class.
 _BOXES = [
     ((14.0, 3.0), (18.0, 5.0), 1.6, 'car'),
     ((20.0, -5.5), (24.5, -3.7), 1.5, 'car'),
@@ -32,12 +32,12 @@ _BOXES = [
 ]
 LOW = np.array([(*low, 0.0) for low, _, _, _ in _BOXES])
 HIGH = np.array([(*high, top) for _, high, top, _ in _BOXES])
-# By instance: 0 is the sky, 1 the ground, then the boxes.
+# Class by instance: 0 is the sky, 1 the ground, then the boxes.
 NAMES = ['sky', 'road', *(name for _, _, _, name in _BOXES)]
 
 
 def colours() -> NDArray[np.uint8]:
-    """Return a colour an instance, (I, 3) uint8 BGR, all far apart."""
+    """Return a clearly different colour for each instance, (I, 3) uint8 BGR."""
     hues = (np.arange(len(NAMES)) * 67 % 180).astype(np.uint8)
     hsv = np.stack([hues, np.full(len(hues), 200, np.uint8), 90 + hues % 3 * 70], 1)
     hsv[0], hsv[1] = (100, 60, 235), (0, 0, 90)
@@ -59,7 +59,7 @@ def pose(time_s: float | NDArray[np.float64]) -> NDArray[np.float64]:
 def cast(
     origin: NDArray[np.float64], direction: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return how far (N,) rays go, metres, and the instance they meet; 0 for none."""
+    """Return the range of each ray, (N,) metres, and the instance that it hits, 0 for none."""
     distance = np.full(len(direction), np.inf)
     instance = np.zeros(len(direction), np.int64)
     with np.errstate(divide='ignore', invalid='ignore'):
@@ -81,7 +81,7 @@ def picture(
     size: tuple[int, int],
     time_s: float,
 ) -> NDArray[np.int64]:
-    """Return the instance that each pixel shows, (H, W), at an instant."""
+    """Return the instance of each pixel, (H, W), in an image taken at a time."""
     u, v = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
     rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(K).T
     T = pose(time_s) @ T_base_camera
@@ -90,21 +90,21 @@ def picture(
 
 
 def encoded(instances: NDArray[np.int64], suffix: str = '.png') -> bytes:
-    """Return a picture of instances as a file's bytes."""
+    """Return an image of instances, in their colours, as an encoded file."""
     options = [cv2.IMWRITE_JPEG_QUALITY, 98] if suffix == '.jpg' else []
     return cv2.imencode(suffix, colours()[instances], options)[1].tobytes()
 
 
 @dataclasses.dataclass(frozen=True)
 class Returns:
-    """What returned of a sweep, by rows from the highest and azimuth.
+    """The returns of a sweep; as `sweep` makes them, beam by beam.
 
     Attributes:
-        xyz: (N, 3) metres, in the LiDAR's frame at each one's own instant.
-        world: (N, 3) metres.
+        xyz: (N, 3) metres, LiDAR frame at the time of each point.
+        world: (N, 3) metres, world frame.
         time: (N,) seconds of the drive.
-        row: (N,) beam.
-        instance: (N,).
+        row: (N,) index of the beam.
+        instance: (N,) instance that was hit.
     """
 
     xyz: NDArray[np.float64]
@@ -117,7 +117,7 @@ class Returns:
         return Returns(*(getattr(self, f.name)[chosen] for f in dataclasses.fields(self)))
 
     def at(self, time_s: float, T_base_lidar: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the points moved to one instant, (N, 3) metres in the LiDAR's frame then."""
+        """Return the points compensated to a time, (N, 3) metres, LiDAR frame at that time."""
         T = np.linalg.inv(pose(time_s) @ T_base_lidar)
         return self.world @ T[:3, :3].T + T[:3, 3]
 
@@ -132,9 +132,9 @@ def sweep(
 
     Args:
         T_base_lidar: (4, 4).
-        elevation_deg: (B,) of the beams, the highest first.
-        azimuth: (C,) rad, in the LiDAR's frame, in the order in which files list them.
-        time_s: (C,) when each azimuth is measured.
+        elevation_deg: (B,) elevation of each beam.
+        azimuth: (C,) rad, LiDAR frame, in the order of the points of a beam.
+        time_s: (C,) when each azimuth is measured, seconds of the drive.
     """
     elevation = np.radians(elevation_deg)
     row, column = np.divmod(np.arange(len(elevation) * len(azimuth)), len(azimuth))

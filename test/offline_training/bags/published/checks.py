@@ -1,4 +1,4 @@
-"""What any imported drive of the street of boxes must fulfil."""
+"""Checks of any imported drive of `box_world`."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from drive_segment_ros.ros.bags import BagReader, header_stamp_ns
 from offline_training.bags.bag_rig import find_rig
 from offline_training.bags.import_record import read_record
 
-# A pixel this near to another instance is at an edge.
+# Pixels this close to another instance are edge pixels.
 _MARGIN = 2
 
 
 def on_their_own_instance(bag: Path, truth_of_points: dict[int, np.ndarray]) -> tuple[float, int]:
-    """Return which share of points lie on their own instance in the images, and of how many.
+    """Return the share of points that project onto their own instance, and how many are counted.
 
-    Counted are those away from edges that are of an object, or lie on one: ground is everywhere.
-    Points are moved and projected as `extract` does, by what the bag declares.
+    Edge pixels and ground points on ground pixels are not counted. Points are compensated and
+    projected as by `extract`, with the parameters that the bag declares.
 
     Args:
-        bag: of a drive through the street of boxes.
+        bag: imported drive of `box_world`.
         truth_of_points: (N,) instance of each point, by the sweep's stamp.
     """
     right = counted = 0
@@ -47,7 +47,7 @@ def on_their_own_instance(bag: Path, truth_of_points: dict[int, np.ndarray]) -> 
 
 
 def views(bag: Path) -> Iterator[tuple[int, np.ndarray, ProjectedPoints]]:
-    """Yield each image's sweep's stamp, its pixels (H, W, 3) uint8 BGR, and the points it sees."""
+    """Yield for each pair the sweep's stamp, the image (H, W, 3) uint8 BGR, and its points."""
     record = read_record(bag)
     assert record is not None
     params = from_flat(FrameParameters, dict(record.parameters))
@@ -62,7 +62,7 @@ def views(bag: Path) -> Iterator[tuple[int, np.ndarray, ProjectedPoints]]:
 
 
 def _instances(picture: np.ndarray) -> np.ndarray:
-    """Return the instance that each pixel's colour is nearest to."""
+    """Return the instance whose colour is nearest to that of each pixel, (H, W)."""
     known = colours().astype(int)
     apart = np.abs(picture.astype(int)[:, :, None] - known).sum(axis=3)
     return apart.argmin(axis=2)
@@ -85,15 +85,15 @@ def clouds(bag: Path) -> list[PointCloud]:
 
 
 def odometry_error(bag: Path, start_ns: int, end_ns: int) -> tuple[float, float]:
-    """Return how far the bag's odometry is from how the vehicle drove, metres and degrees.
+    """Return the largest errors of the bag's odometry in an interval, metres and degrees.
 
-    The largest over the poses of an interval, relative to the first of them; those beyond the
-    published ones are none of it.
+    Poses are relative to the first one in the interval, which should not include the poses that
+    import extrapolates beyond the published ones.
 
     Args:
-        bag: of a drive through the street of boxes.
-        start_ns: of the drive's time, as a stamp.
-        end_ns: the end of the interval, which begins at the start.
+        bag: imported drive of `box_world`.
+        start_ns: start of the interval, the stamp of time 0 of the drive.
+        end_ns: end of the interval.
     """
     errors = []
     with BagReader(bag) as reader:

@@ -1,4 +1,4 @@
-"""Makes `box_world.py` and the layouts beside this file importable."""
+"""Make `box_world.py`, `checks.py` and the layouts in this folder importable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The street of boxes as KITTI publishes its raw recordings and its odometry benchmark."""
+"""Write the drive of `box_world` in the layouts of KITTI raw and of SemanticKITTI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DATE = '2011_09_26'
 WIDTH, HEIGHT, FOCAL = 320, 100, 190.0
 PERIOD = 0.1036
 ELEVATIONS = np.concatenate([np.linspace(2.0, -8.3, 32), np.linspace(-8.8, -24.8, 32)])
-# Azimuth counts from straight ahead to the left; the sensor turns the other way, from behind.
+# Azimuth increases from ahead to the left; the sensor rotates the other way, starting behind.
 AZIMUTHS = (np.arange(600) + 0.5) / 600 * 2.0 * np.pi
 _START = datetime.datetime(2011, 9, 26, 13, 2, 25, 594360, tzinfo=datetime.timezone.utc)
 START_NS = int(_START.timestamp()) * 1_000_000_000 + 594_360_375
@@ -33,14 +33,14 @@ def rigid(R: NDArray, t: tuple[float, float, float]) -> NDArray[np.float64]:
     return T
 
 
-# The recordings' own numbers, rounded: velodyne x ahead, y left; cameras z ahead, x right.
+# Rounded values of the recordings: velodyne x ahead, y left; cameras z ahead, x right.
 _OPTICAL = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 T_VELO_IMU = rigid(rotation('z', 0.08), (-0.81, 0.32, -0.8))
 T_CAM_VELO = rigid(rotation('x', 0.6) @ _OPTICAL, (-0.004, -0.076, -0.27))
 R_RECT = rotation('y', -0.5) @ rotation('x', 0.4)
 K = np.array([[FOCAL, 0.0, 155.0], [0.0, FOCAL, 45.0], [0.0, 0.0, 1.0]])
 BASELINE = {'00': 0.0, '01': -0.54, '02': 0.06, '03': -0.47}
-# Before rectification.
+# Of the images before rectification.
 RAW_SIZE = (336, 110)
 K_RAW = np.array([[FOCAL * 1.2, 0.0, 168.0], [0.0, FOCAL * 1.2, 55.0], [0.0, 0.0, 1.0]])
 T_BASE_IMU = rigid(np.eye(3), (0.0, 0.0, IMU_HEIGHT))
@@ -55,20 +55,20 @@ def P_rect(number: str) -> NDArray[np.float64]:
 
 
 def T_base_camera(number: str) -> NDArray[np.float64]:
-    """Return where a rectified camera is, by its projection alone: P (x, 1) = K (x + K^-1 p)."""
+    """Return T_base_camera of a rectified camera from its projection P (x, 1) = K (x + K^-1 p)."""
     T_own_rect = rigid(np.eye(3), tuple(np.linalg.solve(K, P_rect(number)[:, 3])))
     T_camera_velo = T_own_rect @ rigid(R_RECT, (0.0, 0.0, 0.0)) @ T_CAM_VELO
     return T_BASE_LIDAR @ np.linalg.inv(T_camera_velo)
 
 
 def T_base_raw_camera(number: str) -> NDArray[np.float64]:
-    """Return where a camera is before rectification."""
+    """Return T_base_camera of a camera before rectification."""
     T_camera_first = rigid(rotation('y', 1.0), (BASELINE[number], 0.0, 0.0))
     return T_BASE_LIDAR @ np.linalg.inv(T_camera_first @ T_CAM_VELO)
 
 
 def frame_time(number: int) -> float:
-    """Return when the LiDAR looks ahead and the cameras fire, seconds of the drive."""
+    """Return when the LiDAR points ahead and the cameras fire, seconds of the drive."""
     return number * PERIOD
 
 
@@ -83,7 +83,7 @@ def stamp_ns(time_s: float) -> int:
 
 
 def returns(number: int) -> box_world.Returns:
-    """Return a sweep in file order: rows from the highest, azimuth from ahead to the left."""
+    """Return a sweep in file order: beams from the highest, azimuth from ahead to the left."""
     begin = frame_time(number) - PERIOD / 2
     turned = 0.5 * (-np.arctan2(np.sin(AZIMUTHS), np.cos(AZIMUTHS)) / np.pi + 1.0)
     return box_world.sweep(T_BASE_LIDAR, ELEVATIONS, AZIMUTHS, begin + turned * PERIOD)
@@ -107,11 +107,11 @@ def write_raw(
     """Write a raw recording; return the instance of each point by the sweep's stamp.
 
     Args:
-        root: the set's folder.
-        count: frames.
-        cameras: numbers.
+        root: folder of the set.
+        count: number of frames.
+        cameras: camera numbers.
         release: `sync`, or `extract`: images before rectification, and points as text.
-        lost: sweeps that are not there.
+        lost: indices of missing sweeps.
     """
     day = root / DATE
     drive = day / f'{DATE}_drive_0005_{release}'
@@ -183,7 +183,7 @@ def write_oxts(folder: Path, count: int) -> None:
     scale = np.cos(np.radians(_LATITUDE))
     lines = []
     for number in range(count):
-        time = frame_time(number) + 0.003  # the record nearest to the frame
+        time = frame_time(number) + 0.003  # OXTS records are not synchronous
         T = box_world.pose(time) @ T_BASE_IMU
         north = np.log(np.tan(np.radians(90.0 + _LATITUDE) / 2.0)) + T[1, 3] / (scale * _RADIUS)
         latitude = np.degrees(2.0 * np.arctan(np.exp(north))) - 90.0
@@ -199,13 +199,13 @@ def write_oxts(folder: Path, count: int) -> None:
 def write_semantic(
     root: Path, count: int = 4, labels: bool = True, moved_to: float = 0.0
 ) -> dict[int, NDArray[np.int64]]:
-    """Write a sequence of SemanticKITTI; return the instance of each point, a sweep each.
+    """Write a SemanticKITTI sequence; return the instance of each point by sweep number.
 
     Args:
-        root: the set's folder.
-        count: frames.
-        labels: whether points have any.
-        moved_to: the instant to which clouds are compensated, seconds after the frame's.
+        root: folder of the set.
+        count: number of frames.
+        labels: whether to write point labels.
+        moved_to: time to which clouds are compensated, seconds after the time of the frame.
     """
     folder = root / 'sequences' / '08'
     for name in ('velodyne', 'image_2', *(['labels'] if labels else [])):

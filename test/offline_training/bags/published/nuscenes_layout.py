@@ -1,4 +1,4 @@
-"""The street of boxes as nuScenes publishes its scenes."""
+"""Write the drive of `box_world` in the layout of a nuScenes scene."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SCENE = 'scene-0061'
 START_US = 1_532_402_927_647_951
 TURN = 0.05
 WIDTH, HEIGHT, FOCAL = 320, 180, 250.0
-# Lowest first, as its rings count; the two lowest are swapped in this sensor.
+# Elevations in degrees by ring, lowest first; the sensor has the two lowest swapped.
 ELEVATIONS = np.array([-29.3, -30.6, *np.linspace(-27.9, 10.7, 30)])
 COLUMNS = 600
-# Sensors are turned in the vehicle: the LiDAR looks along its y, cameras along z.
+# Sensors are rotated on the vehicle: y of the LiDAR and z of the cameras point ahead.
 T_BASE_LIDAR = np.eye(4)
 T_BASE_LIDAR[:3, :3] = Rotation.from_euler('z', -90, degrees=True).as_matrix()
 T_BASE_LIDAR[:3, 3] = 0.94, 0.0, 1.84
 _OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 K = np.array([[FOCAL, 0.0, 163.0], [0.0, FOCAL, 98.0], [0.0, 0.0, 1.0]])
-# Of each camera: where it looks, degrees from ahead to the left.
+# Viewing direction of each camera, degrees from ahead to the left.
 CAMERAS = {'CAM_FRONT': 0.0, 'CAM_FRONT_LEFT': 55.0}
 NUMBERS = {'car': 17, 'person': 2, 'pole': 28, 'building': 28, 'road': 24, 'sky': 0}
 CATEGORIES = {
@@ -43,15 +43,14 @@ def T_base_camera(channel: str) -> NDArray[np.float64]:
 
 
 def turned() -> tuple[NDArray, NDArray]:
-    """Return azimuths in the LiDAR's frame, and the part of the turn at each: clockwise, from the
-    left of the vehicle."""
+    """Return azimuths (LiDAR frame) and fractions of the revolution, clockwise from the left."""
     part = (np.arange(COLUMNS) + 0.5) / COLUMNS
     ahead = np.pi / 2 - part * 2 * np.pi  # in the vehicle's frame
     return ahead + np.pi / 2, part
 
 
 def passing(degrees: float) -> float:
-    """Return the part of a turn at which the beam looks somewhere in the vehicle's frame."""
+    """Return the fraction of a revolution at which the LiDAR points to a vehicle azimuth."""
     return ((90.0 - degrees) % 360.0) / 360.0
 
 
@@ -65,7 +64,7 @@ def pose_row(token: str, T: NDArray, **more) -> dict:
 
 
 def moved(world: NDArray, time_s: float) -> NDArray[np.float64]:
-    """Return points (N, 3) of the world in the LiDAR's frame at an instant."""
+    """Return points (N, 3), given in the world frame, in the LiDAR frame at a time."""
     T = np.linalg.inv(box_world.pose(time_s) @ T_BASE_LIDAR)
     return world @ T[:3, :3].T + T[:3, 3]
 
@@ -76,10 +75,10 @@ def write(
     """Write a scene; return the instance of each point by the sweep's stamp.
 
     Args:
-        root: the set's folder.
-        sweeps: number of them, 20 Hz; every tenth is a key frame, images are 12 Hz.
-        labels: whether key frames have any.
-        moved_to: the instant to which points are compensated, seconds after the end of the turn.
+        root: folder of the set.
+        sweeps: number of sweeps at 20 Hz, every tenth a key frame; images are at 12 Hz.
+        labels: whether key frames have lidarseg labels.
+        moved_to: time to which points are compensated, seconds after the end of the sweep.
     """
     tables = root / 'v1.0-mini'
     tables.mkdir(parents=True)
@@ -117,7 +116,7 @@ def write(
         end = (number + 1) * TURN
         times = end - TURN + part * TURN
         found = box_world.sweep(T_BASE_LIDAR, ELEVATIONS, azimuth, times)
-        # Files list firing by firing; without a return, where the sensor was.
+        # Files list points firing by firing; one without a return is at the sensor's position.
         column = np.searchsorted(times, found.time - 1e-9)
         place = column * len(ELEVATIONS) + found.row
         T = np.repeat(box_world.pose(times) @ T_BASE_LIDAR, len(ELEVATIONS), axis=0)
@@ -137,7 +136,7 @@ def write(
             lidarseg.append({'token': token, 'sample_data_token': token, 'filename': name})
     for channel, degrees in CAMERAS.items():
         for number in range(int(sweeps * TURN * 12)):
-            # The turn that is under way at a twelfth of a second, when its beam looks there.
+            # At 12 Hz, delayed to when the LiDAR passes the camera in that revolution.
             turn = round(number / 12 / TURN)
             time = turn * TURN + passing(degrees) * TURN
             picture = box_world.picture(T_base_camera(channel), K, (WIDTH, HEIGHT), time)

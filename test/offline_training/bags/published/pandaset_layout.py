@@ -1,4 +1,4 @@
-"""The street of boxes as PandaSet publishes its sequences."""
+"""Write the drive of `box_world` in the layout of a PandaSet sequence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-# Of the development kit's static calibration: from the LiDAR's frame to the camera's, x y z w.
+# T_camera_lidar of the devkit's static calibration: quaternion (x, y, z, w), translation (m).
 _EXTRINSICS = {
     'front_camera': (
         (0.0030578898829, 0.7114721800418, -0.7025205466606, 0.0162132000312),
@@ -22,12 +22,12 @@ _EXTRINSICS = {
         (-0.0004217634029, -0.2168314494967, -1.0553445472201),
     ),
 }
-# When each fires, seconds before the sweep's stamp.
+# When each camera fires, seconds before the sweep's stamp.
 FIRES = {'front_camera': 0.05, 'back_camera': 0.097}
 SIZE, K = (320, 180), np.array([[328.0, 0.0, 162.0], [0.0, 328.0, 81.0], [0.0, 0.0, 1.0]])
 PERIOD = 0.1
 START = 1557539924.499982
-# The Pandar64's, by its manual: rows close together in the middle, and few far up and down.
+# Elevations in degrees of the Pandar64, from its manual: dense in the middle, sparse outside.
 ELEVATIONS = np.concatenate(
     [
         [14.87, 11.02, 8.047, 5.045, 3.028],
@@ -46,12 +46,12 @@ def _rigid(R: NDArray, t: tuple[float, ...]) -> NDArray[np.float64]:
     return T
 
 
-# x of the LiDAR is to the left, y behind, as on the vehicle.
+# x of the LiDAR points left and y back, as it is mounted on the vehicle.
 T_BASE_LIDAR = _rigid(
     Rotation.from_quat([-0.0056454, -0.0054487, 0.7182311, 0.6957604]).as_matrix(),
     (0.809, 0.0, 2.2085),
 )
-# The vehicle as published looks along y.
+# In the published vehicle frame, y points ahead.
 _T_BASE_EGO = _rigid(np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), (0, 0, 0))
 WORLD = _rigid(Rotation.from_euler('z', 40, degrees=True).as_matrix(), (-75.0, 320.0, 3.0))
 
@@ -62,7 +62,7 @@ def T_base_camera(name: str) -> NDArray[np.float64]:
 
 
 def returns(number: int) -> box_world.Returns:
-    """Return a sweep in the order of time: clockwise, seen from above, from behind."""
+    """Return a sweep in order of time: clockwise seen from above, starting behind."""
     part = (np.arange(COLUMNS) + 0.5) / COLUMNS
     azimuth = np.pi / 2.0 - 2.0 * np.pi * part
     time = (number + 1) * PERIOD - PERIOD * (1.0 - part)
@@ -73,7 +73,7 @@ def returns(number: int) -> box_world.Returns:
 def _table(path: Path, **columns: NDArray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(columns).rename_axis('index')
-    # Texts are objects, as pandas had them when the set was made.
+    # Strings have dtype object, as in the pandas version that wrote the set.
     table = table.astype({name: object for name in ('uuid', 'label') if name in columns})
     table.columns = pd.Index(list(columns), dtype=object)
     table.to_pickle(path, protocol=4)
@@ -95,10 +95,10 @@ def write(
     """Write a sequence; return the instance of each point of the Pandar64, by the sweep's stamp.
 
     Args:
-        root: the set's folder.
-        count: frames.
-        late: by how many seconds points' times are wrong.
-        labels: whether points have classes, and objects boxes.
+        root: folder of the set.
+        count: number of frames.
+        late: error of the points' times, seconds.
+        labels: whether to write point classes and boxes.
     """
     folder = root / '002'
     stamps = [START + (number + 1) * PERIOD for number in range(count)]
@@ -107,7 +107,7 @@ def write(
         found = returns(number)
         truth[stamp_ns(stamps[number])] = found.instance
         world = found.world @ WORLD[:3, :3].T + WORLD[:3, 3]
-        # The other LiDAR's, in the same table.
+        # Points of the other LiDAR are in the same table.
         other = world[:: len(world) // 300] + 0.01
         count_other = len(other)
         _table(

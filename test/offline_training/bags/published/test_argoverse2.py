@@ -1,4 +1,4 @@
-"""Argoverse 2: points moved to the beginning of the sweep, two units in one file, boxes."""
+"""Argoverse 2: points compensated to the start of the sweep, two LiDARs in one file, boxes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def imported(root: Path, output: Path):
 
 @pytest.fixture(scope='module')
 def drive(tmp_path_factory):
-    """A root, the bag made of it, what import says, and the instance of each point."""
+    """Return the set, the bag imported from it, the report, and each point's instance by sweep."""
     folder = tmp_path_factory.mktemp('argoverse')
     truth = argoverse2_layout.write(folder / 'set')
     bag, done = imported(folder / 'set', folder / 'bags')
@@ -62,7 +62,7 @@ def test_inspect_finds_nothing_wrong_and_extract_takes_all_near_a_sweep(drive, t
         lambda declared: from_flat(FrameParameters, dict(declared)),
         ExtractOptions(workers=1),
     )
-    # Of each camera, an image each time the upper unit passes its view.
+    # Per camera and sweep, the image taken as the upper unit passes; the other one is dropped.
     assert report.frames == 8
     assert report.dropped == {'sweep_taken': 8}
     written = json.loads((tmp_path / 'dataset' / LOG / 'drive.json').read_text())
@@ -81,7 +81,7 @@ def test_each_beam_has_its_one_elevation_from_the_highest(drive):
     for cloud in sweeps:
         elevation = np.degrees(np.arctan2(cloud.z, np.hypot(cloud.x, cloud.y)))
         for ring in np.unique(cloud.ring):
-            # Of a beam that is short of the ground, the nearest points are the least exact.
+            # A percentile, because the elevation of the nearest points is the least exact.
             off = np.abs(elevation[cloud.ring == ring] - expected[ring])
             assert np.percentile(off, 95) < 0.05
 
@@ -95,7 +95,7 @@ def test_points_in_boxes_have_their_class_and_track(drive):
         of_first = found['semantic'][instance == 2]
         assert np.mean(of_first == names.index('REGULAR_VEHICLE')) > 0.99
         assert len(np.unique(found['instance'][instance == 2])) <= 2
-        # What has no box says nothing; the ground of all boxes is a few points.
+        # Outside the boxes there are no labels; only a few ground points are inside boxes.
         assert np.count_nonzero(found['semantic'][instance == 1] != 255) < 20
     assert done.labelled > 4
 

@@ -1,4 +1,4 @@
-"""The command: what is listed, chosen, kept and replaced, and who does the work."""
+"""The `import` command: listing, selection, resuming, overwriting, workers and clusters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(*arguments):
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    """Two sequences of SemanticKITTI."""
+    """Return a SemanticKITTI set with two sequences."""
     folder = tmp_path_factory.mktemp('sets') / 'set'
     kitti_layout.write_semantic(folder, count=3)
     sequences = folder / 'sequences'
@@ -150,7 +150,7 @@ def test_a_drive_is_complete_or_absent(root, tmp_path, monkeypatch):
         import_set('semantic-kitti', root, tmp_path, ImportOptions(['08'], workers=1))
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
-    # What one that was killed for good has left is no obstacle.
+    # Leftovers of a killed import do not prevent the next one.
     (tmp_path / '.importing_08' / '08').mkdir(parents=True)
     import_set('semantic-kitti', root, tmp_path, ImportOptions(['08'], workers=1, resume=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == ['08', '08_truth']

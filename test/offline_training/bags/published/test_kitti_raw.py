@@ -1,4 +1,4 @@
-"""KITTI's raw recordings: points at their own times, lost frames, files that were cut off."""
+"""KITTI raw: times of points, beams, lost frames, truncated and missing files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def imported(root: Path, output: Path, name: str = NAME):
 
 @pytest.fixture(scope='module')
 def drive(tmp_path_factory):
-    """A root, the bag made of it, what import says, and the instance of each point."""
+    """Return the set, the bag imported from it, the report, and each point's instance by sweep."""
     folder = tmp_path_factory.mktemp('kitti')
     truth = kitti_layout.write_raw(folder / 'set')
     bag, done = imported(folder / 'set', folder / 'bags')

@@ -1,4 +1,4 @@
-"""nuScenes: points moved to the end of the turn, cameras that fire as the beam passes, labels."""
+"""nuScenes: points compensated to the end of the sweep, triggered cameras, lidarseg labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def imported(root: Path, output: Path, **options):
 
 @pytest.fixture(scope='module')
 def drive(tmp_path_factory):
-    """A root, the bag made of it, what import says, and the instance of each point."""
+    """Return the set, the bag imported from it, the report, and each point's instance by sweep."""
     folder = tmp_path_factory.mktemp('nuscenes')
     truth = nuscenes_layout.write(folder / 'set')
     bag, done = imported(folder / 'set', folder / 'bags')
@@ -95,10 +95,10 @@ def test_beams_are_counted_from_the_highest(drive):
         middle = [np.median(elevation[cloud.ring == k]) for k in range(nuscenes.BEAMS)]
         known = [value for value in middle if np.isfinite(value)]
         assert len(known) > 20
-        # Where they were measured, each beam's points have its one elevation.
+        # Without the motion compensation of the set, all points of a beam have its elevation.
         expected = np.radians(nuscenes_layout.ELEVATIONS[::-1])[cloud.ring]
         assert np.percentile(np.abs(elevation - expected), 99) < np.radians(0.05)
-        # All but the two lowest, which the sensor has swapped.
+        # All but the two lowest beams, which the sensor has swapped.
         assert (np.diff(known)[:-1] < 0).all()
 
 

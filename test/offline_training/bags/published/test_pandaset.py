@@ -1,4 +1,4 @@
-"""PandaSet: points of the world, two LiDARs in one table, pickles of strangers."""
+"""PandaSet: points in the world frame, two LiDARs in one table, untrusted pickles."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def imported(root, output):
 
 @pytest.fixture(scope='module')
 def drive(tmp_path_factory):
-    """A root, the bag made of it, what import says, and the instance of each point."""
+    """Return the set, the bag imported from it, the report, and each point's instance by sweep."""
     folder = tmp_path_factory.mktemp('pandaset')
     truth = pandaset_layout.write(folder / 'set')
     bag, done = imported(folder / 'set', folder / 'bags')
@@ -65,7 +65,7 @@ def test_a_single_frame_is_taken_as_of_a_vehicle_that_stands(tmp_path):
 
 def test_odometry_is_how_the_vehicle_drove(drive):
     _, bag, _, _ = drive
-    # From the first image on; the vehicle turns between poses 0.1 s apart.
+    # The tolerances allow for interpolation between poses 0.1 s apart, on a curve.
     start = pandaset_layout.stamp_ns(pandaset_layout.START)
     metres, degrees = odometry_error(bag, start, start + 360_000_000)
     assert metres < 0.05
@@ -77,7 +77,7 @@ def test_points_are_back_where_they_were_measured_each_on_its_beam(drive):
     for number, cloud in enumerate(clouds(bag)):
         found = pandaset_layout.returns(number)
         xyz = np.stack([cloud.x, cloud.y, cloud.z], 1)
-        # Between poses 0.1 s apart, of a vehicle in a bend.
+        # The tolerance allows for interpolation between poses 0.1 s apart, on a curve.
         np.testing.assert_allclose(xyz, found.xyz, atol=0.06)
         np.testing.assert_allclose(
             cloud.time, found.time - (number + 1) * pandaset_layout.PERIOD, atol=1e-5
@@ -132,7 +132,7 @@ class _Evil:
     'content',
     [
         pickle.dumps(_Evil()),
-        # A function of NumPy that runs what it is given.
+        # A NumPy function that executes its argument.
         b'cnumpy.testing._private.utils\nrunstring\n(Vx=1\n}tR.',
         b'cpandas\neval\n(V1\ntR.',
         b'cbuiltins\neval\n(V1\ntR.',

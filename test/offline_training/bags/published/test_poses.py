@@ -1,4 +1,4 @@
-"""Poses of a published drive: beyond its ends, and what they do to a cloud that was moved."""
+"""Poses of a published drive: extrapolation, and undoing the motion compensation of clouds."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_points_that_were_moved_to_one_instant_are_back_where_they_were_measured
     assert np.linalg.norm(moved - measured, axis=1).max() > 1.0
     poses = published()
     back = as_measured(moved, time, 1_200_000_000, poses, T_base_lidar)
-    # Poses are 0.1 s apart, on a bend.
+    # The tolerance allows for interpolation between poses 0.1 s apart, on a curve.
     np.testing.assert_allclose(back, measured, atol=0.02)
     with pytest.raises(MotionError, match='too late'):
         as_measured(moved, time, 1_050_000_000, poses, T_base_lidar)

@@ -1,4 +1,4 @@
-"""Real sweeps and a real drive, where they are at hand: rows, beams, and where the LiDAR is."""
+"""Beams and LiDAR extrinsics from real sweeps and a real drive; skipped without the files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PANDASET = SHARED / 'data' / 'pandaset_002_front' / 'bag'
     [
         ('semantickitti_noring', '/points', 64),
         ('kitti_frame0_noring', '/velodyne_points', 64),
-        # It is cut off in the midst of a row.
+        # The sweep is truncated within a beam.
         ('kitti_truncated_sweep', '/velodyne_points', 39),
     ],
 )
@@ -47,14 +47,14 @@ def test_rows_of_a_real_sweep(case, topic, beams):
 
 
 def test_beams_of_a_real_drive_and_where_its_lidar_is(tmp_path):
-    """Put back into the published layout, as far as that goes, a drive comes out as it was."""
+    """A bag written in PandaSet's layout is imported with its beams and its LiDAR extrinsics."""
     if not PANDASET.is_dir():
         pytest.skip(f'{PANDASET} is not at hand')
     T_base_lidar, rings = _write(tmp_path / 'set' / '002', first=46, count=3)
     import_set('pandaset', tmp_path / 'set', tmp_path / 'bags', ImportOptions(workers=1))
     bag = tmp_path / 'bags' / '002'
     for cloud, ring in zip(clouds(bag), rings, strict=True):
-        # Rings were made by elevation in the compensated cloud, which is moved up to 0.5 m.
+        # The rings of the bag are by elevation in compensated clouds, shifted by up to 0.5 m.
         elevation = np.degrees(np.arcsin(cloud.z / np.sqrt(cloud.x**2 + cloud.y**2 + cloud.z**2)))
         assert len(np.unique(cloud.ring)) == 64
         assert _spread(elevation, cloud.ring) < min(0.05, _spread(elevation, ring))
@@ -69,13 +69,13 @@ def test_beams_of_a_real_drive_and_where_its_lidar_is(tmp_path):
 
 
 def _spread(elevation: np.ndarray, ring: np.ndarray) -> float:
-    """Return how far elevations stray from their beam's median, in the median, degrees."""
+    """Return the median deviation of elevations from the median of their beam, degrees."""
     beam = np.array([np.median(elevation[ring == number]) for number in range(64)])
     return float(np.median(np.abs(elevation - beam[ring])))
 
 
 def _write(folder: Path, first: int, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Write frames of the bag as PandaSet has them; return T_base_lidar and the bag's rings."""
+    """Write frames of the bag in PandaSet's layout; return T_base_lidar and the bag's rings."""
     tree, poses = TransformTree(), {}
     wanted = slice(first, first + count)
     with BagReader(PANDASET) as reader:
@@ -129,10 +129,10 @@ def _write_stamps(folder: Path, stamps: list[int], poses: dict, T_base_sensor: n
 
 
 def test_a_real_sweep_of_nuscenes_is_listed_firing_by_firing():
-    """So times follow from the order of points.
+    """Points are in firing order, from which their times follow.
 
-    Points without a return are where the sensor was, seen from where it is at the end of the turn:
-    that is the instant to which the set has moved its points.
+    Points without a return are at the position of the sensor when it fired, relative to that at
+    the end of the sweep, to which the set compensates its points.
     """
     path = SHARED / 'cases' / 'nuscenes_noring'
     if not path.is_dir():
@@ -146,7 +146,7 @@ def test_a_real_sweep_of_nuscenes_is_listed_firing_by_firing():
     elevation = np.degrees(np.arcsin(xyz[..., 2] / np.maximum(distance, 1e-3)))
     middle = [np.median(elevation[far[:, k], k]) for k in range(BEAMS)]
     assert (np.diff(middle) > 1.0).all()
-    # Clockwise, from the left: the LiDAR looks along y.
+    # Clockwise from the left, which is -x because y of the LiDAR points ahead.
     azimuth = np.degrees(np.unwrap(np.arctan2(xyz[:, 20, 1], xyz[:, 20, 0])))[far[:, 20]]
     turned = nuscenes._turned(np.tile(np.arange(BEAMS), len(xyz)).astype(np.float32))
     at = turned.reshape(-1, BEAMS)[far[:, 20], 20]

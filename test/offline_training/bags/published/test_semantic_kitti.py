@@ -1,4 +1,4 @@
-"""SemanticKITTI: compensated clouds, a class and an object of every point."""
+"""SemanticKITTI: compensated clouds, and a class and an instance for every point."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def by_stamp(bag, truth):
 
 @pytest.fixture(scope='module')
 def drive(tmp_path_factory):
-    """A root, the bag made of it, what import says, and the instance of each point."""
+    """Return the set, the bag imported from it, the report, and each point's instance by sweep."""
     folder = tmp_path_factory.mktemp('semantic_kitti')
     truth = kitti_layout.write_semantic(folder / 'set')
     bag, done = imported(folder / 'set', folder / 'bags')
@@ -91,7 +91,7 @@ def test_truth_is_of_the_pixels_that_points_lie_on(drive):
     _, bag, _, _ = drive
     folder = bag.parent / '08_truth' / 'image_2'
     classes = json.loads((folder / 'semantic' / 'classes.json').read_text())
-    # The set's own ids go beyond a byte.
+    # The set's ids do not fit into a byte.
     assert classes['ids'][classes['classes'].index('moving-car')] == 252
     assert classes['ids'][-1] == 259
     assert 'unlabeled' not in classes['classes']
@@ -104,7 +104,7 @@ def test_truth_is_of_the_pixels_that_points_lie_on(drive):
         assert 0.2 < known.mean() < 1.0
         names = {classes['classes'][k] for k in np.unique(semantic[known])}
         assert names - {'pole'} == {'road', 'car', 'person', 'building'}
-        # Of the boxes, which all have a class of their own.
+        # Instance 2, the first box, is a car.
         car = known & (instance == 2)
         assert set(np.unique(semantic[car])) == {classes['classes'].index('car')}
 

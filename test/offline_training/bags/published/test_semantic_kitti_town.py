@@ -1,4 +1,4 @@
-"""SemanticKITTI on a sensor and a street that are less tidy than boxes: a simulated HDL-64."""
+"""SemanticKITTI import of a simulated HDL-64 drive, less regular than `box_world`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from offline_training.simulator import SimulatorParameters, simulate, truth_fold
 
 @pytest.fixture(scope='module')
 def town(tmp_path_factory):
-    """The bag of an imported town, and the beam of each of its points."""
+    """Return the bag of an imported simulated drive, and the beam of each point by sweep."""
     folder = tmp_path_factory.mktemp('town')
     flat = {'seed': 3, 'duration_s': 0.5, 'lidar.model': 'hdl64'}
     flat |= {'camera.width': 480, 'camera.height': 270}
@@ -33,7 +33,7 @@ def test_rows_are_the_beams_that_measured_them(town):
     bag, rings = town
     assert len(rings) > 3
     for cloud, ring in zip(clouds(bag), rings, strict=True):
-        # Points at the seam behind, of a cloud moved by half a turn's way, may change sides.
+        # Motion compensation may move points across the azimuth at which rows start.
         assert np.mean(cloud.ring == ring) > 0.999
 
 

@@ -1,4 +1,4 @@
-"""Waymo: points from range images, each measured at a pose of its own, moved to the stamp."""
+"""Waymo: points from range images with a pose per pixel, compensated to the sweep's stamp."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def imported(root: Path, output: Path):
 
 @pytest.fixture(scope='module')
 def drive(tmp_path_factory):
-    """A root, the bag made of it, what import says, and the instance of each point."""
+    """Return the set, the bag imported from it, the report, and each point's instance by sweep."""
     folder = tmp_path_factory.mktemp('waymo')
     truth = waymo_layout.write(folder / 'set/training')
     bag, done = imported(folder / 'set', folder / 'bags')
@@ -61,7 +61,7 @@ def test_points_moved_to_another_instant_are_seen_to_be_wrong(tmp_path, posed_at
 
 
 def test_points_without_their_own_poses_are_seen_to_be_wrong(tmp_path, monkeypatch):
-    """As whoever leaves lidar_pose out has them."""
+    """Using one pose per sweep instead of lidar_pose puts points on wrong instances."""
     from scipy.spatial.transform import Rotation
 
     def one_pose(self, measured, pose, right=waymo.Sweep._moved):
@@ -116,7 +116,7 @@ def test_uniform_inclinations_are_those_between_the_ends(drive):
     sweep = waymo.Sweep(Path(), '', 0, 0, None, *calibration, 0, (0.0, 0.1), None)
     rays = sweep._rays(4, 8)
     assert np.allclose(np.arcsin(rays[:, 0, 2]), [0.05, -0.05, -0.15, -0.25])
-    # The first column is just right of behind, the middle ones are ahead.
+    # The first column is left of straight behind by half a column, the middle ones are ahead.
     assert np.degrees(np.arctan2(rays[0, 0, 1], rays[0, 0, 0])) == pytest.approx(157.5)
     assert rays[0, 3, 0] > 0.9 * np.cos(0.05)
 

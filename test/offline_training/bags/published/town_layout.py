@@ -1,4 +1,4 @@
-"""A simulated drive with an HDL-64 as SemanticKITTI publishes its sequences."""
+"""Write a simulated HDL-64 drive in the layout of a SemanticKITTI sequence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from drive_segment_ros.perception.motion import Trajectory
 from drive_segment_ros.perception.transforms import TransformTree, inverse
 from drive_segment_ros.ros.bags import BagReader, header_stamp_ns
 
-# Of the simulator's classes in the set's label files.
+# The simulator's classes, and their ids in the label files of SemanticKITTI.
 _NAMES = (
     *('road', 'sidewalk', 'ground', 'vegetation', 'building', 'fence', 'pole', 'sign'),
     *('car', 'truck_bus', 'person', 'two_wheeler', 'other_static', 'sky'),
@@ -23,15 +23,15 @@ _UNLABELLED = 255
 
 
 def write(bag: Path, truth: Path, root: Path) -> list[NDArray[np.uint16]]:
-    """Write a drive; return the beam of each point, a sweep each.
+    """Write a sequence; return the beam of each point, an array per sweep.
 
-    Clouds are moved to when the camera fires; points without a return, beams and times are left
-    out; rows go from the highest down, each from straight ahead to the left.
+    Clouds are compensated to the time of the image, and have neither beam numbers nor times.
+    Points are listed beam by beam from the highest, each from ahead to the left.
 
     Args:
-        bag: of the simulator, one camera, `front`.
-        truth: beside it.
-        root: the set's folder.
+        bag: simulated bag with one camera, `front`.
+        truth: folder of its ground truth.
+        root: folder of the set.
     """
     folder = root / 'sequences' / '08'
     for name in ('velodyne', 'labels', 'image_2'):
@@ -86,7 +86,7 @@ def write(bag: Path, truth: Path, root: Path) -> list[NDArray[np.uint16]]:
 def _moved(
     cloud: PointCloud, trajectory: Trajectory, T_base_lidar: NDArray[np.float64], to_ns: int
 ) -> NDArray[np.float64]:
-    """Return a cloud's points (N, 3), each of its own time, in the LiDAR's frame at an instant."""
+    """Return the points of a cloud, (N, 3), compensated to `to_ns`, in the LiDAR frame."""
     times, which = np.unique(cloud.time, return_inverse=True)
     stamps = [cloud.stamp_ns + round(float(time) * 1e9) for time in times]
     T = trajectory.poses([to_ns, *stamps]) @ T_base_lidar

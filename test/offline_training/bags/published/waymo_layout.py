@@ -1,4 +1,4 @@
-"""The street of boxes as Waymo publishes its segments, version 2: a Parquet file a component."""
+"""Write the drive of `box_world` in the layout of Waymo v2: one Parquet file per component."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START_US = 1_552_440_195_362_591
 TURN = 0.1
 WIDTH, HEIGHT, FOCAL = 320, 200, 260.0
 COLUMNS = 500
-# From the lowest up, uneven, as the calibration lists them.
+# Beam inclinations as the calibration lists them: lowest first, unevenly spaced.
 INCLINATION = np.radians(
     np.concatenate([np.linspace(-17.6, -5.0, 24), np.linspace(-4.6, 2.3, 16)])
 )
@@ -32,18 +32,18 @@ def rigid(R: NDArray, t: tuple[float, float, float]) -> NDArray[np.float64]:
 T_BASE_LIDAR = rigid(
     Rotation.from_euler('z', TURNED_DEG, degrees=True).as_matrix(), (1.43, 0.0, 2.184)
 )
-# A camera's frame looks along x.
+# Viewing direction of each camera, degrees from ahead to the left; x of its frame.
 CAMERAS = {1: 0.0, 2: 45.0}
 NAMES = {1: 'front', 2: 'front_left'}
 K = np.array([[FOCAL, 0.0, 161.0], [0.0, FOCAL, 96.0], [0.0, 0.0, 1.0]])
 _OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 TYPES = {'car': 1, 'person': 7, 'pole': 10, 'building': 14, 'road': 18, 'sky': 0}
-# Where the world's origin is: far, as in the set.
+# From the world of `box_world` to that of the set, whose origin is far away.
 T_WORLD = rigid(Rotation.from_euler('z', 100, degrees=True).as_matrix(), (3021.5, -1480.25, 12.5))
 
 
 def T_base_camera(number: int) -> NDArray[np.float64]:
-    """Return where a camera's frame is, x ahead."""
+    """Return T_base_camera; x of the camera frame is the viewing direction."""
     turn = Rotation.from_euler('z', CAMERAS[number], degrees=True).as_matrix()
     return rigid(turn, (1.54, 0.02, 2.1))
 
@@ -61,7 +61,7 @@ def world(time_s: float) -> NDArray[np.float64]:
 
 
 def passing(degrees: float) -> float:
-    """Return the part of a turn at which the LiDAR looks somewhere: clockwise from behind."""
+    """Return the fraction of a revolution, clockwise from behind, to an azimuth in degrees."""
     return ((180.0 - degrees) % 360.0) / 360.0
 
 
@@ -74,8 +74,8 @@ def write_table(root: Path, component: str, columns: dict, rows_a_group: int = 3
 
 
 def range_image(number: int) -> tuple[NDArray, NDArray, NDArray]:
-    """Return the range image of a frame, (H, W, 4), each pixel's pose, (H, W, 6), and instance."""
-    # Columns count clockwise from behind, in the vehicle's frame; the LiDAR's is turned.
+    """Return range image (H, W, 4), pose (H, W, 6) and instance (H, W) per pixel of a frame."""
+    # Columns go clockwise from behind in the vehicle frame, to which the LiDAR frame is rotated.
     part = (np.arange(COLUMNS) + 0.5) / COLUMNS
     azimuth = np.pi - part * 2 * np.pi - np.radians(TURNED_DEG)
     times = (number + part) * TURN
@@ -111,16 +111,16 @@ def write(
     """Write a segment; return the instance of each point by the sweep's stamp.
 
     Args:
-        root: the folder of components.
-        frames: number of them.
-        labelled: those with labels.
+        root: folder of the components.
+        frames: number of frames.
+        labelled: indices of the frames with labels.
     """
     ranges, poses, stamps, truth, labels = [], [], [], {}, []
     for number in range(frames):
         image, pose, instance = range_image(number)
         row, column = np.nonzero(image[..., 0] > 0)
         truth[stamp_ns(number * TURN)] = instance[row, column]
-        # Another LiDAR's come first, as nothing says that the top one's do.
+        # Another LiDAR comes first, because the set does not guarantee that the top one does.
         for laser in (2, 1):
             ranges.append(image if laser == 1 else image[:, ::4])
             stamps.append((us(number * TURN), laser))
@@ -219,7 +219,7 @@ def write_images(root: Path, frames: int) -> None:
             'key.frame_timestamp_micros': pa.array([us(n * TURN) for n, _ in rows], pa.int64()),
             'key.camera_name': pa.array([camera for _, camera in rows], pa.int8()),
             f'{prefix}image': pa.array(pictures, pa.binary()),
-            # Of another instant than the image's.
+            # The pose is of another time than the image.
             f'{prefix}pose.transform': matrices([world(time - 0.02) for time in times]),
             f'{prefix}pose_timestamp': seconds - 0.02,
             f'{prefix}rolling_shutter_params.shutter': np.full(len(rows), 0.005),
