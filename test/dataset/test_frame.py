@@ -1,4 +1,4 @@
-"""A frame's files: what they hold, and that equal frames give equal bytes."""
+"""Files of a frame: their content, and equal bytes for equal arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files of every kind: their headers, cut ones, padded ones, ones that are bombs."""
+"""Image files: headers, truncated and padded files, and decompression bombs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = ('jpeg', 'png', 'webp', 'tiff', 'bmp')
 SMOOTH = np.stack(np.meshgrid(np.arange(93), np.arange(61)), -1).astype(np.uint8)
 PICTURE = np.dstack([2 * SMOOTH[..., 0], 3 * SMOOTH[..., 1], SMOOTH.sum(-1, dtype=np.uint8)])
 FILES = {kind: cv2.imencode(f'.{kind}', PICTURE)[1].tobytes() for kind in KINDS}
-# A frame header of another size, as a JPEG's thumbnail and other segments hold it, and an end.
+# An EXIF segment with frame headers and end markers, as from an embedded thumbnail.
 EXIF = b'\xff\xe1' + (2 + 304).to_bytes(2, 'big') + b'\xff\xc0\xff\xd9' * 76
 
 

@@ -1,4 +1,4 @@
-"""Reading a dataset, and what is said where it is not one."""
+"""Reading a dataset, and the errors if it is damaged or is none."""
 
 from __future__ import annotations
 

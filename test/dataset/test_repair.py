@@ -1,4 +1,4 @@
-"""Leftovers of crashes go, frames stay, and each step is told."""
+"""Repair removes leftovers of crashes, keeps frames and reports each step."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_removing_a_drive_never_leaves_part_of_it(drive, monkeypatch, call):
         for record in each.frames:
             assert record.image_path.exists()
             assert record.segment().all()
-    # What is left over is whole, or goes.
+    # After repair, the drive is either complete or gone.
     repair(drive.parent)
     left = {path.name for path in drive.parent.iterdir()}
     assert left in ({'a', 'other'}, {'other'})
@@ -214,7 +214,7 @@ def test_files_of_others_in_a_drives_own_folders_stay(drive):
     'name', ['front/image', 'proposal', 'front/pseudo_label', 'front/frames.jsonl', 'front', '']
 )
 def test_links_are_refused_before_anything_is_touched(drive, name, tmp_path_factory):
-    """Be it the drive, a folder or a file of it: what lies elsewhere stays as it is."""
+    """A symbolic link to a drive, folder or file is refused; its target stays unchanged."""
     (drive / 'front/pseudo_label').mkdir()
     (drive / 'front/image/4.jpg').write_bytes(b'would go')
     with (drive / 'front/frames.jsonl').open('a') as file:
@@ -315,7 +315,7 @@ def test_one_drive_that_cannot_be_repaired_does_not_keep_the_others(drive):
 
 @pytest.fixture
 def rig(tmp_path) -> Path:
-    """A drive of two cameras; the first sees five sweeps, the other the last three of them."""
+    """Return a drive of two cameras: front has frames of five sweeps, left of the last three."""
     with DriveWriter(tmp_path / 'a', RIG) as writer:
         for sweep in (1, 2, 3, 4, 5):
             writer.add(frame(10 * sweep, 'front', sweep))
@@ -363,7 +363,7 @@ def test_a_camera_that_is_damaged_costs_only_itself(rig, damage, message):
     assert report.repaired == ['a/front: removed 1 files without a frame from image, 1 bytes']
     assert (report.drives, report.frames) == (1, 5)
     del before[rig / 'front/image/60.jpg']
-    # The camera may refer to any proposals: they stay.
+    # The damaged camera may refer to any proposals, so that none is removed.
     assert everything(rig) == before
     if message != 'image/ is missing':
         assert list(Drive(rig).cameras) == ['front']

@@ -1,4 +1,4 @@
-"""Datasets of strangers: each thing that is invalid is one line, and nothing leads outside."""
+"""Untrusted datasets: invalid content gives a one-line error, and no path leads outside."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def drive(tmp_path: Path) -> Path:
 
 
 def change(drive: Path, **values: object) -> None:
-    """Change the second frame's line."""
+    """Change fields of the second frame in frames.jsonl."""
     lines = (drive / 'front/frames.jsonl').read_text().splitlines()
     lines[1] = json.dumps({**json.loads(lines[1]), **values})
     (drive / 'front/frames.jsonl').write_text('\n'.join(lines) + '\n')
@@ -95,7 +95,7 @@ def test_a_bad_last_line_is_no_torn_one(drive) -> None:
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A black PNG of any size in a few bytes."""
+    """Return a few bytes with the header of a PNG of any size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (

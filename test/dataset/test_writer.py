@@ -1,4 +1,4 @@
-"""Writing survives crashes, full disks, rivals and resumption; reading shows it."""
+"""Drives stay readable after crashes, full disks, concurrent writers and resumption."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def frame(stamp_ns: int, size: int = 12, camera: str = 'front', sweep_ns: int = 
 
 
 def assert_whole(drive: Drive) -> None:
-    """Every frame of the index can be read and is what was written."""
+    """Check that every indexed frame can be read and is what was written."""
     for record in drive.frames:
         assert record.image_path.read_bytes()[:1] == bytes([record.stamp_ns % 256])
         assert (record.segment() == record.stamp_ns % 1000).all()
@@ -97,7 +97,7 @@ def test_second_writer_is_refused(tmp_path):
 
 
 class Crash(BaseException):
-    """Stands for the process ending between two system calls."""
+    """Simulates that the process ends between two system calls."""
 
 
 @pytest.mark.parametrize('call', range(22))
@@ -172,7 +172,7 @@ def test_full_disk_keeps_earlier_frames_and_nothing_of_the_failed_one(
             calls += 1
             if calls - 1 < failing // 2:
                 return real_write(file, data)
-            # A disk that fills up takes the first part of what it is given.
+            # A disk that becomes full first takes a part of the data.
             if calls - 1 == failing // 2 and failing % 2:
                 return real_write(file, data[: len(data) // 2])
             raise OSError(errno.ENOSPC, 'No space left on device')
@@ -245,7 +245,7 @@ def test_another_sweep_of_the_same_stamp_is_refused(tmp_path):
     with DriveWriter(tmp_path / 'a', info, resume=True) as writer:
         with pytest.raises(DatasetError, match='already has another sweep of stamp 10'):
             writer.add(other)
-        # What differs by a rounding is the same sweep.
+        # Proposals with equal id, kind and points are the same sweep.
         same = frame(13, camera='left', sweep_ns=10)
         same.sweep.proposals['range'] = np.array([1.0], np.float32)
         writer.add(same)
@@ -275,9 +275,9 @@ def test_a_camera_that_comes_late_is_added_and_known_ones_stay(tmp_path):
     assert drive.info['cameras']['front'] == INFO['cameras']['front']
     assert drive.info['cameras']['left'] == {'topic': '/left/image_raw'}
     assert len(drive.frames) == 2
-    # Rotation takes the drive begun first, by this time.
+    # Rotation removes the drive that began first, by this mtime.
     assert (tmp_path / 'a/drive.json').stat().st_mtime == 1000
-    # Taken up with one camera only, the other stays; with another of its name it is refused.
+    # Resuming with one camera keeps the other; a different camera of that name is refused.
     with DriveWriter(tmp_path / 'a', INFO, resume=True) as writer:
         assert writer.stamps == {'front': {1}, 'left': {1}}
     other = {**INFO, 'cameras': {'front': {'topic': '/other'}}}

@@ -1,4 +1,4 @@
-"""Makes `small_rig.py` beside this file importable, as tests are imported one by one."""
+"""Make `small_rig.py` in this folder importable, as test files are imported one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rig in plain values: cameras that see a wall ahead of the LiDAR, and a vehicle that drives."""
+"""A small rig as events: cameras, a LiDAR within a ring of points, and a drive along x."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from drive_segment_ros.perception.clouds import PointCloud
 
 MS = 1_000_000
 START = 1_000_000 * MS
-# Optical axes from the LiDAR's: z forward, x right, y down.
+# Orientation of an optical frame (z forward, x right, y down) in the LiDAR frame.
 LOOKING_FORWARD = (0.5, -0.5, 0.5, -0.5)
 
 
@@ -37,7 +37,7 @@ def model(name: str) -> CameraModel:
 
 
 def read_cloud(stamp_ns: int, duration_s: float) -> PointCloud:
-    """A turn of points around the sensor, in the order and at the times they are measured."""
+    """Return one revolution of points 10 m around the sensor, with their times."""
     angle = np.linspace(-np.pi, np.pi, 64, endpoint=False)
     x, y = 10.0 * np.cos(angle), 10.0 * np.sin(angle)
     time = (angle + np.pi) / (2.0 * np.pi) * duration_s
@@ -63,7 +63,7 @@ def place(parent: str, child: str, quaternion: tuple = (0.0, 0.0, 0.0, 1.0)) -> 
 
 
 def setup(cameras: Iterable[str]) -> list[Event]:
-    """What is known before anything moves."""
+    """Return the static transforms and the camera_info events of the cameras."""
     events: list[Event] = [place('base_link', 'lidar')]
     for name in cameras:
         events += [place('lidar', name, LOOKING_FORWARD), CameraInfo(name, model(name))]
@@ -76,7 +76,7 @@ def drive(
     period: int = 100 * MS,
     image_lag: int = 50 * MS,
 ) -> list[Event]:
-    """A drive's messages in the order of their stamps."""
+    """Return images, sweeps and poses of a straight drive, ordered by stamp."""
     events: list[Event] = []
     for k in range(sweeps):
         start = START + k * period
@@ -96,7 +96,7 @@ def run(events: Iterable[Event], stream: FrameStream) -> list[Pair]:
 
 
 def told(pairs: Iterable[Pair]) -> dict[str, list[tuple]]:
-    """What a frame is made of, by camera: image, sweep, and poses at their instants."""
+    """Return by camera: stamps of image and sweep, camera offset, and vehicle x or the error."""
     found: dict[str, list[tuple]] = {}
     for pair in pairs:
         try:

@@ -1,4 +1,4 @@
-"""What an image and its sweep yield: a frame that is consistent, right, and always the same."""
+"""Building a frame from an image and its sweep: consistent, correct and reproducible."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ T_BASE_LIDAR[2, 3] = 2.0
 
 
 def drive(speed: float, start_s: float = 0.0, end_s: float = 2.0) -> Trajectory:
-    """Return a straight drive along x, a pose every 10 ms."""
+    """Return the trajectory of a straight drive along x, with a pose every 10 ms."""
     trajectory = Trajectory()
     for stamp_ns in range(round(start_s * 1e9), round(end_s * 1e9) + 1, 10_000_000):
         trajectory.add(stamp_ns, (speed * stamp_ns * 1e-9, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
@@ -68,15 +68,15 @@ def pair_of(
     change=lambda cloud: cloud,
     **changes,
 ) -> Pair:
-    """A pair of the example scene.
+    """Return a pair of the example scene.
 
     Args:
-        params: how it is read.
-        trajectory: of the vehicle.
-        later: by how much the image comes after the sweep, seconds.
-        message: the image's, instead of the scene's picture.
-        change: makes another cloud of the scene's.
-        changes: of the pair.
+        params: parameters of frames.
+        trajectory: motion of the vehicle, empty if not given.
+        later: time from the stamp of the sweep to that of the image, seconds.
+        message: image message to use instead of the scene's image.
+        change: function applied to the scene's cloud.
+        changes: fields of the pair to replace.
     """
 
     def read():
@@ -106,7 +106,7 @@ def frame_of(trajectory: Trajectory | None = None, flat=None, **changes):
 
 
 def kinds_shown(frame) -> np.ndarray:
-    """The kind of each pixel, 255 where there is none."""
+    """Return the kind of the proposal at each pixel, 255 without a proposal."""
     kind = np.full(65_536, 255)
     kind[frame.sweep.proposals['id']] = frame.sweep.proposals['kind']
     return kind[frame.segment]
@@ -117,7 +117,7 @@ def test_a_frame_is_consistent_in_itself():
     made = build(pair_of(params, drive(10.0)), params)
     frame = to_frame(made, params)
     proposals = frame.sweep.proposals
-    # All of the sweep, by its own labels: those that this image does not show as well.
+    # All proposals of the sweep are listed, including those that this image does not show.
     there = np.setdiff1d(np.append(made.segments.label, SKY_LABEL), [0])
     np.testing.assert_array_equal(proposals['id'], there)
     shown = np.setdiff1d(frame.segment, [0])
@@ -144,10 +144,10 @@ def test_a_frame_is_consistent_in_itself():
 
 def test_pixels_show_what_the_lidar_saw_there():
     kind = kinds_shown(frame_of())
-    # The wall stands 20 m away on a plane 2 m below: its foot is 20 px below the middle.
+    # The wall is 20 m away on ground 2 m below: its base is 20 px below the image centre.
     assert (kind[120:] == GROUND).mean() > 0.97
     assert (kind[70:100] == OBJECT).mean() > 0.9
-    # To the right, where the upper beams saw nothing, is sky; to the left they saw the wall.
+    # Sky is to the right, where the upper beams had no return; to the left they hit the wall.
     assert (kind[:40, 170:] == SKY).mean() > 0.9
     assert not (kind[:, :150] == SKY).any()
 
@@ -198,7 +198,7 @@ def _read_example():
 
 
 def test_what_is_found_in_a_sweep_is_found_once_for_all_cameras(monkeypatch):
-    """Three cameras: one cloud read, one search for beams, ground and clusters."""
+    """For three cameras, the cloud is read once, and beams and proposals are found once."""
     counts = dict.fromkeys(('read', 'beams', 'segments'), 0)
 
     def counted(name, function):
@@ -238,7 +238,7 @@ def test_what_is_found_in_a_sweep_is_found_once_for_all_cameras(monkeypatch):
         (drive(10.0), {}, {}, 'per_point'),
         (drive(10.0), {}, {'time_field': ''}, 'per_sweep'),
         (drive(10.0), {}, {'point_motion': 'compensated'}, 'per_sweep'),
-        # The drive begins at the sweep's stamp, amid the points' times.
+        # Odometry begins at the sweep's stamp, within the times of the points.
         (drive(10.0, 1.0, 2.0), {}, {'point_motion': 'raw'}, 'per_sweep'),
     ],
     ids=['no odometry', 'no base', 'elsewhen', 'all known', 'no times', 'moved', 'half known'],
@@ -251,7 +251,7 @@ def test_motion_is_compensated_as_far_as_it_is_known(trajectory, changes, flat, 
 
 
 def test_points_are_moved_to_the_images_instant():
-    # 0.5 s at 10 m/s after the sweep, the wall 20 m ahead is 15 m ahead.
+    # At 10 m/s, the wall 20 m ahead at the sweep is 15 m ahead 0.5 s later.
     flat = {'point_motion': 'raw'}
     still, driven = built(None, flat, later=0.5), built(drive(10.0), flat, later=0.5)
     for made, expected in ((still, 20.0), (driven, 15.0)):

@@ -1,4 +1,4 @@
-"""Which pairs there are for any stamps, and what is said where there are none."""
+"""Pairing of images and sweeps by stamp, and the report if nothing pairs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def stream(cameras=('front',), **sync) -> FrameStream:
 
 
 def play(made: FrameStream, events: list[tuple[str, int]]) -> list[tuple[int, int]]:
-    """Feed ('sweep' or a camera's name, ms) in order; return the pairs' (image, sweep) in ms."""
+    """Push events ('sweep' or camera name, ms) in order; return (image, sweep) pairs in ms."""
     pairs = []
     for name, ms in events:
         stamp = START + ms * MS
@@ -87,8 +87,7 @@ def test_camera_offset_that_is_no_number_is_refused(offset):
         SyncParameters(camera_offset=offset)
 
 
-# A start, a period and what each message does to it: jitter, or a message lost once the period
-# shows.
+# Stamps in ms of a periodic stream with jitter and, from the fifth message on, losses.
 _streams = st.builds(
     lambda start, period, steps: [
         start + period * k + jitter for k, (jitter, lost) in enumerate(steps) if k < 4 or not lost
@@ -111,5 +110,5 @@ def test_pairs_are_within_reach_unique_and_none_is_missed(images, sweeps):
     assert all(abs(i - s) <= 60 for i, s in pairs)
     for image_ms in set(images) - paired_images:
         assert all(abs(image_ms - s) > 60 for s in set(sweeps) - paired_sweeps)
-    # An image at the very instant of a sweep is never outdone.
+    # An image with the same stamp as a sweep always pairs with it.
     assert {(t, t) for t in set(images) & set(sweeps)} <= set(pairs)

@@ -1,4 +1,4 @@
-"""Cameras are named after their namespaces, each differently, always as a folder may be."""
+"""Camera names follow from topic namespaces; they are unique and valid folder names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one rule for pairing, offsets, waiting, clock steps and drops."""
+"""The frame stream: pairing, camera offsets, waiting, clock jumps and drops."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stream(cameras=('front',), events=None, **sync) -> FrameStream:
 
 
 def test_every_image_finds_the_sweep_nearest_to_it():
-    """With the camera 50 ms after the sweep's stamp, and an offset that says so."""
+    """Images 50 ms after the stamp of a sweep pair with it if camera_offset is -0.05 s."""
     made = stream()
     pairs = run(drive(), made)
     assert [p.image.stamp_ns - p.sweep.stamp_ns for p in pairs] == [50 * MS] * 12
@@ -50,14 +50,14 @@ def test_every_image_finds_the_sweep_nearest_to_it():
 
 
 def test_the_offset_is_found_where_the_lidar_looks_where_the_camera_looks():
-    """The beam points forward, at the camera's middle, half a turn after the stamp."""
+    """`auto` gives -0.05 s: the image centre is scanned half a revolution after the stamp."""
     pairs = run(drive(), stream(camera_offset='auto'))
     assert len(pairs) == 12
     assert pairs[0].camera_offset_s == pytest.approx(-0.05, abs=0.004)
 
 
 def test_of_a_camera_in_whose_view_sweeps_begin_the_offset_is_no_mean_of_begin_and_end():
-    """Half of the view is seen as a sweep begins, half as it ends, a tenth of a second later."""
+    """The offset is about 0 or -0.1 s: the view is scanned at the start and end of a sweep."""
     behind = (-0.5, 0.5, 0.5, -0.5)  # looks along the LiDAR's negative x axis
     made = FrameStream(parameters(camera_offset='auto'), ('back',))
     events = [place('base_link', 'lidar'), place('lidar', 'back', behind)]
@@ -70,7 +70,7 @@ def test_of_a_camera_in_whose_view_sweeps_begin_the_offset_is_no_mean_of_begin_a
 @settings(max_examples=60, deadline=None)
 @given(st.randoms(use_true_random=False), st.sampled_from(['auto', '-0.05']))
 def test_the_order_of_arrival_within_the_waiting_time_changes_nothing(chance, offset):
-    """Three cameras; some messages lost, some sent twice, all late by up to the waiting time."""
+    """With messages lost, repeated or late by less than wait_s, pairs equal those in order."""
     events = drive(RIG, sweeps=14)
     lost = {START + 300 * MS, START + 450 * MS, START + 851 * MS}
     events = [e for e in events if isinstance(e, Pose) or e.stamp_ns not in lost]
@@ -90,7 +90,7 @@ def stamp(event) -> int:
 
 
 def test_three_cameras_pair_as_each_would_alone():
-    """What one camera does never touches another's frames."""
+    """A camera's frames do not depend on the other cameras of the rig."""
     events = drive(RIG)
     together = told(run(events, stream(RIG)))
     for name in RIG:
@@ -99,14 +99,14 @@ def test_three_cameras_pair_as_each_would_alone():
 
 
 def test_a_sweep_is_shared_by_the_cameras_that_see_it():
-    """So that whatever is found in it is found once."""
+    """Pairs of all cameras hold the same sweep object, so that it is processed once."""
     pairs = run(drive(RIG), stream(RIG))
     assert len(pairs) == 36
     assert len({id(p.sweep) for p in pairs}) == 12
 
 
 def test_a_camera_that_dies_costs_its_own_frames_only():
-    """The others go on, at once, and the sweeps that wait for it stay few."""
+    """If a camera stops, the others continue without delay and few sweeps are kept for it."""
     events = [
         e
         for e in drive(RIG, sweeps=60)
@@ -126,7 +126,7 @@ def test_a_camera_that_dies_costs_its_own_frames_only():
 
 
 def test_a_camera_without_calibration_costs_its_own_frames_only():
-    """They are dropped under a reason, and the text says what is missing."""
+    """Its images are dropped as `bad_calibration`, with an error that names camera_info."""
     problems: list[tuple[str, str]] = []
     made = FrameStream(
         parameters(camera_offset='-0.05'),
@@ -143,7 +143,7 @@ def test_a_camera_without_calibration_costs_its_own_frames_only():
 
 
 def test_calibration_that_comes_late_loses_nothing_within_two_seconds():
-    """Drivers and tf start in any order."""
+    """All images are paired if transforms and camera_info arrive after 1.5 s."""
     made = stream(events=[])
     events = drive(sweeps=30)
     late = [place('base_link', 'lidar'), *setup(('front',))]
@@ -153,7 +153,7 @@ def test_calibration_that_comes_late_loses_nothing_within_two_seconds():
 
 
 def test_a_pair_waits_for_the_odometry_that_covers_it():
-    """And has all of it: a later pose changes nothing of what lies before."""
+    """Without poses no pair is given; with late poses the frames equal those of timely ones."""
     events = drive(sweeps=12)
     poses = [e for e in events if isinstance(e, Pose)]
     others = [e for e in events if not isinstance(e, Pose)]
@@ -165,13 +165,13 @@ def test_a_pair_waits_for_the_odometry_that_covers_it():
 
 
 def test_odometry_that_ends_is_waited_for_two_seconds_and_then_no_more():
-    """Frames come without the vehicle's motion then."""
+    """After odometry is considered silent, frames come at once and without vehicle motion."""
     events = [
         e for e in drive(sweeps=50) if not isinstance(e, Pose) or e.stamp_ns < START + 1000 * MS
     ]
     made = stream()
     pairs = [pair for event in events for pair in made.push(event)]
-    # Once it is taken as silent, nothing waits for it any more.
+    # Once odometry is considered silent, pairs no longer wait for it.
     assert pairs[-1].image.stamp_ns >= events[-1].stamp_ns - 500 * MS
     short, soon = stream(), START + 2500 * MS
     early = [pair for event in events if event.stamp_ns < soon for pair in short.push(event)]
@@ -182,7 +182,7 @@ def test_odometry_that_ends_is_waited_for_two_seconds_and_then_no_more():
 
 
 def test_without_odometry_to_come_nothing_is_waited_for():
-    """A bag or a vehicle without it."""
+    """If no odometry is expected, pairs are given without waiting for it."""
     made = FrameStream(parameters(camera_offset='-0.05'), expects_motion=lambda: False)
     for event in setup(('front',)):
         made.push(event)
@@ -192,7 +192,7 @@ def test_without_odometry_to_come_nothing_is_waited_for():
 
 
 def test_a_bag_that_begins_again_pairs_as_before():
-    """All clocks run back; what waited from before is decided, nothing is mixed."""
+    """If a bag restarts and all stamps jump back, both passes give the same 30 frames."""
     events = drive(sweeps=30)
     made = stream()
     pairs = run([*events, *events], made)
@@ -202,7 +202,7 @@ def test_a_bag_that_begins_again_pairs_as_before():
 
 
 def test_a_clock_that_is_set_right_pairs_soon_after():
-    """The LiDAR's alone was five seconds ahead; its stamps run back when it is set."""
+    """The LiDAR clock is 5 s ahead and then corrected: its stamps jump back, pairing resumes."""
     made = stream()
     ahead = 5000 * MS
     wrong = [
@@ -218,7 +218,7 @@ def test_a_clock_that_is_set_right_pairs_soon_after():
 
 
 def test_messages_without_a_stamp_and_repeated_ones_are_counted():
-    """Each under its reason."""
+    """They are dropped as `zero_stamp` and `duplicate`."""
     made = stream()
     again = [image(START + 950 * MS), sweep(START + 900 * MS)]
     events = [image(0), sweep(0), *drive(), *again]
@@ -228,7 +228,7 @@ def test_messages_without_a_stamp_and_repeated_ones_are_counted():
 
 
 def test_an_image_of_between_two_sweeps_gives_way_to_one_that_is_nearer():
-    """At 20 Hz half of the images find their sweep taken."""
+    """With two images per sweep, the farther one is dropped as `sweep_taken`."""
     events = drive(sweeps=10)
     events += [image(e.stamp_ns + 40 * MS) for e in events if isinstance(e, Image)]
     made = stream(max_offset_s=0.045)
@@ -239,7 +239,7 @@ def test_an_image_of_between_two_sweeps_gives_way_to_one_that_is_nearer():
 
 
 def test_what_waits_is_bounded():
-    """Images without a LiDAR: the oldest give way, under a name."""
+    """Without sweeps, the oldest images above the queue size are dropped as `queue_full`."""
     made = stream(queue=5)
     for k in range(40):
         made.push(image(START + k * MS))
@@ -249,7 +249,7 @@ def test_what_waits_is_bounded():
 
 
 def test_a_sweep_that_cannot_be_read_loses_its_own_frames():
-    """Under its reason, with the text."""
+    """Its image is dropped as `bad_cloud`, and the error is reported."""
     from drive_segment_ros.errors import CloudError
 
     def broken():
@@ -273,7 +273,7 @@ def test_a_sweep_that_cannot_be_read_loses_its_own_frames():
 
 
 def test_where_nothing_comes_any_more_what_waits_is_decided():
-    """By the time of arrival, which the caller tells."""
+    """`expire` decides waiting images when no message has arrived for some seconds."""
     made = stream()
     pairs = [pair for k, event in enumerate(drive()) for pair in made.push(event, k * 0.02)]
     assert len(pairs) < 12
@@ -282,7 +282,7 @@ def test_where_nothing_comes_any_more_what_waits_is_decided():
 
 
 def test_what_is_stopped_is_counted():
-    """Every image ends somewhere."""
+    """`stop` drops all waiting images and counts them under the given reason."""
     made = stream()
     pairs = [pair for event in drive() for pair in made.push(event)]
     made.stop('stopped')
@@ -291,7 +291,7 @@ def test_what_is_stopped_is_counted():
 
 
 def test_a_calibration_that_changes_holds_from_then_on():
-    """The newest camera_info is the one."""
+    """Pairs after a new camera_info use it, pairs before use the former one."""
     made = stream()
     events = drive(sweeps=20)
     other = dataclasses.replace(model('front'), K=model('front').K + np.diag([1.0, 0.0, 0.0]))
@@ -301,7 +301,7 @@ def test_a_calibration_that_changes_holds_from_then_on():
 
 
 def test_random_rigs_never_lose_count():
-    """Whatever comes, every image ends as a pair, dropped or waiting."""
+    """For random stamps, every image is either paired, dropped or waiting."""
     chance = random.Random(3)
     for _ in range(20):
         made = stream(RIG, queue=8)

@@ -38,7 +38,7 @@ def test_whatever_is_asked_how_often_is_found_once(monkeypatch):
         record = seen.record(PARAMS.proposals, None)
     assert counts == {'spinning_beams': 1, 'find_proposals': 1, 'describe_proposals': 1}
     assert record.stamp_ns == START
-    # Every label with points, and the sky, which has none.
+    # Every label with points, and sky, which has none.
     assert set(record.proposals['id']) == set(segments.label[segments.label > 0]) | {3}
     assert record.proposals['points'].sum() == np.count_nonzero(segments.label)
 

@@ -1,4 +1,4 @@
-"""Where the sensors are on the vehicle, and where the vehicle is."""
+"""Extrinsics of the sensors and motion of the vehicle."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""An image for the small model of `test/conftest.py`; stand-ins for TensorRT and cuda-python.
+"""An image for the small model of `test/conftest.py`; fakes of TensorRT and cuda-python.
 
-The stand-ins keep to what the real ones promise: device memory is only reached through copies on
-the stream, pinned memory is plain memory, a captured graph repeats the calls queued, and a call
+The fakes keep the contract of the real libraries: device memory is only accessed by copies on the
+stream, pinned memory is ordinary memory, a captured graph repeats the queued calls, and a call
 that fails returns an error code.
 """
 
@@ -21,7 +21,7 @@ HEIGHT, WIDTH = 8, 12
 
 @pytest.fixture
 def image() -> np.ndarray:
-    """An image of the model's size whose strongest channel is never in doubt."""
+    """Return an image of the model's size with one clearly strongest channel per pixel."""
     random = np.random.default_rng(0)
     image = random.integers(0, 100, (HEIGHT, WIDTH, 3)).astype(np.uint8)
     strongest = random.integers(0, 3, (HEIGHT, WIDTH, 1))
@@ -36,7 +36,7 @@ class Error(enum.IntEnum):
 
 
 class FakeCuda(types.ModuleType):
-    """cuda.bindings.runtime: memory, one stream that runs at once, or records."""
+    """Fake cuda.bindings.runtime: memory, and one stream that runs calls at once or records."""
 
     cudaMemcpyKind = enum.IntEnum(  # noqa: N815
         'cudaMemcpyKind', [('cudaMemcpyHostToDevice', 1), ('cudaMemcpyDeviceToHost', 2)]
@@ -135,7 +135,7 @@ class FakeCuda(types.ModuleType):
 
 
 class FakeContext:
-    """Computes the strongest channel, as the model of the fixture does."""
+    """Fake execution context that computes the strongest channel, as the small model does."""
 
     def __init__(self, cuda: FakeCuda) -> None:
         self.cuda = cuda
@@ -158,7 +158,7 @@ class FakeContext:
 
 
 class FakeConfig:
-    """What is asked of a build."""
+    """Fake builder configuration that records the cleared flags."""
 
     def __init__(self) -> None:
         self.cleared: list[str] = []
@@ -169,7 +169,7 @@ class FakeConfig:
 
 
 class FakeTensorRt(types.ModuleType):
-    """tensorrt: the strong typing flag is 1 in 10, 0 in 11, and deprecated there."""
+    """Fake tensorrt: the strong typing flag is 1 in version 10, 0 in 11, and absent later."""
 
     class Logger:
         WARNING = 1

@@ -1,4 +1,4 @@
-"""The engine cache: found again only by the same key, and never in the way of a start."""
+"""The engine cache: engines are reused for the same key only, cache errors stop no start."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ KEY = EngineKey('a' * 64, '10.13.0', 'NVIDIA X sm_89', 'fp16', (288, 512))
 
 
 class Library:
-    """Counts builds; loads only plans of its own version."""
+    """Fake library that counts builds and loads only plans of its own version."""
 
     def __init__(self, version=b'10'):
         self.version = version

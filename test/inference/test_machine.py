@@ -1,4 +1,4 @@
-"""The precision a machine suits, by what it says it has; no test looks at the one it runs on."""
+"""The suitable precision by CPU flags and GPU, for made-up machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a model folder: what is in it, and every way it can be wrong."""
+"""Reading a model folder: its content, and errors for missing or invalid files."""
 
 import json
 

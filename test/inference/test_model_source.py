@@ -1,4 +1,4 @@
-"""A model from a web server and from a hub, both on the loopback; what is not fetched, and why."""
+"""Models from a web server and a hub, both on localhost, and what is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMIT = '0123456789abcdef0123456789abcdef01234567'
 
 
 class Hub(BaseHTTPRequestHandler):
-    """What of a hub is needed to fetch a file: `/OWNER/NAME/resolve/REVISION/FILE`."""
+    """Minimal hub that serves files at `/OWNER/NAME/resolve/REVISION/FILE`."""
 
     def __init__(self, folder: Path, asked: list[str], *args) -> None:
         self._folder, self._asked = folder, asked
@@ -115,7 +115,7 @@ def test_a_model_of_a_hub_is_the_same_and_is_kept(hub, model_folder):
     fetched = model_location('hf://owner/town')
     assert read_model(fetched).sha256 == read_model(model_folder).sha256
     assert sorted(path.rpartition('/')[2] for path in hub) == ['model.json', 'model.onnx']
-    # The graph is of the revision that the description is of.
+    # The graph is fetched from the commit of the description.
     assert hub[-1] == f'/owner/town/resolve/{COMMIT}/model.onnx'
     assert model_location('hf://owner/town@v1') == fetched
     assert len(hub) == 2

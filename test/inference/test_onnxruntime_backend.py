@@ -1,4 +1,4 @@
-"""Which of ONNX Runtime's providers is asked for, with a stand-in for a GPU build of it."""
+"""Choice of the ONNX Runtime execution providers, with a fake of a GPU build."""
 
 import dataclasses
 import importlib.machinery
@@ -16,7 +16,7 @@ CPU, CUDA, TENSORRT = (f'{name}ExecutionProvider' for name in ('CPU', 'CUDA', 'T
 
 
 class FakeRuntime(types.ModuleType):
-    """onnxruntime: `built_for` it has, `works` is what a session keeps of them."""
+    """Fake onnxruntime: `built_for` are its providers, `works` those that a session keeps."""
 
     def __init__(self, built_for, works):
         super().__init__('onnxruntime')

@@ -1,4 +1,4 @@
-"""The precision OpenVINO computes in: what really runs, on a stand-in for any processor."""
+"""The precision that OpenVINO computes in, by what runs on a fake processor."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from drive_segment_ros.inference.openvino_backend import (
 
 
 class Processor:
-    """An OpenVINO core: claims bf16 or not, and takes its time for each precision.
+    """Fake OpenVINO core that reports bf16 or not, with an inference time per precision.
 
-    A time of None is a graph that does not compile, a negative one that compiles and fails.
+    With a time of None the graph does not compile, with a negative time inference fails.
     """
 
     def __init__(self, monkeypatch, claims_bf16=True, f32=1.0, bf16=0.6):

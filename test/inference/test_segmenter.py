@@ -1,4 +1,4 @@
-"""Loading a model and segmenting: the same on every backend, and what happens without one."""
+"""Loading a model and segmenting: equal results on all backends, errors without a backend."""
 
 import logging
 import sys

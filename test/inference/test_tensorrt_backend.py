@@ -1,4 +1,4 @@
-"""The TensorRT backend against the stand-ins of `conftest.py`: no GPU is needed."""
+"""The TensorRT backend with the fakes of `conftest.py`, without a GPU."""
 
 from __future__ import annotations
 

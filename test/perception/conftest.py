@@ -1,4 +1,4 @@
-"""A synthetic scene for a spinning LiDAR: sloping ground and boxes, ray by ray."""
+"""Ray casting of a synthetic scene, sloping ground and boxes, for a spinning LiDAR."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def cast(
     max_range: float = 80.0,
     axis: int = 2,
 ) -> PointCloud:
-    """Return a sweep: one point a ray, row by row from the highest beam, NaN without return.
+    """Return a sweep with one point per ray, beam by beam from the highest; NaN without return.
 
     Args:
-        elevation_deg: beams, the highest first.
-        columns: rays in a turn.
-        height: of the sensor above the ground, metres.
-        slope: of the ground along x.
-        slope_start: x where the slope begins; everywhere, through the origin, if not given.
-        boxes: x0, x1, y0, y1, z0, z1, metres; z above the ground under the sensor.
-        noise: standard deviation of ranges, metres.
-        max_range: metres.
-        axis: which coordinate is the spin axis; the scene's x, y, z follow it cyclically.
+        elevation_deg: beam elevations, the highest first.
+        columns: rays per revolution.
+        height: sensor height above the ground, metres.
+        slope: slope of the ground along x, rise over run.
+        slope_start: x at which the slope begins, metres; if not given, all ground slopes.
+        boxes: (x0, x1, y0, y1, z0, z1), metres; z is above the ground below the sensor.
+        noise: standard deviation of the range noise, metres.
+        max_range: largest range that gives a return, metres.
+        axis: index of the spin axis; the scene's axes are permuted cyclically to match.
     """
     if elevation_deg is None:
         elevation_deg = np.linspace(8.0, -25.0, 32)
@@ -80,7 +80,7 @@ def cast(
 
 
 def inside(cloud: PointCloud, box: Box, height: float = 1.8, margin: float = 0.02) -> np.ndarray:
-    """Return which points lie on a box of `cast`, (N,) bool."""
+    """Return a mask of the points on a box that was given to `cast`, (N,) bool."""
     z = cloud.z + height
     x0, x1, y0, y1, z0, z1 = box
     return (
@@ -95,11 +95,11 @@ def inside(cloud: PointCloud, box: Box, height: float = 1.8, margin: float = 0.0
 
 @pytest.fixture(scope='session')
 def make_sweep() -> Callable[..., PointCloud]:
-    """The function `cast` above."""
+    """Return `cast`, which makes a sweep of a synthetic scene."""
     return cast
 
 
 @pytest.fixture(scope='session')
 def on_box() -> Callable[..., np.ndarray]:
-    """The function `inside` above."""
+    """Return `inside`, which selects the points of a box."""
     return inside

@@ -1,4 +1,4 @@
-"""Beams by the order of points: as data sets list them, and orders that tell nothing."""
+"""Beams from the order of points: orders of data sets, and orders without beam information."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ COLUMNS = 900
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """Points (B, W, 3), NaN without return, of beams from the highest to the lowest."""
+    """Points of a sweep (B, W, 3), the highest beam first; NaN without a return."""
 
     points: NDArray
 
     def rows(self, *, start: int = 0, backwards: bool = False) -> tuple[PointCloud, NDArray]:
-        """Return KITTI's order: turn by turn, what did not return left out; and the beams."""
+        """Return the cloud in KITTI's order, beam by beam without missing returns, and beams."""
         points = np.roll(self.points, -start, axis=1)
         return listed(points[:, ::-1] if backwards else points)
 
     def columns(self, fires: NDArray) -> tuple[PointCloud, NDArray]:
-        """Return nuScenes' order: firing by firing, each beam always there; and the beams."""
+        """Return the cloud in nuScenes' order, every beam in each column, and the beams."""
         points = np.nan_to_num(self.points[fires].transpose(1, 0, 2), nan=0.3)
         return cloud_of(points.reshape(-1, 3)), np.tile(fires, points.shape[0])
 
@@ -52,7 +52,7 @@ def listed(points: NDArray) -> tuple[PointCloud, NDArray]:
 
 
 def measured(make_sweep, elevation_deg: NDArray, beside: float = 0.0) -> Sweep:
-    """Measure a street; the lasers of the upper half sit so much above the cloud's origin."""
+    """Return a sweep of a street; the upper lasers are `beside` metres above the origin."""
     upper = len(elevation_deg) // 2
     halves = []
     for part, offset in ((elevation_deg[:upper], beside), (elevation_deg[upper:], 0.0)):
@@ -75,7 +75,7 @@ def hdl32(make_sweep) -> Sweep:
 
 
 def assert_found(cloud: PointCloud, beam: NDArray, order: str, least: float = 1.0) -> None:
-    """All points that returned have their beam, numbered from the highest without gaps."""
+    """Check spin axis, order, and beam numbers, which count from the highest without gaps."""
     found = beams_from_order(cloud)
     assert found is not None
     ring, axis, found_order = found
@@ -109,7 +109,7 @@ def test_rows_of_which_a_sector_is_blind_and_points_are_lost(hdl64):
 
 
 def test_rows_of_a_motion_compensated_sweep(hdl64):
-    """Points moved forwards by up to a metre, so that rows do not close and near ones overtake."""
+    """Points are shifted by up to 0.75 m, so rows do not close and near points change order."""
     fraction = np.linspace(-0.5, 0.5, COLUMNS)
     moved = hdl64.points + 1.5 * np.stack([fraction, 0 * fraction, 0 * fraction], 1)
     cloud, beam = Sweep(np.roll(moved, COLUMNS // 2, axis=1)).rows()
@@ -174,7 +174,7 @@ def test_an_order_that_tells_nothing_is_not_taken_for_beams(hdl64, reorder):
 
 
 def test_a_spiral_whose_turns_do_not_step_is_no_beam(hdl64):
-    """One laser that is slowly tilted while it turns: rows without beams."""
+    """A single laser that is tilted continuously while it spins has no distinct beams."""
     turn = np.linspace(0.0, 40.0, 40 * 500)
     elevation, azimuth = np.radians(2.0 - turn * 0.5), 2.0 * np.pi * turn
     ray = np.stack([np.cos(azimuth), np.sin(azimuth), np.tan(elevation)], 1)
@@ -222,7 +222,7 @@ def test_segments_by_rows_are_those_by_ring_though_lasers_sit_beside_the_origin(
         > 0.99
     )
     assert by_order.image is not None
-    # As seen from the origin, which is 0.2 m from the upper lasers and 9 m from the wall.
+    # Elevations are those seen from the origin, 0.2 m below the upper lasers.
     assert (np.diff(by_order.image.elevation) <= 0.0).all()
     np.testing.assert_allclose(
         np.degrees(by_order.image.elevation), HDL64[np.unique(beam)], atol=1.0

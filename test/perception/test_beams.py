@@ -1,4 +1,4 @@
-"""Beams of clouds without ring numbers: real sweeps, simulated sensors, and clouds without any."""
+"""Beams of clouds without ring: real sweeps, simulated sensors, and clouds without beams."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cloud_of(points: NDArray, time: NDArray | None = None) -> PointCloud:
 def simulated(
     elevation_deg: NDArray, *, speed: float = 0.0, offset: tuple[float, ...] = (0.0, 0.0, 0.0)
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Sweep over a street of boxes: shuffled points moved to time 0, their times, their beams."""
+    """Simulate a sweep of a street; return shuffled points moved to time 0, times and beams."""
     rng = np.random.default_rng(3)
     steps, beams = 900, len(elevation_deg)
     ring, step = np.tile(np.arange(beams), steps), np.repeat(np.arange(steps), beams)
@@ -62,7 +62,7 @@ def simulated(
 
 @pytest.fixture(scope='module')
 def real_sweeps(real_bag: Path) -> list[tuple[PointCloud, NDArray]]:
-    """Every eighth sweep and the last one, shuffled, without `ring`, and the rings taken away."""
+    """Return every eighth sweep and sweep 54, shuffled and without `ring`, with their rings."""
     with BagReader(real_bag) as bag:
         topic = '/lidar/points'
         kept = [m for i, m in enumerate(bag.messages([topic])) if i % 8 == 0 or i == 54]
@@ -153,7 +153,7 @@ def test_points_without_position_get_no_beam():
 
 
 def rosette() -> NDArray:
-    """A solid-state sensor's pattern: its elevations are spread evenly."""
+    """Return points in the rosette pattern of a solid-state LiDAR, which has no beams."""
     phase = np.linspace(0.0, 200.0, 60_000)
     radius = np.sin(7.3 * phase)
     ray = np.stack(
@@ -163,7 +163,7 @@ def rosette() -> NDArray:
 
 
 def merged() -> NDArray:
-    """Two sensors on one roof."""
+    """Return the merged points of two LiDARs that are 1.2 m apart."""
     points = simulated(SENSORS_DEG['32 even'])[0]
     aside = np.array([0.0, 0.6, 0.1])
     return np.concatenate([points + aside, points - aside])

@@ -1,4 +1,4 @@
-"""The calibration file: exact round trip, hand-written files, files that are none."""
+"""Calibration files: exact round trip, hand-written files and invalid files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Camera models: agreement with OpenCV, the limits of a lens, CameraInfo's fields, bad numbers."""
+"""Camera models: agreement with OpenCV, lens limits, CameraInfo fields and invalid values."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def camera(*args, rectified=False, **kwargs):
 
 
 def rays(seed):
-    """Points all over the half space in front of the camera, most of them in view."""
+    """Return 500 random points in front of the camera, about half of them in view."""
     rng = np.random.default_rng(seed)
     depth = rng.uniform(0.5, 100.0, (500, 1))
     x, y = rng.uniform(-1.2, 1.2, (500, 1)), rng.uniform(-0.8, 0.8, (500, 1))
@@ -69,7 +69,7 @@ COEFFICIENTS = [
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_projection_agrees_with_opencv(model, bounds, data):
-    # All-zero coefficients are no distortion, as ROS has it; to OpenCV they are a fisheye.
+    # All-zero coefficients mean no distortion in ROS, but an ideal fisheye lens in OpenCV.
     d = data.draw(numbers(*bounds).filter(any))
     points = rays(data.draw(st.integers(0, 1000)))
     uv, valid = camera(model, d).project(points)
@@ -114,7 +114,7 @@ def test_points_behind_the_camera_and_not_finite_are_invalid():
 
 
 def test_points_that_would_fold_back_into_the_image_are_invalid():
-    # r (1 - 0.3 r^2) grows up to r = 1.054 and is 0 again at r = 1.826, right in the image.
+    # r (1 - 0.3 r^2) grows up to r = 1.054 and is 0 again at r = 1.826, within the image.
     model = camera('plumb_bob', (-0.3, 0, 0, 0))
     assert model.lens.fold == pytest.approx(1 / 0.9, rel=1e-4)
     uv, valid = model.project(np.array([[1.8, 0, 1], [-1.9, 0, 1], [0.8, 0, 1]]))
@@ -150,7 +150,7 @@ def test_a_rectified_image_uses_r_and_p_and_no_distortion():
     quarter = [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]
     p = [[500.0, 0, 640, -60], [0, 500, 360, 0], [0, 0, 1, 0]]
     changes = {'d': (-0.3, 0.1, 0, 0, 0), 'r': np.ravel(quarter), 'p': np.ravel(p)}
-    # The point on the left is what the rectified camera looks at.
+    # The rectified camera looks towards this point, to the left of the raw camera.
     uv, valid = camera(rectified=True, **changes).project(np.array([[-10.0, 1.0, 0.0]]))
     np.testing.assert_allclose(uv, [[640, 410]])
     assert valid.all()
@@ -252,7 +252,7 @@ def test_a_dictionary_that_is_no_camera(change, says):
         CameraModel.from_dict(camera().to_dict() | change)
 
 
-# Names of drivers, of calibration tools, and of a lens that has no distortion.
+# Names used by drivers and calibration tools.
 @pytest.mark.parametrize(
     ('names', 'd', 'same'),
     [
@@ -328,7 +328,7 @@ def test_a_calibration_of_another_resolution_is_told(scale):
 @pytest.mark.parametrize(
     ('changes', 'says'),
     [
-        # Binning and the region of interest are in K already.
+        # A K that already includes binning or the region of interest draws a warning.
         ({'binning_x': 2, 'binning_y': 2, 'k': np.diag([0.5, 0.5, 1]) @ K}, 'as if'),
         ({'roi': SimpleNamespace(x_offset=400, y_offset=0, width=480, height=720)}, ''),
         (
@@ -358,10 +358,10 @@ def test_what_is_odd_about_a_camera_is_said(changes, says):
         ((1242, 375), (721.5, 721.5, 609.6, 172.9)),  # KITTI
         ((1600, 900), (1266.4, 1266.4, 816.3, 491.5)),  # nuScenes, front
         ((1920, 1080), (1970.0, 1970.0, 970.0, 483.3)),  # PandaSet, front
-        ((1920, 886), (2055.6, 2055.6, 939.7, 238.4)),  # Waymo, side: the sky is cut away
+        ((1920, 886), (2055.6, 2055.6, 939.7, 238.4)),  # Waymo, side: cropped at the top
         ((640, 480), (381.0, 381.0, 318.0, 236.0)),
         ((2880, 1860), (1000.0, 1000.0, 1440.0, 930.0)),
-        ((1920, 1208), (5500.0, 5500.0, 960.0, 604.0)),  # a long lens, 20 degrees
+        ((1920, 1208), (5500.0, 5500.0, 960.0, 604.0)),  # telephoto lens, 20 degrees
     ],
 )
 def test_common_cameras_are_plausible(size, k):

@@ -23,7 +23,7 @@ def relative_time(values, stamp_ns):
 def message(
     points: np.ndarray, *, stamp_ns=STAMP_NS, rows=1, row_padding=0, big_endian=False, datatypes=()
 ):
-    """Return a PointCloud2 by attributes, with the layout of a structured array."""
+    """Return an object with the attributes of a PointCloud2, laid out as a structured array."""
     types = DATATYPES | dict(datatypes)
     fields = [
         SimpleNamespace(
@@ -55,7 +55,7 @@ def message(
 
 
 def points(dtype, n=24) -> np.ndarray:
-    """Return points whose every field holds other numbers."""
+    """Return points in which every field has different values."""
     values = np.zeros(n, dtype)
     for k, name in enumerate(values.dtype.names):
         values[name].T[...] = 10 * k + np.arange(n) % 7
@@ -187,7 +187,7 @@ def test_point_times_of_any_unit_and_origin(ticks_per_second, dtype, absolute):
         ticks * (ticks_per_second / 1e9) if dtype == 'f8' else ticks // (10**9 // ticks_per_second)
     ).astype(dtype)
     time = relative_time(values, STAMP_NS)
-    # A float64 of seconds since 1970 is no finer than 240 ns; microseconds are cut.
+    # float64 seconds since 1970 resolve 240 ns; integer microseconds are truncated.
     np.testing.assert_allclose(time, offsets_ns * 1e-9, atol=1.1e-6)
 
 
@@ -249,7 +249,7 @@ def test_of_several_fields_the_first_that_makes_sense_is_taken():
     made = points(
         [*XYZ, ('time', '<f4'), ('timestamp', '<f8'), ('ring', '<u2'), ('channel', '<u1')]
     )
-    made['time'] = STAMP_NS * 1e-9  # all alike in float32
+    made['time'] = STAMP_NS * 1e-9  # all equal in float32
     made['timestamp'] = STAMP_NS * 1e-9 + np.linspace(0.0, 0.1, 24)
     made['ring'] = 0
     made['channel'] = np.arange(24)
@@ -394,7 +394,7 @@ def test_times_are_found_by_the_words_of_their_name(name, taken):
 @pytest.mark.parametrize('names', [('sec', 'nsec'), ('time_s', 'time_ns'), ('t_sec', 't_nanosec')])
 def test_seconds_and_nanoseconds_in_two_fields_are_one_time(names):
     made = points([*XYZ, (names[0], '<u4'), (names[1], '<u4')], 1000)
-    stamp_ns = 1_700_000_000_950_000_000  # the second ends within the sweep
+    stamp_ns = 1_700_000_000_950_000_000  # a full second passes within the sweep
     ticks = stamp_ns + (SWEEP * 1e9).astype(np.int64)
     made[names[0]], made[names[1]] = np.divmod(ticks, 10**9)
     cloud = cloud_from_message(message(made, stamp_ns=stamp_ns))

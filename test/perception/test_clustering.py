@@ -13,23 +13,23 @@ BETA, GRAZING, STRAIGHT, STEP, ROWS, COLUMNS = 30.0, 5.0, 12.0, 1.0, 2, 3
 
 
 def same_partition(a, b) -> bool:
-    """Return whether two labellings have the same zeros and join the same elements."""
+    """Return whether two label arrays have the same zeros and group the same elements."""
     pairs = np.unique(np.stack([np.ravel(a), np.ravel(b)], 1), axis=0)
-    # Each label of one side meets exactly one of the other.
+    # Labels must correspond one to one.
     return all(len(np.unique(side)) == len(pairs) for side in pairs.T) and all(
         (x == 0) == (y == 0) for x, y in pairs
     )
 
 
 def joined(xyz, ranges, i, j, before, after, max_step, margins) -> bool:
-    """Return whether two neighbouring returns belong together, by the published formula.
+    """Return whether the published criterion joins two neighbouring returns.
 
     Args:
-        xyz, ranges: cells of the image.
+        xyz, ranges: points and ranges by cell of the range image.
         i, j: the two cells.
-        before, after: the cells beyond j and beyond i, None where the image ends.
-        max_step: metres.
-        margins: takes how near each decision was, as a part of its threshold.
+        before, after: the cells beyond j and beyond i, None beyond the image border.
+        max_step: largest range difference, metres.
+        margins: receives each decision's distance to its threshold, relative to it.
     """
 
     def exceeds(value, limit):
@@ -39,7 +39,7 @@ def joined(xyz, ranges, i, j, before, after, max_step, margins) -> bool:
     d1, d2 = max(ranges[i], ranges[j]), min(ranges[i], ranges[j])
     if math.isfinite(max_step) and exceeds(d1 - d2, max_step):
         return False
-    # Not by acos, which keeps half of the digits of a small angle.
+    # acos would lose half of the digits of a small angle.
     alpha = math.atan2(np.linalg.norm(np.cross(xyz[i], xyz[j])), np.dot(xyz[i], xyz[j]))
     beta = math.degrees(math.atan2(d2 * math.sin(alpha), d1 - d2 * math.cos(alpha)))
     if exceeds(beta, BETA):
@@ -59,7 +59,7 @@ def joined(xyz, ranges, i, j, before, after, max_step, margins) -> bool:
 
 
 def reference(xyz, ranges, kind):
-    """Label by joining every pair of neighbours, one by one; and the narrowest decision."""
+    """Return labels from joining neighbours pair by pair, and the smallest decision margin."""
     margins = [1.0]
     beams, columns = ranges.shape
     points = {(r, c): xyz[:, r, c].astype(float) for r in range(beams) for c in range(columns)}
@@ -101,7 +101,7 @@ def reference(xyz, ranges, kind):
 
 
 def image_of(ranges, elevation_deg, turn=2.0 * np.pi):
-    """Return (3, B, W) points of the given ranges."""
+    """Return the points of a range image, (3, B, W)."""
     columns = ranges.shape[1]
     e = np.radians(np.asarray(elevation_deg))[:, None]
     a = (np.arange(columns) + 0.5)[None] * turn / columns
@@ -131,7 +131,7 @@ def test_joins_are_those_of_the_criterion(seed, beams, columns, missing, spread,
     kind = rng.choice(np.array([0, 1, 1, 1, 2], np.uint8), (beams, columns))
     labels, count = cluster(xyz, ranges, kind, max_step=STEP)
     expected, margin = reference(xyz, ranges, kind)
-    # Single precision decides otherwise only where it is a toss-up.
+    # Single precision may decide differently only close to a threshold.
     assume(margin > 1e-3)
     assert same_partition(labels, expected)
     assert count == len(np.unique(expected[expected > 0]))
@@ -139,7 +139,7 @@ def test_joins_are_those_of_the_criterion(seed, beams, columns, missing, spread,
 
 
 def labels_of(cloud):
-    """Return each point's label, ground left out by its known height."""
+    """Return each point's label; points at the known ground height are not clustered."""
     image = range_image(cloud, cloud.ring)
     kind = ((image.range > 0) & (image.xyz[2] > -1.75)).astype(np.uint8)
     labels, _ = cluster(image.xyz, image.range, kind)
@@ -147,7 +147,7 @@ def labels_of(cloud):
 
 
 def main_label(labels):
-    """Return the most frequent label and its share of what is labelled."""
+    """Return the most frequent label and its share of the labelled points."""
     counts = np.bincount(labels[labels > 0])
     return counts.argmax(), counts.max() / counts.sum()
 
@@ -162,7 +162,7 @@ def test_cars_side_by_side_and_one_behind_another_stay_apart(make_sweep, on_box)
     labels = labels_of(cloud)
     found = [main_label(labels[on_box(cloud, car, margin=0.05)]) for car in cars]
     assert len({label for label, _ in found}) == 3
-    # The rim of a roof seen at a grazing angle may go to what is right behind it.
+    # A roof edge seen at a grazing angle may be joined to the object behind it.
     assert min(share for _, share in found) > 0.9
 
 
@@ -173,7 +173,7 @@ def test_a_wall_along_the_road_is_one_object_however_grazing(make_sweep, on_box)
     on_wall = on_box(cloud, wall) & (cloud.z > -1.7)
     label, share = main_label(labels[on_wall])
     assert share > 0.97
-    # Its far end, seen under less than 9 degrees, which a single threshold cuts off.
+    # A single angle threshold would cut off its far end, seen at less than 9 degrees.
     assert np.mean(labels[on_wall & (cloud.x > 25.0)] == label) > 0.8
 
 

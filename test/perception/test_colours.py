@@ -1,4 +1,4 @@
-"""Colours of classes: names of Cityscapes have Cityscapes', others are told apart by anybody."""
+"""Class colours: Cityscapes names have Cityscapes colours, others are distinguishable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from drive_segment_ros.perception.distinct_colours import SAFE_COLOURS, appearan
 
 
 def nearest(colours):
-    """Return the distance of the two most alike, of each kind of sight."""
+    """Return the smallest distance between two colours, for each type of colour vision."""
     seen = appearances(colours)
     apart = np.linalg.norm(seen[:, :, None] - seen[:, None], axis=3)
     apart[:, np.arange(len(colours)), np.arange(len(colours))] = np.inf
@@ -45,7 +45,7 @@ def test_colours_are_told_apart(count, least):
 
 
 def test_a_few_are_told_apart_by_the_colour_blind():
-    # Three times what two colours must differ by to be seen side by side.
+    # Three times the just noticeable difference of adjacent colours.
     assert nearest(unnamed_colours(SAFE_COLOURS)).min() > 0.06
 
 
@@ -60,7 +60,7 @@ def test_they_are_equally_bright_and_none_is_taken_for_a_named_one():
 def test_appearance_is_that_of_published_values():
     # OKLab of pure red, B. Ottosson's reference implementation.
     assert np.abs(appearances([(255, 0, 0)])[0, 0] - [0.62796, 0.22486, 0.12585]).max() < 1e-4
-    # Who lacks red cones sees red as a dark yellow.
+    # Without red cones (protanopia), red appears as dark yellow.
     seen = appearances([(255, 0, 0)])[1, 0]
     assert seen[0] < 0.5
     assert seen[2] > 0.05

@@ -1,4 +1,4 @@
-"""What a sweep did not scan: sectors, truncated files, and what makes no alarm."""
+"""Unscanned sectors and truncated sweeps are reported, usual gaps and losses are not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UP = np.array([0.0, 0.0, 1.0])
 
 @pytest.fixture(scope='module')
 def listed(make_sweep) -> PointCloud:
-    """Beam by beam from the highest, ahead first, without what did not return."""
+    """Return a sweep beam by beam from the highest, azimuth 0 first, without missing returns."""
     cloud = make_sweep(
         elevation_deg=np.linspace(6.0, -24.0, 64), columns=900, noise=0.01, boxes=(CAR, *WALLS)
     )
@@ -49,7 +49,7 @@ def azimuth_deg(cloud: PointCloud) -> np.ndarray:
 
 
 def truncated(cloud: PointCloud, beams: float, ring: bool) -> PointCloud:
-    """Cut the file in the midst of a beam."""
+    """Return the cloud truncated after a number of beams, within a beam for a fraction."""
     whole, part = divmod(beams, 1.0)
     azimuth = azimuth_deg(cloud)
     kept = (cloud.ring < whole) | ((cloud.ring == whole) & (azimuth < 360.0 * part))
@@ -79,7 +79,7 @@ def test_a_file_that_ends_in_a_beam_says_so(listed, beams, ring):
 
 @pytest.mark.parametrize('ring', [True, False])
 def test_no_object_becomes_ground_in_a_truncated_sweep(listed, ring):
-    """Of which the beams that see the road near the vehicle are missing."""
+    """The sweep lacks the lower beams, which see the road near the vehicle."""
     cloud = truncated(listed, 38.6, ring)
     sweep = find_proposals(cloud, PARAMS, UP)
     height = cloud.z + 1.8
@@ -148,11 +148,11 @@ def test_a_sector_is_lacking_only_where_other_sweeps_have_it(listed):
     whole, lacking = sweep_facts(listed), sweep_facts(without(listed, 100, 190))
     text = UsualCoverage([*[whole] * 9, lacking]).lacking(lacking)
     assert 'no returns at azimuth 100 to 190 degrees' in text
-    # A blind sector, a limited field of view: usual for this sensor.
+    # A sector missing in all sweeps is usual for the sensor, as a limited field of view.
     assert UsualCoverage([lacking] * 9).lacking(lacking) == ''
     wider = sweep_facts(without(listed, 100, 240))
     assert '100 to 240' in UsualCoverage([lacking] * 9).lacking(wider)
-    # Nothing to compare with.
+    # Without other sweeps there is nothing to compare with.
     assert UsualCoverage([lacking]).lacking(lacking) == ''
     assert UsualCoverage([]).lacking(lacking) == ''
 

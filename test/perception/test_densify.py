@@ -39,7 +39,7 @@ CAMERA = CameraModel(
     frame_id='camera',
     rectified=False,
 )
-# Optical axes of a camera that looks along the LiDAR's x axis.
+# T_camera_lidar of a camera that looks along the LiDAR's x axis.
 FORWARD = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 PARAMS = DensifyParameters()
 HOUSE = FIRST_OBJECT_LABEL
@@ -70,7 +70,7 @@ def test_a_superpixel_goes_to_who_has_the_share_of_its_points(seed, purity):
 
 
 def stripes() -> np.ndarray:
-    """Return a picture of three upright stripes of one colour each."""
+    """Return an image of three vertical stripes of one colour each, (60, 90, 3)."""
     picture = np.zeros((60, 90, 3), np.uint8)
     picture[:, :30], picture[:, 30:60], picture[:, 60:] = (200, 30, 30), (30, 200, 30), (9, 9, 99)
     return picture
@@ -81,7 +81,7 @@ def test_superpixels_carry_labels_as_far_as_they_go():
     label = np.array([4, 4, 4, 5, 5, 6], np.int32)
     filled = densify(stripes(), u, v, label, DensifyParameters(radius=0.0))
     assert (filled[:, 1:29] == 4).all()
-    # Two against one is not enough, and of the third stripe nothing is known.
+    # Two of three points are below the purity threshold; the third stripe has no points.
     assert not filled[:, 31:].any()
 
 
@@ -93,7 +93,7 @@ def test_labels_spread_no_further_than_the_radius_and_none_is_invented(seed, rad
     n = int(rng.integers(1, 12))
     u, v = float32(rng.uniform(-0.5, 49.49, n), rng.uniform(-0.5, 39.49, n))
     label = rng.choice(np.array([3, 7, 70000], np.int32), n)
-    # Superpixels that all want more points than there are: only the radius fills.
+    # Superpixels of about one pixel each: labels spread by the radius only.
     params = DensifyParameters(radius=radius, scale=1.0, min_size=1, sigma=0.0)
     filled = densify(picture, u, v, label, params)
     assert set(np.unique(filled)) <= {0, *label.tolist()}
@@ -101,12 +101,12 @@ def test_labels_spread_no_further_than_the_radius_and_none_is_invented(seed, rad
     distance = np.hypot(rows[..., None] - np.rint(v), columns[..., None] - np.rint(u))
     nearest = distance.min(axis=2)
     if radius > 0.0:
-        # OpenCV's distance on a 5 x 5 mask is 2 % off.
+        # OpenCV's distance transform with a 5 x 5 mask is 2 % off.
         assert (filled[nearest < 0.97 * radius] > 0).all()
 
 
 def facade() -> np.ndarray:
-    """A dark house between two strips of bright sky, on a grey road; (120, 180, 3)."""
+    """Return an image of a dark house between bright sky, on a grey road, (120, 180, 3)."""
     image = np.full((120, 180, 3), 220, np.uint8)
     image[:, 60:120] = 60
     image[100:] = 130
@@ -115,7 +115,7 @@ def facade() -> np.ndarray:
 
 def test_what_stands_above_the_highest_beam_grows_up_to_the_edges_of_the_picture(monkeypatch):
     image = facade()
-    # Superpixels of one pixel carry nothing: only the flood is looked at.
+    # Superpixels of one pixel spread no label, so that only the watershed is tested.
     single = np.arange(image[..., 0].size, dtype=np.int32).reshape(image.shape[:2])
     monkeypatch.setattr(
         'drive_segment_ros.perception.densify.felzenszwalb',
@@ -161,7 +161,7 @@ def test_nothing_comes_from_nothing():
 
 @pytest.fixture(scope='module')
 def scene(make_sweep):
-    """A car on its wheels ahead, beams passing below it; and what was found."""
+    """Return the cloud of a car ahead with clearance, its proposals and projected points."""
     cloud = make_sweep(boxes=[CAR], elevation_deg=np.linspace(3.0, -15.0, 13), columns=1800)
     sweep = find_proposals(cloud, ProposalParameters())
     return cloud, sweep, project_sweep(cloud, CAMERA, FORWARD, None)
@@ -185,7 +185,7 @@ def test_cars_are_continued_down_to_the_road(scene):
     front = (contacts.xyz[:, 0] < 8.1) & (np.abs(contacts.xyz[:, 1]) < 0.98)
     assert front.sum() > 40
     np.testing.assert_allclose(contacts.xyz[front, 2], -1.8 + PARAMS.clearance, atol=0.03)
-    # Straight below the return they belong to.
+    # Each contact point is straight below its return.
     returns = sweep.image.xyz.reshape(3, -1)[:, contacts.cell].T
     np.testing.assert_allclose(contacts.xyz[:, :2], returns[:, :2], atol=1e-4)
     assert (sweep.cell_label.reshape(-1)[contacts.cell] >= FIRST_OBJECT_LABEL).all()
@@ -207,7 +207,7 @@ def test_a_hanging_sensor_finds_the_same_feet(scene):
     hanging = dataclasses.replace(cloud, y=-cloud.y, z=-cloud.z)
     contacts = find_ground_contacts(find_proposals(hanging, ProposalParameters()), PARAMS)
     usual = find_ground_contacts(sweep, PARAMS).xyz * [1.0, -1.0, -1.0]
-    # Azimuth runs the other way round, and so does the order of the contact points.
+    # Azimuth is reversed, and with it the order of the contact points.
     same = {tuple(foot) for foot in np.round(usual, 2)} & {
         tuple(foot) for foot in np.round(contacts.xyz.astype(float), 2)
     }
@@ -228,27 +228,27 @@ def test_lines_join_neighbours_of_one_proposal_only(scene):
     known = sweep.label[projected.index] > 0
     assert (label > 0).all()
     assert set(label.tolist()) == set(sweep.label[projected.index][known].tolist())
-    # The points themselves come first, then what lies between them.
+    # The points come first, then the points interpolated between them.
     np.testing.assert_array_equal(u[: known.sum()], projected.u[known])
     assert len(u) > 1.5 * known.sum()
     assert u.min() >= -0.5
     assert u.max() < WIDTH - 0.5
     assert v.min() >= -0.5
     assert v.max() < HEIGHT - 0.5
-    # The car's face fills the pixels from its roof's edge to the clearance, gap-free.
+    # The car's front covers all rows from its roof edge to the clearance.
     on_car = (label >= FIRST_OBJECT_LABEL) & (np.abs(u - 239.5) < 0.9 * FOCAL / 8.0)
     top, bottom = (134.5 + FOCAL * (1.8 - z) / 8.0 for z in (1.4, PARAMS.clearance))
     rows = np.sort(v[on_car & (v > top) & (v < bottom + 1.0)])
     assert rows[-1] > bottom - 5.0
     assert np.diff(rows).max() < 5.0
-    # No car below the clearance, where beams pass and meet the road.
+    # No car label below the clearance, where beams pass and hit the road.
     assert not (on_car & (v > bottom + 2.0)).any()
 
 
 def test_a_hidden_return_draws_no_line(scene):
     cloud, sweep, projected = scene
     none = chosen(projected, slice(0))
-    # Every second beam is hidden from the camera.
+    # The camera sees every fourth beam only.
     seen = (cloud.ring[projected.index] % 4) == 0
     few = chosen(projected, seen)
     contacts, _ = feet_in_image(sweep, cloud)
@@ -261,7 +261,7 @@ def test_a_hidden_return_draws_no_line(scene):
 def test_a_second_return_in_a_cell_bends_no_line(scene):
     cloud, _, _ = scene
     front = np.flatnonzero((cloud.x < 8.05) & (np.abs(cloud.y) < 0.9) & (cloud.z > -1.4))
-    # Behind the car's face, well to the side in the image by their own motion.
+    # Second returns behind the car's front, displaced in the image by parallax.
     far = dataclasses.replace(
         cloud,
         x=np.append(cloud.x, cloud.x[front] * np.float32(2.0)),
@@ -297,7 +297,7 @@ def test_a_cloud_without_beams_gives_its_points_alone(scene):
 
 
 def test_objects_grow_into_gaps_and_not_elsewhere():
-    # Tiles, so that no superpixel spans much of it.
+    # Random tiles keep the superpixels small.
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 99, (18, 24, 3), np.uint8).repeat(5, 0).repeat(5, 1)
     holes = np.zeros((90, 120), bool)

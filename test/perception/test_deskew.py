@@ -12,13 +12,13 @@ BEAMS, COLUMNS, DURATION = 32, 900, 0.1
 
 
 def moving_sweep(velocity, turn_rate, *, compensated: bool, axis: int = 2) -> PointCloud:
-    """Return a sweep of a LiDAR that moves over ground among houses, stamped at its end.
+    """Return a sweep of a LiDAR that moves between houses, stamped at the end of the sweep.
 
     Args:
         velocity: (3,) m/s in the LiDAR's frame.
         turn_rate: rad/s about the spin axis.
-        compensated: whether its points have been moved to the stamp, by the true motion.
-        axis: the spin axis; coordinates are permuted cyclically.
+        compensated: whether the points are moved to the stamp by the true motion.
+        axis: index of the spin axis; coordinates are permuted cyclically.
     """
     elevation = np.radians(np.linspace(5.0, -25.0, BEAMS))
     ring, column = np.divmod(np.arange(BEAMS * COLUMNS), COLUMNS)

@@ -22,7 +22,7 @@ OBJECT = FIRST_OBJECT_LABEL
 
 
 def measured(*parts, intensity=None, R=LEVEL, labels=None):
-    """Measure objects given by their points, labelled from FIRST_OBJECT_LABEL on."""
+    """Describe objects given by their points, labelled from FIRST_OBJECT_LABEL on."""
     xyz = np.concatenate([np.asarray(p, np.float32).reshape(-1, 3) for p in parts])
     label = np.repeat(np.arange(len(parts)) + OBJECT, [len(p) for p in parts]).astype(np.int32)
     x, y, z = xyz.T.copy()
@@ -43,7 +43,7 @@ def measured(*parts, intensity=None, R=LEVEL, labels=None):
 
 
 def block(size, centre, turn_deg=0.0, steps=12):
-    """Return the points of a solid grid, turned about the vertical."""
+    """Return the points of a solid grid, rotated about the vertical axis, (N, 3)."""
     axes = [np.linspace(-s / 2.0, s / 2.0, steps) for s in size]
     points = np.stack(np.meshgrid(*axes), -1).reshape(-1, 3)
     c, s = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg))

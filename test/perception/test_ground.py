@@ -17,7 +17,7 @@ PARAMS = ProposalParameters()
 
 
 def ground_of(cloud: PointCloud) -> np.ndarray:
-    """Return which points were taken for ground, raised or not."""
+    """Return a mask of the points labelled as ground, raised ground included."""
     label = find_proposals(cloud, PARAMS, np.array([0.0, 0.0, 1.0])).label
     return (label == GROUND_LABEL) | (label == RAISED_LABEL)
 
@@ -62,7 +62,7 @@ def test_pavement_behind_a_kerb_is_ground_of_its_own(make_sweep, on_box):
 
 
 def test_a_flat_roof_beside_the_vehicle_is_no_ground(make_sweep, on_box):
-    # The roofs lie below the sensor; some columns see nothing but the roof nearby.
+    # The roofs are below the sensor; some columns see only the roof nearby.
     car = (-2.5, 2.5, 1.5, 3.3, 0.0, 1.45)
     truck = (-12.0, -4.0, -4.5, -2.0, 0.0, 1.2)
     cloud = make_sweep(boxes=[car, truck], elevation_deg=np.linspace(5.0, -40.0, 64))
@@ -83,7 +83,7 @@ def test_the_road_goes_on_behind_a_car(make_sweep, on_box):
 
 def test_mirror_images_below_the_road_are_neither_ground_nor_object(make_sweep):
     cloud = make_sweep(elevation_deg=np.linspace(2.0, -25.0, 64), columns=1800)
-    # A puddle shows a lamp where there is none: a few columns return from twice the depth.
+    # A puddle reflects the beams: a few columns return from 1.8 times the range.
     wet = (np.abs(np.arctan2(cloud.y, cloud.x) - 0.5) < 0.03) & (cloud.z < -1.7)
     wet &= np.hypot(cloud.x, cloud.y) < 12.0
     assert wet.sum() > 100
@@ -121,7 +121,7 @@ def test_points_left_out_are_infinitely_high():
 
 
 def test_a_road_that_falls_to_one_side_is_road_and_its_pavement_is_not(make_sweep, on_box):
-    # Leaning by 3 % is what a crowned road does; 0.2 m over the width of a lane or two.
+    # A crowned road leans by about 3 %, which is 0.2 m over one or two lanes.
     lean = np.array([0.0, -0.03, 1.0]) / np.linalg.norm([0.0, -0.03, 1.0])
     pavement = (-40.0, 40.0, 4.0, 8.0, 0.0, 0.14)
     cloud = make_sweep(boxes=[pavement], elevation_deg=np.linspace(5.0, -25.0, 64), noise=0.01)

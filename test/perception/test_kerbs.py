@@ -1,4 +1,4 @@
-"""Kerbs that heights alone do not show: the road falls to them, or cars stand before them."""
+"""Kerbs that height alone does not show: the road slopes to them, or cars occlude them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ KERB = 0.12
 
 
 def labels_of(cloud: PointCloud, forward: np.ndarray | None = FORWARD) -> np.ndarray:
-    """Return the points' labels of a vehicle that looks along y, with the street."""
+    """Return each point's label; the vehicle heads along y, as the street does, by default."""
     return find_proposals(cloud, ProposalParameters(), UP, None, forward).label
 
 
 def street(make_sweep, on_box, fall: float, cars=(), **lidar):
-    """Return a sweep of a road that falls towards a kerb at x = 6, and its pavement and road."""
+    """Return a sweep of a road that slopes to a kerb at x = 6; masks of pavement and road."""
     top = -fall * 6.0 + KERB
     pavement = (6.0, 10.0, -40.0, 40.0, top - 1.0, top)
     lidar = {'elevation_deg': BEAMS, **lidar}
@@ -48,7 +48,7 @@ def test_a_pavement_beside_a_road_that_falls_to_it_is_ground_of_its_own(make_swe
 
 @pytest.mark.parametrize('fall', [0.0, 0.05])
 def test_a_pavement_far_ahead_is_ground_of_its_own(make_sweep, on_box, fall):
-    # There half a kerb is a tenth of a degree, less than any bin of heights about the vehicle.
+    # Half a kerb is 0.1 degrees there, less than the heights about the vehicle resolve.
     beams = np.concatenate([np.linspace(5.0, -8.0, 56), np.linspace(-9.0, -25.0, 8)])
     cloud, pavement, road = street(make_sweep, on_box, fall, elevation_deg=beams, columns=1800)
     far = pavement & (np.hypot(cloud.x, cloud.y) > 20.0)
@@ -89,7 +89,7 @@ def test_a_crowned_road_is_road_to_both_sides(make_sweep):
     seen = np.isfinite(crowned.x) & (np.hypot(crowned.x, crowned.y) < 20.0)
     assert crowned.z[seen].min() < -2.5
     assert np.mean(labels_of(crowned)[seen] == GROUND_LABEL) > 0.97
-    # And one that ends at a low wall without a step before it keeps its last metre.
+    # A road that rises from x = -3 on is road as well.
     levelled = make_sweep(slope=0.05, slope_start=-3.0, elevation_deg=BEAMS, noise=0.01)
     seen = np.isfinite(levelled.x) & (np.hypot(levelled.x, levelled.y) < 15.0)
     assert np.mean(labels_of(levelled)[seen] == GROUND_LABEL) > 0.97

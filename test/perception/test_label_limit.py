@@ -10,7 +10,7 @@ from drive_segment_ros.perception.proposals import ProposalParameters, find_prop
 
 @pytest.fixture
 def posts() -> PointCloud:
-    """Ten posts on level ground around the sensor, the first of most points, without beams."""
+    """Return a cloud without beams: ten posts on level ground, each with fewer points."""
     rng = np.random.default_rng(0)
     ground = rng.uniform(-20.0, 20.0, (4000, 3))
     ground[:, 2] = -1.7
@@ -32,12 +32,12 @@ def test_the_smallest_objects_give_way_and_the_sweep_says_how_many(posts, monkey
     cut = find_proposals(posts, params)
     assert (cut.count, cut.crowded_out) == (10, 4)
     assert cut.facts()['proposals_dropped'] == 4
-    # The six largest keep their points, in the order they had; the others have no label.
+    # The six largest objects keep their points and order; the others become unlabelled.
     sizes = np.bincount(whole.label, minlength=14)
     kept = np.sort(np.argsort(-sizes[4:])[:6]) + 4
     for now, before in enumerate(kept, start=4):
         np.testing.assert_array_equal(cut.label == now, whole.label == before)
-    assert (np.bincount(cut.label) > 0).sum() == 8  # none and ground besides
+    assert (np.bincount(cut.label) > 0).sum() == 8  # six objects, ground and unlabelled
 
 
 def test_cells_are_numbered_as_points_are(monkeypatch):

@@ -1,4 +1,4 @@
-"""Legends: every colour of a picture of classes is in its legend, and drawn there."""
+"""Legends: every colour of a class image is listed and drawn in its legend."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_counts_of_several_pictures_add_up():
     st.integers(0, 2**32 - 1),
 )
 def test_no_colour_of_a_picture_is_missing_from_its_legend(labels, count, seed):
-    # Labels beyond the classes too.
+    # Labels include numbers without a class.
     random = np.random.default_rng(seed)
     names = [f'name {random.integers(0, count)}' for _ in range(count)]
     classes = classes_called(*names)

@@ -1,4 +1,4 @@
-"""Trajectories: interpolation, cover, memory, order of arrival; motion during a sweep."""
+"""Trajectories: interpolation, coverage, memory, order of arrival; motion during a sweep."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ quaternions = st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm
 
 
 def straight(count=11, speed=10.0, step_ns=SECOND // 10):
-    """Drive along x."""
+    """Return the trajectory of a straight drive along x."""
     trajectory = Trajectory()
     for i in range(count):
         trajectory.add(START + i * step_ns, [speed * i * step_ns * 1e-9, 0, 0], STILL)
@@ -30,7 +30,7 @@ def straight(count=11, speed=10.0, step_ns=SECOND // 10):
 
 
 def covers(trajectory: Trajectory, start_ns: int, end_ns: int) -> bool:
-    """Whether poses can be given from one instant to another."""
+    """Return whether the trajectory gives poses from one stamp to another."""
     try:
         trajectory.poses([start_ns, end_ns])
     except MotionError:

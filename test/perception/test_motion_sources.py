@@ -1,4 +1,4 @@
-"""Of several odometries the one whose frames fit best is taken, and no other."""
+"""Of several odometry sources, only the one whose frames fit the vehicle best is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Occlusion by parallax: what a camera beside the LiDAR sees of simple scenes."""
+"""Occlusion by parallax: points that a camera beside the LiDAR sees in simple scenes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.occlusion import visible
 from drive_segment_ros.perception.projection import project_sweep
 
-# Optical axes along the LiDAR's x (forward); z is up in the LiDAR, y down in the camera.
+# Rotation from LiDAR axes (x forward, z up) to optical axes (z forward, y down).
 TURN = np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0.0]])
 AZIMUTH = np.radians(np.arange(-45, 45, 0.2))
-# Beams 0.33 degrees apart around the horizon, further apart below, as real ones are.
+# Beams are 0.33 degrees apart around the horizon and further apart below, as on real sensors.
 BEAMS = np.radians(np.concatenate([np.arange(-25, -8, 1.5), np.arange(-8, 8, 0.33)]))
 WALL, POLE, GROUND = 0, 1, 2
 
@@ -34,7 +34,7 @@ def make_camera():
 
 
 def camera_at(position):
-    """T_camera_lidar of a camera at `position` in the LiDAR frame, looking along x."""
+    """Return T_camera_lidar of a camera at `position` in the LiDAR frame, looking along x."""
     T = np.eye(4)
     T[:3, :3] = TURN
     T[:3, 3] = -TURN @ np.asarray(position, float)
@@ -42,7 +42,7 @@ def camera_at(position):
 
 
 def scan(surfaces):
-    """Cast the beams at planar surfaces, nearest wins; returns a cloud and the surface hit.
+    """Ray-cast planar surfaces; return the cloud and the number of the surface each point hit.
 
     Each surface is (normal, offset, inside): points p with normal . p = offset and inside(p).
     """
@@ -94,7 +94,7 @@ def test_a_pole_in_front_of_a_wall(position, width):
     depth = 8.0 - position[0]
     left, right = (480 - 960 * (0.4 + s * width / 2 - position[1]) / depth for s in (1, -1))
     into = np.minimum(projected.u - left, right - projected.u)
-    # Above the highest beam on the pole it is not known to go on.
+    # Above its highest return, the pole's extent is unknown.
     low, high = projected.v[surface == POLE].min(), projected.v[surface == POLE].max()
     hidden = (surface == WALL) & (into > 4.0) & (projected.v > low) & (projected.v < high)
     assert hidden.sum() > 100
@@ -113,7 +113,7 @@ def test_a_car_seen_from_below_the_lidar():
     surface = surface[projected.index]
     top = 270 - 960 * (-0.5 + 0.8) / 10.0
     beside = np.abs(projected.u - 480) > 0.9 * 96
-    # What the LiDAR sees over the roof lies on the car in the image; a beam step is 5.5 px.
+    # Points the LiDAR sees over the roof project onto the car; a beam step is 5.5 px.
     under_roof = (surface != POLE) & (projected.v > top + 6) & (projected.v < top + 60)
     inside = under_roof & (np.abs(projected.u - 480) < 0.9 * 96 - 4)
     assert inside.sum() > 50

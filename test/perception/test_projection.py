@@ -1,4 +1,4 @@
-"""Projection of sweeps: against plain NumPy, through odd layouts, with motion; view times."""
+"""Projection of sweeps against a NumPy reference, with odd layouts and motion; view times."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def make_camera(model='pinhole', **changes):
 
 
 def make_cloud(count=20000, seed=0, dtype=np.float32, with_time=True):
-    """A sweep all around, clockwise in 0.1 s, with points that are not finite in between."""
+    """Return a 360 degree sweep, clockwise within 0.1 s, with some non-finite points."""
     rng = np.random.default_rng(seed)
     azimuth = np.linspace(np.pi, -np.pi, count)
     elevation = rng.uniform(-0.6, 0.6, count)
@@ -61,7 +61,7 @@ def make_cloud(count=20000, seed=0, dtype=np.float32, with_time=True):
 
 
 def make_motion():
-    """Fast driving through a sharp bend, seen from the middle of the sweep."""
+    """Return the motion of a fast drive through a bend, relative to the middle of the sweep."""
     times = np.linspace(-0.1, 0.0, 21)
     T = [
         transform_matrix([20 * (t + 0.05), 0, 0], [0, 0, np.sin(t + 0.05), np.cos(t + 0.05)])
@@ -71,7 +71,7 @@ def make_motion():
 
 
 def reference(cloud, camera, motion):
-    """Projection as it is in the book: every point on its way, nothing left out early."""
+    """Return index, pixel and depth of valid points, each moved by itself, in plain NumPy."""
     points = np.column_stack([cloud.x, cloud.y, cloud.z, np.ones(len(cloud))]).astype(float)
     T = np.broadcast_to(np.eye(4)[:3], (len(cloud), 3, 4))
     if motion is not None:
@@ -159,7 +159,7 @@ def test_one_knot_moves_all_points_alike():
 
 def test_rounded_pixels_lie_in_the_image():
     rng = np.random.default_rng(5)
-    # Rays right at the borders, where rounding to float32 could leave the image.
+    # Rays at the image border, where rounding to float32 could give a pixel outside.
     edges = np.concatenate([np.full(5000, -0.5), np.full(5000, 639.5)])
     u = edges + rng.normal(0, 1e-4, 10000)
     v = rng.uniform(-0.5, 479.5, 10000)

@@ -36,7 +36,7 @@ def cloud(make_sweep):
 
 @pytest.fixture(scope='module')
 def beamless(make_sweep):
-    """A view forwards, points in no order, as of a solid-state sensor."""
+    """Return a forward-looking cloud without rings or point order, as of a solid-state LiDAR."""
     rng = np.random.default_rng(0)
     rows = np.sort(rng.uniform(-25.0, 8.0, 400))[::-1]
     dense = make_sweep(boxes=BOXES, elevation_deg=rows, columns=900, noise=0.01)
@@ -59,7 +59,7 @@ def taken(cloud: PointCloud, index, ring=True) -> PointCloud:
 
 
 def assert_consistent(sweep, cloud) -> None:
-    """Labels, kinds and cells say the same."""
+    """Check that point labels, kinds and range image cells agree."""
     assert sweep.label.shape == sweep.above_ground.shape == (len(cloud),)
     assert sweep.label.min() >= 0
     assert sweep.label.max() < sweep.count
@@ -149,7 +149,7 @@ def test_small_objects_are_left_out(cloud):
     every = sizes(1)
     assert len(every) >= 3
     limit = int(np.sort(every)[-2])
-    # The larger ones stay what they were.
+    # Larger objects are unchanged.
     np.testing.assert_array_equal(sizes(limit), every[every >= limit])
     np.testing.assert_array_equal(sizes(limit + 1), every[every > limit])
 

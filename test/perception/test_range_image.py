@@ -17,7 +17,7 @@ def cloud_of(xyz, ring) -> tuple[PointCloud, np.ndarray]:
 
 
 def chosen(cloud: PointCloud, mask: np.ndarray) -> PointCloud:
-    """Return the cloud with some points only, or in another order."""
+    """Return the cloud's points selected by a mask or by indices."""
     return dataclasses.replace(
         cloud,
         x=cloud.x[mask],
@@ -29,7 +29,7 @@ def chosen(cloud: PointCloud, mask: np.ndarray) -> PointCloud:
 
 
 def assert_consistent(image, cloud, ring) -> None:
-    """Every point lies in a cell of its own beam and azimuth that holds the nearest of them."""
+    """Check that each point is in a cell of its azimuth, and cells hold the nearest range."""
     beams, columns = image.range.shape
     xyz = np.stack([(cloud.x, cloud.y, cloud.z)[(image.axis + 1 + k) % 3] for k in range(3)], 1)
     distance = np.linalg.norm(xyz, axis=1)
@@ -62,11 +62,11 @@ def test_columns_do_not_depend_on_gaps_second_returns_or_padding(make_sweep, col
     cloud = make_sweep(columns=columns, elevation_deg=np.linspace(2.0, -20.0, 16))
     kept = np.random.default_rng(0).random(len(cloud)) < 0.8
     assert columns_per_turn(chosen(cloud, kept), cloud.ring[kept]) == pytest.approx(columns, 0.01)
-    # Every shot twice, as in dual return mode.
+    # Every return twice, as in dual return mode.
     twice = np.repeat(np.arange(len(cloud)), 2)
     both = chosen(cloud, twice)
     assert columns_per_turn(both, both.ring) == pytest.approx(columns, 0.01)
-    # A driver that writes zeros where nothing returned.
+    # Some drivers write zeros for missing returns.
     zeros = dataclasses.replace(
         cloud, x=np.nan_to_num(cloud.x), y=np.nan_to_num(cloud.y), z=np.nan_to_num(cloud.z)
     )
@@ -99,7 +99,7 @@ def test_rows_go_from_the_highest_beam_down(make_sweep, count):
     }[count]
     ring = number[cloud.ring].astype(np.int32)
     image = range_image(cloud, ring)
-    # The highest beams see nothing over flat ground.
+    # The highest beams have no return over flat ground.
     seen = (image.range > 0).any(axis=1)
     assert 4 < seen.sum() < 20
     assert (np.diff(image.elevation[seen]) < 0).all()
@@ -110,7 +110,7 @@ def test_rows_go_from_the_highest_beam_down(make_sweep, count):
     same = range_image(cloud, cloud.ring)
     np.testing.assert_array_equal(image.range[seen], same.range[(same.range > 0).any(axis=1)])
     if count != 'as lasers fire':
-        # Where the numbers are in order, beams that saw nothing stay above.
+        # With ordered ring numbers, beams without returns stay above.
         assert not seen[: -seen.sum()].any()
         assert (np.diff(image.elevation) < 0).all()
 
@@ -145,7 +145,7 @@ def test_a_sweep_stored_column_by_column_shows_its_axis(make_sweep):
 
 
 def test_lines_that_wander_are_no_beams():
-    # A solid-state sensor whose lines each cross the whole view.
+    # A solid-state sensor, each line of which spans the whole field of view.
     rng = np.random.default_rng(0)
     direction = rng.normal([1.0, 0.0, 0.0], [0.1, 0.3, 0.3], (4000, 3))
     cloud, ring = cloud_of(10.0 * direction, np.arange(4000) % 4)

@@ -1,4 +1,4 @@
-"""Images shrink to OpenCV's result, whatever the factors; labels stay labels."""
+"""Resized images equal OpenCV's area interpolation at any factor; labels are not mixed."""
 
 from __future__ import annotations
 

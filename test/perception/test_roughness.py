@@ -11,7 +11,7 @@ NOTHING = np.zeros((BEAMS, COLUMNS), np.bool_)
 
 
 def ranges_of_plane(distance: float, angle: float) -> np.ndarray:
-    """Return ranges of an upright plane, 0 where it is not seen under 3 degrees or more."""
+    """Return ranges of a vertical plane, 0 where it is seen at less than 3 degrees."""
     azimuth = (np.arange(COLUMNS) + 0.5) * 2.0 * np.pi / COLUMNS
     elevation = np.radians(np.linspace(5.0, -15.0, BEAMS))[:, None]
     cosine = np.cos(azimuth - angle)[None] * np.cos(elevation)

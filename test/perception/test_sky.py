@@ -18,7 +18,7 @@ def sky_of(cloud, up=UP):
 
 
 def angles(points):
-    """Return azimuth and elevation, degrees."""
+    """Return azimuth and elevation of points, degrees."""
     x, y, z = points.T
     return np.degrees(np.arctan2(y, x)), np.degrees(np.arctan2(z, np.hypot(x, y)))
 
@@ -29,9 +29,9 @@ def test_sky_lies_above_the_horizon_where_nothing_returned(make_sweep):
     azimuth, elevation = angles(points)
     assert len(points) == len(time) > 100
     assert elevation.min() > 0.9
-    # The house stands within 36.9 degrees to both sides, and higher than the beams go.
+    # The house spans 36.9 degrees to both sides and is higher than the highest beam.
     assert np.abs(azimuth).min() > 36.8
-    # All around elsewhere, and low over the horizon.
+    # In all other directions, sky reaches down to just above the horizon.
     others = np.abs(np.arange(-180.0, 180.0, 2.0))
     for wanted in others[others > 40.0]:
         assert elevation[np.abs(np.abs(azimuth) - wanted) < 2.0].min() < 2.5
@@ -39,7 +39,7 @@ def test_sky_lies_above_the_horizon_where_nothing_returned(make_sweep):
 
 
 def test_no_sky_below_a_return(make_sweep):
-    # A sign gantry hangs in the air, nothing below it.
+    # A sign gantry above the road, with nothing below it.
     gantry = (20.0, 20.5, -8.0, 8.0, 5.0, 6.5)
     azimuth, elevation = angles(sky_of(make_sweep(boxes=[gantry], elevation_deg=ELEVATION_DEG))[0])
     ahead = np.abs(azimuth) < 20.0
@@ -83,7 +83,7 @@ def test_a_sensor_that_hangs_upside_down_sees_the_same_sky(make_sweep):
     hanging = dataclasses.replace(cloud, y=-cloud.y, z=-cloud.z)
     image = range_image(hanging, hanging.ring).upside_down()
     points = find_sky(hanging, image, -UP)[0] * [1.0, -1.0, -1.0]
-    # Columns run the other way round, so that every third is another one.
+    # Columns are reversed, so that sky points are made in other columns.
     assert len(points) == pytest.approx(len(usual), rel=0.02)
     azimuth, elevation = angles(points)
     assert elevation.min() > 0.9
@@ -101,7 +101,7 @@ def test_sky_has_the_time_at_which_the_sensor_looked_there(make_sweep):
 
 @pytest.mark.parametrize('step_deg', [1.0, 2.5])
 def test_gaps_reach_from_the_points_to_what_returned(make_sweep, step_deg):
-    """Points begin two beams above a return, however dense the beams are."""
+    """A gap is two beam steps high and six columns wide, whatever the beam spacing."""
     low = (8.0, 12.0, -60.0, 60.0, 0.0, 3.5)
     elevation_deg = np.arange(25.0, -25.0, -step_deg)
     cloud = make_sweep(boxes=[low], elevation_deg=elevation_deg)

@@ -10,14 +10,14 @@ SKYLINE = 90
 
 
 def grid(mask: np.ndarray, step: int = 6) -> tuple[np.ndarray, np.ndarray]:
-    """Return u and v of points all over a mask."""
+    """Return u and v of points on a regular grid within a mask."""
     v, u = np.nonzero(mask)
     chosen = (v % step == 0) & (u % step == 0)
     return u[chosen].astype(np.float32), v[chosen].astype(np.float32)
 
 
 def picture(sky=(215, 200, 190), houses=(40, 110), noise: float = 1.5) -> np.ndarray:
-    """Return a smooth sky over bricks; the lower half of the image."""
+    """Return an image of a smooth sky above bricks, which fill the lower half."""
     rng = np.random.default_rng(0)
     image = np.empty((HEIGHT, WIDTH, 3), np.float64)
     image[:] = sky
@@ -69,7 +69,7 @@ def test_a_dark_bridge_from_which_nothing_returned_is_no_sky(bridge):
     found = sky_of(image)
     assert found[slice(*bridge)].mean() < 0.1
     assert found[66 : SKYLINE - 4].mean() > 0.9
-    # Darker than anything that returned, so that only the rest of the sky speaks against it.
+    # It is darker than nearly all returns, so that only its contrast to the sky excludes it.
     assert image[slice(*bridge)].mean() < 45
 
 
@@ -101,7 +101,7 @@ def test_a_wall_up_to_the_top_with_gaps_in_it_has_no_sky(smooth):
 
 
 def test_where_every_colour_returns_as_well_nothing_is_sky():
-    """A white wall before an overexposed sky: the evidence contradicts itself."""
+    """In a uniformly white image, directions with and without returns look alike."""
     assert not sky_of(np.full((HEIGHT, WIDTH, 3), 255.0)).any()
 
 
@@ -119,7 +119,7 @@ def test_any_size_and_no_points_will_do(size):
 
 def test_denser_returns_do_not_outvote_the_sky():
     image = picture((120, 110, 100), (40, 90))
-    # One house in ten is of the sky's colour.
+    # A tenth of the rows and a twentieth of the columns of the houses have the sky's colour.
     image[SKYLINE:, ::20] = (120, 110, 100)
     image[SKYLINE : SKYLINE + 9] = (120, 110, 100)
     clear, objects = grid(rows(0, SKYLINE)), grid(rows(SKYLINE, HEIGHT), 1)

@@ -1,4 +1,4 @@
-"""Superpixels: against the algorithm written down plainly, and against OpenCV's partitions."""
+"""Superpixels: comparison with a plain implementation of the algorithm and with OpenCV."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from drive_segment_ros.perception.superpixels import (
 
 
 def opencv_labels(image: np.ndarray, sigma: float, scale: float, min_size: int) -> np.ndarray:
-    """What OpenCV's graph segmentation, a contributed module of it, makes of the image."""
+    """Return the labels of OpenCV's graph segmentation, which is in its contrib modules."""
     ximgproc = pytest.importorskip('cv2.ximgproc', reason='needs opencv-contrib to compare with')
     graph = ximgproc.segmentation.createGraphSegmentation(sigma, scale, min_size)
     return graph.processImage(image)
 
 
 def plain_felzenszwalb(image: np.ndarray, scales: list[float], min_size: int) -> list[np.ndarray]:
-    """The publication's algorithm 1 without smoothing, edge by edge; labels in raster order.
+    """Run algorithm 1 of the paper edge by edge, without smoothing; labels in raster order.
 
-    Again for every further scale, on the components that the one before left.
+    Each further scale continues from the components of the scale before.
     """
     height, width, _ = image.shape
     pixels = [tuple(map(int, pixel)) for pixel in image.reshape(-1, 3)]
@@ -77,7 +77,7 @@ def plain_felzenszwalb(image: np.ndarray, scales: list[float], min_size: int) ->
 
 @st.composite
 def small_images(draw: st.DrawFn) -> np.ndarray:
-    """Images up to 14 x 14; those with few grey levels have many edges of equal weight."""
+    """Draw images up to 14 x 14; few grey levels give many edges of equal weight."""
     shape = draw(st.integers(1, 14)), draw(st.integers(1, 14)), 3
     levels = draw(st.sampled_from([2, 4, 16, 256]))
     seed = draw(st.integers(0, 2**32 - 1))
@@ -100,7 +100,7 @@ def test_is_the_published_algorithm(image: np.ndarray, scales: list[float], min_
 
 
 def adjusted_rand_index(a: np.ndarray, b: np.ndarray) -> float:
-    """1 for equal partitions, about 0 for unrelated ones (Hubert & Arabie 1985)."""
+    """Return 1 for equal partitions, about 0 for unrelated ones (Hubert & Arabie 1985)."""
 
     def pairs(counts: np.ndarray) -> float:
         return float((counts * (counts - 1.0) / 2).sum())
@@ -112,13 +112,13 @@ def adjusted_rand_index(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def boundaries(labels: np.ndarray) -> np.ndarray:
-    """The edges between neighbouring pixels that lie on a border, as a flat bool array."""
+    """Return which edges between neighbouring pixels are boundaries, as a flat bool array."""
     right, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
     return np.concatenate([right.ravel(), down.ravel()])
 
 
 def drawn_scene(seed: int) -> np.ndarray:
-    """Overlapping shapes of many sizes on a gradient, with sensor noise; 240 x 320."""
+    """Return an image of overlapping ellipses on a gradient with noise, (240, 320, 3)."""
     rng = np.random.default_rng(seed)
     ramp = np.linspace(40, 210, 320, dtype=np.float32)
     image = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (240, 320, 3)))
@@ -131,10 +131,10 @@ def drawn_scene(seed: int) -> np.ndarray:
 
 
 def shared_boundaries(image: np.ndarray, scale: float, sigma: float) -> tuple[float, float]:
-    """Return which parts of OpenCV's boundaries are ours, and of ours OpenCV's.
+    """Return the share of OpenCV's boundaries that are ours, and of ours that are OpenCV's.
 
-    Edges that are nearly of one weight come in another order, and what follows from it differs;
-    on pictures with noise these are many.
+    Edges of nearly equal weight may be sorted differently and then give other boundaries; images
+    with noise have many of them.
     """
     ((labels, _),) = felzenszwalb(image, [scale], sigma, min_size=50)
     ours, theirs = boundaries(labels), boundaries(opencv_labels(image, sigma, scale, 50))
@@ -170,7 +170,7 @@ def test_a_larger_scale_joins_components_of_the_smaller() -> None:
     np.testing.assert_array_equal(fine[0], alone)
     for (inner, count), (outer, fewer) in itertools.pairwise((fine, middle, coarse)):
         assert fewer < 0.8 * count
-        # Each of the smaller ones lies in one of the larger.
+        # Each component lies within one component of the larger scale.
         assert len(np.unique(inner.astype(np.int64) * fewer + outer)) == count
 
 

@@ -1,4 +1,4 @@
-"""Rigid transforms and lookups through the tree."""
+"""Rigid transforms and lookups in the transform tree."""
 
 from __future__ import annotations
 

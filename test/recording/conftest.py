@@ -1,4 +1,4 @@
-"""Frames of a few bytes, and disks of a few."""
+"""Small frames and small disks for the tests of recording."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from drive_segment_ros.dataset.frame import EncodedFrame, Frame, SweepRecord
 def small_frame(
     stamp_ns: int, size: int = 2000, camera: str = 'front', sweep_ns: int = 0
 ) -> EncodedFrame:
-    """A frame whose every file tells its stamp, or its sweep's."""
+    """Return a frame whose image and segments encode its stamp, and proposals their sweep's."""
     sweep_ns = sweep_ns or stamp_ns
     mark = stamp_ns % 60_000 + 1
     return Frame(
@@ -38,13 +38,13 @@ def small_frame(
 
 @pytest.fixture
 def make_frame():
-    """Make a small frame of a stamp."""
+    """Return `small_frame`, which makes a frame of a given stamp."""
     return small_frame
 
 
 @pytest.fixture
 def assert_whole():
-    """Check that every indexed frame of a drive is what was written."""
+    """Return a check that every indexed frame of a drive is what was written."""
 
     def check(drive) -> None:
         for record in drive.frames:
@@ -58,7 +58,7 @@ def assert_whole():
 
 
 class SmallDisk:
-    """A tmpfs that can be filled, made read-only, and taken away."""
+    """A tmpfs that can be filled, made read-only and unmounted."""
 
     def __init__(self, path: Path, size: str) -> None:
         self.path = path
@@ -72,7 +72,7 @@ class SmallDisk:
         subprocess.run(['mount', '-o', f'remount,{how}', str(self.path)], check=True)
 
     def unmount(self) -> None:
-        # Lazily, as files are open: what a disk that is pulled out looks like.
+        # Lazily, as files are open; to the recorder this looks like an unplugged disk.
         subprocess.run(['umount', '-l', str(self.path)], check=True)
 
 

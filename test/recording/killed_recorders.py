@@ -1,8 +1,8 @@
 """Recorders that are killed at random moments; run as a program by test_kill.py.
 
 Each is forked from this process, which has imported what it needs, so that it begins to write
-within a millisecond. Prints a JSON list of the stamps and cameras each had on the disk
-for certain.
+within a millisecond. Prints a JSON list with the (stamp, camera) of the frames that each
+reported as stored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOLD = struct.Struct('<q5s')
 
 
 def frames(first_ns: int, size: int):
-    """Yield encoded frames every file of which tells the stamp, for ever; two a sweep."""
+    """Yield encoded frames endlessly, two per sweep; the image encodes the stamp."""
     stamp = first_ns
     template = Frame(
         camera='front',
@@ -50,7 +50,7 @@ def frames(first_ns: int, size: int):
 def record(
     dataset: Path, first_ns: int, size: int, parameters: RecorderParameters, pipe: int
 ) -> None:
-    """Record for ever, and tell of each frame that `add` promised to be on the disk."""
+    """Record endlessly; report each frame on the pipe after `DriveWriter.add` has stored it."""
     add = DriveWriter.add
 
     def telling(writer, frame):
@@ -66,7 +66,7 @@ def record(
 
 
 class Child:
-    """A recorder in a process of its own, and what it tells of."""
+    """A recorder in its own process, and the frames that it reports as stored."""
 
     def __init__(self, dataset: Path, first_ns: int, size: int, parameters: RecorderParameters):
         source, sink = os.pipe()
@@ -78,19 +78,19 @@ class Child:
             finally:
                 os._exit(1)
         os.close(sink)
-        # Without a buffer, so that `select` knows of every stamp.
+        # Unbuffered, so that `select` sees every report.
         self.told = os.fdopen(source, 'rb', buffering=0)
         self._read = b''
 
     def await_frames(self, count: int) -> None:
-        """Wait until it has told of some frames, for a while."""
+        """Wait until `count` frames are reported, at most 10 s for each."""
         for _ in range(count):
             if not select.select([self.told], [], [], 10.0)[0]:
                 return
             self._read += self.told.read(TOLD.size)
 
     def kill(self) -> list[tuple[int, str]]:
-        """Kill it; return the stamps it told of, and of which camera."""
+        """Kill the process; return (stamp, camera) of all reported frames."""
         os.kill(self.process, signal.SIGKILL)
         _, status = os.waitpid(self.process, 0)
         assert os.WTERMSIG(status) == signal.SIGKILL, status
@@ -106,8 +106,8 @@ def main() -> None:
     parameters = RecorderParameters(float(quota_gb), 0.0, when_full, queue=10)
     rng = random.Random(1)
     next(frames(0, 4))  # OpenCV is imported with the first PNG
-    # A busy machine is slow: moments are drawn in frames, not in seconds, and within a frame by
-    # how long one takes here.
+    # Kill times are drawn in frames, and within a frame relative to the time that a frame takes
+    # here, as a busy machine is slow.
     trial = Child(dataset, 10**9, int(size), parameters)
     trial.await_frames(1)
     began = time.monotonic()

@@ -18,7 +18,7 @@ INFO = {'cameras': {'front': {}}}
 
 @pytest.fixture
 def dataset(tmp_path, make_frame):
-    """Drives old, middle and new, 240 kB each, begun in this order."""
+    """Return a dataset of the drives old, middle and new, 240 kB each, begun in this order."""
     for age, name in enumerate(('old', 'middle', 'new')):
         with DriveWriter(tmp_path / 'set' / name, INFO) as writer:
             writer.add(make_frame(age + 1, 230_000))
@@ -118,7 +118,7 @@ def test_rotation_waits_for_a_file_system_that_frees_late(dataset, monkeypatch):
     stale = iter([status.f_bavail] * 4)
 
     def statvfs(path):
-        # The space of the first drive is free at the fourth look.
+        # The space of the removed drive shows up only after four calls.
         blocks = next(stale, status.f_bavail + 240_000 // status.f_frsize)
         return types.SimpleNamespace(
             f_flag=status.f_flag, f_frsize=status.f_frsize, f_bavail=blocks
@@ -137,7 +137,7 @@ def test_rotation_waits_for_a_file_system_that_frees_late(dataset, monkeypatch):
 
 
 def used_kb(dataset) -> int:
-    """What the drives' files take, measured by others."""
+    """Return the disk usage of all files, KiB, measured independently of `DatasetDisk`."""
     files = [path for path in dataset.rglob('*') if path.is_file()]
     return sum(path.stat().st_blocks // 2 for path in files)
 
@@ -151,7 +151,7 @@ def test_time_left_follows_from_the_rate(dataset, make_frame):
             writer.add(make_frame(second * 10**9, 90_000))
             disk.wrote(dataset / 'new')
             now += 1.0
-    # A frame is three files, of 88, 4 and 4 kB on the disk, and a line.
+    # A frame is three files of 88, 4 and 4 KiB on the disk, and a line of the index.
     assert disk.seconds_left == pytest.approx(disk.room_bytes / 98_600, rel=0.05)
 
 
@@ -162,7 +162,7 @@ def test_what_another_recorder_writes_counts_within_a_second(dataset, make_frame
         theirs.add(make_frame(1, 100_000))
         now += 1.0
         disk.check()
-        # Its drive.json is from before the disk was looked at, and so is this frame.
+        # Written after the last measurement; counted only after another second.
         theirs.add(make_frame(2, 100_000))
         theirs.add(make_frame(3, 100_000))
         disk.check()

@@ -77,7 +77,7 @@ def test_time_and_way_count_from_the_last_that_was_recorded():
         for ms, x in ((499, 9.0), (500, 0.9), (500, 1.0))
     )
     assert [gates.of_moment(m) for m in (soon, near, good)] == ['too_soon', 'too_near', '']
-    # What was only looked at changes nothing.
+    # Evaluating the gates without `passed` changes no state.
     assert gates.of_moment(good) == ''
 
 

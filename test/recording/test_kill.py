@@ -1,4 +1,4 @@
-"""kill -9 at 200 random moments: no frame broken, no frame lost that was promised."""
+"""kill -9 at 200 random moments: every frame is whole, and no frame reported stored is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def kill_recorders(dataset: Path, kills: int, size: int, quota_gb: float) -> lis
 
 
 def whole_frames(dataset: Path) -> list[tuple[int, str]]:
-    """Read every indexed frame to the last byte; return the stamps and cameras."""
+    """Check that every indexed frame is whole; return (stamp, camera) of each."""
     stamps = []
     for drive in Dataset(dataset).drives:
         for record in drive.frames:

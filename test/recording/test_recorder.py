@@ -1,4 +1,4 @@
-"""The recorder's disk fails in every way a disk on a vehicle can; what it has stays whole."""
+"""Disk failures while recording: stored frames stay whole, and drops are counted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_recorder():
 
 
 def settle(recorder: Recorder) -> dict:
-    """Wait until all that was submitted is decided."""
+    """Wait until all submitted frames are recorded or dropped; return the status."""
     assert recorder._worker.wait_idle(60.0)
     return recorder.status()
 
@@ -52,7 +52,7 @@ def send(recorder, make_frame, seconds, size=2000, info=INFO) -> dict:
 
 
 def look(recorder: Recorder) -> str:
-    """Have it look at the disk; return its problem."""
+    """Let the recorder check its disk; return the problem it reports."""
     recorder.look()
     settle(recorder)
     return recorder.problem
@@ -112,7 +112,7 @@ RIG = {**INFO, 'cameras': {**INFO['cameras'], 'left': {'topic': '/left'}}}
 
 
 def send_rig(recorder, make_frame, seconds, info=RIG) -> dict:
-    """Send a frame of each camera, of one sweep a second."""
+    """Submit a frame of each camera for one sweep per second; return the status."""
     for second in seconds:
         for camera in info['cameras']:
             stamp_ns = START_NS + second * SECOND
@@ -128,7 +128,7 @@ def test_cameras_share_a_drive_and_one_that_comes_late_is_added(
     recorder = make_recorder(tmp_path / 'set')
     send_rig(recorder, make_frame, [0, 1], INFO)
     status = send_rig(recorder, make_frame, [2, 3])
-    # What a camera says of itself alone is as good.
+    # A description with the frame's camera alone belongs to the same drive.
     recorder.submit(
         make_frame(START_NS + 4 * SECOND, camera='left'),
         {**RIG, 'cameras': {'left': RIG['cameras']['left']}},
@@ -144,7 +144,7 @@ def test_cameras_share_a_drive_and_one_that_comes_late_is_added(
 def test_a_camera_whose_frames_are_late_behind_anothers_shares_its_drive(
     tmp_path, make_recorder, make_frame
 ):
-    """As where its calibration came late: its frames are of seconds before."""
+    """One camera's frames are 2 s behind, as when its calibration arrived late."""
     recorder = make_recorder(tmp_path / 'set')
     for second in range(5, 9):
         for camera, late in (('front', 0), ('left', 2)):
@@ -190,7 +190,7 @@ def test_slow_disk_drops_whole_frames_counted_and_never_blocks(
 
     monkeypatch.setattr(DriveWriter, 'add', slow)
     recorder = make_recorder(tmp_path / 'set', queue=4)
-    # The disk does not take a single frame until all are submitted: none of these may wait.
+    # The disk takes no frame until all are submitted, so that `submit` must not block.
     for second in range(50):
         recorder.submit(make_frame(START_NS + second * SECOND), INFO)
     assert recorder.status()['recorded'] == 0
@@ -220,7 +220,7 @@ def test_full_disk_is_named_and_recording_goes_on_when_there_is_room(
     send(recorder, make_frame, range(3))
     with contextlib.suppress(OSError):
         ballast.write_bytes(bytes(4_000_000))
-    # The guard is off, so that the disk itself refuses.
+    # The check of free space is off, so that the disk itself refuses.
     recorder._disk.make_room = lambda size, current: None
     status = send(recorder, make_frame, range(3, 6), size=50_000)
     assert status['dropped'] == {'disk_full': 3}
@@ -258,7 +258,7 @@ def test_rotation_records_on_and_never_crosses_the_guard(small_disk, make_record
     guard = RecorderParameters(min_free_gb=0.0005, when_full='rotate')
     recorder = make_recorder(small_disk.path / 'set', limits=guard)
     for number in range(6):
-        # A jump back begins a drive.
+        # Stamps that jump back begin a new drive.
         seconds = range(-100 * number, -100 * number + 4)
         status = send(recorder, make_frame, seconds, size=100_000)
         assert shutil.disk_usage(small_disk.path).free >= 500_000
@@ -300,7 +300,7 @@ def test_read_only_disk_is_named_and_recording_goes_on_after(
 ):
     recorder = make_recorder(small_disk.path / 'set')
     send(recorder, make_frame, range(2))
-    # What is open for writing keeps a disk from becoming read-only by hand, not by an error.
+    # A remount fails while files are open for writing.
     recorder._close_writer()
     small_disk.remount('ro')
     assert 'read-only' in look(recorder)
@@ -332,7 +332,7 @@ def test_a_refusal_is_called_what_it_is_until_the_disk_takes_frames_again(
     def refuse(*_):
         raise OSError(code, os.strerror(code))
 
-    # As of a file system that stopped at an error while its mount still says read-write.
+    # As on a file system that stopped at an error while its mount is still read-write.
     with monkeypatch.context() as patch:
         patch.setattr(os, 'fsync', refuse)
         status = send(recorder, make_frame, [2])
@@ -351,7 +351,7 @@ def test_frames_that_somebody_takes_away_are_told_and_counted_and_the_next_go_to
 ):
     dataset = tmp_path / 'set'
     recorder = make_recorder(dataset)
-    # A jump back begins a second drive.
+    # Stamps that jump back begin a second drive.
     first = send(recorder, make_frame, range(100, 103))['drive']
     drive = dataset / send(recorder, make_frame, range(4))['drive']
     lost = 7
@@ -423,7 +423,7 @@ def test_index_that_cannot_be_cut_back_keeps_its_frame_whole(
     status = send(recorder, make_frame, [3])
     assert status['problem'] == ''
     (drive,) = Dataset(tmp_path / 'set').drives
-    # The line had reached the disk after all, and so had its files.
+    # The failed frame's line and files had reached the disk nevertheless.
     assert len(drive.frames) == 4
     assert_whole(drive)
 
@@ -442,7 +442,7 @@ def test_drive_damaged_by_others_is_left_and_another_begun(tmp_path, make_record
 
 
 def open_files(folder: Path) -> list[str]:
-    """What this process has open of a folder."""
+    """Return the paths below a folder that this process has open."""
     found = []
     for file in os.listdir('/proc/self/fd'):
         with contextlib.suppress(FileNotFoundError):
@@ -451,7 +451,7 @@ def open_files(folder: Path) -> list[str]:
 
 
 def test_short_soak_keeps_memory_and_files_flat(tmp_path, make_recorder, make_frame, monkeypatch):
-    """2000 frames without waiting for the disk; `drive-segment bench recorder` is the long one."""
+    """2000 frames with fsync disabled; `drive-segment bench recorder` is the long test."""
     import tracemalloc
 
     monkeypatch.setattr(os, 'fsync', lambda file: None)
@@ -473,5 +473,5 @@ def test_short_soak_keeps_memory_and_files_flat(tmp_path, make_recorder, make_fr
     tracemalloc.stop()
     assert recorder.status()['recorded'] == 2000
     assert len({files for _, files in sizes}) == 1
-    # Only the stamps of the drive in hand are remembered, of half an hour at most.
+    # Only the stamps of the current drive are kept, of half an hour at most.
     assert sizes[-1][0] - sizes[0][0] < 1500 * 200

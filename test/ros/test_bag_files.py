@@ -1,4 +1,4 @@
-"""Every message of a bag is read, whatever its recorder, its copy or its metadata went through."""
+"""Bags are read completely despite killed recorders, split files and wrong metadata."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write(path: Path, storage=StoragePlugin.SQLITE3, numbers=range(COUNT), mode=
 
 
 def read(path: Path) -> tuple[list[tuple[str, int, bytes]], list[str]]:
-    """Return what is read of a bag, and what is said about its damage."""
+    """Return the messages of a bag and its damage report; check that no file is changed."""
     before = {f: f.stat().st_mtime_ns for f in path.rglob('*')} if path.is_dir() else {}
     with BagReader(path) as reader:
         found = [(m.topic, m.bag_stamp_ns, m.raw) for m in reader.messages()]
@@ -59,7 +59,7 @@ def read(path: Path) -> tuple[list[tuple[str, int, bytes]], list[str]]:
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path, monkeypatch):
-    """A folder for temporary files, which must be empty again afterwards."""
+    """Use a folder for temporary files, and check that it is empty after the test."""
     folder = tmp_path / 'temporary'
     folder.mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(folder))
@@ -68,10 +68,10 @@ def temporary(tmp_path, monkeypatch):
 
 
 def kill_a_recorder(bag: Path, journal: str) -> None:
-    """Leave a database as a killed recorder does: with half of its messages, or with a journal.
+    """Leave a database and its journal as a killed recorder does.
 
-    With a WAL the second half is only there; with a rollback journal an unfinished transaction
-    has begun to overwrite what was committed.
+    In WAL mode, the second half of the messages is only in the WAL; with a rollback journal, an
+    unfinished transaction has begun to overwrite committed messages.
     """
     file = write(bag)
     work = bag.parent / 'work.db3'
@@ -86,7 +86,7 @@ def kill_a_recorder(bag: Path, journal: str) -> None:
             database.execute('PRAGMA wal_checkpoint(TRUNCATE)')
             database.executemany('INSERT INTO messages VALUES (?, ?, ?, ?)', rows[10:])
         else:
-            database.execute('PRAGMA cache_size=1')  # what does not fit is in the file at once
+            database.execute('PRAGMA cache_size=1')  # what exceeds the cache is written at once
             database.execute('BEGIN')
             database.execute('UPDATE messages SET data = zeroblob(900)')
         for left in (work, work.with_name(f'work.db3-{"wal" if journal == "WAL" else "journal"}')):
@@ -273,7 +273,7 @@ def mcap(
     order: tuple[int, ...] = tuple(range(COUNT)),
     end: bool = True,
 ) -> bytes:
-    """Return an MCAP file as others write it: without summary, or an index of any kind."""
+    """Return an MCAP file as other writers make it: without summary and without any index."""
     name, language, definition = schema
     head = record(3, struct.pack('<H', 1) + string(name) + string(language) + string(definition))
     head += record(4, struct.pack('<HH', 1, 1) + string('/text') + string(encoding) + string(b''))
@@ -354,7 +354,7 @@ def test_messages_of_other_encodings_are_refused_with_what_to_do(
 
 
 def test_counts_of_an_index_that_finds_nothing_are_not_believed(tmp_path):
-    """Some writers leave the message indexes out: rosbags then reads no message at all."""
+    """Some writers omit the message indexes; rosbags alone then reads no message."""
     file = write(tmp_path / 'bag', StoragePlugin.MCAP)
     data = file.read_bytes()
     (summary,) = struct.unpack_from('<Q', data, len(data) - 28)

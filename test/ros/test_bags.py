@@ -1,4 +1,4 @@
-"""Bags of any kind and in any state are read as far as they go."""
+"""Bags of any format, damaged ones as well, are read as far as they are intact."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLOUD = 'sensor_msgs/msg/CompressedImage'
 
 
 def write_bag(path: Path, storage=StoragePlugin.MCAP, compress=False, store=None, count=40):
-    """Write `count` images of random bytes, 10 Hz, and a message of a type of our own."""
+    """Write `count` images of random bytes at 10 Hz, and one message of a custom type."""
     store = store or get_typestore(Stores.ROS2_HUMBLE)
     store.register(get_types_from_msg('uint8[] data\nint32 extra', 'my_msgs/msg/Own'))
     image, header, time = (
@@ -104,7 +104,7 @@ def test_cut_mcap_yields_every_whole_message(tmp_path, compress, fraction):
         assert [(m.topic, m.bag_stamp_ns, m.raw) for m in found] == [
             (m.topic, m.bag_stamp_ns, m.raw) for m in everything[: len(found)]
         ]
-        # Nothing but the message that was cut, or the tail of the compressed block, is lost.
+        # Only the truncated message, or the end of the compressed block, is lost.
         assert len(found) >= int(len(everything) * fraction) - 1 - 2 * compress
         (damage,) = reader.damage
         seconds = (found[-1].bag_stamp_ns - found[0].bag_stamp_ns) / SECOND
@@ -133,7 +133,7 @@ def test_damaged_record_length_stops_reading_there(tmp_path):
     folder = write_bag(tmp_path / 'bag')
     (path,) = folder.glob('*.mcap')
     data = path.read_bytes()
-    # The footer begins with where the summary begins; there comes a message of senseless length.
+    # The footer begins with the offset of the summary; a message of absurd length goes there.
     (summary,) = struct.unpack_from('<Q', data, len(data) - 28)
     path.write_bytes(data[:summary] + bytes([0x05]) + b'\xff' * 8 + bytes(100))
     with BagReader(folder) as reader:

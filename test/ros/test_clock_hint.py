@@ -1,4 +1,4 @@
-"""Hints on clocks that do not agree with the node's."""
+"""Hints on stamps that do not agree with the node's clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures over a window, levels, and what arrives on /diagnostics."""
+"""Rates and latencies over a window, status levels, and messages on /diagnostics."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_what_was_lost_long_ago_is_told_no_more():
     assert recent({'late': 1, 'bad': 3}) == '1 late'
     clock.now += 9.0
     assert recent({'late': 1, 'bad': 40}) == '40 bad'
-    # A node that was started anew has lost nothing yet.
+    # A node that was restarted has no losses yet.
     clock.now += 11.0
     assert recent({}) == ''
     clock.now += 11.0

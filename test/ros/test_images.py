@@ -1,4 +1,4 @@
-"""Images through messages and back: every encoding, every way to be broken."""
+"""Image messages: decoding and encoding of all formats, and errors for broken messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from drive_segment_ros.ros.images import (
     image_message,
 )
 
-# Odd sides and a plain colour in each corner: shows swapped channels, flips and shifts.
+# A different colour in each quadrant reveals swapped channels, flips and shifts.
 BGR = np.zeros((6, 8, 3), np.uint8)
 BGR[:3, :4] = (250, 10, 20)
 BGR[:3, 4:] = (15, 240, 30)
@@ -149,7 +149,7 @@ def test_raw_becomes_a_png_of_the_same_pixels():
 @pytest.mark.parametrize('reduce', [2, 4, 8])
 def test_reduced_sizes_and_content_agree_between_jpeg_png_and_raw(reduce):
     picture = smooth_picture(61, 93)
-    # Blocks of exactly `reduce` pixels, the last ones filled up with the edge.
+    # Means of blocks of `reduce` x `reduce` pixels, the last ones padded with edge pixels.
     whole = np.pad(picture, ((0, -61 % reduce), (0, -93 % reduce), (0, 0)), 'edge')
     blocks = whole.reshape(len(whole) // reduce, reduce, -1, reduce, 3)
     expected = blocks.mean(axis=(1, 3))
@@ -211,7 +211,7 @@ def test_broken_images_are_named_in_one_line(message, words):
     assert '\n' not in text
 
 
-# By channels; what cv_bridge, too, makes a picture of: its table ends here.
+# By number of channels: all encodings that cv_bridge converts to BGR as well.
 CV_BRIDGE_ENCODINGS = {
     1: ('mono8', 'mono16', 'bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8', 'bayer_grbg8',
         'bayer_rggb16', 'bayer_bggr16', 'bayer_gbrg16', 'bayer_grbg16'),
@@ -231,7 +231,7 @@ def test_cv_bridge_makes_the_same_picture(channels, encoding):
         pixels = pixels.astype('<u2') * 257
     message = raw(pixels, encoding)
     theirs = cv_bridge.CvBridge().imgmsg_to_cv2(message, 'bgr8')
-    # It interpolates a mosaic of 16 bits before it makes them 8.
+    # cv_bridge demosaics in 16 bits before it converts to 8 bits.
     allowed = 1 if encoding.startswith('bayer') and encoding.endswith('16') else 0
     assert np.abs(decode_image(message).astype(int) - theirs).max() <= allowed
 

@@ -22,7 +22,7 @@ def write_part(
     definition: str = 'int32 number',
     msgtype: str = OWN,
 ) -> Path:
-    """Write topics of (bag stamp, number) each."""
+    """Write a bag with topics of (bag stamp, number) messages; return its path."""
     store = get_typestore(Stores.EMPTY)
     store.register(get_types_from_msg(definition, msgtype))
     with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:

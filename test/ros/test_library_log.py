@@ -1,4 +1,4 @@
-"""Lines of the library's loggers reach the node's log, at the node's level."""
+"""Messages of the library's loggers reach the node's log with their severity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes with a mask: a calibration that is its image's."""
+"""The camera_info of a mask, derived from that of its image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from drive_segment_ros.ros.mask_info import mask_camera_info
 
 @pytest.fixture
 def camera_info() -> CameraInfo:
-    """A camera of 200 x 100 px whose lens bends, and whose rectified image is turned a little."""
+    """Return a 200 x 100 px camera with distortion and a rectification that turns by 90 deg."""
     turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     info = CameraInfo(width=200, height=100, distortion_model='plumb_bob')
     info.header.frame_id = 'camera'
@@ -30,7 +30,7 @@ def test_a_mask_of_rectified_images_has_no_distortion(camera_info):
     assert message.distortion_model == 'plumb_bob'
     np.testing.assert_allclose(message.k, [60, 0, 44.5, 0, 60, 22.5, 0, 0, 1])
     np.testing.assert_allclose(np.reshape(message.p, (3, 4))[:, :3], np.reshape(message.k, (3, 3)))
-    # Whoever goes by R and P finds a point where the image shows it.
+    # With R and P, a point projects to the same place as in the image of twice the size.
     mask = CameraModel.from_camera_info(message, rectified=True)
     image = CameraModel.from_camera_info(camera_info, rectified=True)
     point = np.array([[0.3, 0.1, 5.0]])

@@ -1,4 +1,4 @@
-"""What is said of a topic that never comes, with a graph that is made up."""
+"""Errors about topics without messages, on a fake and on a real ROS graph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IMAGE, TEXT = 'sensor_msgs/msg/Image', 'std_msgs/msg/String'
 
 
 class Node:
-    """A node in /camera that remaps nothing; `graph` is (publisher, type) by topic."""
+    """A fake node in /camera without remappings; `graph` is (publisher, type) by topic."""
 
     def __init__(self, graph: dict[str, tuple[str, str]]) -> None:
         self.graph = graph
@@ -49,7 +49,7 @@ class Node:
     ('graph', 'words'),
     [
         ({}, 'it has no publisher, and no topic has its type'),
-        # What the node itself publishes is no input.
+        # A topic that the node itself publishes is not suggested.
         ({'/camera/label': ('/camera/node', IMAGE)}, 'no topic has its type'),
         (
             {'/cam/image': ('/driver', IMAGE), '/text': ('/talker', TEXT)},

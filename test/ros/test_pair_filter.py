@@ -27,10 +27,10 @@ def message(stamp_ns: int, frame_id: str) -> SimpleNamespace:
 
 
 class Chain:
-    """Two filters of sensors, and the pairs that come of them."""
+    """An image filter and a sweep filter that feed a pair filter."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # What a cloud is made of does not matter here.
+        # Clouds are not read here: a sweep spans its stamp only.
         monkeypatch.setattr(
             'drive_segment_ros.frame.sweep.Sweep.span_ns', lambda self: (self.stamp_ns,) * 2
         )
@@ -93,7 +93,7 @@ def test_a_callback_may_push_and_others_may_while_it_works(chain):
     thread = threading.Thread(target=chain.drive, args=(0, 3))
     thread.start()
     assert entered.wait(60.0)
-    # Not blocked, though the first callback is at work still; that thread hands these on too.
+    # Does not block while the first callback runs; that thread delivers these pairs too.
     chain.drive(3, 8)
     leave.set()
     thread.join(60.0)

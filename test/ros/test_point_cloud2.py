@@ -1,4 +1,4 @@
-"""Clouds as messages: layout, colours, and the way back through our reader."""
+"""PointCloud2 messages: layout, colours, and the round trip through our reader."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_integers_of_64_bits_are_refused():
 
 @pytest.fixture
 def reference():
-    """sensor_msgs_py.point_cloud2."""
+    """Return the module sensor_msgs_py.point_cloud2, or skip the test."""
     reason = 'sensor_msgs_py is part of a ROS installation'
     return pytest.importorskip('sensor_msgs_py.point_cloud2', reason=reason)
 

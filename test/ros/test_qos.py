@@ -142,9 +142,9 @@ def test_the_qos_a_user_gives_a_topic_goes_before_what_publishers_offer(make_nod
     (held,) = (one for one in node.subscriptions if one.topic_name == '/topic')
     subscription.look()
     assert subscription.reliability == 'best_effort'
-    # It is not made anew to no avail.
+    # The subscription is not recreated needlessly.
     assert held in list(node.subscriptions)
-    # Topics without overrides keep ours, which follow.
+    # Topics without overrides follow the QoS of their publishers.
     assert FollowingSubscription(node, String, 'other', print).reliability == 'reliable'
     create_with_overrides(
         node.create_publisher, node, String, 'out', PUBLISHER, QoSProfile(depth=1)

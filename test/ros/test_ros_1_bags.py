@@ -1,4 +1,4 @@
-"""A ROS 1 bag reads like the ROS 2 bag of the same drive, and as far as it is whole."""
+"""ROS 1 bags give the same messages as a ROS 2 bag, as far as they are intact."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def header(k: int):
 
 @pytest.fixture
 def modern(tmp_path: Path) -> Path:
-    """A ROS 2 bag of 40 images, camera_infos and a transform; strings of every alignment."""
+    """Return a ROS 2 bag of images, camera_infos and a transform; strings of any alignment."""
     path = tmp_path / 'modern'
     rng = np.random.default_rng(0)
     vector, turn = T['geometry_msgs/msg/Vector3'], T['geometry_msgs/msg/Quaternion']
@@ -96,14 +96,14 @@ def test_folder_of_parts_is_one_drive_in_natural_order(
     cuts = [START + k * SECOND // 3 for k in range(12)] + [2**63]
     for k, (start, stop) in enumerate(itertools.pairwise(cuts)):
         as_ros_1(modern, folder / f'drive_{k}.bag', start_ns=start, stop_ns=stop)
-    # What `rosbag reindex` leaves beside the file it wrote anew.
+    # `rosbag reindex` leaves the original file beside the reindexed one.
     (folder / 'drive_3.orig.bag').write_bytes((folder / 'drive_3.bag').read_bytes())
     assert sorted(read(folder)) == sorted(read(modern))
     with BagReader(folder) as reader:
         assert reader.damage == ['drive_3.orig.bag is ignored: drive_3.bag is used']
 
 
-# bz2 gives nothing of its last block, 900 kB, before that is whole.
+# bz2 has blocks of 900 kB; the last one is lost if it is incomplete.
 @pytest.mark.parametrize(
     ('compression', 'fraction', 'lost'),
     [(c, f, 2) for c in ('', 'lz4') for f in (0.3, 0.6, 0.9999)]
@@ -131,7 +131,7 @@ def test_bag_of_a_killed_recorder_is_read(modern: Path, tmp_path: Path, as_ros_1
     bag = as_ros_1(modern, tmp_path / 'old.bag')
     everything = read(bag)
     content = bytearray(bag.read_bytes())
-    # Until it ends, a recorder has zeros for where the index lies and for the last chunk's size.
+    # While recording, the offset of the index and the size of the last chunk are zero.
     at = content.index(b'index_pos=') + len(b'index_pos=')
     (index,) = struct.unpack_from('<Q', content, at)
     content[at : at + 8] = bytes(8)
@@ -174,7 +174,7 @@ def test_what_cannot_be_read_is_said_in_one_line(
 
 
 def write_own(path: Path, definitions: list[tuple[str, str, str]], raw: bytes = b'') -> Path:
-    """Write a message of zeros, or the bytes given, to each of topics with type and definition."""
+    """Write a bag with one message, `raw` or zeros, for each (topic, type, definition)."""
     with Ros1Writer(path) as writer:
         for topic, kind, definition in definitions:
             store = get_typestore(Stores.EMPTY)

@@ -1,4 +1,4 @@
-"""Our filters do what message_filters' do; the genuine ones are tried where installed."""
+"""Our filters behave like those of message_filters, which are tested where installed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_subscriber_is_a_filter_and_a_subscription(node, kind):
     (info,) = node.get_subscriptions_info_by_topic('topic')
     assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
     assert (head.topic, head.getTopic(), head.node) == ('topic', 'topic', node)
-    # What the subscription has, the subscriber has.
+    # Attributes of the subscription are available on the subscriber.
     assert (head.topic_name, head.msg_type) == ('/car/topic', String)
     with pytest.raises(AttributeError):
         head.no_such_thing  # noqa: B018
@@ -123,7 +123,7 @@ def test_messages_that_never_came_are_counted(node):
     assert node.run_until(heard_it)
     node.run_until(lambda: following.publishers == 1)
     assert following.lost == 0
-    # A subscription keeps 5: of 12 that come while nobody looks, 7 have to go.
+    # The queue holds 5 messages: of 12 that arrive without spinning, 7 are lost.
     for number in range(12):
         talker.publish(String(data=str(number)))
     assert node.run_until(lambda: heard[-1] == '11')

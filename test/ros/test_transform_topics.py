@@ -1,4 +1,4 @@
-"""/tf and /tf_static by tf2_ros where that is installed, by ours elsewhere: with one result."""
+"""/tf and /tf_static through tf2_ros or through our own listener, with the same result."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def listen(request, monkeypatch):
     if request.param == 'tf2_ros':
         pytest.importorskip('tf2_ros', reason='tf2_ros is part of a ROS installation')
     else:
-        # Any message class does for subscribing; what it holds comes from the test.
+        # Any message class serves to subscribe; the test calls the callbacks itself.
         monkeypatch.setitem(sys.modules, 'tf2_ros', None)
         monkeypatch.setattr(transform_topics, 'message_type', lambda: TransformStamped)
     return transform_topics.listen

@@ -1,4 +1,4 @@
-"""Extrinsics and motion from the air, into a frame stream."""
+"""Extrinsics and motion are received from topics and passed to a frame stream."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ S = 1_000_000_000
 @pytest.fixture
 def node(ros_domain, monkeypatch):
     monkeypatch.setattr('drive_segment_ros.ros.qos._LOOK_PERIOD_S', 0.05)
-    # A busy machine takes seconds from a stamp to its message.
+    # On a busy machine, a message may arrive seconds after its stamp.
     monkeypatch.setattr(clock_hint, '_FAR_S', 600.0)
     context = rclpy.Context()
     rclpy.init(context=context)
@@ -56,7 +56,7 @@ def listen(
 ) -> tuple[VehicleListener, FrameStream]:
     kinds = motion_kinds(source)
     stream = FrameStream(GeometryParameters(), motion_kinds=kinds, calibration=file)
-    # Time stands still, so that what is promised stays so.
+    # The clock is fixed, so that waiting for motion does not time out.
     return VehicleListener(node, stream, stream.push, kinds, clock=lambda: 0.0), stream
 
 
@@ -65,7 +65,7 @@ def trajectory_of(stream: FrameStream) -> Trajectory:
 
 
 def place(stream: FrameStream, parent: str, child: str) -> float:
-    """Where a frame lies along another's x axis, at the end."""
+    """Return the x position of a frame in another, after all transforms so far."""
     return stream.vehicle.extrinsics.at(4_000_000_000 * S).lookup(parent, child)[0, 3]
 
 
@@ -98,7 +98,7 @@ def test_odometry_over_dds_becomes_motion(node):
 
 
 def test_tf_is_split_into_motion_and_extrinsics(node, monkeypatch):
-    # Any message class does for subscribing; what it holds comes from the test.
+    # Any message class serves to subscribe; the test passes the transforms itself.
     monkeypatch.setattr(transform_topics, 'message_type', lambda: TransformStamped)
     listener, stream = listen(node)
     assert node.count_subscribers('/tf') == node.count_subscribers('/tf_static') == 1
@@ -157,7 +157,7 @@ def test_auto_takes_odometry_as_soon_as_there_is_one(node, monkeypatch):
 
 
 def test_tf_without_odometry_is_waited_for_some_seconds_only(node, monkeypatch):
-    """Wheels and a steering column are on /tf as well; every frame would wait for motion."""
+    """A /tf of joints only, such as wheels, is no motion; frames stop waiting for one."""
     monkeypatch.setattr(transform_topics, 'message_type', lambda: TransformStamped)
     now = [100.0]
     kinds = motion_kinds('auto')
@@ -207,7 +207,7 @@ def test_without_tf2_msgs_auto_takes_odometry_and_tf_is_refused(node, monkeypatc
 
 @pytest.fixture
 def calibration() -> TransformTree:
-    """A file's content, which places `lidar` 1.5 m before `base_link`."""
+    """Return transforms of a calibration file: `lidar` is 1.5 m ahead of `base_link`."""
     tree = TransformTree()
     T = np.eye(4)
     T[0, 3] = 1.5

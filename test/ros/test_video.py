@@ -1,4 +1,4 @@
-"""Images of encoded video are those that the decoder gives in order, asked for in any."""
+"""Images of encoded video equal the decoder's output, in whatever order they are read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def message(number: int, data: bytes, encoding: str = 'h264'):
 
 
 def images(packets, encoding: str = 'h264', stream: VideoStream | None = None):
-    """Return the image of each packet, by the number of its picture."""
+    """Return the image of each packet by picture number."""
     stream = stream or VideoStream()
     return {number: stream.push(message(number, data, encoding)) for number, data in packets}
 
@@ -121,7 +121,7 @@ def test_a_lost_picture_that_no_other_refers_to_costs_no_other(encode_video, dec
 
 
 def test_pictures_that_refer_to_before_a_key_frame_need_what_is_before(encode_video, decode_video):
-    """H.265 begins its groups openly unless told otherwise."""
+    """By default, H.265 has open groups: pictures after a key frame may refer to before it."""
     params = {'x265-params': 'log-level=none:keyint=12:bframes=2:scenecut=0', 'preset': 'medium'}
     packets = encode_video(pictures(), 'libx265', GROUP, 2, **params)
     keys = [k for k, (_, data) in enumerate(packets) if parse_packet('hevc', data).key]

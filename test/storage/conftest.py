@@ -1,4 +1,4 @@
-"""Bags for object storage."""
+"""Bags for the tests of object storage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SECOND = 10**9
 
 
 def write_bag(folder: Path, storage: str, compress: bool, clouds: int = 60) -> Path:
-    """Write a bag: a cloud of 150 kB every 0.1 s, and a small message with each."""
+    """Write a bag with a 150 kB message and a small text every 0.1 s."""
     from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
 
@@ -40,18 +40,18 @@ def write_bag(folder: Path, storage: str, compress: bool, clouds: int = 60) -> P
 
 @pytest.fixture(scope='session', params=['mcap', 'mcap-compressed', 'sqlite3'])
 def any_bag(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bag of 9 MB in one of the usual forms; not to be changed."""
+    """Return a 9 MB bag in each common format; shared by tests, must not be changed."""
     storage, _, compressed = request.param.partition('-')
     return write_bag(tmp_path_factory.mktemp('bags') / 'drive', storage, bool(compressed))
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
-    """A small bag of a SQLite file."""
+    """Return a 9 MB SQLite bag that the test may change."""
     return write_bag(tmp_path / 'database', 'sqlite3', False)
 
 
 @pytest.fixture(scope='session')
 def large_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MCAP bag of 45 MB, 30 s; not to be changed."""
+    """Return an MCAP bag of 45 MB and 30 s; shared by tests, must not be changed."""
     return write_bag(tmp_path_factory.mktemp('bags') / 'large', 'mcap', False, 300)

@@ -1,4 +1,4 @@
-"""A bag in object storage is the local one; no more of it is fetched than what is asked for."""
+"""Bags in object storage read like local ones, and only what is needed is fetched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ START = 100 * SECOND
 
 
 def upload(bag: Path, bucket: Path) -> Path:
-    """Copy a bag's folder to a bucket."""
+    """Copy a bag's folder to a bucket; return its location."""
     write_files(bucket / bag.name, {file.name: file.read_bytes() for file in bag.iterdir()})
     return bucket / bag.name
 
@@ -33,7 +33,7 @@ def size_of(bag: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have copies made where they can be seen."""
+    """Make local copies in a folder that the test can inspect."""
     (tmp_path / 'scratch').mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'scratch'))
     from drive_segment_ros import scratch, staging
@@ -94,7 +94,7 @@ def test_all_of_it_is_fetched_once(large_bag: Path, bucket: Path, s3_server) -> 
     with BagReader(remote) as reader:
         assert len(list(reader.messages())) == 600
     assert s3_server.sent < 1.1 * size_of(large_bag)
-    # A request a chunk of 1 MB, and some to open it.
+    # One request per chunk of 1 MB, and some to open the bag.
     assert len(s3_server.asked) < 1.1 * size_of(large_bag) / 1e6 + 15
 
 
@@ -116,7 +116,7 @@ def test_what_nobody_reads_to_the_end_is_fetched_no_further(
         next(messages)
         messages.close()
     before = -1
-    while s3_server.sent > before:  # until what was asked for has come
+    while s3_server.sent > before:  # until pending requests are complete
         before = s3_server.sent
         time.sleep(1.0)
     assert s3_server.sent < 0.4 * size_of(large_bag)
@@ -136,7 +136,7 @@ def test_a_file_without_an_index_is_copied_once(
             assert damage.startswith('cut.mcap is truncated after')
     assert len(data) < s3_server.sent < 1.1 * len(data)
 
-    # What has changed is copied again.
+    # A changed file is copied again.
     write_whole(bucket / 'cut.mcap', data[: len(data) // 2])
     with BagReader(bucket / 'cut.mcap') as reader:
         assert 10 < len(list(reader.messages())) < 100
@@ -195,7 +195,7 @@ def test_what_is_missing_is_said_as_of_a_local_bag(large_bag: Path, bucket: Path
 def test_a_storage_that_fails_on_the_way_is_no_damage(
     large_bag: Path, bucket: Path, s3_server
 ) -> None:
-    """What could not be fetched must not be left out: it is there the next time."""
+    """A failed fetch raises an error; the messages must not be skipped as damaged."""
     remote = upload(large_bag, bucket)
     with BagReader(remote) as reader:
         messages = reader.messages()
@@ -203,7 +203,7 @@ def test_a_storage_that_fails_on_the_way_is_no_damage(
         s3_server.refuse = lambda method, path: True
         with pytest.raises(BagError, match=r's3://.*: large.mcap: access is denied'):
             list(messages)
-    # Half of a bag is not read for all of it either.
+    # A bag of two files is refused if one of them cannot be fetched.
     s3_server.reset()
     (file,) = large_bag.glob('*.mcap')
     data = file.read_bytes()

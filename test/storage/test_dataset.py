@@ -1,4 +1,4 @@
-"""A dataset in object storage is read as a local one is, with few requests."""
+"""Datasets in object storage read like local ones, with few requests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FRAMES = 12
 
 @pytest.fixture
 def local(tmp_path: Path) -> Path:
-    """Two drives of two cameras."""
+    """Return a local dataset of two drives with two cameras each."""
     for drive in ('monday', 'friday'):
         cameras = {'cameras': {'front': {}, 'rear': {}}}
         with DriveWriter(tmp_path / 'set' / drive, cameras) as writer:
@@ -50,7 +50,7 @@ def local(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def remote(local: Path, bucket: Path, s3_server) -> Path:
-    """The same, copied to a bucket."""
+    """Return the dataset `local`, copied to a bucket."""
     files = [path for path in local.rglob('*') if path.is_file()]
     write_files(bucket / 'set', {str(p.relative_to(local)): p.read_bytes() for p in files})
     s3_server.reset()

@@ -26,7 +26,7 @@ def images_in(source: Path, skipped: list[str], without: Sequence[Path] = ()) ->
 
 @pytest.fixture
 def images(bucket: Path) -> Path:
-    """A folder with two images, one in a folder of its own."""
+    """Return a remote folder with two images, one of them in a subfolder."""
     for name, value in (('a.png', 10), ('night/b.png', 20)):
         write_png(bucket / 'images' / name, np.full((6, 8, 3), value, np.uint8))
     return bucket / 'images'

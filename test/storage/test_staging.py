@@ -1,4 +1,4 @@
-"""Remote things brought here for a while, and results that are complete or absent there."""
+"""Temporary local copies of remote files, and uploads that are complete or absent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from drive_segment_ros.storage import (
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where copies are made."""
+    """Return the folder in which local copies are made."""
     (tmp_path / 'scratch').mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'scratch'))
     staging._copy.cache_clear()
@@ -37,7 +37,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(bucket: Path) -> Path:
-    """A folder with three files, and one beside it whose name begins alike."""
+    """Return a remote folder of three files; its name is the prefix of another folder's."""
     write_files(bucket, {'run/run.json': b'{}', 'run/a/b/model': b'm', 'run/empty': b''})
     write_files(bucket, {'run2/other': b''})
     return bucket / 'run'
@@ -128,7 +128,7 @@ def test_what_makes_a_folder_complete_is_uploaded_last(
 def test_an_upload_that_breaks_leaves_nothing_that_looks_complete(
     bucket: Path, s3_server, scratch: Path
 ) -> None:
-    """Neither does one over an earlier result; what was made is kept here."""
+    """An earlier result that it replaces looks incomplete too; the local results are kept."""
     with staged_output(bucket / 'out', '*/model.safetensors') as local:
         write_run(local)
     s3_server.refuse = lambda method, path: method == 'PUT' and path.endswith('run.json')
@@ -172,7 +172,7 @@ def test_going_on_starts_from_what_is_there(run: Path, s3_server) -> None:
         assert names_below(local) == ['a/b/model', 'empty', 'run.json']
         (local / 'run.json').write_bytes(b'{"a": 1}')
         s3_server.reset()
-    # Only what has changed.
+    # Only changed files are uploaded.
     assert [p.split('/run/')[1] for m, p in s3_server.asked if m == 'PUT'] == ['run.json']
     with staged_output(run.parent / 'new', resume=True) as local:
         assert names_below(local) == []
@@ -187,7 +187,7 @@ def test_a_bucket_that_is_not_there_is_said_before_the_work(bucket: Path) -> Non
 
 
 def test_checkpoints_are_uploaded_meanwhile(bucket: Path) -> None:
-    """A machine that is lost leaves what was uploaded; nothing of it looks complete."""
+    """If the work is interrupted, uploaded checkpoints remain and nothing looks complete."""
 
     def uploaded() -> bytes | OSError:
         return read_many([bucket / 'out/student/checkpoint'])[0]
@@ -249,7 +249,7 @@ def test_copies_of_a_killed_process_are_taken_away(run: Path, scratch: Path) -> 
     os.waitpid(child, 0)
     (left,) = scratch.iterdir()
     mine = local_copy(run)
-    assert left.exists()  # it may be another's that is about to be locked
+    assert left.exists()  # it is recent: another process may be about to lock it
     old = time.time() - 3600.0
     os.utime(left, (old, old))
     os.utime(mine.parent.parent, (old, old))

@@ -1,4 +1,4 @@
-"""Files by path or by URL: which is which, written whole, read, and what is said when it fails."""
+"""Files by path or by URL: parsing, complete writes, reads, and error messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from drive_segment_ros.storage import (
 
 @pytest.fixture
 def memory(request: pytest.FixtureRequest) -> Path:
-    """A folder in this process's memory that no other test has."""
+    """Return a folder in memory that only this test uses."""
     return location(f'memory://{request.node.name}')
 
 
@@ -212,7 +212,7 @@ def test_a_server_that_is_silent_is_not_waited_for_long(
 
 
 def test_a_forked_process_can_read(bucket: Path) -> None:
-    """As the workers of a data loader do, with paths whose parent has read before."""
+    """A path that was used before a fork can be read in the child, as by data loader workers."""
     write_whole(bucket / 'file', b'content')
     path = bucket / 'file'
     assert path.exists()
@@ -239,7 +239,7 @@ def test_nothing_of_it_is_imported_before_a_url() -> None:
 def test_no_listing_is_remembered(bucket: Path) -> None:
     write_whole(bucket / 'a', b'')
     assert file_names(bucket) == ['a']
-    # As another process does.
+    # Written without our file system, as by another process.
     import boto3
 
     client = boto3.client('s3')
