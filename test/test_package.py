@@ -53,6 +53,8 @@ def files(folder: Path) -> Iterator[Path]:
         ('perception', ROS_PACKAGES),
         ('dataset', ROS_PACKAGES),
         ('inference', ROS_PACKAGES),
+        ('frame', ROS_PACKAGES),
+        ('recording', ROS_PACKAGES),
     ],
 )
 def test_dependencies_point_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
