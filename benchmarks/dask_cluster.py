@@ -1,4 +1,4 @@
-"""A dask cluster of real processes on this machine."""
+"""Starts a dask cluster of separate processes on this machine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _WAITED_S = 60
 
 
 def has_dask() -> bool:
-    """Whether dask.distributed is installed."""
+    """Return whether dask.distributed is installed."""
     return importlib.util.find_spec('distributed') is not None
 
 
 @contextmanager
 def dask_cluster(workers: int) -> Iterator[str]:
-    """Start a scheduler and single-threaded workers; yield its address."""
+    """Start a scheduler and single-threaded workers; yield the scheduler's address."""
     from distributed import Client
 
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""The drives that benchmarks run on: the real one where it is available, else a simulated one."""
+"""The drives that benchmarks run on: the real one if available, else a simulated one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from drive_segment_ros.parameters import from_flat
 
 
 def real_drive() -> Path | None:
-    """Return the real drive's folder: DRIVE_SEGMENT_DATA, or beside the repository; or None."""
+    """Return the folder of the real drive, or None if there is none.
+
+    It is named by DRIVE_SEGMENT_DATA, else searched beside the repository.
+    """
     beside = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 'pandaset_002_front'
     folder = Path(os.environ.get('DRIVE_SEGMENT_DATA', beside))
     return folder if (folder / 'bag').is_dir() else None
 
 
 def some_bag(folder: Path, duration_s: float) -> tuple[Path, str]:
-    """Return a bag and where it is from, `real` or `simulated`.
+    """Return the bag of the real drive, or simulate one; and `real` or `simulated`.
 
     Args:
-        folder: for a simulated bag.
-        duration_s: its length.
+        folder: existing folder for a simulated bag.
+        duration_s: duration of a simulated bag.
     """
     real = real_drive()
     if real is not None:

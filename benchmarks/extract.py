@@ -1,10 +1,11 @@
-"""`drive-segment extract`, frames a second, with process start, reading and writing included.
+"""Time per frame of `drive-segment extract`: process start, reading and writing included.
 
-Each run is a command of its own: in one process, the next extraction finds workers' imports done.
+Each run starts a new process, because a second extraction in the same process would find the
+workers' modules imported.
 
-`extract.rig` is a simulated rig of three cameras; its `ratio` is the time of a sweep with all its
-frames over that of one camera of the same bag. `extract.cluster` is four bags on two workers of a
-dask cluster; its `ratio` is its time over that of one worker.
+`extract.rig` is a simulated rig of three cameras; its `ratio` is the time per sweep with all
+cameras over that with one camera of the same bag. `extract.cluster` is four bags on two workers of
+a dask cluster; its `ratio` is the time over that with one worker.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ CAMERA = '/camera/front/image_raw/compressed'
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Extract drives a few times; `median_s` and `p95_s` are seconds a frame."""
+    """Extract drives several times; `median_s` and `p95_s` are seconds per frame."""
     runs = 1 if quick else 3
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -37,7 +38,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         rig = folder / 'rig'
         flat = {'rig': 'three', 'duration_s': 1.0 if quick else 5.0}
         simulate(rig, from_flat(SimulatorParameters, flat))
-        # Alternating, so that other load of the machine affects both.
+        # Alternate, so that other load on the machine affects both.
         pairs = [
             (
                 _extract(rig, folder / f'one{k}', (CAMERA,)),
@@ -60,7 +61,7 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 def _on_clusters(bag: Path, folder: Path) -> list[dict[str, Any]]:
-    """Extract four copies of a bag on one and on two workers."""
+    """Extract four copies of a bag on one and on two workers of a dask cluster."""
     copies = [folder / f'copy{k}' for k in range(4)]
     for copy in copies:
         shutil.copytree(bag, copy)
@@ -85,7 +86,7 @@ def _extract(bag: Path, dataset: Path, cameras: tuple[str, ...] = ()) -> Extract
 
 
 def _sweep_s(report: ExtractReport) -> float:
-    """Return the seconds a sweep with all its frames took."""
+    """Return the time per sweep with all its frames, seconds."""
     return report.frames / report.frames_per_second / report.sweeps
 
 

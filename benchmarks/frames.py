@@ -1,4 +1,4 @@
-"""Encoded frames like those of a drive, for the benchmarks of reading and writing."""
+"""Synthetic encoded frames for the benchmarks of reading and writing datasets."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from drive_segment_ros.dataset.frame import EncodedFrame, Frame, SweepRecord
 
 START_NS, PERIOD_NS = 1_700_000_000_000_000_000, 100_000_000
 CAMERA = 'front'
-# Of the drive they belong to.
+# Description of the drive that they belong to.
 DRIVE: dict[str, Any] = {'cameras': {CAMERA: {}}}
 
 
 def made_up_frames(count: int, width: int, height: int) -> Iterator[EncodedFrame]:
-    """Yield frames of one picture, each with its own stamp.
+    """Yield frames that differ only in their stamps.
 
     Args:
         count: number of frames.

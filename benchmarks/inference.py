@@ -1,11 +1,11 @@
-"""One image through the tiny student at 288x512: each available backend, and a peer.
+"""Inference time of the `tiny` student at 288x512 with each available backend, and with PyTorch.
 
-The peer is eager PyTorch in fp32. `inference.openvino` and the other backends run the fp32 export,
-computing in bf16 or TF32 where the backend supports it; with `_exact` they compute in fp32 only,
-and `_fp16` and `_int8` are exports of that precision. The student's weights are random and
-non-zero: a new student has layers of zeros, which backends optimise away, so it would be faster
-than a trained one. Each gets the same camera image, uint8 BGR, returns label and confidence, and
-has the same number of threads.
+The reference is eager PyTorch in fp32. `inference.openvino` and the other backends run the fp32
+export, computing in bf16 or TF32 where the backend supports it; with `_exact` they compute in fp32
+only, and `_fp16` and `_int8` are exports of that precision. The student's weights are random and
+non-zero: a newly initialised student has layers of zeros, which backends optimise away, so it
+would be faster than a trained one. All get the same uint8 BGR image, return label and confidence,
+and use the same number of threads.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from offline_training.networks.segmenter import Segmenter, configuration
 from offline_training.training.checkpoints import save_model
 
 HEIGHT, WIDTH, CLASSES = 288, 512, 30
-# With several threads that wait for each other, other load of the machine would dominate.
+# Several threads wait for each other, so that other load on the machine would dominate.
 THREADS = 1
 REFERENCE = 'inference.torch_fp32'
 # Suffix of the name, precision of the export, and whether to compute in fp32 only.
@@ -40,12 +40,12 @@ _VARIANTS = (
     ('_fp16', 'fp16', False),
     ('_int8', 'int8', False),
 )
-# A pause between the rounds, so that other processes run then and not during a round.
+# Pause before each run, so that other processes are scheduled then and not during the run.
 _PAUSE_S = 0.005
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Measure the available backends in turns; a ratio is the time over eager PyTorch's in fp32.
+    """Time the available backends alternately; a ratio is the time over that of eager PyTorch.
 
     Args:
         quick: few repetitions.
@@ -65,7 +65,7 @@ def run(quick: bool = False) -> dict[str, Any]:
             with contextlib.suppress(DependencyError, ModelError):
                 segmenter = load(models[precision], backend, THREADS, exact)
                 if exact and segmenter.backend in backends.values():
-                    continue  # It computes so anyway.
+                    continue  # The backend computes the fp32 export in fp32 anyway.
                 name = f'inference.{backend}{suffix}'
                 tasks[name] = lambda s=segmenter: s.segment(image)
                 backends[name] = segmenter.backend
@@ -91,12 +91,12 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 def tiny_model(folder: Path, precision: str = 'fp32', images: Path | None = None) -> Path:
-    """Export a tiny student with random weights; return the model's folder.
+    """Export a `tiny` student with random weights; return the model's folder.
 
     Args:
-        folder: for the model, new.
+        folder: new folder, for the checkpoint and the model.
         precision: of the export.
-        images: for the calibration of int8.
+        images: folder of images for the calibration of int8.
     """
     save_model(folder / 'student/model.safetensors', _tiny_student(), {})
     export(folder, folder / 'model', precision, calibrate=images)
@@ -108,7 +108,7 @@ def _tiny_student() -> Segmenter:
     network = Segmenter(configuration('tiny', CLASSES, HEIGHT, WIDTH)).eval()
     with torch.no_grad():
         for parameter in network.parameters():
-            # Biases and the norms' scales start at 0 and 1.
+            # Biases and scales of norms are initialised to 0 and 1.
             if parameter.ndim == 1:
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
     return network
@@ -125,7 +125,10 @@ def _eager(network: Segmenter, image: np.ndarray) -> Callable[[], Any]:
 
 
 def _seconds(tasks: dict[str, Callable[[], Any]], runs: int) -> dict[str, np.ndarray]:
-    """Time tasks in turns, after two warm-up rounds, so that other load affects all."""
+    """Return the times of each task, seconds, after two warm-up rounds.
+
+    The tasks alternate, so that other load on the machine affects all.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for turn in range(runs + 2):
         for name, task in tasks.items():

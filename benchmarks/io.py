@@ -1,7 +1,7 @@
-"""Writing and reading a dataset's frames; the peer writes the same bytes without precautions.
+"""Time to write and read a dataset's frames, compared with plain file writes of the same bytes.
 
-The peer works like a simple script: open, write, close, append one line, without temporary names,
-syncs or a lock. A crash leaves broken frames there; the ratio is the cost of avoiding that.
+The plain writer opens, writes, closes, and appends one line, without temporary files, syncs or a
+lock, so that a crash leaves broken frames. The ratio is the cost of avoiding that.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ WIDTH, HEIGHT = 960, 540
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Write and read a drive; `median_s` and `p95_s` are seconds a frame."""
+    """Write and read a drive; `median_s` and `p95_s` are seconds per frame."""
     frames = list(made_up_frames(20 if quick else 300, WIDTH, HEIGHT))
-    # Beside the sources, because the folder for temporary files may be in memory.
+    # In the working directory, because the system's temporary folder may be in memory.
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix='.bench_io_') as name:
         folder = Path(name)
         with DriveWriter(folder / 'drive', DRIVE) as writer:
@@ -48,7 +48,7 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 class _PlainWriter:
-    """Writes frames like a simple script."""
+    """Writes frames without protection against crashes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -1,8 +1,9 @@
-"""Labelling at scale without images: a drive's descriptors, repeated many times with jitter.
+"""Time and memory of `label` by number of segments, from a drive's descriptors with jitter.
 
-The steps of `label` that work on tables are timed: tracking objects, sampling, learning classes
-and assigning them. The segments are those of the real drive (named by DRIVE_SEGMENT_DATA, else
-searched beside the repository), or of a simulated one; the result says which.
+The steps of `label` that work on segment tables are timed: tracking objects, sampling, clustering
+and assigning pseudo-classes. The tables are those of a drive, repeated many times: the real one
+(DRIVE_SEGMENT_DATA, else searched beside the repository) or a simulated one; the result says
+which.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ from offline_training.pseudo_labels.segment_table import FEATURE, ROWS_A_FRAME
 
 SIZES = (10_000, 50_000, 200_000, 1_000_000)
 QUICK_SIZES = (2_000,)
-# Largest number of segments of a synthetic drive: some minutes.
+# Largest number of segments of a synthetic drive, which is some minutes.
 DRIVE = 100_000
 WORKERS = 2
-# Standard deviations as a share of a column's: of an object from its original, and of a view from
-# its object.
+# Standard deviations relative to that of a descriptor's column: of an object from the original
+# one, and of a segment from its object.
 _OBJECT_JITTER, _VIEW_JITTER = 0.1, 0.02
-# Time and distance between repetitions, so that no track continues into the next.
+# Offset in time and distance between repetitions, so that no track continues into the next.
 _APART_NS, _APART_M = 10**12, 10_000.0
 
 
@@ -56,9 +57,10 @@ def run(quick: bool = False) -> dict[str, Any]:
         quick: one small size only.
 
     Returns:
-        `results` as `drive-segment bench` prints them: the time of learning and assigning and of
-        its steps, the peak memory of all processes together, and the exponent with which the time
-        grew with the number of segments since the previous size; and `drive`, real or simulated.
+        `results` as `drive-segment bench` prints them: the time of sampling, clustering and
+        assigning, that of each step, the peak memory of all processes together, and the exponent
+        of the time's growth with the number of segments since the previous size; and `drive`,
+        real or simulated.
     """
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
@@ -76,7 +78,7 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 def described(dataset: Path) -> DrivePlan:
-    """Describe and track a dataset's first drive as one range, if needed; return its plan."""
+    """Return the plan of a dataset's first drive; describe and track it as one range if needed."""
     plan, *_ = plan_drives(Dataset(dataset), [], 1, frames_a_range=10**6)
     if not plan.tracks_path.exists():
         describe(DescribeJob(plan, plan.ranges[0], 'descriptor'))
@@ -85,7 +87,7 @@ def described(dataset: Path) -> DrivePlan:
 
 
 def measure(original: DrivePlan, dataset: Path, segments: int) -> dict[str, Any]:
-    """Make a synthetic dataset of a number of segments, and time the steps."""
+    """Write a synthetic dataset of at least `segments` segments, and time the steps on it."""
     plans = repeat(original, dataset, segments)
     parameters = LabelParameters()
     everything = slice(None)
@@ -130,12 +132,15 @@ def measure(original: DrivePlan, dataset: Path, segments: int) -> dict[str, Any]
 
 
 def repeat(original: DrivePlan, dataset: Path, segments: int) -> list[DrivePlan]:
-    """Write drives without images whose tables are repetitions of one drive's, with jitter.
+    """Write drives without images whose tables repeat those of one drive, with jitter.
 
     Args:
         original: the drive, described as one range of one camera.
-        dataset: folder of the new drives.
-        segments: smallest total number.
+        dataset: folder for the new drives.
+        segments: minimum number of segments in all drives together.
+
+    Returns:
+        The plans of the new drives.
     """
     camera = original.ranges[0].camera
     objects = read_columns(original.tracks_path)['track']
@@ -161,7 +166,7 @@ def repeat(original: DrivePlan, dataset: Path, segments: int) -> list[DrivePlan]
 
 
 def _write_drive(original: DrivePlan, camera: str, folder: Path, repetitions: int) -> None:
-    """Write a drive's folder without images and proposals."""
+    """Write a drive's description and frame index, without images and proposals."""
     (folder / camera).mkdir(parents=True)
     info = {**Drive(original.drive).info}
     info['cameras'] = {camera: info['cameras'][camera]}
@@ -186,7 +191,7 @@ def _write_tables(
     objects: np.ndarray,
     seed: int,
 ) -> None:
-    """Write a range's tables: the original's with later stamps and changed descriptors."""
+    """Write the tables of a range: the original's with later stamps and jittered descriptors."""
     random = np.random.default_rng(seed)
     segments = dict(tables['segments'])
     segments['frame'] = (segments['frame'] + part.first).astype(np.int32)
@@ -208,9 +213,10 @@ def _write_tables(
 
 @contextlib.contextmanager
 def peak_memory() -> Iterator[list[int]]:
-    """Yield a list of one number, the peak memory of this process and its children.
+    """Yield a list whose one element is the peak memory of this process and its descendants.
 
-    Bytes, resident, sampled ten times a second; shared memory is counted for each of them.
+    In bytes of resident memory, sampled ten times per second; memory shared by several processes
+    is counted for each of them.
     """
     peak, ended = [0], threading.Event()
 

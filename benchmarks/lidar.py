@@ -1,13 +1,12 @@
-"""The LiDAR chain on one core: from a point cloud message to segments of its projected points.
+"""The LiDAR chain on one core: from a point cloud message to the segment of each projected point.
 
-Each part is timed where the chain calls it, so with the processor's caches as the parts before it
-leave them. The parts cover the whole chain: `lidar.named`, their sum, is within 5 % of
-`lidar.chain`, which is measured without timers in its parts, alternating with the run that has
-them.
+Each part is timed inside the chain, that is, with the CPU caches as the previous parts leave them.
+The parts cover the whole chain: `lidar.named`, their sum, is within 5 % of `lidar.chain`, which is
+measured alternately, without timers in the parts.
 
-The sweep is the real drive's (named by DRIVE_SEGMENT_DATA, else searched beside the repository)
-or, where there is none, a simulated one of the same sensor; the result says which.
-Peer: Open3D's DBSCAN on the same points without ground, with a radius in metres as usual.
+The sweep is that of the real drive (DRIVE_SEGMENT_DATA, else searched beside the repository) or
+else a simulated one of the same sensor; the result says which. For comparison, Open3D's DBSCAN
+clusters the same points without ground, with a fixed radius in metres.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ from drive_segment_ros.perception.transforms import TransformTree
 from drive_segment_ros.ros.bags import BagReader
 from drive_segment_ros.ros.images import decode_image
 
-# Wide enough for cars' neighbouring returns at 30 m, the usual choice for this sensor.
+# Metres: bridges the gaps between neighbouring returns of a car at 30 m, as usual for this sensor.
 DBSCAN_RADIUS, DBSCAN_MIN_POINTS = 0.7, 5
 WIDTH, HEIGHT = 960, 540
-# The functions called by `find_proposals`, by part of the chain.
+# The functions that `find_proposals` calls, and the part of the chain that each is counted in.
 PARTS = {
     'spinning_beams': 'lidar.beams',
     'range_image': 'lidar.range_image',
@@ -66,7 +65,7 @@ PARTS = {
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Measure each stage and the whole; a ratio is the time over the chain's.
+    """Time the chain and its parts; a ratio is the time over that of the chain.
 
     Args:
         quick: few repetitions.
@@ -124,7 +123,7 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 class _Stopwatch:
-    """Adds up the seconds that the parts of a run take."""
+    """Adds up the time of each part in one run of the chain, seconds."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -138,13 +137,13 @@ class _Stopwatch:
 
     @contextlib.contextmanager
     def on_proposals(self) -> Iterator[None]:
-        """Time what `find_proposals` calls."""
+        """Time the functions that `find_proposals` calls, during the `with` block."""
         with contextlib.ExitStack() as stack:
             for function, name in PARTS.items():
                 step = getattr(proposals, function)
                 patched = mock.patch.object(proposals, function, _timed(self, name, step))
                 stack.enter_context(patched)
-            # What it looks at of the ground.
+            # The selection of points for the ground, a method.
             where = proposals.LevelPoints.where
             patched = mock.patch.object(
                 proposals.LevelPoints,
@@ -160,7 +159,7 @@ def _timed(watch: _Stopwatch, name: str, step: Callable[..., Any]) -> Callable[.
 
 
 def _chain_and_parts(chain: Callable[..., Any], runs: int) -> dict[str, np.ndarray]:
-    """Time the chain as a whole and, alternating, its parts."""
+    """Return the times of the whole chain and, alternately, of its parts, seconds by name."""
     chain()
     whole, parts = [], []
     for _ in range(runs):
@@ -197,7 +196,7 @@ def _dbscan_task(cloud: PointCloud, sweep: SweepProposals) -> Callable[[], Any]:
 
 
 def _seconds(task: Callable[[], Any], runs: int) -> np.ndarray:
-    """Time each run of a task, after a first one for compilation and caches."""
+    """Return the time of each run of a task, seconds, after a warm-up run."""
     task()
     seconds = []
     for _ in range(runs):
@@ -208,7 +207,7 @@ def _seconds(task: Callable[[], Any], runs: int) -> np.ndarray:
 
 
 def _first_of(bag: Path) -> tuple[Any, CameraModel, np.ndarray, np.ndarray]:
-    """Return a bag's first cloud, its camera at working resolution, extrinsics and first image."""
+    """Return a bag's first cloud, camera model (960x540), T_camera_lidar and first image."""
     tree, cloud, info, image = TransformTree(), None, None, None
     with BagReader(bag) as reader:
         kinds = {name: topic.type.rpartition('/')[2] for name, topic in reader.topics.items()}

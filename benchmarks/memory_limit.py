@@ -1,4 +1,4 @@
-"""A memory limit for a child process, page cache included."""
+"""Limits the memory of a child process, page cache included, by a Linux control group."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _ROOT = Path('/sys/fs/cgroup')
 
 @contextlib.contextmanager
 def memory_limit(size: int) -> Iterator[Callable[[], None] | None]:
-    """Make a control group with `size` bytes of memory, below this process's own.
+    """Create a control group limited to `size` bytes, as a child of this process's group.
 
     Yields:
-        A function that the child calls before it executes the program; None where this system or
-        user has no such groups.
+        A function that moves the calling process into the group, for `preexec_fn`; None where
+        this system has no memory groups or this user may not create them.
     """
     group = _group()
     if group is None:
@@ -31,7 +31,7 @@ def memory_limit(size: int) -> Iterator[Callable[[], None] | None]:
 
 
 def _group() -> tuple[Path, str] | None:
-    """Return a new group and the name of its limit, of control groups version 1 or 2."""
+    """Create a group (cgroups version 1 or 2); return its folder and the limit's file name."""
     for line in Path('/proc/self/cgroup').read_text().splitlines():
         _, controllers, own = line.split(':', 2)
         if controllers == 'memory':

@@ -1,13 +1,14 @@
-"""The nodes over DDS: `play` and `live` in two processes, a subscriber in a third.
+"""Latency of the nodes over DDS: `play` and `live` in two processes, a subscriber in a third.
 
-`node.latency` is the segmentation node's, from the arrival of an image to the publication of its
-label and colour image, with the tiny student and random weights; `node.overhead` is the part of it
-that is not inference. The highest rate at which every image still gets a mask is found by playing
-at increasing rates.
+`node.latency` is that of the segmentation node with the `tiny` student and random weights, from
+the arrival of an image to the publication of its label and colour image; `node.overhead` is the
+part of it that is not inference. The bag is played at increasing rates to find the highest one at
+which every image gets a mask.
 
-`node.proposals_latency` is that of the proposals node with all outputs enabled, from the arrival
-of the later message of a pair. `node.proposals_watched` is the latency for a viewer: from the
-arrival of an image at a subscriber to that of its overlay, waiting for the sweep included.
+`node.proposals_latency` is that of the proposals node with cloud and JPEG overlay subscribed to,
+from the arrival of the later message of a pair. `node.proposals_watched` is the delay for a
+viewer: from the arrival of an image at a subscriber to that of its overlay, waiting for the sweep
+included.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from processes import Played, command, own_domain, play_to_node
 from drive_segment_ros.ros.bags import BagReader
 
 CAMERA, LIDAR = '/camera/front', '/lidar/points'
-# Times the recording's 10 Hz.
+# Playback rates relative to the recording, which is at 10 Hz.
 RATES = (2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
 ATTEMPTS = 2
 
@@ -33,7 +34,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     """Measure both nodes.
 
     Args:
-        quick: at the recording's rate only.
+        quick: at the rate of the recording only.
 
     Raises:
         RuntimeError: if a command fails.
@@ -56,7 +57,7 @@ def _masks(bag: Path, model: Path, rates: tuple[float, ...]) -> list[dict[str, A
 
     topics = {f'{CAMERA}/segmentation/{name}/image_raw': Image for name in ('label', 'color')}
     live: list[object] = ['--node', 'segmentation', '--model', model, '--camera', CAMERA]
-    # `play` would wait for subscribers to the other topics.
+    # Otherwise `play` would wait for subscribers to the other topics.
     play: list[object] = [word for topic in _topics(bag) for word in ('--topic', topic)]
     done = play_to_node(bag, play, live, topics)
     summary = done.live
@@ -77,13 +78,13 @@ def _masks(bag: Path, model: Path, rates: tuple[float, ...]) -> list[dict[str, A
 
 
 def _topics(bag: Path) -> list[str]:
-    """Return the topics of the camera."""
+    """Return the topics of the camera in a bag."""
     with BagReader(bag) as reader:
         return [topic for topic in reader.topics if topic.startswith(CAMERA)]
 
 
 def _sustained(done: Played) -> float:
-    """Return the images played per second, 0 if one of them got no mask."""
+    """Return the rate of images in a run, Hz; 0 if an image got no mask."""
     sent = sum(count for topic, count in done.play['sent'].items() if '/image_raw' in topic)
     return sent / done.play['duration_s'] if done.live['frames'] == sent else 0.0
 

@@ -1,4 +1,4 @@
-"""Memory, processor time and bytes of a command with all processes that it starts."""
+"""Measures memory, CPU time and bytes read and written of a program and its child processes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ from typing import Any
 
 _LOOKED_S = 0.05
 _TICKS = os.sysconf('SC_CLK_TCK')
-# Where struct tcp_info of linux/tcp.h has tcpi_bytes_acked and tcpi_bytes_received.
+# Offset of tcpi_bytes_acked and tcpi_bytes_received in struct tcp_info of linux/tcp.h.
 _ACKED_AND_RECEIVED = struct.Struct('<120xQQ')
 
 
 def measured(*arguments: object) -> dict[str, Any]:
-    """Run a Python program; return its last output, a JSON object, with its resource use.
+    """Run a Python program and measure it and its descendants by polling /proc.
 
-    Adds `peak_mib` (resident memory of all processes together), `cpu_s`, and `bytes` (read and
-    written by system calls, whether they came from a disk or not).
+    Args:
+        arguments: of the Python interpreter: the program and its arguments.
+
+    Returns:
+        The JSON object on the last line of the program's output, with `peak_mib` (resident memory
+        of all processes together), `cpu_s`, and `bytes` (read and written by system calls, from
+        the disk or the page cache).
 
     Raises:
-        RuntimeError: if it fails.
+        RuntimeError: if the program fails.
     """
     words = [sys.executable, *map(str, arguments)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
@@ -55,10 +60,10 @@ def measured(*arguments: object) -> dict[str, Any]:
 
 
 class ClientBytes:
-    """Counts bytes this process sends and receives by TCP; a context manager.
+    """Counts the bytes that this process sends and receives by TCP; a context manager.
 
     Attributes:
-        total: bytes, both ways.
+        total: bytes sent and received.
     """
 
     def __init__(self) -> None:
@@ -68,7 +73,7 @@ class ClientBytes:
 
     @property
     def total(self) -> int:
-        """Bytes, both ways."""
+        """Bytes sent and received so far."""
         return sum(self._of_socket.values())
 
     def __enter__(self) -> ClientBytes:

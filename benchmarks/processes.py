@@ -1,4 +1,4 @@
-"""`drive-segment` in child processes, and a subscriber in this one."""
+"""Runs `drive-segment` commands in child processes, with a subscriber in this one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import time
 from typing import Any
 
 WAIT_S, SETTLE_S, MATCH_S, LIMIT_S = '60', 2.0, 60.0, 120.0
-# Offset of the header's stamp in a serialised message, after four bytes that give the encoding.
+# The header's stamp in a serialised message, after four bytes for the encoding.
 _STAMP = slice(4, 12)
 
 
 def own_domain() -> None:
-    """Isolate the DDS communication of this process and those it starts."""
+    """Isolate the DDS communication of this process and its children by environment variables."""
     os.environ |= {
         'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
@@ -27,7 +27,7 @@ def own_domain() -> None:
 
 
 def command(*arguments: object) -> dict[str, Any]:
-    """Run a `drive-segment` command and return what it prints with `--json`.
+    """Run a `drive-segment` command; return the JSON object that it prints.
 
     Raises:
         RuntimeError: if it fails.
@@ -37,12 +37,12 @@ def command(*arguments: object) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Played:
-    """Result of playing a bag to a node.
+    """The result of playing a bag to a node.
 
     Attributes:
-        live, play: the commands' summaries.
-        heard: for each subscribed topic, the time of arrival of each message, seconds, by its
-            header's stamp.
+        live, play: summaries of the two commands.
+        heard: for each subscribed topic, the arrival time of each message (monotonic clock,
+            seconds) by its serialised header stamp.
     """
 
     live: dict[str, Any]
@@ -55,7 +55,11 @@ class Played:
         return {topic: len(times) for topic, times in self.heard.items()}
 
     def delays_s(self, cause: str, effect: str) -> list[float]:
-        """Return the delays from messages of one topic to those of another with the same stamp."""
+        """Return delays between messages of two topics with the same stamp, seconds.
+
+        Args:
+            cause, effect: subscribed topics; a delay is arrival of `effect` minus of `cause`.
+        """
         causes = self.heard[cause]
         return [t - causes[stamp] for stamp, t in self.heard[effect].items() if stamp in causes]
 
@@ -67,13 +71,13 @@ def play_to_node(
     topics: dict[str, type],
     inputs: dict[str, type] | None = None,
 ) -> Played:
-    """Play a bag to a node and subscribe to its topics.
+    """Start a node by `live`, subscribe to its topics, and play a bag to it by `play`.
 
     Args:
-        bag: to play.
+        bag: path of the bag.
         play, live: further arguments of the commands.
-        topics: of the node, with their types, each of messages with a header.
-        inputs: topics of the bag to subscribe to as well.
+        topics: topics of the node and their types, which must have a header.
+        inputs: topics of the bag and their types, to subscribe to as well.
 
     Raises:
         RuntimeError: if one of the commands fails.
@@ -95,7 +99,9 @@ def play_to_node(
 
 
 class _Listener:
-    """Subscribes, on a thread; messages stay serialised, to keep deserialisation out of the times.
+    """Subscribes on a thread, and notes the arrival times of messages.
+
+    Messages stay serialised, so that deserialisation does not affect the times.
 
     Attributes:
         heard: see `Played`.
@@ -139,7 +145,11 @@ class _Listener:
         rclpy.shutdown(context=self._context)
 
     def wait_until_matched(self, limit_s: float) -> None:
-        """Wait for the node's publishers: without subscribers it publishes nothing."""
+        """Wait until the node's publishers have discovered the subscriptions.
+
+        Raises:
+            RuntimeError: if a topic has no publisher after `limit_s`.
+        """
         deadline = time.monotonic() + limit_s
         while not all(self._matched.values()):
             if time.monotonic() > deadline:

@@ -1,9 +1,10 @@
-"""The recorder's soak, and the recorder node on a rig.
+"""The recorder with many frames, and the recorder node with a rig of cameras.
 
-`recorder.soak`: 20,000 small frames; neither memory nor the cost of a frame may grow.
+`recorder.soak`: the recorder writes 20,000 small frames; neither memory nor the time per frame
+should grow.
 
-`recorder.rig`: a simulated rig of three cameras at 10 Hz is played in real time to the node, with
-its default filters; no pair that passes them may be lost.
+`recorder.rig`: a simulated rig of three cameras at 10 Hz is played in real time to the node with
+default gates; no pair that passes these may be lost.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ RIG = ('front', 'front_left', 'front_right')
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Measure both.
+    """Run `recorder.soak` and `recorder.rig`.
 
     Raises:
         RuntimeError: if a frame was lost.
@@ -36,7 +37,11 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 def _rig(duration_s: float) -> dict[str, Any]:
-    """Record a rig; `median_s` and `p95_s` are from arrival of a pair to its queueing."""
+    """Record a rig; `median_s` and `p95_s` are from a pair's arrival to its queueing for writing.
+
+    Raises:
+        RuntimeError: if a pair was lost, or a command fails.
+    """
     from diagnostic_msgs.msg import DiagnosticArray
 
     from offline_training.simulator import SimulatorParameters, simulate
@@ -58,7 +63,7 @@ def _rig(duration_s: float) -> dict[str, Any]:
             for drive in Dataset(dataset).drives
             for camera, frames in drive.cameras.items()
         }
-    # The last images wait for messages that come only if the drive continues.
+    # The last images are dropped at the end, because they wait for messages of a continued drive.
     lost = {why: n for why, n in summary['dropped'].items() if n and why != 'stopped'}
     if lost or sum(recorded.values()) != summary['recorded']:
         raise RuntimeError(f'a pair of the rig was lost: {lost}, {recorded}: {summary}')
@@ -77,7 +82,9 @@ def _rig(duration_s: float) -> dict[str, Any]:
 
 
 def _soak(quick: bool) -> dict[str, Any]:
-    """Record frames as fast as the disk takes them; `median_s` and `p95_s` are of parts, a frame.
+    """Record frames as fast as the disk permits; `median_s` and `p95_s` are times per frame.
+
+    They are over ten parts of the run.
 
     Raises:
         RuntimeError: if a frame was lost.
@@ -109,9 +116,9 @@ def _soak(quick: bool) -> dict[str, Any]:
         'p95_s': float(np.quantile(seconds, 0.95)),
         'runs': count,
         'peer': False,
-        # Last tenth over first: 1 is a constant cost per frame.
+        # Time of the last tenth over that of the first: 1 is a constant time per frame.
         'ratio': seconds[-1] / seconds[0],
-        # The same for processor time, which does not depend on other users of the disk.
+        # The same for CPU time, which does not depend on other users of the disk.
         'cpu_ratio': cpu[-1] / cpu[0],
         'cpu_median_s': float(np.median(cpu)),
         'frames': frames,

@@ -1,4 +1,4 @@
-"""A bag repeated into a longer one, with continuous stamps and poses."""
+"""Repeats a bag to make a longer one, with continuous stamps and odometry."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from scipy.spatial.transform import Rotation
 from drive_segment_ros.ros.bags import BagReader, peek_stamp_ns
 
 _ODOMETRY, _TRANSFORMS = 'nav_msgs/msg/Odometry', 'tf2_msgs/msg/TFMessage'
-# 4 bytes for the encoding, then the header's seconds and nanoseconds.
+# In a serialised message: the header's seconds and nanoseconds, after 4 bytes for the encoding.
 _STAMP = struct.Struct('<iI')
 
 
 def repeat_bag(source: Path, target: Path, times: int, period_ns: int) -> None:
-    """Write a bag several times in a row, with stamps and poses that continue.
+    """Write a bag that repeats another one, with stamps and poses that continue.
+
+    Each repetition starts at the pose where the previous one ended.
 
     Args:
-        source: a simulated bag, whose transforms from `odom` to `base_link` are its only ones.
+        source: a simulated bag; its only transform in /tf is from `odom` to `base_link`.
         target: the bag to write, new.
         times: number of repetitions.
-        period_ns: length of the drive; its odometry gives the pose at that time.
+        period_ns: duration of a repetition, nanoseconds; the source's odometry must have a pose
+            at this time.
     """
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
@@ -53,7 +56,7 @@ def repeat_bag(source: Path, target: Path, times: int, period_ns: int) -> None:
                     _moved(messages, shift_ns, T_before, types, end_ns, number == 0)
                 )
             ]
-            # Some messages of one repetition are recorded during the next.
+            # Some messages of a repetition arrive during the next one.
             everything = sorted([*late, *moved])
             until_ns = end_ns + shift_ns
             late = [m for m in everything if m[0] >= until_ns] if number + 1 < times else []
@@ -70,7 +73,7 @@ def _moved(
     end_ns: int,
     is_first: bool,
 ) -> Iterator[tuple[str, int, bytes]]:
-    """Yield messages with later stamps and poses."""
+    """Yield topic, original recording stamp, and data with a repetition's stamps and poses."""
     for topic, stamp_ns, raw, kind in messages:
         if kind == _ODOMETRY:
             message = types.deserialize_cdr(raw, kind)

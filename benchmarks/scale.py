@@ -1,11 +1,11 @@
-"""How time, memory and bytes grow with the data: each stage on 1, 4 and 16 times a drive.
+"""Growth of time, memory and bytes with the data: each stage on 1, 4 and 16 times a drive.
 
-Longer drives are the shortest one repeated, with continuous odometry; `simulate` renders them.
-Each stage runs in its own process with one worker, so that memory and processor time are those
-of a worker. `exponent` is the slope of log time over log data by least squares, over all sizes;
-fixed costs lower it, so `exponent_large` is the slope between the two largest sizes, and
-`fixed_s` the intercept of a straight line through these two. `scale.<stage>.real` is the stage
-on the real drive, where there is one.
+Longer drives repeat the shortest one, with continuous odometry; only the stage `simulate` renders
+whole drives. Each stage runs in a separate process with one worker, so that memory and CPU time
+are those of a worker. `exponent` is the slope of log time over log data by least squares, over all
+sizes; fixed costs lower it, so `exponent_large` is the slope between the two largest sizes, and
+`fixed_s` the intercept of a straight line through these two. `scale.<stage>.real` is the stage on
+the real drive, if there is one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from offline_training.simulator import SimulatorParameters, simulate, truth_fold
 
 SIZES, QUICK_SIZES = (1, 4, 16), (1, 4)
 SECONDS, SIMULATED_SECONDS = 4.0, 2.0
-# Run on a cluster too, to count the bytes that pass through its client.
+# Also run on a cluster, to count the bytes that pass through the client.
 CLUSTERED = ('simulate', 'extract', 'segment', 'evaluate')
 CLUSTER_WORKERS = 2
 REAL = ('extract', 'label', 'segment')
@@ -46,8 +46,8 @@ def run(quick: bool = False) -> dict[str, Any]:
 
     Returns:
         `results` as `drive-segment bench` prints them, where `median_s`, `p95_s`, `peak_mib`,
-        `cpu_s` and `bytes` are of the largest size, `ratio` its time over that of the smallest,
-        and `sizes` has those of each.
+        `cpu_s` and `bytes` are of the largest size, `ratio` is its time over that of the smallest,
+        and `sizes` has the figures of each size.
     """
     sizes = QUICK_SIZES if quick else SIZES
     found: dict[str, dict[int, list[dict[str, Any]]]] = {}
@@ -87,7 +87,7 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 def _prepare(data: Path, folder: Path, size: int) -> None:
-    """Make a drive of some length with its truth, and a model."""
+    """Write a bag of `size` times the shortest drive, its ground truth, and a model."""
     first = folder / '1'
     period_ns = round(SECONDS * 1e9)
     if size == 1:
@@ -127,7 +127,7 @@ def _forget(data: Path, stage: str) -> None:
 
 
 def _result(name: str, of_sizes: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return a stage's figures, see `run`."""
+    """Return the result of a stage from its reports by size, see `run`."""
     sizes = sorted(of_sizes)
     seconds = {size: [report['seconds'] for report in of_sizes[size]] for size in sizes}
     medians = np.array([float(np.median(seconds[size])) for size in sizes])
@@ -166,5 +166,5 @@ def _result(name: str, of_sizes: dict[int, list[dict[str, Any]]]) -> dict[str, A
 
 
 def _slope(items: np.ndarray, seconds: np.ndarray) -> float:
-    """Return the exponent of a power law, by least squares of the logarithms."""
+    """Return the exponent of the power law fitted by least squares to the logarithms."""
     return round(float(np.polyfit(np.log(items), np.log(np.maximum(seconds, 1e-3)), 1)[0]), 3)

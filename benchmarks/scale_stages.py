@@ -1,6 +1,6 @@
-"""One stage of the pipeline on data of one size, in its own process; see scale.py.
+"""Program that runs one stage of the pipeline on a drive and prints its report; see scale.py.
 
-A folder holds a drive: bag, truth, model, and the output of the previous stages.
+The folder of a drive contains bag, truth, model, and the output of the previous stages.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from process_tree import ClientBytes
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.parameters import from_flat
 
-# Small and fast to render; every stage has the same work to do for each frame.
+# Small images and few beams, which are fast to render.
 SIMULATED = {'camera.width': 320, 'camera.height': 180, 'lidar.model': 'vlp16'}
 
 
 def simulate(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
-    """Simulate a drive of some length."""
+    """Simulate a drive of `seconds`."""
     from offline_training.simulator import SimulatorParameters, simulate
 
     parameters = from_flat(SimulatorParameters, {**SIMULATED, 'duration_s': seconds})
@@ -32,7 +32,7 @@ def simulate(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
 
 
 def extract(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
-    """Make a dataset of the bag."""
+    """Extract a dataset from the bag."""
     from offline_training.bags.extract import ExtractOptions, extract
 
     options = ExtractOptions(**_where(scheduler))
@@ -41,7 +41,7 @@ def extract(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
 
 
 def label(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
-    """Find pseudo-classes; the names of its progress bars divide it into steps."""
+    """Label the dataset with pseudo-classes; its progress bars give the time of each step."""
     from offline_training.pseudo_labels.pseudo_classes import LabelParameters, label
 
     steps: dict[str, float] = {}
@@ -60,7 +60,7 @@ def label(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
 
 
 def train_preparation(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
-    """Scale images and pseudo-labels to the network's size, as training reads them."""
+    """Prepare images and pseudo-labels at network size for training."""
     from offline_training.training.train import TrainingRun, TrainParameters
 
     # Only the preparation is measured, not the training after it.
@@ -72,7 +72,7 @@ def train_preparation(folder: Path, seconds: float, scheduler: str) -> dict[str,
 
 
 def segment(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
-    """Write masks of every image of the bag."""
+    """Write the mask of every image of the bag."""
     from offline_training.deploy.segment import segment
 
     report = segment(folder / 'model', [folder / 'bag'], folder / 'masks', **_where(scheduler))
@@ -80,7 +80,7 @@ def segment(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
 
 
 def evaluate(folder: Path, seconds: float, scheduler: str) -> dict[str, Any]:
-    """Score the model on every image of the dataset."""
+    """Score the model on all images of the dataset."""
     from offline_training.evaluation.evaluate import evaluate
 
     report = evaluate(
@@ -104,7 +104,7 @@ def _where(scheduler: str) -> dict[str, Any]:
 
 
 def main(stage: str, folder: str, seconds: str, scheduler: str = '') -> None:
-    """Run a stage and print its report."""
+    """Run a stage and print its report, with its time and the client's bytes on a cluster."""
     logging.disable(logging.WARNING)
     counted = ClientBytes() if scheduler else None
     with counted or contextlib.nullcontext():

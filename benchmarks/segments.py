@@ -1,7 +1,8 @@
-"""Coverage and purity of object segments: on simulated drives with dense truth and on a real one.
+"""Coverage and purity of object segments on simulated drives, and on the real one.
 
-The real drive (named by DRIVE_SEGMENT_DATA, else searched beside the repository) has
-sparse truth, without sky and without instances. Truth is read for scoring only.
+Simulated drives have dense ground truth. That of the real drive (DRIVE_SEGMENT_DATA, else searched
+beside the repository) is sparse, without sky and without instances. Ground truth is read for
+scoring only.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         quick: one short drive of one sensor.
 
     Returns:
-        `results` as `drive-segment bench` prints them: time a frame, and the scores.
+        `results` as `drive-segment bench` prints them: time per frame of `extract`, and scores.
     """
     seeds, sensors = ((1,), SENSORS[:1]) if quick else (SEEDS, SENSORS)
     duration_s = 1.0 if quick else DURATION_S

@@ -1,9 +1,9 @@
-"""Memory over 10,000 small images; `runs` is the number of masks, or frames, made of them.
+"""Memory growth of the nodes over 10,000 small images; `runs` is the number of masks or frames.
 
-`soak.image` is of the segmentation node, `soak.rig` of the recorder with three cameras.
+`soak.image` is the segmentation node, `soak.rig` the recorder node with three cameras.
 
-Node, camera and subscribers are in one process and talk over DDS; every output that needs no LiDAR
-is subscribed to. Growth is counted from the thousandth image on, when caches are full.
+Node, camera and subscribers run in one process and communicate over DDS; every output that needs
+no LiDAR is subscribed to. Growth is counted from the thousandth image on, when caches are full.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LIMIT_S = 10.0
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Publish images one after the other, each after the mask of the previous one.
+    """Publish images, each after the outputs for the previous one; then run `soak.rig`.
 
     Args:
         quick: 1,500 images only.
@@ -66,7 +66,7 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 def _soak(model: Path, images: int) -> tuple[list[float], list[int]]:
-    """Return, for each image, seconds from publication to mask, and resident bytes after it."""
+    """Return, for each image, seconds from publication to its overlay, and resident bytes."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter

@@ -1,7 +1,7 @@
-"""Memory of the recorder node over 10,000 small images of three cameras; each becomes a frame.
+"""Memory growth of the recorder node over 10,000 small images of three cameras, all recorded.
 
-Node and sensors are in one process and talk over DDS. Growth is counted from the thousandth image
-on, when caches are full.
+Node and sensors run in one process and communicate over DDS. Growth is counted from the thousandth
+image on, when caches are full.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ WIDTH, HEIGHT, FOCAL = 112, 64, 70.0
 BEAMS, COLUMNS = 16, 240
 START_NS, PERIOD_NS = 1_700_000_000_000_000_000, 100_000_000
 IMAGES, SETTLED, QUICK = 10_000, 1_000, 1_500
-# Most images in flight; the stream waits for two periods of three cameras.
+# Largest number of images in flight.
 AHEAD = 24
 LIMIT_S = 30.0
 GATES = ('min_interval', 'min_distance', 'min_sharpness')
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Publish a drive of the rig as fast as it is recorded; `median_s` and `p95_s` are per sweep.
+    """Publish sensor data as fast as it is recorded; `median_s` and `p95_s` are per sweep.
 
     Args:
         quick: 1,500 images only.
 
     Raises:
-        RuntimeError: if an image gives no frame.
+        RuntimeError: if an image is dropped or not recorded in time.
     """
     own_domain()
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix='.bench_soak_') as name:
@@ -58,7 +58,7 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 
 def _soak(folder: Path, images: int) -> tuple[list[float], list[int]]:
-    """Return, for each sweep, seconds until the next could be sent, and resident bytes."""
+    """Return, for each sweep, the seconds until the next could be sent, and resident bytes."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
@@ -113,7 +113,7 @@ def _soak(folder: Path, images: int) -> tuple[list[float], list[int]]:
 
 
 class _Sensors:
-    """Three cameras, a LiDAR and odometry of a vehicle at 5 m/s before a wall."""
+    """Publishes three cameras, a LiDAR and odometry of a vehicle at 5 m/s that faces a wall."""
 
     def __init__(self, node: Any) -> None:
         from nav_msgs.msg import Odometry
@@ -146,7 +146,7 @@ class _Sensors:
         self._info.p = [FOCAL, 0.0, middle[0], 0.0, 0.0, FOCAL, middle[1], 0.0, 0.0, 0.0, 1.0, 0.0]
 
     def wait_until_heard(self) -> None:
-        """Wait for the node's subscriptions; messages published before are lost."""
+        """Wait for the node's subscriptions: earlier messages would be lost."""
         deadline = time.monotonic() + LIMIT_S
         while not all(p.get_subscription_count() for p in self._publishers.values()):
             if time.monotonic() > deadline:
@@ -155,7 +155,7 @@ class _Sensors:
         time.sleep(1.0)
 
     def send(self, index: int) -> None:
-        """Send all sensors' messages of one period."""
+        """Publish the messages of all sensors in period `index`."""
         stamp_ns = START_NS + index * PERIOD_NS
         for moment_ns in (stamp_ns, stamp_ns + PERIOD_NS // 2):
             self._odometry.pose.pose.position.x = (moment_ns - START_NS) * 5e-9
@@ -173,7 +173,7 @@ class _Sensors:
 
 
 def _sweep() -> np.ndarray:
-    """A sweep of flat ground and a wall 12 m ahead: x y z intensity t ring."""
+    """Return a sweep of flat ground and a wall 12 m ahead, (N,) with x y z intensity t ring."""
     elevation = np.radians(np.linspace(8.0, -20.0, BEAMS))[:, None]
     azimuth = np.radians(np.arange(COLUMNS) * 360.0 / COLUMNS - 180.0)[None, :]
     with np.errstate(divide='ignore'):

@@ -1,7 +1,8 @@
-"""Superpixels at 960x540 on one core, against OpenCV's and scikit-image's graph segmentation.
+"""Superpixels at 960x540 on one core, compared with those of OpenCV and scikit-image.
 
-The picture is the first of the real drive (named by DRIVE_SEGMENT_DATA, else searched beside the
-repository), or a drawn one where there is no drive; the result says which.
+All are by Felzenszwalb and Huttenlocher's graph segmentation. The image is the first of the real
+drive (DRIVE_SEGMENT_DATA, else searched beside the repository), or a synthetic one if there is no
+drive; the result says which.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ SCALES = {'one_scale': [100.0], 'two_scales': [30.0, 100.0]}
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Measure; a ratio is the time over ours for the same number of scales.
+    """Time all implementations; a ratio is the time over ours for the same number of scales.
 
     Args:
-        quick: few repetitions, without scikit-image, which takes seconds.
+        quick: few repetitions, and without scikit-image, which takes seconds.
 
     Returns:
-        `results` as `drive-segment bench` prints them, and `picture`, real or drawn.
+        `results` as `drive-segment bench` prints them, and `picture`, `real` or `drawn`.
     """
     real = _first_picture_of_the_drive()
     picture = _drawn_picture() if real is None else real
@@ -64,12 +65,12 @@ def _opencv(picture: np.ndarray, scales: list[float]) -> Any:
 def _scikit_image(picture: np.ndarray, scales: list[float]) -> Any:
     from skimage.segmentation import felzenszwalb as skimage_felzenszwalb
 
-    # Not exactly the same work: it joins eight neighbours where OpenCV and we join four.
+    # Not exactly the same work: it has edges to eight neighbours, OpenCV and ours to four.
     return [skimage_felzenszwalb(picture, scale, SIGMA, MIN_SIZE) for scale in scales]
 
 
 def _peers(quick: bool) -> dict[str, Segment]:
-    """Return the installed peers."""
+    """Return the other implementations that are installed, by name."""
     peers: dict[str, Segment] = {}
     if hasattr(cv2, 'ximgproc'):
         peers['opencv'] = _opencv
@@ -83,7 +84,7 @@ def _task(segment: Segment, picture: np.ndarray, scales: list[float]) -> Callabl
 
 
 def _seconds(task: Callable[[], Any], runs: int) -> np.ndarray:
-    """Time each run of a task, after a first one for compilation and caches."""
+    """Return the time of each run of a task, seconds, after a warm-up run."""
     task()
     seconds = []
     for _ in range(runs):
@@ -106,7 +107,7 @@ def _result(name: str, seconds: np.ndarray, reference: np.ndarray, peer: bool) -
 
 
 def _first_picture_of_the_drive() -> np.ndarray | None:
-    """Return the real drive's first image at 960x540, or None where there is no drive."""
+    """Return the real drive's first image at 960x540, BGR, or None if there is no drive."""
     drive = real_drive()
     if drive is None:
         return None
@@ -118,7 +119,7 @@ def _first_picture_of_the_drive() -> np.ndarray | None:
 
 
 def _drawn_picture() -> np.ndarray:
-    """Return a picture of a sky, a road and many shapes, with sensor noise."""
+    """Return a synthetic image: a gradient with many ellipses and noise, (540, 960, 3) uint8."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(220, 60, 540, dtype=np.float32)
     picture = np.ascontiguousarray(np.broadcast_to(ramp[:, None, None], (540, 960, 3)))

@@ -1,8 +1,8 @@
-"""Preparation with one process and two; training on sets that fit in memory or not.
+"""Time of the preparation of training, and of training steps with data in memory or larger.
 
-A preparation reads 1920 x 1080 JPEGs and runs an untrained `tiny` teacher. A training reads frames
-at network size. For the set that does not fit, memory is limited by a control group; where there
-are none, the page cache is dropped continuously.
+Preparation runs in one or two processes, reads 1920 x 1080 JPEGs and runs an untrained `tiny`
+teacher. Training reads prepared frames at network size. To make them larger than memory, a control
+group limits it; where that is not possible, the data are continuously dropped from the page cache.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from drive_segment_ros.dataset.writer import DriveWriter
 from drive_segment_ros.whole_files import write_whole
 
 HEIGHT, WIDTH, CLASSES = 288, 512, 30
-# Memory of a training of `tiny` itself, and the rest, for the page cache.
+# Bytes: what the training of `tiny` needs, and some page cache.
 LIMIT = 1_900_000_000
 SET_FRAMES, STEPS, WARM_UP_STEPS, ROUNDS = 4000, 40, 5, 3
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Prepare and train.
+    """Time preparation and training.
 
     Args:
         quick: few frames and steps; all data fit in memory.
 
     Returns:
-        `results` as `drive-segment bench` prints them: seconds a frame of each preparation, and
-        seconds a step of each training with the largest share of it spent waiting for data.
+        `results` as `drive-segment bench` prints them: seconds per frame of each preparation, and
+        seconds per step of each training with the largest fraction spent waiting for data.
     """
-    # Beside the sources, because the folder for temporary files may be in memory.
+    # In the working directory, because the system's temporary folder may be in memory.
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix='.bench_training_') as name:
         folder = Path(name)
         results = _preparations(folder, 16 if quick else 96)
@@ -73,7 +73,7 @@ def _preparations(folder: Path, count: int) -> list[dict[str, Any]]:
 
 
 def _trainings(folder: Path, count: int, steps: int, rounds: int) -> list[dict[str, Any]]:
-    """Train in turns on a set that fits and one that does not, so that other load affects both."""
+    """Train alternately with data in memory and larger, so that other load affects both."""
     _write_set(folder / 'set', count)
     arguments = (str(folder / 'set'), str(count), str(steps))
     answers: dict[str, list[dict[str, Any]]] = {'fits': [], 'does_not_fit': []}
@@ -101,7 +101,14 @@ def _trainings(folder: Path, count: int, steps: int, rounds: int) -> list[dict[s
 def _child(
     *arguments: str, cores: int = 2, processes: int = 1, enter: Any = None
 ) -> dict[str, Any]:
-    """Run this file in one or more processes; return the JSON that the first one prints."""
+    """Run this file with arguments; return the JSON object on the last line of its output.
+
+    Args:
+        arguments: of the program, see the end of this file.
+        cores: number of CPU cores it may use.
+        processes: number of processes of a distributed job.
+        enter: called in the child before the program starts, see `memory_limit`.
+    """
     program = [sys.executable]
     if processes > 1:
         program += ['-m', 'torch.distributed.run', '--standalone', '--local-addr', '127.0.0.1']
@@ -123,7 +130,7 @@ def _child(
             **os.environ,
             'PYTHONPATH': os.pathsep.join(sys.path),
             'OMP_NUM_THREADS': str(len(own) // processes),
-            'GLOO_SOCKET_IFNAME': 'lo',  # Not by the host's name, which need not resolve.
+            'GLOO_SOCKET_IFNAME': 'lo',  # By default the host's name, which need not resolve.
         },
     )
     return json.loads(done.stdout.splitlines()[-1])
@@ -139,7 +146,7 @@ def _write_drive(folder: Path, count: int) -> None:
 
 
 def _prepare(drive: Path, folder: Path) -> None:
-    """Prepare a drive (in the child process)."""
+    """Prepare a drive, and print the time of each stage (in the child process)."""
     import torch
 
     from offline_training.networks.segmenter import Segmenter, configuration
@@ -158,7 +165,7 @@ def _prepare(drive: Path, folder: Path) -> None:
         network = Segmenter(configuration('tiny', CLASSES, *size))
         first_alone(lambda: save_model(folder / 'teacher' / MODEL_FILE, network, {}))
         frames = Drive(drive).cameras[CAMERA]
-        # Compile before the measurement.
+        # Warm up before the measurement.
         prepare_images(folder / 'warm_up', frames[:16], *size)
         began = time.perf_counter()
         images = prepare_images(folder / 'images', frames, *size)
@@ -176,7 +183,7 @@ def _prepare(drive: Path, folder: Path) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _MadeUp:
-    """A frame of the set: one of many crops of a picture."""
+    """A synthetic frame: a picture rolled by a multiple of 7 rows."""
 
     picture: NDArray[np.uint8]
     number: int
@@ -186,7 +193,7 @@ class _MadeUp:
 
 
 def _write_set(folder: Path, count: int) -> None:
-    """Write a prepared set of many frames, and drop it from the page cache."""
+    """Write images and soft targets of synthetic frames, as the preparation of training does."""
     from offline_training.training.frame_images import FrameImages
     from offline_training.training.frame_targets import FrameTargets, RegionTargets
 
@@ -207,7 +214,15 @@ def _write_set(folder: Path, count: int) -> None:
 
 
 def _train(folder: Path, count: int, steps: int, mode: str) -> None:
-    """Train some steps (in the child process)."""
+    """Train some steps, and print their time (in the child process).
+
+    Args:
+        folder: of the prepared set.
+        count: number of frames in it.
+        steps: number of steps.
+        mode: `fits` reads the set into the page cache first, `emptied` drops it from there all
+            the time, `limited` does neither.
+    """
     import torch
 
     from offline_training.networks.segmenter import Segmenter, configuration
@@ -252,11 +267,11 @@ def _train(folder: Path, count: int, steps: int, mode: str) -> None:
 
 
 class _EnoughError(Exception):
-    """Raised after the last step to measure."""
+    """Raised to stop training after the last step that is measured."""
 
 
 def _bytes_read() -> int:
-    """Return the bytes that this process read from the disk."""
+    """Return the number of bytes that this process has read from the disk."""
     text = Path('/proc/self/io').read_text()
     return int(dict(line.split(': ') for line in text.splitlines())['read_bytes'])
 

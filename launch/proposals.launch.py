@@ -1,4 +1,4 @@
-r"""Object proposals from one LiDAR, shown in the images of one or more cameras.
+r"""Launch the proposals node for one LiDAR and one or more cameras.
 
 ros2 launch drive_segment_ros proposals.launch.py camera:=/camera/front lidar:=/lidar/points
 ros2 launch drive_segment_ros proposals.launch.py cameras:=/camera/left,/camera/right \
@@ -10,10 +10,10 @@ from drive_segment_ros.ros.launching import rig_node
 
 
 def generate_launch_description():
-    """Return the node, its autostart, and a bag player where a bag is given."""
+    """Return the arguments, and the node with its autostart and optional bag player."""
     return description(sensor_arguments('proposals.yaml'), nodes)
 
 
 def nodes(context):
-    """Return the node and what starts it."""
+    """Return the actions that start the node, and the bag player if a bag is given."""
     return rig_node(context, 'proposals_node')

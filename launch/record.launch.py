@@ -1,4 +1,4 @@
-r"""Pseudo-labelled frames of one or more cameras and one LiDAR, recorded while driving.
+r"""Launch the recorder node for one LiDAR and one or more cameras, to record a dataset live.
 
 ros2 launch drive_segment_ros record.launch.py dataset:=/data/drives camera:=/camera/front \
     lidar:=/lidar/points
@@ -13,7 +13,7 @@ from drive_segment_ros.ros.launching import rig_node
 
 
 def generate_launch_description():
-    """Return the node, its autostart, and a bag player where a bag is given."""
+    """Return the arguments, and the node with its autostart and optional bag player."""
     arguments = [
         DeclareLaunchArgument(
             'dataset',
@@ -32,5 +32,5 @@ def generate_launch_description():
 
 
 def nodes(context):
-    """Return the node and what starts it."""
+    """Return the actions that start the node, and the bag player if a bag is given."""
     return rig_node(context, 'pseudo_label_recorder_node', ('dataset', 'model', 'start'))

@@ -1,4 +1,4 @@
-"""Masks of one or more cameras, with RViz or Foxglove to look at them.
+"""Launch a segmentation node for each camera, and optionally RViz or Foxglove to view the masks.
 
 ros2 launch drive_segment_ros segment.launch.py model:=~/model camera:=/camera/front rviz:=true
 ros2 launch drive_segment_ros segment.launch.py model:=~/model cameras:=/camera/left,/camera/right
@@ -28,7 +28,7 @@ CONFIGURED_CAMERA = '/camera/'
 
 
 def generate_launch_description():
-    """Return a node for each camera, their autostart, and what was asked for beside them."""
+    """Return the arguments, a node with autostart for each camera, and the optional programs."""
     arguments = [
         DeclareLaunchArgument(
             'model',
@@ -45,7 +45,7 @@ def generate_launch_description():
 
 
 def nodes(context):
-    """Return a node for each camera, what starts them, and the viewers asked for."""
+    """Return the actions that start a node for each camera, and the requested viewers."""
     viewers = {'rviz': rviz, 'foxglove': foxglove}
     wanted = [v for name, v in viewers.items() if context.launch_configurations[name] == 'true']
     masks = camera_nodes(context, 'segmentation_node', ('model',))
@@ -53,7 +53,7 @@ def nodes(context):
 
 
 def rviz(context):
-    """Return RViz, its configuration turned to the first camera."""
+    """Return RViz, with the configured topics changed to those of the first camera."""
     camera = absolute_namespace(context.launch_configurations, cameras(context)[0])
     text = Path(config_file('segmentation.rviz').perform(context)).read_text(encoding='utf-8')
     with tempfile.NamedTemporaryFile('w', suffix='.rviz', delete=False) as file:
@@ -64,12 +64,12 @@ def rviz(context):
 
 
 def foxglove(context):
-    """Return foxglove_bridge, which by itself would listen to the whole network."""
+    """Return foxglove_bridge, bound to this machine; by default it listens on all interfaces."""
     parameters = [{'address': '127.0.0.1'}, *viewer_parameters(context)]
     return optional_node('foxglove_bridge', parameters=parameters)
 
 
 def viewer_parameters(context):
-    """Return what a program that shows the nodes' messages shares with them."""
+    """Return the parameters that viewers share with the nodes: `use_sim_time`, if given."""
     clock = given(context.launch_configurations, ('use_sim_time',))
     return [clock] if clock else []

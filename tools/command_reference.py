@@ -1,4 +1,4 @@
-"""docs/commands.md: every command of `drive-segment` with its arguments and options."""
+"""Generates docs/commands.md: every `drive-segment` command with its arguments and options."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import typer
 
 
 def commands_page(generated: str) -> str:
-    """Return the page, made from the output of `--help`.
+    """Return the page, from the same texts as `--help`.
 
     Args:
-        generated: the first line, which says that nobody edits it.
+        generated: first line of the page, a note that it is generated.
     """
     from drive_segment_ros import cli
 

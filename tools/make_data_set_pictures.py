@@ -1,10 +1,11 @@
-"""Draw the pictures in docs/data_sets.md: the synthetic street of the tests, a picture a set.
+"""Draw the pictures in docs/data_sets.md, one for each supported data set.
 
 python tools/make_data_set_pictures.py [FOLDER]      default: docs/images
 
-Each set's layout is written, imported and projected as `extract` does; nothing of a published set
-is in it. The image is pale, a point has the full colour of the box that the LiDAR measured: where
-a colour lies on another, something is wrong.
+They show the synthetic street of the tests, written in the layout of each data set, imported, and
+projected as in `extract`; they contain no data of the published sets. The image is pale, and each
+LiDAR point has the full colour of the box that it lies on: a point on a box of another colour
+means wrong calibration or time.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from offline_training.bags.published.import_set import ImportOptions, import_set
 
 WIDTH = 640
 QUALITY = 70
-# Writes a set's folder; returns the instance of each point, by the sweep's stamp or number.
+# Each function writes the folder of a set, and returns the instance of each point by the stamp or
+# number of the sweep.
 SETS: dict[str, Callable[[Path], Mapping[int, NDArray[np.int64]]]] = {
     'kitti-raw': kitti_layout.write_raw,
     'semantic-kitti': kitti_layout.write_semantic,
@@ -45,7 +47,15 @@ SETS: dict[str, Callable[[Path], Mapping[int, NDArray[np.int64]]]] = {
 
 
 def picture(data_set: str, folder: Path) -> NDArray[np.uint8]:
-    """Write a set into an empty folder, import it, and draw its fullest view, (H, 640, 3) BGR."""
+    """Write a set, import it, and draw the view with the most points on objects.
+
+    Args:
+        data_set: a key of `SETS`.
+        folder: empty folder for the set and the bags.
+
+    Returns:
+        (H, 640, 3) uint8 BGR.
+    """
     truth = dict(SETS[data_set](folder / 'set'))
     report = import_set(data_set, folder / 'set', folder / 'bags', ImportOptions(workers=1))
     seen = list(views(Path(report.drives[0].bag)))
@@ -60,7 +70,7 @@ def picture(data_set: str, folder: Path) -> NDArray[np.uint8]:
     drawn = cv2.resize(pale, size, interpolation=cv2.INTER_LINEAR)
     of_point = colours()[truth[stamp_ns][points.index]]
     for u, v, colour in zip(points.u, points.v, of_point.tolist(), strict=True):
-        # The middle of a pixel is its whole number, in the image and in the picture.
+        # Integer coordinates are pixel centres, before and after scaling.
         middle = np.rint((np.array([u, v]) + 0.5) * scale - 0.5).astype(int)
         cv2.circle(drawn, middle.tolist(), 1, colour, -1)
     return drawn

@@ -1,6 +1,6 @@
-"""Draw docs/images/demo.webp, the moving picture of the README, from a simulated drive.
+"""Draw docs/images/demo.webp, the animation in the README, from a simulated drive.
 
-python tools/make_demo_picture.py demo_output                 its town that was not learned from
+python tools/make_demo_picture.py demo_output                 its held-out town
 python tools/make_demo_picture.py MODEL DATASET/DRIVE/CAMERA BAG [FIRST:LAST]
 """
 
@@ -25,20 +25,20 @@ from offline_training.report.lidar_view import lidar_views
 
 PICTURE = Path(__file__).resolve().parents[1] / 'docs/images/demo.webp'
 TITLES = ('camera and LiDAR', 'objects the LiDAR finds', 'the network, image alone')
-# Of one of the three panels, px; a frame of them stays this long, which is twice its real time.
+# Width of each of the three panels, px; display time of a frame, twice the period of the drive.
 WIDTH = 420
 SHOWN_MS = 200
 QUALITY = 62
 
 
 def main(model: Path, camera: Path, bag: Path, wanted: slice = slice(None)) -> None:
-    """Draw frames of a camera of a drive.
+    """Draw the animation of a camera's frames and write it to `PICTURE`.
 
     Args:
-        model: what `evaluate` takes.
-        camera: the camera's folder in a dataset.
-        bag: what the drive was extracted from.
-        wanted: which of its frames.
+        model: a model or run, as for `evaluate`.
+        camera: folder of the camera in a dataset.
+        bag: bag that the drive was extracted from.
+        wanted: which of the camera's frames to draw.
     """
     drive = next(d for d in Dataset(camera.parents[1]).drives if d.name == camera.parent.name)
     frames = drive.cameras[camera.name][wanted]
@@ -72,7 +72,7 @@ def _slice(text: str) -> slice:
 
 
 def _titled(picture: NDArray[np.uint8], title: str) -> NDArray[np.uint8]:
-    """Bring a BGR picture to a panel's size and write over it what it shows; return RGB."""
+    """Resize a BGR picture to the width of a panel and write a title on it; return RGB."""
     height = round(picture.shape[0] * WIDTH / picture.shape[1])
     panel = Image.fromarray(resize_image(picture, height, WIDTH)[..., ::-1].copy())
     font = ImageFont.load_default(size=16)

@@ -3,7 +3,7 @@
 python tools/make_docs.py             docs/parameters.md, docs/topics.md, docs/commands.md, and
                                       the parts between markers in docs/results.md,
                                       docs/speed.md, docs/fleet.md and README.md
-python tools/make_docs.py demo_output also the pictures in docs/images, from that demo
+python tools/make_docs.py demo_output also pictures in docs/images, from the output of a demo
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from measured_tables import marked
 
 DOCS = Path(__file__).resolve().parent.parent / 'docs'
 GENERATED = '<!-- Written by tools/make_docs.py; do not edit. -->\n'
-# Title, what sets them, and where they are declared.
+# Heading, how the parameters are set, and the dataclass that declares them.
 PARAMETERS = (
     (
         'proposals_node',
@@ -87,7 +87,7 @@ INPUTS = {
     'odom': ('nav_msgs/Odometry', "the vehicle's motion; takes precedence over /tf"),
     '/tf, /tf_static': ('tf2_msgs/TFMessage', 'motion and extrinsics, if tf2_msgs is installed'),
 }
-# Every topic that is published needs a line here.
+# Every published topic needs an entry here.
 OUTPUTS = {
     'proposals/points': 'the sweep, coloured by segment',
     'proposals/image_raw': 'the image with its segments',
@@ -147,7 +147,7 @@ def _cell(text: str) -> str:
 
 
 def topics_page() -> str:
-    """Return docs/topics.md; asks the nodes what they publish, so it needs rclpy."""
+    """Return docs/topics.md; needs rclpy, because nodes are created to list their publishers."""
     parts = [
         f"{GENERATED}# Topics\n\nNames are relative to the camera's namespace and can be remapped."
         ' Outputs without subscribers are not computed. A node with several cameras (parameter '
@@ -163,7 +163,7 @@ def topics_page() -> str:
 
 
 def published() -> dict[str, dict[str, str]]:
-    """Return what each node publishes: topic and type."""
+    """Return the topics that each node publishes, and their types."""
     import rclpy
 
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
@@ -212,11 +212,11 @@ def _topics_of(node: Any) -> dict[str, str]:
 
 
 def results_page(docs: Path = DOCS) -> str:
-    """Return docs/results.md with its tables as measured.
+    """Return docs/results.md with its tables generated from the measurements.
 
-    `<!-- ablate NAME -->` to `<!-- end -->` shows docs/results/NAME.json, which is the
-    `results.json` of an experiment; without that file the block stays. `<!-- segments -->`
-    shows docs/measured/segments.json.
+    The block from `<!-- ablate NAME -->` to `<!-- end -->` is generated from
+    docs/results/NAME.json, the `results.json` of an experiment; without that file it is unchanged.
+    The block of `<!-- segments -->` is generated from docs/measured/segments.json.
     """
     from offline_training.evaluation.ablation_tables import markdown
 
@@ -239,19 +239,19 @@ def commands_page() -> str:
 
 
 def speed_page(docs: Path = DOCS) -> str:
-    """Return docs/speed.md with its tables as measured."""
+    """Return docs/speed.md with its tables generated from the measurements."""
     page = (docs / 'speed.md').read_text(encoding='utf-8')
     return marked(page, 'speed', measured_tables.speed_tables(docs))
 
 
 def fleet_page(docs: Path = DOCS) -> str:
-    """Return docs/fleet.md with its table as measured."""
+    """Return docs/fleet.md with its table generated from the measurements."""
     page = (docs / 'fleet.md').read_text(encoding='utf-8')
     return marked(page, 'scale', measured_tables.scale_table(docs))
 
 
 def readme(docs: Path = DOCS) -> str:
-    """Return README.md with what a demo printed last, and scores and timings as in the docs."""
+    """Return README.md with the last lines of a demo, and the scores and timings of the docs."""
     page = (docs.parent / 'README.md').read_text(encoding='utf-8')
     printed = (docs / 'measured/demo.txt').read_text(encoding='utf-8')
     page = marked(page, 'demo', f'```text\n{printed}```\n')
@@ -260,7 +260,7 @@ def readme(docs: Path = DOCS) -> str:
 
 
 def write_pictures(demo: Path) -> None:
-    """Write the stages of a demo's middle frame, and its masks live."""
+    """Write pictures of each stage of one frame of a demo, and of one of its live masks."""
     from offline_training.report.frames import live_pictures, sample_frames
     from offline_training.report.sources import find_sources
 
@@ -274,7 +274,7 @@ def write_pictures(demo: Path) -> None:
 
 
 def main() -> None:
-    """Write the pages, and the pictures where a demo is given."""
+    """Write the pages, and the pictures if a demo is given."""
     for name in ('parameters', 'topics', 'commands', 'results', 'speed', 'fleet'):
         page = globals()[f'{name}_page']()
         (DOCS / f'{name}.md').write_text(page, encoding='utf-8')

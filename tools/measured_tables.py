@@ -1,8 +1,8 @@
-"""The tables of README and docs that show measurements: each figure is in one file only.
+"""Generates the tables of measurements in README and docs, each from a single source.
 
 docs/measured/<suite>.json is the output of `drive-segment bench <suite> --json`, which names the
-processor and the number of cores; docs/measured/machine.txt describes the machine. Scores are
-those of the table in docs/results.md, which is generated from docs/results/<name>.json.
+CPU and the number of cores; docs/measured/machine.txt describes the machine. Scores are taken from
+the table in docs/results.md, which is generated from docs/results/<name>.json.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-# What each figure includes; the suites in the order of a frame's way.
+# What each figure measures, with the suites in the order of the pipeline.
 MEANING = {
     'lidar.chain': 'a 64-beam sweep: bytes of the message to a segment for each projected point',
     'lidar.named': 'the sum of its parts, timed where the chain calls them',
@@ -82,7 +82,7 @@ MEANING = {
     'training.steps.fits': 'a training step of `tiny` (4 images of 288x512), data in memory',
     'training.steps.does_not_fit': 'the same, data larger than memory',
 }
-# What the README shows, and on what it was measured.
+# Figures in the README's table of timings, and their titles.
 SHOWN = {
     'lidar.chain': 'LiDAR chain, one sweep',
     'extract.frame': '`extract`, per frame, everything included',
@@ -90,7 +90,7 @@ SHOWN = {
     'inference.openvino': 'inference only, OpenVINO on one thread',
     'node.latency': 'masks live, camera image to topic',
 }
-# Rows of the table of scale in docs/fleet.md.
+# Rows of the scaling table in docs/fleet.md.
 STAGES = {
     'simulate': '`simulate`',
     'extract': '`extract`',
@@ -112,7 +112,7 @@ SCORES = {
 
 
 def marked(page: str, name: str, table: str) -> str:
-    """Return a page with a table between its markers, `<!-- name -->` and `<!-- end -->`.
+    """Return a page with the text between `<!-- name -->` and `<!-- end -->` replaced by a table.
 
     Raises:
         ValueError: if the page has no such markers.
@@ -124,7 +124,7 @@ def marked(page: str, name: str, table: str) -> str:
 
 
 def measured(docs: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the results of each suite, by its name, in the order of `MEANING`."""
+    """Return the results of each suite in docs/measured, in the order of `MEANING`."""
     found = {
         file.stem: json.loads(file.read_text(encoding='utf-8'))['results']
         for file in (docs / 'measured').glob('*.json')
@@ -137,12 +137,12 @@ def measured(docs: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def machine(docs: Path) -> str:
-    """Return the line on where the suites ran."""
+    """Return the description of the machine that the suites ran on, as one line."""
     return ' '.join((docs / 'measured/machine.txt').read_text(encoding='utf-8').split())
 
 
 def origin(docs: Path, suite: str) -> str:
-    """Return the line on the command, file and processor of a suite's figures."""
+    """Return the line that names command, file, CPU and cores of a suite's figures."""
     found = json.loads((docs / f'measured/{suite}.json').read_text(encoding='utf-8'))
     where = ''
     if 'processor' in found:
@@ -151,7 +151,7 @@ def origin(docs: Path, suite: str) -> str:
 
 
 def speed_tables(docs: Path) -> str:
-    """Return a table for each suite."""
+    """Return the tables of docs/speed.md, one for each suite."""
     parts = [f'{machine(docs)}\n']
     for suite, results in measured(docs).items():
         parts.append(
@@ -171,7 +171,7 @@ def speed_tables(docs: Path) -> str:
 
 
 def speed_summary(docs: Path) -> str:
-    """Return the README's short table."""
+    """Return the README's table of timings."""
     found = {one['name']: one for results in measured(docs).values() for one in results}
     rows = [
         f'| {title} | {_ms(found[name]["median_s"])} | {_ms(found[name]["p95_s"])} | '
@@ -184,9 +184,9 @@ def speed_summary(docs: Path) -> str:
 
 
 def segment_table(docs: Path) -> str:
-    """Return the scores of object segments by drive; nothing without docs/measured/segments.json.
+    """Return the table of scores of object segments by drive.
 
-    Shares are in percent.
+    It is empty if docs/measured/segments.json does not exist.
     """
     results = _results(docs, 'segments')
     if not results:
@@ -205,7 +205,7 @@ def segment_table(docs: Path) -> str:
 
 
 def scale_table(docs: Path) -> str:
-    """Return cost and growth of each stage; nothing without docs/measured/scale.json."""
+    """Return the table of cost and growth by stage; empty without docs/measured/scale.json."""
     results = {one['name'].partition('.')[2]: one for one in _results(docs, 'scale')}
     if not results:
         return ''
@@ -236,7 +236,7 @@ def _results(docs: Path, suite: str) -> list[dict[str, Any]]:
 
 
 def score_summary(results_page: str) -> str:
-    """Return the README's table of scores: the means of docs/results.md.
+    """Return the README's table of scores, taken from the means in docs/results.md.
 
     Raises:
         ValueError: if a row is missing there.

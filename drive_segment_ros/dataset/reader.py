@@ -41,8 +41,8 @@ class FrameRecord:
         image_path, segment_path: its files.
         proposal_path: its sweep's.
         pseudo_label_path: where its pseudo-label lies once `label` has made one.
-        model_label_path, model_confidence_path: what a model saw while it was recorded; None where
-            none ran.
+        model_label_path, model_confidence_path: the predictions of the model that ran during
+            recording; None without one.
     """
 
     drive: Path

@@ -65,7 +65,7 @@ class CameraOffset:
     """
 
     def __init__(self, fixed_s: float | None) -> None:
-        """Begin.
+        """Start with a fixed offset, or without an estimate.
 
         Args:
             fixed_s: the offset if it is given; then nothing is estimated.

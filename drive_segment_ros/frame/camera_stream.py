@@ -44,7 +44,7 @@ class CameraStream:
         drops: number of counted images dropped, by reason, see `IMAGE_REASONS`.
         pairs: number of images that were paired with a sweep.
         images: those that wait for a sweep, by key.
-        final: whether no message follows soon, so that everything has to be decided.
+        final: whether no message follows soon, so that all images must be decided.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class CameraStream:
         vehicle: Vehicle,
         on_error: Callable[[str, str], object],
     ) -> None:
-        """Begin.
+        """Start without messages.
 
         Args:
             name: the camera's.
@@ -105,7 +105,7 @@ class CameraStream:
         return min(known, self.images[0].key) if self.images else known
 
     def add(self, image: Image, key: int, now_s: float, sweeps: Sequence[Item]) -> None:
-        """Add an image; if too many wait, the oldest is decided with what is known."""
+        """Add an image; if too many wait, decide the oldest with the messages received so far."""
         bisect.insort(self.images, Item(key, image, now_s), key=key_of)
         if len(self.images) <= self._queue:
             return
@@ -121,7 +121,7 @@ class CameraStream:
             self.drops[reason] += 1
 
     def stop(self, reason: str) -> None:
-        """Give up everything that waits, for a reason."""
+        """Drop all waiting images and pairs, counted under a reason."""
         for item in (*self.images, *(pair.image for pair in self._waiting)):
             self.drop(item.event, reason)
         self.images.clear()

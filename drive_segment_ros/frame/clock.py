@@ -25,7 +25,7 @@ class Clock:
     """
 
     def __init__(self, jump_back_ns: int) -> None:
-        """Begin.
+        """Start without messages.
 
         Args:
             jump_back_ns: stamps that far behind the newest are a jump, not out of order.

@@ -44,7 +44,7 @@ class MotionSources:
     def __init__(
         self, odometry_frame: str, base_frame: str, on_change: Callable[[], None] = lambda: None
     ) -> None:
-        """Begin.
+        """Start without a source.
 
         Args:
             odometry_frame: the parent to prefer.

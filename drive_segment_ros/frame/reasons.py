@@ -34,7 +34,7 @@ SWEEP_REASONS: dict[str, str] = {
     'unused': 'no image is within max_offset_s of it',
 }
 _REASON_OF: dict[type[DriveSegmentError], str] = {
-    VideoError: 'incomplete_video',  # before what it is a kind of
+    VideoError: 'incomplete_video',  # a subclass of the next, so before it
     ImageError: 'bad_image',
     CloudError: 'bad_cloud',
     CalibrationError: 'bad_calibration',

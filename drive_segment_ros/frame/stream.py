@@ -54,7 +54,7 @@ class FrameStream:
         offsets: Mapping[str, float] | None = None,
         on_error: Callable[[str, str], object] = lambda reason, text: None,
     ) -> None:
-        """Begin.
+        """Start without messages.
 
         Args:
             params: the parameters; `sync` and the names of frames are used.
@@ -140,7 +140,7 @@ class FrameStream:
         return self.finish() if (now_s - self._heard_s) / _NS > SILENT_NS else []
 
     def finish(self) -> list[Pair]:
-        """Decide everything that waits with what is known, as no message follows soon."""
+        """Decide all waiting images with the messages received so far, as no more follow soon."""
         for camera in self.cameras.values():
             camera.final = True
         try:
@@ -163,7 +163,7 @@ class FrameStream:
         return any(camera.awaits for camera in self.cameras.values())
 
     def stop(self, reason: str) -> None:
-        """Give up everything that waits, for a reason."""
+        """Drop all waiting images and sweeps, counted under a reason."""
         for camera in self.cameras.values():
             camera.stop(reason)
         self._let_go(len(self._sweeps))

@@ -42,7 +42,7 @@ class Motion:
         jump_back_ns: int,
         kinds: Collection[str] = ('odometry', 'tf'),
     ) -> None:
-        """Begin.
+        """Start without poses.
 
         Args:
             odometry_frame, base_frame: frames to prefer, see `MotionSources`.
@@ -108,7 +108,7 @@ class Extrinsics:
     """
 
     def __init__(self, calibration: TransformTree | None = None) -> None:
-        """Begin with the transforms of a calibration file."""
+        """Start with the transforms of a calibration file."""
         self.problems: dict[str, str] = {}
         self._tree = TransformTree()
         self._file = [] if calibration is None else calibration.links
@@ -194,7 +194,7 @@ class Vehicle:
         calibration: TransformTree | None,
         expects_motion: Callable[[], bool],
     ) -> None:
-        """Begin; see `FrameStream`."""
+        """Start without messages; the arguments are those of `FrameStream`."""
         self.motion = Motion(
             params.odometry_frame,
             params.base_frame,

@@ -199,7 +199,7 @@ def _monitor(progress: Progress) -> tensorrt.IProgressMonitor:
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             progress(phase_name, step + 1, self.steps[phase_name])
-            return True  # go on
+            return True  # continue the build
 
         def phase_finish(self, phase_name: str) -> None:
             steps = self.steps.pop(phase_name)

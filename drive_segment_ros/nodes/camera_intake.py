@@ -22,7 +22,7 @@ class CameraIntake:
     def __init__(
         self, node: Any, setting: str, images: Callable[[], ImageInput | None], topic: str
     ) -> None:
-        """Begin.
+        """Start without a calibration.
 
         Args:
             node: rclpy node, to whose log problems are written once.

@@ -26,7 +26,7 @@ class ClockSteps:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin.
+        """Start without stamps.
 
         Args:
             clock: seconds, monotonic.

@@ -127,7 +127,8 @@ class FramePipeline:
     def expire(self) -> None:
         """Decide waiting pairs if no messages arrive any more; call it several times a second.
 
-        Not after the process was held up: what arrived meanwhile has not been taken yet.
+        It does nothing after a delay of the process: messages that arrived during the delay may
+        not have been received yet.
         """
         now_s = time.monotonic()
         held_up = now_s - self._expired_s > _HELD_UP_S

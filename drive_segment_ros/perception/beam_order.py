@@ -26,26 +26,28 @@ _MIN_BEAMS, _MAX_BEAMS = 8, 160
 _MIN_POINTS = 400
 # Nearer returns are from the vehicle itself, or placeholders for no return.
 _MIN_RANGE = 1.0
-# Within a row azimuth may run back a little: by what motion compensation does to near returns (m)
-# and to all (rad). More than that begins a new row.
+# Within a row, motion compensation may decrease the azimuth a little: by a displacement (m), which
+# matters for near returns, and by an angle (rad). A larger decrease starts a new row.
 _BACK_M, _BACK = 2.0, math.radians(4.0)
-# Elevations are compared by beam and sector of azimuth.
+# Elevations are averaged per beam and sector of azimuth for comparison.
 _SECTORS = 360
-# Returns of neighbouring beams at one azimuth whose ranges differ by less than this part come from
-# one surface; that share of them must lie in the order of their beams, and of a beam's points in
-# the order of azimuth.
+# Returns of neighbouring beams at the same azimuth whose relative difference in range is below
+# _SAME_SURFACE are taken to be from one surface. At least _MIN_SHARE of these pairs must be in the
+# order of their beams, and as many of a beam's steps in the order of azimuth.
 _SAME_SURFACE, _MIN_SHARE = 0.2, 0.95
-# Rows begin where, from one firing to the next (turns) on a surface whose range goes on (part),
-# elevation steps by more than this (rad), and by more than a laser so far beside the origin (m)
-# makes of a change in range, in this share of turns. So many turns must tell.
+# Rows start at the azimuth of a step in elevation: between points at most _NEXT (turns) apart on
+# a surface of continuous range (relative change up to _GOES_ON), elevation changes by more than
+# _STEP (rad), and by more than a laser offset of _BESIDE (m) from the origin explains. The step
+# must occur in a share _MIN_STEPS of the turns with evidence, of which there must be at least
+# _MIN_TURNS, and a share _MIN_TURN_SHARE of all.
 _NEXT, _GOES_ON, _STEP, _BESIDE = 0.004, 0.1, math.radians(0.07), 0.3
 _MIN_STEPS, _MIN_TURNS, _MIN_TURN_SHARE = 0.7, 4, 0.1
-# Azimuths looked at in a turn; how many of them count as one place; and the share of turns with
-# returns below which a place is dark.
+# Azimuth bins per turn; bins within which equal steps are averaged, and which a sector without
+# returns must exceed; and the largest share of turns with returns in a bin of such a sector.
 _FINE, _NEAR, _DARK = 5760, 32, 0.05
-# What elevation does there: what tells most is the largest.
+# State of the elevation in a bin, the most informative one having the largest value.
 _NOTHING, _LEVEL, _EDGE, _DOWN, _UP = range(5)
-# Points looked at to find how many beams a column has.
+# Number of points that are used to find the number of beams in a column.
 _LAG_SAMPLE = 4096
 
 
@@ -250,11 +252,11 @@ def _medians(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _share_below(mean: NDArray[np.float64], far: NDArray[np.float64]) -> float:
-    """Return how often a beam lies below the one before it where both see one surface."""
+    """Return the share of neighbouring beams in descending order, where both hit one surface."""
     step = np.diff(mean, axis=0)
     nearer, farther = np.minimum(far[1:], far[:-1]), np.maximum(far[1:], far[:-1])
     same = np.isfinite(step) & (farther - nearer < _SAME_SURFACE * nearer)
-    # The value of a random order if too little can be compared.
+    # With too few pairs to compare: the value for a random order.
     return float(np.mean(step[same] < 0.0)) if np.count_nonzero(same) >= _MIN_POINTS // 4 else 0.5
 
 

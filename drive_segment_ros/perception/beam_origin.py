@@ -14,12 +14,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-# What the path is made of: two tilts of the spin axis (rad), the centre's height and its two
-# horizontal coordinates (m).
+# Components of the path at an instant: two tilts of the spin axis (rad), and the optical centre's
+# height and horizontal coordinates (m).
 _TERMS = 5
-# How large these may be expected (standard deviations): as they are at the reference instant,
-# what a whole sweep adds to them, and how unevenly it does so. A car makes 3 m in a sweep. Its
-# height hardly bends in 0.1 s; left free, that bend could not be told from a shift of all beams.
+# Prior standard deviations of the constant, linear and quadratic terms of each component, over a
+# sweep. A car moves up to 3 m in a sweep. The curvature of its height is nearly zero in 0.1 s;
+# unconstrained, it would be indistinguishable from a shift of all beams.
 _EXPECTED = np.array(
     [
         [0.001, 0.001, 0.03, 0.1, 0.1],
@@ -27,7 +27,7 @@ _EXPECTED = np.array(
         [0.002, 0.002, 0.0001, 0.2, 0.2],
     ]
 )
-# A beam's own sharpness (rad), and the surface a return may come from, beside the path (m).
+# Standard deviations: of a beam's elevation (rad), and of a return's position (m).
 _SHARP, _BLUR = math.radians(0.01), 0.01
 
 

@@ -15,26 +15,26 @@ from drive_segment_ros.perception.beam_origin import SweepSample
 from drive_segment_ros.perception.clouds import PointCloud
 
 _SAMPLE = 10_000
-# Beams cannot be found in fewer points; nearer ones come from the vehicle itself.
+# Fewer points do not suffice to find beams; nearer ones are from the vehicle itself.
 _MIN_POINTS, _MIN_RANGE = 400, 1.0
 _MIN_BEAMS, _MAX_BEAMS = 8, 160
 # Two beams of any sensor are further apart than this.
 _MIN_SPACING = math.radians(0.07)
 _RESOLUTION = math.radians(0.005)
-# How blurred a beam is (rad), and how uncertain the origin (m, horizontally and vertically) before
-# and after the sensor's path was fitted.
+# Standard deviations: of a beam's elevation (rad), and of the origin (m, horizontal and vertical)
+# before, while and after the sensor's path is fitted.
 _SHARP = math.radians(0.015)
 _BEFORE, _GROWING, _AFTER = (0.04, 0.01), (0.02, 0.01), (0.01, 0.003)
-# Frames lie up to a few centimetres below or above the optical centre (m).
+# Heights of the optical centre that are tried: frames are up to a few centimetres off (m).
 _HEIGHTS = (0.0, -0.02, 0.02, -0.04, 0.04)
 # Two beams are separated by a valley this much lower than the peaks beside it.
 _VALLEY = 1.25
-# The path is fitted to this part of the sweep first, then to ever longer ones.
+# The path is first fitted to this fraction of the sweep, which then grows by this factor.
 _START, _GROWTH = 0.08, 1.35
 # Number of points that count as one measurement, before and after all beams are known.
 _CAUTIOUS, _CONFIDENT = 30.0, 0.1
-# Points that lie within the middle half of their beam's share of elevations: half of them by
-# chance, nearly all where there are beams, all but strays if nothing moved the beams' origin.
+# Share of points in the middle half of their beam's interval of elevations: 0.5 for random
+# elevations; the least for beams, and the least for beams whose origin has not moved.
 _MIN_SHARE, _CLEAR_SHARE = 0.85, 0.99
 
 

@@ -13,12 +13,13 @@ from drive_segment_ros.perception import lenses
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.distortion import implausible_model
 
-# Cropping moves the principal point along one side, a wrong scale along both alike. Parts of the
-# sides by which it is off along one, and along both; how much the scales of the two may differ.
+# Cropping shifts the principal point along one axis, a wrong scale along both equally. Limits of
+# the shift relative to the image's size, along one axis and along both; and of the difference
+# between the scales of both axes.
 _OFF_ONE, _OFF_BOTH, _ALIKE = 0.25, 0.12, 0.15
-# Of lenses without and with a fisheye's view, degrees.
+# Fields of view of ordinary and of fisheye lenses, degrees.
 _NARROWEST, _WIDEST, _WIDEST_FISHEYE = 5.0, 175.0, 270.0
-_MOST_OBLONG = 1.5  # of a pixel
+_MOST_OBLONG = 1.5  # aspect ratio of a pixel
 
 
 def plausibility_warnings(camera: CameraModel) -> list[str]:
@@ -47,7 +48,7 @@ def plausibility_warnings(camera: CameraModel) -> list[str]:
         )
     fisheye = camera.lens.kind == lenses.EQUIDISTANT
     view = np.degrees(size / focal if fisheye else 2 * np.arctan(size / 2 / focal))
-    # The whole circle of a fisheye's view may lie in a wide image.
+    # A wide image may contain the whole image circle of a fisheye.
     wide = view.min() > _WIDEST_FISHEYE if fisheye else view.max() > _WIDEST
     if wide or view.max() < _NARROWEST:
         found.append(

@@ -16,8 +16,8 @@ from drive_segment_ros.perception import lenses
 from drive_segment_ros.perception.distortion import lens_of
 
 _MOST_PIXELS = 1_000_000  # along a side
-# A focal length beyond these parts of the image's larger side is no camera's; nor is a principal
-# point so many sides away.
+# Limits of a valid focal length, and of the distance of a valid principal point, relative to the
+# larger side of the image.
 _SHORTEST, _LONGEST, _FARTHEST = 1e-3, 1e4, 1e3
 
 
@@ -178,12 +178,12 @@ def is_rectified(setting: object, image_topic: str, camera_info: Any) -> bool:
     """Return whether images are rectified: then P of their camera_info applies, else K and D.
 
     Args:
-        setting: the parameter `rectified`: `true`, `false`, or `auto` for what the topic's name
-            says: by image_proc's naming one in which a name or part of it between underscores is
-            `rect` or `rectified`, as in `image_rect_color`.
+        setting: the parameter `rectified`: `true`, `false`, or `auto`, which decides by the
+            topic's name: by the convention of image_proc, it is rectified if a word between
+            slashes or underscores is `rect` or `rectified`, as in `image_rect_color`.
         image_topic: the resolved name, with or without a transport.
-        camera_info: that goes with the images. Of cameras without distortion P may be empty; K
-            then is the same.
+        camera_info: of the images. For `auto`, a camera without P and distortion counts as raw,
+            as K then projects identically.
     """
     if str(setting).lower() != 'auto':
         return str(setting).lower() == 'true'

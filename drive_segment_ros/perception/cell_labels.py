@@ -11,7 +11,7 @@ from drive_segment_ros.perception.ground import BELOW_GROUND
 
 # Labels of a sweep: 0 none, 1 ground, 2 ground above the road's level, 3 sky, objects from 4.
 GROUND_LABEL, RAISED_LABEL, SKY_LABEL, FIRST_OBJECT_LABEL = 1, 2, 3, 4
-# A return behind another in the same cell belongs to it if it is this near.
+# A farther return in a cell gets the label of the nearest one if it is this near to it, metres.
 _SAME_CELL = 0.5
 
 

@@ -20,28 +20,29 @@ from drive_segment_ros.perception.beam_sources import BeamSource, spinning_beams
 from drive_segment_ros.perception.clouds import PointCloud
 from drive_segment_ros.perception.range_image import RangeImage, directions, range_image
 
-# Narrower gaps are lost packets, or surfaces that return nothing.
+# Narrower gaps are due to lost packets, or surfaces without returns.
 _MIN_GAP_DEG = 5.0
 # Nearer returns are from the vehicle itself, or placeholders for no return, metres.
 _OWN = 1.0
-# A beam is truncated if at least these returns of the neighbouring beam, and this share of them,
-# lie beyond its last one. Where the vehicle's body ends both, they differ by a hundredth.
+# A beam is truncated if at least this number and this share of the neighbouring beam's returns lie
+# beyond its last one. Where the vehicle's body limits both, the share is about 0.01.
 _MIN_CUT, _MIN_CUT_SHARE = 20, 0.05
-# With fewer beams than this nothing is concluded.
+# With fewer beams, truncation is not detected.
 _MIN_ROWS = 4
-# In a cloud listed beam by beam, the beam changes about as often as there are beams.
+# A cloud is listed beam by beam if the beam changes at most this often per beam.
 _MAX_CHANGES = 3
-# Points that are enough to see this in most clouds.
+# Number of points that suffice to decide this for most clouds.
 _GLANCE = 2048
 # Sampling of directions that were not scanned: spacing, and lowest and highest elevation.
 _STEP_DEG, _STEEPEST_DEG = 0.4, 75.0
 UNSCANNED_SPACING = math.radians(_STEP_DEG)
 # Assumed distance of surfaces where nothing was measured, metres.
 _DISTANCE = 20.0
-# Sectors compared among sweeps, degrees; seen by this share of the others at least; and the share
-# of their beams that a sweep must have, as the highest ones may all look into the sky.
+# Size of the sectors that are compared among sweeps, degrees; share of the other sweeps that must
+# cover a sector; and share of their beams that a sweep must have, because the highest beams may
+# all point into the sky.
 _SECTOR_DEG, _USUAL, _MIN_BEAMS = 5, 0.8, 0.8
-# With fewer other sweeps nothing is concluded.
+# With fewer other sweeps, nothing is reported.
 _MIN_OTHERS = 3
 
 

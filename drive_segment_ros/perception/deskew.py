@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.perception.clouds import PointCloud
 
-# Near points on steep beams are the most informative: there a moved origin turns the line of
-# sight. Level beams are too close together for a `ring` that was derived from elevations.
+# Near points on steep beams are the most informative: a moved origin changes their elevation most.
+# Level beams are too close together for a `ring` that was derived from elevations.
 _NEAREST, _FARTHEST, _LEAST_SINE = 1.5, 25.0, 0.1
 _SAMPLE = 6_000
 # For slower motion than this the two answers differ by a few centimetres only.

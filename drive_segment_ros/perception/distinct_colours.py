@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]  # red, green, blue, 0..255
 
-# So many can be told apart by people with any of the three kinds of colour blindness too.
+# This number of colours can be distinguished with any of the three kinds of colour blindness, too.
 SAFE_COLOURS = 8
 # OKLab lightness, 0 black to 1 white: bright enough on a dark ground, dark enough on a white one.
 _LIGHTNESS = (0.62, 0.82)
 _LEAST_CHROMA = 0.07
-# From colours that mean something. 0.02 is what people see side by side.
+# Minimum distance from colours with a meaning; 0.02 is just noticeable side by side.
 _FROM_OTHERS = 0.07
 _STEP = 15
-# By how much two colours may look more alike to the colour-blind than to others.
+# Factor by which distances for the colour-blind may be smaller than for normal vision.
 _ALLOWANCE = 1.3
 
 # Linear sRGB to cone responses, and their cube roots to OKLab (B. Ottosson, 2020).
@@ -84,7 +84,7 @@ def appearances(colours: Sequence[Colour] | NDArray[np.uint8]) -> NDArray[np.flo
     """Return perceived colours (N, 3) as (4, N, 3) in OKLab.
 
     First for normal vision, then for people without red, green, or blue cones.
-    Distances are about how different two colours look.
+    Euclidean distances are approximately perceived differences.
     """
     rgb = np.asarray(colours, np.float64) / 255.0
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)

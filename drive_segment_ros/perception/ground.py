@@ -20,9 +20,10 @@ from drive_segment_ros.perception.road_plane import (
     sector_directions,
 )
 
-# How far the surface may lie from what is expected, how much more a metre of gap, and at most.
+# Tolerance of the surface's height about its extrapolation, metres; its increase per metre of gap;
+# and its maximum, metres.
 _TOLERANCES = (0.25, 0.05, 0.8)
-# The same upwards for the level of the road: half a kerb.
+# The same upwards for the level of the road: half the height of a kerb.
 _ROAD_TOLERANCES = (0.06, 0.01, 0.12)
 _STEEPEST = 0.15
 # Mirror images below the road and pits: neither ground nor object.
@@ -125,9 +126,9 @@ def _surface(distance, height, sector, plane, down, up, steepest):
         distance, height: (N,) float32, metres, see `LevelPoints`.
         sector: (N,) int32.
         plane: of the road: height, metres, and two slopes.
-        down, up: (3,) float32, how far the surface may lie from what is expected: metres, metres
-            for each metre of gap, and at most.
-        steepest: float32, metres for each metre.
+        down, up: (3,) float32, tolerance below and above the extrapolated height, see
+            `_TOLERANCES`.
+        steepest: float32, largest slope, metres per metre.
     """
     first, values = _by_bin(distance, height, sector)
     surface = np.empty((BINS, SECTORS), np.float32)

@@ -19,24 +19,27 @@ from drive_segment_ros.perception.cell_labels import (
     RAISED_LABEL,
 )
 
-# Slabs across the heading, metres from the sensor, and how finely each is looked at to both sides.
+# Start of the first slab behind the sensor and length of a slab along the heading, metres, and
+# number of slabs; width of a bin across the heading, metres, and number of bins on each side.
 _BEHIND, _SLAB, _SLABS = 40.0, 2.0, 55
 _BIN, _BINS = 0.2, 100
 _PER_SLAB, _PER_BIN = np.float32(1.0 / _SLAB), np.float32(1.0 / _BIN)
 _FIRST, _ZERO = np.float32(_BEHIND / _SLAB), np.float32(0.0)
 # Bins to each side of the vehicle from which the slope of the road is estimated.
 _MIDDLE = 12
-# A step this much less than half a kerb does not count, this much more counts in full.
+# The score of a step rises from none to full within this distance of half a kerb, metres.
 _DOUBT = 0.03
-# A larger step is not a kerb, but the base of a wall or a terrace.
+# Metres; a larger step is not a kerb, but the base of a wall or a terrace.
 _HIGHEST = 0.5
-# The road's fall or rise to the side is followed over about a metre and a half, and at most this.
+# The lateral slope of the road is estimated over about the last 1.5 m by this decay per bin, and
+# limited to these slopes.
 _FORGET, _STEEPEST_DOWN, _STEEPEST_UP = 0.85, -0.10, 0.05
-# Score of a slab without a kerb if all of its road is seen: a fifth of a full step.
+# Score of no kerb in a slab whose road is entirely visible (a fifth of a full step), and the
+# number of visible bins for that.
 _NONE, _ALL_SEEN = 0.2, 30
-# Cost of a bend of one bin between slabs; a path may begin and end for the cost of four.
+# Cost of a lateral shift by one bin between slabs; starting or ending a path costs four of these.
 _BEND, _MOST_BENDS = 0.25, 4
-# A kerb is accepted within so many slabs of a full step.
+# A kerb is accepted if there is a full step within this number of slabs.
 _REACH = 2
 # Width of the pavement behind a kerb; ground beyond keeps its label.
 _PAVEMENT = 6.0
@@ -312,7 +315,7 @@ def _best_path(steps, none):
 
 @njit(cache=True, nogil=True)
 def _held(path, steps):
-    """Return the slabs whose kerb is confirmed by a full step nearby, (slabs,) bool.
+    """Return the slabs whose kerb is confirmed by nearby steps that sum to a full one, (slabs,).
 
     Args:
         path: (slabs,) int32, see `_best_path`.

@@ -57,9 +57,9 @@ def count_labels(label: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def legend(counts: NDArray[np.int64], classes: Sequence[NamedColour]) -> list[LegendEntry]:
-    """Return what is in pictures, the largest first and what is unknown last.
+    """Return an entry for each colour in label pictures, by decreasing share, unknown last.
 
-    Every colour that `colour_image` gives them by a `colour_table` of the classes is there.
+    The colours are those of `colour_image` with the `colour_table` of the classes.
 
     Args:
         counts: see `count_labels`.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Common names come first, in this order; then any other name made of words for time.
+# Common field names in order of preference; then any other name made of words for time.
 _USUAL = ('t', 'time', 'timestamp', 'time_stamp', 'timeStamp', 'offset_time', 'time_offset')
 _TIME_WORDS = {'t', 'ts', 'time', 'times', 'stamp', 'timestamp', 'timestamps'}
 _TIME_WORDS |= {'timeoffset', 'offsettime'}
@@ -21,16 +21,16 @@ _NANOSECONDS = {'ns', 'nsec', 'nsecs', 'nanosec', 'nanosecs', 'nanosecond', 'nan
 _UNITS = _SECONDS | _NANOSECONDS | {'ms', 'msec', 'millis', 'milliseconds'}
 _UNITS |= {'us', 'usec', 'micros', 'microseconds'}
 _SCALES = (1.0, 1e-3, 1e-6, 1e-9)
-# The middle half of a sweep of 10 ms to 1 s, however unevenly its points are spread.
+# Limits of the interquartile range of point times for sweeps of 10 ms to 1 s, seconds.
 _SHORTEST_HALF_S, _LONGEST_HALF_S = 0.0025, 0.75
 _LONGEST_S = 1.5
-# A whole sweep over its middle half: 2 where points are evenly spread.
+# Largest ratio of the full to the interquartile range; 2 if points are evenly spread in time.
 _MOST_UNEVEN = 10.0
 # Times that begin or end this near to the stamp, or to zero, are relative to it.
 _NEAR_S = 2.0
-# The stamp's own clock; international atomic and GPS time, seconds ahead of UTC since 2017.
+# Offsets of known clocks: that of the stamp, TAI and GPS time (seconds ahead of UTC since 2017).
 _KNOWN_CLOCKS_S = (0.0, 37.0, 18.0)
-# Enough for a percentile with an error of a hundredth of the sweep, at no cost.
+# Number of points that give percentiles to 1 % of the sweep.
 _SAMPLE = 2000
 
 

@@ -103,7 +103,7 @@ def _shrink(
                     line[i] += weight * np.float32(source[i])
         for x in range(len(first_column)):
             at = 3 * first_column[x]
-            # A line carries the half that rounds; the weights' sum, one, keeps it.
+            # `line` includes the 0.5 for rounding; the weights sum to 1, which preserves it.
             blue = green = red = np.float32(0.0)
             for k in range(column_weight.shape[1]):
                 weight = column_weight[x, k]

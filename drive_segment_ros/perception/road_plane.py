@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 SECTORS, BINS, BIN_LENGTH = 180, 100, 1.0
 # Fewer level returns than this near the vehicle do not determine the height of the road.
 _MUCH = 20
-# The plane the vehicle stands on is looked for this near, metres, among about so many returns.
+# The plane that the vehicle stands on is fitted within this distance, metres, to about this number
+# of returns.
 _PLANE_REACH, _PLANE_SAMPLE = np.float32(12.0), 500
 
 
@@ -22,8 +23,8 @@ class LevelPoints:
     """Points by bearing, distance and height, in rows whose columns have one bearing each.
 
     Attributes:
-        distance: (R, N) float32, horizontal distance from the sensor, metres; 0 leaves a point
-            out.
+        distance: (R, N) float32, horizontal distance from the sensor, metres; 0 excludes a
+            point.
         height: (R, N) float32, height above the sensor along gravity, metres.
         sector: (N,) int32 in 0..SECTORS-1, the columns' bearing.
     """
@@ -33,7 +34,7 @@ class LevelPoints:
     sector: NDArray[np.int32]
 
     def where(self, chosen: NDArray[np.bool_]) -> LevelPoints:
-        """Return the points of an (R, N) mask in one row, without those that are left out."""
+        """Return the points selected by an (R, N) mask as one row, without excluded ones."""
         return LevelPoints(*_chosen(self.distance, self.height, self.sector, chosen))
 
 
@@ -81,7 +82,7 @@ def _chosen(distance, height, sector, chosen):
 
 @njit(cache=True, nogil=True, error_model='numpy')
 def _histogram(values, lowest, size, bins):
-    """Return how many values lie in each bin, (bins,) int32; those outside are left out.
+    """Return how many values lie in each bin, (bins,) int32; those outside are ignored.
 
     Args:
         values: (N,) float32, metres.
@@ -114,7 +115,7 @@ def _start_height(distance, height):
     bins, size, lowest = 200, np.float32(0.1), np.float32(-15.0)
     best, peak, reach, n = 0, 0, np.float32(15.0), 0
     near = np.empty(len(distance), np.float32)
-    # The lowest beam of a sensor high on a truck meets the road further away.
+    # Widen the search: the lowest beam of a sensor on a truck hits the road further away.
     while peak < _MUCH and reach < np.float32(BINS * BIN_LENGTH):
         n = 0
         for i in range(len(distance)):

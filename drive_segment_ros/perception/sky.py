@@ -13,12 +13,14 @@ from drive_segment_ros.perception.range_image import RangeImage, directions
 
 # Distance assigned to no-return points: parallax and the vehicle's motion are negligible.
 _DISTANCE = 500.0
-# Far ground is just below the horizon and gives no return either.
+# Distant ground, just below the horizon, gives no return either.
 _MIN_ELEVATION_DEG = 1.0
-# Dark or wet surfaces and glass lose single returns; sky has none around or above it.
+# Dark or wet surfaces and glass lose single returns; in the sky, neighbouring columns and higher
+# beams have no return either.
 _HALF_WIDTH = 3
-# Between two empty beams, however far apart, is sky; and over the highest one, since what stands
-# in a town stands on the ground. A point every so often, columns and degrees.
+# Directions between two empty beams count as sky, however far apart these are, and so do those
+# above the highest beam, because objects stand on the ground. Spacing of the points, in columns
+# and degrees.
 _COLUMN_STEP, _ELEVATION_STEP_DEG = 3, 0.5
 # The row next to a return may only be partly clear: points begin this many rows above it.
 _ROWS_ABOVE = 2

@@ -22,22 +22,22 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.perception.resizing import resize_image
 
-# Looks: brightness, blue against red, and local contrast (in octaves from 4 grey levels).
+# Bins of a look: brightness, chroma (blue minus red), local contrast (octaves from 4 grey levels).
 _BRIGHTNESS, _CHROMA, _CONTRAST = 32, 16, 5
 _STEP = 3  # bits: 8 grey levels a bin
-# Of an image area that looks alike, this share must be without returns.
+# Least share of the points of a look that must be without returns.
 _CLEAR_SHARE = 0.8
-# Looks rarer than this, in points after smoothing, were not seen.
+# Looks with fewer points after smoothing are treated as absent.
 _MIN_SEEN = 0.02
-# Fewer points than this that look like no return are no sky.
+# With fewer points of such looks, there is no sky.
 _MIN_POINTS = 5
-# Sky varies in brightness, deep blue beside clouds, by less than this.
+# The sky's brightness varies, from deep blue to clouds, by less than this ratio.
 _DARKEST = 1.0 / 3.0
-# A wide area: this share of a window of this part of the image's width.
+# A wide area: in a window of this size relative to the image's width, this share is sky.
 _WINDOW, _WIDE_SHARE = 1.0 / 29.0, 0.9
-# Of the points of one look, this share must lie in wide areas.
+# Least share of the points of a look that must lie in wide areas.
 _TRUSTED_SHARE = 0.5
-# Contrast is high along the sky's own border: there colour alone decides, this near, px.
+# Contrast is high along the border of the sky: within this distance, px, colour alone decides.
 _BORDER = 6
 
 

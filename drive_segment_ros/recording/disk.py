@@ -74,8 +74,8 @@ class DatasetDisk:
         """Create the dataset's folder and measure it.
 
         Args:
-            dataset: the folder; that above it must exist, so that nothing is ever written beside
-                a disk that is not mounted.
+            dataset: the folder; its parent folder must exist, so that nothing is written to the
+                mount point of a disk that is not mounted.
             parameters: the parameters.
             clock: seconds, monotonic.
 

@@ -15,7 +15,7 @@ class LibraryLog(logging.Handler):
     """
 
     def __init__(self, logger: Any) -> None:
-        """Begin.
+        """Add this handler to the library's log.
 
         Args:
             logger: of the node, which drops records below its level.
@@ -26,7 +26,7 @@ class LibraryLog(logging.Handler):
         _set_up()
 
     def close(self) -> None:
-        """End; records are handled as before."""
+        """Remove this handler; records are then handled as before."""
         _LIBRARY.removeHandler(self)
         _set_up()
         super().close()

@@ -22,7 +22,7 @@ class MissingTopics:
         topics: Mapping[str, Sequence[tuple[str, type]]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin to wait.
+        """Start waiting.
 
         Args:
             node: rclpy node.

@@ -36,7 +36,7 @@ class PairFilter(SimpleFilter):
     """
 
     def __init__(self, stream: FrameStream, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin.
+        """Start with a stream.
 
         Args:
             stream: a new one.

@@ -48,7 +48,7 @@ class VideoStream:
     """One topic's packets, in the order they were sent."""
 
     def __init__(self) -> None:
-        """Begin."""
+        """Start without packets."""
         self.key_frames = 0
         self._group: _Group | None = None
         self._before: _Group | None = None  # referred to by pictures after an open key frame

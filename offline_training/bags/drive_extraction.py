@@ -39,7 +39,7 @@ from offline_training.bags.extract_part import PartJob, PartSummary, explain_not
 from offline_training.common.engine import Engine, Outcome
 from offline_training.common.workers import WorkerDiedError
 
-# Network file systems show the files of other machines with a delay.
+# Files written by other machines are visible on network file systems with a delay.
 _SEEN_WITHIN_S, _LOOKED_AT_S = 10.0, 0.2
 
 
@@ -49,11 +49,11 @@ class DriveExtraction:
     Attributes:
         path: its folder.
         bags: the bag, or the bags that are its parts.
-        error: why it is not, or not completely, extracted; else None.
-        total: the sum of the parts' results, without those of an earlier run.
-        images, images_done: of the cameras, and those that are read.
-        segments_from: sweeps by what their segments were made from.
-        lacking: what sweeps lack, by stamp.
+        error: why it could not be extracted completely; else None.
+        total: sum of the parts' results, without those of an earlier run.
+        images, images_done: number of images of all cameras, and of those processed.
+        segments_from: number of sweeps by the source of their segments.
+        lacking: what incomplete sweeps lack, as text by stamp.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class DriveExtraction:
         resume: bool,
         run: str,
     ) -> None:
-        """Name what is to be done.
+        """Store the arguments; nothing is written yet.
 
         Args:
             path: folder to write to.
             bags: the bag, or the bags that are its parts.
-            preview: whether a picture of each frame is wanted.
-            resume: whether to go on with a drive that was begun.
-            run: names the extraction that this belongs to.
+            preview: whether to draw a picture of each frame.
+            resume: whether to continue an unfinished drive.
+            run: identifies this call of `extract`, see `kept_open.opened`.
         """
         self.path = path
         self.bags = bags
@@ -88,15 +88,15 @@ class DriveExtraction:
 
     @property
     def awaits(self) -> bool:
-        """Whether parts of it are still to come; of one that failed those at work still may."""
+        """Whether parts are missing; after a failure, submitted ones may still be completed."""
         return bool(self._missing)
 
     def begin(self, plan: DrivePlan, parallel: int) -> Iterator[PartJob]:
-        """Yield the jobs that make the drive, as long as none fails.
+        """Lock the drive, write its plan, and yield the jobs of missing parts until one fails.
 
         Args:
             plan: of the recording.
-            parallel: jobs that run at a time.
+            parallel: number of jobs that run at a time.
         """
         try:
             self._begin(plan, parallel)
@@ -110,7 +110,7 @@ class DriveExtraction:
                 yield job
 
     def take(self, part: Outcome[PartJob, PartSummary]) -> None:
-        """Take what became of a part."""
+        """Add the outcome of a part's job to the results."""
         if isinstance(part.error, WorkerDiedError):
             first, last = (
                 (stamp - part.job.plan.start_ns) * 1e-9
@@ -153,7 +153,7 @@ class DriveExtraction:
             self._lock.close()
 
     def close(self) -> None:
-        """Join the existing parts, however the work ended."""
+        """Join the existing parts and release the lock, also after an error or interruption."""
         if self._begun:
             self._begun = False
             with contextlib.suppress(DriveSegmentError):
@@ -174,7 +174,7 @@ class DriveExtraction:
         self._compare(read_drive(path), made)
         there = read_plan(path)
         if there is not None and {**there, 'bounds': None} != {**made, 'bounds': None}:
-            # Parts of another plan are made what they are to be; this one adds to them.
+            # Join the parts of an earlier plan to the drive; this plan adds to it.
             join_parts(path, read_parts(path))
             remove_manifests(path)
             there = None
@@ -190,13 +190,16 @@ class DriveExtraction:
         self.images_done = sum(part.summary['images'] for part in done.values())
 
     def _compare(self, there: Mapping[str, Any] | None, made: Mapping[str, Any]) -> None:
-        """Make sure that what is to be added belongs to what is there; its LiDAR comes later."""
+        """Check that the existing drive has the same odometry and parameters.
+
+        The LiDAR is compared later, when frames are written.
+        """
         changed = [n for n in ('odometry', 'parameters') if there and there.get(n) != made[n]]
         if changed:
             raise other_than_before(self.path, changed)
 
     def _made_of(self, plan: DrivePlan) -> dict[str, Any]:
-        """Return the entries that must be equal for parts to belong together."""
+        """Return the entries of the plan that must be equal for all parts of a drive."""
         return {
             'start_ns': plan.start_ns,
             'end_ns': plan.end_ns,
@@ -222,7 +225,7 @@ class DriveExtraction:
         """Return the parts that workers have finished.
 
         Raises:
-            DatasetError: if they are not seen here.
+            DatasetError: if they do not become visible on this machine.
         """
         until = time.monotonic() + _SEEN_WITHIN_S
         while len(parts := read_parts(self.path)) < len(self._jobs):
@@ -235,7 +238,7 @@ class DriveExtraction:
         return parts
 
     def _join(self, parts: list[Part]) -> None:
-        """Make a drive of its parts; the manifests go once all of them are there."""
+        """Join the parts to a drive; remove the manifests if the drive is complete."""
         frames = join_parts(self.path, parts)
         twice = repeated(parts)
         if twice:
@@ -246,11 +249,11 @@ class DriveExtraction:
             remove_unfinished(self.path)
             remove_manifests(self.path)
             if not frames and not is_remote(self.path):
-                with contextlib.suppress(OSError):  # others' files are in it
+                with contextlib.suppress(OSError):  # it contains files of others
                     self.path.rmdir()
 
     def _judge_sweeps(self, parts: list[Part]) -> None:
-        """Find how segments were made, and which sweeps lack something; by the frames' records."""
+        """Set `segments_from` and `lacking` from the records of all frames."""
         sweeps: dict[int, Mapping[str, Any]] = {
             record['sweep_stamp_ns']: record
             for part in parts

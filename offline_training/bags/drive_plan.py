@@ -21,12 +21,12 @@ from offline_training.bags.bag_rig import BagRig, find_rig
 from offline_training.common.frame_selection import parse_slice
 
 _SECOND_NS = 1_000_000_000
-# A camera whose first images and sweeps do not tell its offset has none, see `CameraOffset`.
+# Time from a camera's first image in which its offset is estimated, else it is 0.
 _LOOKED_AT_NS = 15 * _SECOND_NS
-# Of a topic that comes more rarely than this, a part may not hear the last message before it.
+# A part may miss the last message before it if the topic has a longer period.
 _RARE_NS = 2 * _SECOND_NS
-# Each part hears some seconds more than its own, so that shorter ones cost more than they bring;
-# of longer ones more is lost where a worker dies.
+# Limits of a part's duration. Each part also reads some seconds before its start, so that short
+# ones are inefficient; long ones lose more work if a worker dies.
 _SHORTEST_NS, _LONGEST_NS = _SECOND_NS, 10 * _SECOND_NS
 
 
@@ -37,10 +37,10 @@ class PlanJob:
     Attributes:
         bags: the bag, or the bags that are its parts.
         cameras, lidar, odometry, calibration: see `find_rig`.
-        params: how frames are made.
-        origin: what the bag's import says of it, for `drive.json`; None where it was recorded.
-        frames: images of the first camera that are wanted, FIRST:LAST, and what was recorded
-            meanwhile; empty for all.
+        params: parameters of frames.
+        origin: record of the bag's import, for `drive.json`; None for bags that were not imported.
+        frames: range of the first camera's images, FIRST:LAST, which selects the time range to
+            extract; empty for all.
     """
 
     bags: tuple[Path, ...]
@@ -60,14 +60,14 @@ class DrivePlan:
     Attributes:
         bags: the bag, or the bags that are its parts.
         name: for messages.
-        params: how frames are made.
+        params: parameters of frames.
         origin: see `PlanJob`.
         rig: of the recording, without the open bag.
         offsets: of each camera, seconds.
         start_ns, end_ns: bag stamps of the first and the last message.
-        first_ns, last_ns: bag stamps of the first and the last that is wanted.
-        images: messages of the cameras that are wanted.
-        damage: what cannot be read, a line each.
+        first_ns, last_ns: bag stamps of the first and the last selected message.
+        images: number of selected images of all cameras.
+        damage: what cannot be read, one line each.
         divisible: whether parts can be processed without the messages before them.
     """
 
@@ -111,14 +111,14 @@ def plan_drive(job: PlanJob) -> DrivePlan:
 
 
 def bounds(plan: DrivePlan, parallel: int) -> list[int]:
-    """Return where the parts of a recording begin, and where the last one ends, bag stamps.
+    """Return the bag stamps at which the parts of a recording start, and the end of the last one.
 
     Args:
         plan: of the recording.
-        parallel: jobs that run at a time: a short recording is to keep all workers busy.
+        parallel: number of jobs that run at a time, all of which a short recording should use.
     """
     whole = plan.last_ns + 1 - plan.first_ns
-    # As many for each worker.
+    # A multiple of the number of jobs that run at a time.
     count = parallel * math.ceil(whole / (_LONGEST_NS * parallel))
     count = max(min(count, whole // _SHORTEST_NS), 1) if plan.divisible else 1
     return [plan.first_ns + whole * number // count for number in range(count + 1)]
@@ -144,7 +144,7 @@ def find_offsets(rig: BagRig) -> dict[str, float]:
 
 
 def _wanted(rig: BagRig, frames: str) -> tuple[int, int, int]:
-    """Return the bag stamps of the first and the last message wanted, and how many images."""
+    """Return the bag stamps of the first and last selected message, and the number of images."""
     reader = rig.opened
     images = sum(camera.topic.count for camera in rig.cameras.values())
     chosen = parse_slice(frames)
@@ -164,7 +164,7 @@ def _found(stream: FrameStream) -> dict[str, float]:
 
 
 def _beginnings(rig: BagRig) -> Iterator[int]:
-    """Yield where to estimate offsets: at the beginning, and where cameras start later."""
+    """Yield the bag stamps to estimate offsets from: the start, and each camera's first image."""
     reader = rig.opened
     yield reader.start_ns
     for camera in rig.cameras.values():
@@ -173,14 +173,14 @@ def _beginnings(rig: BagRig) -> Iterator[int]:
 
 
 def _is_lasting(rig: BagRig, name: str) -> bool:
-    """Whether a camera's calibration is known to any part: it comes often, or never changes."""
+    """Return whether every part has a camera's calibration: it is frequent, or never changes."""
     reader, camera = rig.opened, rig.cameras[name]
     topic = reader.topics.get(camera.info_topic)
     if topic is None or topic.count * _RARE_NS > reader.end_ns - reader.start_ns:
         return True
     found: set[tuple[bytes, ...]] = set()
     for message in reader.messages([topic.name]):
-        with contextlib.suppress(BagError):  # a damaged one; its neighbours will do
+        with contextlib.suppress(BagError):  # skip a damaged message
             info = reader.deserialize(message.raw, sensors.CAMERA_INFO)
             found.add(
                 tuple(np.asarray(part).tobytes() for part in (info.k, info.d, info.r, info.p))

@@ -40,18 +40,18 @@ class ExtractOptions:
     """The options of an extraction.
 
     Attributes:
-        cameras: those wanted, see `sensors.choose_cameras`; empty for all.
-        lidar: point cloud topic; empty where the bag has one.
-        odometry: topic of nav_msgs/Odometry or tf messages; empty takes the one whose frames fit
+        cameras: cameras to extract, see `sensors.choose_cameras`; empty for all.
+        lidar: point cloud topic; empty if the bag has only one.
+        odometry: topic of nav_msgs/Odometry or tf messages; empty for the one whose frames fit
             best, see `MotionSources`.
-        calibration: calibration file that overrides the bag's; None takes the bag's.
+        calibration: calibration file that overrides the bag's calibration.
         workers: processes, 0 = one per core.
         scheduler: address of a dask.distributed scheduler to work on instead; empty for none.
         preview: whether to draw each frame, under `DATASET/<drive>/<camera>/preview`.
-        resume: whether to go on with drives that were begun.
-        join: whether all bags are parts of one drive, its sensors recorded apart.
-        frames: images of each drive's first camera that are wanted, FIRST:LAST, and what was
-            recorded meanwhile; empty for all.
+        resume: whether to continue unfinished drives.
+        join: whether all bags are parts of one drive, for example one bag per sensor.
+        frames: range of the first camera's images, FIRST:LAST, which selects the time range to
+            extract from each drive; empty for all.
     """
 
     cameras: Sequence[str] = ()
@@ -75,11 +75,12 @@ class ExtractReport:
         images, sweeps: messages read.
         frames: written, without those of an earlier run.
         dropped: images that became no frame, by reason.
-        frames_per_second: over all the time taken, starting the workers included.
-        damage: what could not be read, a line each.
-        segments_from: frames by what their segments were made from, keys of `SEGMENTS_FROM`.
+        frames_per_second: over the total time, including the start of the workers.
+        damage: what could not be read, one line each.
+        segments_from: number of frames by the source of their segments, a key of
+            `SEGMENTS_FROM`.
         incomplete_sweeps: frames whose sweep lacks beams or a sector, which are not labelled.
-        failed: drives that were not extracted, or not all of them, and why.
+        failed: reason for each drive that was not extracted completely.
     """
 
     dataset: str
@@ -104,25 +105,25 @@ def extract(
     options: ExtractOptions | None = None,
     on_progress: Progress = lambda drive, done, total: None,
 ) -> ExtractReport:
-    """Extract bags to a dataset, a drive each, named like the bag.
+    """Extract bags to a dataset, each to a drive named after the bag.
 
-    Of two bags of one name the later drive is named with a number. A bag that cannot be extracted
-    does not keep the others from it, nor does one that ends every worker.
+    If two bags have the same name, a number is appended to the later drive's. A bag that cannot be
+    extracted, or that crashes its workers, does not prevent the extraction of others.
 
     Args:
         bags: bag folders or files.
-        dataset: folder to write to; drives in it already are never touched unless resumed.
-        params: how frames are made; or a function that returns it, given what a bag declares of
-            itself, see `import_record`.
+        dataset: folder to write to; existing drives are not changed unless resumed.
+        params: parameters of frames; or a function that returns them for the import record of a
+            bag, see `import_record`.
         options: topics, workers, and so on.
-        on_progress: called with drive, images done and images in all.
+        on_progress: called with the drive, the number of images done and the total.
 
     Raises:
-        DriveSegmentError: if nothing could be extracted; the first bag's error.
+        DriveSegmentError: if no bag could be extracted; the first bag's error.
     """
     options = options or ExtractOptions()
     if options.scheduler:
-        # Workers are at home in other folders.
+        # Workers have other working directories.
         bags, dataset = [absolute(bag) for bag in bags], absolute(dataset)
     twice = [bag for bag, count in Counter(bag.resolve() for bag in bags).items() if count > 1]
     if twice:
@@ -136,13 +137,13 @@ def extract(
     ]
     imports = ['offline_training.bags.preloaded']
     if not options.scheduler and not are_compiled(FRAMES):
-        # Once here, not in every worker.
+        # Compile once here instead of in every worker.
         warm_up(FrameParameters())
     try:
         with open_engine(options.workers, options.scheduler, imports) as engine:
             _extract_all(work, engine, params, options, on_progress)
     finally:
-        # Whatever ended this: nobody of this machine writes any more, and what is there is joined.
+        # Also after an interruption: local workers have ended, and existing parts are joined.
         for drive in work:
             drive.close()
         close_recordings()

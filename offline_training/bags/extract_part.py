@@ -1,4 +1,4 @@
-"""A part of a recording becomes frames: what a worker does, from the bag to the dataset."""
+"""Extracts one part of a recording: a worker's job, from the bag to frames in the dataset."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from offline_training.bags.drive_plan import DrivePlan
 from offline_training.bags.kept_open import opened
 from offline_training.bags.preview import draw_preview
 
-# What comes before a part is heard for so long, or longer where clocks are set back there. All
-# that a stream still knows after `SILENT_NS` without that is in what it heard meanwhile.
+# Messages are read from this time before a part, longer if clocks are set back there: after
+# `SILENT_NS` without a clock step, a stream's state does not depend on earlier messages.
 _LEAD_NS = 3_000_000_000
 _SETTLED_NS = SILENT_NS + 500_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class PartJob:
-    """A range of a recording's time that is to become frames.
+    """A time range of a recording to extract.
 
     Attributes:
         plan: of the recording.
-        start_ns, stop_ns: bag stamps between which its images lie, the last excluded.
+        start_ns, stop_ns: bag stamps of its images: from `start_ns` to before `stop_ns`.
         drive: the folder to write to.
-        preview: whether a picture of each frame is wanted.
-        run: names what this job belongs to: a worker keeps a bag open for its other jobs.
-        again: whether frames that are there are written again.
+        preview: whether to draw a picture of each frame.
+        run: identifies the call of `extract`, during which a worker keeps the bag open.
+        again: whether to write existing frames again.
     """
 
     plan: DrivePlan
@@ -54,14 +54,14 @@ class PartJob:
 
 @dataclasses.dataclass
 class PartSummary:
-    """What became of a part.
+    """The result of a part.
 
     Attributes:
-        images, sweeps: messages of it.
-        frames: written.
-        dropped: images that became no frame, by reason.
-        failures: by reason, what went wrong first, in words.
-        damage: what of the recording cannot be read, a line each.
+        images, sweeps: number of messages in it.
+        frames: number of frames written.
+        dropped: number of images that became no frame, by reason.
+        failures: message of the first error, by reason.
+        damage: what cannot be read of the recording, one line each.
     """
 
     images: int = 0
@@ -73,10 +73,10 @@ class PartSummary:
 
 
 def extract_part(job: PartJob) -> PartSummary:
-    """Write the frames of a part, and that it is there.
+    """Write the frames of a part, then its manifest.
 
     Raises:
-        DriveSegmentError: if the recording cannot be read, or the dataset not be written.
+        DriveSegmentError: if the recording cannot be read, or the dataset cannot be written.
     """
     return _Part(job).run()
 
@@ -91,7 +91,7 @@ def explain_nothing(job: PartJob) -> str:
 
 
 class _Part:
-    """A part on its way from its recording to a dataset."""
+    """The extraction of one part."""
 
     def __init__(self, job: PartJob) -> None:
         self._job = job
@@ -115,10 +115,10 @@ class _Part:
         return self._summary
 
     def _take_all(self, lead_ns: int) -> FrameStream | None:
-        """Take the pairs of the part, heard from a bag stamp on; return their stream.
+        """Process the part's pairs, reading messages from a bag stamp on; return their stream.
 
-        None, and nothing is taken, where clocks are set back so soon after that stamp that it
-        matters what was before it.
+        Returns None, before any pair is processed, if a clock was set back between that stamp and
+        the part's start, so that the result may depend on earlier messages.
         """
         job = self._job
         stream = self._rig.stream(self._summary.failures.setdefault, job.plan.offsets)
@@ -141,12 +141,12 @@ class _Part:
         return stream
 
     def _take(self, pair: Pair) -> None:
-        """Make a pair a frame, if it is of this part and not there yet."""
+        """Write the frame of a pair if it belongs to this part and does not exist yet."""
         camera, stamp_ns = pair.image.camera, pair.image.stamp_ns
         if not pair.image.counted or stamp_ns in self._there.get(camera, ()):
             return
         if stamp_ns in self._writer.stamps.get(camera, ()):
-            # A clock that was set back, or a recording of a bag that was looped.
+            # The clock was set back, or a looping bag was recorded.
             self._drops['duplicate'] += 1
             return
         self._describe(pair)

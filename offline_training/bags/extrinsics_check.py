@@ -1,6 +1,6 @@
 """Checks published extrinsics with images and sweeps, without a target or labels.
 
-An object ends where range jumps between neighbouring shots, and there the image usually has an
+Where range jumps between neighbouring returns, an object ends, and the image usually has an
 edge. The score of an orientation is the image's edge strength at the projected edges of the sweep
 (Levinson & Thrun, Automatic Online Calibration of Cameras and Lasers, RSS 2013). A better
 orientation than the published one is accepted if frames confirm it that were not used to find it.
@@ -27,32 +27,34 @@ from drive_segment_ros.perception.motion import SweepMotion
 from drive_segment_ros.perception.range_image import RangeImage, range_image
 from drive_segment_ros.perception.resizing import resize_image
 
-# Pixels of the working image are this wide, about the beams' own spacing.
+# Angular size of a pixel of the working image, about the spacing of the beams.
 _PIXEL = np.radians(0.12)
-# Nearer points may be the vehicle's own, m; of farther objects a beam is wider than the edge.
+# Range of the points used, m: nearer ones may be on the vehicle; at more distant objects a beam is
+# wider than their edge.
 _NEAREST, _FARTHEST = 2.0, 60.0
-# Where range grows by this factor (ground seen at a glancing angle stays below) and this many
-# metres (so do rough surfaces near by), an object ends.
+# An object ends where range increases by at least this factor (more than on ground at a grazing
+# angle) and this many metres (more than on rough surfaces).
 _JUMP, _JUMP_M = 1.25, 0.5
-# Between rows further apart than this it is unknown where an object ends, rad.
+# Between rows further apart than this, rad, the edge of an object is too uncertain.
 _MAX_ROW_GAP = np.radians(0.7)
-# Edges a frame: fewer may match anything, more cost time and tell nothing new.
+# Number of edges per frame: fewer are ambiguous, more only cost time.
 _MIN_EDGES, _MAX_EDGES = 100, 1000
-# The search, degrees: a whole cube, blurred by half a step, then uphill from its highest peaks.
+# The search over rotation vectors, degrees: a grid over a cube on images blurred by about half a
+# step, then hill climbing in finer steps from its highest peaks.
 _REACH_DEG, _COARSE_DEG, _FINE_DEG = 4.0, 0.5, (0.25, 0.125)
 _COARSE_BLUR, _FINE_BLUR = 2.0, 1.5  # px of the working image
 _PEAKS = 8
-# A sign test: how often as many frames would confirm a turn that is no better.
+# Significance level of the sign test over the frames that confirm a rotation.
 _SIGNIFICANCE = 0.05
-# From here on extrinsics may be called wrong. By geometry, edges of objects are known to half a
-# gap between rows (0.35 degrees) and half a step between shots (0.1); were all to err one way,
-# that is 0.35 about x and, over a view of 90 degrees, 0.5 about z, 0.6 in all. Simulated rigs of
-# six cameras (views of 70 and 92 degrees; pandar64, hdl64, vlp32) agree: right extrinsics come out
-# as 0.6 at most, those off by 1.5 as 1.24 at least, wherever five frames have edges and their
-# halves agree. Of three real cameras, right by their segments, one comes out as 0.8, more than
-# geometry explains; so the threshold is nearer to 1.24.
+# Extrinsics are reported as wrong from this angle on. By geometry, edges are known to half a gap
+# between rows (0.35 degrees) and half an azimuth step (0.1); if all errors had the same sign, this
+# would be 0.35 about x and, for a field of view of 90 degrees, 0.5 about z, 0.6 in total.
+# Simulated rigs of six cameras (fields of view of 70 and 92 degrees; pandar64, hdl64, vlp32)
+# agree: correct extrinsics give at most 0.6, and errors of 1.5 give at least 1.24, if five frames
+# have edges and their halves agree. Of three real cameras with correct extrinsics, judged by their
+# segments, one gives 0.8, more than geometry explains; so the threshold is nearer to 1.24.
 _WRONG_DEG = 1.2
-# Halves of the frames that differ by more have not found an orientation to agree with.
+# If the results of two halves of the frames differ by more, degrees, there is no decision.
 _UNSURE_DEG = 0.6
 
 
@@ -185,8 +187,8 @@ def depth_edges(image: RangeImage) -> DepthEdges:
     half_step = np.pi / ranges.shape[1]
     inner, outer, flat = [], [], []
     for side in (-1, 1):
-        # Shots do not fall into cells evenly; to be next to nothing (0) is no jump: dark surfaces
-        # and glass lose returns anywhere.
+        # A single empty cell is skipped, as returns are spread unevenly over cells. An empty
+        # neighbourhood (0) is not a jump: dark surfaces and glass lose returns anywhere.
         beside, next_but_one = (np.roll(ranges, -side * k, axis=1) for k in (1, 2))
         beside = np.where(beside > 0, beside, next_but_one)
         cells = np.nonzero(inside & _jumps(ranges, beside))
@@ -210,19 +212,19 @@ def depth_edges(image: RangeImage) -> DepthEdges:
 
 
 def edge_strength(image: NDArray[np.uint8], blur: float) -> NDArray[np.float32]:
-    """Return how much more of an edge each pixel has than its surroundings.
+    """Return the edge strength of each pixel relative to its surroundings.
 
     Args:
-        image: (H, W) grey.
-        blur: standard deviation, px: how far from an edge it still counts.
+        image: (H, W) uint8 grey.
+        blur: standard deviation of the final blur, px: the distance at which an edge still counts.
 
     Returns:
-        (H, W, 2), across u and across v; 0 on average, so that busy regions attract no more than
-        quiet ones.
+        (H, W, 2) float32 gradient strength along u and along v, with a local mean of 0, so that
+        textured regions do not attract more than others.
     """
     smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.0)
     across = [np.abs(cv2.Sobel(smooth, cv2.CV_32F, *order)) for order in ((1, 0), (0, 1))]
-    # Relative to the contrast around; sensor noise alone is no contrast.
+    # Relative to the local contrast, with an offset for sensor noise.
     around = cv2.GaussianBlur(across[0] + across[1], (0, 0), 12.0) + 4.0
     relative = np.stack([np.minimum(edge / around, 3.0) for edge in across], axis=-1)
     wide = cv2.GaussianBlur(relative, (0, 0), 35.0)
@@ -230,7 +232,7 @@ def edge_strength(image: NDArray[np.uint8], blur: float) -> NDArray[np.float32]:
 
 
 class _Search:
-    """The search for the orientation in which sweeps and images have their edges in common."""
+    """The search for the rotation that best aligns the edges of sweeps and images."""
 
     def __init__(
         self,
@@ -250,16 +252,16 @@ class _Search:
         self._grid_scores = np.array([self._score(turn, blurred) for turn in self._grid])
 
     def best(self, used: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the best turn by some of the frames: (3,) rotation vector, degrees."""
+        """Return the best rotation for the selected frames: (3,) rotation vector, degrees."""
         scores = self._grid_scores[:, used].sum(axis=1).reshape([len(self._steps)] * 3)
         peaks = np.flatnonzero(scores == maximum_filter(scores, 3))
         highest = peaks[np.argsort(-scores.flat[peaks])[:_PEAKS]]
-        # The published orientation is a candidate too, should peaks beside it win on the grid.
+        # Also start from the published orientation, which may be between the peaks of the grid.
         found = [self._climb(start, used) for start in (*self._grid[highest], np.zeros(3))]
         return max(found, key=lambda turn: self._score(turn, self._sharp)[used].sum())
 
     def gain(self, turn: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return by how much each frame prefers a turn to the published orientation, (F,)."""
+        """Return each frame's score of a rotation minus that of the published one, (F,)."""
         return self._score(turn, self._sharp) - self._score(np.zeros(3), self._sharp)
 
     def _climb(self, turn: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -279,7 +281,7 @@ class _Search:
     def _score(
         self, turn_deg: NDArray[np.float64], maps: NDArray[np.float32]
     ) -> NDArray[np.float64]:
-        """Return each frame's edge strength at its depth edges, the camera being turned."""
+        """Return each frame's total edge strength at its depth edges with the camera rotated."""
         R = np.asarray(cv2.Rodrigues(np.radians(turn_deg))[0], np.float64)
         return _summed(self._points, self._weights, self._frame, R, self._camera.lens, maps)
 
@@ -293,7 +295,7 @@ def _summed(
     lens: Lens,
     maps: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    """Return for each frame the edge strength at its points, summed; 0 outside of the image."""
+    """Return for each frame the sum of edge strength at its points, 0 for points outside."""
     height, width = maps.shape[1:3]
     total = np.zeros(len(maps))
     for i in range(len(points)):

@@ -26,8 +26,8 @@ class ImportRecord:
         licence: of the set.
         weights: whether trained weights may be distributed: `yes`, `non-commercial`, `no`.
         geometry: of its clouds and cameras, see `published.geometry`.
-        parameters: those of `extract` that follow from it, by name; what is given by a person
-            goes before them.
+        parameters: parameters of `extract` for these data, by name; those given by the user take
+            precedence.
         notes: what is missing or implausible, one line each.
     """
 
@@ -47,7 +47,7 @@ def write_record(bag: Path, record: ImportRecord) -> None:
 
 
 def record_of(bags: Sequence[Path]) -> ImportRecord | None:
-    """Return where the bags of a drive were imported from, if they were: the first that says.
+    """Return the first import record of the bags of a drive; None if none was imported.
 
     Raises:
         BagError: as `read_record`.
@@ -57,7 +57,7 @@ def record_of(bags: Sequence[Path]) -> ImportRecord | None:
 
 
 def read_record(bag: Path) -> ImportRecord | None:
-    """Return the record of a bag, or of the one a file belongs to; None where it has none.
+    """Return the import record of a bag, or of the bag of a storage file; None without one.
 
     Raises:
         BagError: if it is damaged.

@@ -52,7 +52,7 @@ from offline_training.bags.inspect_topics import (
     topic_report,
 )
 
-# A stamp at either end of the exposure, or a wide view, makes no more than this.
+# Stamping the start or end of the exposure, or a wide view, causes at most this delay.
 _LARGE_DELAY_MS = 15.0
 _APART = ', or add the bag that has them, with --join'
 # The default of `extract`, and other frames whose transforms give the vehicle's pose.
@@ -144,7 +144,7 @@ class _Inspection:
         self.problems.append(Problem(what, fix))
 
     def example(self, name: str, msgtype: str) -> Any:
-        """Return the first message of a topic, or None where that cannot be read."""
+        """Return the first message of a topic; None, and a problem, if it cannot be read."""
         if name not in self.recorded.first:
             self.problem(f'{name}: no message can be read', 'record it again')
             return None
@@ -197,7 +197,7 @@ class _Inspection:
             return None
         setting = _DEFAULT.rectified
         try:
-            # Drivers may send zeros at first.
+            # The first messages of a driver may contain zeros.
             info = first_camera_info(self.reader, info_topic, setting, topic.name)
             rectified = is_rectified(setting, topic.name, info)
             model = CameraModel.from_camera_info(info, rectified)
@@ -289,7 +289,7 @@ class _Inspection:
                 topics = self.reader.topics[camera.topic], self.reader.topics[lidar.topic]
                 apart_s = abs(stamps.median_s - (view_time or 0.0))
                 if view is not None and view.span_s > stamps.period_s / 2:
-                    apart_s = view.span_s  # of a sweep that begins in view, half is as far
+                    apart_s = view.span_s  # half of a sweep that starts in view
                 bag_stamps = images[stamps.images, 1], sweeps[stamps.sweeps, 1]
                 known = Vehicle(
                     self.tree,
@@ -320,7 +320,7 @@ class _Inspection:
 
     def judge_delay(self, camera: CameraReport, delay_ms: float, offset_s: float) -> None:
         if abs(delay_ms) > _LARGE_DELAY_MS:
-            # The offset is for all cameras that are extracted.
+            # The parameter applies to all extracted cameras.
             alone = f'--camera {camera.name} ' if len(self.names) > 1 else ''
             late, after = ('late', 'after') if delay_ms > 0 else ('early', 'before')
             self.problem(
@@ -341,7 +341,7 @@ class _Inspection:
             )
 
     def odometry(self) -> str | None:
-        """Find the vehicle's motion as `extract` does; return topic and frames."""
+        """Choose the vehicle's odometry as `extract` does; return topic and frames as text."""
         for name in vehicle.odometry_topics(self.reader):
             self.example(name, self.reader.topics[name].type)  # says if it is damaged
         for frame in (_ODOMETRY_FRAME, *_WORLD_FRAMES):

@@ -26,11 +26,12 @@ from drive_segment_ros.ros.video import VIDEO_TYPES, primed
 from offline_training.bags.extrinsics_check import ExtrinsicsReport, check_extrinsics
 from offline_training.bags.sensors import ODOMETRY
 
-# Enough for the sign test to allow one frame to disagree.
+# Number of frames: enough for the sign test to tolerate one that disagrees.
 _FRAMES = 8
-# Odometry around a pair; in bag time, which may differ from the stamps.
+# Odometry is read this long before and after a pair, in bag time, which may differ from stamps.
 _AROUND_NS = 1_500_000_000
-# At 15 m/s this is a shift by 0.9 degrees beside, 10 m away.
+# Images and sweeps this close count as simultaneous: at 15 m/s, an object 10 m to the side moves
+# by 0.9 degrees.
 _AT_ONCE_S = 0.01
 
 
@@ -41,7 +42,7 @@ class StampPairs:
     Attributes:
         images, sweeps: (P,) int64 rows of the two topics' messages.
         offset_s: (P,) float64 image stamp minus the stamp of its sweep.
-        period_s: usual gap between two messages of the topic that has them closer.
+        period_s: usual period of the more frequent topic, seconds.
     """
 
     images: NDArray[np.int64]
@@ -64,8 +65,8 @@ class StampPairs:
     def steady(self) -> bool:
         """Whether one of the sensors triggers the other.
 
-        Of two that run free, offsets fill the period evenly and half of them half of it. Lost
-        messages, which pair with the wrong ones, leave the middle half of offsets alone.
+        Offsets of free-running sensors are uniform over the period, so that their interquartile
+        range is half of it. Lost messages, which cause wrong pairs, hardly affect this range.
         """
         low, high = np.percentile(self.offset_s, [25, 75])
         return bool(high - low < 0.3 * self.period_s)
@@ -99,13 +100,13 @@ def pair_stamps(
 
 @dataclasses.dataclass(frozen=True)
 class Vehicle:
-    """What the bag knows of the vehicle.
+    """Extrinsics and odometry of the vehicle in the bag.
 
     Attributes:
         tree: extrinsics.
         odometry: topics of the vehicle's motion, empty if there are none.
         odometry_frame, base_frame: its frames.
-        point_motion: the parameter, as the bag declares it, or `auto`.
+        point_motion: the parameter, as declared in the bag's import record, or `auto`.
     """
 
     tree: TransformTree
@@ -125,22 +126,22 @@ def inspect_extrinsics(
 ) -> ExtrinsicsReport | None:
     """Check extrinsics by pairs of images and sweeps spread over the bag.
 
-    Points are moved to the image's instant as `extract` does. Where there is no odometry for that
-    and images are taken at another time than the LiDAR passes, nothing is called wrong.
+    Points are moved to the image's instant as in `extract`. Without odometry for that, and if
+    images are not exposed when the LiDAR passes their view, no error is reported.
 
     Args:
         reader: the open bag.
         topics: the camera's images and the LiDAR's sweeps.
-        bag_stamps: (P,) ns each, of the messages that pair.
+        bag_stamps: (P,) each, of the paired images and sweeps, nanoseconds.
         camera: of the images.
         vehicle: extrinsics as published, and odometry.
-        apart_s: how far in time images are from where the LiDAR sees what they show.
+        apart_s: time between the exposure and the LiDAR's scan of the camera's view, seconds.
 
     Returns:
-        None where it cannot be told, see `check_extrinsics`.
+        None if it cannot be decided, see `check_extrinsics`.
     """
     count = len(bag_stamps[0])
-    # The middles of equal parts of the drive.
+    # The centres of equal parts of the drive.
     chosen = ((np.arange(_FRAMES) + 0.5) / _FRAMES * count).astype(int)
     images, sweeps = [], []
     motions: list[SweepMotion | None] = []
@@ -178,7 +179,7 @@ def _poses(reader: BagReader, vehicle: Vehicle, *bag_stamps: int) -> Motion:
     motion = Motion(vehicle.odometry_frame, vehicle.base_frame, JUMP_BACK_NS)
     first, last = min(bag_stamps) - _AROUND_NS, max(bag_stamps) + _AROUND_NS
     for raw in reader.messages(vehicle.odometry, first, last) if vehicle.odometry else ():
-        # One broken sample; its neighbours will do.
+        # Skip damaged samples.
         with contextlib.suppress(BagError):
             message = reader.deserialize(raw.raw, raw.msgtype)
             if raw.msgtype == ODOMETRY:
@@ -194,7 +195,7 @@ def _poses(reader: BagReader, vehicle: Vehicle, *bag_stamps: int) -> Motion:
 def _motion(
     cloud: PointCloud, camera: CameraModel, stamp_ns: int, vehicle: Vehicle, poses: Motion
 ) -> SweepMotion | None:
-    """Return how a sweep's points get to an image's instant, None where it is not known."""
+    """Return the LiDAR's motion from a sweep to an image's instant; None if unknown."""
     sweep = Sweep(cloud.stamp_ns, cloud.frame_id, lambda: cloud)
     T_base_lidar = None
     with contextlib.suppress(CalibrationError):  # not all vehicles name a base frame

@@ -83,18 +83,17 @@ class PairReport:
 
     Attributes:
         camera, lidar: topics.
-        offset_s: median of image stamp minus stamp of the sweep that passes the view nearest to
-            it; None without stamps.
-        spread_s: half of the 90 % range of that.
-        view_time_s: when, after its stamp, the sweep passes the middle of the camera's view; None
-            where it cannot be told. Where sweeps begin in that view, at its beginning or end.
-        camera_lidar_offset_ms: `offset_s` less `view_time_s`: how much later the images are
-            stamped than the LiDAR passes their view, negative for earlier. If the LiDAR triggers
-            the camera, as on most rigs, that is the error of its stamps, and 0 where all is well.
-            Found but for multiples of the shorter period. None where it cannot be told, as of a
-            camera that runs free.
+        offset_s: median of image stamp minus sweep stamp, for the sweep that passes the camera's
+            view nearest in time; None without stamps.
+        spread_s: half of the 90 % range of these offsets.
+        view_time_s: time from the sweep's stamp to its passing of the middle of the camera's view;
+            None if unknown. For sweeps that start in the view, their start or end.
+        camera_lidar_offset_ms: `offset_s` minus `view_time_s`: delay of the images' stamps after
+            the LiDAR's passing of their view, negative if they are earlier. If the LiDAR triggers
+            the camera, as on most rigs, it is the error of the stamps. It is known up to
+            multiples of the shorter period. None if unknown, as for a free-running camera.
         transform: whether the transform between the two is known.
-        extrinsics: whether it fits the images; None where it cannot be told.
+        extrinsics: whether it agrees with the images; None if not decided.
     """
 
     camera: str

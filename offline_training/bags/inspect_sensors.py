@@ -26,24 +26,25 @@ from drive_segment_ros.ros.images import decode_image, shows_itself
 from drive_segment_ros.ros.video import VIDEO_TYPES, VideoStream
 from offline_training.bags.inspect_report import Problem
 
-# A driver may need some sweeps and images to begin.
+# Number of first messages to try, as drivers may start with invalid ones.
 _EXAMPLES = 10
-# Until an encoder sends a key frame.
+# The same for video, whose first key frame may come late.
 _EXAMPLES_OF_VIDEO = 300
-# Published sooner after its stamp than this part of a sweep, it was not stamped at its beginning.
+# A sweep that is published earlier than this fraction of its period after its stamp is not stamped
+# at its start.
 _TOO_SOON = 0.7
-# Sweeps looked at for what they lack: spread over the bag, and the smallest messages.
+# Number of sweeps checked for completeness: spread over the bag, and the smallest messages.
 _SWEEPS, _SMALLEST = 8, 2
 
 
 def first_image(
     reader: BagReader, topic: Topic
 ) -> tuple[Any, NDArray[np.uint8] | None, list[Problem]]:
-    """Return the first message of a camera whose picture `extract` can take, and the picture.
+    """Return the first image message of a camera that `extract` can decode.
 
     Returns:
-        Message and (H, W, 3) picture, which is None where none of the first images can be
-        decoded; message None where none can be read. And what is wrong with them.
+        The message, None if no message can be read; the picture, (H, W, 3) uint8 BGR, None if none
+        of the first images can be decoded; and problems.
     """
     message, picture, failed = _first(reader, topic, decode_image, lambda _: True)
     reason = reason_of(failed[0]) if failed else ''
@@ -60,12 +61,11 @@ def first_image(
 
 
 def first_sweep(reader: BagReader, topic: Topic) -> tuple[Any, PointCloud | None, list[Problem]]:
-    """Return the first message of a LiDAR that has points, and its sweep.
+    """Return the first message of a LiDAR with finite points, or else the first valid one.
 
     Returns:
-        Message and sweep: of the first that can be interpreted where none has a finite point, and
-        None where none can be interpreted; message None where none can be read. And what is wrong
-        with them.
+        The message, None if no message can be read; its sweep, None if none of the first messages
+        can be interpreted; and problems.
     """
 
     def has_points(cloud: PointCloud) -> bool:
@@ -98,7 +98,7 @@ def coverage_problems(reader: BagReader, topic: Topic, sizes: list[int]) -> list
     facts: dict[int, dict[str, Any]] = {}
     for k, message in enumerate(reader.messages([topic.name])):
         if k in chosen:
-            with contextlib.suppress(BagError, CloudError):  # said by others
+            with contextlib.suppress(BagError, CloudError):  # reported elsewhere
                 sweep = cloud_from_message(reader.deserialize(message.raw, topic.type))
                 facts[sweep.stamp_ns] = sweep_facts(sweep)
     usual = UsualCoverage(facts.values())
@@ -169,7 +169,7 @@ def _another_clock(topic: str, cloud: PointCloud, published_s: float | None) -> 
         'against the stamps'
     )
     if cloud.clock_s == round(cloud.clock_s):
-        # The constant that was subtracted.
+        # A known constant, which has been subtracted.
         return Problem(what, 'this is GPS or atomic time: the difference is subtracted')
     times = cloud.time[np.isfinite(cloud.time)] if cloud.time is not None else np.zeros(1)
     duration_s = float(times.max() - times.min())
@@ -211,5 +211,5 @@ def _examples(reader: BagReader, topic: Topic) -> Iterator[Any]:
         try:
             message = reader.deserialize(raw.raw, topic.type)
             yield message if video is None else video.push(message)
-        except BagError:  # a damaged one; `inspect` says so of the first
+        except BagError:  # damaged; `inspect` reports the first one
             continue

@@ -116,7 +116,7 @@ def _lens(model: dict[str, Any]) -> str:
 
 
 def _folded(header: str) -> Column:
-    """Return a column whose names are wrapped, never cut short."""
+    """Return a column whose texts are wrapped instead of truncated."""
     return Column(header, overflow='fold')
 
 

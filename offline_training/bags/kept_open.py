@@ -12,11 +12,11 @@ from drive_segment_ros.ros.joined_bags import open_drive
 
 
 def opened(bags: tuple[Path, ...], run: str) -> BagReader:
-    """Return the reader of a bag, or of the bags that are one drive; the last is kept open.
+    """Return the reader of a bag, or of the bags of one drive, and keep it open for the next call.
 
     Args:
-        bags: which.
-        run: names the command that this belongs to: the bag may be another in the next.
+        bags: the bag, or the bags of the drive.
+        run: identifies the command: in the next one, the files may have changed.
 
     Raises:
         BagError: as `open_drive`, and if no part of it can be read.
@@ -25,12 +25,12 @@ def opened(bags: tuple[Path, ...], run: str) -> BagReader:
 
 
 def close_recordings() -> None:
-    """Close what this process has kept open."""
+    """Close the bag that this process has kept open."""
     _opened.cache_clear()
 
 
 class _Recording:
-    """A recording that is closed when nobody needs it any more."""
+    """An open recording that is closed when it is garbage-collected."""
 
     def __init__(self, bags: tuple[Path, ...]) -> None:
         with contextlib.ExitStack() as stack:

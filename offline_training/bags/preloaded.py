@@ -1,7 +1,6 @@
-"""What workers of `extract` have loaded before their first part, kernels included.
+"""Imports for the workers of `extract`, which are forked from a process that imports this.
 
-They are forked from a process that imported this. Kernels that are yet to be compiled are left
-to those who need them.
+It also loads the compiled kernels of frames, unless they have not been compiled yet.
 """
 
 from __future__ import annotations
@@ -17,6 +16,6 @@ __all__ = ['drive_plan', 'extract_part']
 
 default_type_store()
 if are_compiled(FRAMES):
-    # OpenCV's threads would be missing after the fork.
+    # OpenCV must not start threads before the fork, which does not copy them.
     prepare_process()
     warm_up(FrameParameters())

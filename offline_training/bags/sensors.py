@@ -20,9 +20,9 @@ ODOMETRY = 'nav_msgs/msg/Odometry'
 TRANSFORMS = 'tf2_msgs/msg/TFMessage'
 
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE, *VIDEO_TYPES)
-# Copies of an image topic in the order they are taken: files as received, then whole pictures.
+# Copies of an image topic in order of preference: compressed files, raw images, video.
 _COPIES = ('/compressed', '', '/ffmpeg', '/foxglove')
-# Depths, by image_transport's naming; no pictures.
+# Depth images, by image_transport's naming; these are not camera images.
 _DEPTH = '/compressedDepth'
 # Outputs of this package's nodes, which may have been recorded, are not sensors.
 _OWN = re.compile(
@@ -32,7 +32,7 @@ _OWN = re.compile(
 
 
 def is_own(topic: str) -> bool:
-    """Whether a topic of images or clouds is one that our nodes publish."""
+    """Return whether a topic is an output of this package's nodes."""
     return _OWN.fullmatch(raw_topic(topic)) is not None
 
 
@@ -63,12 +63,12 @@ def of_type(reader: BagReader, *types: str) -> list[Topic]:
 
 
 def choose_cameras(reader: BagReader, wanted: Sequence[str] = ()) -> list[Topic]:
-    """Return the image topics of the cameras asked for, or of all, in the order of their names.
+    """Return the image topics of the requested cameras, or of all, in the order of their names.
 
     Args:
         reader: the open bag.
-        wanted: image topics, namespaces they are in, or names of cameras, see `camera_names`;
-            empty for all cameras.
+        wanted: image topics, their namespaces, or names of cameras, see `camera_names`; empty for
+            all cameras.
 
     Raises:
         BagError: if there is none, or not one that is wanted.
@@ -99,7 +99,7 @@ def choose_cameras(reader: BagReader, wanted: Sequence[str] = ()) -> list[Topic]
 def _named(
     text: str, everything: Sequence[Topic], found: Sequence[Topic], names: Mapping[str, str]
 ) -> list[Topic]:
-    """Return the topics that a text means: that topic, else a namespace's, else a camera's."""
+    """Return the topics that a text refers to: a topic, else a namespace, else a camera's name."""
     path = '/' + text.strip('/')
     return (
         [topic for topic in everything if topic.name == text]
@@ -109,11 +109,11 @@ def _named(
 
 
 def choose_camera(reader: BagReader, wanted: str = '') -> Topic:
-    """Return the camera asked for, or the only one.
+    """Return the requested camera, or the only one.
 
     Args:
         reader: the open bag.
-        wanted: see `choose_cameras`; empty if there is but one.
+        wanted: see `choose_cameras`; empty if there is only one.
 
     Raises:
         BagError: if there is none, several to choose from, or not the one wanted.
@@ -126,7 +126,7 @@ def choose_camera(reader: BagReader, wanted: str = '') -> Topic:
 
 
 def choose_lidar(reader: BagReader, wanted: str = '') -> Topic:
-    """Return the LiDAR asked for, or the only one.
+    """Return the requested LiDAR, or the only one.
 
     Raises:
         BagError: if there is none, several to choose from, or not the one wanted.

@@ -17,14 +17,14 @@ from drive_segment_ros.ros.bags import BagReader, Topic
 from offline_training.bags import sensors
 
 _STATIC = 'tf_static'
-# What of a topic is looked at to see which frames there are.
+# Time from the start of a topic in which its frames are collected.
 _LOOKED_AT_NS = 3_000_000_000
-# Largest change of a rotation matrix' entry (0.06 degrees) or of metres that is rounding.
+# Largest change of an entry of a transform that counts as rounding (0.06 degrees, or metres).
 _STILL = 1e-3
 
 
 def static_transforms(reader: BagReader) -> tuple[TransformTree, list[str]]:
-    """Return all transforms of the bag's `tf_static`, and what is wrong with some, a line each.
+    """Return all transforms of the bag's `tf_static`, and problems of some, one line each.
 
     Raises:
         BagError: if a message is damaged.
@@ -40,12 +40,12 @@ def static_transforms(reader: BagReader) -> tuple[TransformTree, list[str]]:
 
 @dataclasses.dataclass(frozen=True)
 class TfExtrinsics:
-    """What of a vehicle's build is in the bag's /tf only.
+    """The extrinsics that are in the bag's /tf only.
 
     Attributes:
-        still: frames whose transform never changes; they are in the tree now.
-        moving: frames that turn or travel, such as a LiDAR on a joint, if one of the sensors'
-            depends on them; the tree has their first transform.
+        still: frames whose transform never changes; they have been added to the tree.
+        moving: frames whose transform changes, such as a LiDAR on a joint, if a sensor depends on
+            them; the tree has their first transform.
     """
 
     still: tuple[str, ...] = ()
@@ -55,13 +55,14 @@ class TfExtrinsics:
 def complete_from_tf(
     reader: BagReader, tree: TransformTree, pairs: Iterable[tuple[str, str]], odometry_frame: str
 ) -> TfExtrinsics:
-    """Add to a tree what only /tf has, as from a `robot_state_publisher` without `tf_static`.
+    """Add extrinsics that are in /tf only, as published by some `robot_state_publisher`s.
 
     Args:
         reader: the open bag.
-        tree: of tf_static and the calibration file, which go before /tf.
-        pairs: targets and sources that have to be joined; if they are, /tf is not read.
-        odometry_frame: whose children are the vehicle's motion, not its build.
+        tree: transforms of tf_static and the calibration file, which take precedence; completed
+            in place.
+        pairs: (target, source) frames to be connected; if they are already, /tf is not read.
+        odometry_frame: its children are the vehicle's motion, not extrinsics.
     """
     pairs = list(pairs)
     names = tf_topics(reader)
@@ -71,7 +72,7 @@ def complete_from_tf(
     first: dict[str, tuple[str, NDArray[np.float64]]] = {}
     moving: set[str] = set()
     for message in reader.messages(names):
-        with contextlib.suppress(BagError):  # a damaged one; its neighbours will do
+        with contextlib.suppress(BagError):  # skip a damaged message
             for item in reader.deserialize(message.raw, sensors.TRANSFORMS).transforms:
                 one = TransformTree()
                 one.set_message(item)
@@ -84,7 +85,7 @@ def complete_from_tf(
     still = tuple(child for child in first if child not in moving)
     for child in still:
         tree.set(first[child][0], child, first[child][1])
-    # A pair that nothing joins must not bring in what the others do not need.
+    # Add moving transforms only if they connect further pairs.
     with_moving = TransformTree()
     links = [*tree.links, *((first[child][0], child, first[child][1]) for child in moving)]
     for link in links:
@@ -110,13 +111,13 @@ def tf_topics(reader: BagReader) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Odometry:
-    """Where the vehicle's motion is taken from.
+    """The selected source of the vehicle's motion.
 
     Attributes:
-        topics: nav_msgs/Odometry or tf messages; empty if there is none.
-        source: the frames taken; None if there is none, or none could be read.
-        text: topic and frames, empty if there is none.
-        warning: what else might have been taken; empty if nothing.
+        topics: topics of nav_msgs/Odometry or tf messages; empty if there is none.
+        source: its frames; None if there is no source, or none could be read.
+        text: topic and frames as text, empty without a source.
+        warning: ignored alternatives as text, empty if there are none.
     """
 
     topics: tuple[str, ...] = ()
@@ -128,11 +129,11 @@ class Odometry:
 def choose_odometry(
     reader: BagReader, wanted: str, odometry_frame: str, base_frame: str
 ) -> Odometry:
-    """Return the odometry asked for, or the one whose frames fit best, see `MotionSources`.
+    """Return the requested odometry, or the one whose frames fit best, see `MotionSources`.
 
     Args:
         reader: the open bag.
-        wanted: topic of nav_msgs/Odometry or tf messages; empty to choose.
+        wanted: topic of nav_msgs/Odometry or tf messages; empty for the best fit.
         odometry_frame, base_frame: the frames to prefer.
 
     Raises:
@@ -157,10 +158,10 @@ def choose_odometry(
     texts = {source: f'{topic}: {source.frames}' for source, topic in found.items()}
     taken = sources.taken
     if taken is None:
-        # Damaged or not of the odometry frame; what can be read may still come.
+        # Messages are damaged or of other frames; usable ones may still follow.
         return Odometry(tuple(topics[:1] or tf_topics(reader)))
     others = [texts[source] for source in sources.others if source.kind == 'odometry']
-    # Of tf, one topic may hold the motion and another the build.
+    # With tf, one topic may contain the motion and another one the extrinsics.
     chosen = tf_topics(reader) if taken.kind == 'tf' and not wanted else [found[taken]]
     warning = ''
     if others:
@@ -179,7 +180,7 @@ def _frames(reader: BagReader, topic: Topic) -> list[tuple[str, str]]:
         until_ns = until_ns or message.bag_stamp_ns + _LOOKED_AT_NS
         if message.bag_stamp_ns > until_ns:
             break
-        with contextlib.suppress(BagError):  # a damaged one; its neighbours will do
+        with contextlib.suppress(BagError):  # skip a damaged message
             decoded = reader.deserialize(message.raw, topic.type)
             if topic.type == sensors.TRANSFORMS:
                 links.update(dict.fromkeys(frames_of(decoded)))

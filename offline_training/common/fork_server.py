@@ -1,4 +1,4 @@
-"""The process that workers are forked from imports this first: it ends at once, without a word."""
+"""Imported first by the process that workers are forked from, to make it end fast and silently."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import atexit
 import os
 import signal
 
-# Ctrl-C while it imports.
+# Let Ctrl-C end the process immediately, also during imports.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-# To take all modules apart at its end takes as long as some of them took to import.
+# Regular finalisation of all modules takes as long as some imports.
 atexit.register(os._exit, 0)

@@ -1,4 +1,1 @@
-"""The main job from a drive to live masks, as one command.
-
-It only calls the other commands.
-"""
+"""The demo: runs the `drive-segment` commands from a drive to live masks in sequence."""

@@ -1,4 +1,4 @@
-"""`drive-segment demo`: the whole sequence, by the commands that a user would type."""
+"""`drive-segment demo`: runs the whole pipeline by the commands that a user would type."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from drive_segment_ros.outputs import free_name, is_taken
 from offline_training.demo.demo_runner import DemoRunner, say
 from offline_training.report.sources import BASELINE_FOLDER, DEMO_FILE, HELD_OUT, LEARNED_FROM
 
-# Default folder of the results; those of another demo are in `demo_output_2`, ...
+# Default folder of the results; further demos write to `demo_output_2` and so on.
 DEFAULT_OUTPUT = Path('demo_output')
-# The simulated towns and the duration of each drive: many towns give more variety than a long
-# drive in one. Small images, so that everything takes minutes on two cores.
+# Seeds of the simulated towns and the duration of each drive, s: many towns give more variety
+# than a long drive in one. Images are small, so that the demo takes minutes on two cores.
 LEARNED_TOWNS = {1: 4.0, **dict.fromkeys((3, 4, 5, 8, 9, 10, 11), 2.0)}
 HELD_OUT_TOWN, HELD_OUT_S = 2, 2.5
 IMAGE_SIZE = '640x360'
@@ -24,9 +24,9 @@ LEARNED_FRAMES = ':-2'
 # Number of training images of each network, and their width.
 TRAINED_IMAGES = 2500
 NETWORK_WIDTH = 320
-# Longest time the player waits for the node, which loads its model, and for the saver of masks.
+# Timeout of `play` for the start of the node, which loads its model, and of `save-topic`.
 WAIT_FOR_NODE_S = 30.0
-# Time for the node to process the last message after it is acknowledged.
+# Time for the node to process the last message after it has been received.
 SETTLE_S = 2.0
 
 
@@ -35,20 +35,20 @@ def demo(
     bag: Path | None = None,
     program: Sequence[str] = ('drive-segment',),
 ) -> dict[str, Any]:
-    """Run the sequence from a recording to live masks and a report.
+    """Run the pipeline from a recording to live masks and a report.
 
     Args:
-        output: new folder for the results; None takes `demo_output`, or the next that is free.
-        bag: the drive; None simulates one, and another to score on. A bag has no truth, so
-            nothing is named or scored then.
-        program: how `drive-segment` is started.
+        output: new folder for the results; None for `demo_output`, or the next free name.
+        bag: recording of the drive. None simulates drives to train on and one to score on; a
+            given bag has no ground truth, so that classes are not named or scored.
+        program: command line that starts `drive-segment`.
 
     Returns:
-        `output`, `report` (paths), `extract`, `evaluate`, `live` and `save_topic` (what these
-        commands report; `evaluate` is None for a bag).
+        `output` and `report` (paths), and the results of the commands `extract`, `evaluate`,
+        `live` and `save_topic`; `evaluate` is None for a given bag.
 
     Raises:
-        BagError: if there is no such bag.
+        BagError: if there is no such bag, or it lacks a camera, its camera_info or a LiDAR.
         OutputError: if `output` is not empty.
         DriveSegmentError: if a command fails; the message names it.
     """
@@ -91,7 +91,7 @@ def demo(
 
 
 def result_lines(result: dict[str, Any]) -> str:
-    """Return the demo's outcome: extraction, scores, live masks, a line each."""
+    """Return one line each on extraction, scores (if any) and live masks."""
     extracted, live, scores = result['extract'], result['live'], result['evaluate']
     parts = [f'{extracted["frames"]} of {extracted["images"]} images extracted']
     if scores is not None:
@@ -112,7 +112,7 @@ def result_lines(result: dict[str, Any]) -> str:
 
 
 def _parts(bag: Path | None) -> dict[str, Any]:
-    """Return the paths of the results, relative to the demo's folder, for the report."""
+    """Return the entries of demo.json on folders and drives, relative to the demo's folder."""
     folders = {name: name for name in ('run', 'model', 'scores', 'live')}
     folders['baseline'] = BASELINE_FOLDER
     if bag is None:
@@ -212,7 +212,13 @@ def _run_live(
 
 
 def _topics(inspected: dict[str, Any], bag: Path) -> dict[str, str]:
-    """Choose the first camera and LiDAR that `inspect` found with a transform between them."""
+    """Return the topics of the first camera and LiDAR in the output of `inspect`.
+
+    Pairs with a known transform between them are preferred.
+
+    Raises:
+        BagError: if there is no camera, LiDAR or camera_info.
+    """
     pairs = sorted(inspected['pairs'], key=lambda pair: not pair['transform'])
     if not pairs:
         raise BagError(f'{bag}: the demo needs a camera and a LiDAR; see `drive-segment inspect`')

@@ -1,4 +1,4 @@
-"""Runs the commands of a demo: prints each as it would be typed, times it, stores its result."""
+"""Runs the commands of a demo: prints each as a user would type it, and saves time and result."""
 
 from __future__ import annotations
 
@@ -22,21 +22,25 @@ from offline_training.common.files import write_json
 
 @dataclasses.dataclass
 class Started:
-    """A command that runs in the background; its result is available once it is stopped."""
+    """A command that runs in the background.
+
+    Attributes:
+        answer: its JSON output, empty until it has been stopped.
+    """
 
     answer: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class DemoRunner:
-    """Runs `drive-segment` commands and keeps `demo.json` up to date."""
+    """Runs `drive-segment` commands, and appends each to the steps in `demo.json`."""
 
     def __init__(self, program: Sequence[str], file: Path, record: dict[str, Any]) -> None:
         """Write `demo.json` for the first time.
 
         Args:
-            program: how `drive-segment` is started.
-            file: the `demo.json`.
-            record: its entries other than `steps`.
+            program: command line that starts `drive-segment`.
+            file: path of `demo.json`.
+            record: the entries of `demo.json` other than `steps`.
         """
         self._record = {**record, 'steps': []}
         self._file = file
@@ -47,17 +51,21 @@ class DemoRunner:
             'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
             'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA',
             **os.environ,
-            # The commands of this installation come first.
+            # Prefer the commands of this installation.
             'PATH': os.pathsep.join((str(Path(sys.executable).parent), os.environ['PATH'])),
         }
         self._began = time.monotonic()
         write_json(file, self._record)
 
     def __call__(self, title: str, *arguments: object) -> dict[str, Any]:
-        """Run a command and return its JSON, empty if it has none.
+        """Run a command and return its JSON output; empty without the option `--json`.
+
+        Args:
+            title: printed before the command.
+            arguments: of `drive-segment`.
 
         Raises:
-            DriveSegmentError: if it fails; its own line is already on the terminal.
+            DriveSegmentError: if it fails; the command has printed the reason already.
         """
         words = self._show(title, arguments)
         began = time.monotonic()
@@ -74,7 +82,14 @@ class DemoRunner:
 
     @contextlib.contextmanager
     def beside(self, title: str, *arguments: object) -> Iterator[Started]:
-        """Run a command during the `with` block, then interrupt it as by Ctrl-C."""
+        """Run a command during the `with` block, then interrupt it by SIGINT.
+
+        Args:
+            title, arguments: as of `__call__`.
+
+        Raises:
+            DriveSegmentError: if it fails.
+        """
         words = self._show(title, arguments)
         began = time.monotonic()
         started = Started()
@@ -83,7 +98,7 @@ class DemoRunner:
             try:
                 yield started
             finally:
-                # A command that ended by itself has failed.
+                # These commands run until interrupted: an early end is reported below.
                 process.send_signal(signal.SIGINT)
                 status = process.wait()
             started.answer = _answer(words, status, output)
@@ -109,7 +124,7 @@ class DemoRunner:
 
 
 def say(text: str) -> None:
-    """Print to standard error; standard output is for `--json`."""
+    """Print to standard error, because standard output is for `--json`."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -51,19 +51,19 @@ def segment(
             folders to write are not searched for inputs.
         output: folder.
         zoom: see `NetworkPredictor`.
-        progress: shows how far the images have come.
-        join: whether all bags among the inputs are parts of one drive; it has the place and the
-            name of the first.
+        progress: wraps an iterable of the images to show its progress.
+        join: whether all bags among the inputs are parts of one drive, which gets the name and the
+            position of the first.
         resume: skip images whose pictures all exist.
-        workers, scheduler: who segments, see `open_engine` and `enough_workers`; the pictures do
-            not depend on it.
+        workers, scheduler: see `open_engine` and `enough_workers`; they do not affect the
+            pictures.
         kinds: `PICTURES`; `MASKS` for label and confidence alone, at the network's size, and for
             one image topic of each camera of a bag.
 
     Returns:
         `images`, `kept` (images whose pictures existed), `skipped` (a line for each unreadable
         one), `failed` (reasons, by name, of inputs that cannot be used at all and of parts that
-        ended the processes working on them), `output`.
+        crashed their worker processes), `output`.
 
     Raises:
         ImageError: if an input does not exist, or no image could be read.
@@ -107,7 +107,7 @@ def segment(
 def _run(
     engine: Engine, jobs: Iterable[SegmentJob], shown: Iterable, failed: dict[str, str]
 ) -> dict[str, Any]:
-    """Run the jobs; those that end the processes working on them are skipped and reported."""
+    """Run the jobs; those that crash their worker processes are skipped and reported."""
     images = kept = 0
     skipped: dict[str, None] = {}  # without duplicates, as all parts of a bag repeat them
     with several_at_a_time(shown) as advance:

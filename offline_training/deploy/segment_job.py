@@ -119,7 +119,7 @@ def segment_part(job: SegmentJob) -> SegmentResult:
 
 
 def made_by(source: PredictorSource) -> dict[str, Any]:
-    """Return what a folder's pictures depend on, other than their images."""
+    """Return the model and parameters that a folder's pictures depend on."""
     return {'model': source.digest, 'zoom': source.zoom}
 
 
@@ -157,7 +157,7 @@ def _shown(
 
 
 def _files(job: SegmentJob, name: str) -> Mapping[str, Path]:
-    # The suffix is added, not replaced: names may hold dots.
+    # The suffix is appended, because names may contain dots.
     return {kind: job.output / kind / job.folder / f'{name}.png' for kind in job.kinds}
 
 

@@ -55,7 +55,7 @@ class ModelTrial:
     """A model to try on images and videos."""
 
     def __init__(self, model: Path) -> None:
-        """Load it.
+        """Load the model.
 
         Raises:
             ModelError, DependencyError: if it cannot be loaded.

@@ -84,7 +84,7 @@ class AblationParameters:
         return from_flat(TrainParameters, {**to_flat(self.train), **own, **(changes or {})})
 
     def baseline_of(self, seed: int) -> BaselineParameters:
-        """Return how a seed's image-only clusters are made: as many, at the network's width."""
+        """Return a seed's baseline parameters: as many clusters, at the network's input width."""
         return BaselineParameters(
             self.label.classes, self.frames, self.cameras, self.train.width, seed
         )
@@ -102,26 +102,28 @@ def ablate(
     """Run the experiment, or its remaining parts.
 
     Args:
-        datasets: folders of drives; they stay as they are, the experiment has pseudo-labels of
-            its own.
+        datasets: folders of drives; they are not changed, because the experiment writes its
+            pseudo-labels to its own folder.
         folder: of the experiment; `results.json` and `results.md` are written there last.
         truth: folder of labels of the scored drive, see `load_drive_truth`.
-        parameters: what and how.
-        progress: makes a function that shows how far an iteration has come, from its name.
-        drive: the scored drive, by name or folder; may be left out where there is one only.
-        transfer: images and labels that nothing is learned from, of other cameras, drives or
-            towns, each scored by a matching of its own; see `load_labelled`.
+        parameters: of the experiment.
+        progress: returns, for the name of a task, a function that wraps an iterable to show its
+            progress.
+        drive: name or folder of the scored drive; may be empty if there is only one.
+        transfer: folders of images and labels of other cameras, drives or towns, which are not
+            used for training; each is scored with a separate matching, see `load_labelled`.
 
     Returns:
-        What `results.json` holds: `experiment`, `parameters`, and `scores` by part, each with
-        `seeds` and `mean`; in these `scored_frames` and `training_frames`, after what the matching
-        was learned on, with `miou` and `accuracy` of `strict` and `many_to_one`, and for the
-        scored frames what `spread` returns; and `transfer`, by name and part the same.
+        The content of `results.json`: `experiment`, `parameters`, and `scores` by part, each with
+        `seeds` and `mean`. These have `scored_frames` and `training_frames`, named after the
+        frames that the matching was fitted on, with `miou` and `accuracy` of `strict` and
+        `many_to_one`, and for the scored frames the result of `spread`; and `transfer` has the
+        same by name and part.
 
     Raises:
-        ParameterError: if a parameter is set that the experiment sets.
-        DatasetError: if data is missing, or a scored frame is among those learned from.
-        ModelError: if `folder` holds something else, or training diverges.
+        ParameterError: if a parameter is given that the experiment sets itself.
+        DatasetError: if data is missing, or a scored frame is a training frame.
+        ModelError: if `folder` has other content, or training diverges.
     """
     others = load_transfer(transfer)
     experiment = Experiment(datasets, folder, truth, parameters, progress, drive)
@@ -146,18 +148,18 @@ def ablate(
 
 
 def load_transfer(pairs: Sequence[tuple[Path, Path]]) -> dict[str, GroundTruth]:
-    """Return labelled images by the name their folder has, with its parent's.
+    """Return labelled images by the names of their folder and its parent, `<parent>/<folder>`.
 
     Raises:
-        ParameterError: if two have one name.
-        DatasetError: if one has no labelled image.
+        ParameterError: if two folders have the same name.
+        DatasetError: if a folder has no labelled image.
     """
     found: dict[str, GroundTruth] = {}
     for images, truth in pairs:
         name = '/'.join(images.absolute().parts[-2:])
         if name in found:
             raise ParameterError(f'{name} is given twice to transfer to')
-        # A camera of a drive has its images in a folder.
+        # The images of a drive's camera are in a subfolder.
         below = images / 'image'
         folder = below if below.is_dir() else images
         found[name] = joined(load_labelled('folder', folder, truth))
@@ -176,7 +178,7 @@ class Experiment:
         progress: Progress,
         drive: str,
     ) -> None:
-        """Begin or continue an experiment; see `ablate`."""
+        """Start or continue an experiment, see `ablate`."""
         self.dataset = Dataset(*datasets)
         self.folder = folder
         self.parameters = parameters
@@ -192,7 +194,7 @@ class Experiment:
         self._claim()
 
     def score(self, part: str, seed: int) -> dict[str, Any]:
-        """Return the scores of one part, made first if it is not there yet."""
+        """Return the scores of one part; train and score it unless the scores exist."""
         file = self._folder(seed) / 'scores' / f'{part}.json'
         if file.exists():
             return read_object(file)
@@ -203,7 +205,7 @@ class Experiment:
             learned = count_labelled(answers, self.held_out.learned, show, engine)
         scored = by_image.sum(axis=0)
         if part == 'truth_bound':
-            # Its outputs are the true classes: there is nothing to match.
+            # Its outputs are the ground truth classes, which need no matching.
             same = np.arange(len(self.held_out.scored.classes))
             matchings = {name: Matching(same, same) for name in ('scored', 'training')}
         else:
@@ -219,7 +221,7 @@ class Experiment:
         return result
 
     def transfer(self, part: str, seed: int, name: str, labelled: GroundTruth) -> dict[str, Any]:
-        """Return the scores of one part on images it has nothing to do with."""
+        """Return the scores of one part on images of another camera, drive or town."""
         file = self._folder(seed) / 'scores' / 'transfer' / f'{name.replace("/", "_")}_{part}.json'
         if file.exists():
             return read_object(file)
@@ -245,7 +247,7 @@ class Experiment:
         }
 
     def _make(self, part: str, seed: int, engine: Engine) -> Answers:
-        """Make what is scored and return it, opened."""
+        """Create the pseudo-labels or the model of a part if needed, and open it."""
         if part == 'pseudo_labels':
             views = dict(zip(self.dataset.paths, self._labelled_datasets(seed), strict=True))
             drive = Drive(views[self.held_out.dataset] / self.held_out.drive)
@@ -253,7 +255,7 @@ class Experiment:
         return load_answers(self._model(part, seed), engine)
 
     def _model(self, part: str, seed: int) -> Path:
-        """Make a model that is scored."""
+        """Train the model of a part if needed."""
         folder = self._folder(seed)
         run = folder / 'run'
         if part == 'image_only':
@@ -298,12 +300,12 @@ class Experiment:
         return self.folder / f'seed_{seed}'
 
     def _claim(self) -> None:
-        """Refuse a folder with other content, and parameters that would be overwritten."""
+        """Write or check `experiment.json`; refuse parameters that the experiment sets itself."""
         values, defaults = to_flat(self.parameters), to_flat(AblationParameters())
         for name in _OWN:
             if values[name] != defaults[name]:
                 raise ParameterError(f'{name} follows from frames, cameras and seeds; omit it')
-        # More seeds or parts may be asked of the same experiment.
+        # These may change when an experiment is continued.
         del values['seeds'], values['results_only']
         mine = {
             'parameters': values,

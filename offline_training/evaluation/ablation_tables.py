@@ -20,7 +20,7 @@ _COLUMNS = tuple(
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """Return what `ablate` found: how it was made, the scores of all seeds, the ablation."""
+    """Return the results of `ablate`: the setting, the scores of all seeds, the ablation."""
     parts = [_introduction(results), _scores(results)]
     without = [part for part in results['scores'] if part not in _NAMES]
     if without:
@@ -128,7 +128,7 @@ def _within(miou: float, interval: list[float]) -> str:
 
 
 def _has(part: str, parameters: Mapping[str, Any]) -> list[str]:
-    """Return what a student was taught with, a cell a column."""
+    """Return which components a student was trained with, one cell per column."""
     if part == 'teacher':
         return ['', '', '']
     distillation, training = 'train.distillation.', 'train.training.'

@@ -34,24 +34,24 @@ _FILES_A_JOB = 64
 
 
 class SomeAnswers(Protocol):
-    """Answers for some image files; small, and can be pickled."""
+    """Predictions for some image files; small, and can be pickled."""
 
     @property
     def pseudo_classes(self) -> int:
-        """K."""
+        """Number of pseudo-classes K."""
 
     def predict(self, path: Path) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
-        """Return an image's pseudo-classes at any size, and the shape it has itself."""
+        """Return the pseudo-classes of an image, (h, w) at any size, and the image's (H, W)."""
 
 
 class Answers(Protocol):
-    """Whatever has an answer for an image file."""
+    """A source of predictions for image files."""
 
     def of(self, images: Sequence[Path]) -> SomeAnswers:
-        """Return the answers for some images.
+        """Return the predictions for some images.
 
         Raises:
-            DatasetError: if there is none for one of them, or one for two.
+            DatasetError: if an image has no prediction, or two images have the same.
         """
 
 
@@ -61,14 +61,14 @@ def load_answers(
     """Find a model, a folder of label images, or a drive or dataset with pseudo-labels.
 
     Args:
-        model: which of them.
-        engine: looks into label images.
+        model: path of it.
+        engine: reads label images.
         zoom, threads: see `load_predictor`.
-        labels: which set of pseudo-labels.
+        labels: name of the set of pseudo-labels.
 
     Raises:
         DatasetError, ModelError: if it is none of them.
-        ParameterError: if `zoom` is not 1 and there is no model to look closer.
+        ParameterError: if `zoom` is not 1 and `model` is not a model.
     """
     if not is_model(model):
         drives = drives_in(model)
@@ -85,7 +85,7 @@ def load_answers(
 
 @dataclasses.dataclass(frozen=True)
 class _ModelAnswers:
-    """A model's, for any image."""
+    """Predictions of a model, for any image."""
 
     source: PredictorSource
 
@@ -103,7 +103,7 @@ class _ModelAnswers:
 
 @dataclasses.dataclass(frozen=True)
 class _LabelFiles:
-    """A label image for each of some images."""
+    """Label images by the paths of their images."""
 
     pseudo_classes: int
     label_of: Mapping[Path, Path]
@@ -117,7 +117,7 @@ class PseudoLabels:
     """The pseudo-labels of drives, or of views of them, see `dataset_view`."""
 
     def __init__(self, drives: Sequence[Drive], engine: Engine, labels: str = '') -> None:
-        """Find those of a set.
+        """Find the pseudo-labels of a set.
 
         Raises:
             DatasetError: if no frame has a pseudo-label, or one cannot be read.
@@ -146,7 +146,7 @@ class PseudoLabels:
 
 
 class _LabelImages:
-    """Files named after the images, in the folders the images are in, or all in one."""
+    """Label images named after the images, in equal subfolders or all in one folder."""
 
     def __init__(self, folder: Path, files: Sequence[Path], engine: Engine) -> None:
         self._folder = folder
@@ -169,7 +169,7 @@ class _LabelImages:
 
 
 def _classes_in(files: Sequence[Path], engine: Engine) -> int:
-    """Return how many pseudo-classes label images have: one more than the largest."""
+    """Return the number of pseudo-classes in label images: the largest label plus one."""
     parts = (files[k : k + _FILES_A_JOB] for k in range(0, len(files), _FILES_A_JOB))
     return 1 + max(engine.map(_largest_label, parts))
 

@@ -16,15 +16,15 @@ from offline_training.evaluation.image_part import NamedImage, Wanted
 
 @dataclasses.dataclass(frozen=True)
 class BagImages:
-    """The images of a bag, or of all parts of a drive, that were recorded in a span of time.
+    """The images of a bag, or of the bags of one drive, in a time range.
 
     Attributes:
-        bags: which are one drive.
+        bags: the bag, or the bags of the drive.
         topics: of the images.
-        start_ns, stop_ns: bag stamps, the first and that to stop before; None goes to the end.
-        count: how many there are, if they are spread evenly over the drive.
-        run: of the command; what a worker opened in another may have been written anew since.
-        before: images before the span that have the name of one in it, and how many.
+        start_ns, stop_ns: bag stamps from `start_ns` to before `stop_ns`; None for the end.
+        count: estimated number of images, as if they were spread evenly over the drive.
+        run: identifies the command: in the next one, the files may have changed.
+        before: names in the range that occur before it, and how often.
     """
 
     bags: tuple[Path, ...]
@@ -36,14 +36,13 @@ class BagImages:
     before: tuple[tuple[str, int], ...] = ()
 
     def __str__(self) -> str:
-        """Return what to call them in messages."""
+        """Return a description for messages."""
         bags = ' + '.join(map(str, self.bags))
         until = 'the end' if self.stop_ns is None else str(self.stop_ns)
         return f'{bags} from {self.start_ns} to {until} ns'
 
     def images(self, skipped: list[str], wanted: Wanted) -> Iterator[NamedImage]:
-        """Yield those wanted, see `ImagePart`; of messages of one topic and stamp, the later ones
-        get a number."""
+        """Yield the wanted images, see `ImagePart`; a number is appended to repeated names."""
         from drive_segment_ros.ros.images import decode_image
 
         names = ImageNames(self.before)
@@ -72,11 +71,11 @@ class ImageNames:
     """Names images in the order of their messages."""
 
     def __init__(self, before: Iterable[tuple[str, int]] = ()) -> None:
-        """Begin after images of these names, and how many have each."""
+        """Start after images with these names, each with its number of occurrences."""
         self._used = Counter(dict(before))
 
     def next(self, topic: str, stamp_ns: int, bag_stamp_ns: int) -> str:
-        """Return the next image's name: topic and stamp, and a number where that was there."""
+        """Return the name of the next image: topic and stamp, and a number if it is repeated."""
         name = _name(topic, stamp_ns, bag_stamp_ns)
         count = self._used[name]
         self._used[name] += 1
@@ -84,14 +83,14 @@ class ImageNames:
 
 
 def name_counts(part: BagImages) -> Counter[str]:
-    """Return the names of a part's images, without their numbers, and how many have each."""
+    """Return how often each name, without its number, occurs in a part."""
     bag = opened(part.bags, part.run)
     names: Counter[str] = Counter()
     for message in bag.messages(part.topics, part.start_ns, part.stop_ns):
         try:
             stamp_ns = peek_stamp_ns(message.raw)
         except BagError:
-            continue  # too short to have a stamp, and no image
+            continue  # too short for a stamp, so not an image
         names[_name(message.topic, stamp_ns, message.bag_stamp_ns)] += 1
     return names
 

@@ -51,9 +51,9 @@ class ColourClusters:
     """Clusters of superpixels.
 
     Attributes:
-        mean, std: (D,) of each feature over the superpixels learned from.
-        centres: (K, D) in units of `std`.
-        width: px images are looked at.
+        mean, std: (D,) of each feature over the training superpixels.
+        centres: (K, D) cluster centres of the standardised features.
+        width: to which images are resized, px.
     """
 
     mean: NDArray[np.float32]
@@ -73,7 +73,7 @@ class ColourClusters:
         return ColourClusters(mean, std, clusters.centres, parameters.width)
 
     def predict(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the cluster of each pixel of a BGR image, (h, w) uint8 at the looked-at size."""
+        """Return the cluster of each pixel of a BGR image, (h, w) uint8 at the resized size."""
         values, labels = superpixel_features(image, self.width)
         assigned, _ = nearest((values - self.mean) / self.std, self.centres)
         return assigned.astype(np.uint8)[labels]
@@ -88,7 +88,7 @@ class ColourClusters:
 
     @staticmethod
     def load(path: Path) -> ColourClusters:
-        """Read what `save` wrote.
+        """Read clusters written by `save`.
 
         Raises:
             ModelError: if the file is damaged.

@@ -14,7 +14,7 @@ from offline_training.evaluation.evaluation import Matching
 def confusion_picture(
     confusion: NDArray[np.int64], matching: Matching, names: Sequence[str]
 ) -> bytes:
-    """Draw a confusion matrix as PNG: pseudo-classes sorted by the class they stand for.
+    """Draw a confusion matrix as PNG: pseudo-classes sorted by matched class.
 
     Each row is shown as shares of its pixels; a frame marks the one-to-one match.
     """

@@ -14,8 +14,8 @@ def dataset_view(dataset: Path, folder: Path) -> Path:
     """Make `folder` a dataset of all drives of `dataset`, without their pseudo-labels.
 
     Args:
-        dataset: folder of drives; nothing is written there, whatever is done with the view.
-        folder: the view; pseudo-labels of its own stay.
+        dataset: folder of drives; it is not changed by writing to the view.
+        folder: the view; its existing pseudo-labels are kept.
 
     Returns:
         `folder`.
@@ -38,7 +38,7 @@ def dataset_view(dataset: Path, folder: Path) -> Path:
 
 
 def _link(folder: Path, mirrored: Path, without: Iterable[str]) -> None:
-    """Make a folder of links to all that another holds, but for some."""
+    """Create a folder of links to the entries of another folder, except for some."""
     mirrored.mkdir(parents=True, exist_ok=True)
     for entry in folder.iterdir() if folder.is_dir() else ():
         if entry.name not in without:

@@ -20,12 +20,12 @@ from offline_training.evaluation.ground_truth import (
 )
 from offline_training.evaluation.label_space import OWN, in_space
 
-# Where `simulate` has a camera's labels.
+# Subfolder of a camera's labels in the output of `simulate`.
 _SEMANTIC = 'semantic'
 
 
 def drives_in(path: Path) -> list[Drive]:
-    """Return the drives of a dataset, or the one a path is; none if it is neither."""
+    """Return the drives of a dataset, or the drive at a path; none if it is neither."""
     if (path / DRIVE_FILE).is_file():
         return [Drive(path)]
     return Dataset(path).drives if any(path.glob(f'*/{DRIVE_FILE}')) else []
@@ -34,7 +34,7 @@ def drives_in(path: Path) -> list[Drive]:
 def load_labelled(
     layout: str, images: Path, truth: Path, frames: str = '', space: str = OWN
 ) -> dict[str, GroundTruth]:
-    """Find labelled images, by camera where they are those of drives.
+    """Find labelled images; those of drives by camera.
 
     Args:
         layout: one of `ground_truth.LAYOUTS`.
@@ -42,10 +42,11 @@ def load_labelled(
         truth: folder of labels; of a dataset of several drives one that has a folder for each.
         frames: which of the labelled images, FIRST:LAST in order of name, of each camera of each
             drive.
-        space: the classes to have them in, see `label_space`.
+        space: label space of the result, see `label_space`.
 
     Returns:
-        By the camera's name; a single one named `` of images of no drive.
+        Labelled images by the camera's name; for images that are not of a drive, a single entry
+        with an empty name.
 
     Raises:
         DatasetError: if no labelled image is found, or its classes are not known in that space.
@@ -97,7 +98,7 @@ def _chosen(labelled: GroundTruth, chosen: slice, frames: str) -> GroundTruth:
 
 
 def load_drive_truth(drive: Drive, truth: Path) -> dict[str, GroundTruth]:
-    """Find the labels of a drive's images, by camera; cameras without a label are left out.
+    """Find the labels of a drive's images, by camera; cameras without a label are omitted.
 
     Args:
         drive: with images.
@@ -130,7 +131,7 @@ def load_drive_truth(drive: Drive, truth: Path) -> dict[str, GroundTruth]:
 
 
 def truth_folder(drive: Drive, camera: str, truth: Path) -> Path | None:
-    """Return where a camera's labels lie in a drive's truth; None if there are none."""
+    """Return the folder of a camera's labels in a drive's truth; None if there is none."""
     folders = [truth / camera / _SEMANTIC, truth / camera]
     if len(drive.cameras) == 1:
         folders.append(truth)

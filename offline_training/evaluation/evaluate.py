@@ -33,9 +33,9 @@ from offline_training.evaluation.label_space import OWN
 from offline_training.evaluation.predictors import enough_workers
 from offline_training.pseudo_labels.merged_classes import find_merges, pool_rows
 
-# What `evaluate` writes to a folder.
+# Files written by `evaluate`.
 SCORE_FILES = ('scores.json', 'confusion.json', 'confusion.png')
-# Images and truths that were scaled differ by a rounded pixel.
+# Tolerance of the aspect ratio, for scaled images and labels whose sizes were rounded.
 _ASPECT_TOLERANCE = 0.02
 _IMAGES_A_JOB = 16
 
@@ -55,11 +55,11 @@ def evaluate(
     label_space: str = OWN,
     labels: str = '',
 ) -> dict[str, Any]:
-    """Score a model, or label images made by whatever means.
+    """Score a model, or label images of any origin.
 
     Args:
-        model: what `load_predictor` takes, a folder of label images named after the images, in
-            folders as they are, or all in one, or a drive or dataset with pseudo-labels.
+        model: a model, see `load_predictor`; a folder of label images named after the images, in
+            equal subfolders or all in one folder; or a drive or dataset with pseudo-labels.
         images: folder of images, or a drive or dataset.
         truth: folder of labels.
         layout: of both, see `ground_truth.LAYOUTS`; of a drive, see `load_drive_truth`.
@@ -67,22 +67,21 @@ def evaluate(
         match_frames: fit the matching on these images instead of the scored ones.
         zoom: see `NetworkPredictor`.
         output: folder for `scores.json`, `confusion.json`, `confusion.png`; None writes nothing.
-        progress: shows how far an iteration has come.
-        workers, scheduler: who looks at images, see `open_engine` and `enough_workers`; the
-            scores do not depend on it.
+        progress: wraps an iterable to show its progress.
+        workers, scheduler: see `open_engine` and `enough_workers`; they do not affect the scores.
         label_space: the classes to score in, see `label_space`.
-        labels: of a drive or dataset, which set of pseudo-labels is scored.
+        labels: name of the set of pseudo-labels to score of a drive or dataset.
 
     Returns:
-        The three scores, `merged` (those of the answers merged to as many classes as are present,
-        where the model or its labels say how, see `linkage`), `classes_present`,
-        `k`, `images`, `label_space`, `matching_learned_on`; of several cameras `cameras`, the
-        scores and images of each by the same matching.
+        The three scores, `merged` (the scores of predictions merged to the number of classes
+        present, if the model or the labels have a hierarchy, see `linkage`), `classes_present`,
+        `k`, `images`, `label_space`, `matching_learned_on`; and for several cameras `cameras`, the
+        scores and images of each with the same matching.
 
     Raises:
         DatasetError, ModelError: if the input cannot be read or no image is left.
     """
-    # Workers may be at home in another folder.
+    # Workers may have other working directories.
     model, images, truth = absolute(model), absolute(images), absolute(truth)
     cameras = load_labelled(layout, images, truth, frames, label_space)
     images_in_all = sum(len(part.images) for part in cameras.values())
@@ -102,7 +101,7 @@ def evaluate(
         return report(score(counted, matching), labelled.classes, len(counted) - 1)
 
     result = scored(confusion)
-    # An exported model has the classes it was to have, and a baseline has others.
+    # Exported models may be merged already, and a baseline has other classes.
     own = not any((model / name).is_file() for name in (DESCRIPTION_FILE, BASELINE_FILE))
     merges = find_merges(model, labels)
     if own and len(merges):
@@ -171,9 +170,9 @@ def count_images(
     """Count each image's pixels by pseudo-class and class, (N, K + 1, C) as `confusion_matrix`.
 
     Raises:
-        DatasetError, ModelError: if something cannot be read, a truth has not the shape of its
-            image, or no pixel has a label.
-        WorkerDiedError: if the processes that were given some of the images ended.
+        DatasetError, ModelError: if something cannot be read, a label image has another aspect
+            ratio than its image, or no pixel has a label.
+        WorkerDiedError: if a job crashes its worker processes.
     """
     images = labelled.images
     jobs = (
@@ -198,7 +197,7 @@ def count_images(
 
 @dataclasses.dataclass(frozen=True)
 class _Counting:
-    """A job: some labelled images, and what answers for them."""
+    """A job: some labelled images and their predictions."""
 
     answers: SomeAnswers
     labelled: GroundTruth
@@ -225,9 +224,9 @@ def _count(job: _Counting) -> NDArray[np.int64]:
 
 
 def image_name(path: Path) -> str:
-    """Return what tells an image of a dataset from those of other drives and cameras.
+    """Return the last four components of an image's path, which identify it in a dataset.
 
-    Scores name the images that were scored by it, wherever they lay.
+    They name the scored images independently of the dataset's location.
     """
     return '/'.join(path.parts[-4:])
 
@@ -239,7 +238,7 @@ def _confusion_json(
         return [None if index == UNMATCHED else labelled.classes[index] for index in classes]
 
     return {
-        # Whether they were learned from is for who reads the scores to find out.
+        # By these, a reader of the scores can check whether images were used for training.
         'images': [image_name(item.image_path) for item in labelled.images],
         'classes': labelled.classes,
         'pixels': confusion[:-1].tolist(),

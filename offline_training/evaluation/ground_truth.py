@@ -40,11 +40,11 @@ ACDC_CONDITIONS = ('fog', 'night', 'rain', 'snow')
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImage:
-    """One image and where its truth lies.
+    """One image and its label image.
 
     Attributes:
         image_path, label_path: of the files.
-        number_of_id: as of `GroundTruth`, where this truth has ids of its own; else None.
+        number_of_id: as in `GroundTruth`, for a label image with other ids; else None.
     """
 
     image_path: Path
@@ -86,7 +86,7 @@ def read_label(path: Path) -> NDArray[np.uint8]:
     """Read an image of ids, (H, W) uint8.
 
     Raises:
-        DatasetError: if it cannot be read, or has colours, or more or fewer than 8 bits.
+        DatasetError: if it cannot be read, or is not grey with 8 bits.
     """
     try:
         data = read_whole(path)

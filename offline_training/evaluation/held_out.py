@@ -18,14 +18,14 @@ from offline_training.evaluation.ground_truth import GroundTruth
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """Two parts of a drive that have no frame in common.
+    """The split of a drive into training frames and scored frames.
 
     Attributes:
-        drive: its name.
-        dataset: folder that holds it.
-        frames: that may be learned from.
-        learned: truth of these, where there is one.
-        scored: truth of the frames to score on.
+        drive: name of the drive.
+        dataset: folder that contains it.
+        frames: the training frames.
+        learned: ground truth of these, as far as it exists.
+        scored: ground truth of the scored frames.
     """
 
     drive: str
@@ -43,18 +43,19 @@ class HeldOut:
         score_frames: str,
         cameras: Sequence[str] = (),
     ) -> HeldOut:
-        """Divide a drive.
+        """Split a drive.
 
         Args:
-            dataset: that holds it.
-            drive: its name, or its folder where two datasets have one of this name; may be empty
-                where there is one only.
+            dataset: that contains it.
+            drive: its name, or its folder if several datasets have a drive of this name; may be
+                empty if there is only one.
             truth: folder of its labels, see `load_drive_truth`.
-            frames, score_frames: of each camera, FIRST:LAST, to learn from and to score on.
-            cameras: by name; empty is all.
+            frames, score_frames: ranges of each camera's frames, FIRST:LAST, to train on and to
+                score.
+            cameras: names of the cameras; empty for all.
 
         Raises:
-            ParameterError: if a slice is none.
+            ParameterError: if a range is invalid.
             DatasetError: if there is no such drive, a frame is in both parts, or a part has no
                 truth.
         """
@@ -85,9 +86,9 @@ class HeldOut:
 
 
 def fingerprint_of_segments(dataset: Dataset, truth: list[GroundTruth]) -> str:
-    """Return a hash of all frames' segments and of some truth: what labels and scores follow from.
+    """Return a hash of all frames' segments and of label images: the inputs of an experiment.
 
-    Pseudo-labels do not count, unlike in `frame_selection.fingerprint`.
+    Unlike `frame_selection.fingerprint`, it does not include pseudo-labels.
     """
     digest = hashlib.sha256()
     for drive in dataset.drives:

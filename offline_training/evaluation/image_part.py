@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-# Some seconds' work of a network on a processor.
+# Number of images that a network on a CPU segments in some seconds.
 IMAGES_A_PART = 32
 # A relative path without suffix, and (H, W, 3) uint8 BGR.
 NamedImage = tuple[str, NDArray[np.uint8]]
@@ -20,18 +20,18 @@ class ImagePart(Protocol):
 
     @property
     def count(self) -> int:
-        """How many there are, as far as the source knows."""
+        """Number of images, estimated if the source does not provide it."""
 
     def images(self, skipped: list[str], wanted: Wanted) -> Iterator[NamedImage]:
-        """Yield the wanted ones, each with its name.
+        """Yield the wanted images with their names.
 
         Args:
-            skipped: gets a line for each image that cannot be read; the others go on.
-            wanted: whether the image of a name is.
+            skipped: receives a line for each image that cannot be read, which is skipped.
+            wanted: whether the image with a given name is wanted.
 
         Raises:
-            BagError, ImageError: if none can be read.
+            BagError, ImageError: if no image can be read.
         """
 
     def __str__(self) -> str:
-        """Return what to call it in messages."""
+        """Return a description for messages."""

@@ -31,13 +31,13 @@ VIDEO_SUFFIXES = ('.mp4', '.avi', '.mkv', '.mov', '.webm')
 def image_parts(
     source: Path | Sequence[Path], without: Sequence[Path] = (), copies: bool = True
 ) -> Sequence[ImagePart]:
-    """Divide a source's images into parts of some seconds' work, whoever is to work on them.
+    """Divide a source's images into parts of some seconds' work, independent of the workers.
 
     Args:
-        source: an image, a folder of images (searched below too), a video, a bag, or the bags
-            that a drive is joined of.
-        without: folders that are not looked into, such as those of our own pictures.
-        copies: whether all image topics of a bag are taken, or one of each camera.
+        source: an image, a folder of images (searched recursively), a video, a bag, or the bags of
+            one drive.
+        without: folders that are not searched, such as those of the output.
+        copies: whether to use all image topics of a bag, or one of each camera.
 
     Raises:
         BagError, ImageError: if the source is missing, cannot be read or is of no known kind.
@@ -62,15 +62,14 @@ def image_parts(
 
 
 def is_bag(source: Path) -> bool:
-    """Whether a path is a bag: one of its files, or a folder of them, finished or not."""
+    """Return whether a path is a bag: a storage file, or a folder of them, finished or not."""
     if (source.is_file() and is_storage(source)) or (source / 'metadata.yaml').is_file():
         return True
     return source.is_dir() and any(is_storage(Path(name)) for name in file_names(source))
 
 
 def names_of(files: Sequence[Path], root: Path) -> list[str]:
-    """Return a name for each file: its path below `root` without suffix, or with it if two
-    files differ in nothing else."""
+    """Return a unique name for each file: its path below `root`, without suffix if unique."""
     below = [name_below(path, root) for path in files]
     stems = [str(name.with_suffix('')) for name in below]
     count = Counter(stems)
@@ -81,7 +80,7 @@ def names_of(files: Sequence[Path], root: Path) -> list[str]:
 
 
 def unique(names: Iterable[str]) -> list[str]:
-    """Return names with a number added to those that an earlier one has already: x, x_1, ..."""
+    """Return names made unique by appending a number to repeated ones: x, x_1, ..."""
     result: dict[str, None] = {}
     for name in names:
         numbered = (f'{name}_{number}' for number in itertools.count(1))
@@ -102,16 +101,16 @@ class ImageFiles:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of images."""
         return len(self.files)
 
     def __str__(self) -> str:
-        """Return what to call them in messages."""
+        """Return a description for messages."""
         first, last = self.files[0][0], self.files[-1][0]
         return f'{first}' if len(self.files) == 1 else f'{first} to {last}'
 
     def images(self, skipped: list[str], wanted: Wanted) -> Iterator[NamedImage]:
-        """Yield those wanted, see `ImagePart`."""
+        """Yield the wanted images, see `ImagePart`."""
         for path, name in self.files:
             if not wanted(name):
                 continue
@@ -133,7 +132,7 @@ def _bag_parts(bags: tuple[Path, ...], copies: bool) -> list[BagImages]:
         names = tuple(topic.name for topic in topics)
         count = sum(topic.count for topic in topics)
         start_ns, length_ns = bag.start_ns, bag.end_ns + 1 - bag.start_ns
-        # What is whole in a damaged bag is searched for at each opening.
+        # A damaged bag is searched for readable messages at each opening, so it is not divided.
         parts = 1 if bag.damage else max(min(-(-count // IMAGES_A_PART), length_ns), 1)
     times = [start_ns + length_ns * k // parts for k in range(parts)]
     counts = [count * (k + 1) // parts - count * k // parts for k in range(parts)]
@@ -145,12 +144,13 @@ def _bag_parts(bags: tuple[Path, ...], copies: bool) -> list[BagImages]:
 
 
 def named_apart(parts: Sequence[ImagePart], engine: Engine) -> Iterator[ImagePart]:
-    """Yield the parts of a source with all that they need to give each image a name of its own.
+    """Yield the parts of a source with the names used in earlier parts, so that names are unique.
+
+    Names may be repeated in bags whose clock was set back.
 
     Args:
-        parts: all of one source, see `image_parts`.
-        engine: looks into bags. A clock that was set back gives stamps a second time, in another
-            part maybe.
+        parts: all parts of one source, see `image_parts`.
+        engine: reads the names of a bag's images.
     """
     bag_parts = [part for part in parts if isinstance(part, BagImages)]
     if len(bag_parts) < 2:

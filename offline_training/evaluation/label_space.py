@@ -21,12 +21,12 @@ _SPACES = 'spaces'
 
 
 def space_names() -> list[str]:
-    """Return the label spaces there are, `own` first: the set's own classes."""
+    """Return the names of the label spaces, `own` (the set's classes) first."""
     return [OWN, *_spaces()]
 
 
 def classes_in(space: str) -> list[str]:
-    """Return the classes of a label space but `own`."""
+    """Return the classes of a label space other than `own`."""
     return list(_spaces()[space])
 
 
@@ -34,11 +34,11 @@ def in_space(labelled: GroundTruth, space: str) -> GroundTruth:
     """Return labelled images with the classes of a label space.
 
     Args:
-        labelled: with the names of a set's classes; which set, they tell.
+        labelled: images with the class names of a data set, by which the set is identified.
         space: one of `space_names`.
 
     Raises:
-        DatasetError: if there is no such space, or the classes are those of no set that is known.
+        DatasetError: if there is no such space, or the classes are of no known data set.
     """
     if space == OWN:
         return labelled
@@ -50,16 +50,16 @@ def in_space(labelled: GroundTruth, space: str) -> GroundTruth:
     for own, target in enumerate(targets):
         if target is not None:
             number[own] = classes.index(target)
-    # Of each image, so that those of sets with other ids can be scored beside them.
+    # Stored for each image, so that images of data sets with different ids can be combined.
     table = number[labelled.number_of_id]
     images = [dataclasses.replace(item, number_of_id=table) for item in labelled.images]
     return GroundTruth(images, list(classes), np.arange(256).astype(np.uint8))
 
 
 def _targets(names: Sequence[str], column: int) -> list[str | None]:
-    """Return what each class is in a space, by the set whose classes they are.
+    """Return the class in a label space of each class of a data set; None for no class.
 
-    A few names may be those of several sets, which must agree on them then.
+    The set is identified by the names. If they fit several sets, these must agree.
     """
     wanted = [_key(name) for name in names]
     found = {
@@ -93,7 +93,7 @@ def _spaces() -> Mapping[str, list[str]]:
 
 @functools.cache
 def _tables() -> Mapping[str, Mapping[str, list[str | None]]]:
-    """Return what each class of each set is, by the set's name and the class's key."""
+    """Return the classes in each label space, by data set and by key of the set's class."""
     files = importlib.resources.files(label_spaces).iterdir()
     names = sorted(file.name for file in files if file.name.endswith('.yaml'))
     return {
@@ -110,5 +110,5 @@ def _read(name: str) -> dict:
 
 
 def _key(name: str) -> str:
-    """Return a name without what writers of one set do differently."""
+    """Return a normalised name, without differences in case and punctuation."""
     return re.sub(r'[^a-z0-9]+', ' ', name.lower()).strip()

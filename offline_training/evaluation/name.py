@@ -27,7 +27,7 @@ def name_by_hand(model: Path, names: Path, overwrite: bool = False) -> list[Clas
 
 
 def classes_to_name(model: Path) -> list[ClassName]:
-    """Return the names and colours of a run's pseudo-classes, as they are now.
+    """Return the current names and colours of a run's pseudo-classes.
 
     Raises:
         ModelError: if there is no run, or its names cannot be read.
@@ -38,7 +38,7 @@ def classes_to_name(model: Path) -> list[ClassName]:
 
 
 def name_all(model: Path, names: Mapping[int, str]) -> list[ClassName]:
-    """Name all pseudo-classes anew: those without a name in `names` are numbered again.
+    """Replace the names of all pseudo-classes; those not in `names` get their numbers.
 
     Raises:
         ModelError: if a number is no pseudo-class.
@@ -57,15 +57,15 @@ def name_from_labels(
     overwrite: bool = False,
     label_space: str = OWN,
 ) -> list[ClassName]:
-    """Name each pseudo-class after the class it shows most on labelled frames.
+    """Name each pseudo-class after the class that it overlaps most on labelled frames.
 
-    A pseudo-class that does not occur there keeps its name.
+    A pseudo-class that does not occur in them keeps its name.
 
     Args:
         model: a run.
         images, truth, layout, frames: as for `evaluate`.
-        overwrite: whether names that were given before may change.
-        label_space: whose names to give, see `label_space`.
+        overwrite: whether existing names may be changed.
+        label_space: of the names, see `label_space`.
 
     Raises:
         DatasetError, ModelError: as of `evaluate`.
@@ -84,7 +84,7 @@ def name_from_labels(
 
 
 def renamed(classes: list[ClassName], names: Mapping[int, str]) -> list[ClassName]:
-    """Return classes under new names, with the colours of these; those of one name share one."""
+    """Return classes with new names and their colours; classes of one name share a colour."""
     named = [names.get(number, item.name) for number, item in enumerate(classes)]
     kept = {
         item.name: item.color

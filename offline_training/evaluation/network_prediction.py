@@ -24,14 +24,14 @@ class NetworkPredictor:
     def __init__(
         self, network: Segmenter, classes: list[ClassName], zoom: int = 1, threads: int = 0
     ) -> None:
-        """Take a network.
+        """Move a network to the device.
 
         Args:
             network: trained.
             classes: names and colours.
-            zoom: 1 looks at the whole image at once; n looks at it n times larger, through
+            zoom: 1 segments the whole image at once; n segments it n times enlarged, in
                 overlapping windows of the network's input size.
-            threads: of a processor, see `load_predictor`.
+            threads: number of CPU threads, see `load_predictor`.
         """
         self.classes = classes
         self._device = training_device()
@@ -68,14 +68,14 @@ class NetworkPredictor:
 
     @torch.inference_mode()
     def _probability(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        """Return (K, H, W) probabilities: the mean of all windows that see a pixel."""
+        """Return (K, H, W) probabilities: the mean of all windows that contain a pixel."""
         configuration = self._network.configuration
         height, width = configuration.height, configuration.width
         rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).to(self._device)
         pixels = rgb.permute(2, 0, 1)[None].float() / 255.0
         total = torch.zeros(configuration.classes, *image.shape[:2], device=self._device)
         views = torch.zeros(image.shape[:2], device=self._device)
-        # TF32 would make a GPU's answer differ from a CPU's.
+        # With TF32, results on a GPU would differ from those on a CPU.
         with torch.backends.cudnn.flags(allow_tf32=False):
             for top in window_starts(image.shape[0], height):
                 for left in window_starts(image.shape[1], width):
@@ -88,7 +88,7 @@ class NetworkPredictor:
 
 @contextlib.contextmanager
 def _threads_of_torch(threads: int) -> Iterator[None]:
-    """Have PyTorch use so many threads, which is a setting of the whole process; 0 leaves it."""
+    """Set PyTorch's number of threads, a setting of the whole process; 0 does not change it."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
@@ -98,7 +98,7 @@ def _threads_of_torch(threads: int) -> Iterator[None]:
 
 
 def window_starts(length: int, window: int) -> list[int]:
-    """Return where windows begin that overlap by half and cover `length` (>= `window`) exactly."""
+    """Return the starts of half-overlapping windows that cover `length` (>= `window`) exactly."""
     steps = -(-2 * (length - window) // window)
     if steps == 0:
         return [0]

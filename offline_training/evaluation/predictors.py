@@ -24,7 +24,7 @@ from offline_training.common.files import absolute
 from offline_training.evaluation.baseline import BASELINE_FILE, ColourClusters
 from offline_training.evaluation.prediction import Prediction, Predictor
 
-# A process takes as long to start and load a network as it takes for so many images.
+# Number of images that take as long as starting a process and loading a network.
 _IMAGES_A_WORKER = 40
 
 
@@ -32,9 +32,9 @@ def load_predictor(model: Path, zoom: int = 1, threads: int = 0) -> Predictor:
     """Load a run, one of its stages, a model file, an exported model, or a baseline.
 
     Args:
-        model: which of them.
+        model: path of it.
         zoom: see `NetworkPredictor`.
-        threads: processor threads to use at most; 0 takes as many as there are cores.
+        threads: largest number of CPU threads; 0 for one per core.
 
     Raises:
         ModelError: if `model` is none of them, or is exported and `zoom` is not 1.
@@ -60,12 +60,12 @@ def load_predictor(model: Path, zoom: int = 1, threads: int = 0) -> Predictor:
 
 @dataclasses.dataclass(frozen=True)
 class PredictorSource:
-    """A model that a worker loads once, however many jobs it does.
+    """Description of a model, which a worker loads once for all jobs.
 
     Attributes:
-        model, zoom, threads: see `load_predictor`. A network's last bits depend on the number of
-            threads: where several processes are to give the same pictures as one, each has 1.
-        digest: of the model, which may have been trained again since a worker loaded it.
+        model, zoom, threads: see `load_predictor`. Rounding in a network depends on the number of
+            threads: it is 1 where the result must not depend on the number of processes.
+        digest: of the model, so that a worker loads it again after another training.
     """
 
     model: Path
@@ -74,12 +74,12 @@ class PredictorSource:
     digest: str
 
     def predictor(self) -> Predictor:
-        """Return the model, loaded."""
+        """Return the loaded model."""
         return _loaded(self)
 
 
 def predictor_source(model: Path, zoom: int, threads: int) -> PredictorSource:
-    """Return a model as jobs name it.
+    """Return the description of a model for jobs.
 
     Raises:
         ModelError: if there is no model.
@@ -88,12 +88,12 @@ def predictor_source(model: Path, zoom: int, threads: int) -> PredictorSource:
 
 
 def enough_workers(workers: int, images: int) -> int:
-    """Return how many processes look at images.
+    """Return the number of processes that segment images.
 
     Args:
-        workers: as asked for; 0 is one a core, or fewer where they would take longer to start
-            than to work, and one where there is a GPU, which all would share.
-        images: how many there are.
+        workers: requested number; 0 for one per core, or fewer if starting them takes longer than
+            it saves, and for one if there is a GPU, which all would share.
+        images: number of images.
     """
     if workers:
         return workers
@@ -108,10 +108,10 @@ def _loaded(source: PredictorSource) -> Predictor:
 
 
 def model_digest(model: Path) -> str:
-    """Return a hash of all that an answer of a model depends on, and the colours it is shown in.
+    """Return a hash of a model's weights or description, and of its class names and colours.
 
     Args:
-        model: what `load_predictor` takes.
+        model: a model, see `load_predictor`.
 
     Raises:
         ModelError: if there is no model.
@@ -133,7 +133,7 @@ def model_digest(model: Path) -> str:
 
 
 def _holds_network(model: Path) -> bool:
-    """Return whether a path is a run, unfinished or not, a stage of one, or its weights."""
+    """Return whether a path is a run (finished or not), one of its stages, or a model file."""
     if model.suffix == '.safetensors' and model.is_file():
         return True
     names = ('run.json', '*.safetensors', 'student*/*.safetensors')
@@ -141,7 +141,7 @@ def _holds_network(model: Path) -> bool:
 
 
 def is_model(path: Path) -> bool:
-    """Whether `load_predictor` would find a model in a path."""
+    """Return whether `load_predictor` would find a model at a path."""
     if any((path / name).is_file() for name in (BASELINE_FILE, DESCRIPTION_FILE)):
         return True
     from offline_training.training.checkpoints import model_file
@@ -165,7 +165,7 @@ class ExportedPredictor:
 
 @dataclasses.dataclass(frozen=True)
 class BaselinePredictor:
-    """The image-only baseline as a predictor; it has no opinion on its confidence."""
+    """The image-only baseline as a predictor, without an estimate of confidence."""
 
     clusters: ColourClusters
     classes: list[ClassName]

@@ -27,9 +27,9 @@ from offline_training.evaluation.ground_truth import (
     folder_classes,
 )
 
-# Objects of these classes stand side by side and are counted one by one.
+# Thing classes, whose instances are counted.
 _COUNTED = ('car', 'truck_bus', 'person', 'two_wheeler')
-# Fewer pixels of the truth than this are no object that a LiDAR could be asked to find.
+# Instances with fewer labelled pixels are too small for the LiDAR and are ignored.
 _MIN_INSTANCE_PIXELS = 200
 
 
@@ -43,8 +43,8 @@ class SegmentScores:
         in_ground: (C,) covered pixels whose proposal is ground.
         frames: scored.
         proposals: in them.
-        instances, merged: true objects seen by some proposal, and those that share the proposal
-            they mostly lie in with another object; None where the truth has no instances.
+        instances, merged: number of true objects of which proposals cover more than half, and of
+            those that share their main proposal with another; None without instances in the truth.
     """
 
     classes: list[str]
@@ -159,7 +159,7 @@ def _add_instances(
 
 
 def _homes(instance: NDArray[np.integer], segment: NDArray[np.integer]) -> Iterator[int]:
-    """Yield, for each object, the proposal most of it lies in."""
+    """Yield the main proposal of each object of which proposals cover more than half."""
     for one in np.unique(instance):
         inside = segment[instance == one]
         if len(inside) < _MIN_INSTANCE_PIXELS:

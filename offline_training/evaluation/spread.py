@@ -25,9 +25,9 @@ def frequent_classes(confusion: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def spread(counts: NDArray[np.int64], matching: Matching) -> dict[str, Any]:
-    """Return mean IoUs with the interval that holds 95 % of those of as many images drawn anew.
+    """Return mean IoUs with 95 % bootstrap intervals over images.
 
-    Efron, "Bootstrap methods: another look at the jackknife", 1979. The matching stays as it is.
+    Efron, "Bootstrap methods: another look at the jackknife", 1979. The matching is not refitted.
 
     Args:
         counts: (N, K + 1, C) pixels of each image, as of `confusion_matrix`.
@@ -35,8 +35,8 @@ def spread(counts: NDArray[np.int64], matching: Matching) -> dict[str, Any]:
 
     Returns:
         `strict` and `many_to_one`, each with `interval` (two mIoUs in percent, over all classes
-        present) and of frequent classes `frequent_miou`, `frequent_interval`; and `frequent`, the
-        number of these.
+        present) and, over frequent classes, `frequent_miou` and `frequent_interval`; and
+        `frequent`, the number of frequent classes.
     """
     whole = counts.sum(axis=0)
     frequent = frequent_classes(whole)

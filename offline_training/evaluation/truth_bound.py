@@ -26,17 +26,17 @@ from offline_training.training.training_log import TrainingLog
 def train_on_truth(
     frames: Sequence[FrameRecord], truth: GroundTruth, folder: Path, parameters: TrainParameters
 ) -> None:
-    """Train a network on the labelled ones of some frames, or go on with it.
+    """Train a network on the ground truth of frames, or continue its training.
 
     Args:
-        frames: to learn from; those without truth are left out.
+        frames: training frames; those without ground truth are ignored.
         truth: labels of their images.
-        folder: where the network goes; its outputs are the true classes, in their order.
-        parameters: network, schedule and seed, as a teacher's.
+        folder: for the network, whose outputs are the ground truth classes in their order.
+        parameters: of network, schedule and seed, as for a teacher.
 
     Raises:
         DatasetError: if a label cannot be read.
-        ModelError: if `folder` holds another training, or training diverges.
+        ModelError: if `folder` contains another training, or training diverges.
     """
     label_of = {item.image_path: item for item in truth.images}
     frames = [frame for frame in frames if frame.image_path in label_of]
@@ -51,7 +51,7 @@ def train_on_truth(
         (height, width),
         parameters.training.class_balance,
     )
-    # The truth may be single points, which cannot be cut out.
+    # The labels may be single points, which cannot be pasted as regions.
     how = parameters.training.without_pasting()
     provenance = {
         'parameters': to_flat(parameters),

@@ -18,20 +18,20 @@ from drive_segment_ros.errors import ImageError
 from drive_segment_ros.staging import staged
 from offline_training.evaluation.image_part import IMAGES_A_PART, NamedImage, Wanted
 
-# What says it has more says it wrongly; it is one part.
+# A larger number of frames in a header is wrong; such a video is not divided.
 _MOST_FRAMES = 10_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoImages:
-    """Some of a video's frames.
+    """A range of a video's frames.
 
     Attributes:
         path: of the video.
-        start, stop: numbers of the first and of that to stop before; None goes to the end.
-        count: how many there are.
-        frames: that the video has by what it says of itself, an estimate in some formats.
-        run: of the command; what a worker opened in another may have been written anew since.
+        start, stop: frame numbers from `start` to before `stop`; None for the end.
+        count: number of frames in the range.
+        frames: number of frames of the video by its header, an estimate in some formats.
+        run: identifies the command: in the next one, the file may have changed.
     """
 
     path: Path
@@ -42,11 +42,11 @@ class VideoImages:
     run: str
 
     def __str__(self) -> str:
-        """Return what to call them in messages."""
+        """Return a description for messages."""
         return f'{self.path} from frame {self.start} on'
 
     def images(self, skipped: list[str], wanted: Wanted) -> Iterator[NamedImage]:
-        """Yield those wanted, see `ImagePart`."""
+        """Yield the wanted images, see `ImagePart`."""
         video = _opened(self.path, self.run)
         if video.number > self.start:
             _opened.cache_clear()
@@ -67,10 +67,10 @@ class VideoImages:
 
 
 def video_parts(path: Path) -> list[VideoImages]:
-    """Divide a video.
+    """Divide a video into ranges of frames.
 
     Raises:
-        ImageError: if it cannot be read, or its frames are larger than images may be.
+        ImageError: if it cannot be read, or its frames exceed the largest size of images.
     """
     frames = _Video(path).frames
     last = max(frames - 1, 0) // IMAGES_A_PART * IMAGES_A_PART if frames < _MOST_FRAMES else 0
@@ -81,11 +81,11 @@ def video_parts(path: Path) -> list[VideoImages]:
 
 
 class _Video:
-    """A video that is read from its beginning on.
+    """A video that is read sequentially.
 
     Attributes:
-        number: of the frame to read next.
-        frames: how many it has, by what it says of itself.
+        number: of the next frame.
+        frames: number of frames by its header.
     """
 
     def __init__(self, path: Path) -> None:
@@ -100,7 +100,7 @@ class _Video:
             self._close = weakref.finalize(self, stack.pop_all().close)
 
     def skip(self) -> bool:
-        """Pass over a frame; return whether there was one."""
+        """Skip a frame; return whether there was one."""
         there = self._capture.grab()
         self.number += there
         return there
@@ -114,12 +114,12 @@ class _Video:
 
 @functools.lru_cache(maxsize=1)
 def _opened(path: Path, run: str) -> _Video:
-    """Return a video as this process left it, for the next part of the same one."""
+    """Return an open video, positioned where this process finished its previous part."""
     return _Video(path)
 
 
 def refuse_large_video(capture: cv2.VideoCapture, path: Path) -> None:
-    """Raise ImageError where an opened video's frames are larger than images may be."""
+    """Raise ImageError if the frames of an open video exceed the largest size of images."""
     width, height = (capture.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
     if width * height > MAX_PIXELS:
         raise ImageError(

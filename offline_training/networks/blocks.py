@@ -93,10 +93,10 @@ class Neighbourhood(nn.Module):
     patches are not computed.
 
     Args:
-        grid: rows and columns of patches that the bias is kept for; it is made for others.
+        grid: rows and columns of patches for which the bias is stored; for others it is computed.
         window: patches to each side that a patch sees; 0 is all of them, without any bias.
         classes: number of class tokens after the patches. Patches see them; they see each other
-            only, so that what a class looks like does not hang on the image.
+            only, so that class embeddings do not depend on the image.
     """
 
     kept: Tensor | None

@@ -59,8 +59,8 @@ class VisionTransformer(nn.Module):
         stem: `conv` (patch 16 only), `patch`, or `patch+detail`: with a detail map.
         prefix: tokens without a position before the patches: a class token, registers; only
             where a patch sees the whole image.
-        position: what a patch's embedding says, its place on the `grid` or its row: `rows`. What
-            is low in the image is near in every camera; left and right tell cameras apart.
+        position: what the position embedding encodes: the position on the `grid`, or only the row
+            (`rows`). Low rows are near in every camera, whereas columns differ between cameras.
         window: patches to each side that a patch sees, 0 is all; see `Neighbourhood`.
     """
 

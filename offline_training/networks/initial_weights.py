@@ -44,10 +44,10 @@ def network_from_backbone(
         backbone: a transformers ViTModel, Dinov2Model or Dinov2WithRegistersModel.
         classes: number of pseudo-classes.
         height, width: network input, px; the position embedding is resized to it.
-        position: what the position embedding says, see `VisionTransformer`; of a row it is the
-            mean of the backbone's.
+        position: what the position embedding encodes, see `VisionTransformer`; that of a row is
+            the mean of the backbone's embeddings in it.
         window: patches to each side that a patch sees; class token and registers, which see the
-            whole image, are left out then.
+            whole image, are omitted then.
         detail: whether a finer map of the image, which starts at random, goes to the decoder.
 
     Raises:

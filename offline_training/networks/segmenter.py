@@ -34,7 +34,7 @@ class NetworkConfiguration:
         stem: `conv`, `patch` or `patch+detail`, see `VisionTransformer`.
         prefix: tokens without a place before the patches: a published backbone's class token and
             registers; none in a network that learns from scratch.
-        position: what the position embedding says: `grid` or `rows`, see `VisionTransformer`.
+        position: what the position embedding encodes: `grid` or `rows`, see `VisionTransformer`.
         window: patches to each side that a patch sees; 0 is the whole image.
     """
 

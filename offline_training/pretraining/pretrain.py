@@ -48,7 +48,7 @@ from offline_training.training.unlabelled import fingerprint_of, unlabelled_fram
 
 # A backbone's files, as transformers writes and reads them.
 WEIGHTS_FILE, CONFIGURATION_FILE = 'model.safetensors', 'config.json'
-# Before it learns anything an encoder has 0.1 and more.
+# Least spread of an encoder's tokens; an untrained encoder has at least 0.1.
 _COLLAPSED = 0.01
 
 
@@ -87,7 +87,7 @@ class PretrainParameters:
     )
 
     def training(self) -> TrainingParameters:
-        """Return what is common with the training of networks."""
+        """Return the parameters shared with the training of networks."""
         shared = {field.name for field in dataclasses.fields(TrainingParameters)}
         values = {name: value for name, value in to_flat(self).items() if name in shared}
         return TrainingParameters(**values)
@@ -100,10 +100,10 @@ def pretrain(
 
     Args:
         sources: image files, folders of images, drives and datasets, see `unlabelled_frames`.
-        folder: to write: the backbone, as transformers keeps one, and its checkpoint; with
-            `resume` it may hold an interrupted run, which goes on.
+        folder: for the backbone, in the format of transformers, and its checkpoint; with
+            `resume`, it may contain an interrupted run to continue.
         parameters: of the encoder and its training.
-        resume: whether to go on.
+        resume: whether to continue an interrupted run.
 
     Returns:
         `weights` (path), `images`, `steps`, `seconds`, `loss` (mean of the last epoch), `spread`
@@ -210,7 +210,7 @@ def _views(
 
 
 def _save_backbone(folder: Path, backbone: Any) -> None:
-    """Write a backbone as `save_pretrained` does, each file whole or not there."""
+    """Write a backbone as `save_pretrained` does, each file atomically."""
     weights = {name: value.cpu().contiguous() for name, value in backbone.state_dict().items()}
     configuration = {**backbone.config.to_diff_dict(), 'architectures': [type(backbone).__name__]}
     write_json(folder / CONFIGURATION_FILE, configuration)

@@ -54,7 +54,8 @@ class SelfDistillation(nn.Module):
             nn.Linear(config.hidden_size, _HIDDEN),
             nn.GELU(),
             nn.Linear(_HIDDEN, _BOTTLENECK),
-            # Tokens of an untrained encoder are nearly one: without this all targets stay even.
+            # Tokens of an untrained encoder are nearly equal: without normalisation, targets would
+            # remain uniform.
             nn.BatchNorm1d(_BOTTLENECK, affine=False, track_running_stats=False),
         )
         self.head.apply(initialise)
@@ -90,9 +91,9 @@ class SelfDistillation(nn.Module):
     def scores(self, tokens: Tensor) -> Tensor:
         """Return the cosine of tokens (..., D) with each prototype, (..., K) float32.
 
-        Tokens are told apart by how they differ from each other: by their batch's statistics.
+        The head normalises tokens by the statistics of their batch.
         """
-        # What is divided by a temperature needs more digits than bf16 has.
+        # Scores that are divided by a temperature need more precision than bf16 has.
         with torch.autocast(tokens.device.type, enabled=False):
             flat = self.head(tokens.float().flatten(0, -2))
             directions = functional.normalize(flat, dim=-1)
@@ -125,10 +126,10 @@ def distillation_loss(
 
 @torch.no_grad()
 def teacher_targets(teacher: SelfDistillation, whole: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Return a teacher's balanced answers: of views (V, K), of patches (V, N, K); their spread.
+    """Return a teacher's balanced targets of views, (V, K), and patches, (V, N, K); and a spread.
 
-    The spread is how much the patches of one place differ between images, 0..1: the variance of
-    their unit vectors. At 0 the encoder has collapsed: it says the same of everything.
+    The spread is the variance over the views of the unit vectors of patch tokens at the same
+    position, 0..1. At 0 the encoder has collapsed to a constant output.
     """
     tokens = teacher.tokens(whole).float()
     views = balanced(teacher.scores(tokens[:, 0]))
@@ -140,10 +141,10 @@ def teacher_targets(teacher: SelfDistillation, whole: Tensor) -> tuple[Tensor, T
 
 
 def balanced(scores: Tensor) -> Tensor:
-    """Return how each sample is shared out to prototypes, all of which get equally much.
+    """Return soft assignments of samples to prototypes of equal total weight (Sinkhorn-Knopp).
 
     Args:
-        scores: (N, K) cosines; of all processes together.
+        scores: (N, K) cosines of this process; the weights are equal over all processes.
 
     Returns:
         (N, K), each row of sum 1.

@@ -13,10 +13,10 @@ from torch import Tensor
 from drive_segment_ros.perception.resizing import resize_image
 from offline_training.training.augmentation import AugmentationParameters, colour_matrix
 
-# Sides of the squares that views show, by the image's shorter side.
+# Ranges of the side of large and small views, relative to the image's shorter side.
 _LARGE, _SMALL = (0.4, 1.0), (0.15, 0.4)
 _MOST_HIDDEN = 0.5
-# What is hidden hangs together in about this many pieces a side.
+# Masked patches form connected pieces, about this many per side.
 _PIECES = 4
 _COLOURS = AugmentationParameters(brightness=0.4, saturation=0.4, hue_deg=20.0)
 
@@ -43,9 +43,9 @@ def draw_view(
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        shown: least and greatest side of the square, by the image's shorter side.
+        shown: smallest and largest side of the square, relative to the image's shorter side.
         side: of the view, px.
-        random: the sample's own generator.
+        random: generator of this sample.
     """
     height, width = image.shape[:2]
     cut = max(round(min(height, width) * random.uniform(*shown)), 1)

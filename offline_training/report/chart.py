@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from offline_training.report.facts import Curves
 
-# Small units, so that the letters are still legible where the screen is narrow.
+# Size in SVG units; small, so that text remains legible on narrow screens.
 _WIDTH, _HEIGHT = 420, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 16, 10, 32
-# Points of a drawn curve: more could not be told apart on a page.
+# Largest number of points of a curve; more could not be distinguished on a page.
 _POINTS = 160
 _MOST_TICKS = 5
-# That the style sheet has.
+# Number of line colours in the style sheet.
 _COLOURS = 3
 
 

@@ -24,7 +24,7 @@ from offline_training.report.sources import Sources
 from offline_training.training.checkpoints import CHECKPOINT_FILE, MODEL_FILE
 from offline_training.training.run_folder import RUN_FILE
 
-# Whose versions decide what comes out; those not installed are left out.
+# Packages whose versions affect the results; those not installed are omitted.
 _DISTRIBUTIONS = (
     *('numpy', 'scipy', 'numba', 'opencv-contrib-python-headless', 'open3d', 'rosbags', 'torch'),
     *('transformers', 'onnx', 'openvino', 'onnxruntime', 'tensorrt', 'ros-jazzy-rclpy'),

@@ -37,7 +37,7 @@ from offline_training.report.pictures import (
 from offline_training.report.sources import HELD_OUT, LEARNED_FROM, Sources
 from offline_training.training.frame_images import FrameImages
 
-# Of each role; all there are, where there are no others.
+# Number of frames by role, and the number if all frames have the same role.
 FRAMES = {HELD_OUT: 8, LEARNED_FROM: 4}
 _ALONE = 8
 
@@ -130,7 +130,7 @@ def _of_drive(
     sources: Sources,
     classes: Sequence[ClassName],
 ) -> dict[Path, SampleFrame]:
-    """Draw some frames of one drive."""
+    """Draw the selected frames of one drive."""
     lidar, lidar_note = _lidar(sources, frames)
     truth = _Truth(sources, frames[0], classes)
     first_ns = min(frame.stamp_ns for frame in frames[0].drive.frames)

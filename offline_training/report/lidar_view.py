@@ -99,7 +99,7 @@ class _Mover:
         self, frames: Sequence[FrameRecord], T_base_lidar: NDArray[np.float64] | None
     ) -> None:
         self._T_base_lidar = T_base_lidar
-        # Nothing of a drive is too old to be looked at.
+        # Keep the poses of the whole drive.
         self._trajectory = Trajectory(max_age_s=1e6)
         for frame in frames:
             pose = frame.record.get('T_odom_base')

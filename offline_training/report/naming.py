@@ -27,9 +27,9 @@ from offline_training.pseudo_labels.gallery import GALLERY_PAGE
 from offline_training.report.class_gallery import Gallery, gallery, gallery_folder
 from offline_training.report.page import page
 
-# Names of that many classes, with much to spare.
+# Largest request, bytes: far more than the names of all classes.
 _LARGEST_POST = 100_000
-# Addresses that only this machine can ask.
+# Addresses that are reachable from this machine only.
 _HERE = ('127.0.0.1', '::1')
 
 
@@ -38,7 +38,7 @@ def write_gallery_page(dataset: Path, labels: str = '') -> Path:
 
     Args:
         dataset: labelled.
-        labels: the set of labels; empty is the one beside the frames.
+        labels: name of the set of pseudo-labels; empty for the default set.
 
     Returns:
         Its file.
@@ -114,7 +114,7 @@ def naming_server(
     run: Path, dataset: Path | None, host: str, port: int, say: Callable[[str], None]
 ) -> http.server.ThreadingHTTPServer:
     """Return a server of the page that is not started yet; see `serve_naming`."""
-    classes_to_name(run)  # which says what is wrong
+    classes_to_name(run)  # raises an error with the reason
     folder = gallery_folder(run, dataset)
     _there(gallery(folder, classes_to_name(run)), run)
     shown_to = secrets.token_urlsafe()

@@ -37,7 +37,7 @@ from offline_training.report.sources import (
 from offline_training.report.synchronisation import synchronisation
 from offline_training.training.run_folder import RUN_FILE
 
-# What is invalid in files of others raises one of these where it is read.
+# Errors raised by invalid content of files from other sources.
 _SENSELESS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 

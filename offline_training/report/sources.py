@@ -14,11 +14,11 @@ from drive_segment_ros.text_files import inside, read_json
 from drive_segment_ros.what_is import not_wanted
 from offline_training.training.run_folder import RUN_FILE
 
-# What `drive-segment demo` leaves in its folder: its steps, and what lies where.
+# The file in which `drive-segment demo` records its steps and paths.
 DEMO_FILE = 'demo.json'
-# Where `evaluate -o` is told to write, in a run or a demo's folder.
+# Folders of the output of `evaluate`, in a run or a demo's folder.
 SCORES_FOLDER, BASELINE_FOLDER = 'scores', 'baseline_scores'
-# What `ablate` leaves in its folder.
+# File written by `ablate`.
 RESULTS_FILE = 'results.json'
 LEARNED_FROM, HELD_OUT = 'learned from', 'held out'
 
@@ -43,7 +43,7 @@ class DriveSource:
 
     @property
     def drives(self) -> list[Drive]:
-        """The drives it stands for."""
+        """The drives of the dataset that are shown."""
         return [d for d in Dataset(self.dataset).drives if self.name in ('', d.name)]
 
 

@@ -1,6 +1,6 @@
-"""A simulated drive through a procedural town, with ground truth for each pixel and point.
+"""Simulates a drive through a procedural town, with ground truth for each pixel and point.
 
-The same seed gives the same bytes.
+The same parameters, seed included, give the same bytes.
 """
 
 from offline_training.simulator.drive import SimulationSummary, simulate, truth_folder

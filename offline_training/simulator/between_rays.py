@@ -1,9 +1,9 @@
-"""Hit points of the pixels between those that were ray-cast.
+"""Computes the hits of an image's pixels from a sparse grid of ray-cast pixels.
 
-Pixels are cast where row and column differ by a multiple of a spacing, so that no vertical or
-horizontal object, however thin, lies between them over its whole length. A pixel whose nearest
-cast neighbours to the left, right, above and below all hit one triangle is assumed to hit it, too;
-its hit point is computed.
+Pixels are cast where row and column differ by a multiple of a spacing: a diagonal grid, which even
+a thin vertical or horizontal object cannot miss over its whole length. A pixel whose nearest cast
+neighbours to the left, right, above and below all hit the same triangle is assumed to hit it too,
+and its hit point is computed without ray casting.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-# In place of a triangle's number: the ray meets none, as Embree says, or is not known yet.
+# Reserved triangle indices: no hit (Embree's invalid geometry id), and not determined yet.
 NOTHING = np.uint32(0xFFFFFFFF)
 UNKNOWN = np.uint32(0xFFFFFFFE)
 
 
 @njit(cache=True, nogil=True)
 def waiting(triangle, height, width, spacing):
-    """Return which pixels are to be cast at a spacing: those not known yet, in row order.
+    """Return the pixels of the grid of a spacing that are not determined yet, in row order.
 
     Args:
-        triangle: (H * W,) uint32 index of the triangle hit by each pixel, as far as known.
-        height, width: of the image.
-        spacing: 1 for all.
+        triangle: (H * W,) uint32 triangle hit by each pixel, or `NOTHING` or `UNKNOWN`.
+        height, width: of the image, px.
+        spacing: of the grid, px; 1 for all pixels.
 
     Returns:
-        (M,) int64 indices of pixels.
+        (M,) int64 flat pixel indices.
     """
     found = np.empty(height * (width // spacing + 1), np.int64)
     n = 0
@@ -43,15 +43,15 @@ def settle_between(
     height, width, spacing, rays, corners,
     triangle, distance, instance, material, uv, normal,
 ):  # fmt: skip
-    """Fill in the pixels between those cast at a spacing that met one triangle.
+    """Compute the hits of pixels whose four cast neighbours hit the same triangle, or none.
 
     Args:
-        height, width: of the image.
-        spacing: of the pixels that were cast; all of them are known.
-        rays: (H * W, 6) float32, row after row, from one origin.
-        corners: (T, 3, 5) float32 x, y, z, u, v of the triangles.
-        triangle: (H * W,) uint32, filled in, as all below.
-        distance, instance, material, uv, normal: see `Hits`.
+        height, width: of the image, px.
+        spacing: of the grid of cast pixels, all of which are determined, px.
+        rays: (H * W, 6) float32 origins and unit directions in row order, from one origin.
+        corners: (T, 3, 5) float32 x, y, z, u, v of the triangles' corners.
+        triangle: (H * W,) uint32, updated in place like the arrays below.
+        distance, instance, material, uv, normal: of each pixel, see `Hits`.
     """
     for row in range(height):
         for left in range(row * width + row % spacing, (row + 1) * width - spacing, spacing):
@@ -60,7 +60,8 @@ def settle_between(
                 continue
             for step in range(1, spacing):
                 i = left + step
-                # As far below as to the left, and as far above as to the right.
+                # On the diagonal grid, the cast pixel below is as far away as the one to the
+                # left, and the one above as far as the one to the right.
                 below, above = row + step, row - (spacing - step)
                 if (
                     triangle[i] != UNKNOWN
@@ -82,7 +83,7 @@ def settle_between(
 
 @njit(cache=True, nogil=True, error_model='numpy')
 def _meet(ray, corner):
-    """Return distance, u and v where a ray meets a triangle's plane (Moeller & Trumbore 1997)."""
+    """Return distance, u and v where a ray hits a triangle's plane (Moeller & Trumbore 1997)."""
     ax, ay, az = corner[0, 0], corner[0, 1], corner[0, 2]
     bx, by, bz = corner[1, 0] - ax, corner[1, 1] - ay, corner[1, 2] - az
     cx, cy, cz = corner[2, 0] - ax, corner[2, 1] - ay, corner[2, 2] - az
@@ -99,7 +100,7 @@ def _meet(ray, corner):
 
 @njit(cache=True, nogil=True)
 def texture_at(corner, towards_b, towards_c):
-    """Return u and v at barycentric coordinates of a triangle's (3, 5) corners."""
+    """Return texture coordinates u, v at barycentric weights of a triangle's (3, 5) corners."""
     u = corner[0, 3] + towards_b * (corner[1, 3] - corner[0, 3])
     v = corner[0, 4] + towards_b * (corner[1, 4] - corner[0, 4])
     u += towards_c * (corner[2, 3] - corner[0, 3])

@@ -17,7 +17,7 @@ from offline_training.simulator.meshes import Mesh, merge
 if TYPE_CHECKING:
     from offline_training.simulator.ray_casting import TriangleScene
 
-_SPACINGS = (4, 2, 1)  # of the pixels that are cast, one after the other
+_SPACINGS = (4, 2, 1)  # px between the pixels that are cast, in successive passes
 
 
 @dataclasses.dataclass
@@ -26,10 +26,11 @@ class Hits:
 
     Attributes:
         distance: (N,) float32, metres along the ray; infinite without a hit.
-        instance: (N,) uint16, 0 without a hit.
-        material: (N,) uint16.
-        uv: (N, 2) float32 texture coordinates.
-        normal: (N, 3) float32 unit vector in the world, towards the ray's origin.
+        instance: (N,) uint16 instance id, 0 without a hit.
+        material: (N,) uint16 material index, 0 without a hit.
+        uv: (N, 2) float32 texture coordinates, undefined without a hit.
+        normal: (N, 3) float32 unit vector in the frame of the rays, on the side of the ray's
+            origin; 0 without a hit.
     """
 
     distance: NDArray[np.float32]
@@ -43,7 +44,7 @@ class Body:
     """A rigid set of triangles in its own frame; prepared for ray casting when first used."""
 
     def __init__(self, meshes: Sequence[Mesh], instances: Sequence[int]) -> None:
-        """Join meshes; mesh `i` shows as instance `instances[i]`."""
+        """Join meshes; hits on mesh `i` have the instance id `instances[i]`."""
         joined = merge(meshes)
         counts = [len(mesh.triangles) for mesh in meshes]
         self._triangles = joined.triangles.astype(np.uint32)
@@ -53,29 +54,29 @@ class Body:
         self._vertices = joined.vertices.astype(np.float32, order='C')
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to pickle, without the preparation for ray casting."""
+        """Return the state to pickle, without the structures for ray casting."""
         made = ('_scene', '_corners')
         return {name: value for name, value in vars(self).items() if name not in made}
 
     @functools.cached_property
     def _scene(self) -> TriangleScene:
-        # Open3D takes half a second to import; who only builds a town does without.
+        # Open3D takes half a second to import, and is not needed to build a town.
         from offline_training.simulator.ray_casting import TriangleScene
 
         return TriangleScene(self._vertices, self._triangles)
 
     @functools.cached_property
     def _corners(self) -> NDArray[np.float32]:
-        """(T, 3, 5) x, y, z, u, v, contiguous by triangle."""
+        """x, y, z, u, v of each triangle's corners, (T, 3, 5) float32."""
         return np.concatenate([self._vertices, self._uv], axis=1)[self._triangles]
 
     def cast(self, rays: NDArray[np.float32], image_shape: tuple[int, int] | None = None) -> Hits:
-        """Cast rays.
+        """Return the first hit of each ray.
 
         Args:
-            rays: (N, 6) origin and unit direction in the body's frame.
-            image_shape: H, W if these are the pixels of an image in row order, from one origin:
-                then fewer than half of them are cast, see `between_rays`.
+            rays: (N, 6) float32 origins and unit directions in the body's frame.
+            image_shape: H, W if these are the pixels of an image in row order, from one origin.
+                Then typically fewer than half of them are cast, see `between_rays`.
         """
         count = len(rays)
         hits = Hits(
@@ -100,7 +101,7 @@ class Body:
     def _cast_some(
         self, index: NDArray[np.int64], rays: NDArray[np.float32], out: tuple[NDArray[Any], ...]
     ) -> None:
-        """Cast (M, 6) rays, which are those of `index` among all."""
+        """Cast (M, 6) rays and write their hits to the entries `index` of the arrays `out`."""
         met = self._scene.meet(rays)
         _put(
             index, rays, met.distance, met.triangle, met.weights, met.normal,
@@ -108,7 +109,7 @@ class Body:
         )  # fmt: skip
 
     def occludes(self, rays: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return whether each (N, 6) ray meets the body."""
+        """Return whether each of (N, 6) rays hits the body, (N,) bool."""
         return self._scene.occludes(rays)
 
 
@@ -118,7 +119,7 @@ def _put(
     corners, instances, materials,
     triangle, distance, instance, material, uv, normal,
 ):  # fmt: skip
-    """Write the hits of some rays into those of all, with normals towards the rays' origins."""
+    """Write hits to the entries `index`, with normals flipped to the side of the ray's origin."""
     for m in range(len(index)):
         i, t = index[m], met_triangle[m]
         triangle[i], distance[i] = t, met_distance[m]

@@ -1,4 +1,4 @@
-"""Buildings: facades with windows, roofs, cornices, doors, balconies, shop fronts."""
+"""Buildings: facades with windows, roofs, cornices, doors, balconies, awnings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROOF: tuple[Colour, ...] = ((0.25, 0.08, 0.05), (0.09, 0.09, 0.10), (0.17, 0.10
 def town_house(
     width: float, depth: float, floors: int, palette: Palette, rng: np.random.Generator
 ) -> list[Solid]:
-    """Build a flat-roofed house, its front on y = 0, the street towards negative y."""
+    """Build a flat-roofed house with its front at y = 0, facing negative y (the street)."""
     floor = float(rng.uniform(2.9, 3.6))
     height = floors * floor
     facade = _facade(floor, palette, rng)
@@ -57,7 +57,7 @@ def town_house(
 def gabled_house(
     width: float, depth: float, floors: int, palette: Palette, rng: np.random.Generator
 ) -> list[Solid]:
-    """Build a house with a pitched roof, its front on y = 0, the street towards negative y."""
+    """Build a house with a gable roof and its front at y = 0, facing negative y (the street)."""
     floor = float(rng.uniform(2.7, 3.0))
     height = floors * floor
     facade = _facade(floor, palette, rng)
@@ -97,7 +97,7 @@ def gabled_house(
 def warehouse(
     width: float, depth: float, palette: Palette, rng: np.random.Generator
 ) -> list[Solid]:
-    """Build a large plain hall in two colours, its front on y = 0."""
+    """Build a large hall in two colours, with gates in its front at y = 0."""
     height = float(rng.uniform(5.0, 8.0))
     below = varied(rng, _PLASTER[rng.integers(len(_PLASTER))])
     above = varied(rng, grey(0.45, -0.03))
@@ -139,10 +139,10 @@ def _outline(width: float, depth: float) -> np.ndarray:
 
 
 def _walls(width: float, depth: float, height: float, material: int) -> list[Solid]:
-    """Return facade walls down into the ground, floors counted from it."""
+    """Return walls that start 2 m below ground and a flat roof; v is the height above ground."""
     outline = _outline(width, depth)
     walls = prism_walls(outline, 0.0, height, material)
-    # The footing repeats the blank strip below the ground floor's windows.
+    # Shrink the footing's uv to the blank strip below the ground floor's windows.
     footing = prism_walls(outline, -2.0, 0.0, material)
     footing = Mesh(footing.vertices, footing.triangles, footing.uv * 0.01, footing.material)
     lid = quads([np.column_stack([outline, np.full(4, height)])], None, material)

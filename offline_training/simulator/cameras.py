@@ -1,4 +1,4 @@
-"""The cameras: the ray of each pixel, and the sensor model."""
+"""Camera models: the ray of each pixel, rendering, and the image sensor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from offline_training.simulator.rendering import Look, radiance
 from offline_training.simulator.shadows import sunlight
 from offline_training.simulator.world import World
 
-# On the windscreen's upper edge; x forward, y left, z up from base_link.
+# Position at the windscreen's upper edge, metres in base_link (x forward, y left, z up).
 _MOUNT_RADIUS, _MOUNT_HEIGHT = 0.55, 1.55
 _PITCH_DEG = 2.0  # downwards
 _DISTORTION = {
@@ -25,12 +25,12 @@ _DISTORTION = {
     'plumb_bob': (-0.28, 0.09, 0.0006, -0.0004, -0.012),
     'equidistant': (0.021, -0.0042, 0.0011, -0.0002),
 }
-_READ_NOISE, _SHOT_NOISE = np.float32(0.006), np.float32(0.012)  # in units of the brightest value
+_READ_NOISE, _SHOT_NOISE = np.float32(0.006), np.float32(0.012)  # relative to saturation
 
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
-    """One image and its truth, each (H, W)."""
+    """One image and its ground truth, each of shape (H, W)."""
 
     image: NDArray[np.uint8]  # (H, W, 3) BGR
     semantic: NDArray[np.uint8]
@@ -40,7 +40,7 @@ class Shot:
 
 @dataclasses.dataclass(frozen=True)
 class Exposure:
-    """The hits of the pixels of one image, in row order."""
+    """Rays, hits and sunlight of the pixels of one image, in row order."""
 
     rays: NDArray[np.float32]  # (H * W, 6)
     hits: Hits
@@ -51,13 +51,14 @@ class Camera:
     """One camera on the car.
 
     Attributes:
-        name: `front` and so on.
-        yaw: viewing direction, radians to the left of ahead.
+        name: a key of `CAMERA_YAW_DEG`.
+        yaw: viewing direction, radians to the left of forward.
+        width, height: of the image, px.
         K: (3, 3) camera matrix.
         D: distortion coefficients, in the order of sensor_msgs/CameraInfo.
-        distortion_model: its name there.
-        T_base_camera: (4, 4) pose of the optical frame.
-        directions: (H * W, 3) unit vector of each pixel's ray, in the optical frame.
+        distortion_model: name of the model in sensor_msgs/CameraInfo.
+        T_base_camera: (4, 4) pose of the optical frame in base_link.
+        directions: (H * W, 3) float32 unit vector of each pixel's ray, in the optical frame.
     """
 
     def __init__(self, name: str, parameters: CameraParameters) -> None:
@@ -66,7 +67,7 @@ class Camera:
         self.name = name
         self.width, self.height = width, height
         self._model = parameters.model
-        # The name of a lens without distortion in CameraInfo is plumb_bob with zeros.
+        # CameraInfo describes a lens without distortion as plumb_bob with zero coefficients.
         fisheye = parameters.model == 'equidistant'
         self.distortion_model = 'equidistant' if fisheye else 'plumb_bob'
         focal = width / 2 / (2 * half_angle if fisheye else np.tan(half_angle))
@@ -82,7 +83,13 @@ class Camera:
         self._vignette = (1.0 - 0.16 * (x**2 + y**2)).astype(np.float32)
 
     def expose(self, world: World, T_world_base: NDArray[np.float64], time_s: float) -> Exposure:
-        """Cast every pixel, with a global shutter at `time_s`."""
+        """Cast the rays of all pixels at one time (global shutter).
+
+        Args:
+            world: to cast into.
+            T_world_base: (4, 4) pose of base_link at that time.
+            time_s: time of the exposure, seconds of the drive.
+        """
         pose = T_world_base @ self.T_base_camera
         rays = rays_from(self.directions[None], pose[None])
         shape = (self.height, self.width)
@@ -98,7 +105,15 @@ class Camera:
         brightness: float,
         rng: np.random.Generator,
     ) -> Shot:
-        """Render the pixels to a picture and its ground truth."""
+        """Render an exposure to an image and its ground truth.
+
+        Args:
+            exposure: made by `expose`.
+            world: of the exposure.
+            look: the weather.
+            brightness: factor of the image's brightness.
+            rng: draws the sensor's noise.
+        """
         hits, shape = exposure.hits, (self.height, self.width)
         light = radiance(
             exposure.rays, hits, exposure.lit, world.materials, look, self._pixel_angle
@@ -113,7 +128,11 @@ class Camera:
     def _picture(
         self, light: NDArray[np.float32], brightness: float, rng: np.random.Generator
     ) -> NDArray[np.uint8]:
-        """Turn light into a picture: lens blur, vignetting, brightness, noise, gamma."""
+        """Apply lens blur, vignetting, brightness, noise and gamma to (H, W, 3) linear RGB.
+
+        Returns:
+            (H, W, 3) uint8 BGR.
+        """
         light = np.asarray(cv2.GaussianBlur(light, (0, 0), 0.55), np.float32)
         gain = self._vignette * np.float32(brightness)
         picture = np.empty(light.shape, np.uint8)
@@ -139,7 +158,7 @@ _GAMMA = np.round(255.0 * (np.arange(4096) / 4095.0) ** (1 / 2.2)).astype(np.uin
 
 @njit(cache=True, nogil=True)
 def _digitise(light, gain, seed, gamma, picture):
-    """Apply the sensor model to (H, W, 3) RGB light, giving (H, W, 3) BGR; see `_picture`."""
+    """Apply gain, noise and gamma to (H, W, 3) linear RGB; write (H, W, 3) BGR to `picture`."""
     height, width = gain.shape
     for row in range(height):
         for column in range(width):
@@ -156,7 +175,7 @@ def _digitise(light, gain, seed, gamma, picture):
 
 @njit(cache=True, nogil=True)
 def _random_bits(number):
-    """Return 64 random bits, always the same for a number (SplitMix64, Steele et al. 2014)."""
+    """Return 64 pseudo-random bits determined by `number` (SplitMix64, Steele et al. 2014)."""
     z = number * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -165,21 +184,24 @@ def _random_bits(number):
 
 @njit(cache=True, nogil=True)
 def _deviate(bits):
-    """Return a nearly normal deviate from 21 random bits: the sum of three even ones."""
+    """Return an approximately standard normal deviate: the scaled sum of three uniform ones.
+
+    Takes them from the lowest 21 bits.
+    """
     low = np.uint64(127)
     total = (bits & low) + (bits >> np.uint64(7) & low) + (bits >> np.uint64(14) & low)
     return (np.float32(total) - np.float32(190.5)) / np.float32(64)
 
 
 def _mount(yaw: float) -> NDArray[np.float64]:
-    """Return the pose of an optical frame (z ahead, x right) that looks along `yaw`."""
+    """Return T_base_camera, (4, 4), of an optical frame (z forward, x right) that faces `yaw`."""
     c, s = np.cos(yaw), np.sin(yaw)
     pitch = np.radians(_PITCH_DEG)
     forward = np.array([c * np.cos(pitch), s * np.cos(pitch), -np.sin(pitch)])
     right = np.array([s, -c, 0.0])
     pose = np.eye(4)
     pose[:3, :3] = np.column_stack([right, np.cross(forward, right), forward])
-    # Side and rear cameras sit lower and further out, as on a roof rack's corners.
+    # The mounts lie on an ellipse around the roof.
     pose[:3, 3] = [0.35 + _MOUNT_RADIUS * c, 0.9 * s, _MOUNT_HEIGHT]
     return pose
 
@@ -187,7 +209,18 @@ def _mount(yaw: float) -> NDArray[np.float64]:
 def _undistort(
     x: NDArray[np.float64], y: NDArray[np.float64], D: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Invert the plumb_bob model by fixed-point iteration as OpenCV does, until it converges."""
+    """Invert the plumb_bob model by fixed-point iteration, as OpenCV does.
+
+    Args:
+        x, y: distorted coordinates in the image plane at distance 1.
+        D: k1, k2, p1, p2, k3.
+
+    Returns:
+        Undistorted x and y, of the same shape.
+
+    Raises:
+        CalibrationError: if the iteration does not converge for all pixels.
+    """
     k1, k2, p1, p2, k3 = D
     ux, uy = x.copy(), y.copy()
     for _ in range(100):
@@ -208,7 +241,17 @@ def _undistort(
 def _undistort_fisheye(
     x: NDArray[np.float64], y: NDArray[np.float64], D: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Invert the equidistant model (Kannala & Brandt 2006) by Newton's method."""
+    """Return the unit directions of pixels of the equidistant model (Kannala & Brandt 2006).
+
+    Inverts the polynomial of the angle by Newton's method.
+
+    Args:
+        x, y: distorted coordinates in the image plane at distance 1.
+        D: k1, k2, k3, k4.
+
+    Returns:
+        Directions in the optical frame, with a last axis of length 3.
+    """
     bent = np.hypot(x, y)
     theta = bent.copy()
     k1, k2, k3, k4 = D

@@ -1,6 +1,7 @@
-"""Simulates a drive: a bag with its faults, and the ground truth beside it.
+"""Simulates a drive: writes a bag with the requested faults, and its ground truth beside it.
 
-The faults of each message are drawn here, in order; workers simulate the parts of the drive.
+The faults of all messages are drawn here, in order, and workers simulate the parts of the drive:
+the result does not depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from offline_training.simulator.traffic import STEP_S
 from offline_training.simulator.truth import TruthWriter
 
 START_NS = 1_700_000_000_000_000_000
-# A part is a file of the bag, of a second at least and ten at most. It is never smaller because
-# there are more workers: the bag is the same for any number.
+# Each part is one file of the bag and lasts one to ten seconds. Its duration does not depend on
+# the number of workers, so that the bag is the same for any number.
 _SHORTEST_S, _LONGEST_S, _USUAL_PARTS = 1.0, 10.0, 32
 _PERIODS_A_WORKER = 20
 _IMPORTS = ['offline_training.simulator.preloaded']
@@ -42,7 +43,15 @@ _IMAGE_DELAY_S, _SWEEP_DELAY_S = 0.03, 0.005
 
 @dataclasses.dataclass(frozen=True)
 class SimulationSummary:
-    """The result of a simulation."""
+    """The result of a simulation.
+
+    Attributes:
+        bag, truth: folders of the bag and its ground truth.
+        images, sweeps: numbers of messages that were not lost.
+        points: in the recorded sweeps.
+        lost: number of images and sweeps lost by the simulated fault.
+        seconds: wall-clock time of the simulation.
+    """
 
     bag: Path
     truth: Path
@@ -54,12 +63,12 @@ class SimulationSummary:
 
     @property
     def frames_per_second(self) -> float:
-        """Sweeps, each with its images, a second of wall-clock time."""
+        """Sweeps, with their images, simulated per second of wall-clock time."""
         return self.sweeps / self.seconds
 
 
 def truth_folder(bag: Path) -> Path:
-    """Return the folder of a simulated bag's ground truth, beside the bag."""
+    """Return the path of a simulated bag's ground truth: `<bag>_truth`, beside the bag."""
     return bag.with_name(bag.name + '_truth')
 
 
@@ -74,19 +83,23 @@ def simulate(
     """Simulate a drive and record it.
 
     Args:
-        output: the bag's folder, new; the truth goes to `truth_folder(output)`, new too.
+        output: folder of the bag; neither it nor `truth_folder(output)` may exist.
         parameters: of the drive.
         progress: called after each part with the number of finished sweeps and of all sweeps.
-        preview: also write a picture of each camera for viewing, once a second of the drive.
-        workers: processes, each with a town of its own; 1 works in this process, 0 uses one per
-            core, or fewer for a short drive. The bag is the same for any number.
-        scheduler: see `open_engine`; its workers must see the same folders.
+        preview: also write a preview picture of each camera once per second of the drive.
+        workers: number of processes, each of which builds the whole town; 1 runs in this process,
+            0 uses one per core, or fewer for a short drive. The bag is the same for any number.
+        scheduler: see `open_engine`; its workers must have access to the same folders.
+
+    Returns:
+        Paths, numbers of messages and the wall-clock time.
 
     Raises:
-        BagError: if the bag or its truth exists already, or it cannot be written.
+        BagError: if the bag or its truth exists already, or the bag cannot be written.
+        DatasetError: if the truth or metadata.yaml cannot be written.
         ParameterError: if the drive is shorter than a sweep, or if its clock jumps back to stamps
             already used.
-        CalibrationError: if a lens is impossible.
+        CalibrationError: if a lens distortion cannot be inverted over the whole image.
         WorkerDiedError: if a part crashes its worker processes.
     """
     output = Path(output).resolve()
@@ -126,14 +139,14 @@ def simulate(
 
 
 def _remove_remains(bag: Path) -> None:
-    """Remove files of crashed workers, whose parts other workers made."""
+    """Remove the temporary folders of crashed workers, whose parts were repeated by others."""
     for folder in bag.glob(f'.{bag.name}_*'):
         with contextlib.suppress(OSError):
             shutil.rmtree(folder)
 
 
 def _enough_workers(parameters: SimulatorParameters) -> int:
-    """Return one worker per core, or fewer where building more towns does not pay."""
+    """Return one worker per core, or fewer if building a town takes longer than it saves."""
     periods = _sweeps(parameters) * len(RIGS[parameters.rig])
     parts = len(_part_times(parameters)) - 1
     return max(min(len(os.sched_getaffinity(0)), periods // _PERIODS_A_WORKER, parts), 1)
@@ -157,7 +170,7 @@ def _sweeps(parameters: SimulatorParameters) -> int:
 
 
 def _part_times(parameters: SimulatorParameters) -> list[float]:
-    """Return the limits of a drive's parts, seconds of the drive."""
+    """Return the boundaries of a drive's parts, (parts + 1) times in seconds of the drive."""
     duration = parameters.duration_s
     usual = min(int(duration / _SHORTEST_S), _USUAL_PARTS)
     parts = max(usual, math.ceil(duration / _LONGEST_S), 1)
@@ -165,7 +178,7 @@ def _part_times(parameters: SimulatorParameters) -> list[float]:
 
 
 class _Drive:
-    """One drive: draws the faults of its messages, and plans its parts."""
+    """Draws the faults of a drive's messages and plans its parts."""
 
     def __init__(self, output: Path, parameters: SimulatorParameters, preview: bool) -> None:
         self.counts = {'images': 0, 'sweeps': 0, 'points': 0, 'lost': 0}
@@ -178,11 +191,11 @@ class _Drive:
             for camera in self._cameras
         }
         self._clock = Clock(START_NS, parameters.duration_s, faults, rng)
-        self._images: dict[tuple[int, int], Fate] = {}  # on their way, by period and camera
-        self._sweeps: dict[int, Fate] = {}  # on their way, by period
+        self._images: dict[tuple[int, int], Fate] = {}  # not in a part yet, by period and camera
+        self._sweeps: dict[int, Fate] = {}  # not in a part yet, by period
 
     def parts(self, truth: TruthWriter) -> Iterator[DrivePart]:
-        """Yield the plan of each part; note the fate of each message."""
+        """Yield the plan of each part, and write the fate of each message to the truth."""
         rate, periods = self._parameters.rate_hz, _sweeps(self._parameters)
         times = _part_times(self._parameters)
         limits = [None, *(self._clock.recorder_ns(time_s) for time_s in times[1:-1]), None]
@@ -196,7 +209,7 @@ class _Drive:
             images = _arriving(self._images, stop_ns)
             sweeps = _arriving(self._sweeps, stop_ns)
             measured = [*(period for period, _ in images), *sweeps]
-            # Odometry arrives a little late, and its steps reach over a period's end.
+            # Odometry arrives after its stamp, and a period's steps extend past its end.
             moving = max(int((start_s - 2.0 * STEP_S) * rate), 0)
             yield DrivePart(
                 self._output,
@@ -214,7 +227,7 @@ class _Drive:
             )
 
     def _draw(self, number: int, truth: TruthWriter) -> None:
-        """Draw and note the fate of each camera's image and of the sweep of a period."""
+        """Draw the fates of a period's images and sweep, and write them to the truth."""
         rate = self._parameters.rate_hz
         start, end = number / rate, (number + 1) / rate
         for index, camera in enumerate(self._cameras):
@@ -243,7 +256,7 @@ class _Drive:
         return poses | {optical_frame(name): pose for name, pose in self._published.items()}
 
     def summary(self, first: MadePart) -> dict[str, Any]:
-        """Return the content of truth.json, given the first part's description of the town."""
+        """Return the content of truth.json; the town's entries come from the first part."""
         cameras = {
             camera.name: {
                 'width': camera.width,
@@ -271,7 +284,7 @@ class _Drive:
 
 
 def _arriving(fates: dict[Any, Fate], stop_ns: int | None) -> dict[Any, Fate]:
-    """Remove and return the pending messages that arrive before an instant."""
+    """Remove and return the pending messages that arrive before `stop_ns`; all if None."""
     arriving = {
         key: fate for key, fate in fates.items() if stop_ns is None or fate.arrival_ns < stop_ns
     }

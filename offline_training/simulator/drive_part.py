@@ -1,6 +1,6 @@
-"""A part of a simulated drive: the messages recorded in a time range, and their ground truth.
+"""Simulates a part of a drive: the messages recorded in a time range, and their ground truth.
 
-One process makes it independently of the others: faults of messages are drawn before.
+Parts are simulated independently of each other, because the faults were drawn beforehand.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ _ODOMETRY_DELAY_S = 0.001
 
 @dataclasses.dataclass(frozen=True)
 class DrivePart:
-    """The content of a part.
+    """The plan of a part.
 
     Attributes:
         bag, truth: existing folders.
         parameters: of the drive.
-        preview: whether to draw pictures for viewing, once a second.
-        start_ns: start of the drive by the recorder's clock.
+        preview: whether to write preview pictures, once per second.
+        start_ns: start of the drive by the recorder's clock, nanoseconds.
         number: of the part.
-        first_ns, stop_ns: arrival of its first message and of the first after it; None where
-            there is no such limit.
-        periods: the first and the last whose motion or measurements may arrive in it.
-        images, sweeps: fates of those that do, by period and, of images, by camera's number.
-        static_poses: published T_base_frame by frame id, recorded by the first part.
+        first_ns, stop_ns: the part contains the messages that arrive from `first_ns` to before
+            `stop_ns`, nanoseconds; None for no limit.
+        periods: first and last period (inclusive) whose messages may arrive in the part.
+        images: fates of the images that arrive in the part, by (period, camera index).
+        sweeps: fates of the sweeps that arrive in the part, by period.
+        static_poses: (4, 4) published T_base_frame by frame id; only in the first part.
     """
 
     bag: Path
@@ -66,8 +67,9 @@ class MadePart:
 
     Attributes:
         information: see `PartRecording`.
-        points: of all its sweeps.
-        town: of the first part, the entries of the drive's truth on the town and the start.
+        points: number of points in its sweeps.
+        town: the entries of truth.json on the town and the start pose; empty except in the first
+            part.
     """
 
     information: dict[str, Any]
@@ -79,7 +81,8 @@ def make_part(part: DrivePart) -> MadePart:
     """Simulate a part of a drive.
 
     Raises:
-        BagError, DatasetError: if bag or truth cannot be written.
+        BagError: if the bag cannot be written.
+        DatasetError: if the truth cannot be written.
     """
     return _PartMaker(part).make()
 
@@ -88,7 +91,7 @@ class _PartMaker:
     def __init__(self, part: DrivePart) -> None:
         self._part = part
         self._stage: Stage = stage_for(part.parameters, part.periods[0])
-        # No fate is drawn by it.
+        # Not used: this clock only converts times, and draws no faults.
         rng = np.random.default_rng(0)
         faults, duration_s = part.parameters.fault, part.parameters.duration_s
         self._clock = Clock(part.start_ns, duration_s, faults, rng)
@@ -111,7 +114,7 @@ class _PartMaker:
                     ) from err
                 before = self._record_motion(recording, frame, before)
                 self._record(recording, frame, number)
-                # Whatever is still to come was measured later.
+                # Messages of later periods cannot arrive before this time.
                 recording.write_until(self._clock.recorder_ns((number + 1) / rate))
         world = self._stage.world
         town = {
@@ -148,13 +151,17 @@ class _PartMaker:
     def _record_motion(
         self, recording: PartRecording, frame: Frame, before: NDArray[np.float64] | None
     ) -> NDArray[np.float64]:
-        """Record the car's odometry in a period; return the last pose.
+        """Record the car's odometry in a period.
 
         Args:
             recording: of the part.
             frame: of the period.
-            before: the last pose of the previous period; None in the part's first period, whose
-                first step is that of the drive, or was recorded in the previous part.
+            before: (6,) last pose of the previous period, for the velocity of the first step;
+                None extrapolates it in the part's first period, whose first step is that of the
+                drive or is recorded in the previous part.
+
+        Returns:
+            (6,) the last pose, x, y, z, yaw, pitch, roll.
         """
         make, poses = recording.make, frame.motion
         last = 2 * poses[0] - poses[1] if before is None else before
@@ -206,5 +213,5 @@ class _PartMaker:
 
 
 def optical_frame(camera: str) -> str:
-    """Return the frame id of a camera's images."""
+    """Return the optical frame id of a camera."""
     return f'{camera}_camera_optical'

@@ -1,7 +1,7 @@
-"""The motion of the sensor vehicle, as in its odometry.
+"""Poses of the sensor vehicle at any time, interpolated between the samples of its odometry.
 
-Between two samples of odometry the car moves on a straight line and turns at a constant rate, so
-that interpolation of the published poses gives the exact origin of every ray.
+Positions are interpolated linearly and rotations by slerp, so that a consumer who interpolates the
+published odometry in the same way gets the exact origin of every ray.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from offline_training.simulator.traffic import STEP_S, Traffic
 
 
 def quaternion_of(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return x, y, z, w of a (3, 3) rotation matrix, w positive."""
+    """Return the quaternion x, y, z, w of a (3, 3) rotation matrix, with w >= 0."""
     quaternion = Rotation.from_matrix(rotation).as_quat()
     return quaternion if quaternion[3] >= 0 else -quaternion
 
 
 def matrix_of(pose: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (4, 4) matrix of x, y, z, yaw, pitch, roll."""
+    """Return the (4, 4) pose matrix of (6,) x, y, z, yaw, pitch, roll, metres and radians."""
     matrix = np.eye(4)
     matrix[:3, :3] = _turned(pose[3:]).as_matrix()
     matrix[:3, 3] = pose[:3]
@@ -28,7 +28,7 @@ def matrix_of(pose: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def ego_poses(traffic: Traffic, times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return T_world_base at each of (N,) times of the last second, (N, 4, 4) float64."""
+    """Return T_world_base, (N, 4, 4) float64, at (N,) times within the traffic's memory."""
     start, tracks = traffic.window(float(times.min()), float(times.max()))
     track = tracks[:, 0]
     last = len(track) - 1
@@ -43,5 +43,5 @@ def ego_poses(traffic: Traffic, times: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def _turned(angles: NDArray[np.float64]) -> Rotation:
-    """Return the rotations of (..., 3) yaw, pitch, roll."""
+    """Return the rotations of (..., 3) yaw, pitch, roll, radians."""
     return Rotation.from_euler('ZYX', angles)

@@ -1,4 +1,4 @@
-"""Simulated faults of messages: stamps, arrival, calibration."""
+"""Simulated faults: wrong stamps, late and lost messages, wrong extrinsics."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from offline_training.simulator.parameters import FaultParameters
 
 @dataclasses.dataclass(frozen=True)
 class Fate:
-    """The fate of one message.
+    """The simulated faults of one message.
 
     Attributes:
-        stamp_ns: its header stamp.
-        arrival_ns: time of arrival at the recorder.
+        stamp_ns: its header stamp, nanoseconds.
+        arrival_ns: time of arrival at the recorder, by its clock, nanoseconds.
         lost: whether it never arrives.
     """
 
@@ -27,9 +27,9 @@ class Fate:
 
 
 class Clock:
-    """Converts the drive's time to stamps, with the requested faults.
+    """Converts times of the drive to header stamps and arrival times, with the requested faults.
 
-    Sensors stamp with their common clock, which may jump; the recorder's own clock never does.
+    All sensors stamp with one common clock, which may jump; the recorder's clock does not jump.
     """
 
     def __init__(
@@ -39,18 +39,24 @@ class Clock:
         self.jump_at_s = duration_s / 2
 
     def stamp_ns(self, time_s: float) -> int:
-        """Return the sensors' clock at an instant of the drive."""
+        """Return the sensors' clock, nanoseconds, at a time of the drive, seconds."""
         jump = self._faults.clock_jump_s if time_s >= self.jump_at_s else 0.0
         return self.recorder_ns(time_s + jump)
 
     def recorder_ns(self, time_s: float) -> int:
-        """Return the recorder's clock at an instant of the drive."""
+        """Return the recorder's clock, nanoseconds, at a time of the drive, seconds."""
         return self._start_ns + round(time_s * 1e9)
 
     def fate(self, time_s: float, arrival_s: float, is_image: bool) -> Fate:
-        """Draw the fate of an image or a sweep whose true stamp is `time_s`."""
+        """Draw the faults of an image or a sweep.
+
+        Args:
+            time_s: its true time, seconds of the drive.
+            arrival_s: time of arrival unless it is late, seconds of the drive.
+            is_image: whether stamp offset and jitter apply.
+        """
         faults = self._faults
-        # Drawn for every message alike, so that one fault leaves the others' draws alone.
+        # Always draw all of them, so that enabling one fault does not change the others.
         jitter, lost, late, delay = self._rng.normal(), *self._rng.random(3)
         error = faults.time_offset_s + faults.time_jitter_s * jitter if is_image else 0.0
         if late < faults.late:
@@ -65,7 +71,7 @@ class Clock:
 def misaligned(
     T_base_camera: NDArray[np.float64], error_deg: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return a camera's pose turned by an angle about an axis drawn at random, (4, 4)."""
+    """Return a camera's pose rotated by `error_deg` about a random axis, (4, 4)."""
     axis = rng.normal(size=3)
     turn = Rotation.from_rotvec(axis / np.linalg.norm(axis) * error_deg, degrees=True)
     wrong = T_base_camera.copy()

@@ -1,6 +1,6 @@
-"""One period of a simulated drive: the car's motion, images, a sweep, and ground truth.
+"""Simulates one period of a drive: the car's motion, images, a sweep, and their ground truth.
 
-Every worker process builds the whole town and simulates its traffic, and so can simulate any
+Every worker process builds the whole town and simulates all traffic, and so can simulate any
 period.
 """
 
@@ -32,8 +32,8 @@ class FrameTask:
 
     Attributes:
         number: of the period.
-        image_stamps_ns: of each camera's image, nanoseconds; None if it is not needed.
-        sweep_stamp_ns: of the sweep, or None.
+        image_stamps_ns: header stamp of each camera's image, nanoseconds; None to omit the image.
+        sweep_stamp_ns: header stamp of the sweep, nanoseconds; None to omit it.
     """
 
     number: int
@@ -47,11 +47,12 @@ class Frame:
 
     Attributes:
         first_step: number of the first step of `motion`.
-        motion: (S, 6) float64 x, y, z, yaw, pitch, roll of base_link in the world, every `STEP_S`;
-            the periods' pieces follow each other without gap, one step ahead of their sensors.
-        images: each camera's as its message holds it: (H, W, 3) uint8 BGR, or (N,) uint8 JPEG;
-            None where not needed.
-        points: (N,) structured, see `Sweep`, or None where not needed.
+        motion: (S, 6) float64 x, y, z, yaw, pitch, roll of base_link in the world, every `STEP_S`,
+            metres and radians. It ends at or after the period's end, where that of the next
+            period continues.
+        images: data of each camera's image message: (H, W, 3) uint8 BGR, or (N,) uint8 JPEG; None
+            if omitted.
+        points: (N,) structured, see `Sweep`; None if omitted.
     """
 
     first_step: int
@@ -61,12 +62,12 @@ class Frame:
 
 
 class Stage:
-    """A town with its sensors, and its traffic in the current state.
+    """A town with its traffic at a time of the drive, and the car's sensors.
 
     Attributes:
-        world: the town and what moves in it.
+        world: the town and its traffic.
         cameras, lidar: on the car.
-        first_pose: at the start of the drive, (6,), see `Frame`.
+        first_pose: (6,) pose of base_link at the start of the drive, see `Frame.motion`.
     """
 
     def __init__(self, parameters: SimulatorParameters) -> None:
@@ -77,12 +78,15 @@ class Stage:
         self.first_pose = self.motion(0)[1][0]
 
     def can_make(self, number: int) -> bool:
-        """Whether a period lies ahead, or all data it needs are still in memory."""
+        """Return whether a period is in the future, or the traffic in it is still in memory."""
         start_s = number / self._parameters.rate_hz
         return self.world.traffic.remembers(start_s - STEP_S)
 
     def motion(self, number: int) -> tuple[int, NDArray[np.float64]]:
-        """Return the first step of a period and the car's poses in it, see `Frame`."""
+        """Advance the traffic; return the number of a period's first step and the car's poses.
+
+        They are the attributes `first_step` and `motion` of `Frame`.
+        """
         rate = self._parameters.rate_hz
         first_step = step_after(number / rate) + 1 if number else 0
         last_step = step_after((number + 1) / rate)
@@ -92,12 +96,12 @@ class Stage:
         return first_step, poses[:, 0]
 
     def frame(self, task: FrameTask, truth: TruthFiles, preview: bool) -> Frame:
-        """Measure one period of the drive and write its truth.
+        """Simulate one period of the drive and write its ground truth.
 
         Args:
-            task: the period, and its parts to simulate.
+            task: the period, and which images and sweep to simulate.
             truth: writer of the ground truth.
-            preview: whether to draw pictures for viewing, once a second.
+            preview: whether to write preview pictures, once per second.
         """
         first_step, poses = self.motion(task.number)
         shown = preview and task.number % round(self._parameters.rate_hz) == 0
@@ -122,7 +126,7 @@ class Stage:
     def _image(
         self, task: FrameTask, index: int, stamp_ns: int, truth: TruthFiles, shown: Sweep | None
     ) -> NDArray[np.uint8]:
-        """Return an image as its message holds it, exposed as the LiDAR passes its camera."""
+        """Return the message data of an image exposed when the LiDAR passes its camera's view."""
         camera = self.cameras[index]
         time_s = exposed_s(self._parameters, self.lidar, camera, task.number)
         T_world_base = ego_poses(self.world.traffic, np.array([time_s]))[0]
@@ -145,15 +149,15 @@ def sensors(parameters: SimulatorParameters) -> tuple[list[Camera], Lidar]:
 
 
 def exposed_s(parameters: SimulatorParameters, lidar: Lidar, camera: Camera, number: int) -> float:
-    """Return the time of a camera's exposure in a period, seconds of the drive."""
+    """Return the time of a camera's exposure in period `number`, seconds of the drive."""
     return (number + lidar.passes(camera.yaw)) / parameters.rate_hz
 
 
 def stage_for(parameters: SimulatorParameters, number: int) -> Stage:
-    """Return the stage of a drive, for periods from a number on.
+    """Return a stage that can simulate a drive's periods from `number` on.
 
-    A process keeps the one it had last: a town takes a second to build, and its traffic must flow
-    from the beginning of the drive.
+    The process reuses its last stage if possible: a town takes a second to build, and its traffic
+    must be simulated from the start of the drive.
     """
     stage = _stage(parameters)
     if not stage.can_make(number):

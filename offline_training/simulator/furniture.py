@@ -9,12 +9,12 @@ import numpy as np
 from offline_training.simulator.materials import Palette, Pattern, grey, varied
 from offline_training.simulator.meshes import Box, Solid, Tube, ball, quads
 
-# Class name and solids: one thing may be of two classes.
+# (class name, solids) of each part: an object may have parts of two classes.
 Parts = list[tuple[str, Sequence[Solid]]]
 
 
 def street_lamp(palette: Palette, rng: np.random.Generator) -> Parts:
-    """Build a lamp post at the origin, its arm towards negative y (the road)."""
+    """Build a street lamp at the origin with its arm towards negative y (the road)."""
     metal = _metal(palette, rng)
     height = float(rng.uniform(5.5, 8.0))
     glass = palette(Pattern.PLAIN, grey(0.8), infrared=0.3)
@@ -28,7 +28,7 @@ def street_lamp(palette: Palette, rng: np.random.Generator) -> Parts:
 
 
 def traffic_sign(palette: Palette, rng: np.random.Generator) -> Parts:
-    """Build a sign on its post, facing negative x."""
+    """Build a traffic sign of random kind on a post, facing negative x."""
     metal = palette(Pattern.PLAIN, grey(0.35), infrared=0.4)
     kind = int(rng.integers(4))
     rim, face = (
@@ -92,7 +92,7 @@ def traffic_light(palette: Palette, rng: np.random.Generator) -> Parts:
 
 
 def fence(length: float, palette: Palette, rng: np.random.Generator) -> Parts:
-    """Build a fence along x, its middle at the origin: boards, rails on posts, or a wall."""
+    """Build boards, rails on posts, or a low wall along x, centred on the origin."""
     kind = rng.choice(['boards', 'rails', 'wall'])
     if kind == 'wall':
         stone = palette(
@@ -142,7 +142,7 @@ def bin_(palette: Palette, rng: np.random.Generator) -> Parts:
 
 
 def cabinet(palette: Palette, rng: np.random.Generator) -> Parts:
-    """Build an electrical cabinet, of a facade's grey."""
+    """Build a grey electrical cabinet."""
     skin = palette(Pattern.PLAIN, varied(rng, grey(0.4, 0.02)), infrared=0.4)
     return [('other_static', [Box((1.1, 0.45, 1.45), (0, 0, -0.1), skin)])]
 
@@ -181,7 +181,7 @@ def road_barrier(palette: Palette, rng: np.random.Generator) -> Parts:
 
 
 def bus_shelter(palette: Palette, rng: np.random.Generator) -> Parts:
-    """Build a shelter, open towards negative y."""
+    """Build a bus shelter, open towards negative y."""
     metal = _metal(palette, rng)
     pane = palette(Pattern.PLAIN, (0.10, 0.16, 0.17), infrared=0.05, gloss=0.35)
     roof = palette(Pattern.PLAIN, varied(rng, grey(0.25)), infrared=0.3)

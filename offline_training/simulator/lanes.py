@@ -1,4 +1,4 @@
-"""The lanes of a town: right-hand traffic, straight lanes between intersections, turns on them."""
+"""The lanes of a town: straight lanes between intersections and turns on them, driven right."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from numpy.typing import ArrayLike, NDArray
 from offline_training.simulator.street_plan import LANE_OFFSET, SETBACK, StreetPlan
 
 _HEADINGS = ((1, 0), (0, 1), (-1, 0), (0, -1))
-_SPACING = 0.25  # between the points of a lane's polyline
+_SPACING = 0.25  # metres between the points of a lane's polyline
 
 
 @dataclasses.dataclass(frozen=True)
 class Lane:
-    """A way through the plan.
+    """The centre line of a lane.
 
     Attributes:
-        points: (N, 2) plan positions, evenly spaced.
-        yaw: (N,) headings, continuous.
+        points: (N, 2) plan positions, evenly spaced, metres.
+        yaw: (N,) headings in the plan, unwrapped, radians.
         length: metres.
-        crossing: the intersection that it ends at (a straight lane) or crosses (a turn).
-        following: lanes that begin where it ends.
-        speed: at which it can be driven, m/s.
-        is_turn: whether it lies on an intersection.
+        crossing: index of the intersection that it ends at (straight lane) or crosses (turn).
+        following: indices of the lanes that begin where it ends.
+        speed: speed limit, m/s.
+        is_turn: whether it crosses an intersection, straight on included.
     """
 
     points: NDArray[np.float64]
@@ -38,7 +38,7 @@ class Lane:
 
 
 class LaneTable:
-    """The points of all lanes, to look many places up at once."""
+    """The points of all lanes in one array, for vectorised lookup of poses."""
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self._length = np.array([lane.length for lane in lanes])
@@ -47,7 +47,7 @@ class LaneTable:
         self._pose = np.concatenate([np.column_stack([k.points, k.yaw]) for k in lanes])
 
     def poses(self, lane: ArrayLike, along: ArrayLike) -> NDArray[np.float64]:
-        """Return plan x, y and yaw, (N, 3), `along` metres from the beginnings of (N,) lanes."""
+        """Return plan x, y and yaw, (N, 3), `along` metres from the starts of (N,) lanes."""
         lane = np.asarray(lane)
         legs = self._legs[lane]
         position = np.clip(np.asarray(along) / self._length[lane], 0.0, 1.0) * legs
@@ -58,7 +58,7 @@ class LaneTable:
 
 
 def make_lanes(plan: StreetPlan) -> list[Lane]:
-    """Return every lane of the plan; U-turns are not among them."""
+    """Return all lanes of the plan, for right-hand traffic without U-turns."""
     starts: dict[tuple[int, int, int], int] = {}  # (i, j, heading) of a lane leaving (i, j)
     ends: dict[tuple[int, int, int], int] = {}  # (i, j, heading) of a lane arriving at (i, j)
     count_x, count_y = len(plan.xs), len(plan.ys)
@@ -79,7 +79,7 @@ def make_lanes(plan: StreetPlan) -> list[Lane]:
             if leaving is None or g == (h + 2) % 4:
                 continue
             a, b = shapes[arriving][0][-1], shapes[leaving][0][0]
-            # The handle length that makes a quarter circle of a quarter turn.
+            # Turns are cubic Bezier curves; 0.5523 approximates a quarter circle.
             handle = 0.5523 * np.abs(b - a).max() if g != h else np.linalg.norm(b - a) / 3
             t = np.linspace(0, 1, 60)[:, None]
             p1, p2 = a + handle * np.array(_HEADINGS[h]), b - handle * np.array(_HEADINGS[g])
@@ -95,7 +95,7 @@ def make_lanes(plan: StreetPlan) -> list[Lane]:
 
 
 def _gate(plan: StreetPlan, i: int, j: int, heading: int, sign: int) -> NDArray[np.float64]:
-    """Return where the lane with this heading leaves (sign 1) or reaches (-1) an intersection."""
+    """Return where the lane of a heading leaves (sign 1) or reaches (-1) an intersection, (2,)."""
     forward = np.array(_HEADINGS[heading], float)
     right = np.array([forward[1], -forward[0]])
     reach = SETBACK + (plan.half_x[i] if forward[0] != 0 else plan.half_y[j])

@@ -1,4 +1,4 @@
-"""The LiDARs: firing pattern and detection of returns."""
+"""LiDAR models: firing patterns and the detection of returns."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ POINT = np.dtype(
 )
 POINT_WITHOUT_RING = np.dtype(POINT.descr[:-1])
 
-MOUNT = (0.9, 0.0, 1.95)  # on the roof, from base_link
+# Positions in base_link, metres.
+MOUNT = (0.9, 0.0, 1.95)  # on the roof
 _SOLID_STATE_MOUNT = (1.6, 0.0, 1.55)  # behind the windscreen
 
-# Nominal elevations, top to bottom, degrees (makers' manuals).
+# Nominal elevations of the beams, top to bottom, degrees (from the manufacturers' manuals).
 ELEVATIONS_DEG: dict[str, NDArray[np.float64]] = {
     'pandar64': np.concatenate(
         [[15, 11, 8, 5, 3], np.linspace(2, -6, 49), np.arange(-7, -15, -1.0), [-19, -25]]
@@ -41,23 +42,24 @@ _SOLID_STATE_POINTS = 60000  # at 10 Hz
 
 _MAX_RANGE_M = 200.0
 _MIN_RANGE_M = 0.8
-# A surface of reflectance 0.1 that faces the sensor comes back every other time at this range.
+# A surface of reflectance 0.1 at normal incidence is detected with probability 0.5 at this range.
 _HALF_DETECTED_M = 250.0
-# Below this reflectance (glass, tyres) echoes get lost at any range.
+# Below this reflectance (glass, tyres) echoes are lost with some probability at any range.
 _DARK = 0.1
 _RANGE_NOISE_M = 0.012
-_ELEVATION_SPREAD_DEG = 0.02  # of one sensor's beams about the nominal table
+_ELEVATION_SPREAD_DEG = 0.02  # standard deviation of a sensor's beams from the nominal table
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """One sweep and its truth, point by point.
+    """One sweep and the ground truth of its points.
 
     Attributes:
-        points: (N,) structured, in the order of measurement, coordinates in the LiDAR's frame at
-            each point's own time; `t` is seconds relative to the header stamp.
-        semantic: (N,) uint8 class, 255 for false echoes.
-        instance: (N,) uint16.
+        points: (N,) structured, of dtype `POINT` or `POINT_WITHOUT_RING`, in the order of
+            measurement. Coordinates are in the LiDAR's frame at the time of each point, metres;
+            `t` is seconds relative to the header stamp.
+        semantic: (N,) uint8 class index, 255 for false echoes and NaN points.
+        instance: (N,) uint16 instance id, 0 for these.
     """
 
     points: NDArray[np.void]
@@ -69,8 +71,8 @@ class Lidar:
     """The LiDAR on the car.
 
     Attributes:
-        T_base_lidar: (4, 4) pose of its frame.
-        has_rings: whether its points carry a beam number.
+        T_base_lidar: (4, 4) pose of its frame in base_link.
+        has_rings: whether it is a spinning LiDAR, whose points have a beam number.
     """
 
     def __init__(self, parameters: LidarParameters, rate_hz: float, seed: int) -> None:
@@ -98,13 +100,22 @@ class Lidar:
         nan_points: float,
         rng: np.random.Generator,
     ) -> Sweep:
-        """Measure the sweep that begins `number` periods after the drive's beginning."""
+        """Simulate one sweep.
+
+        Args:
+            world: to measure.
+            number: of the sweep, which starts `number` periods after the start of the drive.
+            rain: fraction of returns lost at 50 m; a few of these become false echoes near the
+                sensor.
+            nan_points: fraction of points whose coordinates are set to NaN.
+            rng: draws noise, detections and faults.
+        """
         start = number * self._period
         directions, fired = self._pattern(number)  # (F, B, 3), (F,)
         beams = directions.shape[1]
         poses = ego_poses(world.traffic, start + fired) @ self.T_base_lidar
         rays = rays_from(directions, poses)
-        # Firings follow each other in space as in time; all of one share a time.
+        # All beams of a firing have the same time.
         hits = world.cast(rays, np.repeat(start + fired, beams))
         infrared = reflectance(rays, hits, world.materials)
         cosine = np.empty(len(rays), np.float32)
@@ -143,10 +154,10 @@ class Lidar:
         return Sweep(points, semantic, instance)
 
     def passes(self, yaw: float) -> float:
-        """Return the share of a sweep after which the beams point in a direction of the car.
+        """Return the fraction of a sweep's duration after which the beams face a direction.
 
         Args:
-            yaw: radians to the left of ahead.
+            yaw: the direction, radians to the left of the car's forward axis.
 
         Returns:
             0 to 1; 0.5 for a sensor that does not rotate.
@@ -154,19 +165,19 @@ class Lidar:
         return (0.5 - yaw / (2 * np.pi)) % 1.0 if self.has_rings else 0.5
 
     def _pattern(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Return (F, B, 3) directions in the LiDAR's frame and (F,) seconds into the sweep."""
+        """Return (F, B, 3) unit directions in the LiDAR's frame, and (F,) seconds in the sweep."""
         return self._spin if self.has_rings else self._solid_state_pattern(number)
 
     def _ring_pattern(
         self, elevation: NDArray[np.float64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Return the firing pattern of a rotating sensor, its beams at the given elevations."""
+        """Return the pattern of a spinning LiDAR with beams at (B,) elevations, see `_pattern`."""
         columns = round(_COLUMNS[self._model] * self._rate_share)
         fired = (np.arange(columns) + 0.5) / columns * self._period
-        # Clockwise from behind the car: half way through the sweep it looks ahead.
+        # Clockwise from the car's rear; half way through the sweep the beams face forward.
         azimuth = np.pi - 2 * np.pi * (np.arange(columns) + 0.5) / columns - self._yaw
         beams = len(elevation)
-        # Lasers of real sensors do not stand in one vertical plane.
+        # As in real sensors, the beams of a firing have different azimuth offsets.
         azimuths = azimuth[:, None] + np.radians(1.04) * (np.arange(beams) % 4 - 1.5)
         level = np.cos(elevation)
         directions = np.empty((columns, beams, 3), np.float32)
@@ -176,11 +187,14 @@ class Lidar:
         return directions, fired
 
     def _solid_state_pattern(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Return a curve over 120 by 25 degrees that differs from sweep to sweep."""
+        """Return the pattern of a sensor that scans a curve over 120 by 25 degrees, with B = 1.
+
+        The curve differs from sweep to sweep.
+        """
         count = round(_SOLID_STATE_POINTS * self._rate_share)
         fired = (np.arange(count) + 0.5) / count * self._period
         time = number * self._period + fired
-        # Triangle waves at incommensurable rates fill the view evenly over time.
+        # Triangle waves of incommensurable frequencies cover the field of view evenly over time.
         azimuth = np.radians(60.0) * _triangle(623.41 * time) - self._yaw
         elevation = np.radians(12.5) * _triangle(17.77 * time) - np.radians(4.0)
         directions = np.stack(
@@ -195,21 +209,21 @@ class Lidar:
 
 
 def _triangle(phase: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the triangle wave of period one, -1 to 1."""
+    """Return the triangle wave of period 1 between -1 and 1."""
     return 4.0 * np.abs(phase % 1.0 - 0.5) - 1.0
 
 
 @njit(cache=True, nogil=True)
 def _detect(rays, distance, normal, infrared, draw, cosine, echo):
-    """Draw which echoes are detected: those of dark, glancing and far surfaces may be too weak.
+    """Draw which echoes are detected: those of dark, oblique and distant surfaces may be too weak.
 
     Args:
-        rays: (N, 6) float32.
-        distance, normal: of what they hit, see `Hits`.
-        infrared: (N,) its reflectance.
-        draw: (N,) even in 0..1.
-        cosine: (N,) float32, filled in: of the angle of incidence.
-        echo: (N,) bool, filled in.
+        rays: (N, 6) float32 origins and unit directions.
+        distance, normal: of the hits, see `Hits`.
+        infrared: (N,) reflectance of the surfaces at the LiDAR's wavelength.
+        draw: (N,) uniform random numbers in 0..1.
+        cosine: (N,) float32 output: cosine of the angle of incidence.
+        echo: (N,) bool output: whether the echo is detected.
     """
     weakest = _DARK / _HALF_DETECTED_M**2
     for i in range(len(rays)):
@@ -218,7 +232,7 @@ def _detect(rays, distance, normal, infrared, draw, cosine, echo):
             normal[i, 0] * rays[i, 3] + normal[i, 1] * rays[i, 4] + normal[i, 2] * rays[i, 5]
         )
         power = infrared[i] * min(max(cosine[i], 0.0), 1.0) / (d * d)
-        # The fourth power makes the edge of detection as sharp as a threshold with some noise.
+        # The exponent 4 gives a transition as steep as that of a noisy detection threshold.
         strength = (power / weakest) ** 4
         chance = strength / (1.0 + strength) * min(infrared[i] / _DARK, 1.0)
         echo[i] = draw[i] < chance and _MIN_RANGE_M < d < _MAX_RANGE_M
@@ -226,15 +240,16 @@ def _detect(rays, distance, normal, infrared, draw, cosine, echo):
 
 @njit(cache=True, nogil=True)
 def _measure(index, directions, distance, infrared, cosine, range_noise, gain, values):
-    """Write x, y, z and intensity (0 to 255, whole) of the echoes of some rays.
+    """Compute position and intensity of the detected echoes.
 
     Args:
-        index: (M,) int64 which rays.
-        directions: (N, 3) in the LiDAR's frame.
-        distance, infrared, cosine: (N,) of what they hit, see `_detect`.
-        range_noise: (M,) metres.
-        gain: (M,) factor of the intensity.
-        values: (M, 4) float32, filled in.
+        index: (M,) int64 indices of their rays.
+        directions: (N, 3) unit directions of all rays in the LiDAR's frame.
+        distance, infrared, cosine: (N,) of the hits, see `_detect`.
+        range_noise: (M,) added to the distances, metres.
+        gain: (M,) factor of the intensities.
+        values: (M, 4) float32 output: x, y, z in the LiDAR's frame, metres, and intensity, an
+            integer from 0 to 255.
     """
     for m in range(len(index)):
         i = index[m]

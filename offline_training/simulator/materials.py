@@ -1,4 +1,4 @@
-"""The classes of the simulated world and the materials of its surfaces."""
+"""The classes of the simulated world, and the materials of its surfaces."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ Colour = tuple[float, float, float]
 
 
 class Pattern(enum.IntEnum):
-    """How a material's two colours lie on its surface."""
+    """How a material's two colours a and b are arranged on its surface; lengths in metres."""
 
     PLAIN = 0  # colour a, slightly uneven
     ASPHALT = 1  # a with patches of b
     ROAD = 2  # asphalt a with markings b; size: half width, parking lane's width
-    SLABS = 3  # a and b from slab to slab; size: slab length and width
-    GRASS = 4  # a and b in tufts
-    LEAVES = 5  # a and b from leaf to leaf
+    SLABS = 3  # each slab a mixture of a and b; size: slab length and width
+    GRASS = 4  # a with tufts of b
+    LEAVES = 5  # a and b mixed at the scale of leaves
     FACADE = 6  # plaster a with windows framed in b; size: window pitch, floor height
     BRICK_FACADE = 7  # brick a with windows framed in b
     BRICK = 8  # a in mortar b
     PLANKS = 9  # a with gaps b; size: plank width
-    TILES = 10  # a and b in rows; size: row height
+    TILES = 10  # each tile a mixture of a and b; size: row height, tile width
     TWO_TONE = 11  # a below, b above; size: height of the change
-    SIGN = 12  # b with rim and bar a; size: radius
-    STRIPES = 13  # a and b diagonally; size: stripe width
+    SIGN = 12  # a traffic sign; size: radius, kind of sign (see `traffic_sign`)
+    STRIPES = 13  # diagonal stripes of a and b; size: stripe width
 
 
 class Material(NamedTuple):
-    """One surface as camera and LiDAR see it.
+    """Optical properties of a surface for camera and LiDAR.
 
     Attributes:
-        pattern: how the colours are laid.
+        pattern: arrangement of the colours.
         a, b: linear RGB reflectance, 0 to 1.
-        size: the pattern's measures, metres.
-        infrared: reflectance at the LiDAR's wavelength; above 1 reflects back to the source.
-        gloss: share of the light that is mirrored.
+        size: dimensions of the pattern, metres; see `Pattern`.
+        infrared: reflectance at the LiDAR's wavelength; above 1 for retroreflectors.
+        gloss: specular reflectance at normal incidence, 0 to 1.
     """
 
     pattern: Pattern
@@ -70,7 +70,7 @@ class Material(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class MaterialTable:
-    """All materials as arrays, row = material index."""
+    """All materials as arrays, one row per material index; see `Material`."""
 
     pattern: NDArray[np.int64]
     colours: NDArray[np.float64]  # (M, 6)
@@ -80,7 +80,7 @@ class MaterialTable:
 
 
 class Palette:
-    """Numbers materials; equal ones share a number."""
+    """Assigns an index to each distinct material."""
 
     def __init__(self) -> None:
         self._numbers: dict[Material, int] = {}
@@ -94,12 +94,12 @@ class Palette:
         infrared: float = 0.3,
         gloss: float = 0.0,
     ) -> int:
-        """Return the number of the material with these properties, see `Material`."""
+        """Return the index of the material with these properties, see `Material`."""
         material = Material(pattern, a, b, size, infrared, gloss)
         return self._numbers.setdefault(material, len(self._numbers))
 
     def table(self) -> MaterialTable:
-        """Return all materials that were asked for."""
+        """Return all materials requested so far."""
         materials = list(self._numbers)
         return MaterialTable(
             np.array([m.pattern for m in materials], np.int64),
@@ -111,12 +111,12 @@ class Palette:
 
 
 def grey(value: float, tint: float = 0.0) -> Colour:
-    """Return a grey, warmer for a positive tint and bluer for a negative one."""
+    """Return a grey of reflectance `value`, redder for a positive tint, bluer for a negative."""
     return (value * (1 + tint), value, value * (1 - tint))
 
 
 def varied(rng: np.random.Generator, colour: Colour, amount: float = 0.15) -> Colour:
-    """Return a colour somewhat lighter or darker, and of slightly other hue."""
+    """Return a colour with brightness changed randomly by up to `amount`, and hue slightly."""
     light = rng.uniform(1 - amount, 1 + amount)
     hue = rng.uniform(1 - amount / 3, 1 + amount / 3, 3).tolist()
     r, g, b = (min(max(c * (light * h), 0.0), 1.0) for c, h in zip(colour, hue, strict=True))

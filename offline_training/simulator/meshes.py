@@ -1,4 +1,4 @@
-"""Triangle meshes with texture coordinates, and the solids from which the town is built."""
+"""Triangle meshes with texture coordinates, and the primitives that the town is built from."""
 
 from __future__ import annotations
 
@@ -46,29 +46,31 @@ class Mesh:
     material: NDArray[np.int64]
 
     def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw: float = 0.0) -> Mesh:
-        """Return the mesh turned about the vertical axis, then shifted."""
+        """Return the mesh rotated about z by `yaw` (radians), then translated (metres)."""
         c, s = np.cos(yaw), np.sin(yaw)
         turned = self.vertices @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
         turned += (x, y, z)
         return dataclasses.replace(self, vertices=turned)
 
     def scaled(self, x: float, y: float, z: float) -> Mesh:
-        """Return the mesh stretched along its axes."""
+        """Return the mesh scaled by a factor along each axis."""
         return dataclasses.replace(self, vertices=self.vertices * (x, y, z))
 
     def painted(self, *materials: int) -> Mesh:
-        """Return the mesh with materials in place of the numbers 0, 1 and so on."""
+        """Return the mesh with material indices 0, 1, ... replaced by `materials`."""
         return dataclasses.replace(self, material=np.array(materials)[self.material])
 
 
 class Box(NamedTuple):
-    """A box; its walls carry (metres along the outline, metres above its bottom).
+    """An axis-aligned box.
+
+    Its walls have the texture coordinates u along the wall and v above the bottom, in metres.
 
     Attributes:
-        size: extent along x, y, z.
-        centre: of the bottom face.
+        size: extent along x, y, z, metres.
+        centre: of the bottom face, metres.
         side: material of the four walls.
-        top: material of top and bottom; as the walls if not given.
+        top: material of top and bottom; None for that of the walls.
     """
 
     size: tuple[float, float, float]
@@ -78,13 +80,15 @@ class Box(NamedTuple):
 
 
 class Tube(NamedTuple):
-    """A cone frustum from `start` to `end`; v runs along it, u around it.
+    """A conical frustum from `start` to `end`.
+
+    Its texture coordinates are u around and v along it, in metres.
 
     Attributes:
-        start, end: middles of the end faces.
-        radii: at `start` and at `end`.
-        material: of all of it.
-        sides: how many faces go around it.
+        start, end: centres of the end faces, metres.
+        radii: at `start` and at `end`, metres.
+        material: of all faces.
+        sides: number of faces around it.
         caps: whether the ends are closed.
     """
 
@@ -105,7 +109,7 @@ def merge(solids: Sequence[Solid]) -> Mesh:
 
 
 def merge_each(things: Sequence[Sequence[Solid]]) -> list[Mesh]:
-    """Join the solids of each thing into a mesh: faster than `merge` of one after the other."""
+    """Join the solids of each thing into a mesh; faster than calling `merge` for each."""
     meshes = iter(_triangulate([solid for thing in things for solid in thing]))
     return [_join(list(itertools.islice(meshes, len(thing)))) for thing in things]
 
@@ -125,7 +129,7 @@ def _join(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def _triangulate(solids: Sequence[Solid]) -> list[Mesh]:
-    """Return each solid's mesh; boxes are computed together, and so are tubes of one form."""
+    """Return each solid's mesh; boxes, and tubes of equal `sides` and `caps`, are batched."""
     meshes: dict[int, Mesh] = {}
     boxes: dict[int, Box] = {}
     tubes: dict[tuple[int, bool], dict[int, Tube]] = collections.defaultdict(dict)
@@ -144,11 +148,11 @@ def _triangulate(solids: Sequence[Solid]) -> list[Mesh]:
 
 
 def quads(corners: ArrayLike, uv: ArrayLike | None, material: ArrayLike) -> Mesh:
-    """Build quadrilaterals.
+    """Build a mesh of quadrilaterals, two triangles each.
 
     Args:
-        corners: (N, 4, 3), in order around each quadrilateral.
-        uv: (N, 4, 2), or None for horizontal position.
+        corners: (N, 4, 3) in order around each quadrilateral, metres.
+        uv: (N, 4, 2) texture coordinates; None for x and y of the corners.
         material: one index, or (N,).
     """
     points = np.asarray(corners, np.float64).reshape(-1, 4, 3)
@@ -165,7 +169,7 @@ def quads(corners: ArrayLike, uv: ArrayLike | None, material: ArrayLike) -> Mesh
 
 @functools.cache
 def _quad_triangles(count: int) -> NDArray[np.int64]:
-    """Return the triangles of quadrilaterals whose corners follow each other."""
+    """Return the vertex indices of `count` quadrilaterals of four consecutive vertices each."""
     return (4 * np.arange(count)[:, None, None] + _TWO_HALVES).reshape(-1, 3)
 
 
@@ -183,7 +187,13 @@ def _boxes(boxes: Sequence[Box]) -> Iterator[Mesh]:
 
 
 def prism_walls(outline: NDArray[np.float64], z0: float, z1: float, material: int) -> Mesh:
-    """Build the vertical walls over a closed (N, 2) outline; each wall's u starts at zero."""
+    """Build vertical walls on the closed polygon `outline`.
+
+    Args:
+        outline: (N, 2) corners, the first not repeated, metres.
+        z0, z1: bottom and top of the walls, metres.
+        material: of the walls; u starts at zero on each wall, v at its bottom.
+    """
     following = np.concatenate([outline[1:], outline[:1]])
     length = np.hypot(*(following - outline).T)
     corners = np.empty((len(outline), 4, 3))
@@ -197,13 +207,13 @@ def prism_walls(outline: NDArray[np.float64], z0: float, z1: float, material: in
 
 
 def _tubes(tubes: Sequence[Tube], sides: int, caps: bool) -> Iterator[Mesh]:
-    """Yield the mesh of each tube; all have so many sides, and caps or none."""
+    """Yield the mesh of each tube; all have the given `sides` and `caps`."""
     a = np.array([tube.start for tube in tubes], np.float64)
     b = np.array([tube.end for tube in tubes], np.float64)
     radii = np.array([tube.radii for tube in tubes], np.float64)
     ax, ay, az = (b - a).T
     length = np.sqrt(ax * ax + ay * ay + az * az)
-    # Two directions square to the axis and to each other.
+    # Two directions orthogonal to the axis and to each other; e2 has the axis' length.
     flat = np.hypot(ax, ay)
     upright = flat <= 1e-9
     flat[upright] = 1.0
@@ -229,8 +239,12 @@ def _tubes(tubes: Sequence[Tube], sides: int, caps: bool) -> Iterator[Mesh]:
 def _tube_table(
     sides: int, caps: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return angle (N,), cosine and sine (N, 2) of a tube's columns, and its triangles."""
-    # The first column is there twice, for its two texture coordinates.
+    """Return a tube's vertex indices, and the angles of its columns of vertices.
+
+    Returns:
+        (N,) angles, radians; (N, 2) their cosine and sine; (T, 3) vertex indices.
+    """
+    # The first column is repeated at the end, because it has two texture coordinates.
     k = np.arange(sides)
     angle = np.asarray(2 * np.pi / sides * np.arange(sides + 1), np.float64)
     wall = np.stack([k, k + 1, k + sides + 2, k, k + sides + 2, k + sides + 1], 1)
@@ -251,7 +265,16 @@ def ball(
     roughness: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> Mesh:
-    """Build an ellipsoid, its surface disturbed by up to `roughness` of its radius."""
+    """Build an ellipsoid.
+
+    Args:
+        centre: (3,) metres.
+        radii: (3,) along x, y, z, metres.
+        material: of all faces.
+        rows, columns: number of faces from pole to pole and around.
+        roughness: largest random change of a vertex's radius, relative to it.
+        rng: draws the changes; None for a smooth surface.
+    """
     unit = _unit_ball(rows, columns)
     if rng is not None:
         unit = unit * (1 + roughness * rng.uniform(-1, 1, (rows + 1, columns, 1)))
@@ -263,7 +286,7 @@ def ball(
 
 @functools.cache
 def _unit_ball(rows: int, columns: int) -> NDArray[np.float64]:
-    """Return (rows + 1, columns, 3) points on the unit sphere."""
+    """Return a (rows + 1, columns, 3) grid of points on the unit sphere."""
     polar = np.linspace(0, np.pi, rows + 1)[:, None]
     turn = 2 * np.pi * np.arange(columns)[None, :] / columns
     return np.stack(
@@ -275,9 +298,9 @@ def patch(grid: NDArray[np.float64], material: ArrayLike, uv: ArrayLike | None =
     """Build the surface through a (R, C, 3) grid of points.
 
     Args:
-        grid: the points; neighbours share an edge.
-        material: one index, or ((R - 1) * (C - 1),) in row order.
-        uv: (R, C, 2), or None for horizontal position.
+        grid: the points, metres; four neighbours make a face.
+        material: one index, or ((R - 1) * (C - 1),) for the faces in row order.
+        uv: (R, C, 2) texture coordinates; None for x and y of the points.
     """
     around = _around(*grid.shape[:2])
     corners = grid.reshape(-1, 3)[around]
@@ -286,6 +309,6 @@ def patch(grid: NDArray[np.float64], material: ArrayLike, uv: ArrayLike | None =
 
 @functools.cache
 def _around(rows: int, columns: int) -> NDArray[np.int64]:
-    """Return the four points around each face of a grid, as indices of the grid's points."""
+    """Return the flat indices of the four corners of each face of a grid, (faces, 4)."""
     first = (columns * np.arange(rows - 1)[:, None] + np.arange(columns - 1)).reshape(-1, 1)
     return first + np.array([0, 1, columns + 1, columns])

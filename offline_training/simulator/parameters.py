@@ -6,7 +6,7 @@ import dataclasses
 
 from drive_segment_ros.parameters import parameter
 
-# Where the cameras look, to the left of ahead.
+# Yaw of each camera's viewing direction, to the left of forward.
 CAMERA_YAW_DEG = {
     'front': 0.0,
     'front_left': 55.0,

@@ -1,4 +1,4 @@
-"""People on foot and on bicycles, each at the origin, facing x."""
+"""Pedestrians, cyclists and bicycles, each at the origin, facing x."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SKIN: tuple[Colour, ...] = ((0.55, 0.33, 0.24), (0.30, 0.16, 0.10), (0.12, 0.06
 
 
 def pedestrian(palette: Palette, rng: np.random.Generator) -> Mesh:
-    """Build a person in mid step."""
+    """Build a walking person in a fixed pose."""
     height = float(rng.uniform(1.52, 1.92))
     k = height / 1.75
     trousers, shirt = _cloth(palette, rng), _cloth(palette, rng)
@@ -54,7 +54,7 @@ def pedestrian(palette: Palette, rng: np.random.Generator) -> Mesh:
 
 
 def cyclist(palette: Palette, rng: np.random.Generator) -> Mesh:
-    """Build a bicycle and who rides it."""
+    """Build a bicycle with its rider."""
     trousers, shirt = _cloth(palette, rng), _cloth(palette, rng)
     skin = palette(Pattern.PLAIN, _SKIN[rng.integers(3)], infrared=0.45)
     parts: list[Solid] = [bicycle(palette, rng)]
@@ -81,7 +81,7 @@ def bicycle(palette: Palette, rng: np.random.Generator) -> Mesh:
 
 @functools.cache
 def _bicycle_shape() -> Mesh:
-    """Return the bicycle that all are, its frame of material 0, tyres of 1, spokes of 2."""
+    """Return the shape of all bicycles; materials: 0 frame, 1 tyres and saddle, 2 spokes."""
     frame, tyre, chrome = range(3)
     parts: list[Solid] = []
     for x in (-0.52, 0.52):
@@ -111,7 +111,7 @@ def _bicycle_shape() -> Mesh:
 
 @functools.cache
 def _torso(low: float, high: float) -> Mesh:
-    """Return a trunk of material 0."""
+    """Return a torso of material 0 between two heights, metres."""
     waist = (low + high) / 2
     body: list[Solid] = [
         Tube((0, 0, low), (0, 0, waist), (0.17, 0.16), 0, 10),
@@ -123,7 +123,7 @@ def _torso(low: float, high: float) -> Mesh:
 
 @functools.cache
 def _head(height: float) -> Mesh:
-    """Return neck and head, skin of material 0, hair of 1."""
+    """Return neck and head with the head's centre at `height`; materials: 0 skin, 1 hair."""
     skin, hair = range(2)
     parts: list[Solid] = [
         Tube((0, 0, height - 0.18), (0, 0, height - 0.08), (0.055, 0.055), skin, 7),

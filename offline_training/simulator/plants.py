@@ -1,4 +1,4 @@
-"""Trees, bushes and hedges: rough to the LiDAR, leafy to the camera."""
+"""Trees, bushes and hedges, with many small triangles for leaves."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def leafy_tree(palette: Palette, rng: np.random.Generator) -> Mesh:
 
 
 def conifer(palette: Palette, rng: np.random.Generator) -> Mesh:
-    """Build a fir tree at the origin."""
+    """Build a conifer at the origin."""
     height = float(rng.uniform(5.0, 10.0))
     bark = palette(Pattern.LEAVES, (0.10, 0.07, 0.05), (0.17, 0.13, 0.09), infrared=0.35)
     needles = palette(
@@ -57,7 +57,7 @@ def bush(palette: Palette, rng: np.random.Generator) -> list[Solid]:
 
 
 def hedge(length: float, palette: Palette, rng: np.random.Generator) -> list[Solid]:
-    """Build a hedge along x, its middle at the origin."""
+    """Build a hedge along x, centred on the origin."""
     leaves = _leaf_material(palette, rng)
     height, depth = float(rng.uniform(0.9, 1.7)), float(rng.uniform(0.5, 0.8))
     body = Box((length, depth * 0.9, height + 0.3), (0, 0, -0.3), leaves)
@@ -73,7 +73,7 @@ def hedge(length: float, palette: Palette, rng: np.random.Generator) -> list[Sol
 
 
 def _leaf_material(palette: Palette, rng: np.random.Generator) -> int:
-    # A few kinds only, so that plants of one kind look alike.
+    # A few kinds only, so that plants of the same kind have the same colours.
     kinds = (
         ((0.035, 0.085, 0.015), (0.09, 0.16, 0.03)),
         ((0.06, 0.10, 0.02), (0.14, 0.18, 0.05)),
@@ -95,7 +95,7 @@ def _foliage(
 
 
 def _leaf_cards(points: np.ndarray, size: float, material: int, rng: np.random.Generator) -> Mesh:
-    """Return a small triangle of leaves at each (N, 3) point, turned at random."""
+    """Return a small triangle with random orientation at each of (N, 3) points."""
     a = rng.normal(size=points.shape)
     b = np.cross(a, rng.normal(size=points.shape))
     a *= size * 0.7 / np.linalg.norm(a, axis=1, keepdims=True)

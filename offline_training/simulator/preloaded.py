@@ -1,6 +1,6 @@
-"""What workers import before their first part: Open3D, and Numba ready to load kernels.
+"""Modules for workers to import before their first part: Open3D, and Numba, initialised.
 
-Numba takes a third of a second before its first kernel.
+The call below initialises Numba, which takes a third of a second at its first kernel.
 """
 
 from __future__ import annotations

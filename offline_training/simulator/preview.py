@@ -1,4 +1,4 @@
-"""Preview pictures of a simulated drive: the image, its classes, the sweep from above."""
+"""Preview pictures of a simulated drive: the image, its classes, and a top view of the sweep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from offline_training.simulator.cameras import Shot
 from offline_training.simulator.lidars import Sweep
 from offline_training.simulator.materials import CLASSES
 
-# Red, green, blue; near those of Cityscapes, which many know by heart.
+# RGB, close to the familiar Cityscapes palette.
 _COLOURS = {
     'road': (128, 64, 128),
     'sidewalk': (244, 35, 232),
@@ -32,7 +32,7 @@ _REACH_M = 45.0
 
 
 def palette() -> NDArray[np.uint8]:
-    """Return the colour of each class, (256, 3) BGR; black for those that are none."""
+    """Return the colour of each class index, (256, 3) uint8 BGR; black for unused indices."""
     colours = np.zeros((256, 3), np.uint8)
     for name, (r, g, b) in _COLOURS.items():
         colours[CLASSES.index(name)] = b, g, r
@@ -40,10 +40,10 @@ def palette() -> NDArray[np.uint8]:
 
 
 def preview_picture(shot: Shot, sweep: Sweep) -> NDArray[np.uint8]:
-    """Return image, classes laid over it, and the sweep from above, side by side (BGR)."""
+    """Return image, class overlay and top view of the sweep side by side, (H, 2 W + H, 3) BGR."""
     height, width = shot.semantic.shape
     classes = cv2.addWeighted(shot.image, 0.4, palette()[shot.semantic], 0.6, 0)
-    # Edges between instances show which objects are told apart.
+    # Draw the boundaries of instances, which may have the same class.
     number = shot.instance
     edge = np.zeros((height, width), bool)
     edge[:, 1:] |= number[:, 1:] != number[:, :-1]
@@ -53,7 +53,10 @@ def preview_picture(shot: Shot, sweep: Sweep) -> NDArray[np.uint8]:
 
 
 def _from_above(sweep: Sweep, size: int) -> NDArray[np.uint8]:
-    """Return the points by class, x of the LiDAR upwards, later and higher points on top."""
+    """Return a top view of a sweep's points, coloured by class, (size, size, 3) uint8 BGR.
+
+    The LiDAR's x axis points up; higher points are drawn over lower ones, false echoes in white.
+    """
     picture = np.full((size, size, 3), 20, np.uint8)
     points = sweep.points
     near = np.flatnonzero(np.maximum(np.abs(points['x']), np.abs(points['y'])) < _REACH_M)

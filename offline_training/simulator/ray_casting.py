@@ -1,6 +1,6 @@
-"""Rays and triangles, by Open3D.
+"""Ray casting against triangle meshes with Open3D (Embree).
 
-Importing this module imports Open3D, without the web server and notebook that it brings along.
+Importing this module imports Open3D, but not its plotting dependencies plotly and dash.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _PLOTLY = 'open3d.visualization.draw_plotly'
 
 
 def _import_open3d() -> Any:
-    """Return the module `open3d`, whose plots load plotly and dash on first use.
+    """Import `open3d` such that its plotting functions load plotly and dash on first use.
 
-    Open3D imports dash (flask, IPython, pydantic) for three plotting functions: half of its
-    import's time. They stay as they are, but load when called.
+    Three plotting functions import dash (with flask, IPython and pydantic), which takes half of
+    the import time. A stand-in module defers that import until one of them is called.
     """
     if 'open3d' in sys.modules or _PLOTLY in sys.modules:
         return importlib.import_module('open3d')
@@ -47,13 +47,13 @@ open3d = _import_open3d()
 
 
 class Met(NamedTuple):
-    """Which triangle each of N rays meets first.
+    """The first triangle that each of N rays hits.
 
     Attributes:
-        distance: (N,) float32, infinite where it meets none.
-        triangle: (N,) uint32, the highest number there is where it meets none.
-        weights: (N, 2) float32 barycentric coordinates.
-        normal: (N, 3) float32 unit vector of the triangle, to either side; 0 where it meets none.
+        distance: (N,) float32 distance along the ray, metres; infinite without a hit.
+        triangle: (N,) uint32 triangle index; 0xFFFFFFFF without a hit.
+        weights: (N, 2) float32 barycentric weights of the second and third vertex.
+        normal: (N, 3) float32 unit normal, on either side of the triangle; 0 without a hit.
     """
 
     distance: NDArray[np.float32]
@@ -63,21 +63,21 @@ class Met(NamedTuple):
 
 
 class TriangleScene:
-    """Triangles, and Embree's acceleration structure over them."""
+    """A triangle mesh with Embree's acceleration structure."""
 
     def __init__(self, vertices: NDArray[np.float32], triangles: NDArray[np.uint32]) -> None:
-        """Take (V, 3) vertices and (T, 3) indices of them."""
+        """Build the structure from (V, 3) vertices and (T, 3) vertex indices."""
         self._scene = open3d.t.geometry.RaycastingScene()
         self._scene.add_triangles(_tensor(vertices), _tensor(triangles))
 
     def meet(self, rays: NDArray[np.float32]) -> Met:
-        """Find what each of (N, 6) origins and unit directions meets."""
+        """Return the first hit of each ray, given as (N, 6) origins and unit directions."""
         found = self._scene.cast_rays(_tensor(rays), nthreads=_threads(len(rays)))
         keys = ('t_hit', 'primitive_ids', 'primitive_uvs', 'primitive_normals')
         return Met(*(found[key].numpy() for key in keys))
 
     def occludes(self, rays: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return whether each of (N, 6) rays meets anything."""
+        """Return whether each of (N, 6) rays hits any triangle, (N,) bool."""
         found = self._scene.test_occlusions(_tensor(rays), nthreads=_threads(len(rays)))
         return found.numpy()
 
@@ -87,5 +87,5 @@ def _tensor(array: NDArray[Any]) -> Any:
 
 
 def _threads(rays: int) -> int:
-    """Return Open3D's thread count: 0 is all, if there are many rays and no other workers."""
+    """Return the thread count for Open3D: 0 (all) for many rays in a main process, else 1."""
     return 0 if rays > 20_000 and multiprocessing.parent_process() is None else 1

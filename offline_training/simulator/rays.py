@@ -1,4 +1,4 @@
-"""Rays of a sensor in the world."""
+"""Transforms a sensor's rays into the world frame."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 
 def rays_from(directions: NDArray[np.float32], poses: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return a sensor's rays in the world.
+    """Return a sensor's rays in the world frame.
 
     Args:
         directions: (F, B, 3) unit vectors in the sensor's frame: B rays at each of F instants.
-        poses: (F, 4, 4) of the sensor in the world at these instants.
+        poses: (F, 4, 4) T_world_sensor at these instants.
 
     Returns:
-        (F * B, 6) float32 origins and directions.
+        (F * B, 6) float32 origins and unit directions.
     """
     firings, beams = directions.shape[:2]
     rays = np.empty((firings * beams, 6), np.float32)

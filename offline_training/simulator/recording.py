@@ -1,6 +1,6 @@
-"""Writes a drive's bag in parts, each an atomically written storage file.
+"""Writes a drive's bag in parts, each a storage file that is moved to its place when complete.
 
-A bag is a folder of `<name>_0.mcap`, `<name>_1.mcap` and so on, in the order of time, with a
+A bag is a folder of `<name>_0.mcap`, `<name>_1.mcap` and so on, in chronological order, and a
 metadata.yaml that is written last.
 """
 
@@ -28,25 +28,26 @@ class PartRecording:
     """One part of a new ROS 2 bag (MCAP); use as a context manager.
 
     Attributes:
-        make: of the messages to `add`.
-        information: metadata.yaml of a bag with this part alone; set at the end.
+        make: creates the messages for `add`.
+        information: content of metadata.yaml for a bag of this part alone; set on exit.
     """
 
     def __init__(
         self, bag: Path, number: int, first_ns: int | None = None, stop_ns: int | None = None
     ) -> None:
-        """Prepare.
+        """Create a temporary folder in the bag; nothing is written yet.
 
         Args:
             bag: the existing folder.
             number: of the part.
-            first_ns, stop_ns: arrival of its first message and of the first after it; None where
-                there is no such limit.
+            first_ns, stop_ns: messages that arrive from `first_ns` to before `stop_ns` are
+                recorded, nanoseconds; None for no limit.
         """
         self.information: dict[str, Any] = {}
         self._bag, self._name = bag, f'{bag.name}_{number}'
         self._first_ns, self._stop_ns = first_ns, stop_ns
-        # The file says its own name, so that it is written under it, elsewhere.
+        # The file contains its own name, so it is written under its final name in a temporary
+        # folder.
         self._folder = Path(tempfile.mkdtemp(prefix=f'.{self._name}.', dir=bag))
         self._recording = Recording(self._folder / self._name)
         self.make = self._recording.make
@@ -77,23 +78,23 @@ class PartRecording:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, topic: str, message: Any, arrival_ns: int) -> None:
-        """Add a message; those that arrive in another part are ignored."""
+        """Add a message; ignore one that arrives outside the part's time range."""
         early = self._first_ns is not None and arrival_ns < self._first_ns
         late = self._stop_ns is not None and arrival_ns >= self._stop_ns
         if not early and not late:
             self._recording.add(topic, message, arrival_ns)
 
     def write_until(self, arrival_ns: int) -> None:
-        """Write the messages that arrived before an instant."""
+        """Write the messages that arrived before a time, nanoseconds."""
         self._recording.write_until(arrival_ns)
 
 
 def write_metadata(bag: Path, parts: Sequence[Mapping[str, Any]]) -> None:
-    """Write a bag's metadata.yaml.
+    """Write the metadata.yaml of a bag from that of its parts.
 
     Args:
         bag: the folder.
-        parts: `information` of each part, in order.
+        parts: `information` of each part, in chronological order.
 
     Raises:
         DatasetError: if it cannot be written.

@@ -1,4 +1,4 @@
-"""Rendering of hits: sun, shadow, sky, reflections, haze."""
+"""Shades ray hits: sunlight, shadow, sky, reflections, haze; and their infrared reflectance."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from offline_training.simulator.bodies import Hits
 from offline_training.simulator.materials import MaterialTable, Pattern
 from offline_training.simulator.textures import infrared_at, surfaces, value_noise
 
-# Light may be rounded as is quickest; infinities (the sky's distance) must be kept.
+# All fast-math flags but `nnan` and `ninf`, because the distance of the sky is infinite.
 _FAST = {'contract', 'reassoc', 'arcp', 'nsz', 'afn'}
-_HAZE_M = 900.0
+_HAZE_M = 900.0  # distance at which haze leaves 1/e of the light
 _SIGN, _SKY = int(Pattern.SIGN), len(Pattern)
-_BATCH = 1024  # pixels of a kind that are shaded together
+_BATCH = 1024  # pixels of one pattern that are shaded together
 _SUN_LIGHT = (1.55, 1.42, 1.22)
 _SKY_LIGHT = (0.36, 0.43, 0.55)
 _GROUND_LIGHT = (0.13, 0.12, 0.11)
@@ -22,12 +22,18 @@ _HAZE_LIGHT = (0.60, 0.69, 0.78)
 
 
 class Look:
-    """The weather of a drive: sun, clouds, and how clear the air is."""
+    """The weather of a drive.
+
+    Attributes:
+        sun: (3,) unit vector towards the sun, in the world.
+        cloudiness: 0 to 1; higher is more cloud.
+        sunlight: strength of direct sunlight, 0 to 1.
+    """
 
     def __init__(self, sun: NDArray[np.float64], rng: np.random.Generator) -> None:
         self.sun = sun
         self.cloudiness = float(rng.uniform(0.35, 0.65))
-        # Direct sunlight from veiled to clear; the sky's share makes up for part of it.
+        # From veiled to clear; weaker sunlight comes with more ambient light.
         self.sunlight = float(rng.uniform(0.6, 1.0))
 
 
@@ -39,18 +45,18 @@ def radiance(
     look: Look,
     pixel_angle: float,
 ) -> NDArray[np.float32]:
-    """Return the light received along each ray.
+    """Return the radiance along each ray.
 
     Args:
-        rays: (N, 6) origins and unit directions in the world.
+        rays: (N, 6) float32 origins and unit directions in the world.
         hits: of the rays.
-        lit: (N,) whether the sun shines there.
+        lit: (N,) whether the hit is in direct sunlight.
         materials: of the surfaces.
         look: the weather.
         pixel_angle: angle between neighbouring rays, radians.
 
     Returns:
-        (N, 3) float32 linear red, green, blue; white paper in the sun is about 1.
+        (N, 3) float32 linear red, green, blue; a white surface in sunlight is about 1.
     """
     out = np.empty((len(rays), 3), np.float32)
     _radiance(
@@ -64,7 +70,7 @@ def radiance(
 def reflectance(
     rays: NDArray[np.float32], hits: Hits, materials: MaterialTable
 ) -> NDArray[np.float32]:
-    """Return each hit's reflectance at the LiDAR's wavelength, (N,) float32, 0 where none."""
+    """Return reflectance at the LiDAR's wavelength, (N,) float32; 0 without a hit."""
     out = np.zeros(len(rays), np.float32)
     _reflectance(
         rays, hits.distance, hits.material, hits.uv, materials.pattern, materials.size,
@@ -75,7 +81,7 @@ def reflectance(
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _cloud_cover(dx, dy, dz):
-    """Return how dense the clouds are in a direction that points up."""
+    """Return the cloud density (value noise, 0 to 1) in a direction above the horizon."""
     scale = 1.1 / (dz + 0.12)
     x, y = scale * dx, scale * dy
     cover = 0.5 * value_noise(x, y) + 0.28 * value_noise(2.1 * x + 7, 2.1 * y)
@@ -84,7 +90,14 @@ def _cloud_cover(dx, dy, dz):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy')
 def _sky(dx, dy, dz, sun, cloud, bright):
-    """Return the light of the sky in a direction, of which a share is cloud."""
+    """Return red, green and blue radiance of the sky in a unit direction.
+
+    Args:
+        dx, dy, dz: the direction in the world, z up.
+        sun: unit vector towards the sun.
+        cloud: fraction covered by cloud, 0 to 1.
+        bright: radiance of the cloud.
+    """
     clear, height = 1.0 - cloud, np.sqrt(max(dz, 0.0))
     towards = max(dx * sun[0] + dy * sun[1] + dz * sun[2], 0.0)
     glow = 0.35 * towards**24 + (6.0 if towards > 0.9996 else 0.0)
@@ -96,7 +109,7 @@ def _sky(dx, dy, dz, sun, cloud, bright):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy')
 def _light_sky(chosen, rays, sun, cloudiness, out):
-    """Write the light of chosen rays that meet nothing."""
+    """Write the radiance of the rays `chosen`, which hit nothing, to `out`."""
     n = len(chosen)
     dx, dy, dz = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
     cover = np.empty(n, np.float32)
@@ -120,7 +133,7 @@ def _light_surfaces(
     chosen, pattern, rays, distance, material, uv, normal, lit, colours, sizes, glosses,
     sun, sunlight, pixel_angle, out,
 ):  # fmt: skip
-    """Write the light of chosen rays that meet surfaces of a pattern."""
+    """Write the radiance of the rays `chosen`, whose surfaces share a pattern, to `out`."""
     n = len(chosen)
     size, second_size = np.empty(n, np.float32), np.empty(n, np.float32)
     u, v = np.empty(n, np.float32), np.empty(n, np.float32)
@@ -136,7 +149,7 @@ def _light_surfaces(
         slant[j] = max(-(normal[i, 0] * dx + normal[i, 1] * dy + normal[i, 2] * dz), 0.02)
         far[j] = t
     for j in range(n):
-        # A pixel on a slanted surface is longer than wide; the geometric mean serves both ways.
+        # A pixel's footprint on a slanted surface is elongated: take its axes' geometric mean.
         blur[j] = far[j] * pixel_angle / np.sqrt(slant[j])
     shade, mix, grey = surfaces(pattern, size, second_size, u, v, px, py, pz, blur)
     ambient = 1.35 - 0.35 * sunlight
@@ -176,7 +189,7 @@ def _light_surfaces(
             red = (1.0 - fresnel) * red + fresnel * (0.8 * mirrored[0] + glint)
             green = (1.0 - fresnel) * green + fresnel * (0.8 * mirrored[1] + glint)
             blue = (1.0 - fresnel) * blue + fresnel * (0.8 * mirrored[2] + glint)
-        # The clear share is exp(-distance / _HAZE_M), nearly.
+        # The transmittance approximates exp(-distance / _HAZE_M).
         depth = far[j] / (16.0 * _HAZE_M)
         haze = 1.0 - (1.0 - depth + 0.5 * depth * depth) ** 16
         out[i, 0] = red + haze * (_HAZE_LIGHT[0] - red)
@@ -189,7 +202,7 @@ def _radiance(
     rays, distance, material, uv, normal, lit, patterns, colours, sizes, glosses,
     sun, cloudiness, sunlight, pixel_angle, out,
 ):  # fmt: skip
-    # Pixels wait for others of their pattern, or of the sky, to be shaded together.
+    # Pixels are collected by pattern (or as sky) and shaded in batches, so that loops vectorise.
     sun = (sun[0], sun[1], sun[2])
     waiting = np.empty((_SKY + 1, _BATCH), np.int64)
     count = np.zeros(_SKY + 1, np.int64)

@@ -1,4 +1,4 @@
-"""Sun and shadow of an image, with about half as many rays as pixels."""
+"""Direct sunlight of an image's pixels, with about half as many shadow rays as pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from offline_training.simulator.bodies import Hits
 from offline_training.simulator.world import World
 
-_TILE = 16  # px; rays that follow each other should be neighbours
+_TILE = 16  # px; order of the rays, so that consecutive ones are neighbours in space
 
 
 def sunlight(
@@ -19,21 +19,21 @@ def sunlight(
     shape: tuple[int, int],
     time_s: float,
 ) -> NDArray[np.bool_]:
-    """Return whether the surface seen by each pixel is sunlit.
+    """Return whether the surface at each pixel is in direct sunlight.
 
-    A shadow ray is cast for every second pixel of every second row, and for those between, except
-    where they lie on the same plane of the same object as the neighbours with a ray and these
-    agree.
+    Shadow rays are cast for every second pixel of every second row. A pixel between these takes
+    the result of its neighbours with a ray if they agree and lie on the same object with nearly
+    the same normal; otherwise a ray is cast for it, too.
 
     Args:
-        world: that casts the shadows.
-        rays: (H * W, 6) of the pixels, in row order.
+        world: the objects that cast shadows.
+        rays: (H * W, 6) float32 origins and unit directions of the pixels, in row order.
         hits: of the rays.
-        shape: H, W.
-        time_s: of the exposure.
+        shape: H, W of the image.
+        time_s: time of the exposure, seconds of the drive.
 
     Returns:
-        (H * W,) bool.
+        (H * W,) bool; false for the sky.
     """
     points, facing = _surface_points(
         rays, hits.distance, hits.normal, world.sun.astype(np.float32)
@@ -48,7 +48,7 @@ def sunlight(
 
 @njit(cache=True, nogil=True)
 def _surface_points(rays, distance, normal, sun):
-    """Return points just off the surfaces, (N, 3) float32, and whether they face the sun."""
+    """Return points just above the surfaces, (N, 3) float32, and whether these face the sun."""
     points = np.empty((len(rays), 3), np.float32)
     facing = np.zeros(len(rays), np.bool_)
     for i in range(len(rays)):
@@ -58,7 +58,7 @@ def _surface_points(rays, distance, normal, sun):
         facing[i] = normal[i, 0] * sun[0] + normal[i, 1] * sun[1] + normal[i, 2] * sun[
             2
         ] > np.float32(0)
-        # Farther off where the end of a long ray is less exact.
+        # The offset grows with distance, like the rounding error of the hit point.
         lift = np.float32(0.004) + np.float32(1e-4) * t
         for k in range(3):
             points[i, k] = rays[i, k] + t * rays[i, 3 + k] + lift * normal[i, k]
@@ -67,7 +67,7 @@ def _surface_points(rays, distance, normal, sun):
 
 @njit(cache=True, nogil=True)
 def _askers(facing, height, width):
-    """Return every second pixel of every second row, where it faces the sun, tile by tile."""
+    """Return the pixels of every second row and column that face the sun, tile by tile."""
     found = np.empty((height // 2 + 1) * (width // 2 + 1), np.int64)
     n = 0
     for top in range(0, height, _TILE):
@@ -83,7 +83,7 @@ def _askers(facing, height, width):
 
 @njit(cache=True, nogil=True)
 def _uncertain(lit, facing, instance, normal, height, width):
-    """Fill in the pixels between rays that agree; return those that need a ray of their own."""
+    """Set `lit` of pixels whose neighbours agree; return those that need a shadow ray."""
     found = np.empty(height * width, np.int64)
     n = 0
     for top in range(0, height, _TILE):
@@ -103,7 +103,7 @@ def _uncertain(lit, facing, instance, normal, height, width):
 
 @njit(cache=True, nogil=True, inline='always')
 def _askers_agree(row, column, lit, instance, normal, height, width):
-    """Return whether the rays around a pixel share its plane and its object, and agree."""
+    """Return whether the neighbours with a ray agree and share the pixel's object and plane."""
     i = row * width + column
     r0, c0 = row - row % 2, column - column % 2
     r1 = min(r0 + 2, (height - 1) - (height - 1) % 2) if row % 2 else r0

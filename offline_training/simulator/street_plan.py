@@ -1,4 +1,4 @@
-"""The plan of the town: streets on an irregular grid, with blocks between them."""
+"""The street plan of the town: an irregular grid of streets with blocks between them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-LANE_OFFSET = 1.65  # from the street's middle to the middle of the right-hand lane
+# All in metres.
+LANE_OFFSET = 1.65  # from the street's centre line to that of the right-hand lane
 PARKING_WIDTH = 2.2
 CORNER_RADIUS = 4.5
 ZEBRA_SETBACK = 2.0  # from an intersection's edge to where zebra crossings begin
 SETBACK = 6.0  # from an intersection's edge to where its lanes end, behind the zebra crossing
-OUTSKIRTS = 55.0  # streets and blocks go on this far beyond the outermost intersections
+OUTSKIRTS = 55.0  # streets and blocks extend this far beyond the outermost intersections
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """The land between streets, bounded by its kerbs; edges in plan coordinates."""
+    """A block between streets, bounded by its kerbs.
+
+    Attributes:
+        x0, x1, y0, y1: kerb lines in plan coordinates, metres.
+        pavement: width of the pavement, metres.
+        style: `urban`, `suburban`, `park` or `yard`.
+    """
 
     x0: float
     x1: float
@@ -27,9 +34,15 @@ class Block:
     style: str
 
     def outline(self, inset: float, step: float = 5.0) -> NDArray[np.float64]:
-        """Return a closed rounded rectangle, (N, 2), `inset` inside the kerb.
+        """Return the rounded rectangle `inset` inside the kerb, without repeating its first point.
 
-        Every inset gives the same number of points, neighbours across.
+        Args:
+            inset: distance from the kerb, metres.
+            step: approximate spacing of the points along the straight edges, metres.
+
+        Returns:
+            (N, 2) plan positions, counter-clockwise. N does not depend on `inset`, and points of
+            the same index lie opposite each other.
         """
         radius = max(CORNER_RADIUS - inset, 0.02)
         x0, x1, y0, y1 = self.x0 + inset, self.x1 - inset, self.y0 + inset, self.y1 - inset
@@ -53,12 +66,13 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class StreetPlan:
-    """Streets run along x at each of `ys` and along y at each of `xs`.
+    """A grid of streets: along x at each of `ys`, and along y at each of `xs`.
 
     Attributes:
-        xs, ys: positions of the streets' middles.
-        half_x, half_y: half their widths, kerb to middle; the one at `xs[i]` is `half_x[i]`.
-        blocks: the land between, outskirts included.
+        xs, ys: positions of the streets' centre lines, metres.
+        half_x, half_y: distances from centre line to kerb, metres; `half_x[i]` is of the street
+            at `xs[i]`.
+        blocks: the blocks between the streets, outskirts included.
     """
 
     xs: NDArray[np.float64]
@@ -69,7 +83,7 @@ class StreetPlan:
 
 
 def make_street_plan(rng: np.random.Generator, count: int = 4) -> StreetPlan:
-    """Draw a plan with `count` by `count` intersections, its middle at the origin."""
+    """Draw a plan with `count` by `count` intersections, centred on the origin."""
     xs, ys = (np.append(0.0, np.cumsum(rng.uniform(58, 92, count - 1))) for _ in 'xy')
     xs, ys = xs - xs.mean(), ys - ys.mean()
     half_x, half_y = (np.where(rng.random(count) < 0.75, 3.5 + PARKING_WIDTH, 3.5) for _ in 'xy')

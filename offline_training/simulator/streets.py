@@ -1,4 +1,4 @@
-"""Meshes of the ground: roads, kerbs, pavements, and the land behind them (plan coordinates)."""
+"""Meshes of the ground in plan coordinates: roads, kerbs, pavements, land inside the blocks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from offline_training.simulator.street_plan import (
     StreetPlan,
 )
 
-_STEP = 5.0  # ground is tessellated this finely, so that it follows the hills to a centimetre
-_UNDER_KERB = 0.3  # roads reach this far under the kerbs: no gaps where tessellations differ
+_STEP = 5.0  # metres between vertices of the ground, which follows the hills to a centimetre
+_UNDER_KERB = 0.3  # metres that roads extend under kerbs: no gaps where tessellations differ
 
 
 def road_mesh(plan: StreetPlan, palette: Palette, rng: np.random.Generator) -> Mesh:
-    """Return the carriageway: a patch at each intersection, four half streets from each.
+    """Return the road surface: a patch at each intersection, and the four half streets from it.
 
-    A half street's texture coordinates are the distance from the intersection, and the distance
-    to the right of the street's middle for who drives towards it.
+    Texture coordinates of a half street, in metres: u is the distance from the intersection's
+    patch, v the distance from the centre line, positive to the right of traffic that approaches
+    the intersection.
     """
     asphalt = varied(rng, grey(0.085, 0.02), 0.25)
     worn = varied(rng, grey(0.11, 0.03), 0.2)
@@ -48,10 +49,10 @@ def road_mesh(plan: StreetPlan, palette: Palette, rng: np.random.Generator) -> M
 
 
 def block_meshes(block: Block, palette: Palette, rng: np.random.Generator) -> dict[str, Mesh]:
-    """Return a block's kerb and pavement (`sidewalk`) and what lies behind it (`ground`)."""
+    """Return a block's kerb and pavement (`sidewalk`) and the land inside it (`ground`)."""
     kerb_height = float(rng.uniform(0.12, 0.15))
     stone = palette(Pattern.SLABS, grey(0.33), grey(0.29), (1.0, 5.0), 0.35)
-    # Some pavements are of the roads' own asphalt: one colour, two surfaces.
+    # A quarter of the pavements is asphalt, which colour alone hardly tells from the road.
     paving = (
         palette(Pattern.ASPHALT, grey(0.10, 0.02), grey(0.13, 0.02), infrared=0.17)
         if rng.random() < 0.25
@@ -86,7 +87,7 @@ def block_meshes(block: Block, palette: Palette, rng: np.random.Generator) -> di
 
 
 def outskirts_mesh(plan: StreetPlan, palette: Palette) -> Mesh:
-    """Return the fields around the town, lower than everything in it."""
+    """Return the grassland around and under the town, lower than its other surfaces."""
     grass = palette(Pattern.GRASS, (0.06, 0.11, 0.03), (0.13, 0.14, 0.05), infrared=0.5)
     reach_x = plan.xs[-1] + OUTSKIRTS + 900.0
     reach_y = plan.ys[-1] + OUTSKIRTS + 900.0
@@ -95,7 +96,7 @@ def outskirts_mesh(plan: StreetPlan, palette: Palette) -> Mesh:
 
 
 def _half_street_end(lines: np.ndarray, index: int, sign: int) -> float:
-    """Return where the half street from `lines[index]` ends: half way to its neighbour."""
+    """Return where the half street from `lines[index]` ends: half way to the next street."""
     neighbour = index + sign
     if 0 <= neighbour < len(lines):
         return float((lines[index] + lines[neighbour]) / 2)
@@ -116,5 +117,5 @@ def _half_street(
 
 def _sheet(centre: np.ndarray, reach: np.ndarray, material: int) -> Mesh:
     x, y = np.meshgrid(np.linspace(-1, 1, 7) * reach[0], np.linspace(-1, 1, 7) * reach[1])
-    # A millimetre lower than the streets that begin on it, so that theirs is the surface seen.
+    # Lower than the half streets that overlap it, so that theirs is the visible surface.
     return patch(np.stack([x + centre[0], y + centre[1], np.full_like(x, -0.004)], -1), material)

@@ -1,7 +1,7 @@
 """The terrain: maps a flat street plan to curved streets on gentle hills.
 
-The town is planned in flat coordinates (plan), where streets are straight; the world differs from
-the plan by smooth waves sideways and upwards.
+In plan coordinates the ground is flat and streets are straight. The map to world coordinates adds
+smooth sine waves to x, y and z.
 """
 
 from __future__ import annotations
@@ -30,7 +30,14 @@ class Terrain:
         self._hill_phase = rng.uniform(0, 2 * np.pi, 3)
 
     def to_world(self, plan: ArrayLike) -> NDArray[np.float64]:
-        """Map (..., 2) plan positions, or (..., 3) with a height, to (..., 3) world positions."""
+        """Map plan positions to the world.
+
+        Args:
+            plan: (..., 2) x and y, or (..., 3) with a height above the ground, metres.
+
+        Returns:
+            (..., 3) float64 world positions, metres.
+        """
         plan = np.asarray(plan, np.float64)
         x, y = plan[..., 0], plan[..., 1]
         (ax, ay), (wx, wy), (px, py) = self._bend, self._bend_wave, self._bend_phase
@@ -45,14 +52,15 @@ class Terrain:
         return world
 
     def poses(self, plan: ArrayLike, yaw: ArrayLike) -> NDArray[np.float64]:
-        """Stand something on the ground.
+        """Return world poses aligned with the slope of the ground.
 
         Args:
-            plan: (..., 2) or (..., 3) plan positions.
-            yaw: (...) headings in the plan.
+            plan: (..., 2) plan positions, or (..., 3) with a height above the ground, metres.
+            yaw: (...) headings in the plan, radians.
 
         Returns:
-            (..., 6) x, y, z, yaw, pitch, roll in the world (REP-103: positive pitch is nose down).
+            (..., 6) x, y, z, yaw, pitch, roll in the world, metres and radians (REP-103: positive
+            pitch is nose down).
         """
         plan = np.asarray(plan, np.float64)
         yaw = np.asarray(yaw, np.float64)
@@ -70,18 +78,21 @@ class Terrain:
         return poses
 
     def drape(self, mesh: Mesh) -> Mesh:
-        """Bend a mesh made in plan coordinates onto the ground, vertex by vertex."""
+        """Map each vertex of a mesh from plan coordinates to the world."""
         return dataclasses.replace(mesh, vertices=self.to_world(mesh.vertices))
 
     def stand(self, meshes: Sequence[Mesh], places: ArrayLike) -> list[Mesh]:
-        """Stand rigid meshes upright.
+        """Place rigid meshes upright on the ground.
 
         Args:
-            meshes: N of them.
-            places: (N, 4) x and y in the plan, height above the ground, yaw.
+            meshes: N meshes, each in its own frame with z = 0 at its base.
+            places: (N, 4) plan x and y, height above the ground, yaw in the plan; metres, radians.
+
+        Returns:
+            The N meshes in the world; they are not tilted with the slope.
         """
-        # One at a time for matrix products, which round rows differently when they are many:
-        # a town does not change with the number of things in it.
+        # With an axis of length 1, because rounding of a matrix product depends on its number of
+        # rows: adding an object must not change the others.
         plan = np.asarray(places, np.float64)[:, None]
         poses = self.poses(plan[..., :3], plan[..., 3])[:, 0, :4].tolist()
         return [mesh.moved(*pose) for mesh, pose in zip(meshes, poses, strict=True)]

@@ -1,7 +1,6 @@
 """Procedural textures: the colour of a surface at a point.
 
-Patterns fade to their mean if a pixel covers more than their period, so that distant surfaces do
-not flicker.
+Most patterns fade to their mean where a pixel covers more than their period, against aliasing.
 """
 
 from __future__ import annotations
@@ -11,28 +10,28 @@ from numba import njit
 
 from offline_training.simulator.materials import Pattern
 
-_FAST = {'contract', 'reassoc', 'arcp', 'nsz', 'afn'}  # rounding may differ, never infinities
+_FAST = {'contract', 'reassoc', 'arcp', 'nsz', 'afn'}  # all fast-math flags but `nnan` and `ninf`
 _PLAIN, _ASPHALT, _ROAD = int(Pattern.PLAIN), int(Pattern.ASPHALT), int(Pattern.ROAD)
 _SLABS = int(Pattern.SLABS)
 _GRASS, _LEAVES = int(Pattern.GRASS), int(Pattern.LEAVES)
 _FACADE, _BRICK_FACADE = int(Pattern.FACADE), int(Pattern.BRICK_FACADE)
 _BRICK, _PLANKS, _TILES = int(Pattern.BRICK), int(Pattern.PLANKS), int(Pattern.TILES)
-_WALL, _FRAME = 0.0, -1.0  # what a facade is besides glass, which is above 0
+_WALL, _FRAME = 0.0, -1.0  # values of `_window` other than the grey of glass, which is above 0
 _HASH_X, _HASH_Y = 374761393, 668265263
 _TWO_TONE, _SIGN, _STRIPES = int(Pattern.TWO_TONE), int(Pattern.SIGN), int(Pattern.STRIPES)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def cell_noise(x, y):
-    """Return a number in 0..1 for a whole-numbered cell, the same at every call."""
+    """Return a pseudo-random number in 0..1 determined by the integer cell (x, y)."""
     return _hashed(np.int32(x) * _HASH_X + np.int32(y) * _HASH_Y) / 65535.0
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _hashed(cell):
-    """Return a number in 0..65535 for the weighted sum of a cell's coordinates.
+    """Return the hash, in 0..65535, of the weighted sum of a cell's coordinates.
 
-    In 32 bits: processors compute more of these at once than of 64.
+    Computed in 32 bits, because a SIMD register holds twice as many of these as of 64 bits.
     """
     h = np.uint32(cell)
     h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(1274126177))
@@ -41,7 +40,7 @@ def _hashed(cell):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def value_noise(x, y):
-    """Return smooth noise in 0..1 that changes over a length of one."""
+    """Return value noise in 0..1: random values on the integer grid, smoothly interpolated."""
     ix, iy = np.floor(x), np.floor(y)
     fx, fy = x - ix, y - iy
     fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
@@ -54,7 +53,7 @@ def value_noise(x, y):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _inside(x, low, high, blur):
-    """Return how much of a pixel `blur` wide at x lies between two edges, 0..1."""
+    """Return the fraction, 0..1, of a pixel of width `blur` at x between two edges."""
     blur = max(blur, 1e-3)
     left = min(max((x - low) / blur + 0.5, 0.0), 1.0)
     right = min(max((high - x) / blur + 0.5, 0.0), 1.0)
@@ -63,13 +62,14 @@ def _inside(x, low, high, blur):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _markings(u, v, half, parking, blur):
-    """Return how much of a road's surface is paint.
+    """Return the fraction, 0..1, of a pixel on a road that is covered by markings.
 
     Args:
-        u: metres from the intersection.
-        v: metres right of the middle for who drives towards it.
-        half, parking: half the road's and the parking lane's width.
-        blur: width of a pixel on the surface.
+        u: distance from the intersection, metres.
+        v: distance from the centre line, positive to the right of traffic that approaches the
+            intersection, metres.
+        half, parking: half the road's width, and the width of a parking lane, metres.
+        blur: width of a pixel on the surface, metres.
     """
     across = abs(v)
     lane_edge = half - parking
@@ -79,7 +79,7 @@ def _markings(u, v, half, parking, blur):
         if across > half - 0.3:
             return 0.0
         return _inside(v - np.floor(v), 0.25, 0.75, blur) * _inside(u, 0.3, 2.9, blur)
-    if u < 5.0:  # stop line of those who drive in
+    if u < 5.0:  # stop line of traffic that approaches the intersection
         return _inside(u, 3.5, 3.95, blur) if 0.15 < v < lane_edge - 0.1 else 0.0
     paint = 0.0
     if across < 0.3:
@@ -94,31 +94,36 @@ def _markings(u, v, half, parking, blur):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _window(u, v, pitch, floor):
-    """Return what a facade is at a point: wall, frame, or the grey of a pane's glass."""
+    """Return `_WALL`, `_FRAME`, or the grey of the glass (above 0) at a point of a facade.
+
+    Args:
+        u, v: metres along the facade and above the ground.
+        pitch, floor: distance between windows, and height of a floor, metres.
+    """
     column, level = np.floor(u / pitch), np.floor(v / floor)
     x, y = u - column * pitch, v - level * floor
     low, high = (0.9, floor - 0.55) if level > 0 else (1.0, floor - 0.7)
     left, right = 0.24 * pitch, 0.76 * pitch
-    # How far the point is within the window; the frame has a bar in the middle.
+    # Distance from the window's edge, negative outside. The frame has a bar in the middle.
     within = min(min(x - left, right - x), min(y - low, high - y))
     if v < 0.0 or within < 0.0:
         return _WALL
     if within < 0.07 or abs(x - 0.5 * pitch) < 0.03:
         return _FRAME
-    # Panes mirror the sky; some have curtains.
+    # Some panes are brighter, like curtains.
     pane = cell_noise(column + 17.0, level + 31.0)
     return 0.02 + 0.03 * pane + (0.28 if pane > 0.72 else 0.0)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _odd(whole):
-    """Return 1 for an odd whole number and 0 for an even one."""
+    """Return 1 for an odd integer and 0 for an even one, as a float."""
     return whole - 2.0 * np.floor(0.5 * whole)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _paint(u, v, half, parking, px, py, blur):
-    """Return how much of a road's surface is paint, worn as it may be; see `_markings`."""
+    """Return the fraction of a pixel covered by markings, reduced by wear; see `_markings`."""
     share = _markings(u, v, half, parking, blur)
     if share > 0.0:
         worn = 0.7 + 0.6 * (value_noise(px * 2.5, py * 2.5) - 0.3)
@@ -128,7 +133,7 @@ def _paint(u, v, half, parking, px, py, blur):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _bricks(u, v, blur):
-    """Return the brightness of brickwork, 24 by 7.5 cm."""
+    """Return the brightness of brickwork at a point; bricks are 24 cm by 7.5 cm."""
     visible = min(max(1.5 - blur / 0.04, 0.0), 1.0)
     row = np.floor(v / 0.075)
     along = u / 0.24 + 0.5 * _odd(row)
@@ -142,13 +147,13 @@ def _bricks(u, v, blur):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _fine(blur):
-    """Return the visibility of details of 2 cm: 1 up close, 0 from afar."""
+    """Return the visibility, 0..1, of details of 2 cm: 1 in narrow pixels, 0 in wide ones."""
     return min(max(1.5 - blur / 0.03, 0.0), 1.0)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _patches(px, py):
-    """Return the share of an asphalt's second colour."""
+    """Return the share of the second colour of asphalt, 0..1."""
     return value_noise(px * 0.13, py * 0.13) * 0.6 + value_noise(px * 0.6, py * 0.6) * 0.4
 
 
@@ -161,7 +166,7 @@ def _asphalt(patches, px, py, blur):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _wear(v, px, py, blur, paint):
-    """Return how much wheels, cracks and newer patches darken a road."""
+    """Return the brightness factor of a road due to wheel tracks, cracks and repaired patches."""
     wheels = (abs(abs(v) - 1.65) - 0.8) / 0.35
     shade = 1.0 - 0.12 * max(1.0 - wheels * wheels / 8.0, 0.0) ** 8
     if blur < 0.05 and abs(value_noise(px * 0.5 + 9.0, py * 0.5) - 0.5) < 0.006:
@@ -173,7 +178,7 @@ def _wear(v, px, py, blur, paint):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _leaves_mix(px, py, pz, blur):
-    """Return the share of leaves of the second colour."""
+    """Return the share of the second colour of leaves, 0..1."""
     coarse = value_noise(px * 2.3 + pz * 1.9, py * 2.3 - pz * 1.7)
     single = value_noise(px * 11.0 + pz * 7.0, py * 11.0 - pz * 9.0)
     return 0.5 * coarse + 0.5 * min(max(1.5 - blur / 0.25, 0.0), 1.0) * single
@@ -190,20 +195,20 @@ def _leaves(px, py, pz, blur):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _wall(v, px, py, pz):
-    """Return the brightness of a wall, with dirt splashed at its foot."""
+    """Return the brightness of a wall, which is dirty near the ground (v = 0)."""
     dirt = 0.18 * min(max(1.0 - v / 4.0, 0.0), 1.0) ** 8
     return (0.86 + 0.28 * value_noise(px * 0.5 + pz * 0.3, py * 0.5 - pz * 0.2)) * (1.0 - dirt)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy', forceinline=True)
 def _plaster(u, v, blur):
-    """Return the brightness of plaster's grain."""
+    """Return the brightness factor of the grain of plaster."""
     return 1.0 + 0.12 * _fine(blur) * (value_noise(u * 30.0, v * 30.0) - 0.5)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy')
 def _rare(pattern, size, second_size, u, v, px, py, blur):
-    """Evaluate a pattern that few pixels see, as `surfaces` does."""
+    """Evaluate one of the less frequent patterns at a point, as `surfaces` does."""
     mix = 0.0
     shade = 1.0
     fine = _fine(blur)
@@ -265,7 +270,14 @@ def _rare(pattern, size, second_size, u, v, px, py, blur):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy')
 def infrared_at(pattern, size, second_size, infrared, u, v, px, py):
-    """Return the reflectance at the LiDAR's wavelength, which sees paint on roads, and panes."""
+    """Return reflectance at the LiDAR's wavelength, raised by road markings, lowered by glass.
+
+    Args:
+        pattern: one of `Pattern`.
+        size, second_size, infrared: of the material, see `Material`.
+        u, v: texture coordinates, metres.
+        px, py: position in the world, metres.
+    """
     if pattern == _ROAD:
         return infrared + 0.75 * _paint(u, v, size, second_size, px, py, 0.05)
     if pattern in (_FACADE, _BRICK_FACADE):
@@ -275,21 +287,21 @@ def infrared_at(pattern, size, second_size, infrared, u, v, px, py):
 
 @njit(cache=True, nogil=True, fastmath=_FAST, error_model='numpy')
 def surfaces(pattern, size, second_size, u, v, px, py, pz, blur):
-    """Evaluate a pattern at points.
+    """Evaluate a pattern at N points.
 
-    The frequent ones have loops of their own, one for each array that they fill: only such simple
-    ones does the compiler turn into vector instructions.
+    Each frequent pattern has separate loops, one per output array, because the compiler vectorises
+    only such simple loops.
 
     Args:
         pattern: one of `Pattern`.
-        size, second_size: (N,) the materials' measures.
-        u, v: (N,) texture coordinates.
-        px, py, pz: (N,) positions in the world.
-        blur: (N,) widths of a pixel on the surface, metres.
+        size, second_size: (N,) dimensions of the materials' pattern, see `Material`.
+        u, v: (N,) texture coordinates, metres.
+        px, py, pz: (N,) positions in the world, metres.
+        blur: (N,) width of a pixel on the surface, metres.
 
     Returns:
-        (N,) arrays: brightness; share of the second colour; where above 0, a grey that is seen
-        instead of the material's colours.
+        Three (N,) float32 arrays: brightness; share of the second colour, 0 to 1; and, where above
+        0, a grey that replaces the material's colours.
     """
     n = len(u)
     shade = np.empty(n, np.float32)

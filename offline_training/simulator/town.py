@@ -1,4 +1,4 @@
-"""Builds the static part of a town: all objects with class and position."""
+"""Builds the static objects of a town, each with its class and pose."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from offline_training.simulator.street_plan import (
 )
 from offline_training.simulator.terrain import Terrain
 
-_TREE_KINDS = 9  # trees share this many shapes, each turned and scaled on its own
+_TREE_KINDS = 9  # number of tree shapes; each tree is one of them, rotated and scaled randomly
 
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """One edge of a block with a street along it, seen from the street.
+    """One edge of a block with a street along it.
 
     Attributes:
-        middle: of the kerb line.
+        middle: of the kerb line, plan x and y, metres.
         outward: unit vector towards the street.
-        length: of the edge.
+        length: of the edge, metres.
         parking: whether there is a parking lane along it.
     """
 
@@ -40,11 +40,19 @@ class Side:
 
     @property
     def yaw(self) -> float:
-        """Heading of things whose negative y looks to the street; cars drive the other way."""
+        """Yaw of objects whose front (negative y) faces the street, radians.
+
+        Traffic on this side of the street has the opposite heading.
+        """
         return float(np.arctan2(self.outward[0], -self.outward[1]))
 
     def at(self, along: float, inset: float) -> tuple[float, float]:
-        """Return the plan position `along` the kerb and `inset` behind it."""
+        """Return a plan position, metres.
+
+        Args:
+            along: distance along the kerb from its middle, in the direction of `yaw`, metres.
+            inset: distance from the kerb into the block, negative for the street, metres.
+        """
         (x, y), (ox, oy) = self.middle, self.outward
         return x - along * oy - inset * ox, y + along * ox - inset * oy
 
@@ -53,9 +61,9 @@ class _Thing(NamedTuple):
     """An object to be built.
 
     Attributes:
-        solids: that it consists of.
-        place: where it is to stand: x and y in the plan, height above the ground, yaw; None if
-            the solids are in world coordinates already.
+        solids: that it consists of, in its own frame unless `place` is None.
+        place: plan x and y, height above the ground (metres), and yaw (radians); None if the
+            solids are in world coordinates.
     """
 
     solids: Sequence[Solid]
@@ -63,10 +71,10 @@ class _Thing(NamedTuple):
 
 
 class Town:
-    """The standing objects of a town, numbered.
+    """The static objects of a town.
 
     Attributes:
-        objects: meshes in world coordinates; object `i` is instance `i + 1`.
+        objects: meshes in world coordinates; object `i` has the instance id `i + 1`.
         class_of: class index of each object.
     """
 
@@ -88,7 +96,7 @@ class Town:
         self.objects = self._build()
 
     def _build(self) -> list[Mesh]:
-        """Build all things at once, which is much faster than one by one."""
+        """Return the meshes of all objects, built in one batch, which is much faster."""
         meshes = merge_each([thing.solids for thing in self._things])
         places = {k: thing.place for k, thing in enumerate(self._things) if thing.place}
         standing = self._terrain.stand([meshes[k] for k in places], list(places.values()))
@@ -97,7 +105,7 @@ class Town:
         return meshes
 
     def _lay(self, class_name: str, mesh: Mesh) -> None:
-        """Add an object that is where it belongs in the world."""
+        """Add an object whose mesh is in world coordinates."""
         self._things.append(_Thing([mesh], None))
         self.class_of.append(CLASSES.index(class_name))
 
@@ -109,7 +117,7 @@ class Town:
         yaw: float,
         z: float = 0.13,
     ) -> None:
-        """Add an object upright on the ground, `z` above it."""
+        """Add an upright object at a plan position, `z` metres above the ground."""
         self._things.append(_Thing(solids, (*place, z, yaw)))
         self.class_of.append(CLASSES.index(class_name))
 
@@ -207,7 +215,7 @@ class Town:
         across = min(block.x1 - block.x0, block.y1 - block.y0)
         depth = min(12.0, across / 2 - block.pavement - 2.0)
         front = block.pavement + (0.05 if urban else float(rng.uniform(4.0, 6.5)))
-        # Houses on the sides along x take the corners; those along y begin behind them.
+        # Rows along x occupy the corners of the block; rows along y start behind them.
         reserve = front + (0.0 if side.outward[0] == 0 else depth + 2.0)
         along, end = -side.length / 2 + reserve, side.length / 2 - reserve
         while end - along > 7.0:
@@ -260,7 +268,7 @@ class Town:
         hedged = block.style == 'park' and rng.random() < 0.5
         for k in range(pieces):
             if k == pieces // 2:
-                continue  # the way in
+                continue  # the entrance
             place = side.at((k - (pieces - 1) / 2) * length / pieces, block.pavement + 0.4)
             piece = length / pieces - 0.05
             if hedged:
@@ -306,7 +314,7 @@ class Town:
         self._stand('vegetation', [tree], place, float(rng.uniform(-np.pi, np.pi)))
 
     def _skyline(self, plan: StreetPlan) -> None:
-        """Add towers and hills far away, beyond the LiDAR's reach."""
+        """Add distant towers and wooded hills around the town."""
         rng = self._rng
         radius = float(np.hypot(plan.xs[-1], plan.ys[-1])) + OUTSKIRTS
         for angle in rng.uniform(0, 2 * np.pi, 14):

@@ -1,8 +1,8 @@
-"""Traffic: vehicles that follow, stop and give way, people who walk around the blocks.
+"""Traffic: vehicles that follow each other, stop and give way, and people who walk around blocks.
 
-The traffic advances in steps of 20 ms and keeps only the last seconds, so that a drive may have
-any length. Vehicles follow the intelligent driver model (Treiber, Hennecke & Helbing
-2000) and pass intersections one at a time, in the order of arrival.
+The simulation advances in steps of 20 ms and keeps the poses of the last 3 s, so that a drive may
+have any length. Vehicles follow the intelligent driver model (Treiber, Hennecke & Helbing 2000),
+and only one at a time may pass an intersection.
 """
 
 from __future__ import annotations
@@ -21,18 +21,29 @@ from offline_training.simulator.terrain import Terrain
 STEP_S = 0.02
 _MEMORY_STEPS = 150
 _ACCELERATION, _BRAKING = 1.8, 2.5  # m/s^2, comfortable
-_GAP = 2.0  # metres, standing
+_GAP = 2.0  # metres between stopped vehicles
 _HEADWAY_S = 1.2
 
 
 def step_after(time_s: float) -> int:
-    """Return the number of the first step at an instant or after it."""
+    """Return the number of the first step at or after a time."""
     return math.ceil(time_s / STEP_S - 1e-9)
 
 
 @dataclasses.dataclass
 class Driver:
-    """One vehicle's state; `along` is of its middle."""
+    """State of one vehicle.
+
+    Attributes:
+        length: metres.
+        speed_limit: speed that the driver wants, m/s.
+        shift: lateral offset to the right of the lane's centre line, metres.
+        lane, next_lane: indices of the lanes.
+        along: position of the vehicle's middle from the start of the lane, metres.
+        speed, acceleration: m/s and m/s^2.
+        has_stopped: whether it has stopped at the stop sign of its lane.
+        crossing: intersection reserved for it; -1 for none.
+    """
 
     length: float
     speed_limit: float
@@ -43,11 +54,11 @@ class Driver:
     speed: float = 0.0
     acceleration: float = 0.0
     has_stopped: bool = False
-    crossing: int = -1  # the intersection it has leave to pass
+    crossing: int = -1
 
 
 class _Way:
-    """A closed polyline: its points, the distance walked at each, its legs and their lengths."""
+    """A closed polyline: points, path length up to each, segments (legs) and their lengths."""
 
     def __init__(self, point: NDArray[np.float64]) -> None:
         self.point = point
@@ -57,22 +68,22 @@ class _Way:
 
 
 def _side_by_side(rows: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Stack arrays of different lengths, the last value of the shorter ones repeated."""
+    """Stack arrays of different lengths, padding the shorter ones with their last value."""
     longest = max(len(row) for row in rows)
     return np.stack([row[np.minimum(np.arange(longest), len(row) - 1)] for row in rows])
 
 
 class Walkers:
-    """People, each on a closed way round a block."""
+    """Pedestrians, each on a closed path around a block."""
 
     def __init__(self, blocks: tuple[Block, ...], count: int, rng: np.random.Generator) -> None:
-        """Set people on pavements, each with a way and a pace of its own."""
+        """Place `count` people on random paths along the pavements, at random walking speeds."""
         ways, self._start, self._speed = [], np.empty(count), np.empty(count)
         for k in range(count):
             block = blocks[rng.integers(len(blocks))]
             way = block.outline(block.pavement * float(rng.uniform(0.45, 0.7)))
             ways.append(_Way(np.concatenate([way, way[:1]])))
-            # Negative walks the other way round.
+            # A negative speed is clockwise.
             self._speed[k] = rng.uniform(0.9, 1.7) * (1.0 if rng.random() < 0.5 else -1.0)
             self._start[k] = rng.uniform(0, ways[-1].distance[-1])
         self._point = _side_by_side([way.point for way in ways])  # (K, N, 2)
@@ -83,7 +94,7 @@ class Walkers:
         self._yaw = np.arctan2(heading[..., 1], heading[..., 0])
 
     def poses(self, time_s: float) -> NDArray[np.float64]:
-        """Return plan x, y and yaw of everyone, (K, 3)."""
+        """Return plan x, y and yaw of each person at a time, (K, 3), metres and radians."""
         along = (self._start + self._speed * time_s) % self._distance[:, -1]
         everyone = np.arange(len(along))
         leg = (self._distance[:, 1:-1] <= along[:, None]).sum(axis=1)
@@ -93,7 +104,7 @@ class Walkers:
 
 
 class Traffic:
-    """All that moves; mover 0 is the car with the sensors."""
+    """The movers: vehicles, then people; mover 0 is the car with the sensors."""
 
     def __init__(
         self,
@@ -104,26 +115,29 @@ class Traffic:
         walkers: int,
         rng: np.random.Generator,
     ) -> None:
-        """Set vehicles on free stretches of road and people on pavements.
+        """Place vehicles on free stretches of lanes and people on pavements.
 
         Args:
-            plan: the town's streets.
-            terrain: that they lie on.
-            vehicle_lengths: one a vehicle; the first carries the sensors.
-            slow: whether each vehicle is a bicycle, which keeps to the right.
-            walkers: how many people.
-            rng: draws starting places and, all along, the turns that are taken.
+            plan: the street plan.
+            terrain: maps the plan to the world.
+            vehicle_lengths: of each vehicle, metres; the first carries the sensors.
+            slow: whether each vehicle is a bicycle, which is slow and keeps to the right.
+            walkers: number of people.
+            rng: draws the initial positions and, during the simulation, each vehicle's next lane.
+
+        Raises:
+            ValueError: if there are more vehicles than the lanes have room for.
         """
         self._terrain, self._rng = terrain, rng
         self._lanes: list[Lane] = make_lanes(plan)
-        # A third of the intersections make everyone stop.
+        # At a third of the intersections, traffic from all sides has a stop sign.
         crossings = len(plan.xs) * len(plan.ys)
         self._stop_sign = (rng.permutation(crossings) % 3 == 0).tolist()
         self._owner: list[int] = [-1] * crossings
         self._drivers = self._place_drivers(vehicle_lengths, slow)
         self._walkers = Walkers(plan.blocks, walkers, rng)
         self._lane_table = LaneTable(self._lanes)
-        # Of everyone: how far to the right of the lane's middle, and how high above the road.
+        # Of each mover: offset to the right of its path, and height above the road, metres.
         self._shift = np.array([driver.shift for driver in self._drivers] + [0.0] * walkers)
         self._height = np.repeat([0.0, 0.15], [len(self._drivers), walkers])
         self._step = -1
@@ -135,15 +149,15 @@ class Traffic:
 
     @property
     def time_s(self) -> float:
-        """The latest instant that is known; negative before the first `advance`."""
+        """Time of the latest step in memory, s; negative before the first `advance`."""
         return self._step * STEP_S
 
     def remembers(self, time_s: float) -> bool:
-        """Whether an instant is still known, or is to come."""
+        """Return whether a time is still in memory or in the future."""
         return time_s >= (self._step - len(self._history) + 1) * STEP_S
 
     def advance(self, time_s: float) -> None:
-        """Advance until `time_s` is known."""
+        """Advance the simulation until its memory includes `time_s`."""
         while self.time_s < time_s:
             if self._step >= 0:
                 self._drive()
@@ -151,11 +165,14 @@ class Traffic:
             self._history.append(self._poses(self._step * STEP_S))
 
     def window(self, start_s: float, end_s: float) -> tuple[float, NDArray[np.float64]]:
-        """Return the steps that cover a span of the last seconds.
+        """Return the poses of all movers at the steps that cover a time span.
+
+        Args:
+            start_s, end_s: the span, seconds of the drive; it must be in memory.
 
         Returns:
-            The first step's time, and (steps, movers, 6) x, y, z, yaw, pitch, roll in the world;
-            yaw is continuous over them.
+            The first step's time, and (steps, movers, 6) x, y, z, yaw, pitch, roll in the world,
+            metres and radians; yaw is unwrapped over the steps.
         """
         first = max(int(np.floor(start_s / STEP_S + 1e-9)), 0)
         last = int(np.ceil(end_s / STEP_S - 1e-9))
@@ -184,8 +201,8 @@ class Traffic:
 
     def _drive(self) -> None:
         """Advance every vehicle by one step."""
-        last: dict[int, Driver] = {}  # in each lane
-        leaders: dict[int, Driver] = {}  # of each vehicle in its lane
+        last: dict[int, Driver] = {}  # rearmost vehicle of each lane
+        leaders: dict[int, Driver] = {}  # vehicle ahead of each vehicle in its lane
         order = sorted(range(len(self._drivers)), key=lambda k: self._drivers[k].along)
         for k in reversed(order):
             driver = self._drivers[k]
@@ -216,12 +233,12 @@ class Traffic:
             driver.crossing = -1
 
     def _decide(self, k: int, leader: Driver | None, last: dict[int, Driver]) -> float:
-        """Return the acceleration that vehicle `k` chooses.
+        """Return the acceleration of vehicle `k`, m/s^2; reserve its intersection if possible.
 
         Args:
-            k: its number.
-            leader: who is before it in its lane.
-            last: who is the last in each lane.
+            k: index of the vehicle.
+            leader: the vehicle ahead of it in its lane, if any.
+            last: the rearmost vehicle of each lane.
         """
         driver = self._drivers[k]
         lane = self._lanes[driver.lane]
@@ -267,7 +284,7 @@ class Traffic:
         x, y, yaw = np.concatenate([places, self._walkers.poses(time_s)]).T
         plan = [x + self._shift * np.sin(yaw), y - self._shift * np.cos(yaw), self._height]
         poses = self._terrain.poses(np.stack(plan, axis=1), yaw)
-        # The body dips when it brakes: about half a degree at 3 m/s^2.
+        # The nose dips under braking: about half a degree at 3 m/s^2.
         poses[: len(drivers), 4] += [-0.003 * driver.acceleration for driver in drivers]
         poses[len(drivers) :, 4:] = 0.0  # people stand upright on a slope
         return poses

@@ -1,14 +1,14 @@
-"""Writes the ground truth beside a simulated bag, never into it.
+"""Writes the ground truth of a simulated bag to a folder beside it.
 
     <bag>_truth/truth.json                     parameters, calibration (true and published), instances
-    <bag>_truth/messages.jsonl                 one line an image or sweep: its stamp, its true instant, its fate
+    <bag>_truth/messages.jsonl                 one line per image or sweep: its stamp, true stamp, arrival, whether it was lost
     <bag>_truth/<camera>/semantic/<stamp>.png  uint8 class; classes.json beside them
     <bag>_truth/<camera>/instance/<stamp>.png  uint16, 0 = sky
     <bag>_truth/<camera>/distance/<stamp>.png  uint16, 1/256 m along the pixel's ray, 0 = sky or farther than 255 m
-    <bag>_truth/<camera>/preview/<stamp>.png   for people, on request: image, classes, sweep from above
-    <bag>_truth/point_labels/<stamp>.npz       semantic, instance: one a point, in the cloud's order
+    <bag>_truth/<camera>/preview/<stamp>.png   on request, for viewing: image, classes, top view of the sweep
+    <bag>_truth/point_labels/<stamp>.npz       semantic and instance of each point, in the order of the cloud
 
-`<stamp>` is the header stamp of the message as it is in the bag, nanoseconds.
+`<stamp>` is the header stamp of the message in the bag (faults included), nanoseconds.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from offline_training.simulator.materials import CLASSES
 DISTANCE_SCALE = 256.0
 _LIMIT_M = 65535 / DISTANCE_SCALE
 _QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-if hasattr(cv2, 'IMWRITE_PNG_FILTER'):  # OpenCV >= 4.12 tries all filters unless told
+if hasattr(cv2, 'IMWRITE_PNG_FILTER'):  # by default, OpenCV >= 4.12 tries all filters
     _QUICK += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 
 
 @dataclasses.dataclass(frozen=True)
 class TruthFiles:
-    """Writes the truth of single images and sweeps; any process may do so.
+    """Writes the truth of single images and sweeps; several processes may do so at a time.
 
     Attributes:
-        path: the truth's folder.
+        path: folder of the truth, which `TruthWriter` has created.
     """
 
     path: Path
 
     def add_shot(self, camera: str, stamp_ns: int, shot: Shot) -> None:
-        """Write an image's truth."""
+        """Write classes, instances and distances of an image's pixels."""
         folder, name = self.path / camera, f'{stamp_ns}.png'
         distance = np.empty(shot.distance.shape, np.uint16)
         _quantise(shot.distance, distance)
@@ -60,22 +60,22 @@ class TruthFiles:
             (folder / kind / name).write_bytes(encoded.tobytes())
 
     def add_sweep(self, stamp_ns: int, sweep: Sweep) -> None:
-        """Write a sweep's truth."""
+        """Write classes and instances of a sweep's points."""
         path = self.path / 'point_labels' / f'{stamp_ns}.npz'
         np.savez(path, semantic=sweep.semantic, instance=sweep.instance)
 
     def add_preview(self, camera: str, stamp_ns: int, picture: NDArray[np.uint8]) -> None:
-        """Write a picture for viewing."""
+        """Write a preview picture, (H, W, 3) BGR."""
         folder = self.path / camera / 'preview'
         folder.mkdir(exist_ok=True)
         (folder / f'{stamp_ns}.png').write_bytes(cv2.imencode('.png', picture)[1].tobytes())
 
 
 class TruthWriter:
-    """Writes one drive's truth into a new folder.
+    """Writes the truth of one drive into a new folder; a context manager.
 
     Attributes:
-        files: of single images and sweeps.
+        files: writes the truth of single images and sweeps.
     """
 
     def __init__(self, path: Path, cameras: Sequence[str]) -> None:
@@ -97,17 +97,17 @@ class TruthWriter:
         self._messages.close()
 
     def add_message(self, **fate: Any) -> None:
-        """Note the fate of a message."""
+        """Append a line to messages.jsonl."""
         self._messages.write(json.dumps(fate) + '\n')
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """Write the truth of the whole drive."""
+        """Write truth.json."""
         (self.files.path / 'truth.json').write_text(json.dumps(summary, indent=1) + '\n')
 
 
 @njit(cache=True, nogil=True)
 def _quantise(distance, out):
-    """Write (H, W) metres in the file's unit, 0 where beyond its range."""
+    """Convert (H, W) metres to units of 1 / `DISTANCE_SCALE`, 0 where out of range, in `out`."""
     for row in range(len(distance)):
         for column in range(distance.shape[1]):
             d = distance[row, column]

@@ -22,13 +22,19 @@ _PAINTS: tuple[Colour, ...] = (
     (0.60, 0.40, 0.03),
     (0.06, 0.16, 0.26),
 )
-# Share of each paint on the road: white, greys and black lead.
+# Probability of each paint; white, greys and black are the most frequent.
 _PAINT_SHARE = (0.24, 0.17, 0.16, 0.14, 0.07, 0.07, 0.03, 0.05, 0.03, 0.04)
 
 
 @dataclasses.dataclass(frozen=True)
 class Vehicle:
-    """A vehicle at the origin, facing x, standing on z = 0."""
+    """A vehicle centred on the origin, facing x, standing on z = 0.
+
+    Attributes:
+        class_name: one of `CLASSES`.
+        solids: that it consists of.
+        length: metres.
+    """
 
     class_name: str
     solids: list[Solid]
@@ -36,12 +42,13 @@ class Vehicle:
 
     @property
     def mesh(self) -> Mesh:
-        """All of it."""
+        """The whole vehicle as one mesh."""
         return merge(self.solids)
 
 
-# Side profiles: stations from rear to front as fractions of the length, each with the heights of
-# belt line and roof line in metres; where they differ by more than 0.2 there is a cabin.
+# Length, width and height in metres, and the side profile: stations from rear to front, each with
+# its position as a fraction of the length and the heights of belt line and roof line in metres.
+# There is a cabin where these differ by more than 0.2.
 _PROFILES = {
     'sedan': (
         (4.6, 1.82, 1.45),
@@ -67,11 +74,11 @@ _PROFILES = {
 }  # fmt: skip
 
 
-_MIRRORS = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])  # a vehicle's left and right half
+_MIRRORS = np.array([[1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])  # factors for left and right half
 
 
 def make_vehicle(kind: str, palette: Palette, rng: np.random.Generator) -> Vehicle:
-    """Build a vehicle of a kind in `VEHICLE_KINDS` with its own paint and measures."""
+    """Build a vehicle of a kind in `VEHICLE_KINDS`, randomly painted and (but for buses) sized."""
     if kind == 'truck':
         return _truck(palette, rng)
     if kind == 'bus':
@@ -99,7 +106,7 @@ def _body(
     palette: Palette,
     windows: bool,
 ) -> list[Mesh]:
-    """Loft the body through the profile's stations."""
+    """Loft a body through the (stations, 3) rows of a profile, see `_PROFILES`."""
     glass = _glass(palette)
     trim = palette(Pattern.PLAIN, grey(0.02), infrared=0.08)
     x = (profile[:, 0] - 0.5) * length
@@ -108,7 +115,7 @@ def _body(
     half = np.full(len(x), width / 2)
     half[[0, -1]] *= 0.90
     top_half = np.where(cabin, half - 0.24 * (roof - belt) - 0.02, half * 0.93)
-    # Half a cross-section from sill to roof at each station.
+    # The left half of the cross-section at each station, from sill to roof.
     half_shell = np.empty((len(x), 6, 3))
     half_shell[..., 0] = x[:, None]
     half_shell[..., 1].T[:] = (

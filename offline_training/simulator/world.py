@@ -1,4 +1,4 @@
-"""The world of one seed: the town and its traffic, and ray casting into both."""
+"""The world of a seed: a town with moving traffic, and ray casting against both."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from offline_training.simulator.traffic import STEP_S, Traffic
 
 _VEHICLES, _CYCLISTS, _WALKERS = 22, 7, 110
 _EGO_LENGTH = 4.6
-_REACH = 170.0  # metres: movers farther away are not looked for
-_LONGEST_SHADOW = 30.0
+_REACH = 170.0  # metres from the car: movers farther away are ignored
+_LONGEST_SHADOW = 30.0  # metres
 _CHUNK = 32  # consecutive rays that are tested against a mover together
 _GROUP = 8  # consecutive chunks that are tested together first
 
 
 @dataclasses.dataclass(frozen=True)
 class Mover:
-    """A rigid thing that moves.
+    """A rigid moving object.
 
     Attributes:
-        body: in its own frame, x forward, on z = 0.
-        centre_height: of the sphere around it.
-        radius: of that sphere.
-        box: (2, 3) lowest and highest corner of the box around it, in its own frame.
+        body: in its own frame, x forward, standing on z = 0.
+        centre_height: z of the centre of its bounding sphere, metres.
+        radius: of the bounding sphere, metres.
+        box: (2, 3) lowest and highest corner of its bounding box, in its own frame, metres.
     """
 
     body: Body
@@ -47,11 +47,11 @@ class World:
     """Everything that a ray can hit.
 
     Attributes:
-        traffic: with the poses of all movers.
+        traffic: simulates the poses of all movers.
         materials: of all surfaces.
         class_of: (instances + 1,) uint8 class index of each instance id; 0 is the sky.
-        sun: (3,) unit vector towards the sun.
-        first_mover: the lowest instance id of what moves.
+        sun: (3,) unit vector towards the sun, in the world.
+        first_mover: lowest instance id of the movers.
     """
 
     def __init__(self, seed: int) -> None:
@@ -68,7 +68,7 @@ class World:
         self._movers = [
             _mover(mesh, self.first_mover + k) for k, (_, mesh, _) in enumerate(meshes)
         ]
-        # Of all movers: heights of the centres, radii, boxes.
+        # Bounding spheres and boxes of all movers, as arrays for Numba.
         self._extents = (
             np.array([mover.centre_height for mover in self._movers]),
             np.array([mover.radius for mover in self._movers]),
@@ -98,9 +98,9 @@ class World:
         """Return the first hit of each ray at its own time.
 
         Args:
-            rays: (N, 6) float32 origins and unit directions in the world; neighbours in the array
-                should be neighbours in space.
-            times: (N,) seconds, or (1,) for all.
+            rays: (N, 6) float32 origins and unit directions in the world; for speed, consecutive
+                rays should be neighbours in space.
+            times: (N,) seconds of the drive, within the traffic's memory; or (1,) for all rays.
             image_shape: H, W if these are the pixels of an image, see `Body.cast`.
         """
         hits = self._town.cast(rays, image_shape)
@@ -114,7 +114,7 @@ class World:
         return hits
 
     def sunlit(self, points: NDArray[np.float32], time: float) -> NDArray[np.bool_]:
-        """Return whether nothing stands between each of (N, 3) points and the sun."""
+        """Return whether each of (N, 3) points in the world is in direct sunlight, (N,) bool."""
         rays = np.empty((len(points), 6), np.float32)
         rays[:, :3], rays[:, 3:] = points, self.sun
         shadowed = self._town.occludes(rays)
@@ -132,7 +132,7 @@ class World:
         start: float,
         poses: NDArray[np.float64],
     ) -> Iterator[tuple[Mover, NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]]:
-        """Yield each mover that rays may meet before `distance`, with `_into_frame` of it."""
+        """Yield each mover whose box rays enter before `distance`, with `_into_frame` of it."""
         tracks = np.ascontiguousarray(poses[:, 1:].swapaxes(0, 1))
         offset = poses[0, 1:, :2] - poses[0, 0, :2]
         near = np.flatnonzero(np.hypot(offset[:, 0], offset[:, 1]) < _REACH)
@@ -146,7 +146,7 @@ class World:
 
 
 def _mover_meshes(palette: Palette, rng: np.random.Generator) -> list[tuple[str, Mesh, float]]:
-    """Return class name, mesh and length of each mover: vehicles, cyclists, walkers."""
+    """Return class name, mesh and length (metres) of each mover: vehicles, cyclists, walkers."""
     meshes: list[tuple[str, Mesh, float]] = []
     for _ in range(_VEHICLES):
         kind = vehicles.VEHICLE_KINDS[rng.choice(6, p=[0.26, 0.22, 0.22, 0.12, 0.09, 0.09])]
@@ -168,10 +168,10 @@ def _mover(mesh: Mesh, instance: int) -> Mover:
 def _entering_all(
     rays, chunks, groups, distance, times, start, near, tracks, centre_heights, radii, boxes
 ):  # fmt: skip
-    """Return the results of `_into_frame` for all near movers, concatenated.
+    """Return the results of `_into_frame` for the movers `near`, concatenated.
 
     Returns:
-        (movers + 1,) int64 where each one's part begins, and the parts together.
+        (movers + 1,) int64 offsets of each mover's rows, and the three concatenated arrays.
     """
     bounds = np.zeros(len(near) + 1, np.int64)
     reaching = np.empty(len(rays), np.int64)
@@ -195,11 +195,11 @@ def _entering_all(
 
 @njit(cache=True, nogil=True)
 def _chunks(rays):
-    """Bound consecutive rays together.
+    """Compute bounds of each `_CHUNK` consecutive rays.
 
     Returns:
-        (C, 10) float32 for each `_CHUNK` rays: the middle ray's origin, how far the others' are
-        from it, and the lowest and the highest x, y, z of their directions.
+        (C, 10) float32: the middle ray's origin, the largest distance of another ray's origin
+        from it, and the minimum and maximum of x, y, z of the directions.
     """
     count = (len(rays) + _CHUNK - 1) // _CHUNK
     chunks = np.empty((count, 10), np.float32)
@@ -223,7 +223,7 @@ def _chunks(rays):
 
 @njit(cache=True, nogil=True)
 def _groups(chunks):
-    """Bound consecutive chunks together, (G, 10) as `_chunks` bounds rays."""
+    """Compute bounds of each `_GROUP` consecutive chunks, (G, 10) as in `_chunks`."""
     count = (len(chunks) + _GROUP - 1) // _GROUP
     groups = np.empty((count, 10), np.float32)
     for g in range(count):
@@ -242,32 +242,33 @@ def _groups(chunks):
 @njit(cache=True, nogil=True)
 def _may_pass(bounds, i, centre, radius):
     """Return whether any ray of chunk or group `i` may pass through a sphere."""
-    # A ray that begins elsewhere is one from the middle origin past a centre moved as far.
+    # Shifting a ray's origin is equivalent to shifting the sphere, so the spread of the origins
+    # enlarges the radius.
     reach = radius + bounds[i, 3]
     away, along = -reach * reach, np.float32(0)
     for k in range(3):
         o = centre[k] - bounds[i, k]
         away += o * o
         along += max(o * bounds[i, 4 + k], o * bounds[i, 7 + k])
-    # How far along the best conceivable direction the centre lies; the sphere's edge is at the
-    # root of `away`.
+    # `along` is an upper bound of the centre's projection onto any of the directions. A ray
+    # touches the sphere if its projection is at least the length of the tangent, sqrt(away).
     return away <= 0.0 or (along > 0.0 and along * along >= away)
 
 
 @njit(cache=True, nogil=True)
 def _reaching(rays, chunks, groups, distance, track, centre_height, radius, found):
-    """Find the rays that pass within `radius` of a mover before they hit something else.
+    """Find the rays that may hit a mover's bounding sphere before anything else.
 
     Args:
-        rays: (N, 6) float32.
-        chunks, groups: of the rays, see `_chunks` and `_groups`.
-        distance: (N,) to what each ray has hit so far.
+        rays: (N, 6) float32 origins and unit directions.
+        chunks, groups: bounds of the rays, see `_chunks` and `_groups`.
+        distance: (N,) to each ray's nearest hit so far, metres.
         track: (S, 6) the mover's poses over the span of the rays' times.
-        centre_height, radius: of the sphere around it.
-        found: (N,) int64, its first entries receive the rays' numbers, ascending.
+        centre_height, radius: of the mover's bounding sphere, metres.
+        found: (N,) int64 output; its first entries become the ascending indices of these rays.
 
     Returns:
-        How many there are.
+        The number of rays found.
     """
     first, last = track[0], track[len(track) - 1]
     moved = np.sqrt((last[0] - first[0]) ** 2 + (last[1] - first[1]) ** 2) / 2
@@ -295,11 +296,12 @@ def _reaching(rays, chunks, groups, distance, track, centre_height, radius, foun
 
 @njit(cache=True, nogil=True)
 def _into_frame(rays, index, distance, times, start, track, box):
-    """Turn chosen rays into a mover's frame at their own times.
+    """Transform the rays `index` into a mover's frame at each ray's time, and test its box.
 
     Returns:
-        (M,) int64 the rays among the chosen that enter the mover's box before they hit something
-        else, (M, 6) float32 these in its frame, and (M, 2) float64 its yaw and pitch then.
+        (M,) int64 indices of the rays that enter the mover's box before their nearest hit so far,
+        (M, 6) float32 these rays in its frame, and (M, 2) float64 its yaw and pitch at their
+        times, radians.
     """
     entering = np.empty(len(index), np.int64)
     local = np.empty((len(index), 6), np.float32)
@@ -336,7 +338,7 @@ def _into_frame(rays, index, distance, times, start, track, box):
 
 @njit(cache=True, nogil=True)
 def _enters(ray, box, distance):
-    """Return whether a ray is in a box at any time before `distance`."""
+    """Return whether a ray intersects a box before `distance` (slab method)."""
     first, last = 0.0, float(distance)
     for k in range(3):
         if abs(ray[3 + k]) < 1e-9:
@@ -353,7 +355,7 @@ def _take_nearer(
     index, turns, distance, instance, material, uv, normal,
     best_distance, best_instance, best_material, best_uv, best_normal,
 ):  # fmt: skip
-    """Write a mover's hits over farther ones, normals turned back into the world."""
+    """Replace farther hits by a mover's nearer ones, with normals rotated into the world."""
     for m in range(len(index)):
         i = index[m]
         if distance[m] >= best_distance[i]:

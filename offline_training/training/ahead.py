@@ -14,8 +14,8 @@ B = TypeVar('B')
 def ahead(function: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[B]:
     """Yield a function's results in the order of its arguments, as `map` does.
 
-    The arguments are drawn by the thread that asks for results, a few ahead of it: twice as many
-    as there are threads. Close the iterator to end early.
+    The consumer's thread draws the arguments, up to twice as many ahead of the results as there
+    are threads. Close the iterator to end early.
 
     Args:
         function: mostly native code, which lets other threads run.

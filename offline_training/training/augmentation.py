@@ -1,7 +1,7 @@
-"""Augmentation of one training sample, drawn from a generator of its own.
+"""Augmentation of one training sample, with a separate random generator for each sample.
 
-Each sample's generator is seeded by the training's seed, its frame and its place in the training,
-so it looks the same whichever process draws it and whenever training was resumed.
+The generator is seeded by the training's seed, the sample's frame and its position in the
+training, so that a sample is the same in any process and after a resumed training.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.perception.resizing import resize_image, resize_labels
 
-# The loss is taken on every TARGET_STRIDE-th pixel: neighbours say the same.
+# The loss is taken on every TARGET_STRIDE-th pixel: neighbours are redundant.
 TARGET_STRIDE = 4
 # Erased rectangles: most of them, smallest and largest share of the image each, and the largest
 # logarithm of height by width.
 _MOST_ERASED, _ERASED_SHARE, _ERASED_ASPECT = 3, (0.02, 0.15), 1.0
-# Standard deviations: of what is out of focus, px, and of noise, of 255.
+# Standard deviations of blur, px, and of noise, grey levels.
 _MOST_BLUR_PX = 1.5
 _MOST_NOISE = 10.0
 
@@ -79,13 +79,13 @@ def augment(
     parameters: AugmentationParameters,
     random: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Crop, scale and mirror one sample, and change how it looks.
+    """Crop, scale, mirror and recolour one sample.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         regions: (H, W) int32.
-        parameters: how far.
-        random: the sample's own generator.
+        parameters: strength of the augmentation.
+        random: generator of this sample.
 
     Returns:
         image (H, W, 3) uint8 and regions (H / TARGET_STRIDE, W / TARGET_STRIDE) int32.
@@ -102,7 +102,7 @@ def augment(
     if random.random() < parameters.flip:
         image, regions = image[:, ::-1], regions[:, ::-1]
     image = _change_appearance(np.ascontiguousarray(image), parameters, random)
-    # Without erasing nothing is drawn for it.
+    # No random numbers are drawn if erasing is off.
     if parameters.erase > 0.0 and random.random() < parameters.erase:
         _erase(image, random)
     return image, np.ascontiguousarray(regions)
@@ -111,10 +111,10 @@ def augment(
 def _change_appearance(
     image: NDArray[np.uint8], parameters: AugmentationParameters, random: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Change an image's colours, its light, and how sharp it is.
+    """Change an image's colours, brightness and sharpness.
 
-    The cameras of one car differ in all of these: a network trained on one camera only learns that
-    dark and uniform regions have the class that they have there.
+    The cameras of one car differ in all of these: a network trained without this on one camera
+    associates dark and uniform regions with the class that they have in that camera's images.
     """
     changed: NDArray[Any] = cv2.transform(image, colour_matrix(parameters, random))
     changed = cv2.LUT(changed, _tone_curves(parameters, random))
@@ -135,7 +135,7 @@ def _change_appearance(
 def _erase(image: NDArray[np.uint8], random: np.random.Generator) -> None:
     """Fill rectangles of an image, as Random Erasing (Zhong et al., AAAI 2020, arXiv 1708.04896).
 
-    A network that knows a thing by one detail of one place has to know it by another.
+    The network must then recognise objects by more than a single detail.
     """
     height, width = image.shape[:2]
     for _ in range(int(random.integers(1, _MOST_ERASED + 1))):
@@ -154,7 +154,7 @@ def _erase(image: NDArray[np.uint8], random: np.random.Generator) -> None:
 def _tone_curves(
     parameters: AugmentationParameters, random: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Draw what becomes of each value of red, green and blue, (1, 256, 3)."""
+    """Draw a random tone curve: a lookup table of red, green and blue, (1, 256, 3)."""
     power = 2.0 ** random.uniform(-parameters.gamma, parameters.gamma)
     gains = 1.0 + random.uniform(-parameters.white_balance, parameters.white_balance, 3)
     curves = 255.0 * np.linspace(0.0, 1.0, 256)[:, None] ** power * gains
@@ -180,7 +180,7 @@ def colour_matrix(
     brightness = 1.0 + random.uniform(-parameters.brightness, parameters.brightness)
     saturation = 1.0 + random.uniform(-parameters.saturation, parameters.saturation)
     angle = np.deg2rad(random.uniform(-parameters.hue_deg, parameters.hue_deg))
-    # Rotation about the grey axis turns the hue; what lies across that axis is the saturation.
+    # A rotation about the grey axis changes hue; scaling across that axis changes saturation.
     axis = np.full(3, 3.0**-0.5)
     turn, _ = cv2.Rodrigues(axis * angle)
     grey = np.outer(axis, axis)

@@ -29,7 +29,7 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Which frame stands at which place of the training."""
+    """The frame of a sample, and the sample's position in the training."""
 
     frame: int
     epoch: int
@@ -47,15 +47,15 @@ def batches(
     world: int = 1,
     threads: int = 1,
 ) -> Iterator[Batch]:
-    """Yield this process's batches; what a step holds depends on seed and step alone.
+    """Yield this process's batches; the samples of a step depend on seed and step only.
 
     Args:
         images: (H, W, 3) uint8 RGB each.
         targets: of the same frames.
         parameters: seed, batch size and augmentation.
-        first_step, steps: the step to begin with, and the one to end before.
+        first_step, steps: first step, and the step to stop before.
         rank, world: this process's number, and the number of processes.
-        threads: that prepare batches ahead.
+        threads: number of threads that prepare batches in advance.
     """
 
     def batch(chosen: list[Sample]) -> Batch:
@@ -66,14 +66,14 @@ def batches(
 
 
 def steps_per_epoch(frames: int, parameters: TrainingParameters, world: int) -> int:
-    """Return how many steps pass over all frames once."""
+    """Return the number of steps per epoch."""
     return max(math.ceil(frames / (parameters.batch_size * world)), 1)
 
 
 def samples(
     frames: int, parameters: TrainingParameters, first_step: int, steps: int, rank: int, world: int
 ) -> Iterator[list[Sample]]:
-    """Yield what this process's samples of each step are."""
+    """Yield this process's samples of each step."""
     per_step = parameters.batch_size * world
     per_epoch = steps_per_epoch(frames, parameters, world)
     mine = range(rank * parameters.batch_size, (rank + 1) * parameters.batch_size)
@@ -95,7 +95,7 @@ def _sample(
     random = np.random.default_rng((parameters.seed, sample.frame, *place))
     image, target = images[sample.frame], targets[sample.frame]
     paste = parameters.augmentation.paste
-    # Without pasting nothing is drawn for it: a teacher's samples do not hang on this.
+    # No random numbers are drawn without pasting, so that a teacher's samples do not depend on it.
     if paste > 0.0 and random.random() < paste:
         other = int(random.integers(len(images)))
         image, target = paste_rare_classes(image, target, images[other], targets[other], random)
@@ -104,7 +104,7 @@ def _sample(
 
 
 def _batch(samples: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Batch:
-    """Stack samples, by NumPy: PyTorch would start threads of its own for each of ours."""
+    """Stack samples, by NumPy: PyTorch would start more threads in each of these."""
     images, probability, weight = zip(*samples, strict=True)
     scaled = np.divide(np.stack(images), np.float32(255.0), dtype=np.float32)
     return Batch(

@@ -1,7 +1,7 @@
 """Networks and training states on disk: safetensors, written atomically.
 
-A model file holds the weights to use and, in its header, all that is needed to build the network
-and to know where it came from. A checkpoint holds in addition what training needs to go on.
+A model file contains the averaged weights and, in its header, the network's configuration and its
+provenance. A checkpoint also contains the state that is needed to continue training.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 
 MODEL_FILE = 'model.safetensors'
 CHECKPOINT_FILE = 'checkpoint.safetensors'
-# Of a network's measures and depth; far above what is trained.
+# Limit of a network's dimensions, far above those of trained networks.
 _LARGEST_MEASURE, _MOST_BLOCKS = 16384, 100
 
 
@@ -35,12 +35,11 @@ class TrainingState:
     """Everything that changes while training.
 
     Attributes:
-        network: learns.
-        average: exponential moving average of the network, which is used.
-        optimizers: over the network's parameters together.
-        losses: of each step done so far; their number is the step to go on from.
-        held_out: looks at frames that are not learned from: after which step, cross-entropy, share
-            of the labelled pixels that are right.
+        network: is trained.
+        average: exponential moving average of the network, which becomes the model.
+        optimizers: one or more that together update all parameters of the network.
+        losses: of each completed step; their number is the step to continue from.
+        held_out: validations on held-out frames: step, cross-entropy, accuracy.
     """
 
     network: nn.Module
@@ -60,7 +59,7 @@ def load_model(path: Path) -> tuple[Segmenter, dict[str, Any]]:
     """Build a network from a model file.
 
     Args:
-        path: a model file, a stage of a run (`RUN/student`), or a run, whose last student it is.
+        path: a model file, a stage of a run (`RUN/student`), or a run, for its last student.
 
     Returns:
         The network, in evaluation mode, and the file's header.
@@ -79,7 +78,7 @@ def load_model(path: Path) -> tuple[Segmenter, dict[str, Any]]:
 
 
 def model_file(path: Path) -> Path:
-    """Return the model file a path stands for, see `load_model`.
+    """Return the model file that a path refers to, see `load_model`.
 
     Raises:
         ModelError: if there is none.
@@ -93,12 +92,12 @@ def model_file(path: Path) -> Path:
             raise ModelError(f'{path} has no trained model yet; continue by `train --resume`')
         advice = 'give a run, written by `drive-segment train DATASET -o RUN`, or a stage of it'
         raise ModelError(not_wanted(path, 'a trained model', advice))
-    # A stage's own file comes before its siblings'; of a run's students the last round counts.
+    # The file of a stage takes precedence over its siblings'; of several students, the last round.
     return path / MODEL_FILE if (path / MODEL_FILE).is_file() else present[-1]
 
 
 def classes_file(model: Path) -> Path:
-    """Return where a run keeps names and colours: beside its stages.
+    """Return the path of a run's class names and colours, in the folder of its stages.
 
     Args:
         model: as for `load_model`; may be relative or a link.
@@ -211,7 +210,7 @@ def _build(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Se
             ):
                 raise ValueError(f'its {name} is invalid')
         configuration = NetworkConfiguration(**values)
-        # A network without memory first: a file of others must not ask for more than it brings.
+        # Build it without memory first, as the header of an untrusted file may demand any amount.
         with torch.device('meta'):
             shapes = {k: v.shape for k, v in Segmenter(configuration).state_dict().items()}
         if any(name not in tensors or tensors[name].shape != shapes[name] for name in shapes):

@@ -13,29 +13,29 @@ from numpy.typing import NDArray
 def class_mass(
     probability: NDArray[np.float16], weight: NDArray[np.float32], pixels: NDArray[np.integer]
 ) -> NDArray[np.float64]:
-    """Return how much each class counts in some regions, and all of them together.
+    """Return the weighted number of pixels of each class in some regions, and in all of them.
 
     Args:
-        probability: (R, K) soft targets of regions.
-        weight: (R,) how much a pixel of each counts.
-        pixels: (R,) pixels in each.
+        probability: (R, K) soft targets of the regions.
+        weight: (R,) weight of each region's pixels.
+        pixels: (R,) number of pixels in each region.
 
     Returns:
-        (K + 1,) float64: pixels by weight of each class, then of all regions.
+        (K + 1,) float64: weighted pixels of each class, then of all regions.
     """
     mass = weight * pixels
     return np.append(mass @ probability.astype(np.float32), mass.sum())
 
 
 def class_factors(mass: NDArray[np.float64], power: float) -> NDArray[np.float64]:
-    """Return how much more each class is to count: its frequency to minus `power`.
+    """Return the factor on the weight of each class: its frequency to the power of -`power`.
 
     Args:
         mass: (K + 1,) the sum of `class_mass` over all frames.
-        power: 0 leaves all as it is, 1 lets every class count the same.
+        power: 0 for no change, 1 for equal total weight of all classes.
 
     Returns:
-        (K,) float64; all pixels together count as before.
+        (K,) float64, normalised such that the total weight of all pixels does not change.
     """
     frequency, total = mass[:-1], mass[-1]
     seen = frequency > 0

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from offline_training.training.frame_targets import RegionTargets
 
-# A class is pasted with this chance over the root of its share of the image: half the time if it
-# covers a fiftieth, always if it covers a two-hundredth.
+# A class is pasted with this probability divided by the square root of its share of the image:
+# 0.5 if it covers 1/50, 1 if it covers 1/200.
 _CHANCE = 0.07
 
 
@@ -25,18 +25,18 @@ def paste_rare_classes(
     other: RegionTargets,
     random: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], RegionTargets]:
-    """Paste some classes of another frame at the places they have there.
+    """Paste regions of some classes of another frame at the same positions.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        target: what is known about it.
+        target: of the image.
         other_image: (H, W, 3) uint8 RGB of the frame to paste from.
-        other: what is known about that; a region is of its most probable class, and regions
-            without weight stay behind.
-        random: the sample's own generator.
+        other: its targets; the class of a region is its most probable one, and regions of weight 0
+            are not pasted.
+        random: generator of this sample.
 
     Returns:
-        The mixed image, and what is known about it.
+        The mixed image and its targets.
     """
     pasted = _chosen_regions(other, random)[other.regions]
     mixed = RegionTargets(
@@ -49,7 +49,7 @@ def paste_rare_classes(
 
 
 def _chosen_regions(target: RegionTargets, random: np.random.Generator) -> NDArray[np.bool_]:
-    """Return which regions to paste, (R,): those of classes drawn by how rare they are here."""
+    """Return which regions to paste, (R,) bool: those of classes drawn by their rarity here."""
     pixels = np.bincount(target.regions.ravel(), minlength=len(target.weight))
     known = (target.weight > 0) & (pixels > 0)
     region_class = target.probability.argmax(axis=1)

@@ -12,7 +12,7 @@ from offline_training.pseudo_labels.pseudo_classes import STATISTICS_FILE
 
 
 def keep_class_pictures(labelled: Path, run: Path, classes: int) -> None:
-    """Copy the picture of each class and their statistics; what is not there is left out.
+    """Copy the picture of each class and the classes' statistics, as far as they exist.
 
     Args:
         labelled: a dataset's folder of pseudo-classes.
@@ -23,7 +23,7 @@ def keep_class_pictures(labelled: Path, run: Path, classes: int) -> None:
         DatasetError: if the run cannot be written.
     """
     pictures = [f'{GALLERY_FOLDER}/{picture_name(number)}' for number in range(classes)]
-    # Last what tells that the pictures are there.
+    # Last, the file whose existence indicates that the pictures are complete.
     for name in (*pictures, STATISTICS_FILE):
         target = run / PSEUDO_CLASSES_FOLDER / name
         if is_there(labelled / name) and not is_there(target):

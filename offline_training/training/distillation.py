@@ -70,14 +70,14 @@ def soft_targets(
     label: NDArray[np.uint8],
     parameters: DistillationParameters,
 ) -> RegionTargets:
-    """Pool a teacher's answer over a frame's regions.
+    """Average a teacher's prediction over a frame's regions.
 
     Args:
         probability: (H, W, K) float32 at network size.
         image: (H, W, 3) uint8 RGB at network size.
         segment: (h, w) uint16 LiDAR segment, 0 = none, any size.
         label: (h, w) uint8 pseudo-class of the segments, 255 = unknown.
-        parameters: which regions, and how much each counts.
+        parameters: of regions and their weights.
 
     Returns:
         Targets at network size.

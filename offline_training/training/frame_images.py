@@ -1,7 +1,7 @@
-"""Frames decoded once at network size, in shards in the run's folder.
+"""Frames at network size, decoded once and stored in shards in the run's folder.
 
-The page cache holds them in RAM as long as they fit, several processes share them, and a set
-larger than memory still trains.
+The page cache keeps them in memory as far as they fit and is shared by all processes; training
+also works with sets larger than memory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Images(Protocol):
 
 
 class WithImage(Protocol):
-    """Whatever has an image, such as a `FrameRecord`."""
+    """An object with an image, such as a `FrameRecord`."""
 
     def image(self) -> NDArray[np.uint8]:
         """Return the image, (H, W, 3) uint8 BGR."""
@@ -47,7 +47,7 @@ class FrameImages:
     """Images of a fixed list of frames, each (H, W, 3) uint8 RGB."""
 
     def __init__(self, files: Sequence[Path]) -> None:
-        """Open shards; all but the last hold equally many.
+        """Open shards; all but the last contain equally many images.
 
         Raises:
             DatasetError: if one is damaged.
@@ -57,7 +57,7 @@ class FrameImages:
 
     @staticmethod
     def open(folder: Path, count: int) -> FrameImages:
-        """Open what all processes wrote by `write`.
+        """Open the shards that all processes have written by `write`.
 
         Raises:
             DatasetError: if something is damaged or missing.
@@ -68,7 +68,7 @@ class FrameImages:
 
     @staticmethod
     def kept(folder: Path) -> FrameImages:
-        """Open what there is in a run's folder, which may be nothing.
+        """Open the existing shards in a run's folder, of which there may be none.
 
         Raises:
             DatasetError: if something is damaged.
@@ -91,14 +91,14 @@ class FrameImages:
         alive: Alive = lambda: None,
         progress: Callable[[int], None] = lambda done: None,
     ) -> None:
-        """Decode and resize this process's share of frames, those that are there excepted.
+        """Decode, resize and write this process's share of frames, unless their shards exist.
 
         Args:
             folder: of the shards.
             frames: all of them.
             height, width: to resize to, px.
-            alive: raises where another process failed.
-            progress: told how many frames more are there.
+            alive: called repeatedly; raises if another process failed.
+            progress: called with the number of further frames done.
         """
 
         def image(index: int) -> NDArray[np.uint8]:

@@ -26,18 +26,18 @@ from offline_training.training.shards import (
 )
 
 _MOST_REGIONS = 2**16
-# Superpixels and blocks of 16 px and more are no more than that in images up to this size.
+# Regions have at least 16 px, so that images up to this size do not exceed that number.
 _MOST_PIXELS = 16 * _MOST_REGIONS
 
 
 @dataclasses.dataclass(frozen=True)
 class RegionTargets:
-    """What is known about one frame.
+    """The targets of one frame.
 
     Attributes:
         regions: (H, W) int32 region per pixel, an index into the two below.
         probability: (R, K) float16 soft target of each region.
-        weight: (R,) float32 how much a pixel of it counts; 0 is unknown.
+        weight: (R,) float32 weight of a pixel of each region; 0 where unknown.
     """
 
     regions: NDArray[np.int32]
@@ -46,20 +46,20 @@ class RegionTargets:
 
 
 class FrameTargets:
-    """Region targets of a fixed list of frames, in which rare classes count more.
+    """Region targets of a fixed list of frames, with increased weights of rare classes.
 
     Attributes:
         known: whether a weight is above zero anywhere.
-        support: (K,) float64 share of the known pixels that are of each class, by their weights.
+        support: (K,) float64 weighted share of each class in the known pixels.
     """
 
     def __init__(self, folder: Path, count: int, class_balance: float = 0.0) -> None:
-        """Open what `write` wrote, in all processes.
+        """Open the targets that `write` has written, in all processes.
 
         Args:
             folder: of the shards.
             count: number of frames.
-            class_balance: how much rare classes count more, see `class_factors`.
+            class_balance: `power` of `class_factors`.
 
         Raises:
             DatasetError: if something is damaged or missing.
@@ -69,7 +69,7 @@ class FrameTargets:
         ]
         self._count = count
         self._per_shard = len(shards(count)[0])
-        # Shard by shard, so that the sum is the same whoever wrote them.
+        # Summed shard by shard, so that the result does not depend on the number of processes.
         mass = np.sum([shard.mass for shard in self._shards], axis=0)
         self.known = bool(mass[-1] > 0)
         self.support: NDArray[np.float64] = mass[:-1] / max(mass[:-1].sum(), 1e-12)
@@ -92,14 +92,14 @@ class FrameTargets:
         alive: Alive = lambda: None,
         progress: Callable[[int], None] = lambda done: None,
     ) -> None:
-        """Write this process's share of targets, those that are there excepted.
+        """Write this process's share of targets, unless their shards exist.
 
         Args:
             folder: of the shards.
             count: number of frames.
-            targets: makes those of some frames, in order.
-            alive: raises where another process failed.
-            progress: told how many frames more are there.
+            targets: returns the targets of the given frames, in order.
+            alive: called repeatedly; raises if another process failed.
+            progress: called with the number of further frames done.
         """
 
         def told(frames: range) -> Iterable[RegionTargets]:
@@ -156,7 +156,7 @@ def _write(folder: Path, count: int, targets: Iterable[RegionTargets]) -> None:
 
 
 def _region_type(target: RegionTargets) -> type[np.uint16 | np.int32]:
-    """Return the type of regions on disk, half as large where their numbers allow it."""
+    """Return the integer type of region ids on disk: 16 bits if their number permits."""
     return np.uint16 if target.regions.size <= _MOST_PIXELS else np.int32
 
 

@@ -15,7 +15,7 @@ def soft_cross_entropy(logits: Tensor, probability: Tensor, weight: Tensor) -> T
     Args:
         logits: (B, K, h', w') float; resized to the target's grid where that differs.
         probability: (B, K, h, w) target distribution.
-        weight: (B, h, w), 0 where nothing is known.
+        weight: (B, h, w), 0 where unknown.
     """
     logits = logits.float()
     if logits.shape[-2:] != probability.shape[-2:]:
@@ -26,7 +26,7 @@ def soft_cross_entropy(logits: Tensor, probability: Tensor, weight: Tensor) -> T
     total = weight.sum()
     _, world = distributed_rank()
     if world > 1:
-        # DDP takes the mean of the processes' gradients; they know unequally many pixels.
+        # DDP averages gradients over processes, whose numbers of known pixels differ.
         dist.all_reduce(total)
         total = total / world
     return (weight * entropy).sum() / total.clamp(min=1.0)

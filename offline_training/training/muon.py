@@ -1,4 +1,4 @@
-"""Muon: every step of a weight matrix is an orthogonal one.
+"""The Muon optimiser: the update of each weight matrix is orthogonalised.
 
 Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; scaled as in Liu et al., "Muon is
 Scalable for LLM Training", arXiv 2502.16982. As `torch.optim.Muon`, which rounds to bf16 on every
@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 
 _MOMENTUM = 0.95
-# Of the quintic iteration whose slope at zero is greatest (Jordan et al.).
+# Coefficients of the quintic iteration, chosen for the largest slope at zero (Jordan et al.).
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
-# A step is to change an element as much as one of AdamW does in the mean (Liu et al.).
+# Scales the root mean square of an update to that of AdamW (Liu et al.).
 _RMS_OF_ADAMW = 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, made orthogonal; decoupled weight decay.
+    """Orthogonalised Nesterov momentum with decoupled weight decay.
 
     Args:
-        params: matrices, or groups of them with a rate and a decay of their own.
-        lr, weight_decay: of groups that have none.
-        bf16: whether steps are made orthogonal in bf16: where it is fast, that takes less than a
-            third of the time, and moves a step by less than 3 %.
+        params: matrices, or groups of them with their `lr` and `weight_decay`.
+        lr, weight_decay: defaults for groups without these.
+        bf16: whether to orthogonalise in bf16: where that is fast, it takes less than a third of
+            the time, and changes an update by less than 3 %.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class Muon(torch.optim.Optimizer):
         bf16: bool = False,
     ) -> None:
         super().__init__(params, {'lr': lr, 'weight_decay': weight_decay})
-        # Of the machine, so no checkpoint holds it.
+        # A property of the machine, so it is not stored in checkpoints.
         self._dtype = torch.bfloat16 if bf16 else torch.float32
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Move every matrix that has a gradient; `closure` is not used."""
+        """Update every matrix that has a gradient; `closure` is not used."""
         for group in self.param_groups:
             for matrix in group['params']:
                 if matrix.grad is None:
@@ -60,14 +60,14 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return about the nearest orthogonal matrix, by Newton-Schulz iteration.
+    """Return approximately the nearest orthogonal matrix, by Newton-Schulz iteration.
 
     Args:
         matrix: (N, M) float.
         dtype: to compute in.
 
     Returns:
-        (N, M), of singular values from about 0.7 to 1.2.
+        (N, M), with singular values of about 0.7 to 1.2.
     """
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonal(matrix.T, dtype).T

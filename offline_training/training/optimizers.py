@@ -1,4 +1,4 @@
-"""Optimisers over a network, the course of their rates, and the average of the weights."""
+"""Optimisers of a network, the schedule of learning rates, and the average of the weights."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def make_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices and AdamW for the rest, each group with its `peak` rate.
 
-    From scratch Muon learns in 500 steps what AdamW does in 1200. Matrices and kernels decay,
-    biases, norms and embeddings do not.
+    From scratch, Muon reaches in 500 steps the loss of AdamW in 1200. Weight decay applies to
+    matrices and kernels, not to biases, norms and embeddings.
 
     Args:
-        network: whose tensors to move.
-        parameters: peak rates and decay.
+        network: the network to train.
+        parameters: peak learning rates and weight decay.
         bf16: see `Muon`.
     """
     by_muon = parameters.matrix_learning_rate > 0.0
@@ -43,7 +43,7 @@ def make_optimizers(
 
 
 def set_rates(optimizers: list[torch.optim.Optimizer], share: float) -> None:
-    """Set all rates to a share of their peaks."""
+    """Set all learning rates to a share of their peak rates."""
     for group in (group for each in optimizers for group in each.param_groups):
         group['lr'] = share * group['peak']
 
@@ -59,6 +59,6 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
-    """Move the average towards the network; early steps count more, so it forgets the start."""
+    """Update the moving average, faster in early steps to forget the initial weights."""
     decay = min(decay, (1.0 + step) / (10.0 + step))
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1.0 - decay)

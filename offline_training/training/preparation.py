@@ -36,7 +36,7 @@ from offline_training.training.unlabelled import StudentFrame
 def prepare_images(
     folder: Path, frames: Sequence[WithImage], height: int, width: int
 ) -> FrameImages:
-    """Return frames at network size, decoded unless `folder` holds them.
+    """Return frames at network size; decode them unless `folder` contains them.
 
     Raises:
         DatasetError: if one cannot be read, or the folder cannot be written.
@@ -54,7 +54,7 @@ def prepare_labels(
     size: tuple[int, int],
     class_balance: float,
 ) -> FrameTargets:
-    """Return labels as targets, made unless `folder` holds them.
+    """Return labels as targets; compute them unless `folder` contains them.
 
     Args:
         folder: of the shards.
@@ -87,11 +87,11 @@ def prepare_answers(
     parameters: DistillationParameters,
     class_balance: float,
 ) -> FrameTargets:
-    """Return what a teacher says of every pixel as targets, made unless `folder` holds them.
+    """Return a teacher's predictions as targets; compute them unless `folder` contains them.
 
     Args:
         folder: of the shards.
-        frames: whose segments and pseudo-labels share in the targets.
+        frames: whose segments and pseudo-labels contribute to the targets.
         images: of the frames, at network size.
         teacher: a model, or the folder of one.
         parameters: of the targets.
@@ -116,7 +116,7 @@ def prepare_answers(
         return soft_targets(probability, image, frame.segment(), frame.pseudo_label(), parameters)
 
     def targets(chosen: range) -> Iterator[RegionTargets]:
-        # The teacher answers on this thread, while others pool what it said before.
+        # The teacher predicts on this thread, while others average its previous predictions.
         return ahead(pooled, map(answered, chosen), data_threads())
 
     with _shown(f'targets for {folder.name}', folder, len(frames)) as progress:
@@ -126,7 +126,7 @@ def prepare_answers(
 
 @contextlib.contextmanager
 def _shown(name: str, folder: Path, count: int) -> Iterator[Callable[[int], None]]:
-    """Show how far the first process is with its share; yield what is told of frames done."""
+    """Show the first process's progress; yield the function to call with the frames done."""
     missing = sum(
         len(chosen) for k, chosen in own_shards(count) if not shard_folder(folder, k).exists()
     )

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from drive_segment_ros.errors import ModelError
 
-# Between two steps lies a checkpoint at most; longer silence is a node without power.
+# The longest pause is the writing of a checkpoint; a longer one means that a node is lost.
 _SILENCE = datetime.timedelta(minutes=5)
 _ROUND_S = 0.5
 _MOST_THREADS = 8
@@ -70,7 +70,7 @@ def process_group() -> Iterator[None]:
                 f'{torch.cuda.device_count()}'
             )
         torch.cuda.set_device(device)
-    # What lies in memory goes over gloo, what lies on a GPU over NCCL.
+    # Tensors in host memory are exchanged by gloo, those on a GPU by NCCL.
     backend = 'cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo'
     with _connection_told():
         dist.init_process_group(backend, timeout=_SILENCE)
@@ -81,13 +81,14 @@ def process_group() -> Iterator[None]:
 
 
 def together(work: Callable[[Alive], T]) -> T:
-    """Do this process's share of some work, and wait until all have done theirs.
+    """Run this process's share of some work, and wait until all processes have finished.
 
     Args:
-        work: given a function to call now and then, which raises if another process failed.
+        work: takes a function that it must call regularly, and which raises PeerError if another
+            process failed.
 
     Returns:
-        What this process's work returned.
+        The result of `work` in this process.
 
     Raises:
         PeerError: as soon as another process failed or is gone.
@@ -107,13 +108,13 @@ def together(work: Callable[[Alive], T]) -> T:
 
 
 def first_alone(work: Callable[[], None]) -> None:
-    """Let the first process work while the others wait; as `together`."""
+    """Run `work` in the first process while the others wait; errors as in `together`."""
     rank, _ = distributed_rank()
     together(lambda alive: work() if rank == 0 else None)
 
 
 def all_of(value: Any) -> list[Any]:
-    """Return every process's value, by their numbers."""
+    """Return the values of all processes, in the order of their ranks."""
     _, world = distributed_rank()
     if world == 1:
         return [value]
@@ -126,10 +127,10 @@ _WORKING, _DONE, _FAILED = 0, 1, 2
 
 
 class _Watch:
-    """Asks the others every half second, on a thread of its own, how they are.
+    """Exchanges the states of all processes every half second, on a separate thread.
 
-    In a question all take part: it ends with an error where a process was killed, whose
-    connections are closed, and after a silence where a node is gone.
+    All processes take part in an exchange. It fails immediately if a process was killed, whose
+    connections are then closed, and after a timeout if a node is lost.
     """
 
     def __init__(self) -> None:
@@ -146,10 +147,10 @@ class _Watch:
             raise PeerError(self._problem)
 
     def end(self, state: int) -> None:
-        """Tell the others how this process's work ended; wait for theirs unless it failed."""
+        """Report the end of this process's work; wait for the others unless it failed."""
         self._state = state
         self._ended.set()
-        # Who was interrupted has less than a second.
+        # An interrupted process must end within a second.
         self._thread.join(_ROUND_S if state == _FAILED else None)
 
     def _ask(self) -> None:
@@ -172,11 +173,11 @@ class _Watch:
 
 @contextlib.contextmanager
 def _connection_told() -> Iterator[None]:
-    """Turn what the network layers say of a lost connection into one line."""
+    """Convert errors of gloo and NCCL due to a lost connection to PeerError."""
     try:
         yield
     except RuntimeError as err:
-        # gloo raises plain RuntimeErrors with the place in its sources.
+        # gloo raises plain RuntimeErrors whose message has the path of its source file.
         if isinstance(err, dist.DistError) or 'gloo' in str(err) or 'NCCL' in str(err):
             raise PeerError('another process or its node no longer answers') from err
         raise

@@ -32,15 +32,15 @@ def begin_run(
     resume: bool,
     model: Path | None = None,
 ) -> None:
-    """Start a run, or take up one; in all processes together.
+    """Create a run folder or continue an existing one; called by all processes.
 
     Args:
         folder: of the run.
-        classes: their names and colours; none where nothing is known of classes.
-        provenance: what the run is made of.
-        resume: whether to take up one.
-        model: file of the pseudo-classes, of which the run keeps a copy, if it is there: later
-            labels take numbers from it, and `export` what to merge.
+        classes: names and colours of the classes; empty for a run without classes.
+        provenance: parameters, data and version of the run, see `check_same_run`.
+        resume: whether an existing run may be continued.
+        model: file of the pseudo-classes, which is copied to the run if it exists: it determines
+            the numbers in later labellings, and which classes `export` merges.
 
     Raises:
         DatasetError: if the folder cannot be written, or the processes do not share it.
@@ -61,23 +61,23 @@ def _begin(
     if occupied and not resume:
         raise ModelError(f'{folder} is not empty; resume it or choose another folder')
     if (folder / RUN_FILE).exists():
-        # All that lies in the folder was made for that run; its classes may have names now.
+        # The files belong to this run; its classes, which may have been named, are kept.
         check_same_run(read_object(folder / RUN_FILE), provenance, folder)
         for leftover in folder.glob('*/.*.safetensors.*'):
-            leftover.unlink()  # Of one that was killed while it wrote.
+            leftover.unlink()  # left by a killed process
         return
     if any(path.is_dir() for path in folder.glob('*')):
         raise ModelError(f'{folder} has no {RUN_FILE}; choose another run folder')
     if model is not None and is_there(model):
         write_atomic(folder / MODEL_FILE, read_whole(model))
-    # Last what tells that the run has begun.
+    # `run.json` is written last: its existence marks a run.
     if classes:
         save_classes(folder / CLASSES_FILE, list(classes))
     write_json(folder / RUN_FILE, provenance)
 
 
 def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    """Compare the provenance of what is to be resumed with that of who resumes it.
+    """Compare the provenance of a run or checkpoint with that of the run that resumes it.
 
     Raises:
         ModelError: if they differ.
@@ -91,7 +91,7 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any], path: Path
 
 
 def check_alike(values: Mapping[str, Any]) -> None:
-    """Compare what all processes were started with.
+    """Check that all processes were started with the same values.
 
     Raises:
         ModelError: if one differs from the first.
@@ -107,7 +107,7 @@ def check_alike(values: Mapping[str, Any]) -> None:
 
 
 def shared_fingerprint(frames: Sequence[FrameRecord]) -> str:
-    """Return a hash of frames and their pseudo-labels, to which each process adds its share."""
+    """Return a hash of frames and their pseudo-labels; each process reads a share of them."""
 
     def own(alive: Alive) -> dict[int, str]:
         digests = {}

@@ -1,8 +1,8 @@
 """Arrays of many frames as files of some frames each, written by all processes.
 
-A shard is a folder of `.npy` files that is either complete or not there. How frames are cut into
-shards depends on their number alone, so what is prepared is the same for any number of processes,
-and a preparation that was killed keeps the shards it had finished.
+A shard is a folder of `.npy` files that is either complete or absent. The division of frames into
+shards depends on their number only, so that the result is the same for any number of processes,
+and an interrupted preparation keeps its finished shards.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from drive_segment_ros.dataset.disk_errors import disk_advice
 from drive_segment_ros.errors import DatasetError
 from offline_training.training.processes import Alive, distributed_rank
 
-# Few enough files for any file system, small enough that little is done again after a kill.
+# Few enough files for any file system, and small enough to repeat little work after a kill.
 _MOST_SHARDS, _FEWEST_FRAMES, _MOST_FRAMES = 1024, 8, 512
-# Network file systems remember for up to a minute that a file was not there.
+# Network file systems cache the absence of a file for up to a minute.
 _VISIBLE_WITHIN_S = 90.0
 
 
 def shards(count: int) -> list[range]:
-    """Return which frames each shard of `count` frames holds."""
+    """Return the frames of each shard for a total of `count` frames."""
     size = min(max(math.ceil(count / _MOST_SHARDS), _FEWEST_FRAMES), _MOST_FRAMES)
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 def own_shards(count: int) -> Iterator[tuple[int, range]]:
-    """Yield number and frames of the shards that are this process's share."""
+    """Yield number and frames of each shard in this process's share."""
     rank, world = distributed_rank()
     return (
         (number, frames) for number, frames in enumerate(shards(count)) if number % world == rank
@@ -47,13 +47,13 @@ def own_shards(count: int) -> Iterator[tuple[int, range]]:
 def write_shards(
     folder: Path, count: int, fill: Callable[[range, Path], None], alive: Alive
 ) -> None:
-    """Write this process's share of shards, those that are there excepted.
+    """Write this process's share of shards, except for existing ones.
 
     Args:
         folder: of all shards.
         count: number of frames.
-        fill: writes the files of some frames into a folder.
-        alive: called before each shard; raises where the other processes are gone.
+        fill: writes the files of the given frames into a folder.
+        alive: called before each shard; raises if another process failed.
     """
     for number, frames in own_shards(count):
         alive()
@@ -68,11 +68,11 @@ def shard_folder(folder: Path, number: int) -> Path:
 class RowWriter:
     """Writes an array row by row, as a `.npy` file; a context manager.
 
-    By plain writes: in a memory map a full disk ends the process instead of raising an error.
+    It uses plain writes: with a memory map, a full disk kills the process instead of raising.
     """
 
     def __init__(self, path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
-        """Begin an array of known shape, (rows, ...)."""
+        """Create the file of an array of known shape, (rows, ...)."""
         self._dtype = np.dtype(dtype)
         self._shape = shape
         self._file = path.open('wb')
@@ -103,11 +103,11 @@ class RowWriter:
 
 
 class RowReader:
-    """Reads rows of a `.npy` file; what is not asked for is not read.
+    """Reads only the requested rows of a `.npy` file.
 
-    Each read is one request, made without Python's lock. In a memory map it would be dozens of
-    page faults, each made with the lock held: the training stands still while another thread
-    waits for its data, and a disk's error ends the process.
+    Each read is one request that releases the GIL. A memory map would cause dozens of page faults,
+    which hold the GIL, so that training stalls while another thread waits for data; and a disk
+    error would kill the process.
 
     Attributes:
         shape: (rows, ...).
@@ -117,7 +117,7 @@ class RowReader:
         """Read the header.
 
         Raises:
-            DatasetError: if it is damaged or the file has another size than it says.
+            DatasetError: if it is damaged or does not agree with the size of the file.
         """
         self._path = path
         try:
@@ -146,7 +146,7 @@ class RowReader:
         rest = memoryview(rows.reshape(-1).view(np.uint8).data)
         try:
             with self._path.open('rb', buffering=0) as file:
-                # Without, the kernel reads a fifth more, of frames that nobody asked for.
+                # Otherwise the kernel's read-ahead adds a fifth, of frames that are not needed.
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
                 file.seek(self._start + first * self._row_bytes)
                 while rest:
@@ -186,14 +186,14 @@ def wait_until_visible(*paths: Path) -> None:
                     f'{path} was written by another process and is not visible here; give all '
                     'nodes one shared folder'
                 )
-            # To list a folder has a network file system look at it anew.
+            # Listing the folder makes a network file system refresh its cache.
             if path.parent.is_dir():
                 os.listdir(path.parent)
             time.sleep(0.1)
 
 
 def create_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder whose content is either complete or not there; nothing happens if it is.
+    """Create a folder atomically, with the files written by `fill`, unless it exists.
 
     Raises:
         DatasetError: if it cannot be written.
@@ -202,7 +202,7 @@ def create_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         return
     temporary = folder.with_name(f'.{folder.name}.partial')
     try:
-        # What one that was killed has left.
+        # Left by a killed process.
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         fill(temporary)

@@ -110,13 +110,13 @@ def train(
 
     Args:
         datasets: with pseudo-labels; several must have been labelled together.
-        folder: the run to write; with `resume` it may hold an interrupted run, which goes on.
+        folder: of the run; with `resume`, it may contain an interrupted run to continue.
         parameters: of the networks, the training and the distillation.
-        resume: whether to go on.
-        teacher: one trained before, for students to learn from; None trains one.
-        unlabelled: images of which students learn what their teacher says, see
+        resume: whether to continue an interrupted run.
+        teacher: an existing teacher for the students; None trains one.
+        unlabelled: images on which students learn only the teacher's predictions, see
             `unlabelled_frames`.
-        labels: the set of pseudo-labels to learn from; none is the one beside the frames.
+        labels: name of the set of pseudo-labels; empty for the default set.
 
     Returns:
         `run`, `seconds`, `teacher`, `student` (paths), `data_wait_fraction`.
@@ -148,7 +148,7 @@ def train(
 
 
 class TrainingRun:
-    """A run folder and what is trained in it; in all processes together."""
+    """A run folder and the networks that are trained in it; used by all processes."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class TrainingRun:
         unlabelled: Sequence[Path] = (),
         labels: str = '',
     ) -> None:
-        """Start a run, or take up one.
+        """Create a run or continue an existing one, and prepare its images.
 
         Raises:
             DatasetError: if frames have no pseudo-label, or the folder cannot be written.
@@ -179,7 +179,7 @@ class TrainingRun:
             'processes': processes,
             'version': drive_segment_ros.__version__,
         }
-        # What is wrong with the network's measures is said before anything is written.
+        # Raises for invalid dimensions of the network before anything is written.
         new_network(parameters, len(self.classes), self.height, self.width)
         check_alike({**self.provenance, 'frames': names_of(self.frames)})
         self.provenance['data'] = shared_fingerprint(self.frames)
@@ -213,7 +213,7 @@ class TrainingRun:
         return self._fit('teacher', 0, self.images, targets, how)
 
     def train_student(self, student: str, teacher: Path, number: int) -> FitResult:
-        """Train a student afresh on what a teacher says of every pixel, pooled over regions."""
+        """Train a new student on a teacher's predictions, averaged over regions."""
         how = self.parameters.training
         images: Images = self.images
         if self.unlabelled:
@@ -256,7 +256,7 @@ class TrainingRun:
 
 
 def new_network(parameters: TrainParameters, classes: int, height: int, width: int) -> Segmenter:
-    """Return an untrained network of the size asked for, or one that starts from a checkpoint."""
+    """Return a network with random weights, or with the encoder of a pretrained backbone."""
     how = parameters.position, parameters.window, parameters.detail
     if parameters.initial_weights:
         backbone = load_backbone(parameters.initial_weights)
@@ -272,7 +272,7 @@ def _student_name(number: int) -> str:
 
 @contextlib.contextmanager
 def failures_told(folder: Path) -> Iterator[None]:
-    """Say what to do where memory or another process gave out."""
+    """Add advice to errors due to GPU memory or a lost process, as ModelError."""
     try:
         yield
     except torch.OutOfMemoryError as err:

@@ -52,16 +52,15 @@ BatchType = TypeVar('BatchType')
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where a training stands, handed to whoever shows it.
+    """The progress of a training, for display.
 
     Attributes:
-        step, steps: done, and in all.
+        step, steps: completed steps, and their total.
         loss: of this step.
         learning_rate: of this step.
         images_per_second: since training began or was resumed.
         data_wait_fraction: share of that time spent waiting for data.
-        held_out: the last look at frames that are not learned from: after which step, their
-            cross-entropy, and the share of their labelled pixels that are right.
+        held_out: the last validation on held-out frames: step, cross-entropy, accuracy.
     """
 
     step: int
@@ -98,21 +97,21 @@ def fit(
     show: Callable[[Progress], None] = lambda progress: None,
     validation: Validation | None = None,
 ) -> FitResult:
-    """Train a network, or go on from the checkpoint in `folder`.
+    """Train a network, starting from the checkpoint in `folder` if there is one.
 
-    Under `torchrun` every process takes its share of each batch, so that N processes compute what
-    one would with an N times larger batch.
+    Under `torchrun`, N processes train with an N times larger batch, of which each computes its
+    share.
 
     Args:
         network: with initial weights; it is changed.
         images: (H, W, 3) uint8 RGB each.
         targets: of the same frames.
         parameters: of optimiser, schedule and augmentation.
-        folder: where checkpoint and model go; if it holds a checkpoint, training goes on there.
+        folder: for checkpoint and model; training continues from a checkpoint in it.
         provenance: stored with both.
         show: called after each step by the first process.
-        validation: frames that the first process looks at now and then; learning goes the same
-            way with them and without.
+        validation: frames on which the first process evaluates the network several times; they
+            do not affect training.
 
     Raises:
         ModelError: if the loss is no number any more, or the checkpoint is of another training.
@@ -148,7 +147,7 @@ def fit(
     if rank == 0:
         save_model(folder / MODEL_FILE, average, provenance)
     if world > 1:
-        dist.barrier()  # No process leaves before the model is there and all have been answered.
+        dist.barrier()  # No process may end before the model is written.
     return FitResult(average, state.losses, waiting)
 
 
@@ -162,11 +161,11 @@ def learn(
     provenance: dict[str, Any],
     show: Callable[[Progress], None],
 ) -> float:
-    """Run all steps that are left, each process with batches of its own.
+    """Run the remaining training steps, each process on its own batches.
 
     Args:
-        state: at its beginning; taken from the checkpoint in `folder` if there is one.
-        steps: in all.
+        state: the initial state, replaced by that of the checkpoint in `folder` if there is one.
+        steps: total number of steps.
         prepared: yields this process's batches from a step on.
         loss_of: returns a batch's loss, given the network to call.
         parameters: of the schedule, the batch size and the average.
@@ -223,8 +222,8 @@ def learn(
 
 
 def _take_up(checkpoint: Path, state: TrainingState, provenance: dict[str, Any]) -> None:
-    """Fill a training state from its checkpoint if there is one, in all processes alike."""
-    # The first process has written it; others may not see yet that it is there, or has changed.
+    """Load a training state from its checkpoint, if there is one, in all processes."""
+    # It was written by the first process; other nodes may not see it, or its last version, yet.
     if not all_of(checkpoint.exists())[0]:
         return
     wait_until_visible(checkpoint)
@@ -237,10 +236,10 @@ def _take_up(checkpoint: Path, state: TrainingState, provenance: dict[str, Any])
 
 
 def use_bf16(parameters: TrainingParameters, device: torch.device) -> bool:
-    """Return whether a network is trained in bf16 on a device, in all processes alike."""
+    """Return whether to train in bf16 on a device; the result is the same in all processes."""
     if parameters.precision != 'auto':
         return parameters.precision == 'bf16'
     on_gpu = device.type == 'cuda'
     able = torch.cuda.is_bf16_supported() if on_gpu else processor_has_fast_bf16()
-    # Nodes need not have the same processors.
+    # Nodes may have different processors.
     return all(all_of(able))

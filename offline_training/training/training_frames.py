@@ -17,7 +17,7 @@ from offline_training.training.processes import Alive, distributed_rank, togethe
 
 _log = logging.getLogger(__name__)
 
-# Inputs are multiples of 16 px; beyond that, objects change their shape.
+# Relative change of the aspect ratio that is not due to rounding to multiples of 16 px.
 _SQUEEZED = 0.1
 
 
@@ -29,10 +29,10 @@ def labelled_frames(
 ) -> list[FrameRecord]:
     """Return the chosen frames of all cameras of all drives, see `select_frames`.
 
-    Each process looks whether its share of them has pseudo-labels, of the set of that name.
+    Each process checks that its share of the frames has pseudo-labels in the set `labels`.
 
     Raises:
-        DatasetError: if one has none.
+        DatasetError: if a frame has none.
     """
     check_set_name(labels)
 
@@ -78,7 +78,7 @@ def left_out(
 
 
 def names_of(frames: Sequence[FrameRecord]) -> str:
-    """Return a hash of which frames these are, whatever they hold."""
+    """Return a hash of the frames' drives, cameras and stamps, independent of their content."""
     digest = hashlib.sha256()
     for frame in frames:
         digest.update(f'{frame.drive.name}/{frame.camera}/{frame.stamp_ns}\n'.encode())
@@ -88,7 +88,7 @@ def names_of(frames: Sequence[FrameRecord]) -> str:
 def input_size(frame: WithImage, height: int, width: int) -> tuple[int, int]:
     """Return the network's input height and width; a height of 0 keeps the image's aspect.
 
-    What follows from the aspect is a multiple of 16.
+    Such a height is rounded to a multiple of 16.
     """
     if height:
         return height, width
@@ -97,7 +97,7 @@ def input_size(frame: WithImage, height: int, width: int) -> tuple[int, int]:
 
 
 def warn_of_aspects(frames: Sequence[FrameRecord], height: int, width: int) -> None:
-    """Tell of cameras whose images the network sees squeezed, as all have one input size."""
+    """Log cameras whose images are distorted because all are resized to one input size."""
     told: set[str] = set()
     for frame in {(frame.drive, frame.camera): frame for frame in frames}.values():
         rows, columns = frame.image().shape[:2]

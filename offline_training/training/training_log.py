@@ -47,7 +47,7 @@ class TrainingLog:
         """Log one step."""
         self._bar(progress)
         if self._writer is None:
-            # Steps that were logged before an interruption and are done again count once.
+            # Discard steps logged before an interruption that are repeated.
             folder = str(self._folder / 'tensorboard')
             self._writer = self._make_writer(folder, purge_step=progress.step)
             self._open.callback(self._writer.close)
@@ -79,7 +79,7 @@ class TrainingLog:
 
 @contextlib.contextmanager
 def _training_bar(description: str) -> Iterator[Callable[[Progress], None]]:
-    """Show a training: loss, rate, images a second, share of time waiting, time left."""
+    """Show a progress bar: loss, learning rate, images/s, share of time waiting, time left."""
     with bars_with_state('{task.fields[state]}') as shown:
         task = shown.add_task(description, total=None, state='')
 

@@ -56,6 +56,6 @@ class TrainingParameters:
     )
 
     def without_pasting(self) -> TrainingParameters:
-        """Return the same, but nothing is pasted into a sample."""
+        """Return these parameters without the pasting of rare classes."""
         augmentation = dataclasses.replace(self.augmentation, paste=0.0)
         return dataclasses.replace(self, augmentation=augmentation)

@@ -24,7 +24,7 @@ from offline_training.training.frame_images import Images
 
 
 class StudentFrame(Protocol):
-    """What a student learns from: a `FrameRecord`, or an image without labels."""
+    """A frame to train a student on: a `FrameRecord`, or an image without labels."""
 
     def image(self) -> NDArray[np.uint8]:
         """Return the image, (H, W, 3) uint8 BGR."""
@@ -108,7 +108,7 @@ def unlabelled_frames(sources: Sequence[Path]) -> list[UnlabelledFrame | Unlabel
 
 
 def fingerprint_of(frames: Sequence[UnlabelledFrame | UnlabelledImage]) -> str:
-    """Return a hash of which images these are, by names and sizes; empty of none."""
+    """Return a hash of the images' names and sizes; empty for no images."""
     if not frames:
         return ''
     digest = hashlib.sha256()
@@ -119,7 +119,7 @@ def fingerprint_of(frames: Sequence[UnlabelledFrame | UnlabelledImage]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class JoinedImages:
-    """Images after each other."""
+    """The images of several sources, concatenated."""
 
     first: Images
     second: Images

@@ -15,13 +15,13 @@ from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.perception.resizing import resize_image, resize_labels
 from offline_training.networks.segmenter import Segmenter
 
-# Few: each look takes time from learning.
+# Number of frames and of validations; few, because they take time from training.
 _FRAMES, TIMES = 8, 12
 
 
 @dataclasses.dataclass(frozen=True)
 class Validation:
-    """Frames to look at.
+    """Frames on which a network is validated.
 
     Attributes:
         images: (V, H, W, 3) uint8 RGB, at network size.
@@ -33,7 +33,7 @@ class Validation:
 
     @staticmethod
     def of(frames: Sequence[FrameRecord], height: int, width: int) -> Validation | None:
-        """Read evenly spaced ones of some frames; None if there is none.
+        """Read evenly spaced frames of a list; return None for an empty list.
 
         Args:
             frames: with pseudo-labels.
@@ -49,7 +49,7 @@ class Validation:
 
     @torch.no_grad()
     def measure(self, network: Segmenter) -> tuple[float, float]:
-        """Return cross-entropy and share of the labelled pixels that are answered as labelled.
+        """Return cross-entropy and accuracy over the labelled pixels.
 
         Args:
             network: in evaluation mode, on any device.

@@ -40,15 +40,15 @@ _PAINTED_PX = 2.5
 
 @dataclasses.dataclass(frozen=True)
 class DriveView:
-    """Adds a drive to a recording.
+    """Adds a drive to a Rerun recording.
 
     Attributes:
         made: the recording.
-        params: how segments are found.
-        classes: what pseudo-labels and masks mean.
-        predictor: the model whose masks are wanted, None without.
-        frames: those extracted from the drive that are wanted, by camera and stamp, whose
-            segments and pseudo-labels are taken; None takes every image and finds its segments.
+        params: parameters of the segments.
+        classes: classes of pseudo-labels and masks.
+        predictor: model for the masks; None for no masks.
+        frames: extracted frames to show, by camera and stamp, with their segments and
+            pseudo-labels; None shows every image with newly computed segments.
     """
 
     made: ViewRecording
@@ -60,15 +60,15 @@ class DriveView:
     def add(
         self, reader: BagReader, cameras: Sequence[str], advance: Callable[[int], None]
     ) -> None:
-        """Go through the drive.
+        """Read the drive and add its images, sweeps and poses.
 
         Args:
             reader: the open drive.
             cameras: see `sensors.choose_cameras`.
-            advance: told of images that are read.
+            advance: called with the number of images read since the last call.
 
         Raises:
-            DriveSegmentError: if it lacks a sensor, or its calibration.
+            DriveSegmentError: if a sensor or its calibration is missing.
         """
         rig = find_rig(reader, self.params, cameras)
         stream = rig.stream()
@@ -151,12 +151,12 @@ def add_images(
     predictor: Predictor | None,
     advance: Callable[[int], None],
 ) -> None:
-    """Add the images of a drive that has no more than these.
+    """Add the images of a drive without a usable LiDAR.
 
     Args:
         made: the recording.
         reader, cameras, advance: as for `DriveView.add`.
-        predictor: the model whose masks are wanted, None without.
+        predictor: model for the masks; None for no masks.
     """
     topics = sensors.choose_cameras(reader, cameras)
     names = camera_names(topic.name for topic in [*sensors.cameras(reader), *topics])

@@ -23,14 +23,14 @@ def add_pixels(
 
     Args:
         made: the recording.
-        camera, stamp_ns: whose image, and of when.
+        camera: name of the camera.
+        stamp_ns: of the image.
         picture: (H, W, 3) uint8 BGR.
-        frame: what was extracted of it; None where nothing was.
-        predictor: the model whose mask is wanted; None takes that of the one that ran on the
-            road, if one did.
+        frame: the extracted frame of the image, if there is one.
+        predictor: model for the mask; None for the recorded mask of the frame, if there is one.
 
     Returns:
-        (h, w) uint8, the mask, else the pseudo-label; None where there is neither.
+        (h, w) uint8, the mask or else the pseudo-label; None without both.
     """
     made.image(camera, stamp_ns, picture)
     classes = None

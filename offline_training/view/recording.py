@@ -26,11 +26,11 @@ from offline_training.evaluation.prediction import Prediction
 APPLICATION = 'drive_segment_ros'
 TIMELINE, NUMBERS = 'stamp', 'image'
 VEHICLE, LIDAR = 'world/vehicle', 'world/vehicle/lidar'
-# Clouds: every point in the colour of its segment; those of an image in that of their class.
+# Clouds: all points coloured by segment; the points in an image coloured by class.
 POINTS, PAINTED = f'{LIDAR}/points', f'{LIDAR}/painted'
 SEGMENT, PSEUDO_LABEL, MASK, CONFIDENCE = 'segment', 'pseudo_label', 'mask', 'confidence'
 LEGEND = 'legend'
-# Pictures are kept this wide at most, px: each is many times as large in the viewer's memory.
+# Largest width of stored pictures, px: decoded ones take much of the viewer's memory.
 WIDTH = 960
 _QUALITY = 85
 _OPACITY = 0.55
@@ -52,7 +52,7 @@ def rerun() -> Any:
 
 
 def camera_path(name: str) -> str:
-    """Return the entity that a camera's picture is at; what is seen in it lies below."""
+    """Return the entity path of a camera's picture; its overlays are children of it."""
     return f'world/vehicle/camera/{name}/image'
 
 
@@ -61,22 +61,22 @@ class ViewRecording:
 
     Attributes:
         stream: Rerun's.
-        timeline: that all stands on.
-        layers: of each camera, what has been added of it, such as `MASK`.
-        clouds: entities of clouds added.
-        reasons: why images of each camera were dropped; of a dataset that is not known.
+        timeline: name of the timeline of all entities.
+        layers: overlays of each camera that have been added, such as `MASK`.
+        clouds: entity paths of the clouds that have been added.
+        reasons: reasons of dropped images, by camera; not available for datasets.
         has_offsets: whether an offset has been added.
     """
 
     def __init__(
         self, name: str, classes: Sequence[NamedColour], timeline: str = TIMELINE
     ) -> None:
-        """Begin.
+        """Create an empty recording.
 
         Args:
             name: of the recording.
-            classes: what pseudo-labels and masks mean.
-            timeline: `TIMELINE`; `NUMBERS` where stamps are numbers of images.
+            classes: classes of pseudo-labels and masks.
+            timeline: `TIMELINE`, or `NUMBERS` if stamps are numbers of images.
 
         Raises:
             DependencyError: if Rerun is not installed.
@@ -200,17 +200,17 @@ class ViewRecording:
         """
         if entity not in self.clouds:
             self.clouds.append(entity)
-        # Negative radii are those of the screen.
+        # Negative radii are in pixels on the screen.
         points = self._rr.Points3D(xyz, colors=colours[:, ::-1], radii=-points_px)
         self._log(entity, points, stamp_ns)
 
     def offset(self, name: str, stamp_ns: int, seconds: float) -> None:
-        """Add by how much the sweep's stamp is after the image's."""
+        """Add the sweep's stamp minus the image's, seconds, to a plot."""
         self.has_offsets = True
         self._log(f'sync/offset_ms/{name}', self._rr.Scalars(1e3 * seconds), stamp_ns)
 
     def dropped(self, name: str, stamp_ns: int, drops: Mapping[str, int]) -> None:
-        """Add how many images have been dropped so far, by reason."""
+        """Add the number of images dropped so far, by reason."""
         seen = self.reasons.setdefault(name, [])
         for reason, count in drops.items():
             entity = f'sync/dropped/{name}/{reason}'
@@ -223,7 +223,7 @@ class ViewRecording:
             self._log(f'sync/dropped/{name}', self._rr.Scalars(0), stamp_ns)
 
     def finish(self) -> None:
-        """Add the vehicle's path, and the legend of all that was seen."""
+        """Add the vehicle's path, and a legend of the classes in all pictures."""
         if len(self._path) > 1:
             points = [self._path[stamp_ns] for stamp_ns in sorted(self._path)]
             path = self._rr.LineStrips3D([points], colors=_PATH, radii=-2.0)
@@ -234,7 +234,7 @@ class ViewRecording:
 
     @property
     def has_classes(self) -> bool:
-        """Whether anything is in the colours of classes."""
+        """Whether any overlay or cloud is coloured by class."""
         return bool(self._counts.any())
 
     def _labels(self, entity: str, stamp_ns: int, label: NDArray[Any]) -> None:
@@ -265,6 +265,6 @@ class ViewRecording:
 
 
 def _size(width: int, height: int) -> tuple[int, int]:
-    """Return the (width, height) that pictures of a size are kept at, px."""
+    """Return the (width, height) at which pictures of a given size are stored, px."""
     kept = min(width, WIDTH)
     return kept, max(1, round(height * kept / width))

@@ -15,10 +15,10 @@ _INSTEAD = 'show it in a browser with --web, or write it with --save'
 
 
 def file_sink(file: Path) -> Sink:
-    """Return what writes a recording to a file.
+    """Return a function that writes a Rerun stream to a file.
 
     Raises:
-        OutputError: if it is no .rrd, or its folder is not there.
+        OutputError: if the file is not an .rrd, or its folder does not exist.
     """
     if file.suffix != '.rrd':
         raise OutputError(f'{file}: the name of a Rerun recording must end in .rrd')
@@ -28,10 +28,10 @@ def file_sink(file: Path) -> Sink:
 
 
 def viewer_sink(stream: Any) -> None:
-    """Open Rerun's viewer, and show a recording there.
+    """Open Rerun's viewer and send a stream to it.
 
     Raises:
-        OutputError: if there is none, or no display for it.
+        OutputError: if the viewer cannot be started, or there is no display.
     """
     displays = ('DISPLAY', 'WAYLAND_DISPLAY')
     if sys.platform == 'linux' and not any(os.environ.get(name) for name in displays):
@@ -43,10 +43,10 @@ def viewer_sink(stream: Any) -> None:
 
 
 def all_sent(stream: Any) -> None:
-    """Wait until all of a recording is where it goes.
+    """Wait until all data of a stream have been written or sent.
 
     Raises:
-        OutputError: if it cannot get there.
+        OutputError: if that fails.
     """
     try:
         stream.flush()

@@ -42,16 +42,16 @@ Advance = Callable[[int], None]
 
 @dataclasses.dataclass(frozen=True)
 class ViewOptions:
-    """What is looked at beside the source, and where it is shown.
+    """Options of `view`.
 
     Attributes:
-        open_sink: given Rerun's stream before anything is added to it, says where it goes.
-        model: whose masks are shown; None shows those recorded.
-        bags: what a dataset's drive was extracted from, for its clouds.
-        drive: of a dataset, by name; empty takes the first.
-        cameras: by name; empty for all.
-        frames: of each camera of a dataset, FIRST:LAST.
-        progress: shows how far the images have come.
+        open_sink: connects Rerun's stream to its destination; called before data are added.
+        model: for the masks; None for recorded masks.
+        bags: the bags that a dataset's drive was extracted from, to show its clouds, too.
+        drive: name of a dataset's drive; empty for the first.
+        cameras: names of the cameras; empty for all.
+        frames: range of each camera's frames in a dataset, FIRST:LAST.
+        progress: wraps an iterable of the images to show a progress bar.
     """
 
     open_sink: Callable[[Any], object]
@@ -63,19 +63,19 @@ class ViewOptions:
     progress: Callable[[Iterable], Iterable] = iter
 
     def predictor(self) -> Predictor | None:
-        """Return the model, loaded, if there is one."""
+        """Load the model, if one is given."""
         return None if self.model is None else load_predictor(self.model)
 
     @contextlib.contextmanager
     def begun(self, made: ViewRecording, count: int) -> Iterator[Callable[[int], None]]:
-        """Send a recording to where it is shown, and lay it out when all is added.
+        """Connect a recording to its destination, and send the viewer's layout at the end.
 
         Args:
             made: the recording.
-            count: of its images.
+            count: number of its images.
 
         Yields:
-            What is told of images that are done.
+            A function to call with the number of images done.
         """
         self.open_sink(made.stream)
         with several_at_a_time(self.progress(range(count))) as advance:
@@ -85,11 +85,14 @@ class ViewOptions:
 
 
 def view(sources: Sequence[Path], options: ViewOptions) -> ViewRecording:
-    """Gather what there is to see, and lay it out.
+    """Show a dataset, a bag or a run in Rerun.
 
     Args:
         sources: a dataset, a run, or a bag; several bags are the parts of one drive.
-        options: what else.
+        options: further inputs, the selection and the destination.
+
+    Returns:
+        The recording, which has been sent to its destination.
 
     Raises:
         DependencyError: if Rerun is not installed.
@@ -104,7 +107,7 @@ def view(sources: Sequence[Path], options: ViewOptions) -> ViewRecording:
 
 
 def view_bag(bags: Sequence[Path], options: ViewOptions) -> ViewRecording:
-    """Look at a drive as `extract` would see it; without a LiDAR at its images alone."""
+    """Show a drive, processed as by `extract`; only its images if there is no usable LiDAR."""
     predictor = options.predictor()
     classes = [] if predictor is None else predictor.classes
     with open_drive(bags) as reader:
@@ -122,7 +125,7 @@ def view_bag(bags: Sequence[Path], options: ViewOptions) -> ViewRecording:
 
 
 def view_dataset(source: Path, options: ViewOptions) -> ViewRecording:
-    """Look at a drive of a dataset; with its bag, at its clouds too."""
+    """Show a drive of a dataset; with its clouds if its bags are given."""
     drive, frames = _drive(source, options)
     predictor = options.predictor()
     classes = _classes(source) if predictor is None else predictor.classes
@@ -145,7 +148,7 @@ def view_dataset(source: Path, options: ViewOptions) -> ViewRecording:
 
 
 def view_run(run: Path, options: ViewOptions) -> ViewRecording:
-    """Look at the images a run has kept, as its teacher and its student see them."""
+    """Show the images in a run's cache with the masks of its teacher and student."""
     images = FrameImages.kept(run / 'cache/images')
     if (run / DESCRIPTION_FILE).is_file() or not len(images):
         raise ModelError(
@@ -166,7 +169,7 @@ def view_run(run: Path, options: ViewOptions) -> ViewRecording:
 
 
 def _drive(source: Path, options: ViewOptions) -> tuple[Drive, list[FrameRecord]]:
-    """Return the drive of a dataset that is looked at, and its frames."""
+    """Return the selected drive of a dataset, and its selected frames."""
     try:
         dataset = Dataset(source)
     except DatasetError as err:

@@ -36,13 +36,13 @@ class WebViewer:
     """
 
     def __init__(self, port: int) -> None:
-        """Take the ports.
+        """Start the servers on two ports.
 
         Args:
-            port: of the page; the next is that of Rerun's own server, which has the viewer.
+            port: of the page; the next one is used by Rerun's server, which provides the viewer.
 
         Raises:
-            OutputError: if one is taken.
+            OutputError: if a port is in use.
         """
         self._folder = Path(tempfile.mkdtemp(prefix='drive_segment_'))
         self._file = self._folder / 'recording.rrd'
@@ -70,7 +70,7 @@ class WebViewer:
         shutil.rmtree(self._folder)
 
     def __call__(self, stream: Any) -> None:
-        """Take what is going to be added to a stream of Rerun's."""
+        """Receive all data added to a Rerun stream from now on; see `ViewOptions.open_sink`."""
         stream.save(self._file)
 
     def serve(self, open_browser: bool) -> None:
@@ -90,7 +90,7 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Answers with the recording, or with what Rerun's own server has."""
+    """Serves the recording, and forwards other requests to Rerun's server."""
 
     def do_GET(self) -> None:
         server = cast('_Server', self.server)
