@@ -9,7 +9,7 @@ RUN := .venv/bin
 FRAME ?= 40
 BENCHMARKS ?= lidar superpixels extract io recorder node inference segments
 
-FIGURES ?= lidar superpixels inference node recorder extract io segments scale labelling training
+FIGURES ?= lidar superpixels inference node recorder extract io segments scale labelling training reproduce
 
 .PHONY: help demo test check lint docs bench figures soak picture clean
 

@@ -44,6 +44,8 @@ def test_measured_tables_are_what_was_measured(make_docs: ModuleType) -> None:
     assert (ROOT / 'docs/results.md').read_text(encoding='utf-8') == make_docs.results_page()
     assert (ROOT / 'docs/speed.md').read_text(encoding='utf-8') == make_docs.speed_page()
     assert (ROOT / 'docs/fleet.md').read_text(encoding='utf-8') == make_docs.fleet_page()
+    written = (ROOT / 'docs/reproduce.md').read_text(encoding='utf-8')
+    assert written == make_docs.reproduce_page()
     assert (ROOT / 'README.md').read_text(encoding='utf-8') == make_docs.readme()
 
 

@@ -2,7 +2,8 @@
 
 python tools/make_docs.py             docs/parameters.md, docs/topics.md, docs/commands.md, and
                                       the parts between markers in docs/results.md,
-                                      docs/speed.md, docs/fleet.md and README.md
+                                      docs/speed.md, docs/fleet.md,
+                                      docs/reproduce.md and README.md
 python tools/make_docs.py demo_output also pictures in docs/images, from the output of a demo
 """
 
@@ -103,12 +104,13 @@ OUTPUTS = {
     'segmentation/points': 'the sweep with colour, label and confidence of each point',
     '/diagnostics': 'rates, offsets, drops and their reasons',
 }
+# A stage of the report, and its file in docs/images.
 PICTURES = {
-    'Image': 'image',
-    'LiDAR in the image': 'lidar',
-    'Proposals': 'proposals_640',
-    'Pseudo-labels': 'pseudo_labels',
-    'Teacher': 'teacher',
+    'Camera image': 'image',
+    '1. LiDAR in the image': 'lidar',
+    '2. Objects found': 'proposals',
+    '3. Pseudo-labels': 'pseudo_labels',
+    '4. Teacher': 'teacher',
     'Student': 'student',
     'Truth': 'truth',
 }
@@ -250,6 +252,12 @@ def fleet_page(docs: Path = DOCS) -> str:
     return marked(page, 'scale', measured_tables.scale_table(docs))
 
 
+def reproduce_page(docs: Path = DOCS) -> str:
+    """Return docs/reproduce.md with its table as measured."""
+    page = (docs / 'reproduce.md').read_text(encoding='utf-8')
+    return marked(page, 'requirements', measured_tables.requirements_table(docs))
+
+
 def readme(docs: Path = DOCS) -> str:
     """Return README.md with the last lines of a demo, and the scores and timings of the docs."""
     page = (docs.parent / 'README.md').read_text(encoding='utf-8')
@@ -261,12 +269,20 @@ def readme(docs: Path = DOCS) -> str:
 
 def write_pictures(demo: Path) -> None:
     """Write pictures of each stage of one frame of a demo, and of one of its live masks."""
-    from offline_training.report.frames import live_pictures, sample_frames
+    from offline_training.report.class_gallery import names_of
+    from offline_training.report.frames import sample_frames
+    from offline_training.report.learned_from import frames_by_role
+    from offline_training.report.pictures import live_pictures
     from offline_training.report.sources import find_sources
+    from offline_training.training.run_folder import RUN_FILE
 
     sources = find_sources(demo)
-    frame = sample_frames(sources)[2]
-    pictures = {PICTURES[stage.name]: stage.picture for stage in frame.stages}
+    assert sources.run is not None
+    run = json.loads((sources.run / RUN_FILE).read_text(encoding='utf-8'))
+    classes = names_of(sources.run, sources.dataset)
+    frame = sample_frames(sources, frames_by_role(sources, run), classes)[2]
+    stages = {stage.name: stage.picture for stage in (*frame.result, *frame.origin)}
+    pictures = {name: stages[stage] for stage, name in PICTURES.items()}
     pictures['live'] = live_pictures(sources.live)[2]
     for name, uri in pictures.items():
         data = base64.b64decode(uri.partition(',')[2])
@@ -275,7 +291,7 @@ def write_pictures(demo: Path) -> None:
 
 def main() -> None:
     """Write the pages, and the pictures if a demo is given."""
-    for name in ('parameters', 'topics', 'commands', 'results', 'speed', 'fleet'):
+    for name in ('parameters', 'topics', 'commands', 'results', 'speed', 'fleet', 'reproduce'):
         page = globals()[f'{name}_page']()
         (DOCS / f'{name}.md').write_text(page, encoding='utf-8')
     (DOCS.parent / 'README.md').write_text(readme(), encoding='utf-8')

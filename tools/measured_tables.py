@@ -53,8 +53,8 @@ MEANING = {
     'node.proposals_latency': 'arrival of image and sweep to publication of proposals, over DDS',
     'node.proposals_watched': 'arrival of image to arrival of overlay, at a subscriber of both',
     'recorder.soak': 'a small frame written by the recorder, crash-safe',
-    'recorder.rig': 'arrival to disk of a frame of a rig of three cameras, with the 0.2 s in '
-    'which messages may arrive late',
+    'recorder.rig': "arrival of a frame's messages, from a rig of three cameras, to its queueing for "
+    'writing; includes the 0.2 s in which messages may arrive late',
     'extract.frame': '`extract`, one bag: reading, LiDAR, superpixels, writing',
     'extract.one_of_rig': '`extract`, one camera of a rig of three',
     'extract.rig': '`extract`, each image of a rig of three: the sweep is segmented once',
@@ -102,6 +102,11 @@ STAGES = {
     'label.real': '`label`, real drive',
     'segment.real': '`segment`, real drive',
 }
+# The front camera of the training split of nuScenes, for docs/reproduce.md: 700 scenes of 20 s at
+# 12 Hz; epochs of teacher and student together; images of the validation split of Cityscapes.
+_NUSCENES_IMAGES, _EPOCHS, _CITYSCAPES_IMAGES = 168_000, 2 * 10, 500
+# Assumed to be effective.
+_GPU_TFLOPS = 100
 # Rows of the README's table of results, by their names in docs/results.md.
 SCORES = {
     'image-only k-means (baseline)': 'baseline: clustering the images alone',
@@ -228,6 +233,48 @@ def scale_table(docs: Path) -> str:
         )
         rows.append(f'| {" | ".join(cells)} |\n')
     return origin(docs, 'scale') + ''.join(rows)
+
+
+def requirements_table(docs: Path) -> str:
+    """Return what the publication's experiment needs, from docs/measured/reproduce.json."""
+    found = {one['name'].partition('.')[2]: one for one in _results(docs, 'reproduce')}
+    if not found:
+        return ''
+
+    def processor(one: dict[str, Any]) -> tuple[str, str]:
+        seconds, megabytes = one['median_s'], one['disk_mb']
+        hours, gigabytes = _NUSCENES_IMAGES * seconds / 3600, _NUSCENES_IMAGES * megabytes / 1000
+        return (
+            f'{seconds:.2f} s, {megabytes:.2f} MB',
+            f'{hours:.0f} core-hours, {gigabytes:.0f} GB',
+        )
+
+    train, evaluate = found['train'], found['evaluate']
+    operations = _NUSCENES_IMAGES * (_EPOCHS * train['step_tflop'] + train['forward_tflop'])
+    rows = [
+        ('`extract`', *processor(found['extract'])),
+        ('`label`, ViT-S/16, on processors', *processor(found['label'])),
+        (
+            '`train`, data prepared',
+            f'{train["cache_mb"]:.1f} MB in `RUN/cache`',
+            f'{_NUSCENES_IMAGES * train["cache_mb"] / 1000:.0f} GB',
+        ),
+        (
+            '`train`, operations',
+            f'{train["forward_tflop"]:.2f} TFLOP forward, {train["step_tflop"]:.2f} with backward',
+            f'{1e-6 * operations:.1f} million TFLOP: {operations / _GPU_TFLOPS / 3600:.0f} hours '
+            f'on a GPU that reaches {_GPU_TFLOPS} TFLOP/s',
+        ),
+        (
+            '`evaluate`, 2048x1024',
+            f'{evaluate["median_s"]:.1f} s',
+            f'{_CITYSCAPES_IMAGES} images: '
+            f'{_CITYSCAPES_IMAGES * evaluate["median_s"] / 60:.0f} minutes on one core',
+        ),
+    ]
+    columns = f'| step | measured, per image | estimated for {_NUSCENES_IMAGES:,} images |\n'
+    lines = ''.join(f'| {" | ".join(cells)} |\n' for cells in rows)
+    return f'{origin(docs, "reproduce")}{columns}|---|---|---|\n{lines}'
 
 
 def _results(docs: Path, suite: str) -> list[dict[str, Any]]:
