@@ -312,13 +312,15 @@ def test_qos_that_cannot_be_heard_is_named(record):
     assert rig.wait(lambda: 'QoS' not in rig.diagnosis), rig.diagnosis
 
 
-def test_disk_that_fails_is_on_diagnostics_and_recording_goes_on(record, tmp_path):
-    # 100 kB: not all frames fit.
-    rig = record(disk__quota_gb=0.0001)
+def test_a_quota_that_is_reached_is_on_diagnostics_and_the_node_stays_active(record, tmp_path):
+    # 130 kB: the first frames fit, of 11 to 20 kB each, and 64 kB that are kept in reserve.
+    rig = record(disk__quota_gb=0.00013)
     statuses = rig.watch(DiagnosticArray, '/diagnostics')
     rig.drive(0, 8)
     assert settled(rig, 8)
     summary = rig.node.summary()
+    assert 0 < summary['recorded'] < 8
+    assert len(whole_frames(tmp_path)) == summary['recorded']
     assert summary['dropped'] == {'disk_full': 8 - summary['recorded']}
 
     def said() -> bool:

@@ -29,7 +29,7 @@ def chosen(cloud: PointCloud, mask: np.ndarray) -> PointCloud:
 
 
 def assert_consistent(image, cloud, ring) -> None:
-    """Check that each point is in a cell of its azimuth, and cells hold the nearest range."""
+    """Check that each point is in a cell of its beam and azimuth, which holds the nearest."""
     beams, columns = image.range.shape
     xyz = np.stack([(cloud.x, cloud.y, cloud.z)[(image.axis + 1 + k) % 3] for k in range(3)], 1)
     distance = np.linalg.norm(xyz, axis=1)
@@ -39,7 +39,10 @@ def assert_consistent(image, cloud, ring) -> None:
     )
     assert image.dropped == np.count_nonzero(~placed)
     azimuth = np.arctan2(xyz[placed, 1], xyz[placed, 0]) / (2.0 * np.pi) * columns
-    column = image.cell[placed] % columns
+    row, column = np.divmod(image.cell[placed], columns)
+    # Each beam has a row, and each row a beam.
+    beam, row_of_beam = np.unique(np.stack([np.asarray(ring)[placed], row]), axis=1)
+    assert len(np.unique(beam)) == len(np.unique(row_of_beam)) == len(beam)
     off = (column + 0.5 - azimuth + columns / 2) % columns - columns / 2
     assert np.abs(off).max(initial=0.0) < 0.5 + 1e-5 * columns
     nearest = np.full(beams * columns, np.inf)

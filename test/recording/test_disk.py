@@ -36,10 +36,12 @@ def test_measures_what_is_there(dataset):
     assert disk.room_bytes == 2_000_000 - disk.used_bytes
 
 
-def test_quota_stops_with_both_figures(dataset):
-    disk = DatasetDisk(dataset, quota(0.9))
+def test_quota_stops_with_both_figures(dataset, monkeypatch):
+    # The figures are told to 0.01 GB.
+    monkeypatch.setattr(disk_module, 'GB', 10**6)
+    disk = DatasetDisk(dataset, DiskParameters(quota_gb=0.9, min_free_gb=0.0))
     disk.make_room(10_000, dataset / 'new')
-    with pytest.raises(DiskFullError, match=r'has 0\.7\d GB|disk\.quota_gb is 0\.0009') as error:
+    with pytest.raises(DiskFullError, match=r'has 0\.7\d GB, disk\.quota_gb is 0\.9;') as error:
         disk.make_room(300_000, dataset / 'new')
     assert 'remove drives' in str(error.value)
 

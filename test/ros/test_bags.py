@@ -16,7 +16,6 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from drive_segment_ros.errors import BagError
 from drive_segment_ros.ros.bags import BagReader, header_stamp_ns, peek_stamp_ns
 
-REAL_BAG = Path(__file__).parents[3] / 'shared/data/pandaset_002_front/bag'
 SECOND = 1_000_000_000
 CLOUD = 'sensor_msgs/msg/CompressedImage'
 
@@ -256,10 +255,8 @@ def test_what_is_no_bag_is_said_in_one_line(tmp_path, make, message):
     assert str(tmp_path) in str(error.value)
 
 
-def test_truncated_copy_of_a_real_drive(tmp_path):
-    if not REAL_BAG.exists():
-        pytest.skip(f'no recording at {REAL_BAG}')
-    (file,) = REAL_BAG.glob('*.mcap')
+def test_truncated_copy_of_a_real_drive(real_bag, tmp_path):
+    (file,) = real_bag.glob('*.mcap')
     with file.open('rb') as source:
         (tmp_path / 'cut.mcap').write_bytes(source.read(file.stat().st_size // 2))
     with BagReader(tmp_path / 'cut.mcap') as reader:

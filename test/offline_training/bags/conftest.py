@@ -73,6 +73,7 @@ def write_bag(
     only_p: bool = False,
     transforms: bool = True,
     odometry: bool = True,
+    lidar: bool = True,
     trailer: bool = False,
     cloud: Callable[[np.ndarray], np.ndarray] = lambda points: points,
     stamp: Callable[[int], int] = lambda stamp_ns: stamp_ns,
@@ -99,6 +100,7 @@ def write_bag(
             frame_id.
         only_p: leave K zero in camera_info; P is set.
         transforms, odometry: whether /tf_static and /tf are written.
+        lidar: whether sweeps are written.
         trailer: whether /tf also has the frame `trailer`, beside base_link.
         cloud: maps the points of a sweep, a structured array, to those written in all sweeps.
         stamp, sweep_stamp: map the header stamps of images and sweeps, ns.
@@ -178,7 +180,7 @@ def write_bag(
         kind = COMPRESSED if compressed else IMAGE
         images = [topic(f'{camera}/{image_name}{suffix}', kind) for camera in cameras]
         infos = [topic(f'{camera}/camera_info', INFO) for camera in cameras] if info else []
-        sweeps = topic('/points', CLOUD)
+        sweeps = topic('/points', CLOUD) if lidar else None
         poses = topic('/tf', TF) if odometry else None
         moving = [(topic(name, ODOMETRY), *frames) for name, *frames in odometries]
         if extra_type:
@@ -216,9 +218,10 @@ def write_bag(
                         if trailer or child == 'base_link'
                     ]
                     poses(max(at, pose_at), types[TF](transforms=moved))
-            message = _cloud(header(sweep_stamp(sweep_at), 'lidar'), points)
-            sweep(message, k)
-            sweeps(sweep_at, message)
+            if sweeps is not None:
+                message = _cloud(header(sweep_stamp(sweep_at), 'lidar'), points)
+                sweep(message, k)
+                sweeps(sweep_at, message)
     return path
 
 

@@ -280,8 +280,8 @@ def test_unknown_message_types_do_no_harm(make_bag, tmp_path):
     assert run(make_bag(extra_type=True), tmp_path / 'dataset').frames == 4
 
 
-def test_some_bad_sweeps_cost_only_their_frames(make_bag, tmp_path):
-    # Images 0 and 1 have no stamp; the sweeps are fine.
+def test_images_without_a_stamp_cost_only_their_frames(make_bag, tmp_path):
+    # Images 0 and 1 have no stamp.
     bag = make_bag(count=6, stamp=lambda s: 0 if s < START + 2 * PERIOD else s)
     report = run(bag, tmp_path / 'dataset')
     assert report.frames == 4

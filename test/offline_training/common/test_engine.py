@@ -21,7 +21,7 @@ from clusters import Cluster
 from drive_segment_ros.errors import DependencyError, DriveSegmentError
 from offline_training.common import cluster as clusters_of_dask
 from offline_training.common.engine import Engine, open_engine
-from offline_training.common.workers import EngineError, InThisProcess, WorkerDiedError
+from offline_training.common.workers import EngineError, LocalProcesses, WorkerDiedError
 
 FOLDER = Path(__file__).parent
 
@@ -298,4 +298,9 @@ def test_a_client_cancels_only_what_it_asked_for(dask):
 
 
 def test_a_lost_job_among_those_of_one_process_is_no_death():
-    assert list(Engine(InThisProcess()).map(math.factorial, [3, 4])) == [6, 24]
+    # The second job is lost with the process that the first one ends.
+    jobs = [('os._exit', 1), ('math.factorial', 3), ('math.factorial', 4)]
+    with contextlib.closing(LocalProcesses(1)) as workers:
+        ended, *others = Engine(workers).run(engine_jobs.call, jobs)
+    assert isinstance(ended.error, WorkerDiedError)
+    assert [(outcome.result, outcome.error) for outcome in others] == [(6, None), (24, None)]

@@ -152,14 +152,22 @@ def test_what_late_subscribers_need_is_latched(make_bag, model_folder, tmp_path)
     assert latched == {f'{CAMERA}/segmentation/label/label_info'}
 
 
-def test_without_lidar_or_calibration_there_are_masks_alone(
-    make_bag, model_folder, tmp_path, caplog
+@pytest.mark.parametrize(('missing', 'calibrated'), [('info', False), ('lidar', True)])
+def test_without_calibration_or_lidar_there_are_masks_and_no_clouds(
+    make_bag, model_folder, tmp_path, missing, calibrated
 ):
-    bag = make_bag(info=False)
-    report = segmented(model_folder, bag, '-o', tmp_path / 'masks', '--to', 'bag')
+    inputs = [model_folder, make_bag(**{missing: False}), '-o', tmp_path / 'masks']
+    result = CliRunner().invoke(
+        cli.app, ['segment', *map(str, inputs), '--to', 'bag', '--json'], catch_exceptions=False
+    )
+    report = json.loads(result.stdout)
     assert (report['masks'], report['clouds']) == (4, 0)
     with BagReader(tmp_path / 'masks') as reader:
-        assert not [name for name in reader.topics if 'camera_info' in name or 'points' in name]
+        topics = set(reader.topics)
+    assert (f'{CAMERA}/segmentation/label/camera_info' in topics) == calibrated
+    assert not any('points' in name for name in topics)
+    # Nothing is amiss where there is no LiDAR.
+    assert ('no cloud is painted' in result.stderr) == (not calibrated)
 
 
 def test_an_image_that_cannot_be_read_has_no_mask(make_bag, model_folder, tmp_path):

@@ -101,9 +101,10 @@ def alone(inputs: Path, tmp_path_factory) -> tuple[dict[str, object], Path]:
 def test_stamps_that_come_again_in_another_part_get_a_number(alone) -> None:
     report, output = alone
     assert report['images'] == 3 * IMAGES_A_PART - 1 + 2 * FRAMES
-    assert report['skipped'] == [f'{TOPIC} at 105000000000: {report["skipped"][0][-1]}'] or (
-        report['skipped'][0].startswith(f'{TOPIC} at 105000000000: ')
-    )
+    assert report['skipped'] == [
+        f"{TOPIC} at 105000000000: image 6.000000000 of camera of format 'png' is truncated or "
+        'broken: no size in 9 bytes of png'
+    ]
     assert report['failed'] == {}
     names = {path.stem for path in (output / f'label/bag{TOPIC}').iterdir()}
     seconds = range(1, 2 * IMAGES_A_PART + 1)

@@ -75,19 +75,19 @@ def test_names_are_given_by_keyboard_alone(browser: Any, address: str, run: Path
 
 
 @pytest.mark.parametrize(
-    ('token', 'host', 'body', 'status'),
+    ('token', 'body', 'status'),
     [
-        ('', '127.0.0.1', '{"0": "car"}', 403),
-        ('wrong', '127.0.0.1', '{"0": "car"}', 403),
-        (None, '127.0.0.1', '{"7": "car"}', 400),
-        (None, '127.0.0.1', '{"0": "\\u0007"}', 400),
-        (None, '127.0.0.1', '[1]', 400),
-        (None, '127.0.0.1', '{', 400),
-        (None, '127.0.0.1', 'x' * 200_000, 400),
+        ('', '{"0": "car"}', 403),
+        ('wrong', '{"0": "car"}', 403),
+        (None, '{"7": "car"}', 400),
+        (None, '{"0": "\\u0007"}', 400),
+        (None, '[1]', 400),
+        (None, '{', 400),
+        (None, 'x' * 200_000, 400),
     ],
 )
 def test_what_does_not_come_from_the_page_is_not_saved(
-    token: str | None, host: str, body: str, status: int, address: str, run: Path
+    token: str | None, body: str, status: int, address: str, run: Path
 ) -> None:
     connection = http.client.HTTPConnection(address, timeout=60)
     if token is None:

@@ -21,6 +21,7 @@ from offline_training.pseudo_labels.assignment import LabelParameters
 from offline_training.pseudo_labels.pseudo_classes import label
 from offline_training.report.class_gallery import gallery, gallery_folder
 from offline_training.report.facts import curves
+from offline_training.training import train as train_module
 from offline_training.training.checkpoints import load_model
 from offline_training.training.frame_targets import FrameTargets
 from offline_training.training.train import TrainParameters, train
@@ -312,14 +313,19 @@ def test_pseudo_labels_are_scored_as_any_label_images(labelled, tmp_path):
 
 
 @pytest.mark.parametrize('power', [0.0, 0.5])
-def test_teacher_and_student_let_rare_classes_count_more_as_asked(labelled, tmp_path, power):
+def test_teacher_and_student_let_rare_classes_count_more_as_asked(
+    labelled, tmp_path, monkeypatch, power
+):
     alike = {'training.epochs': 1, 'distillation.confidence_power': 0.0}
     chosen = parameters(**alike, **{'training.class_balance': power})
+    fit = Mock(side_effect=train_module.fit)
+    monkeypatch.setattr(train_module, 'fit', fit)
 
     train([labelled.dataset], tmp_path / 'run', chosen)
 
-    for stage in STAGES:
-        targets = FrameTargets(tmp_path / 'run/cache' / stage, 6, power)
+    assert fit.call_count == len(STAGES)
+    for call in fit.call_args_list:
+        targets = call.args[2]
         weight = np.concatenate([targets[index].weight for index in range(6)])
         known = weight[weight > 0]
         assert (known.max() > 1.5 * known.min()) == (power > 0.0)

@@ -19,8 +19,11 @@ from offline_training.bags.published.sets import nuscenes
 from offline_training.bags.published.sets.kitti_files import rings_of
 from offline_training.bags.published.sets.nuscenes import BEAMS
 
-SHARED = Path(__file__).resolve().parents[5] / 'shared'
-PANDASET = SHARED / 'data' / 'pandaset_002_front' / 'bag'
+
+@pytest.fixture
+def cases(real_drive: Path) -> Path:
+    """Return the folder of real sweeps, which is expected beside that of the real drives."""
+    return real_drive.parents[1] / 'cases'
 
 
 @pytest.mark.parametrize(
@@ -32,8 +35,8 @@ PANDASET = SHARED / 'data' / 'pandaset_002_front' / 'bag'
         ('kitti_truncated_sweep', '/velodyne_points', 39),
     ],
 )
-def test_rows_of_a_real_sweep(case, topic, beams):
-    path = SHARED / 'cases' / case
+def test_rows_of_a_real_sweep(cases, case, topic, beams):
+    path = cases / case
     if not path.is_dir():
         pytest.skip(f'{path} is not at hand')
     with BagReader(path) as reader:
@@ -46,11 +49,9 @@ def test_rows_of_a_real_sweep(case, topic, beams):
     assert counts.min() > 1000
 
 
-def test_beams_of_a_real_drive_and_where_its_lidar_is(tmp_path):
+def test_beams_of_a_real_drive_and_where_its_lidar_is(real_bag, tmp_path):
     """A bag written in PandaSet's layout is imported with its beams and its LiDAR extrinsics."""
-    if not PANDASET.is_dir():
-        pytest.skip(f'{PANDASET} is not at hand')
-    T_base_lidar, rings = _write(tmp_path / 'set' / '002', first=46, count=3)
+    T_base_lidar, rings = _write(real_bag, tmp_path / 'set' / '002', first=46, count=3)
     import_set('pandaset', tmp_path / 'set', tmp_path / 'bags', ImportOptions(workers=1))
     bag = tmp_path / 'bags' / '002'
     for cloud, ring in zip(clouds(bag), rings, strict=True):
@@ -74,11 +75,13 @@ def _spread(elevation: np.ndarray, ring: np.ndarray) -> float:
     return float(np.median(np.abs(elevation - beam[ring])))
 
 
-def _write(folder: Path, first: int, count: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Write frames of the bag in PandaSet's layout; return T_base_lidar and the bag's rings."""
+def _write(
+    recorded: Path, folder: Path, first: int, count: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Write frames of a bag in PandaSet's layout; return T_base_lidar and the bag's rings."""
     tree, poses = TransformTree(), {}
     wanted = slice(first, first + count)
-    with BagReader(PANDASET) as reader:
+    with BagReader(recorded) as reader:
 
         def read(topic: str) -> list:
             return [reader.deserialize(m.raw, m.msgtype) for m in reader.messages([topic])]
@@ -128,13 +131,13 @@ def _write_stamps(folder: Path, stamps: list[int], poses: dict, T_base_sensor: n
     (folder / 'timestamps.json').write_text(json.dumps([stamp * 1e-9 for stamp in stamps]))
 
 
-def test_a_real_sweep_of_nuscenes_is_listed_firing_by_firing():
+def test_a_real_sweep_of_nuscenes_is_listed_firing_by_firing(cases):
     """Points are in firing order, from which their times follow.
 
     Points without a return are at the position of the sensor when it fired, relative to that at
     the end of the sweep, to which the set compensates its points.
     """
-    path = SHARED / 'cases' / 'nuscenes_noring'
+    path = cases / 'nuscenes_noring'
     if not path.is_dir():
         pytest.skip(f'{path} is not at hand')
     with BagReader(path) as reader:
