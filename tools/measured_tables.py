@@ -53,8 +53,8 @@ MEANING = {
     'node.proposals_latency': 'arrival of image and sweep to publication of proposals, over DDS',
     'node.proposals_watched': 'arrival of image to arrival of overlay, at a subscriber of both',
     'recorder.soak': 'a small frame written by the recorder, crash-safe',
-    'recorder.rig': "arrival of a frame's messages, from a rig of three cameras, to its queueing for "
-    'writing; includes the 0.2 s in which messages may arrive late',
+    'recorder.rig': "from the arrival of a frame's messages to its queueing for writing, three "
+    'cameras; includes the 0.2 s in which messages may arrive late',
     'extract.frame': '`extract`, one bag: reading, LiDAR, superpixels, writing',
     'extract.one_of_rig': '`extract`, one camera of a rig of three',
     'extract.rig': '`extract`, each image of a rig of three: the sweep is segmented once',

@@ -261,10 +261,14 @@ def export(
         ),
     ] = None,
     height: Annotated[
-        int, typer.Option(help="Height of the input images, px; default: the network's.")
+        int,
+        typer.Option(
+            help="Height of the camera's images, px, for a camera with another aspect ratio than "
+            "the training camera; default: the network's input."
+        ),
     ] = 0,
     width: Annotated[
-        int, typer.Option(help="Width of the input images, px; default: the network's.")
+        int, typer.Option(help="Width of the camera's images, px; see --height.")
     ] = 0,
     classes: Annotated[
         int,

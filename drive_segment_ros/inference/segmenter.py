@@ -16,7 +16,7 @@ from drive_segment_ros.inference.model import Model, ModelClass, read_model
 from drive_segment_ros.inference.onnxruntime_backend import OnnxRuntimeBackend, has_gpu_provider
 from drive_segment_ros.inference.openvino_backend import OpenVinoBackend
 from drive_segment_ros.inference.tensorrt_backend import Progress, TensorRtBackend
-from drive_segment_ros.perception.resizing import resize_image
+from drive_segment_ros.perception.resizing import is_distorted, resize_image
 
 BACKENDS = ('tensorrt', 'openvino', 'onnxruntime')
 AUTO = 'auto'
@@ -32,6 +32,7 @@ class Segmenter:
         """Store a model and its backend, and warm it up."""
         self.model = model
         self._backend = backend
+        self._distorted: set[tuple[int, int]] = set()
         height, width = model.input_size
         # One pixel larger, so that the resizing is compiled as well.
         blank = np.zeros((height + 1, width + 1, 3), np.uint8)
@@ -59,7 +60,7 @@ class Segmenter:
         return self._backend.description
 
     def fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Resize an image to `input_size`, as `segment` does.
+        """Resize an image to `input_size`, as `segment` does; log sizes that this distorts.
 
         Raises:
             ImageError: as `segment`.
@@ -68,6 +69,14 @@ class Segmenter:
             raise ImageError(
                 f'cannot segment an image of shape {image.shape} and type {image.dtype}; '
                 'it must be (height, width, 3) uint8 BGR'
+            )
+        size = image.shape[:2]
+        if is_distorted(size, *self.input_size) and size not in self._distorted:
+            self._distorted.add(size)
+            log.warning(
+                'images of %d x %d are distorted to %d x %d; export the model with --height %d '
+                '--width %d',
+                *(*size[::-1], *self.input_size[::-1], *size),
             )
         return np.ascontiguousarray(resize_image(image, *self.input_size))
 

@@ -16,6 +16,31 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+# Relative change of the aspect ratio that may be due to rounding to whole patches of a network.
+_ROUNDING = 0.1
+
+
+def is_distorted(size: tuple[int, ...], height: int, width: int) -> bool:
+    """Return whether resizing an image of a size (H, W, ...) to height x width distorts it."""
+    return abs(size[0] * width / (size[1] * height) - 1.0) > _ROUNDING
+
+
+def crop_to_aspect(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """Return the centre of an image, in the aspect ratio of height x width.
+
+    Args:
+        image: (H, W) or (H, W, 3), of any type.
+        height, width: to resize to afterwards, px.
+
+    Returns:
+        A view of it: all of its rows or all of its columns.
+    """
+    rows, columns = image.shape[:2]
+    kept_rows = min(rows, max(round(columns * height / width), 1))
+    kept_columns = min(columns, max(round(rows * width / height), 1))
+    top, left = (rows - kept_rows) // 2, (columns - kept_columns) // 2
+    return image[top : top + kept_rows, left : left + kept_columns]
+
 
 def resize_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Resize an image, averaging areas where it shrinks.

@@ -30,6 +30,7 @@ class DeployedSegmenter(nn.Module):
 
     Args:
         network: the network.
+        size: height and width, px, at which it computes; None for its input size.
         group: (K,) the group, from 0 up, that each class is merged into; None merges none.
     """
 
@@ -37,8 +38,15 @@ class DeployedSegmenter(nn.Module):
     std: Tensor
     members: Tensor | None
 
-    def __init__(self, network: Segmenter, group: NDArray[np.integer] | None = None) -> None:
+    def __init__(
+        self,
+        network: Segmenter,
+        size: tuple[int, int] | None = None,
+        group: NDArray[np.integer] | None = None,
+    ) -> None:
         super().__init__()
+        configuration = network.configuration
+        self.size = size or (configuration.height, configuration.width)
         # (G, K): a group is as probable as its classes together.
         members = None if group is None else torch.eye(int(group.max()) + 1)[:, group]
         self.register_buffer('members', members)
@@ -61,11 +69,9 @@ class DeployedSegmenter(nn.Module):
             image: (1, H, W, 3) uint8 BGR.
 
         Returns:
-            Pseudo-class and confidence (255 is certain), each (1, h, w) uint8 at the network's
-            own size.
+            Pseudo-class and confidence (255 is certain), each (1, h, w) uint8 of `size`.
         """
-        network = self.network
-        size = network.configuration.height, network.configuration.width
+        network, size = self.network, self.size
         pixels = ((image.float() - self.mean) / self.std).permute(0, 3, 1, 2)
         patches, detail = network.encoder(average_resize(pixels, *size))
         logits = _logits(network.decoder, *network.decoder.embed(patches, detail))

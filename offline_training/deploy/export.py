@@ -64,8 +64,9 @@ def export(
         folder: to write; a model in it is replaced.
         precision: of weights and activations, one of `PRECISIONS`, or `auto` for what this
             machine runs fastest.
-        height, width: of its input images, px; 0 for the network's input size, to which callers
-            resize images, which costs less than in the graph.
+        height, width: of its input images, px, for cameras with another aspect ratio than the
+            training camera; 0 for the network's input size, to which callers resize images, which
+            costs less than in the graph.
         calibrate: images to calibrate int8, see `calibration_images`; None for the training
             images of the run.
         classes: number of classes to predict: the most similar are merged; 0 merges none.
@@ -92,8 +93,9 @@ def export(
     if classes:
         merged = merge_to(names, find_merges(classes_file(run).parent), classes)
         names, group = merged.names, merged.group
-    own_size = network.configuration.height, network.configuration.width
-    input_size = (height, width) if height else own_size
+    configuration = network.configuration
+    input_size = (height, width) if height else (configuration.height, configuration.width)
+    output_size = configuration.size_for(*input_size)
     reason = ''
     if precision == AUTO:
         precision, reason = chosen_precision(this_machine(), has_images(run, calibrate))
@@ -110,7 +112,7 @@ def export(
         precision=precision,
         opset=OPSET,
         input_size=input_size,
-        output_size=own_size,
+        output_size=output_size,
         classes=[ModelClass(item.name, item.color) for item in names],
         provenance={
             'run': '/'.join(model_file(run).resolve().parent.parts[-2:]),
@@ -130,7 +132,7 @@ def export(
         'reason': reason,
         'classes': len(names),
         'input': list(input_size),
-        'output': list(own_size),
+        'output': list(output_size),
     }
 
 
@@ -159,10 +161,11 @@ def onnx_model(
         height, width: of the images, px.
         group: see `DeployedSegmenter`.
     """
+    size = network.configuration.size_for(height, width)
     image = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     with _quiet():
         program = torch.onnx.export(
-            DeployedSegmenter(network, group).eval(),
+            DeployedSegmenter(network, size, group).eval(),
             (image,),
             dynamo=True,
             opset_version=OPSET,

@@ -29,8 +29,8 @@ class NetworkPredictor:
         Args:
             network: trained.
             classes: names and colours.
-            zoom: 1 segments the whole image at once; n segments it n times enlarged, in
-                overlapping windows of the network's input size.
+            zoom: 1 segments the whole image at once, see `NetworkConfiguration.size_for`; n
+                segments it n times enlarged, in overlapping windows of that size.
             threads: number of CPU threads, see `load_predictor`.
         """
         self.classes = classes
@@ -57,9 +57,9 @@ class NetworkPredictor:
             return self._predict(image)
 
     def _predict(self, image: NDArray[np.uint8]) -> Prediction:
-        configuration = self._network.configuration
-        size = configuration.height * self._zoom, configuration.width * self._zoom
-        probability = self._probability(resize_image(image, *size))
+        height, width = self._network.configuration.size_for(*image.shape[:2])
+        enlarged = resize_image(image, height * self._zoom, width * self._zoom)
+        probability = self._probability(enlarged, height, width)
         confidence, label = probability.max(dim=0)
         return Prediction(
             label.to(torch.uint8).cpu().numpy(),
@@ -67,13 +67,17 @@ class NetworkPredictor:
         )
 
     @torch.inference_mode()
-    def _probability(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        """Return (K, H, W) probabilities: the mean of all windows that contain a pixel."""
-        configuration = self._network.configuration
-        height, width = configuration.height, configuration.width
+    def _probability(self, image: NDArray[np.uint8], height: int, width: int) -> torch.Tensor:
+        """Return (K, H, W) probabilities: the mean of all windows that contain a pixel.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            height, width: of a window.
+        """
         rgb = torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).to(self._device)
         pixels = rgb.permute(2, 0, 1)[None].float() / 255.0
-        total = torch.zeros(configuration.classes, *image.shape[:2], device=self._device)
+        classes = self._network.configuration.classes
+        total = torch.zeros(classes, *image.shape[:2], device=self._device)
         views = torch.zeros(image.shape[:2], device=self._device)
         # With TF32, results on a GPU would differ from those on a CPU.
         with torch.backends.cudnn.flags(allow_tf32=False):

@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from drive_segment_ros.errors import ModelError
+from drive_segment_ros.perception.resizing import is_distorted
 from offline_training.networks.decoder import MaskTransformer
 from offline_training.networks.encoder import VisionTransformer
 
 # ImageNet's colour statistics, which published backbones expect.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
+# Longer images, as of a line camera, are distorted instead of taking all memory.
+_MOST_PIXELS_OF_ITS_INPUT = 8
 # Added to a logit it gives probability zero, also in half precision.
 _NEVER = -1e4
 
@@ -65,6 +68,18 @@ class NetworkConfiguration:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches."""
         return self.height // self.patch, self.width // self.patch
+
+    def size_for(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width at which to segment an image of a size, px.
+
+        The network's own input size, unless the image has another aspect ratio: then the image's,
+        in whole patches, with neither side smaller than the network's.
+        """
+        own = self.height, self.width
+        scale = max(self.height / height, self.width / width) / self.patch
+        size = round(height * scale) * self.patch, round(width * scale) * self.patch
+        too_large = size[0] * size[1] > _MOST_PIXELS_OF_ITS_INPUT * self.height * self.width
+        return own if too_large or not is_distorted((height, width), *own) else size
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""

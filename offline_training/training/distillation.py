@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.parameters import parameter
-from drive_segment_ros.perception.resizing import resize_labels
+from drive_segment_ros.perception.resizing import crop_to_aspect, resize_labels
 from offline_training.common.pooling import pool
 from offline_training.networks.segmenter import Segmenter
 from offline_training.training.frame_targets import RegionTargets
@@ -83,8 +83,8 @@ def soft_targets(
         Targets at network size.
     """
     height, width, classes = probability.shape
-    segment = resize_labels(segment, height, width)
-    label = resize_labels(label, height, width)
+    segment = resize_labels(crop_to_aspect(segment, height, width), height, width)
+    label = resize_labels(crop_to_aspect(label, height, width), height, width)
     regions = region_map(image, segment, parameters)
     pooled, pixels = pool(probability.reshape(-1, classes), regions)
     if parameters.pool_segments and parameters.pseudo_label_share > 0.0:

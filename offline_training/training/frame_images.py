@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.perception.resizing import resize_image
+from drive_segment_ros.perception.resizing import crop_to_aspect, resize_image
 from offline_training.training.ahead import ahead
 from offline_training.training.processes import Alive, data_threads
 from offline_training.training.shards import (
@@ -96,13 +96,14 @@ class FrameImages:
         Args:
             folder: of the shards.
             frames: all of them.
-            height, width: to resize to, px.
+            height, width: to resize to, px; of images with another aspect ratio, the centre.
             alive: called repeatedly; raises if another process failed.
             progress: called with the number of further frames done.
         """
 
         def image(index: int) -> NDArray[np.uint8]:
-            return resize_image(frames[index].image(), height, width)[..., ::-1]
+            centre = crop_to_aspect(frames[index].image(), height, width)
+            return resize_image(centre, height, width)[..., ::-1]
 
         def fill(chosen: range, part: Path) -> None:
             shape = (len(chosen), height, width, 3)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.label_ids import IGNORE_LABEL
-from drive_segment_ros.perception.resizing import resize_labels
+from drive_segment_ros.perception.resizing import crop_to_aspect, resize_labels
 from offline_training.training.class_balance import balanced_weight, class_factors, class_mass
 from offline_training.training.processes import Alive
 from offline_training.training.shards import (
@@ -181,7 +181,7 @@ def pseudo_label_targets(
     Raises:
         DatasetError: if the label holds a class beyond K.
     """
-    resized = resize_labels(label, height, width)
+    resized = resize_labels(crop_to_aspect(label, height, width), height, width)
     known = resized != IGNORE_LABEL
     if resized[known].max(initial=0) >= classes:
         raise DatasetError(

@@ -10,15 +10,13 @@ from pathlib import Path
 from drive_segment_ros.dataset.label_sets import check_set_name
 from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError
+from drive_segment_ros.perception.resizing import is_distorted
 from drive_segment_ros.storage import files_there
 from offline_training.common.frame_selection import select_frames
 from offline_training.training.frame_images import WithImage
 from offline_training.training.processes import Alive, distributed_rank, together
 
 _log = logging.getLogger(__name__)
-
-# Relative change of the aspect ratio that is not due to rounding to multiples of 16 px.
-_SQUEEZED = 0.1
 
 
 def labelled_frames(
@@ -97,14 +95,14 @@ def input_size(frame: WithImage, height: int, width: int) -> tuple[int, int]:
 
 
 def warn_of_aspects(frames: Sequence[FrameRecord], height: int, width: int) -> None:
-    """Log cameras whose images are distorted because all are resized to one input size."""
+    """Log cameras whose images are cropped because all are resized to one input size."""
     told: set[str] = set()
     for frame in {(frame.drive, frame.camera): frame for frame in frames}.values():
         rows, columns = frame.image().shape[:2]
-        if abs(rows * width / (columns * height) - 1.0) > _SQUEEZED and frame.camera not in told:
+        if is_distorted((rows, columns), height, width) and frame.camera not in told:
             told.add(frame.camera)
             _log.warning(
-                'images of camera %s, %d x %d, are distorted to %d x %d; choose cameras of one '
-                'aspect ratio with --camera, or set height',
+                'of images of camera %s, %d x %d, the centre is learned, in the aspect ratio of '
+                '%d x %d; choose cameras of one aspect ratio with --camera',
                 *(frame.camera, columns, rows, width, height),
             )

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from drive_segment_ros.dataset.reader import FrameRecord
 from drive_segment_ros.label_ids import IGNORE_LABEL
-from drive_segment_ros.perception.resizing import resize_image, resize_labels
+from drive_segment_ros.perception.resizing import crop_to_aspect, resize_image, resize_labels
 from offline_training.networks.segmenter import Segmenter
 
 # Number of frames and of validations; few, because they take time from training.
@@ -43,8 +43,9 @@ class Validation:
             return None
         chosen = np.linspace(0, len(frames) - 1, min(len(frames), _FRAMES)).round().astype(int)
         taken = [frames[index] for index in chosen.tolist()]
-        images = [resize_image(frame.image(), height, width)[..., ::-1] for frame in taken]
-        labels = [resize_labels(frame.pseudo_label(), height, width) for frame in taken]
+        size = height, width
+        images = [resize_image(crop_to_aspect(f.image(), *size), *size)[..., ::-1] for f in taken]
+        labels = [resize_labels(crop_to_aspect(f.pseudo_label(), *size), *size) for f in taken]
         return Validation(np.stack(images), np.stack(labels))
 
     @torch.no_grad()

@@ -38,6 +38,19 @@ def test_fitting_first_gives_the_same(segmenter, image):
     assert (segmenter.segment(segmenter.fit(large))[0] == segmenter.segment(large)[0]).all()
 
 
+def test_images_that_are_distorted_are_logged_once(segmenter, caplog):
+    tall = np.zeros((12, 12, 3), np.uint8)
+
+    with caplog.at_level(logging.WARNING):
+        for image in (np.zeros((16, 24, 3), np.uint8), tall, tall):
+            segmenter.segment(image)
+
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        'images of 12 x 12 are distorted to 12 x 8; export the model with --height 12 --width 12'
+    )
+
+
 def test_a_result_outlives_the_next_image(segmenter, image):
     label, confidence = segmenter.segment(image)
     kept = label.copy(), confidence.copy()

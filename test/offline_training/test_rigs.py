@@ -149,7 +149,7 @@ def test_two_datasets_with_drives_of_one_name_stay_apart(tmp_path):
 
 
 @pytest.mark.usefixtures('small_network')
-def test_cameras_of_another_shape_are_told(tmp_path):
+def test_of_cameras_of_another_shape_the_centre_is_learned(tmp_path):
     write_rig(tmp_path / 'set')
     for frame in Dataset(tmp_path / 'set').drives[0].cameras['left']:
         cv2.imwrite(str(frame.image_path), frame.image()[:, :48])
@@ -157,7 +157,7 @@ def test_cameras_of_another_shape_are_told(tmp_path):
     small = ('--epochs', '1', '--set', 'width=80')
     arguments = ('train', tmp_path / 'set', '-o', tmp_path / 'run', *small)
     told = ' '.join(CliRunner().invoke(app, [*map(str, arguments)]).stderr.split())
-    assert 'camera left, 48 x 48, are distorted to 80 x 48' in told
+    assert 'of images of camera left, 48 x 48, the centre is learned' in told
     assert 'camera front' not in told
 
 

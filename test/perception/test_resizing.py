@@ -6,7 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from drive_segment_ros.perception.resizing import resize_image, resize_labels
+from drive_segment_ros.perception.resizing import (
+    crop_to_aspect,
+    is_distorted,
+    resize_image,
+    resize_labels,
+)
 
 SIZES = [
     ((540, 960), (288, 512)),
@@ -63,3 +68,24 @@ def test_a_label_is_that_at_the_pixels_centre(size, dtype):
     row = ((np.arange(size[0]) + 0.5) * 40 / size[0]).astype(int)
     column = ((np.arange(size[1]) + 0.5) * 60 / size[1]).astype(int)
     assert (result == labels[row[:, None], column]).all()
+
+
+@pytest.mark.parametrize(
+    ('size', 'kept'),
+    [
+        ((40, 100, 3), (slice(None), slice(10, 90))),
+        ((90, 80), (slice(25, 65), slice(None))),
+        ((40, 80), (slice(None), slice(None))),
+        ((1, 1), (slice(None), slice(None))),
+    ],
+)
+def test_the_centre_in_another_aspect_ratio(size, kept):
+    image = np.arange(np.prod(size)).reshape(size)
+
+    assert (crop_to_aspect(image, 20, 40) == image[kept]).all()
+
+
+def test_rounding_to_whole_patches_does_not_distort():
+    assert not is_distorted((375, 1242), 160, 512)
+    assert is_distorted((375, 1242), 288, 512)
+    assert is_distorted((1080, 1440, 3), 288, 512)

@@ -10,6 +10,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from drive_segment_ros.errors import ImageError, ModelError, OutputError
+from drive_segment_ros.perception.resizing import resize_image
 from offline_training.common.classes import ClassName, default_classes, palette, save_classes
 from offline_training.common.engine import open_engine
 from offline_training.common.files import write_png
@@ -288,6 +289,24 @@ def test_zoom_one_is_the_network_itself_and_zoom_two_sees_more(run):
     assert np.abs(prediction.confidence / 255.0 - certainty.max(dim=0)[0].numpy()).max() < 0.01
     assert close.predict(image).label.shape == (64, 96)
     assert predictor.predict(image).label.shape == (32, 48)
+
+
+@pytest.mark.parametrize(
+    ('size', 'expected'), [((20, 80), (32, 128)), ((80, 80), (48, 48)), ((2, 100), (32, 48))]
+)
+def test_an_image_of_another_aspect_ratio_is_not_distorted(size, expected):
+    network = Segmenter(CONFIGURATION).eval()
+    image = np.random.default_rng(0).integers(0, 255, (*size, 3)).astype(np.uint8)
+    seen = resize_image(image, *expected)
+
+    label = NetworkPredictor(network, default_classes(3)).predict(image).label
+
+    rgb = torch.from_numpy(seen[..., ::-1].copy()).permute(2, 0, 1)[None] / 255.0
+    with torch.no_grad():
+        assert (label == network.probability(rgb)[0].argmax(dim=0).numpy()).all()
+    assert NetworkPredictor(network, default_classes(3), zoom=2).predict(
+        image
+    ).label.shape == tuple(2 * side for side in expected)
 
 
 def test_threads_are_those_asked_for_while_an_image_is_looked_at_and_no_longer(monkeypatch):

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -139,3 +140,42 @@ def test_what_is_prepared_is_what_the_frames_hold(made):
         assert (answers[index].regions == expected.regions).all()
         assert (answers[index].probability == expected.probability).all()
         assert answers[index].weight[expected.regions].min() > 0.0
+
+
+class WideFrame:
+    """A frame of 40 x 120 px: red with class and segment 1, but for a blue band at each end."""
+
+    def __init__(self) -> None:
+        self._red = np.zeros((40, 120), bool)
+        self._red[:, 30:70] = True
+
+    def image(self):
+        return np.where(self._red[..., None], [0, 0, 255], [255, 0, 0]).astype(np.uint8)
+
+    def segment(self):
+        return self._red.astype(np.uint16) + np.uint16(1)
+
+    def pseudo_label(self):
+        # Stored at another size than the image.
+        return self._red[::2, ::2].astype(np.uint8)
+
+
+@pytest.mark.parametrize('size', [(32, 64), (32, 96)])
+def test_images_and_targets_of_another_aspect_ratio_keep_fitting_together(tmp_path, size):
+    frame = WideFrame()
+    torch.manual_seed(0)
+    save_model(tmp_path / 'teacher' / MODEL_FILE, Segmenter(configuration('tiny', 2, *size)), {})
+
+    images = prepare_images(tmp_path / 'images', [frame], *size)
+    labels = prepare_labels(tmp_path / 'labels', lambda _: frame.pseudo_label(), 1, 2, size, 0.0)
+    answers = prepare_answers(
+        *(tmp_path / 'answers', [frame], images, tmp_path / 'teacher'),
+        *(DistillationParameters(pseudo_label_share=1.0), 0.0),
+    )
+
+    red = images[0][..., 0] > 127
+    for target in (labels[0], answers[0]):
+        learned = target.probability[target.regions].argmax(axis=2) == 1
+        assert np.mean(learned != red) <= 2 / size[1]  # one column at each edge
+    # As wide as it is high in the frame, and so in what is learned.
+    assert red.any(axis=1).sum() == pytest.approx(red.any(axis=0).sum(), abs=2)
