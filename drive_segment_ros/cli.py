@@ -14,6 +14,7 @@ from drive_segment_ros.commands.command import INTERRUPTED, app
 from drive_segment_ros.commands import recordings
 from drive_segment_ros.commands import published
 from drive_segment_ros.commands import learning
+from drive_segment_ros.commands import scoring
 from drive_segment_ros.commands import models
 from drive_segment_ros.commands import viewing
 from drive_segment_ros.commands import vehicle
@@ -29,6 +30,7 @@ __all__ = [
     'models',
     'published',
     'recordings',
+    'scoring',
     'vehicle',
     'viewing',
 ]
