@@ -100,7 +100,7 @@ def _spreads(results: Mapping[str, Any]) -> str:
 
 def _transfer(results: Mapping[str, Any]) -> str:
     lines = [
-        'On images of cameras or drives not used in training, strict and many-to-one mIoU:\n',
+        'On images not used in training, strict and many-to-one mIoU:\n',
         '| | seeds | strict | many-to-one | strict, frequent | many-to-one, frequent |',
         '|---|---|---|---|---|---|',
     ]
