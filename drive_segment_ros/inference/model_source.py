@@ -42,6 +42,8 @@ def model_location(text: str | Path) -> Path:
         ModelError: if there is no exported model, or its graph is not the one pinned.
     """
     if not isinstance(text, str) or not text.startswith((_HUB, *_WEB)):
+        if _PIN in str(text):
+            raise ModelError(f'{text}: only addresses of hf://, http:// and https:// pin a hash')
         return location(text).expanduser()
     address, _, pin = text.partition(_PIN)
     if _PIN in text and not re.fullmatch(rf'[0-9a-f]{{{_SHORTEST_PIN},64}}', pin):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from drive_segment_ros.dataset.own_files import DRIVE_FILE
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import ModelError
-from drive_segment_ros.perception.resizing import resize_image
+from drive_segment_ros.perception.resizing import crop_to_aspect, resize_image
 from offline_training.evaluation.image_sources import image_parts
 from offline_training.training.checkpoints import model_file
 from offline_training.training.frame_images import FrameImages
@@ -39,7 +39,8 @@ def calibration_images(
         BagError, DatasetError, ImageError: if the source cannot be read.
     """
     found = _of_run(run) if source is None else _of_source(source)
-    images = [resize_image(np.ascontiguousarray(image), height, width) for image in found]
+    centres = (crop_to_aspect(np.ascontiguousarray(image), height, width) for image in found)
+    images = [resize_image(centre, height, width) for centre in centres]
     if not images:
         where = f'{run} has no images' if source is None else f'{source} has no image'
         raise ModelError(

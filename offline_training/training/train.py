@@ -181,10 +181,10 @@ class TrainingRun:
         }
         # Raises for invalid dimensions of the network before anything is written.
         new_network(parameters, len(self.classes), self.height, self.width)
-        check_alike({**self.provenance, 'frames': names_of(self.frames)})
-        self.provenance['data'] = shared_fingerprint(self.frames)
         self.unlabelled = unlabelled_frames(unlabelled)
         self.provenance['unlabelled'] = fingerprint_of(self.unlabelled)
+        check_alike({**self.provenance, 'frames': names_of(self.frames)})
+        self.provenance['data'] = shared_fingerprint(self.frames)
         if rank == 0:
             warn_of_aspects(self.frames, self.height, self.width)
         begin_run(folder, self.classes, self.provenance, resume, found / MODEL_FILE)
