@@ -56,7 +56,9 @@ class CameraRepair:
         """Open and lock the index.
 
         Raises:
-            DatasetError: if it is missing, damaged, or written by another process.
+            DatasetError: if it is damaged, written by another process, or missing while there are
+                files of frames.
+            OSError: if it cannot be opened.
         """
         path = self.folder / INDEX_FILE
         if not path.exists() and any(next(frame_files(self.folder / n), None) for n in FOLDERS):

@@ -35,10 +35,10 @@ class Index:
 
 
 def parse_index(data: bytes, name: str | Path) -> Index:
-    """Parse the bytes of a `frames.jsonl`; only its last line may be broken.
+    """Parse the bytes of a `frames.jsonl`; only its last line may be incomplete.
 
     Raises:
-        DatasetError: if any other line is not a JSON object with a stamp.
+        DatasetError: if any other line is not a JSON object with a stamp, or a value is invalid.
     """
     records: list[dict[str, Any]] = []
     position = 0

@@ -3,8 +3,8 @@
 A part is a time range of a recording. Its frames' files are at their final paths in the drive;
 their index entries are in the part's manifest, `parts/<start>.json`, which is written last:
 without it the part does not exist. `join_parts` writes `frames.jsonl` from the manifests and,
-last, `drive.json`. Nothing is appended or renamed, so that it works on object storage; writing a
-part twice gives the same files.
+last, `drive.json`. Each file is written as a whole, never appended to, so that it works on object
+storage; writing a part twice gives the same files.
 """
 
 from __future__ import annotations

@@ -63,16 +63,28 @@ class FrameRecord:
         return dataclasses.replace(self, pseudo_label_path=path)
 
     def image(self) -> NDArray[np.uint8]:
-        """Return the image, (H, W, 3) uint8 BGR."""
+        """Return the image, (H, W, 3) uint8 BGR, at the camera's own resolution.
+
+        Raises:
+            DatasetError: if the file cannot be read or decoded.
+        """
         # A rotated image would not match its segments.
         return _read_image(self.image_path)
 
     def segment(self) -> NDArray[np.uint16]:
-        """Return the proposal id of each pixel, (H, W) uint16, 0 = none."""
+        """Return the proposal id of each pixel, (H, W) uint16, 0 = none, at working resolution.
+
+        Raises:
+            DatasetError: if the file cannot be read, or has another type.
+        """
         return _read_labels(self.segment_path, np.uint16)
 
     def pseudo_label(self) -> NDArray[np.uint8]:
-        """Return the pseudo-class of each pixel, (H, W) uint8, 255 = unknown."""
+        """Return the pseudo-class of each pixel, (H, W) uint8, 255 = unknown, as `segment`.
+
+        Raises:
+            DatasetError: if there is none, or the file cannot be read, or has another type.
+        """
         return _read_labels(self.pseudo_label_path, np.uint8)
 
     def model_label(self) -> NDArray[np.uint8]:
@@ -103,6 +115,9 @@ class FrameRecord:
         """Return the arrays of its sweep's proposals by name, a row per proposal.
 
         Proposals outside the image are included.
+
+        Raises:
+            DatasetError: if the file cannot be read, or holds no proposals.
         """
         try:
             return read_proposals(self.proposal_path)
@@ -230,7 +245,7 @@ class Dataset:
 
     Attributes:
         paths: the folders.
-        drives: by name, folder by folder.
+        drives: in order of name, folder by folder.
     """
 
     def __init__(self, *paths: Path | str) -> None:

@@ -47,7 +47,7 @@ def repair(dataset: Path) -> RepairReport:
         dataset: the folder of drives.
 
     Raises:
-        DatasetError: if there is no such folder, or no drive in it.
+        DatasetError: if there is no such folder, it is a drive itself, or has no drive in it.
     """
     if not dataset.is_dir():
         raise DatasetError(not_wanted(dataset, 'a dataset', 'give a folder of drives'))

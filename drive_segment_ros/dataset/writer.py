@@ -71,7 +71,8 @@ class DriveWriter:
         Raises:
             DatasetError: if it is a URL, if the folder is not empty and `resume` is off, if it
                 was recorded with other sensors or parameters, if another process writes it, if a
-                part of it is a link, or if it cannot be written.
+                part of it is a link, if the name of a camera is invalid, or if it cannot be
+                written.
         """
         self.path = location(path)
         refuse_remote(self.path)
@@ -127,7 +128,11 @@ class DriveWriter:
         self.add_cameras({name: entry})
 
     def add_cameras(self, cameras: Mapping[str, Mapping[str, Any]]) -> None:
-        """Add several cameras, see `add_camera`."""
+        """Add several cameras, see `add_camera`.
+
+        Raises:
+            DatasetError: as `add_camera`.
+        """
         known, wanted = self._info['cameras'], json.loads(_json_text(cameras))
         for name, entry in wanted.items():
             check_camera_name(name, self.path)

@@ -37,6 +37,11 @@ def passing_of(
 
     A sweep may begin within the view, as for a rear camera: then half of the view is scanned at
     the sweep's beginning and half at its end, and the median time is wrong for both.
+
+    Args:
+        cloud: the sweep's points; without times, or none in view, the result is None.
+        camera: at any resolution.
+        T_camera_lidar: (4, 4), maps LiDAR coordinates to the camera's optical frame.
     """
     times = view_times(cloud, camera, T_camera_lidar)
     if times is None:

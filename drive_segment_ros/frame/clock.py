@@ -20,7 +20,7 @@ class Clock:
         offset_ns: added to stamps.
         newest: the newest key, None before the first.
         newest_stamp_ns: the newest stamp of this epoch, None before the first.
-        received: number of messages, including dropped ones.
+        received: number of messages, including dropped ones, by `FrameStream`; 0 for poses.
         jumps: number of times stamps jumped back.
     """
 

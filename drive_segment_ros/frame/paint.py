@@ -59,7 +59,7 @@ def paint(pair: Pair, params: GeometryParameters) -> PaintedSweep:
         params: of geometry, for motion compensation.
 
     Raises:
-        CalibrationError: if the intrinsics belong to another image size.
+        CalibrationError: if the picture has another aspect ratio than the intrinsics.
         CloudError: if the sweep has no usable point, or none in the image.
     """
     mask: Mask = pair.image.content

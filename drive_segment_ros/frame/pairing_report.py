@@ -51,7 +51,10 @@ def pairing_report(stream: FrameStream) -> str:
 
 
 def stamp_differences(stream: FrameStream) -> list[str]:
-    """Return the difference of each camera's newest stamp from the newest sweep's."""
+    """Return a text for each camera: by how much its newest stamp differs from the newest sweep's.
+
+    Cameras without an image are left out, and all without a sweep.
+    """
     parts = []
     sweeps = stream.sweep_clock.newest_stamp_ns
     limit = stream.max_offset_s

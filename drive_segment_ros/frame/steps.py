@@ -131,9 +131,10 @@ def sky_seen(
 
 
 def highest_row(segments: SweepProposals, view: View) -> NDArray[np.float32] | None:
-    """Return the row, px, in which the highest beam crosses each column, 0 where it does not.
+    """Return the row in which the highest beam crosses each column, (W,) float32 px.
 
-    None without beams.
+    Columns beside the beam get the row of its nearest point, and all 0 if the camera does not see
+    it; None without beams.
     """
     if segments.image is None:
         return None

@@ -32,7 +32,8 @@ _NS = 1e-9
 class FrameStream:
     """Pairs the images of a rig's cameras with the sweeps of its LiDAR.
 
-    Every image is returned in a pair, counted in its camera's `drops`, or `pending`.
+    Every image is returned in a pair, counted in its camera's `drops`, or `pending`; those without
+    `Image.counted` are not counted.
 
     Attributes:
         cameras: by name.

@@ -92,7 +92,7 @@ class Sweep:
                 it is not known.
 
         Raises:
-            CloudError: if no point is usable.
+            CloudError: as `cloud`, or if no point is usable.
         """
         found = vars(self).get('_segments')
         if found is None:

@@ -27,7 +27,7 @@ Link = tuple[int, str, NDArray[np.float64]]
 
 
 class Motion:
-    """The vehicle's poses, from the source that fits best; cleared if its clock is set back.
+    """The vehicle's poses, from the source that fits best; those of its last two epochs.
 
     Attributes:
         clock: of the poses.
@@ -134,7 +134,7 @@ class Extrinsics:
                 self._remember(child, (transform.stamp_ns, parent, T))
 
     def at(self, stamp_ns: int) -> TransformTree:
-        """Return all transforms at an instant; for moving ones, the last before it."""
+        """Return all transforms at an instant; of moving ones the last before it, or the first."""
         if not self._changing:
             return self._tree
         tree = self._tree.copy()

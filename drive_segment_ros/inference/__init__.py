@@ -1,4 +1,5 @@
 """Inference with an exported model folder, with one small module for each backend.
 
-Pre- and postprocessing are in the model's graph, so that all backends give the same mask.
+Normalisation and postprocessing are in the model's graph, so that the masks of backends differ
+only by rounding; images of another size are resized to the graph's input before.
 """

@@ -26,6 +26,9 @@ class Backend(Protocol):
 
         Returns:
             Two (h, w) uint8 arrays that belong to the caller.
+
+        Raises:
+            ModelError: if the backend fails.
         """
 
     def close(self) -> None:

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 class Cuda:
     """The first GPU and one stream on it; frees its buffers when closed.
 
+    Methods raise ModelError if a call of CUDA fails, except `close`, which logs it, and `capture`.
+
     Attributes:
         gpu: name and compute capability.
         has_tf32: whether it can multiply fp32 matrices in TF32.

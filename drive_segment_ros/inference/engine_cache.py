@@ -30,7 +30,7 @@ class EngineKey:
         onnx_sha256: of the graph.
         tensorrt: version of the library.
         gpu: name and compute capability.
-        precision: that it computes in.
+        precision: that it computes in: `fp32`, `tf32`, `fp16` or `int8`.
         input_size: (H, W), px.
     """
 

@@ -29,7 +29,11 @@ class Segmenter:
     """A loaded model. One thread at a time may use it."""
 
     def __init__(self, model: Model, backend: Backend) -> None:
-        """Store a model and its backend, and warm it up."""
+        """Store a model and its backend, and warm it up.
+
+        Raises:
+            ModelError: if the backend cannot run the model.
+        """
         self.model = model
         self._backend = backend
         self._distorted: set[tuple[int, int]] = set()
@@ -91,6 +95,7 @@ class Segmenter:
 
         Raises:
             ImageError: if the image has another form, or no pixels.
+            ModelError: if the backend fails.
         """
         return self._backend.run(self.fit(image))
 
@@ -118,7 +123,9 @@ def load(
 
     Raises:
         ModelError: if the folder is not a valid model, or the backend is unknown or refuses it.
-        DependencyError: if the backend's package is not installed; for `auto`, if none is.
+        DependencyError: if the backend's package is not installed; for `auto`, if none of them is
+            or none can load the model.
+        StorageError: if a model in object storage cannot be copied.
     """
     makers: dict[str, Callable[[Model], Backend]] = {
         'tensorrt': lambda model: TensorRtBackend(model, progress, exact),

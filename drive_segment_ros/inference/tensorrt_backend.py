@@ -112,7 +112,18 @@ def build_engine(model: Model, progress: Progress | None = None) -> Path:
 def load_engine(
     model: Model, gpu: str, precision: str, progress: Progress | None = None
 ) -> tensorrt.ICudaEngine:
-    """Return a model's engine for a GPU and a precision, from the cache or built."""
+    """Return a model's engine for a GPU and a precision, from the cache or built.
+
+    Args:
+        model: the model.
+        gpu: name and compute capability, see `Cuda`.
+        precision: `fp32`, `tf32`, `fp16` or `int8`, see `serialized_engine`.
+        progress: called with the progress of building.
+
+    Raises:
+        DependencyError: if TensorRT is not installed.
+        ModelError: if it cannot open the GPU, or build or load the engine.
+    """
     import_backend('tensorrt', 'tensorrt')
     import tensorrt as trt
 
@@ -162,7 +173,7 @@ def serialized_engine(
 
 
 def _precision(model: Model, cuda: Cuda, exact: bool) -> str:
-    """Return the precision a model is computed in: fp16, or fp32 with or without TF32."""
+    """Return the precision a model is computed in: the file's, or `tf32` for fp32 with TF32."""
     return 'tf32' if model.precision == 'fp32' and cuda.has_tf32 and not exact else model.precision
 
 

@@ -80,7 +80,7 @@ class DatasetDisk:
             clock: seconds, monotonic.
 
         Raises:
-            DatasetError: if the folder is missing and cannot be created.
+            DatasetError: as `check`.
         """
         self.dataset = dataset
         self.removed: list[str] = []
@@ -94,7 +94,7 @@ class DatasetDisk:
 
     @property
     def used_bytes(self) -> int:
-        """Size of the dataset; changes by others are included within a second."""
+        """Size of the dataset, bytes; `check` includes changes by others, once a second."""
         return self._sizes.total
 
     @property
@@ -107,7 +107,7 @@ class DatasetDisk:
 
     @property
     def seconds_left(self) -> float | None:
-        """Remaining time at the rate of the last minute; None if nothing was written."""
+        """Remaining time, s, at the rate of the last minute; None if nothing was written."""
         now = self._clock()
         while self._written and self._written[0][0] < now - _RATE_WINDOW_S:
             self._written.popleft()
@@ -120,7 +120,8 @@ class DatasetDisk:
         """Check the disk, create the dataset's folder, and update free space and drives.
 
         Raises:
-            DatasetError: if the disk is no longer mounted, or the folder cannot be created.
+            DatasetError: if the disk is no longer mounted or is read-only, or the folder cannot be
+                created.
         """
         if not os.path.ismount(self._mount):
             raise DatasetError(

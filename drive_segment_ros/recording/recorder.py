@@ -80,7 +80,7 @@ class Recorder:
             name: suffix of the drives' names, such as the vehicle's name.
 
         Raises:
-            DatasetError: if the dataset cannot be created or written.
+            DatasetError: if the dataset is a URL, is on a read-only disk, or cannot be created.
         """
         refuse_remote(dataset)
         self._disk = DatasetDisk(dataset, parameters)
