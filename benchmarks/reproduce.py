@@ -1,8 +1,8 @@
 """What the publication's experiment costs per image: the commands of docs/reproduce.md in small.
 
-Each command runs with config/reproduce.yaml in one process on two cores at most, and its processor
-time is divided by its images, start-up included. The drive is the real one, or a simulated one;
-the backbone has the shape of DINO ViT-S/16 and random weights.
+Each command runs with config/reproduce.yaml in one process; its processor time, start-up included,
+is divided by its images. The drive is the real one, or a simulated one; the backbone has the shape
+of DINO ViT-S/16 and random weights.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ def check_ros(environment: Mapping[str, str]) -> list[Check]:
         rmw = get_rmw_implementation_identifier()
     except Exception as error:  # rclpy raises its own and RuntimeError when no DDS loads
         advice = (
-            'only the nodes, live and play need ROS: source a ROS 2 installation, '
+            'only the nodes, live, play and save-topic need ROS: source a ROS 2 installation, '
             "or, in a checkout, pip install '.[ros]'"
         )
         return [Check('ROS 2', 'hint', f'rclpy cannot be loaded ({_one_line(error)})', advice)]

@@ -35,16 +35,21 @@ _FRAME_FILE = re.compile(r'\d+\.[a-z]+(\.tmp)?|\.\d+\.[a-z]+\.\w+')
 _CAMERA_NAME = re.compile(r'[A-Za-z0-9_-]{1,100}')
 
 
+def is_camera_name(name: str) -> bool:
+    """Return whether a camera's folder in a drive may have a name."""
+    return bool(_CAMERA_NAME.fullmatch(name)) and name not in (*_NO_CAMERAS, *_DRIVE_FILES)
+
+
 def check_camera_name(name: str, where: Path) -> None:
     """Check that a camera's name is valid for a folder in a drive.
 
     Raises:
         DatasetError: if not.
     """
-    if not _CAMERA_NAME.fullmatch(name) or name in (*_NO_CAMERAS, *_DRIVE_FILES):
+    if not is_camera_name(name):
         raise DatasetError(
             f'{where}: {name[:100]!r} is not a valid camera name; use letters, digits, _ and -, '
-            f'except {", ".join(_NO_CAMERAS)}'
+            f'except {", ".join((*_NO_CAMERAS, PROTECTED))}'
         )
 
 

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.array_files import parse_npz
 from drive_segment_ros.dataset.frame import REQUIRED
 from drive_segment_ros.text_files import read_bytes
 
 # Some 100 kB are usual.
 _LARGEST = 100_000_000
-# Raised on reading other files, in addition to OSError.
-UNREADABLE = (ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 def read_proposals(path: Path) -> dict[str, NDArray[Any]]:
     """Read the arrays of a sweep's proposals.
 
     Raises:
-        OSError, UNREADABLE: as `parse_proposals`, and if the file cannot be read.
+        OSError: if the file cannot be read.
+        ValueError: as `parse_proposals`.
     """
     return parse_proposals(read_bytes(path, _LARGEST))
 
@@ -34,14 +31,10 @@ def parse_proposals(data: bytes) -> dict[str, NDArray[Any]]:
     """Return the arrays in a file of a sweep's proposals.
 
     Raises:
-        UNREADABLE: if there are none, they are too large, or do not have a row per proposal.
+        ValueError: if it is damaged, or the arrays are missing, too large, or do not have a row
+            per proposal.
     """
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        size = sum(member.file_size for member in archive.infolist())
-        if size > _LARGEST:
-            raise ValueError(f'{size} bytes of arrays')
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        arrays = dict(archive)
+    arrays = parse_npz(data, _LARGEST)
     lacking = [name for name in REQUIRED if name not in arrays]
     if lacking:
         raise ValueError(f'{lacking[0]} is missing')
@@ -59,7 +52,7 @@ def sweep_digest(data: bytes) -> str:
     """Return the identity of the ids in a file of proposals, for `are_same_sweep`.
 
     Raises:
-        UNREADABLE: if it holds no proposals.
+        ValueError: if it holds no proposals.
     """
     arrays = parse_proposals(data)
     digest = hashlib.sha256()
@@ -74,7 +67,7 @@ def are_same_sweep(one: bytes, other: bytes) -> bool:
     Measured values may differ in the last bit between processors.
 
     Raises:
-        UNREADABLE: if one holds no proposals.
+        ValueError: if one holds no proposals.
     """
     if one == other:
         return True

@@ -19,7 +19,7 @@ from drive_segment_ros.dataset.image_file import read_image_file
 from drive_segment_ros.dataset.index import parse_index
 from drive_segment_ros.dataset.label_sets import label_folder
 from drive_segment_ros.dataset.own_files import DRIVE_FILE, INDEX_FILE, check_camera_name
-from drive_segment_ros.dataset.proposal_file import UNREADABLE, read_proposals
+from drive_segment_ros.dataset.proposal_file import read_proposals
 from drive_segment_ros.errors import DatasetError, ImageError
 from drive_segment_ros.storage import folder_names, is_remote, location, read_many, read_whole
 from drive_segment_ros.text_files import parse_json, read_json
@@ -123,7 +123,7 @@ class FrameRecord:
             return read_proposals(self.proposal_path)
         except OSError as err:
             raise DatasetError(f'cannot read {self.proposal_path}: {err.strerror}') from err
-        except UNREADABLE as err:
+        except ValueError as err:
             raise DatasetError(f'{self.proposal_path} holds no proposals: {err}') from err
 
 

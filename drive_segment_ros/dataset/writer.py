@@ -36,7 +36,7 @@ from drive_segment_ros.dataset.own_files import (
     remove_bare,
     unfinished_files,
 )
-from drive_segment_ros.dataset.proposal_file import UNREADABLE, are_same_sweep
+from drive_segment_ros.dataset.proposal_file import are_same_sweep
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.storage import is_remote, location
 from drive_segment_ros.text_files import read_json
@@ -246,7 +246,7 @@ class DriveWriter:
             return False
         try:
             same = are_same_sweep(there, frame.files[name])
-        except UNREADABLE as err:
+        except ValueError as err:
             raise DatasetError(f'{self.path / name} holds no proposals: {err}') from err
         if not same:
             raise DatasetError(

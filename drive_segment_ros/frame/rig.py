@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from drive_segment_ros.dataset.own_files import is_camera_name
+
 # Transports of image_transport: the last component of the topic of a compressed copy.
-TRANSPORTS = ('/compressed', '/ffmpeg', '/foxglove')
-# Folders of a drive that are not cameras.
-_RESERVED = ('proposal', 'preview')
+TRANSPORT_SUFFIXES = ('/compressed', '/ffmpeg', '/foxglove')
 
 
 def camera_names(topics: Iterable[str]) -> dict[str, str]:
@@ -49,7 +49,7 @@ def camera_names(topics: Iterable[str]) -> dict[str, str]:
 
 def raw_topic(topic: str) -> str:
     """Return an image topic without its transport."""
-    return topic.removesuffix(next((t for t in TRANSPORTS if topic.endswith(t)), ''))
+    return topic.removesuffix(next((t for t in TRANSPORT_SUFFIXES if topic.endswith(t)), ''))
 
 
 def _components(topic: str) -> list[str]:
@@ -59,7 +59,7 @@ def _components(topic: str) -> list[str]:
 
 def _name(namespace: list[str], depth: int) -> str:
     name = '_'.join(_safe(part) for part in namespace[-depth:]) or 'camera'
-    return f'camera_{name}' if name in _RESERVED else name
+    return name if is_camera_name(name) else f'camera_{name}'
 
 
 def _safe(name: str) -> str:

@@ -18,7 +18,7 @@ from drive_segment_ros.frame.build import BuiltFrame, build, to_frame
 from drive_segment_ros.frame.pair import Pair
 from drive_segment_ros.frame.pairing_report import pairing_report, stamp_differences
 from drive_segment_ros.frame.parameters import FrameParameters
-from drive_segment_ros.frame.rig import camera_names
+from drive_segment_ros.frame.rig import TRANSPORT_SUFFIXES, camera_names
 from drive_segment_ros.frame.stream import FrameStream
 from drive_segment_ros.nodes.camera_input import CameraInput, topic_of
 from drive_segment_ros.nodes.frame_pipeline import FramePipeline, Outcome, PipelineParameters
@@ -42,9 +42,12 @@ from drive_segment_ros.ros.vehicle_listener import (
 )
 
 # All topics that frames may use; which ones depends on what is published.
-INPUT_TOPICS = (
-    'image_raw', 'image_raw/compressed', 'camera_info', 'points', 'odom', '/tf', '/tf_static',
-)  # fmt: skip
+CAMERA_TOPICS = (
+    'image_raw',
+    *(f'image_raw{suffix}' for suffix in TRANSPORT_SUFFIXES),
+    'camera_info',
+)
+INPUT_TOPICS = (*CAMERA_TOPICS, 'points', 'odom', '/tf', '/tf_static')
 _EXPIRE_PERIOD_S = 0.1
 # Twenty periods of a 10 Hz sensor.
 _SILENT_S = 2.0
@@ -227,8 +230,8 @@ class FrameNode(ManagedNode):
     def subscribed_topics(self) -> Sequence[str]:
         """Return the sensors' topics."""
         cameras = self.parameters.cameras
-        own = [topic_of(n, topic) for n in cameras for topic in INPUT_TOPICS[:3]]
-        return own + list(INPUT_TOPICS[3:]) if cameras else INPUT_TOPICS
+        own = [topic_of(n, topic) for n in cameras for topic in CAMERA_TOPICS]
+        return own + list(INPUT_TOPICS[len(CAMERA_TOPICS) :]) if cameras else INPUT_TOPICS
 
     def hardware_id(self) -> str:
         """Return the cameras' topics, which identify the node."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -53,6 +54,8 @@ def save_topics(
     Raises:
         DatasetError: if a file cannot be written.
     """
+    # The transports of `live` and the launch files; set before the middleware starts.
+    os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions

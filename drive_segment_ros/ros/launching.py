@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from drive_segment_ros.frame.rig import TRANSPORTS
+from drive_segment_ros.frame.rig import TRANSPORT_SUFFIXES
 from drive_segment_ros.ros.launch_arguments import PACKAGE, given
 
 
@@ -115,7 +115,7 @@ def environment() -> dict[str, str]:
 
     Clouds and images are megabytes: see "Messages and DDS" in the documentation.
     """
-    name = 'FASTDDS_BUILTIN_TRANSPORTS'
+    name = 'FASTDDS_BUILTIN_TRANSPORT_SUFFIXES'
     return {name: os.environ.get(name, 'LARGE_DATA')}
 
 
@@ -151,7 +151,7 @@ def _camera_node(
     arguments: Mapping[str, str], name: str, camera: str, set_here: Mapping[str, Any]
 ) -> Any:
     image = arguments['image']
-    images = [(f'image_raw{t}', f'{image}{t}') for t in ('', *TRANSPORTS)]
+    images = [(f'image_raw{t}', f'{image}{t}') for t in ('', *TRANSPORT_SUFFIXES)]
     return _node(arguments, name, absolute_namespace(arguments, camera), images, set_here)
 
 
@@ -167,7 +167,7 @@ def _rig_node(
     images = [
         (f'{camera.rstrip("/")}/image_raw{transport}', f'{camera.rstrip("/")}/{image}{transport}')
         for camera in (cameras if image != 'image_raw' else ())
-        for transport in ('', *TRANSPORTS)
+        for transport in ('', *TRANSPORT_SUFFIXES)
     ]
     set_here = {**set_here, 'cameras': list(cameras)}
     return _node(arguments, name, absolute_namespace(arguments, ''), images, set_here)

@@ -327,7 +327,8 @@ class _Inspection:
                 f'{camera.topic}: images are stamped {abs(delay_ms):.0f} ms {after} the LiDAR '
                 f'passes their view; if it triggers the camera, the stamps are that much {late}',
                 'stamp images with the middle of their exposure, by the same clock; until then '
-                f'correct it by {alone}--set sync.camera_offset={-offset_s:.3f}',
+                f'{alone}--set sync.camera_offset={-offset_s:.3f} pairs them with the right '
+                'sweeps, whose points are still moved to the wrong time',
             )
 
     def judge_extrinsics(self, camera: str, lidar: str, found: ExtrinsicsReport | None) -> None:

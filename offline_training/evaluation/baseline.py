@@ -10,12 +10,12 @@ import dataclasses
 import io
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.array_files import parse_npz
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import ModelError
 from drive_segment_ros.parameters import parameter
@@ -94,11 +94,10 @@ class ColourClusters:
             ModelError: if the file is damaged.
         """
         try:
-            with np.load(io.BytesIO(read_whole(path)), allow_pickle=False) as file:
-                arrays = dict(file)
+            arrays = parse_npz(read_whole(path))
             width = int(arrays.pop('width'))
             return ColourClusters(width=width, **arrays)
-        except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as err:
+        except (OSError, ValueError, KeyError, TypeError) as err:
             raise ModelError(f'{path} is not a baseline: {err}') from err
 
 

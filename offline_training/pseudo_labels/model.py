@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.array_files import parse_npz
 from drive_segment_ros.dataset.frame import encode_npz
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.storage import read_whole
@@ -111,13 +110,12 @@ class ClassModel:
             DatasetError: if it cannot be read.
         """
         try:
-            with np.load(io.BytesIO(read_whole(path)), allow_pickle=False) as file:
-                arrays: dict[str, Any] = dict(file)
+            arrays: dict[str, Any] = parse_npz(read_whole(path))
             scaling = Scaling(*(arrays.pop(f'scaling_{n}') for n in ('centre', 'scale', 'weight')))
             return ClassModel(scaling, **arrays)
         except OSError as err:
             raise DatasetError(f'cannot read {path}: {err.strerror or err}') from err
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as err:
+        except (ValueError, KeyError, TypeError) as err:
             raise DatasetError(
                 f'{path} has no classes: {err}; run `drive-segment label` again'
             ) from err

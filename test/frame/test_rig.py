@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drive_segment_ros.dataset.own_files import is_camera_name
 from drive_segment_ros.frame.rig import camera_names
 
 
@@ -26,6 +25,7 @@ from drive_segment_ros.frame.rig import camera_names
         (['/cam/image_raw', '/cam/image_rect'], ['cam_image_raw', 'cam_image_rect']),
         (['/x/a_b/image', '/a/b/image', '/c/b/image'], ['x_a_b', 'a_b', 'c_b']),
         (['/proposal/image', '/preview/image'], ['camera_proposal', 'camera_preview']),
+        (['/parts/image', '/protected/image'], ['camera_parts', 'camera_protected']),
         (['/../image', '/a b/image'], ['__', 'a_b']),
     ],
 )
@@ -34,10 +34,12 @@ def test_names(topics, names):
     assert camera_names(reversed(topics)) == dict(zip(topics, names, strict=True))
 
 
-@given(st.lists(st.text('ab./_', max_size=12), unique=True, max_size=8))
+TOPIC = st.text('ab./_', max_size=12) | st.sampled_from(['/parts/image', '/proposal/image'])
+
+
+@given(st.lists(TOPIC, unique=True, max_size=8))
 def test_any_topics_have_different_names_that_are_folders(topics):
     names = camera_names(topics)
     assert set(names) == set(topics)
     assert len(set(names.values())) == len(topics)
-    assert all(re.fullmatch(r'[\w-]+', name) for name in names.values())
-    assert not {'proposal', 'preview'} & set(names.values())
+    assert all(map(is_camera_name, names.values()))

@@ -132,6 +132,12 @@ def test_a_pinned_model_is_taken_only_if_it_is_that_one(web, model_folder, lette
         model_location(f'{address}#sha256=abc')
 
 
+@pytest.mark.parametrize('text', ['s3://models/town', '/models/town', 'town'])
+def test_only_hubs_and_web_servers_pin_a_hash(text):
+    with pytest.raises(ModelError, match='only addresses of hf://, http:// and https:// pin'):
+        model_location(f'{text}#sha256={"0" * 64}')
+
+
 def test_a_graph_that_was_changed_on_the_way_is_refused(web, model_folder):
     with (model_folder / 'model.onnx').open('ab') as file:
         file.write(b'x')

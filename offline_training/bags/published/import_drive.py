@@ -86,16 +86,16 @@ def import_drive(
     importer = find_set(job.set)
     bag = bag_folder(job.output, job.drive)
     truth = truth_folder(bag)
-    _refuse_strangers(job, bag, truth)
-    drive = chosen(importer.open(job.root, job.drive), job.frames, job.cameras)
-    # Whoever was killed here before left it.
+    # If it exists, an import was killed, possibly between replacing the truth and the bag.
     making = job.output / f'.importing_{bag.name}'
+    _refuse_strangers(job, bag, truth, killed=is_imported(making / bag.name))
+    drive = chosen(importer.open(job.root, job.drive), job.frames, job.cameras)
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     try:
         written = write_drive(drive, making / bag.name, making / truth.name, progress)
         write_record(making / bag.name, record_of(job.drive, importer, written))
-        for path in (bag, truth):
+        for path in (truth, bag):
             if path.exists():
                 shutil.rmtree(path)
         if (making / truth.name).exists():
@@ -162,8 +162,14 @@ def _span(sweeps: list[SweepItem]) -> tuple[int, int]:
     return first_ns - _AROUND_NS, last_ns + _AROUND_NS
 
 
-def _refuse_strangers(job: ImportJob, bag: Path, truth: Path) -> None:
-    """Make sure that nothing is replaced but what an import made, and that only if asked."""
+def _refuse_strangers(job: ImportJob, bag: Path, truth: Path, killed: bool) -> None:
+    """Check that only what an import made is replaced, and that only if asked.
+
+    Args:
+        job: with whether it is asked.
+        bag, truth: to replace.
+        killed: whether an import of this drive was killed after it had written both.
+    """
     there = [path for path in (bag, truth) if path.exists() and any(path.iterdir())]
     if not there:
         return
@@ -172,5 +178,5 @@ def _refuse_strangers(job: ImportJob, bag: Path, truth: Path) -> None:
             f'{there[0]} exists and is not overwritten; choose another output, or replace it '
             'by --overwrite'
         )
-    if bag.exists() and not is_imported(bag):
-        raise DatasetError(f'{bag} was not made by import and is not replaced; move it away')
+    if not killed and not is_imported(bag):
+        raise DatasetError(f'{there[0]} was not made by import and is not replaced; move it away')

@@ -26,6 +26,7 @@ from drive_segment_ros.ros.bags import BagReader
 from drive_segment_ros.ros.images import decode_image
 from offline_training.common.classes import ClassName, save_classes
 from offline_training.deploy import export as export_module
+from offline_training.deploy.calibration import calibration_images
 from offline_training.deploy.deployed_segmenter import DeployedSegmenter, average_resize
 from offline_training.deploy.export import export
 from offline_training.deploy.segment import segment
@@ -283,6 +284,16 @@ def test_a_run_is_calibrated_on_the_images_it_learned_from(network, pictures, tm
         own['sha256']
         == export(tmp_path / 'run', tmp_path / 'x', 'int8', calibrate=pictures)['sha256']
     )
+
+
+def test_images_to_calibrate_on_are_not_distorted(run, tmp_path):
+    cv2.imwrite(
+        str(tmp_path / 'wide.png'), np.hstack([street(0)[:, :20], street(1), street(0)[:, :20]])
+    )
+
+    (image,) = calibration_images(run, tmp_path, HEIGHT, WIDTH)
+
+    assert (image == street(1)).all()
 
 
 @pytest.mark.parametrize(

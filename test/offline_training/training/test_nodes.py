@@ -244,14 +244,20 @@ def test_what_one_node_cannot_read_ends_both_with_one_line(dataset, tmp_path, no
     assert 'process 1 failed, see its own message' in lines[0][0]
 
 
-def test_nodes_that_were_started_with_different_options_say_so(dataset, tmp_path, nodes):
+@pytest.mark.parametrize(
+    ('option', 'what'), [(('--seed', '1'), 'parameters'), (('--unlabelled', 'DATA'), 'unlabelled')]
+)
+def test_nodes_that_were_started_with_different_options_say_so(
+    dataset, tmp_path, nodes, option, what
+):
     run = tmp_path / 'run'
-    pair = nodes(arguments(dataset, run), arguments(dataset, run, '--seed', '1'))
+    other = (str(dataset) if word == 'DATA' else word for word in option)
+    pair = nodes(arguments(dataset, run), arguments(dataset, run, *other))
 
     assert [node.finish(SOON_S) != 0 for node in pair] == [True, True]
     for node in pair:
         (line,) = [row for row in node.said.splitlines() if 'drive-segment: error' in row]
-        assert 'process 1 was started with other parameters than the first' in line
+        assert f'process 1 was started with other {what} than the first' in line
     assert not run.exists()
 
 

@@ -139,6 +139,25 @@ def test_what_was_not_imported_is_never_replaced(root, tmp_path):
     assert (tmp_path / '08' / 'mine.txt').read_text() == 'kept'
 
 
+def test_a_truth_that_was_not_imported_is_never_replaced(root, tmp_path):
+    (tmp_path / '08_truth').mkdir()
+    (tmp_path / '08_truth' / 'mine.txt').write_text('kept')
+    with pytest.raises(DatasetError, match='08_truth was not made by import and is not replaced'):
+        import_set('semantic-kitti', root, tmp_path, ImportOptions(['08'], overwrite=True))
+    assert (tmp_path / '08_truth' / 'mine.txt').read_text() == 'kept'
+
+
+def test_an_import_that_was_killed_while_replacing_is_repeated(root, tmp_path, monkeypatch):
+    options = ImportOptions(['08'], workers=1, overwrite=True)
+    import_set('semantic-kitti', root, tmp_path, options)
+    # As if killed: the new truth is in its place, the new bag is not yet.
+    (tmp_path / '.importing_08').mkdir()
+    (tmp_path / '08').rename(tmp_path / '.importing_08' / '08')
+    assert len(import_set('semantic-kitti', root, tmp_path, options).drives) == 1
+    assert (tmp_path / '08' / '08.mcap').exists()
+    assert not (tmp_path / '.importing_08').exists()
+
+
 def test_a_drive_is_complete_or_absent(root, tmp_path, monkeypatch):
     from offline_training.bags.published import import_drive
 
