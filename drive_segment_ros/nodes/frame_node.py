@@ -126,7 +126,8 @@ class FrameNode(ManagedNode):
         self._settings: NodeParameters[Any] = NodeParameters(
             self, parameters_class, lambda: self.state
         )
-        self._last_summary: dict[str, Any] = {**FlowStatistics().summary(), 'pairs': 0}
+        nothing = {'pairs': 0, 'waiting': 0}
+        self._last_summary: dict[str, Any] = {**FlowStatistics().summary(), **nothing}
 
     @property
     def parameters(self) -> FrameNodeParameters:

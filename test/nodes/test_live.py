@@ -147,6 +147,12 @@ def test_refused_activation_says_why(ros_domain, tmp_path):
         live(LiveOptions(calibration_file=broken))
 
 
+def test_a_recorder_that_was_never_active_says_why(ros_domain, monkeypatch):
+    monkeypatch.setattr('drive_segment_ros.frame.warm_up.warm_up', lambda parameters: None)
+    with pytest.raises(DriveSegmentError, match='parameter dataset is empty'):
+        live(LiveOptions('recorder'))
+
+
 def test_status_line_names_what_is_lost():
     summary = {
         'received': {'image': 5},
