@@ -115,7 +115,7 @@ def environment() -> dict[str, str]:
 
     Clouds and images are megabytes: see "Messages and DDS" in the documentation.
     """
-    name = 'FASTDDS_BUILTIN_TRANSPORT_SUFFIXES'
+    name = 'FASTDDS_BUILTIN_TRANSPORTS'
     return {name: os.environ.get(name, 'LARGE_DATA')}
 
 
