@@ -109,7 +109,7 @@ def play(
 
     Raises:
         BagError: if the bag cannot be read or none of its topics can be published.
-        ParameterError: if the name of a topic to wait for is invalid.
+        ParameterError: if the name of a topic to wait for, or of that for odometry, is invalid.
         ModuleNotFoundError: if rclpy is missing.
     """
     # The transports of `live` and the launch files; set before the middleware starts.
@@ -220,8 +220,12 @@ class _BagPlayer:
         info = self._reader.topics[topic]
         message_type = _import_message(info.type)
         if message_type is not None:
-            publisher = self._create_publisher(message_type, topic, info.qos, info.count)
-            self._publish[topic] = self._counted(publisher.publish, topic)
+            try:
+                publisher = self._create_publisher(message_type, topic, info.qos, info.count)
+            except ParameterError as err:
+                self._skip(topic, str(err))
+            else:
+                self._publish[topic] = self._counted(publisher.publish, topic)
         elif info.type == _TF_TYPE and topic == '/tf':
             self._advertise_odometry(info.qos)
         elif info.type == _TF_TYPE:
@@ -261,8 +265,15 @@ class _BagPlayer:
     def _create_publisher(
         self, message_type: type, topic: str, offers: Sequence[Any], count: int = 0
     ) -> Any:
+        from rclpy.exceptions import NameValidationException
+
         profile = _profile(topic, offers, count)
-        publisher = self._node.create_publisher(message_type, topic, profile)
+        try:
+            publisher = self._node.create_publisher(message_type, topic, profile)
+        except NameValidationException as err:
+            # Then it shows where, on two more lines.
+            what = str(err).splitlines()[0].rstrip(':')
+            raise ParameterError(f'{topic!r} cannot be a topic: {what}') from err
         self._publishers.append(publisher)
         return publisher
 
@@ -327,9 +338,10 @@ def _import_message(name: str) -> type | None:
     """Return the class of `package/msg/Type`, or None if its package is not installed."""
     package, _, message = name.partition('/msg/')
     try:
-        return getattr(importlib.import_module(f'{package}.msg'), message, None)
-    except ImportError:
+        found = getattr(importlib.import_module(f'{package}.msg'), message, None)
+    except (ImportError, TypeError):  # the latter if there is no package in the name
         return None
+    return found if isinstance(found, type) else None
 
 
 def _profile(topic: str, offers: Sequence[Any], count: int) -> Any:

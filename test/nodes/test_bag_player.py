@@ -350,6 +350,31 @@ def test_impossible_topic_to_wait_for_is_an_error(bag):
         play(bag, PlayParameters(topics=['/points'], wait_for_topics=['/two words']))
 
 
+@pytest.mark.parametrize(
+    ('topic', 'kind', 'why'),
+    [
+        ('/front-left/text', 'std_msgs/msg/String', 'topic name must not contain'),
+        ('/1st/text', 'std_msgs/msg/String', 'must not start with a number'),
+        ('/text', '', 'is not installed'),
+        ('/text', 'std_msgs/msg/_string', 'is not installed'),
+    ],
+)
+def test_topics_that_ros_2_cannot_have_are_skipped(tmp_path, topic, kind, why):
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for name, msgtype in (('/points', CLOUD), (topic, kind)):
+            connection = writer.add_connection(name, msgtype, msgdef='', rihs01='none')
+            writer.write(connection, START_NS, TYPES.serialize_cdr(cloud(START_NS), CLOUD))
+    report = play(tmp_path / 'bag', PlayParameters(wait_for_subscribers=0.0))
+    assert report.sent == {'/points': 1}
+    assert why in report.skipped[topic]
+
+
+@needs_missing_tf2
+def test_impossible_topic_for_odometry_is_an_error(bag):
+    with pytest.raises(ParameterError, match=r"'/my odom' cannot be a topic: Invalid topic name"):
+        play(bag, PlayParameters(odometry_topic='/my odom'))
+
+
 def test_missing_bag_is_an_error(tmp_path):
     with pytest.raises(BagError):
         play(tmp_path / 'nothing', PlayParameters())
