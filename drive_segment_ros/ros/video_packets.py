@@ -153,7 +153,7 @@ def _pass_scaling_list(bits: _Bits, size: int) -> None:
 
 
 def _units(data: bytes) -> Iterator[bytes]:
-    """Yield a packet's units without start codes; after a slice only their beginning."""
+    """Yield a packet's units without start codes; of a slice only the beginning, no empty one."""
     start = data.find(b'\0\0\1')
     while 0 <= start < len(data) - 3:
         start += 3
@@ -162,7 +162,9 @@ def _units(data: bytes) -> Iterator[bytes]:
             yield data[start : start + _HEAD]
             end = data.find(b'\0\0\1', start)
         else:
-            yield data[start:end].rstrip(b'\0')
+            unit = data[start:end].rstrip(b'\0')
+            if unit:
+                yield unit
         start = end
 
 

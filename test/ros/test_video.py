@@ -179,6 +179,13 @@ def test_what_cannot_be_read_is_said(encode_video, monkeypatch):
         decode_image(images(packets)[0])
 
 
+@pytest.mark.parametrize('codec', ['h264', 'hevc'])
+@pytest.mark.parametrize('start', [b'\0\0\1\0\0\1', b'\0\0\1\0\0\0\0\1'])
+def test_empty_units_are_passed_over(codec, start):
+    slices = {'h264': b'\x65\x88\x84', 'hevc': b'\x26\x01\xaf'}
+    assert parse_packet(codec, start + slices[codec]).key
+
+
 def test_codecs_have_many_names():
     names = (
         'h264',
