@@ -75,7 +75,7 @@ def read_metadata(path: Path) -> Metadata:
         raise
     except KeyError as err:
         raise BagError(f'it has no {err.args[0]}') from err
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as err:
+    except Exception as err:  # entries may have any type and value
         raise BagError(' '.join(str(err).split()) or 'it is damaged') from err
     return Metadata(files, counts, qos)
 
@@ -265,7 +265,7 @@ def _bare(name: str) -> str:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part) if part.isdigit() else -1, part) for part in re.split(r'(\d+)', name)]
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r'(\d+)', name)]
 
 
 def shortfalls(metadata: Metadata, counts: Mapping[str, int]) -> list[str]:

@@ -375,3 +375,24 @@ def test_counts_of_an_index_that_finds_nothing_are_not_believed(tmp_path):
         position += 9 + length
     file.write_bytes(data[:summary] + rest + data[-8:])
     assert read(tmp_path / 'bag') == (EXPECTED, [])
+
+
+@pytest.mark.parametrize('name', ['bag_1²2.db3', 'bag_²2.db3', 'bag_١.db3'])
+def test_digits_of_any_script_may_be_in_names(tmp_path, name):
+    file = write(tmp_path / 'bag')
+    file.rename(file.with_name(name))
+    (tmp_path / 'bag/metadata.yaml').unlink()
+    with BagReader(tmp_path / 'bag') as bag:
+        assert bag.topics['/text'].count == COUNT
+
+
+@pytest.mark.parametrize('count', ['.inf', '-.inf', '.nan'])
+def test_a_count_that_is_none_leaves_the_files_to_be_read(tmp_path, count):
+    write(tmp_path / 'bag')
+    metadata = tmp_path / 'bag/metadata.yaml'
+    text = metadata.read_text()
+    assert f'message_count: {COUNT}' in text
+    metadata.write_text(text.replace(f'message_count: {COUNT}', f'message_count: {count}'))
+    with BagReader(tmp_path / 'bag') as bag:
+        assert bag.topics['/text'].count == COUNT
+        assert 'metadata.yaml that cannot be used' in bag.damage[0]
