@@ -226,9 +226,11 @@ class DatasetDisk:
                 # Other files in it are not a drive and are kept.
                 if holds_drive(path):
                     candidates.append((0, path))
-            elif path != current and not (path / PROTECTED).exists():
-                with contextlib.suppress(OSError):  # not a drive, or already removed
-                    candidates.append(((path / DRIVE_FILE).stat().st_mtime_ns, path))
+            elif path != current:
+                # Not a drive, already removed, or closed to this user, such as lost+found.
+                with contextlib.suppress(OSError):
+                    if not (path / PROTECTED).exists():
+                        candidates.append(((path / DRIVE_FILE).stat().st_mtime_ns, path))
         for _, path in sorted(candidates):
             # A drive being written by another process, or that cannot be removed, is kept.
             with contextlib.suppress(DatasetError, OSError):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import types
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +57,22 @@ def test_rotation_takes_the_oldest_unprotected_and_never_the_current(dataset):
     with pytest.raises(DiskFullError, match='no drive is left'):
         disk.make_room(600_000, dataset / 'new')
     assert disk.removed == ['middle']
+
+
+def test_rotation_passes_over_folders_that_cannot_be_entered(dataset, monkeypatch):
+    """As root may enter any, it is simulated: lost+found of a disk is root's alone."""
+    (dataset / 'lost+found').mkdir()
+    stat = Path.stat
+
+    def refuse(path, **options):
+        if path.parent.name == 'lost+found':
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, 'stat', refuse)
+    disk = DatasetDisk(dataset, quota(0.8, 'rotate'))
+    disk.make_room(100_000, dataset / 'new')
+    assert disk.removed == ['old']
 
 
 def test_rotation_spares_a_drive_that_is_being_written(dataset):
