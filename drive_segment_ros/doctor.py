@@ -124,7 +124,7 @@ def check_package(module: str, distribution: str, purpose: str) -> Check:
     except ModuleNotFoundError as error:
         advice = f'needed for {purpose}: pip install {distribution}'
         return Check(module, 'problem', _one_line(error), advice)
-    except ImportError as error:  # installed, but a system library is missing
+    except Exception as error:  # installed, but a system library is missing or too old
         advice = 'apt install libusb-1.0-0 libgl1 libgomp1 libx11-6, or reinstall the package'
         return Check(module, 'problem', _one_line(error), advice)
     version, least = _version(module, distribution), _least_version(distribution)
@@ -172,10 +172,10 @@ def check_ros(environment: Mapping[str, str]) -> list[Check]:
 
 def check_domain(environment: Mapping[str, str]) -> Check:
     """Which machines receive this machine's topics."""
-    domain = environment.get('ROS_DOMAIN_ID', '0')
+    domain = environment.get('ROS_DOMAIN_ID') or '0'
     reach = environment.get('ROS_AUTOMATIC_DISCOVERY_RANGE', 'SUBNET')
     detail = f'{domain}, discovery range {reach}'
-    if not domain.isdigit() or int(domain) > 101:
+    if not domain.isdecimal() or int(domain) > 101:
         return Check('ROS_DOMAIN_ID', 'problem', detail, 'export ROS_DOMAIN_ID=0 (0 to 101)')
     return Check('ROS_DOMAIN_ID', 'ok', detail)
 

@@ -86,10 +86,11 @@ def test_package_that_is_too_old_is_named_with_what_is_needed(monkeypatch) -> No
     assert doctor.check_package('numpy', 'numpy', 'everything').status == 'ok'
 
 
+@pytest.mark.parametrize('error', ['ImportError', 'OSError', 'AttributeError'])
 def test_package_whose_library_is_missing_is_told_apart_from_a_missing_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
 ) -> None:
-    source = "raise ImportError('libusb-1.0.so.0: cannot open shared object file')"
+    source = f"raise {error}('libusb-1.0.so.0: cannot open shared object file')"
     (tmp_path / 'module_without_library.py').write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     check = doctor.check_package('module_without_library', 'x', 'clouds')
@@ -117,7 +118,15 @@ def test_without_ros_the_rest_still_works(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    ('domain', 'status'), [('0', 'ok'), ('101', 'ok'), ('102', 'problem'), ('car', 'problem')]
+    ('domain', 'status'),
+    [
+        ('0', 'ok'),
+        ('101', 'ok'),
+        ('102', 'problem'),
+        ('car', 'problem'),
+        ('²', 'problem'),
+        ('', 'ok'),
+    ],
 )
 def test_domains(domain: str, status: str) -> None:
     assert doctor.check_domain({'ROS_DOMAIN_ID': domain}).status == status
