@@ -47,13 +47,14 @@ class OpenVinoBackend:
         refuse_limited_processor()
         try:
             compiled = compile_fastest(openvino.Core(), str(model.onnx_path), threads, exact)
+            self._request = compiled.model.create_infer_request()
+            names = (LABEL_NAME, CONFIDENCE_NAME)
+            self._outputs = [compiled.model.output(name) for name in names]
         except RuntimeError as err:
             reason = _one_line(err)
             raise ModelError(f'OpenVINO cannot load {model.onnx_path}: {reason}') from err
         if compiled.fallback:
             log.warning('OpenVINO computes in f32: %s', compiled.fallback)
-        self._request = compiled.model.create_infer_request()
-        self._outputs = [compiled.model.output(name) for name in (LABEL_NAME, CONFIDENCE_NAME)]
         # Operations between Q/DQ nodes are int8, the rest is not.
         int8 = 'int8 and ' if model.precision == 'int8' else ''
         self.description = f'OpenVINO CPU {int8}{compiled.precision}'

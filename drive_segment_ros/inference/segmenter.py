@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from drive_segment_ros.errors import DependencyError, ImageError, ModelError
 from drive_segment_ros.inference.backend import Backend
 from drive_segment_ros.inference.machine import GPU_DEVICES
-from drive_segment_ros.inference.model import Model, ModelClass, read_model
+from drive_segment_ros.inference.model import DESCRIPTION_FILE, Model, ModelClass, read_model
 from drive_segment_ros.inference.onnxruntime_backend import OnnxRuntimeBackend, has_gpu_provider
 from drive_segment_ros.inference.openvino_backend import OpenVinoBackend
 from drive_segment_ros.inference.tensorrt_backend import Progress, TensorRtBackend
@@ -29,10 +29,10 @@ class Segmenter:
     """A loaded model. One thread at a time may use it."""
 
     def __init__(self, model: Model, backend: Backend) -> None:
-        """Store a model and its backend, and warm it up.
+        """Store a model and its backend, and warm it up; the backend is closed if that fails.
 
         Raises:
-            ModelError: if the backend cannot run the model.
+            ModelError: if the backend cannot run the model, or gives other outputs than described.
         """
         self.model = model
         self._backend = backend
@@ -40,8 +40,12 @@ class Segmenter:
         height, width = model.input_size
         # One pixel larger, so that the resizing is compiled as well.
         blank = np.zeros((height + 1, width + 1, 3), np.uint8)
-        for _ in range(_WARM_UP_IMAGES):
-            backend.run(self.fit(blank))
+        try:
+            for _ in range(_WARM_UP_IMAGES):
+                _check_outputs(model, *backend.run(self.fit(blank)))
+        except BaseException:
+            backend.close()
+            raise
 
     @property
     def classes(self) -> list[ModelClass]:
@@ -153,6 +157,15 @@ def load(
     raise DependencyError(
         f'no backend can run {folder}: {"; ".join(missing) or "none can load it, see above"}'
     )
+
+
+def _check_outputs(model: Model, *outputs: NDArray[np.uint8]) -> None:
+    for output in outputs:
+        if output.dtype != np.uint8 or output.shape != model.output_size:
+            raise ModelError(
+                f'{model.onnx_path} gives {output.dtype} {output.shape}, but {DESCRIPTION_FILE} '
+                f'describes uint8 {model.output_size}; export the model again'
+            )
 
 
 def _by_speed() -> list[str]:

@@ -1,14 +1,17 @@
 """Loading a model and segmenting: equal results on all backends, errors without a backend."""
 
+import json
 import logging
 import sys
+import types
 
 import numpy as np
 import pytest
 
 from drive_segment_ros.errors import DependencyError, ImageError, ModelError
 from drive_segment_ros.inference import segmenter as module
-from drive_segment_ros.inference.segmenter import load
+from drive_segment_ros.inference.model import read_model
+from drive_segment_ros.inference.segmenter import Segmenter, load
 
 PACKAGES = ('openvino', 'onnxruntime')
 
@@ -152,3 +155,38 @@ def test_a_graph_the_backend_refuses_is_one_line(model_folder, monkeypatch, back
         load(model_folder, backend)
 
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('backend', PACKAGES)
+def test_a_graph_without_the_outputs_is_one_line(model_folder, monkeypatch, backend):
+    package = pytest.importorskip(f'drive_segment_ros.inference.{backend}_backend')
+    pytest.importorskip(backend)
+    monkeypatch.setattr(package, 'LABEL_NAME', 'no_such_output')
+
+    with pytest.raises(ModelError, match='no_such_output') as error:
+        load(model_folder, backend)
+
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('backend', PACKAGES)
+def test_outputs_of_another_size_than_described_are_refused(model_folder, backend):
+    pytest.importorskip(backend)
+    file = model_folder / 'model.json'
+    content = json.loads(file.read_text())
+    content['output']['height'] += 1
+    file.write_text(json.dumps(content))
+
+    with pytest.raises(ModelError, match=r'gives uint8 \(\d+, \d+\).*describes uint8'):
+        load(model_folder, backend)
+
+
+def test_outputs_of_another_type_than_described_are_refused(model_folder):
+    model = read_model(model_folder)
+    wide = np.zeros(model.output_size, np.int64)
+    closed = []
+    backend = types.SimpleNamespace(run=lambda _: (wide, wide), close=lambda: closed.append(1))
+
+    with pytest.raises(ModelError, match='gives int64'):
+        Segmenter(model, backend)
+    assert closed
