@@ -56,6 +56,20 @@ def location(text: str | Path) -> Path:
     return path
 
 
+def expanded(text: str | Path) -> Path:
+    """Return `location` of a user's text, with `~` as a home folder.
+
+    Raises:
+        DependencyError: as `location`.
+        StorageError: as `location`, or if there is no such home folder.
+    """
+    path = location(text)
+    try:
+        return path.expanduser()
+    except RuntimeError as err:
+        raise StorageError(f'{text}: there is no such home folder') from err
+
+
 def is_remote(path: Path) -> bool:
     """Return whether a path is a URL, which only this module can open."""
     return not isinstance(path, Path)

@@ -17,7 +17,7 @@ from typing import Any
 
 from drive_segment_ros.errors import DependencyError, ModelError, StorageError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
-from drive_segment_ros.storage import location, read_whole, write_whole
+from drive_segment_ros.storage import expanded, location, read_whole, write_whole
 from drive_segment_ros.text_files import parse_json
 
 _HUB, _WEB = 'hf://', ('http://', 'https://')
@@ -38,13 +38,13 @@ def model_location(text: str | Path) -> Path:
 
     Raises:
         DependencyError: if a package that is needed is not installed.
-        StorageError: if it cannot be fetched.
+        StorageError: if it cannot be fetched, or there is no such home folder.
         ModelError: if there is no exported model, or its graph is not the one pinned.
     """
     if not isinstance(text, str) or not text.startswith((_HUB, *_WEB)):
         if _PIN in str(text):
             raise ModelError(f'{text}: only addresses of hf://, http:// and https:// pin a hash')
-        return location(text).expanduser()
+        return expanded(text)
     address, _, pin = text.partition(_PIN)
     if _PIN in text and not re.fullmatch(rf'[0-9a-f]{{{_SHORTEST_PIN},64}}', pin):
         raise ModelError(

@@ -35,7 +35,7 @@ from drive_segment_ros.ros.diagnostics import (
     in_words,
     summarise,
 )
-from drive_segment_ros.storage import location
+from drive_segment_ros.storage import expanded
 
 if TYPE_CHECKING:
     from drive_segment_ros.inference.segmenter import Segmenter
@@ -111,7 +111,7 @@ class PseudoLabelRecorderNode(FrameNode):
         """Open the dataset, then subscribe."""
         parameters = self.parameters
         self._recorder = Recorder(
-            location(parameters.dataset).expanduser(),
+            expanded(parameters.dataset),
             parameters.disk,
             name=self.get_namespace().strip('/').replace('/', '_'),
         )

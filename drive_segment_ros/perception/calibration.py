@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from drive_segment_ros.errors import CalibrationError
 from drive_segment_ros.perception.cameras import CameraModel
 from drive_segment_ros.perception.transforms import TransformTree, transform_matrix
-from drive_segment_ros.storage import is_remote, location, write_whole
+from drive_segment_ros.storage import expanded, is_remote, location, write_whole
 from drive_segment_ros.text_files import dump_yaml, read_yaml
 
 
@@ -71,7 +71,7 @@ def load_calibration(path: str | Path) -> tuple[TransformTree, dict[str, CameraM
         CalibrationError: if the file is missing, is not YAML, or an entry is invalid.
     """
     try:
-        content = read_yaml(location(path).expanduser())
+        content = read_yaml(expanded(path))
     except OSError as err:
         raise CalibrationError(f'cannot read calibration {path}: {err.strerror}') from err
     except ValueError as err:

@@ -17,6 +17,7 @@ import pytest
 
 from drive_segment_ros.errors import DependencyError, StorageError
 from drive_segment_ros.storage import (
+    expanded,
     file_names,
     filesystem,
     folder_names,
@@ -245,3 +246,9 @@ def test_no_listing_is_remembered(bucket: Path) -> None:
     client = boto3.client('s3')
     client.put_object(Bucket=key(bucket).strip('/'), Key='b', Body=b'')
     assert file_names(bucket) == ['a', 'b']
+
+
+def test_home_folders_are_found_or_named():
+    assert expanded('~/set') == Path.home() / 'set'
+    with pytest.raises(StorageError, match='~nobody-here/set: there is no such home folder'):
+        expanded('~nobody-here/set')
