@@ -6,11 +6,11 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from drive_segment_ros.errors import DatasetError, ImageError
+from drive_segment_ros.errors import DatasetError, ImageError, ParameterError
 from drive_segment_ros.frame.rig import raw_topic
 from drive_segment_ros.nodes.image_input import ImageInput
 from drive_segment_ros.nodes.signals import signals_set
@@ -27,7 +27,8 @@ class SavedTopics:
     Attributes:
         images: written, all topics together.
         unreadable: number of messages without a readable image.
-        folder: of the files, which are named by their stamp in nanoseconds.
+        folder: of the files, which are named by their stamp in nanoseconds; others of the same
+            stamp end in `_2` and so on.
         topics: images written of each topic.
     """
 
@@ -53,6 +54,8 @@ def save_topics(
 
     Raises:
         DatasetError: if a file cannot be written.
+        DependencyError: if a package that a topic's transport needs is not installed.
+        ParameterError: if a topic's name is invalid.
     """
     # The transports of `live` and the launch files; set before the middleware starts.
     os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
@@ -71,15 +74,7 @@ def save_topics(
                 topic: _Files(folder / topic.strip('/') if len(topics) > 1 else folder)
                 for topic in topics
             }
-            inputs = [
-                ImageInput(
-                    node,
-                    raw_topic(topic),
-                    files[topic].add,
-                    topic.removeprefix(raw_topic(topic)).strip('/') or 'raw',
-                )
-                for topic in files
-            ]
+            inputs = [_input(node, topic, files[topic].add) for topic in files]
             executor = SingleThreadedExecutor(context=context)
             executor.add_node(node)
             while not ended.is_set() and (deadline is None or time.monotonic() < deadline):
@@ -97,22 +92,37 @@ def save_topics(
     )
 
 
+def _input(node: Any, topic: str, callback: Callable[[Any], None]) -> ImageInput:
+    from rclpy.exceptions import NameValidationException
+
+    raw = raw_topic(topic)
+    try:
+        return ImageInput(node, raw, callback, topic.removeprefix(raw).strip('/') or 'raw')
+    except (NameValidationException, ValueError) as err:
+        what = ' '.join(str(err).split())
+        raise ParameterError(f'{topic!r} cannot be a topic: {what}') from err
+
+
 class _Files:
     """Writes the images of one topic to a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.written = self.unreadable = 0
         self._folder = folder
+        self._hashes: dict[int, dict[int, int]] = {}  # numbers of contents, by stamp
 
     def add(self, message: Any) -> None:
         stamp = message.header.stamp
-        name = str(stamp.sec * 1_000_000_000 + stamp.nanosec)
+        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
         try:
             content, suffix = encoded_image(message)
         except ImageError:
             self.unreadable += 1
             return
-        path = self._folder / f'{name}{suffix}'
+        # A driver may leave all stamps at zero; a bag that is played again repeats its images.
+        hashes = self._hashes.setdefault(stamp_ns, {})
+        number = hashes.setdefault(hash(content), len(hashes) + 1)
+        path = self._folder / f'{stamp_ns}{f"_{number}" if number > 1 else ""}{suffix}'
         try:
             # Renamed when complete, so that the folder only has complete images.
             write_whole(path, content, synced=False)

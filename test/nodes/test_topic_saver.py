@@ -18,7 +18,7 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed; `pip instal
 
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 
-from drive_segment_ros.errors import DatasetError  # noqa: E402
+from drive_segment_ros.errors import DatasetError, ParameterError  # noqa: E402
 from drive_segment_ros.nodes.topic_saver import _Files, save_topics  # noqa: E402
 
 LIMIT_S = 60.0
@@ -117,3 +117,22 @@ def test_a_folder_that_cannot_be_written(ros_domain: int, tmp_path: Path) -> Non
         return str(error.value)
 
     assert '7000000000.png' in published_until('/mask', raw(), saving)
+
+
+@pytest.mark.parametrize('topic', ['/front-left/mask', 'two words', '/', ''])
+def test_a_topic_that_cannot_be_is_one_line(ros_domain: int, tmp_path: Path, topic: str) -> None:
+    with pytest.raises(ParameterError, match=f"'{topic}' cannot be a topic: ") as error:
+        save_topics([topic], tmp_path, 0.1)
+    assert '\n' not in str(error.value)
+
+
+def test_images_of_one_stamp_have_a_file_each(tmp_path: Path) -> None:
+    files = _Files(tmp_path)
+    first, second = raw(), raw()
+    second.data = (PIXELS + 1).tobytes()
+    for message in (first, second, first):
+        files.add(message)
+    names = ['7000000000.png', '7000000000_2.png']
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+    written = cv2.imread(str(tmp_path / names[0]), cv2.IMREAD_UNCHANGED)
+    assert (written == PIXELS[..., None]).all()
