@@ -14,13 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import rclpy
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import LoggingSeverity
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
 from drive_segment_ros.compiled_kernels import cold_notice
-from drive_segment_ros.errors import DriveSegmentError
+from drive_segment_ros.errors import DriveSegmentError, ParameterError
 from drive_segment_ros.parameters import parameter
 from drive_segment_ros.ros.diagnostics import ERROR, OK, TOPIC, Diagnostics, Status
 from drive_segment_ros.ros.library_log import LibraryLog
@@ -54,7 +55,16 @@ class ManagedNode(LifecycleNode):
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:
-        super().__init__(name, **kwargs)
+        """Create the node.
+
+        Raises:
+            ParameterError: if its namespace, or a parameter of ROS itself, is invalid.
+        """
+        try:
+            super().__init__(name, **kwargs)
+        except (NameValidationException, ParameterException) as err:
+            what = ' '.join(str(err).split()).rstrip(' ^')
+            raise ParameterError(f'{name}: {what}') from err
         self._take_level_of_bare_name()
         self._library_log: LibraryLog | None = None
         self.loading = self.gave_up = False

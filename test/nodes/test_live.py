@@ -40,6 +40,8 @@ def test_several_cameras_are_a_rig_of_one_node_or_a_node_each():
         (LiveOptions(params_file=Path('/no/params.yaml')), '/no/params.yaml: no such file'),
         (LiveOptions(remappings=('points',)), "'points' is not of the form from:=to"),
         (LiveOptions(node='dream'), "unknown node 'dream'; there are: proposals"),
+        (LiveOptions('segmentation', cameras=('front-left', 'b')), r"Invalid .*'/front-left'$"),
+        (LiveOptions(assignments=('use_sim_time=1',)), "'use_sim_time' to '1' of type 'INTEGER'"),
     ],
 )
 def test_mistakes_are_named(ros_domain, options, words):
