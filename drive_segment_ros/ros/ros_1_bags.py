@@ -133,14 +133,14 @@ def _type_store(msgtype: str, definition: str) -> Any:
             found[name] = known[name]
     if msgtype in known and found[msgtype] != known[msgtype]:
         return None
-    wanted = types_within(found.values())
+    wanted = types_within([fields for _, fields in found.values()])
     while wanted:
         name = wanted.pop()
         if name not in found:
             if name not in known:
                 return None
             found[name] = known[name]
-            wanted += types_within(known[name])
+            wanted += types_within(known[name][1])
     store = get_typestore(Stores.EMPTY)
     store.register(found)
     return store

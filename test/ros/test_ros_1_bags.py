@@ -230,3 +230,27 @@ def test_damaged_message_does_not_end_the_bag(tmp_path: Path) -> None:
         assert [m.raw for m in messages] == [b'', b'']
         with pytest.raises(BagError, match='message is damaged'):
             reader.deserialize(messages[0].raw, messages[0].msgtype)
+
+
+@pytest.mark.parametrize(
+    ('definition', 'readable'),
+    [
+        ('uint8 first\ngeometry_msgs/Point[] points', True),
+        ('uint8 first\nmy_msgs/Missing[2] parts', False),
+        ('string PLACE=/a/b\nuint8 first', True),
+    ],
+)
+def test_types_whose_parts_the_bag_does_not_define(
+    tmp_path: Path, definition: str, readable: bool
+) -> None:
+    with Ros1Writer(tmp_path / 'old.bag') as writer:
+        for topic, text in (('/own', definition), ('/other', 'uint8 data')):
+            kind = f'my_msgs/msg/{topic[1:].title()}'
+            connection = writer.add_connection(topic, kind, msgdef=text, md5sum='*')
+            writer.write(connection, START, bytes(8))
+    with BagReader(tmp_path / 'old.bag') as reader:
+        assert {t.name: t.readable for t in reader.topics.values()} == {
+            '/other': True,
+            '/own': readable,
+        }
+        assert [m.topic for m in reader.messages()] == ['/own', '/other'][not readable :]
