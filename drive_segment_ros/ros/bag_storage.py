@@ -136,21 +136,26 @@ def default_type_store() -> Any:
 def type_store(connections: Sequence[Any]) -> Any:
     """Return a type store with the bag's definitions, and Jazzy's for types it does not define.
 
-    A definition that cannot be parsed leaves its type unknown and the others readable.
+    A definition that cannot be used leaves its type unknown and the others readable.
     """
     from rosbags.interfaces import MessageDefinitionFormat
     from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
     defined: dict[str, Any] = {}
     for msgtype, definition in {(ros_type(c), c.msgdef) for c in connections}:
+        found: dict[str, Any] = {}
         try:
             if definition.format is MessageDefinitionFormat.MSG:
-                defined.update(get_types_from_msg(definition.data, msgtype))
+                found.update(get_types_from_msg(definition.data, msgtype))
             elif definition.format is MessageDefinitionFormat.IDL:
                 for text in re.split(r'={80}\nIDL: .*\n', definition.data):
-                    defined.update(get_types_from_idl(text) if text.strip() else {})
+                    found.update(get_types_from_idl(text) if text.strip() else {})
+            # Some cannot become Python classes, such as one with the fields `class` and `class_`.
+            get_typestore(Stores.EMPTY).register(found)
         except Exception as err:  # the grammar's errors are of several kinds
-            _log.info('definition of %s cannot be parsed: %s', msgtype, one_line(err))
+            _log.info('definition of %s cannot be used: %s', msgtype, one_line(err))
+        else:
+            defined.update(found)
     if _HEADED_VIDEO in defined:
         defined[_HEADED_VIDEO] = default_type_store().fielddefs[_HEADED_VIDEO]
         defined[_HEADER] = default_type_store().fielddefs[_HEADER]

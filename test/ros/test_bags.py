@@ -183,6 +183,17 @@ def test_damaged_database_is_an_error_of_one_line(tmp_path):
     assert '\n' not in str(error.value)
 
 
+def test_a_type_that_python_cannot_hold_leaves_the_others_readable(tmp_path):
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for topic, text in (('/odd', 'int32 class\nint32 class_'), ('/own', 'int32 data')):
+            kind = f'my_msgs/msg/{topic[1:].title()}'
+            connection = writer.add_connection(topic, kind, msgdef=text, rihs01='none')
+            writer.write(connection, SECOND, b'\0\1\0\0' + bytes(8))
+    with BagReader(tmp_path / 'bag') as bag:
+        readable = {topic.name: topic.readable for topic in bag.topics.values()}
+    assert readable == {'/odd': False, '/own': True}
+
+
 def test_bag_without_definitions_uses_the_default_types(tmp_path):
     folder = write_bag(tmp_path / 'bag', StoragePlugin.SQLITE3)
     (path,) = folder.glob('*.db3')
