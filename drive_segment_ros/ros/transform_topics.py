@@ -55,10 +55,15 @@ class _TransformListener:
 
 
 class _OverriddenNode:
-    """A node whose subscriptions use the user's QoS overrides."""
+    """A node whose subscriptions use the user's QoS overrides.
+
+    Attributes:
+        created: the subscriptions.
+    """
 
     def __init__(self, node: Any) -> None:
         self._node = node
+        self.created: list[Any] = []
 
     def create_subscription(
         self, message_type: type, topic: str, callback: Any, qos: QoSProfile, **options: Any
@@ -66,6 +71,7 @@ class _OverriddenNode:
         def create(message_type: type, topic: str, **qos_options: Any) -> Any:
             subscriber = Subscriber(self._node, message_type, topic, **qos_options, **options)
             subscriber.registerCallback(callback)
+            self.created.append(subscriber.sub)
             return subscriber.sub
 
         return create_with_overrides(create, self._node, message_type, topic, SUBSCRIPTION, qos)
@@ -78,18 +84,24 @@ def listen(node: Any, buffer: Buffer) -> Any:
     """Subscribe to /tf and /tf_static until `unregister()` of the returned object is called.
 
     Raises:
-        ParameterError: if the user's QoS overrides are invalid.
+        ParameterError: if the user's QoS overrides are invalid; nothing is subscribed to then.
     """
     try:
         from tf2_ros import TransformListener as Listener
     except ImportError:
         Listener = _TransformListener
-    return Listener(
-        buffer,
-        _OverriddenNode(node),
-        qos=QoSProfile(depth=_DEPTH),
-        static_qos=transient_local(_DEPTH),
-    )
+    overridden = _OverriddenNode(node)
+    try:
+        return Listener(
+            buffer,
+            overridden,
+            qos=QoSProfile(depth=_DEPTH),
+            static_qos=transient_local(_DEPTH),
+        )
+    except BaseException:
+        for subscription in overridden.created:
+            node.destroy_subscription(subscription)
+        raise
 
 
 def message_type() -> type | None:

@@ -66,6 +66,9 @@ class VehicleListener:
             kinds: of `motion_kinds`.
             odometry_topic: nav_msgs/Odometry.
             clock: seconds, monotonic.
+
+        Raises:
+            ParameterError: if the user's QoS overrides are invalid; nothing is subscribed to then.
         """
         self._node = node
         self._stream = stream
@@ -77,15 +80,11 @@ class VehicleListener:
         self._motion_topics: list[str] = []
         self._transforms: Any = None
         self._odometry: FollowingSubscription | None = None
-        if transform_topics.message_type() is not None:
-            self._motion_topics += ['/tf'] if 'tf' in kinds else []
-            self._transforms = transform_topics.listen(node, self)
-        if 'odometry' in kinds:
-            from nav_msgs.msg import Odometry
-
-            self._motion_topics.append(odometry_topic)
-            self._odometry = FollowingSubscription(node, Odometry, odometry_topic, depth=_DEPTH)
-            self._odometry.registerCallback(self.on_odometry)
+        try:
+            self._subscribe(kinds, odometry_topic)
+        except BaseException:
+            self.destroy()
+            raise
 
     def destroy(self) -> None:
         """End the subscriptions."""
@@ -137,6 +136,19 @@ class VehicleListener:
         self._clock_hint = clock_hint(self._node, 'odometry', stamp_ns(message))
         self._push(pose_event(message))
         self._tell()
+
+    def _subscribe(self, kinds: tuple[str, ...], odometry_topic: str) -> None:
+        if transform_topics.message_type() is not None:
+            self._motion_topics += ['/tf'] if 'tf' in kinds else []
+            self._transforms = transform_topics.listen(self._node, self)
+        if 'odometry' in kinds:
+            from nav_msgs.msg import Odometry
+
+            self._motion_topics.append(odometry_topic)
+            self._odometry = FollowingSubscription(
+                self._node, Odometry, odometry_topic, depth=_DEPTH
+            )
+            self._odometry.registerCallback(self.on_odometry)
 
     def _problems(self) -> list[str]:
         motion = self._stream.vehicle.motion

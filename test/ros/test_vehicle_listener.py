@@ -252,6 +252,17 @@ def test_odometry_that_cannot_be_heard_is_a_problem(node):
     executor.shutdown()
 
 
+@pytest.mark.parametrize('topic', ['/odom', '/tf', '/tf_static'])
+def test_a_refused_subscription_leaves_no_other(node, monkeypatch, topic):
+    monkeypatch.setattr(transform_topics, 'message_type', lambda: TransformStamped)
+    before = list(node.subscriptions)
+    name = f'qos_overrides.{topic}.subscription.reliability'
+    node._parameter_overrides[name] = Parameter(name, value='perfect')
+    with pytest.raises(ParameterError, match='perfect'):
+        listen(node)
+    assert list(node.subscriptions) == before
+
+
 def test_recorded_stamps_without_sim_time_give_the_hint(node):
     listener, _ = listen(node, 'odometry')
     listener.on_odometry(odometry(0.0, 1_557_539_956))
