@@ -118,9 +118,9 @@ def _type_store(msgtype: str, definition: str) -> Any:
         definition: its definition of ROS 1, with those of the types within it.
 
     Returns:
-        None if the definition cannot be parsed, or ROS 2 has another type of this name.
+        None if the definition cannot be used, or ROS 2 has another type of this name.
     """
-    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+    from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 
     known = default_type_store().fielddefs
     try:
@@ -142,7 +142,10 @@ def _type_store(msgtype: str, definition: str) -> Any:
             found[name] = known[name]
             wanted += types_within(known[name][1])
     store = get_typestore(Stores.EMPTY)
-    store.register(found)
+    try:
+        store.register(found)
+    except TypesysError:  # it cannot become a Python class
+        return None
     return store
 
 

@@ -238,9 +238,10 @@ def test_damaged_message_does_not_end_the_bag(tmp_path: Path) -> None:
         ('uint8 first\ngeometry_msgs/Point[] points', True),
         ('uint8 first\nmy_msgs/Missing[2] parts', False),
         ('string PLACE=/a/b\nuint8 first', True),
+        ('uint8 class\nuint8 class_', False),
     ],
 )
-def test_types_whose_parts_the_bag_does_not_define(
+def test_types_that_the_bag_does_not_define_completely(
     tmp_path: Path, definition: str, readable: bool
 ) -> None:
     with Ros1Writer(tmp_path / 'old.bag') as writer:
