@@ -153,10 +153,11 @@ class FrameNode(ManagedNode):
         return self._built[1]
 
     def configure(self) -> None:
-        """Compile the kernels of frames."""
+        """Check the cameras' names, then compile the kernels of frames."""
         # Imported here, as it is needed only once.
         from drive_segment_ros.frame.warm_up import warm_up
 
+        self.image_topics()
         self.tell_if_cold(FRAMES)
         warm_up(self.parameters)
 
@@ -170,7 +171,7 @@ class FrameNode(ManagedNode):
         if parameters.calibration_file:
             calibration = load_calibration(parameters.calibration_file)[0]
         namespaces = parameters.cameras or ['']
-        topics = self._image_topics()
+        topics = self.image_topics()
         names = camera_names(topics)
         stream = FrameStream(
             parameters,
@@ -237,11 +238,11 @@ class FrameNode(ManagedNode):
     def hardware_id(self) -> str:
         """Return the cameras' topics, which identify the node."""
         try:
-            return ', '.join(self._image_topics())
-        except ParameterError:  # Activation will fail with the reason.
+            return ', '.join(self.image_topics())
+        except ParameterError:  # Configuring will fail with the reason.
             return ', '.join(self.parameters.cameras)
 
-    def _image_topics(self) -> list[str]:
+    def image_topics(self) -> list[str]:
         """Return the topic of raw images of each camera, resolved.
 
         Raises:

@@ -225,7 +225,8 @@ class ManagedNode(LifecycleNode):
             # Registered only now, after a successful constructor.
             self._library_log = LibraryLog(self.get_logger())
         result = self._transition('configured', self.configure, self._free)
-        self._name_unused_overrides()
+        if result == TransitionCallbackReturn.SUCCESS:
+            self._name_unused_overrides()
         return result
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -291,7 +292,7 @@ class ManagedNode(LifecycleNode):
     def _name_unused_overrides(self) -> None:
         published = [TOPIC, *(publisher.topic_name for publisher in self._owned_publishers)]
         unused = unused_overrides(self, published, self.subscribed_topics())
-        if unused and self._owned_publishers:
+        if unused:
             self.get_logger().warning(
                 f'ignored, QoS overrides of topics not of this node: {", ".join(unused)}'
             )

@@ -47,6 +47,7 @@ class ProposalsNode(FrameNode):
 
     def configure(self) -> None:
         """Advertise, then create the frame builder."""
+        self.image_topics()  # Raises an error that names an invalid camera.
         self._points = self.advertise(PointCloud2, 'proposals/points', _QOS)
         self._overlays: dict[str, tuple[Any, Any]] = {}
         for namespace in self.parameters.cameras or ['']:

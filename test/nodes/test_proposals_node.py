@@ -104,16 +104,22 @@ def test_a_camera_that_dies_costs_its_own_frames_and_is_named_on_diagnostics(mak
     assert rig.dropped == {}
 
 
-def test_a_camera_given_twice_refuses_activation(ros_domain):
+@pytest.mark.parametrize(
+    ('cameras', 'words'),
+    [
+        (['front', '/front'], 'contains /front/image_raw twice'),
+        (['front-left'], "parameter cameras: 'front-left': "),
+    ],
+)
+def test_cameras_that_cannot_be_a_rig_refuse_configuring(ros_domain, cameras, words):
     context = rclpy.Context()
     rclpy.init(context=context)
     node = ProposalsNode(
-        context=context, parameter_overrides=[Parameter('cameras', value=['front', '/front'])]
+        context=context, parameter_overrides=[Parameter('cameras', value=cameras)]
     )
     try:
-        node.trigger_configure()
-        assert node.trigger_activate() == TransitionCallbackReturn.FAILURE
-        assert 'contains /front/image_raw twice' in node.failure
+        assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+        assert words in node.failure
     finally:
         node.destroy_node()
         rclpy.shutdown(context=context)

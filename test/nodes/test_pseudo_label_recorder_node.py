@@ -425,3 +425,35 @@ def test_dataset_that_is_not_given_or_has_no_place_refuses(ros_domain, tmp_path)
         assert words in node.failure
         node.destroy_node()
     rclpy.shutdown(context=context)
+
+
+def test_an_impossible_camera_is_named_and_leaves_nothing(ros_domain, tmp_path, monkeypatch):
+    from rclpy.parameter import Parameter
+
+    monkeypatch.setattr('drive_segment_ros.frame.warm_up.warm_up', lambda parameters: None)
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    values = {'dataset': str(tmp_path / 'set'), 'cameras': ['front-left']}
+    overrides = [Parameter(name, value=value) for name, value in values.items()]
+    node = PseudoLabelRecorderNode(context=context, parameter_overrides=overrides)
+    services = len(list(node.services))
+    node.trigger_configure()
+    assert node.failure.startswith("parameter cameras: 'front-left': ")
+    assert len(list(node.services)) == services
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_qos_overrides_of_other_topics_are_named(ros_domain, tmp_path, monkeypatch, capfd):
+    from rclpy.parameter import Parameter
+
+    monkeypatch.setattr('drive_segment_ros.frame.warm_up.warm_up', lambda parameters: None)
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    values = {'dataset': str(tmp_path), 'qos_overrides./pints.subscription.depth': 3}
+    overrides = [Parameter(name, value=value) for name, value in values.items()]
+    node = PseudoLabelRecorderNode(context=context, parameter_overrides=overrides)
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert 'ignored, QoS overrides of topics not of this node' in capfd.readouterr().err
+    node.destroy_node()
+    rclpy.shutdown(context=context)
