@@ -51,9 +51,8 @@ def point_cloud2(points: NDArray[np.void], header: Any) -> Any:
         message = create_cloud(header, fields, points.ravel().view(layout), layout.itemsize)
     message.height, message.width = points.shape if points.ndim == 2 else (1, len(points))
     message.row_step = message.point_step * message.width
-    message.is_dense = 'x' not in (points.dtype.names or ()) or bool(
-        np.isfinite(points['x']).all()
-    )
+    coordinates = [name for name in 'xyz' if name in (points.dtype.names or ())]
+    message.is_dense = all(bool(np.isfinite(points[name]).all()) for name in coordinates)
     return message
 
 

@@ -110,3 +110,10 @@ def test_sensor_msgs_py_reads_what_we_read(points, reference):
     read, ours = reference.read_points(message), structured_view(message)
     assert read.dtype == ours.dtype
     np.testing.assert_array_equal(read, ours)
+
+
+@pytest.mark.parametrize('axis', 'xyz')
+def test_a_cloud_with_an_invalid_coordinate_is_not_dense(points, axis):
+    assert point_cloud2(points, Header()).is_dense
+    points[axis][3] = np.nan
+    assert not point_cloud2(points, Header()).is_dense
