@@ -21,11 +21,14 @@ def camera_nodes(context: Any, name: str, parameters: Sequence[str] = ()) -> lis
         parameters: further parameters that are arguments as well.
 
     Raises:
-        RuntimeError: if a file that was named is not there.
+        RuntimeError: if a file that was named is not there, or all cameras would have one image.
     """
     arguments = context.launch_configurations
     set_here = given(arguments, parameters)
-    nodes = [_camera_node(arguments, name, camera, set_here) for camera in cameras(context)]
+    names = cameras(context)
+    if len(names) > 1:
+        _refuse_one_image(arguments['image'])
+    nodes = [_camera_node(arguments, name, camera, set_here) for camera in names]
     return _started(arguments, nodes)
 
 
@@ -58,7 +61,7 @@ def cameras(context: Any) -> list[str]:
     arguments = context.launch_configurations
     text = arguments.get('cameras') or arguments['camera']
     names = [name.strip() for name in text.split(',') if name.strip()]
-    if not names or len(set(names)) < len(names):
+    if not names or len({absolute_namespace(arguments, name) for name in names}) < len(names):
         raise RuntimeError(f'cameras:={text!r}: give each camera once, separated by commas')
     return names
 
@@ -147,6 +150,14 @@ def optional_node(package: str, **settings: Any) -> list[Any]:
     ]
 
 
+def _refuse_one_image(image: str) -> None:
+    if image.startswith('/'):
+        raise RuntimeError(
+            f'image:={image}: each camera of a rig has its own; give a topic relative to '
+            "a camera's namespace, or remap"
+        )
+
+
 def _camera_node(
     arguments: Mapping[str, str], name: str, camera: str, set_here: Mapping[str, Any]
 ) -> Any:
@@ -159,11 +170,7 @@ def _rig_node(
     arguments: Mapping[str, str], name: str, cameras: Sequence[str], set_here: Mapping[str, Any]
 ) -> Any:
     image = arguments['image']
-    if image.startswith('/'):
-        raise RuntimeError(
-            f'image:={image}: each camera of a rig has its own; give a topic relative to '
-            "a camera's namespace, or remap"
-        )
+    _refuse_one_image(image)
     images = [
         (f'{camera.rstrip("/")}/image_raw{transport}', f'{camera.rstrip("/")}/{image}{transport}')
         for camera in (cameras if image != 'image_raw' else ())
