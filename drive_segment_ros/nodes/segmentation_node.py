@@ -112,7 +112,8 @@ class SegmentationNode(ManagedNode):
         """Advertise first, as loading a model may take minutes; then load and warm up.
 
         Raises:
-            ParameterError, ModelError, DependencyError: if the model cannot be loaded.
+            ParameterError, ModelError, DependencyError, StorageError: if the model cannot be
+                loaded.
             CalibrationError: if the calibration file cannot be used.
         """
         parameters = self.parameters
