@@ -253,6 +253,8 @@ class _Group:
     def _decode(self, data: bytes | None, number: int) -> None:
         import av
 
+        if data == b'':  # FFmpeg would take it as the end of the stream.
+            return
         packet = None
         if data is not None:
             packet = av.Packet(data)

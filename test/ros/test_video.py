@@ -197,3 +197,13 @@ def test_codecs_have_many_names():
         'vp9',
     )
     assert [codec_of(name) for name in names] == ['h264'] * 3 + ['hevc'] * 3 + ['']
+
+
+def test_an_empty_packet_costs_no_other(encode_video, decode_video):
+    packets = encode_video(pictures())
+    stream = VideoStream()
+    images(packets[:3], stream=stream)
+    with pytest.raises(VideoError):
+        decode_image(images([(99, b'')], stream=stream)[99])
+    found = images(packets[3:], stream=stream)
+    assert np.array_equal(decode_image(found[5]), decode_video('h264', packets)[5])
