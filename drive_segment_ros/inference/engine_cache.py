@@ -48,8 +48,15 @@ class EngineKey:
 
 
 def engine_folder() -> Path:
-    """Return the default folder of engines, by the XDG base directories."""
-    cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    """Return the default folder of engines, by the XDG base directories.
+
+    Raises:
+        ModelError: if there is no home folder, and XDG_CACHE_HOME is not set.
+    """
+    try:
+        cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    except RuntimeError as err:
+        raise ModelError('there is no home folder for engines; set XDG_CACHE_HOME') from err
     return Path(cache) / 'drive_segment_ros' / 'engines'
 
 

@@ -1,6 +1,7 @@
 """The engine cache: engines are reused for the same key only, cache errors stop no start."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -103,4 +104,16 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
 def test_the_folder_follows_the_xdg_variable(monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
 
+    assert engine_folder() == tmp_path / 'drive_segment_ros/engines'
+
+
+def test_without_a_home_folder_the_error_says_what_to_set(monkeypatch, tmp_path):
+    def no_home():
+        raise RuntimeError('Could not determine home directory.')
+
+    monkeypatch.setattr(Path, 'home', no_home)
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+    with pytest.raises(ModelError, match='set XDG_CACHE_HOME'):
+        engine_folder()
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     assert engine_folder() == tmp_path / 'drive_segment_ros/engines'
