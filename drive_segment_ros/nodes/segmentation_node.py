@@ -14,7 +14,7 @@ from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import SetBool
 
 from drive_segment_ros.compiled_kernels import VIEW
-from drive_segment_ros.errors import ImageError, ParameterError
+from drive_segment_ros.errors import DriveSegmentError, ParameterError
 from drive_segment_ros.frame.paint import Mask
 from drive_segment_ros.frame.reasons import reason_of
 from drive_segment_ros.inference.model_source import model_location
@@ -290,10 +290,10 @@ class SegmentationNode(ManagedNode):
 
     def _on_failure(self, error: Exception) -> None:
         """Count an image that could not be segmented; on a worker's thread."""
-        bad_image = isinstance(error, ImageError)
+        known = isinstance(error, DriveSegmentError)
         reason = reason_of(error)
         self._figures.dropped(reason)
-        text = str(error) if bad_image else f'unexpected {type(error).__name__}: {error}'
+        text = str(error) if known else f'unexpected {type(error).__name__}: {error}'
         self.note_error(reason, text)
 
     def _on_camera_info(self, message: Any) -> None:

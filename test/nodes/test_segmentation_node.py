@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2  # n
 from std_msgs.msg import Header  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
+from drive_segment_ros.errors import DependencyError, VideoError  # noqa: E402
 from drive_segment_ros.nodes import mask_outputs, painted_cloud, segmentation_node  # noqa: E402
 from drive_segment_ros.nodes.mask_outputs import LABEL_INFO_TOPIC, TOPICS  # noqa: E402
 from drive_segment_ros.nodes.segmentation_node import SegmentationNode  # noqa: E402
@@ -606,3 +608,18 @@ def test_label_info_is_stamped_by_the_time_of_the_masks(make_rig, monkeypatch):
         assert rig.wait(lambda now=seconds: stamps[-1] <= now and stamps[-1])
     # Published again when time starts, and when the bag restarts.
     assert stamps == [0, 1000, 500]
+
+
+@pytest.mark.parametrize(
+    ('error', 'reason', 'text'),
+    [
+        (VideoError('packets are missing'), 'incomplete_video', 'packets are missing'),
+        (DependencyError('encoded video needs PyAV'), 'error', 'encoded video needs PyAV'),
+        (KeyError('a'), 'error', "unexpected KeyError: 'a'"),
+    ],
+)
+def test_only_errors_that_nobody_foresaw_are_unexpected(error, reason, text):
+    node = mock.Mock()
+    SegmentationNode._on_failure(node, error)
+    node._figures.dropped.assert_called_once_with(reason)
+    node.note_error.assert_called_once_with(reason, text)
