@@ -86,7 +86,10 @@ class DatasetDisk:
         self.removed: list[str] = []
         self._parameters = parameters
         self._clock = clock
-        self._mount = mount_point(dataset.parent if not dataset.exists() else dataset)
+        try:
+            self._mount = mount_point(dataset.parent if not dataset.exists() else dataset)
+        except OSError as err:
+            raise DatasetError(f'{dataset}: {err.strerror}; choose another folder') from err
         self._written: deque[tuple[float, int]] = deque()
         self._sizes = DriveSizes()
         self._looked_s = -_OTHERS_PERIOD_S

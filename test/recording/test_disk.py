@@ -221,3 +221,8 @@ def test_drive_that_was_repaired_is_measured_anew(dataset):
 def test_folder_above_must_exist(tmp_path):
     with pytest.raises(DatasetError, match='parent folder must exist'):
         DatasetDisk(tmp_path / 'media' / 'set', DiskParameters())
+
+
+def test_a_folder_that_cannot_be_looked_at_is_an_error_of_the_dataset(tmp_path):
+    with pytest.raises(DatasetError, match='xxx: File name too long'):
+        DatasetDisk(tmp_path / ('x' * 300), quota(2))
