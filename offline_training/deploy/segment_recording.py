@@ -132,7 +132,11 @@ def segment_to_video(
         for stream, masks in streams:
             target = output if is_file else output / f'{stream.name}.mp4'
             written = work / f'written{target.suffix}'
-            videos[str(target)] = write_mask_video(stream, masks, classes, written, advance)
+            frames = write_mask_video(stream, masks, classes, written, advance)
+            if frames == 0:
+                report['failed'][str(target)] = 'none of its images could be segmented'
+                continue
+            videos[str(target)] = frames
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(written, target)
     shutil.rmtree(work)

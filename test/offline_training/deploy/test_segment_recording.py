@@ -222,6 +222,23 @@ def test_several_cameras_and_inputs_have_a_video_each(make_bag, model_folder, tm
     assert found == {'drive/front.mp4': 4, 'drive/left.mp4': 4, 'images.mp4': 2}
 
 
+def test_inputs_without_a_readable_image_have_no_video_and_the_others_do(model_folder, tmp_path):
+    pytest.importorskip('av', reason="PyAV is not installed; pip install '.[video]'")
+    for name in ('bad', 'good'):
+        write_png(tmp_path / name / 'a.png', np.zeros((31, 41, 3), np.uint8))
+    (tmp_path / 'bad/a.png').write_bytes(b'no image')
+    inputs, output = [tmp_path / 'bad', tmp_path / 'good'], tmp_path / 'videos'
+
+    result = CliRunner().invoke(
+        cli.app,
+        ['segment', str(model_folder), *map(str, inputs), '-o', str(output), '--to', 'video'],
+    )
+
+    assert result.exit_code == 3
+    assert f'{output}/bad.mp4: none of its images could be segmented' in result.stderr
+    assert [path.name for path in output.iterdir()] == ['good.mp4']
+
+
 def test_mistakes_are_one_line_and_nothing_of_others_is_replaced(make_bag, model_folder, tmp_path):
     bag = make_bag()
     told = segmented(model_folder, bag, '-o', tmp_path / 'x', '--to', 'gif', code=1)
