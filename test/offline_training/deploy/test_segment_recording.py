@@ -310,6 +310,29 @@ def test_it_is_played_and_its_pictures_are_saved(make_bag, model_folder, tmp_pat
     assert (cv2.imread(str(files[0]), cv2.IMREAD_GRAYSCALE).ravel() == answer).all()
 
 
+def test_pictures_are_not_taken_for_earlier_masks(make_bag, model_folder, tmp_path):
+    bag, pictures = make_bag(count=1), tmp_path / 'drive_1.masks'
+    segmented(model_folder, bag, '-o', pictures)
+    before = sorted(pictures.rglob('*'))
+
+    for source, message in ((bag, 'is not a folder of masks'), (pictures, 'contains an input')):
+        told = segmented(model_folder, source, '-o', tmp_path / 'drive_1', '--to', 'video', code=1)
+        assert f'{message}; choose another output' in told['error']
+
+    assert sorted(pictures.rglob('*')) == before
+
+
+def test_the_working_folder_can_be_the_output(make_bag, model_folder, tmp_path, monkeypatch):
+    bag, output = make_bag(count=1), tmp_path / 'masks'
+    output.mkdir()
+    monkeypatch.chdir(output)
+
+    segmented(model_folder, bag, '-o', '.', '--to', 'bag')
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['drive', 'masks', 'model']
+    assert (output / 'metadata.yaml').is_file()
+
+
 @pytest.mark.parametrize('to', ['bag', 'video'])
 @pytest.mark.parametrize('output', ['drive', '.'])
 def test_an_input_is_never_replaced_by_what_is_made_of_it(
