@@ -146,3 +146,13 @@ def test_an_image_is_scored_as_it_is_stored_and_not_rotated(tmp_path):
     scores = evaluate(tmp_path / 'baseline', tmp_path / 'image', tmp_path / 'truth')
 
     assert scores['strict']['accuracy'] > 95.0
+
+
+def test_a_class_may_have_any_name(set_of, tmp_path):
+    folders = set_of('ab', [0, 1], [0, 1])
+    (tmp_path / 'truth/classes.json').write_text('{"classes": ["$x_$", "car"]}')
+
+    scores = evaluate(*folders, output=tmp_path / 'scores')
+
+    assert scores['strict']['per_class']['$x_$'] == 100.0
+    assert (tmp_path / 'scores/confusion.png').is_file()
