@@ -56,7 +56,7 @@ def has_images(run: Path, source: Path | None) -> bool:
 
 
 def _kept(run: Path) -> FrameImages:
-    return FrameImages.kept(model_file(run).resolve().parents[1] / 'cache/images')
+    return FrameImages.kept(model_file(run).resolve().parent.parent / 'cache/images')
 
 
 def _of_run(run: Path) -> Iterator[NDArray[np.uint8]]:
