@@ -303,6 +303,16 @@ def test_images_to_calibrate_on_are_not_distorted(run, tmp_path):
     assert (image == street(1)).all()
 
 
+def test_a_drive_is_calibrated_on_its_images_and_not_on_its_labels(run, paint_drive, tmp_path):
+    drive = paint_drive(tmp_path / 'set', 2)
+
+    images = calibration_images(run, drive.dataset / 'painted', HEIGHT, WIDTH)
+
+    assert len(images) == 2
+    expected = calibration_images(run, drive.dataset, HEIGHT, WIDTH)
+    assert all((a == b).all() for a, b in zip(images, expected, strict=True))
+
+
 @pytest.mark.parametrize(
     'change',
     [{}, {'window': 2}, {'stem': 'patch'}, {'stem': 'patch', 'patch': 8}],
