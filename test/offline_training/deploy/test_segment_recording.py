@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -277,6 +278,30 @@ def test_what_was_interrupted_goes_on(make_bag, model_folder, tmp_path, monkeypa
     assert not (tmp_path / 'masks.masks').exists()
     segmented(model_folder, bag, '-o', out, '--to', 'bag', code=1)
     assert segmented(model_folder, bag, '-o', out, '--to', 'bag', '--overwrite')['images'] == 4
+
+
+def test_a_damaged_mask_is_named_and_the_others_are_written(
+    make_bag, model_folder, tmp_path, monkeypatch
+):
+    bag, out = make_bag(), tmp_path / 'out'
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            'offline_training.deploy.segment_recording.write_mask_bag',
+            Mock(side_effect=KeyboardInterrupt),
+        )
+        arguments = ['segment', model_folder, bag, '-o', out, '--to', 'bag']
+        assert CliRunner().invoke(cli.app, [str(one) for one in arguments]).exit_code == 130
+    damaged = next((tmp_path / 'out.masks/label').rglob('*.png'))
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+
+    result = CliRunner().invoke(
+        cli.app,
+        ['segment', str(model_folder), str(bag), '-o', str(out), '--to', 'bag', '--resume'],
+    )
+
+    assert result.exit_code == 0, result.stderr
+    assert f'{damaged} is not a readable image' in result.stderr
+    assert '3 masks, 3 painted clouds' in result.stdout
 
 
 def test_it_is_played_and_its_pictures_are_saved(make_bag, model_folder, tmp_path, ros_domain):
