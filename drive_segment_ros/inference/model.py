@@ -21,7 +21,7 @@ FORMAT = 1
 MOST_CLASSES = 255
 _LONGEST_NAME = 200
 # Largest input and output of a graph, px; a network's input is some 1000 px wide.
-_LARGEST_SIDE = 16384
+LARGEST_SIDE = 16384
 INPUT_NAME, LABEL_NAME, CONFIDENCE_NAME = 'image', 'label', 'confidence'
 
 
@@ -151,7 +151,7 @@ def _from_dict(path: Path, content: Any) -> Model:
 
 
 def _size(entry: dict[str, Any]) -> tuple[int, int]:
-    return _whole(entry['height'], _LARGEST_SIDE), _whole(entry['width'], _LARGEST_SIDE)
+    return _whole(entry['height'], LARGEST_SIDE), _whole(entry['width'], LARGEST_SIDE)
 
 
 def class_name(value: Any) -> str:

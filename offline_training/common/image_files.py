@@ -16,16 +16,19 @@ from offline_training.common.files import absolute, files_below
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, *, upright: bool = True) -> NDArray[np.uint8]:
     """Read an image file of any depth and channels as (H, W, 3) uint8 BGR.
 
-    It is rotated by its EXIF orientation, as by any viewer.
+    Args:
+        path: of the file.
+        upright: rotate it by its EXIF orientation, as any viewer does; wrong for images with
+            labels.
 
     Raises:
         ImageError: if it is missing, not an image, truncated, or too large.
     """
     try:
-        return read_image_file(read_whole(path), upright=True)
+        return read_image_file(read_whole(path), upright=upright)
     except OSError as err:
         raise ImageError(f'cannot read {path}: {err.strerror}') from err
     except ImageError as err:

@@ -10,10 +10,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.dataset.own_files import DRIVE_FILE
-from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import ModelError
 from drive_segment_ros.perception.resizing import crop_to_aspect, resize_image
+from offline_training.evaluation.drive_truth import drives_in
 from offline_training.evaluation.image_sources import image_parts
 from offline_training.training.checkpoints import model_file
 from offline_training.training.frame_images import FrameImages
@@ -30,8 +29,8 @@ def calibration_images(
 
     Args:
         run: a run, one of its stages, or a model file.
-        source: a dataset, or an image, a folder of images, a video or a bag; None for the training
-            images in the run's cache.
+        source: a dataset, a drive, or an image, a folder of images, a video or a bag; None for the
+            training images in the run's cache.
         height, width: of the network's input, px.
 
     Raises:
@@ -56,7 +55,7 @@ def has_images(run: Path, source: Path | None) -> bool:
 
 
 def _kept(run: Path) -> FrameImages:
-    return FrameImages.kept(model_file(run).resolve().parents[1] / 'cache/images')
+    return FrameImages.kept(model_file(run).resolve().parent.parent / 'cache/images')
 
 
 def _of_run(run: Path) -> Iterator[NDArray[np.uint8]]:
@@ -65,8 +64,8 @@ def _of_run(run: Path) -> Iterator[NDArray[np.uint8]]:
 
 
 def _of_source(source: Path) -> Iterator[NDArray[np.uint8]]:
-    if any(source.glob(f'*/{DRIVE_FILE}')):
-        frames = [frame for drive in Dataset(source).drives for frame in drive.frames]
+    if drives := drives_in(source):
+        frames = [frame for drive in drives for frame in drive.frames]
         return (frame.image() for frame in _spread(frames))
     parts = image_parts(source)
     step = max(1, sum(part.count for part in parts) // _MOST_IMAGES)

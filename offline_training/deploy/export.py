@@ -23,6 +23,7 @@ from drive_segment_ros.inference.model import (
     DESCRIPTION_FILE,
     INPUT_NAME,
     LABEL_NAME,
+    LARGEST_SIDE,
     ONNX_FILE,
     Model,
     ModelClass,
@@ -76,8 +77,8 @@ def export(
         `classes`, `input` and `output` [height, width].
 
     Raises:
-        ModelError: if there is no trained model, the precision is unknown, int8 lacks images, or
-            the classes cannot be merged to so few.
+        ModelError: if there is no trained model, the precision is unknown, the input size is
+            invalid, int8 lacks images, or the classes cannot be merged to so few.
         DatasetError: if the folder cannot be written.
         BagError, ImageError: if the images to calibrate on cannot be read.
         DependencyError: if int8 lacks ONNX Runtime.
@@ -87,6 +88,8 @@ def export(
         raise ModelError(f'unknown precision {precision!r}; choose from {known}')
     if height < 0 or width < 0 or (height > 0) != (width > 0):
         raise ModelError(f'input size {height}x{width} is invalid; give height and width')
+    if max(height, width) > LARGEST_SIDE:
+        raise ModelError(f'input size {height}x{width} is invalid; at most {LARGEST_SIDE} a side')
     network, header = load_model(run)
     names = classes_of_run(run, network.configuration.classes)
     group = None

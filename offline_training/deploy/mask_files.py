@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_segment_ros.dataset.image_file import read_image_file
 from drive_segment_ros.perception.legend import count_labels
-from drive_segment_ros.storage import read_whole
 from offline_training.common.files import files_below
 from offline_training.deploy.segment_job import MASKS
+from offline_training.evaluation.ground_truth import read_label
 from offline_training.evaluation.prediction import Prediction
 
 
@@ -31,14 +30,20 @@ class MaskFiles:
         return (self._confidence / f'{name}.png').is_file()
 
     def read(self, name: str) -> Prediction:
-        """Return the mask of an image that has one."""
-        return Prediction(*(_read(f / f'{name}.png') for f in (self._label, self._confidence)))
+        """Return the mask of an image that has one.
+
+        Raises:
+            DatasetError: if its file is damaged.
+        """
+        return Prediction(
+            *(read_label(f / f'{name}.png') for f in (self._label, self._confidence))
+        )
 
     def counts(self, prefix: str = '') -> NDArray[np.int64]:
-        """Return the number of pixels of each label in all masks below a folder."""
-        labels = (_read(file) for file in files_below(self._label / prefix))
+        """Return the number of pixels of each label in all masks below a folder.
+
+        Raises:
+            DatasetError: if a file is damaged.
+        """
+        labels = (read_label(file) for file in files_below(self._label / prefix))
         return sum((count_labels(label) for label in labels), np.zeros(256, np.int64))
-
-
-def _read(file: Path) -> NDArray[np.uint8]:
-    return read_image_file(read_whole(file), unchanged=True)

@@ -60,8 +60,8 @@ def _painted(pair: Pair, params: GeometryParameters, masks: MaskFiles) -> Painte
     name, picture = pair.image.content
     if not masks.has(name):
         return None
-    answer = masks.read(name)
     try:
+        answer = masks.read(name)
         shape = picture.size() or picture.decode(*answer.label.shape).shape[:2]
         mask = Mask(None, answer.label, answer.confidence, shape)
         image = dataclasses.replace(pair.image, content=mask)

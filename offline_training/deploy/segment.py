@@ -69,6 +69,7 @@ def segment(
         ImageError: if an input does not exist, or no image could be read.
         OutputError: if the existing pictures are of another model or zoom.
         ModelError: if the model cannot be loaded.
+        DatasetError: if a picture cannot be written.
     """
     for source in inputs:
         if not source.exists():

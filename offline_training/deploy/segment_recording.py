@@ -20,7 +20,7 @@ from offline_training.deploy.mask_bag import write_mask_bag
 from offline_training.deploy.mask_files import MaskFiles
 from offline_training.deploy.mask_video import videos_of, write_mask_video
 from offline_training.deploy.segment import folders_of, segment
-from offline_training.deploy.segment_job import MASKS, RECORD_FILE
+from offline_training.deploy.segment_job import MASKS, PICTURES, RECORD_FILE
 from offline_training.deploy.video_writer import VIDEO_SUFFIXES
 from offline_training.evaluation.image_sources import is_bag
 from offline_training.evaluation.predictors import load_predictor
@@ -64,19 +64,19 @@ def segment_to_bag(
             )
     _refuse_input(bags, output)
     _check_is_bag(output)
-    work = _masks_folder(output, options)
+    work, target = _masks_folder(bags, output, options), absolute(output)
     report = segment(
         model, bags, work, zoom, shown('segmenting'), join=True, kinds=MASKS, **options
     )
-    written = work / output.name
+    written = work / target.name
     shutil.rmtree(written, ignore_errors=True)  # of a run that was interrupted
     classes, total = load_predictor(model, zoom).classes, report['images'] + report['kept']
     with several_at_a_time(shown('writing the bag')(range(total))) as advance:
         masks = MaskFiles(work, Path())
         count = write_mask_bag(bags, masks, classes, written, merge, advance)
-    if output.exists():
-        shutil.rmtree(output)
-    os.replace(written, output)
+    if target.exists():
+        shutil.rmtree(target)
+    os.replace(written, target)
     shutil.rmtree(work)
     return {**report, **count, 'output': str(output)}
 
@@ -113,7 +113,7 @@ def segment_to_video(
     _refuse_input(inputs, output)
     joined = [source for source in inputs if join and is_bag(source)]
     sources = [source for source in inputs if source not in joined[1:]]
-    work = _masks_folder(output, options)
+    work = _masks_folder(inputs, output, options)
     streams = [
         (stream, MaskFiles(work, folder))
         for source, folder in zip(sources, folders_of(sources), strict=True)
@@ -132,7 +132,11 @@ def segment_to_video(
         for stream, masks in streams:
             target = output if is_file else output / f'{stream.name}.mp4'
             written = work / f'written{target.suffix}'
-            videos[str(target)] = write_mask_video(stream, masks, classes, written, advance)
+            frames = write_mask_video(stream, masks, classes, written, advance)
+            if frames == 0:
+                report['failed'][str(target)] = 'none of its images could be segmented'
+                continue
+            videos[str(target)] = frames
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(written, target)
     shutil.rmtree(work)
@@ -146,11 +150,15 @@ def _refuse_input(inputs: Sequence[Path], output: Path) -> None:
             raise OutputError(f'{output} is or contains an input; choose another output')
 
 
-def _masks_folder(output: Path, options: dict[str, Any]) -> Path:
-    """Return the folder of masks until an output is complete; other files in it are removed."""
-    work = output.with_name(f'{output.name}.masks')
+def _masks_folder(inputs: Sequence[Path], output: Path, options: dict[str, Any]) -> Path:
+    """Return the folder of masks until an output is complete; earlier masks in it are removed."""
+    whole = absolute(output)  # `.` has no name
+    work = whole.with_name(f'{whole.name}.masks')
+    _refuse_input(inputs, work)
     if is_taken(work):
-        if not (work / RECORD_FILE).is_file():
+        # Pictures are a result of `segment`, which has the same record.
+        pictures = any((work / kind).exists() for kind in PICTURES if kind not in MASKS)
+        if pictures or not (work / RECORD_FILE).is_file():
             raise OutputError(f'{work} exists and is not a folder of masks; choose another output')
         if not options.get('resume'):
             shutil.rmtree(work)

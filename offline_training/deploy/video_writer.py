@@ -22,7 +22,10 @@ VIDEO_SUFFIXES = tuple(_ENCODERS)
 
 
 class VideoWriter:
-    """A new video; a context manager. All pictures are resized to the first one."""
+    """A new video; a context manager, which raises OutputError if the end cannot be written.
+
+    All pictures are resized to the first one.
+    """
 
     def __init__(self, path: Path, rate_hz: float) -> None:
         """Store the path; nothing is written before the first picture.
@@ -54,9 +57,13 @@ class VideoWriter:
     ) -> None:
         if self._container is None:
             return
-        if kind is None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
+        try:
+            if kind is None:
+                self._container.mux(self._stream.encode())
+            self._container.close()
+        except (self._av.FFmpegError, OSError) as err:
+            if kind is None:
+                raise self._failed(err) from err
 
     def add(self, picture: NDArray[np.uint8]) -> None:
         """Add a picture, (H, W, 3) uint8 BGR.
@@ -70,7 +77,10 @@ class VideoWriter:
             frame = self._av.VideoFrame.from_ndarray(self._fitting(picture), format='bgr24')
             self._container.mux(self._stream.encode(frame))
         except (self._av.FFmpegError, OSError) as err:
-            raise OutputError(f'cannot write {self._path}: {err.strerror}') from err
+            raise self._failed(err) from err
+
+    def _failed(self, err: Any) -> OutputError:
+        return OutputError(f'cannot write {self._path}: {err.strerror}')
 
     def _fitting(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         height, width = self._stream.height, self._stream.width
@@ -83,5 +93,7 @@ class VideoWriter:
         self._container = self._av.open(str(self._path), 'w')
         self._stream = self._container.add_stream(encoder, self._rate, options=options)
         # Colours are stored at half the resolution, so sides must be even.
-        self._stream.width, self._stream.height = width // 2 * 2, height // 2 * 2
+        self._stream.width, self._stream.height = (
+            max(side // 2 * 2, 2) for side in (width, height)
+        )
         self._stream.pix_fmt = 'yuv420p'

@@ -305,18 +305,18 @@ def _look(opacity: float, threshold: float, colours: str) -> Look:
 
 def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return an image, resized if it is wider than displayed."""
-    rows, columns = image.shape[:2]
-    if columns <= _SHOWN_WIDTH:
-        return image
-    return resize_image(image, round(rows * _SHOWN_WIDTH / columns), _SHOWN_WIDTH)
+    return image if image.shape[1] <= _SHOWN_WIDTH else _of_width(image, _SHOWN_WIDTH)
 
 
 def _thumbnail(file: Path) -> NDArray[np.uint8]:
     """Return an example for the page, RGB."""
-    image = read_image(file)
+    return np.ascontiguousarray(_of_width(read_image(file), _THUMBNAIL)[..., ::-1])
+
+
+def _of_width(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """Resize an image to a width, px, in its aspect ratio as far as it has a row."""
     rows, columns = image.shape[:2]
-    small = resize_image(image, round(rows * _THUMBNAIL / columns), _THUMBNAIL)
-    return np.ascontiguousarray(small[..., ::-1])
+    return resize_image(image, max(round(rows * width / columns), 1), width)
 
 
 def _gradio() -> Any:

@@ -30,7 +30,11 @@ from offline_training.evaluation.drive_truth import joined, load_labelled
 from offline_training.evaluation.evaluate import count_images, count_labelled
 from offline_training.evaluation.evaluation import Matching, match, report, score
 from offline_training.evaluation.ground_truth import GroundTruth
-from offline_training.evaluation.held_out import HeldOut, fingerprint_of_segments
+from offline_training.evaluation.held_out import (
+    HeldOut,
+    fingerprint_of_labels,
+    fingerprint_of_segments,
+)
 from offline_training.evaluation.spread import spread
 from offline_training.evaluation.truth_bound import train_on_truth
 from offline_training.pseudo_labels.assignment import LabelParameters
@@ -222,7 +226,9 @@ class Experiment:
 
     def transfer(self, part: str, seed: int, name: str, labelled: GroundTruth) -> dict[str, Any]:
         """Return the scores of one part on images of another camera, drive or town."""
-        file = self._folder(seed) / 'scores' / 'transfer' / f'{name.replace("/", "_")}_{part}.json'
+        # Other folders may have the same name when an experiment is continued.
+        scored = f'{name.replace("/", "_")}_{fingerprint_of_labels(labelled)}'
+        file = self._folder(seed) / 'scores' / 'transfer' / f'{scored}_{part}.json'
         if file.exists():
             return read_object(file)
         show = self.progress(f'{part} on {name}, seed {seed}')

@@ -94,7 +94,8 @@ class _ModelAnswers:
         return len(self.source.predictor().classes)
 
     def predict(self, path: Path) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
-        image = read_image(path)
+        # A rotated image would not match its labels.
+        image = read_image(path, upright=False)
         return self.source.predictor().predict(image).label, image.shape[:2]
 
     def of(self, images: Sequence[Path]) -> _ModelAnswers:

@@ -37,7 +37,8 @@ def confusion_picture(
         for column in columns:
             axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec='tab:red'))
     labels = [names[index] for index in present.tolist()]
-    axes.set_xticks(np.arange(len(present)), labels, rotation=60, ha='right')
+    # Names are free text: a $ is no formula.
+    axes.set_xticks(np.arange(len(present)), labels, rotation=60, ha='right', parse_math=False)
     share = 100.0 * counts.sum(axis=1) / max(confusion.sum(), 1)
     axes.set_yticks(
         np.arange(len(order)),

@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from drive_segment_ros.dataset.reader import Dataset, Drive, FrameRecord
 from drive_segment_ros.errors import DatasetError
@@ -85,7 +86,7 @@ class HeldOut:
         )
 
 
-def fingerprint_of_segments(dataset: Dataset, truth: list[GroundTruth]) -> str:
+def fingerprint_of_segments(dataset: Dataset, truth: Sequence[GroundTruth]) -> str:
     """Return a hash of all frames' segments and of label images: the inputs of an experiment.
 
     Unlike `frame_selection.fingerprint`, it does not include pseudo-labels.
@@ -95,6 +96,15 @@ def fingerprint_of_segments(dataset: Dataset, truth: list[GroundTruth]) -> str:
         for frame in drive.frames:
             digest.update(f'{drive.name}/{frame.camera}/{frame.stamp_ns}\n'.encode())
             digest.update(read_whole(frame.segment_path))
+    return _with_labels(digest, truth)
+
+
+def fingerprint_of_labels(labelled: GroundTruth) -> str:
+    """Return a hash of label images."""
+    return _with_labels(hashlib.sha256(), [labelled])
+
+
+def _with_labels(digest: Any, truth: Sequence[GroundTruth]) -> str:
     for labelled in truth:
         for item in labelled.images:
             digest.update(f'{item.label_path.name}\n'.encode())

@@ -72,14 +72,17 @@ class SelfDistillation(nn.Module):
             parts: (W, 3, h, w), small views.
 
         Returns:
-            Of the class tokens of `whole` (V, K) and `parts` (W, K), of hidden patches (M, K).
+            Of the class tokens of `whole` (V, K) and `parts` (W, K), of hidden patches (M, K);
+            a single one has none, (0, K).
         """
         tokens = self.tokens(whole, masked)
         small = self.tokens(parts)
+        hidden = tokens[:, 1:][masked]
         return (
             self.scores(tokens[:, 0]),
             self.scores(small[:, 0]),
-            self.scores(tokens[:, 1:][masked]),
+            # The head's statistics need two tokens.
+            self.scores(hidden if len(hidden) > 1 else hidden[:0]),
         )
 
     def tokens(self, images: Tensor, masked: Tensor | None = None) -> Tensor:

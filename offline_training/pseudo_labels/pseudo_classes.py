@@ -79,7 +79,8 @@ def label(
 ) -> dict[str, Any]:
     """Find pseudo-classes and write `pseudo_label/*.png`, galleries and statistics.
 
-    The labels do not depend on the workers.
+    The labels do not depend on the workers. The set's labels of cameras that are not chosen are
+    removed, unless `like` keeps their numbers.
 
     Args:
         datasets: folders of drives, which get the same classes.
@@ -112,7 +113,9 @@ def label(
         plans = plan_drives(dataset, parameters.cameras, engine.parallel, labels=labels)
         _describe(engine, plans, features, progress('describing'))
         model, names, inertia = _learn(engine, plans, learned, parameters, earlier, progress)
-        _unlabel(folders)
+        # Labels of other cameras would have the numbers of other classes.
+        chosen = parameters.cameras if earlier is None else ()
+        _unlabel(folders, _other_labels(dataset, chosen, labels))
         for folder in folders:
             model.save(folder / MODEL_FILE)
         file = folders[0] / MODEL_FILE
@@ -222,8 +225,26 @@ def _learn(
     return *keep_numbers(model, earlier, taken), inertia
 
 
-def _unlabel(folders: Sequence[Path]) -> None:
-    """Remove the file of classes, so that an interrupted labelling does not look complete."""
+def _other_labels(dataset: Dataset, cameras: Sequence[str], labels: str) -> list[Path]:
+    """Return the folders of the labels of all but some cameras; none if there is no choice."""
+    return [
+        label_folder(drive.path, name, labels)
+        for drive in dataset.drives
+        for name in drive.info['cameras']
+        if cameras and name not in cameras
+    ]
+
+
+def _unlabel(folders: Sequence[Path], others: Sequence[Path]) -> None:
+    """Remove the file of classes, so that an interrupted labelling does not look complete.
+
+    Args:
+        folders: of classes.
+        others: of pseudo-labels that the new classes do not apply to, which are removed too.
+    """
+    for folder in others:
+        for file in folder.glob('*.png'):
+            file.unlink()
     for folder in folders:
         for name in (CLASSES_FILE, STATISTICS_FILE, MODEL_FILE, GALLERY_PAGE):
             (folder / name).unlink(missing_ok=True)

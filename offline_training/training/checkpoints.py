@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from offline_training.networks.segmenter import NetworkConfiguration, Segmenter
 
 MODEL_FILE = 'model.safetensors'
 CHECKPOINT_FILE = 'checkpoint.safetensors'
-# Limit of a network's dimensions, far above those of trained networks.
-_LARGEST_MEASURE, _MOST_BLOCKS = 16384, 100
+# Limit of a network's dimensions, far above those of trained networks. The patches need memory of
+# their number squared, see `Neighbourhood`.
+_LARGEST_MEASURE, _MOST_BLOCKS, _MOST_PATCHES = 16384, 100, 65536
 
 
 @dataclasses.dataclass
@@ -210,6 +212,8 @@ def _build(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Se
             ):
                 raise ValueError(f'its {name} is invalid')
         configuration = NetworkConfiguration(**values)
+        if math.prod(configuration.grid) > _MOST_PATCHES:
+            raise ValueError('its height and width are invalid')
         # Build it without memory first, as the header of an untrusted file may demand any amount.
         with torch.device('meta'):
             shapes = {k: v.shape for k, v in Segmenter(configuration).state_dict().items()}

@@ -12,6 +12,7 @@ import math
 import os
 import shutil
 import time
+import tokenize
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -130,7 +131,11 @@ class RowReader:
             self._row_bytes = math.prod(self.shape[1:]) * self._dtype.itemsize
             if size != self._start + self.shape[0] * self._row_bytes:
                 raise ValueError('another size than its header says')
-        except (OSError, ValueError, EOFError) as err:
+        # NumPy parses a header as Python, with errors of its tokeniser and of its types.
+        except (
+            *(OSError, ValueError, EOFError),
+            *(IndexError, TypeError, tokenize.TokenError),
+        ) as err:
             raise self._damaged() from err
 
     def __len__(self) -> int:

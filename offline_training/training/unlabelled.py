@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from drive_segment_ros.dataset.own_files import DRIVE_FILE
 from drive_segment_ros.dataset.reader import Dataset, FrameRecord
-from drive_segment_ros.errors import ImageError
+from drive_segment_ros.errors import DatasetError, ImageError
 from drive_segment_ros.label_ids import IGNORE_LABEL
 from drive_segment_ros.storage import folder_names, is_there
 from offline_training.common.image_files import IMAGE_SUFFIXES, files_in, read_image
@@ -100,8 +100,10 @@ def unlabelled_frames(sources: Sequence[Path]) -> list[UnlabelledFrame | Unlabel
                 )
             found.append(UnlabelledImage(source))
         elif _holds_drives(source):
-            cameras = [c for drive in Dataset(source).drives for c in drive.cameras.values()]
-            found += [UnlabelledFrame(frame) for camera in cameras for frame in camera]
+            frames = [frame for drive in Dataset(source).drives for frame in drive.frames]
+            if not frames:
+                raise DatasetError(f'{source} has no frame')
+            found += map(UnlabelledFrame, frames)
         else:
             found += map(UnlabelledImage, files_in(source))
     return found

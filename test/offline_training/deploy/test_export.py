@@ -26,7 +26,7 @@ from drive_segment_ros.ros.bags import BagReader
 from drive_segment_ros.ros.images import decode_image
 from offline_training.common.classes import ClassName, save_classes
 from offline_training.deploy import export as export_module
-from offline_training.deploy.calibration import calibration_images
+from offline_training.deploy.calibration import calibration_images, has_images
 from offline_training.deploy.deployed_segmenter import DeployedSegmenter, average_resize
 from offline_training.deploy.export import export
 from offline_training.deploy.segment import segment
@@ -286,6 +286,13 @@ def test_a_run_is_calibrated_on_the_images_it_learned_from(network, pictures, tm
     )
 
 
+def test_a_model_file_at_the_root_has_no_images(monkeypatch):
+    file = Path('/model.safetensors')
+    monkeypatch.setattr('offline_training.deploy.calibration.model_file', lambda run: file)
+
+    assert not has_images(file, None)
+
+
 def test_images_to_calibrate_on_are_not_distorted(run, tmp_path):
     cv2.imwrite(
         str(tmp_path / 'wide.png'), np.hstack([street(0)[:, :20], street(1), street(0)[:, :20]])
@@ -294,6 +301,16 @@ def test_images_to_calibrate_on_are_not_distorted(run, tmp_path):
     (image,) = calibration_images(run, tmp_path, HEIGHT, WIDTH)
 
     assert (image == street(1)).all()
+
+
+def test_a_drive_is_calibrated_on_its_images_and_not_on_its_labels(run, paint_drive, tmp_path):
+    drive = paint_drive(tmp_path / 'set', 2)
+
+    images = calibration_images(run, drive.dataset / 'painted', HEIGHT, WIDTH)
+
+    assert len(images) == 2
+    expected = calibration_images(run, drive.dataset, HEIGHT, WIDTH)
+    assert all((a == b).all() for a, b in zip(images, expected, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -453,6 +470,7 @@ def test_segment_and_evaluate_take_a_model_folder(network, models, tmp_path):
         ({'precision': 'int8', 'calibrate': Path('/no/images')}, '/no/images does not exist'),
         ({'height': 100}, 'give height and width'),
         ({'height': -1, 'width': -1}, 'is invalid'),
+        ({'height': 100, 'width': 16385}, 'at most 16384 a side'),
     ],
 )
 def test_wrong_options_are_one_line(run, tmp_path, arguments, message):

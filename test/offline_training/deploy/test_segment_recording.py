@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -222,6 +223,23 @@ def test_several_cameras_and_inputs_have_a_video_each(make_bag, model_folder, tm
     assert found == {'drive/front.mp4': 4, 'drive/left.mp4': 4, 'images.mp4': 2}
 
 
+def test_inputs_without_a_readable_image_have_no_video_and_the_others_do(model_folder, tmp_path):
+    pytest.importorskip('av', reason="PyAV is not installed; pip install '.[video]'")
+    for name in ('bad', 'good'):
+        write_png(tmp_path / name / 'a.png', np.zeros((31, 41, 3), np.uint8))
+    (tmp_path / 'bad/a.png').write_bytes(b'no image')
+    inputs, output = [tmp_path / 'bad', tmp_path / 'good'], tmp_path / 'videos'
+
+    result = CliRunner().invoke(
+        cli.app,
+        ['segment', str(model_folder), *map(str, inputs), '-o', str(output), '--to', 'video'],
+    )
+
+    assert result.exit_code == 3
+    assert f'{output}/bad.mp4: none of its images could be segmented' in result.stderr
+    assert [path.name for path in output.iterdir()] == ['good.mp4']
+
+
 def test_mistakes_are_one_line_and_nothing_of_others_is_replaced(make_bag, model_folder, tmp_path):
     bag = make_bag()
     told = segmented(model_folder, bag, '-o', tmp_path / 'x', '--to', 'gif', code=1)
@@ -262,6 +280,30 @@ def test_what_was_interrupted_goes_on(make_bag, model_folder, tmp_path, monkeypa
     assert segmented(model_folder, bag, '-o', out, '--to', 'bag', '--overwrite')['images'] == 4
 
 
+def test_a_damaged_mask_is_named_and_the_others_are_written(
+    make_bag, model_folder, tmp_path, monkeypatch
+):
+    bag, out = make_bag(), tmp_path / 'out'
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            'offline_training.deploy.segment_recording.write_mask_bag',
+            Mock(side_effect=KeyboardInterrupt),
+        )
+        arguments = ['segment', model_folder, bag, '-o', out, '--to', 'bag']
+        assert CliRunner().invoke(cli.app, [str(one) for one in arguments]).exit_code == 130
+    damaged = next((tmp_path / 'out.masks/label').rglob('*.png'))
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+
+    result = CliRunner().invoke(
+        cli.app,
+        ['segment', str(model_folder), str(bag), '-o', str(out), '--to', 'bag', '--resume'],
+    )
+
+    assert result.exit_code == 0, result.stderr
+    assert f'{damaged} is not a readable image' in result.stderr
+    assert '3 masks, 3 painted clouds' in result.stdout
+
+
 def test_it_is_played_and_its_pictures_are_saved(make_bag, model_folder, tmp_path, ros_domain):
     pytest.importorskip('rclpy', reason='rclpy is not installed; `pip install .[ros]`')
     masks, saved = tmp_path / 'masks', tmp_path / 'saved'
@@ -291,6 +333,29 @@ def test_it_is_played_and_its_pictures_are_saved(make_bag, model_folder, tmp_pat
     ]
     answer = np.frombuffer(read(masks)[topics[0]][0][1].data, np.uint8)
     assert (cv2.imread(str(files[0]), cv2.IMREAD_GRAYSCALE).ravel() == answer).all()
+
+
+def test_pictures_are_not_taken_for_earlier_masks(make_bag, model_folder, tmp_path):
+    bag, pictures = make_bag(count=1), tmp_path / 'drive_1.masks'
+    segmented(model_folder, bag, '-o', pictures)
+    before = sorted(pictures.rglob('*'))
+
+    for source, message in ((bag, 'is not a folder of masks'), (pictures, 'contains an input')):
+        told = segmented(model_folder, source, '-o', tmp_path / 'drive_1', '--to', 'video', code=1)
+        assert f'{message}; choose another output' in told['error']
+
+    assert sorted(pictures.rglob('*')) == before
+
+
+def test_the_working_folder_can_be_the_output(make_bag, model_folder, tmp_path, monkeypatch):
+    bag, output = make_bag(count=1), tmp_path / 'masks'
+    output.mkdir()
+    monkeypatch.chdir(output)
+
+    segmented(model_folder, bag, '-o', '.', '--to', 'bag')
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['drive', 'masks', 'model']
+    assert (output / 'metadata.yaml').is_file()
 
 
 @pytest.mark.parametrize('to', ['bag', 'video'])

@@ -125,6 +125,17 @@ def test_names_in_the_legend_are_text() -> None:
     assert '<b>' not in table_of([LegendEntry('a <b>', (1, 2, 3), 0.5, (0,))])
 
 
+def test_an_image_of_a_single_row_is_shown(run_folder: Path, tmp_path: Path) -> None:
+    strip = tmp_path / 'strip.png'
+    cv2.imwrite(str(strip), np.zeros((1, 5000, 3), np.uint8))
+    page = make_page(ModelTrial(run_folder), [strip])
+    segment_images = next(fn.fn for fn in page.fns.values() if fn.api_name == 'images')
+
+    _, _, status, _ = segment_images([str(strip)], 50, 0, 'name')
+
+    assert '1 image segmented' in status
+
+
 def test_no_model_and_a_port_in_use_are_named(run_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match='is an empty folder, not a model'):
         serve(tmp_path, '127.0.0.1', 7860, open_browser=False)

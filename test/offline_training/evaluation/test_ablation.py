@@ -215,6 +215,15 @@ def test_images_that_nothing_was_learned_from_are_scored_by_a_matching_of_their_
     assert means['many_to_one']['accuracy'] == alone['many_to_one']['accuracy']
     page = (tmp_path / 'experiment/results.md').read_text()
     assert '| painted/front: student | 1 |' in page
+    # Another folder of the same name is not taken for it.
+    namesake = paint_drive(tmp_path / 'namesake', 1).dataset / 'painted/front'
+    for label in labels.glob('*.png'):
+        cv2.imwrite(str(label), cv2.imread(str(label), cv2.IMREAD_UNCHANGED)[::-1])
+    more = ('--results-only', '--transfer', f'{namesake}={labels}')
+    result = run_ablate(painted_drive, truth, tmp_path / 'experiment', *more, seeds=1)
+    means = json.loads(result.stdout)['transfer']['painted/front']['student']['mean']
+    alone = evaluate(student, namesake / 'image', labels)
+    assert means['scored_frames']['strict']['miou'] == alone['strict']['miou']
     wrong = run_ablate(painted_drive, truth, tmp_path / 'two', '--transfer', str(camera))
     assert wrong.exit_code == 1
     assert '--transfer takes IMAGES=LABELS' in wrong.stderr

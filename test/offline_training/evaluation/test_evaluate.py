@@ -7,6 +7,7 @@ import pytest
 
 from drive_segment_ros.dataset.reader import Dataset
 from drive_segment_ros.errors import DatasetError, ParameterError
+from offline_training.evaluation.baseline import ColourClusters
 from offline_training.evaluation.evaluate import evaluate
 from offline_training.pseudo_labels.model import ClassModel
 
@@ -124,3 +125,34 @@ def test_answers_are_scored_merged_to_as_many_classes_as_there_are_too(paint_dri
     assert 'merged' not in other
     with pytest.raises(DatasetError, match='no pseudo-label'):
         evaluate(drive.dataset, drive.dataset, truth, labels='third')
+
+
+def test_an_image_is_scored_as_it_is_stored_and_not_rotated(tmp_path):
+    # Pseudo-class 0 is dark, pseudo-class 1 is bright.
+    centres = np.zeros((2, 6), np.float32)
+    centres[1, 0] = 100.0
+    none = np.zeros(6, np.float32)
+    ColourClusters(none, none + 1.0, centres, 60).save(tmp_path / 'baseline/baseline.npz')
+    truth = np.zeros((40, 60), np.uint8)
+    truth[:10] = 1
+    _, jpeg = cv2.imencode('.jpg', np.repeat(255 * truth[..., None], 3, axis=2))
+    # Upside down, by the only entry of its EXIF.
+    exif = b'Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x03\0\0\0\0\0\0'
+    marker = b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif
+    (tmp_path / 'image').mkdir()
+    (tmp_path / 'image/a.jpg').write_bytes(jpeg[:2].tobytes() + marker + jpeg[2:].tobytes())
+    put(tmp_path / 'truth/a.png', truth)
+
+    scores = evaluate(tmp_path / 'baseline', tmp_path / 'image', tmp_path / 'truth')
+
+    assert scores['strict']['accuracy'] > 95.0
+
+
+def test_a_class_may_have_any_name(set_of, tmp_path):
+    folders = set_of('ab', [0, 1], [0, 1])
+    (tmp_path / 'truth/classes.json').write_text('{"classes": ["$x_$", "car"]}')
+
+    scores = evaluate(*folders, output=tmp_path / 'scores')
+
+    assert scores['strict']['per_class']['$x_$'] == 100.0
+    assert (tmp_path / 'scores/confusion.png').is_file()

@@ -9,7 +9,8 @@ import torch
 from typer.testing import CliRunner
 
 from drive_segment_ros import cli
-from drive_segment_ros.errors import ImageError, ModelError
+from drive_segment_ros.dataset.writer import DriveWriter
+from drive_segment_ros.errors import DatasetError, ImageError, ModelError
 from drive_segment_ros.parameters import from_flat
 from offline_training.pretraining import pretrain as module
 from offline_training.pretraining.pretrain import PretrainParameters, pretrain
@@ -130,6 +131,12 @@ def test_bad_input_is_one_line(images, tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ImageError, match='has no image'):
         pretrain([tmp_path / 'empty'], tmp_path / 'run', parameters())
+    with DriveWriter(tmp_path / 'set/drive', {'cameras': {'front': {}}}):
+        pass
+    (tmp_path / 'set/drive/front').mkdir(exist_ok=True)
+    (tmp_path / 'set/drive/front/frames.jsonl').touch()
+    with pytest.raises(DatasetError, match='set has no frame'):
+        pretrain([tmp_path / 'set'], tmp_path / 'run', parameters())
     with pytest.raises(ImageError, match='does not exist'):
         pretrain([tmp_path / 'nowhere'], tmp_path / 'run', parameters())
     with pytest.raises(ModelError, match='view 40 is not a multiple of 16'):

@@ -69,6 +69,20 @@ def test_hidden_patches_do_not_reach_the_student():
         assert torch.equal(student.tokens(image, hidden), student.tokens(other, hidden))
 
 
+@pytest.mark.parametrize('hidden', [0, 1, 2])
+def test_few_hidden_patches_are_learned_from(hidden):
+    torch.manual_seed(0)
+    student = SelfDistillation('tiny', 32, 8)
+    whole, parts = torch.rand(4, 3, 32, 32), torch.rand(2, 3, 16, 16)
+    masked = torch.zeros(4, 4, dtype=torch.bool)
+    masked[:hidden, 0] = True
+    *targets, _ = teacher_targets(student, whole)
+
+    loss = distillation_loss(student(whole, masked, parts), tuple(targets), masked)
+
+    assert loss.isfinite()
+
+
 def test_views_are_squares_of_the_image():
     random = np.random.default_rng(0)
     images = [np.full((48, 80, 3), colour, np.uint8) for colour in (0, 255)]

@@ -17,6 +17,7 @@ from offline_training.pseudo_labels.pseudo_classes import label
 from offline_training.pseudo_labels.segment_table import SegmentTable
 from offline_training.pseudo_labels.stuff_classes import NO_STUFF, SKY
 from offline_training.pseudo_labels.sweep_tracks import same_in_sweep, unique_tracks
+from offline_training.training.training_frames import labelled_frames
 
 FOUR = LabelParameters(classes=4, features='descriptor', restarts=3)
 
@@ -246,3 +247,20 @@ def test_ground_and_sky_are_classes_of_their_own(painted_drive):
         {'object': 0, 'ground': 0, 'sky': 6},
     ]
     assert all(entry['kinds']['object'] == entry['segments'] for entry in statistics[2:])
+
+
+def test_no_labels_with_the_numbers_of_earlier_classes_remain(painted_drive):
+    drive = Dataset(painted_drive.dataset).drives[0]
+    shutil.copytree(drive.path / 'front', drive.path / 'rear')
+    described = {**drive.info, 'cameras': {'front': {}, 'rear': {}}}
+    (drive.path / 'drive.json').write_text(json.dumps(described))
+    label([painted_drive.dataset], FOUR, quiet)
+    front = dataclasses.replace(FOUR, cameras=['front'])
+
+    label([painted_drive.dataset], front, quiet, like=painted_drive.dataset)
+    assert len(labelled_frames([painted_drive.dataset])) == 12
+    label([painted_drive.dataset], front, quiet)
+
+    with pytest.raises(DatasetError, match='of camera rear has no pseudo-label'):
+        labelled_frames([painted_drive.dataset])
+    assert len(labelled_frames([painted_drive.dataset], cameras=['front'])) == 6

@@ -1,4 +1,8 @@
+import dataclasses
+import json
+
 import pytest
+import safetensors.torch
 import torch
 
 from drive_segment_ros.errors import ModelError
@@ -73,10 +77,6 @@ def test_a_failed_write_leaves_the_old_model(tmp_path, monkeypatch):
     ids=str,
 )
 def test_a_configuration_by_strangers_takes_no_more_memory_than_the_file_has(tmp_path, change):
-    import json
-
-    import safetensors.torch
-
     path = tmp_path / 'model.safetensors'
     network = {**CONFIGURATION.to_dict(), **change}
     tensors = Segmenter(CONFIGURATION).state_dict()
@@ -85,3 +85,16 @@ def test_a_configuration_by_strangers_takes_no_more_memory_than_the_file_has(tmp
     with pytest.raises(ModelError, match=r'does not fit its own|by another version') as error:
         load_model(path)
     assert '\n' not in str(error.value)
+
+
+def test_an_input_by_strangers_takes_no_memory_of_its_patches_squared(tmp_path):
+    large = dataclasses.replace(CONFIGURATION, height=16_384, position='rows', window=1)
+    with torch.device('meta'):
+        tensors = Segmenter(dataclasses.replace(large, width=16)).state_dict()
+    network = {**large.to_dict(), 'width': 16_384}
+    zeros = {name: torch.zeros(value.shape) for name, value in tensors.items()}
+    header = {'configuration': json.dumps({'network': network})}
+    safetensors.torch.save_file(zeros, tmp_path / 'model.safetensors', header)
+
+    with pytest.raises(ModelError, match='its height and width are invalid'):
+        load_model(tmp_path / 'model.safetensors')

@@ -100,12 +100,20 @@ def test_what_a_killed_process_left_is_replaced(tmp_path):
     assert not list((tmp_path / 'targets').iterdir())
 
 
-@pytest.mark.parametrize('content', [b'', b'\x93NUMPY\x01\x00', 'short', 'long'], ids=str)
+@pytest.mark.parametrize(
+    'content', [b'', b'\x93NUMPY\x01\x00', 'short', 'long', 'token', 'type', 'rows'], ids=str
+)
 def test_damaged_targets_are_one_line_that_says_what_to_do(tmp_path, content):
     write(tmp_path / 'targets', [one_region()])
     file = tmp_path / 'targets/00000/regions.npy'
     whole = file.read_bytes()
-    damaged = {'short': whole[:-1], 'long': whole + b'0'}
+    damaged = {
+        'short': whole[:-1],
+        'long': whole + b'0',
+        'token': whole.replace(b'{', b' '),
+        'type': whole.replace(b" 'shape'", b"b'shape'"),
+        'rows': whole.replace(b'(1, 3, 3)', b'()       '),
+    }
     file.write_bytes(damaged[content] if isinstance(content, str) else content)
 
     with pytest.raises(
