@@ -275,7 +275,7 @@ def check_memory(meminfo: Path, limit: Path) -> Check:
         return Check('memory', 'hint', f'{meminfo} does not give the available memory')
     free = int(found[1]) * 1024
     allowed = _read(limit).strip()
-    if allowed.isdigit():
+    if allowed.isdecimal():
         free = min(free, int(allowed))
     fit = {name: int(free // (mib * MIB)) for name, mib in WORKER_MIB.items()}
     workers = ', '.join(f'{name} {fit[name]} of {mib} MiB' for name, mib in WORKER_MIB.items())
@@ -334,7 +334,7 @@ def check_shared_memory(folder: Path) -> Check:
 def check_receive_buffer(setting: Path) -> Check:
     """Whether a socket can hold one large message; smaller ones lose fragments."""
     text = _read(setting).strip()
-    if not text.isdigit():
+    if not text.isdecimal():
         return Check('socket buffer', 'hint', f'{setting} cannot be read')
     detail = f'net.core.rmem_max = {int(text)} bytes'
     if int(text) >= LARGEST_MESSAGE_BYTES:

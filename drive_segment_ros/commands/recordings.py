@@ -280,7 +280,7 @@ def simulate(
     }
     if size is not None:
         width, _, height = size.partition('x')
-        if not (width.isdigit() and height.isdigit()):
+        if not (width.isdecimal() and height.isdecimal()):
             raise DriveSegmentError(f'--size {size} is not of the form 960x540')
         given |= {'camera.width': int(width), 'camera.height': int(height)}
     settings = as_assignments(given, assignments)

@@ -107,7 +107,7 @@ def part_files(drive: Path) -> list[Path]:
     folder = drive / PARTS_FOLDER
     if folder.is_symlink() or not folder.is_dir():
         return []
-    manifests = sorted(path for path in folder.glob('*.json') if path.stem.isdigit())
+    manifests = sorted(path for path in folder.glob('*.json') if path.stem.isdecimal())
     return [path for path in (*manifests, folder / PLAN_FILE) if path.is_file()]
 
 

@@ -149,7 +149,7 @@ def remove_manifests(drive: Path) -> None:
     try:
         for name in file_names(folder) if is_there(folder) else []:
             # The plan is removed last: without it the others are meaningless.
-            if name.endswith('.json') and name[:-5].isdigit():
+            if name.endswith('.json') and name[:-5].isdecimal():
                 (folder / name).unlink()
         if is_there(folder / PLAN_FILE):
             (folder / PLAN_FILE).unlink()

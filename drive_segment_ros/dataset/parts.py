@@ -61,7 +61,7 @@ def read_parts(drive: Path) -> list[Part]:
     except OSError as err:
         raise DatasetError(f'cannot read {folder}: {err.strerror}') from err
     starts = sorted(
-        int(name[:-5]) for name in names if name.endswith('.json') and name[:-5].isdigit()
+        int(name[:-5]) for name in names if name.endswith('.json') and name[:-5].isdecimal()
     )
     paths = [manifest(drive, start) for start in starts]
     return [_part(path, data) for path, data in zip(paths, read_many(paths), strict=True)]
