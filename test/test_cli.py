@@ -136,6 +136,17 @@ def test_a_missing_bag_is_an_error_not_a_traceback(tmp_path):
         assert 'no such bag' in result.stderr
 
 
+@pytest.mark.parametrize('command', ['extract', 'label', 'view'])
+def test_a_link_to_itself_is_one_line(tmp_path, command):
+    loop = tmp_path / 'loop'
+    loop.symlink_to(loop)
+    rest = {'extract': ['-o', tmp_path / 'set'], 'view': ['--save', tmp_path / 'a.rrd']}
+    result = run(command, loop, *rest.get(command, []))
+    assert result.exit_code == 1
+    assert str(loop) in result.stderr
+    assert '\n' not in result.stderr.strip()
+
+
 @pytest.mark.parametrize('command', ['inspect', 'play', 'paint'])
 def test_several_bags_are_refused_unless_they_are_joined(tmp_path, command):
     bags = [tmp_path / 'one', tmp_path / 'two']

@@ -105,6 +105,8 @@ def command(
             where = f'{err.filename}: ' if err.filename else ''
             fail(_of_storage(err, kwargs.values()) or f'{where}{err.strerror or err}')
         except RuntimeError as err:
+            if str(err).startswith('Symlink loop'):  # pathlib's
+                fail(f'{err}; replace the link')
             if 'no locator available' not in str(err):  # Numba's
                 raise
             fail(f'no writable folder for compiled kernels; set {VARIABLE} to one')

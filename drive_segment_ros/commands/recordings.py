@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -279,10 +280,10 @@ def simulate(
         'camera.model': camera,
     }
     if size is not None:
-        width, _, height = size.partition('x')
-        if not (width.isdecimal() and height.isdecimal()):
+        sides = re.fullmatch(r'([0-9]{1,9})x([0-9]{1,9})', size)
+        if sides is None:
             raise DriveSegmentError(f'--size {size} is not of the form 960x540')
-        given |= {'camera.width': int(width), 'camera.height': int(height)}
+        given |= {'camera.width': int(sides[1]), 'camera.height': int(sides[2])}
     settings = as_assignments(given, assignments)
     settings += [f'fault.{setting}' for setting in fault or []]
     parameters = read_parameters(SimulatorParameters, params, settings)

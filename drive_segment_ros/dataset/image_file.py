@@ -67,7 +67,7 @@ def image_header(data: bytes | NDArray[np.uint8]) -> ImageHeader:
     kind, read = _kind(view)
     try:
         header = read(view)
-    except (struct.error, IndexError, KeyError, ValueError):
+    except (struct.error, IndexError, KeyError, OverflowError, ValueError):
         header = None
     if header is None or min(header.height, header.width) < 1:
         raise ImageError(f'is truncated or broken: no size in {len(view)} bytes of {kind}')

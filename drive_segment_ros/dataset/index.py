@@ -183,7 +183,15 @@ def _parse_line(line: bytes) -> dict[str, Any]:
         raise ValueError('it has no end')
     if len(line) > _LONGEST_LINE:
         raise ValueError(f'it has {len(line)} bytes')
-    record = parse_json(line)
+    return check_record(parse_json(line))
+
+
+def check_record(record: Any) -> dict[str, Any]:
+    """Return an untrusted record of a frame.
+
+    Raises:
+        ValueError: if it is none, or a value in it is invalid.
+    """
     if not isinstance(record, dict) or 'stamp_ns' not in record:
         raise ValueError('it is no object with a stamp_ns')
     for name, value in record.items():
@@ -197,7 +205,8 @@ def _parse_line(line: bytes) -> dict[str, Any]:
 def _check_path(folder: str, value: Any) -> None:
     """Check that a value is the name of a file in the folder of its kind."""
     name = value.removeprefix(f'{folder}/') if isinstance(value, str) else ''
-    if not name or name == value or name in ('.', '..') or '/' in name or '\0' in name:
+    # Printable, as half a surrogate pair is no name of a file.
+    if not name.isprintable() or name in ('', value, '.', '..') or '/' in name:
         raise ValueError(f'its {folder} is {shown(value)}, not a file in {folder}/')
 
 

@@ -33,6 +33,8 @@ _NO_CAMERAS = (PROPOSAL_FOLDER, 'preview', PARTS_FOLDER)
 # A stamp, such as `1700.jpg`; with a temporary name `1700.jpg.tmp` or `.1700.png.x7_k2m1q`.
 _FRAME_FILE = re.compile(r'\d+\.[a-z]+(\.tmp)?|\.\d+\.[a-z]+\.\w+')
 _CAMERA_NAME = re.compile(r'[A-Za-z0-9_-]{1,100}')
+# The start of a part, nanoseconds.
+_MANIFEST = re.compile(r'(0|[1-9][0-9]{0,19})\.json')
 
 
 def is_camera_name(name: str) -> bool:
@@ -102,12 +104,18 @@ def frame_files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
+def manifest_start(name: str) -> int | None:
+    """Return the start of the part whose manifest has a name; None for other files."""
+    found = _MANIFEST.fullmatch(name)
+    return None if found is None else int(found[1])
+
+
 def part_files(drive: Path) -> list[Path]:
     """Return the files of a drive that is being extracted other than its frames, the plan last."""
     folder = drive / PARTS_FOLDER
     if folder.is_symlink() or not folder.is_dir():
         return []
-    manifests = sorted(path for path in folder.glob('*.json') if path.stem.isdecimal())
+    manifests = sorted(path for path in folder.iterdir() if manifest_start(path.name) is not None)
     return [path for path in (*manifests, folder / PLAN_FILE) if path.is_file()]
 
 

@@ -20,6 +20,7 @@ from drive_segment_ros.dataset.own_files import (
     PLAN_FILE,
     camera_folders,
     frame_files,
+    manifest_start,
 )
 from drive_segment_ros.dataset.parts import (
     Part,
@@ -149,7 +150,7 @@ def remove_manifests(drive: Path) -> None:
     try:
         for name in file_names(folder) if is_there(folder) else []:
             # The plan is removed last: without it the others are meaningless.
-            if name.endswith('.json') and name[:-5].isdecimal():
+            if manifest_start(name) is not None:
                 (folder / name).unlink()
         if is_there(folder / PLAN_FILE):
             (folder / PLAN_FILE).unlink()

@@ -16,8 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from drive_segment_ros.dataset.disk_errors import disk_advice
-from drive_segment_ros.dataset.index import parse_index
-from drive_segment_ros.dataset.own_files import DRIVE_FILE, INDEX_FILE, PARTS_FOLDER, PLAN_FILE
+from drive_segment_ros.dataset.index import check_record, parse_index
+from drive_segment_ros.dataset.own_files import (
+    DRIVE_FILE,
+    INDEX_FILE,
+    PARTS_FOLDER,
+    PLAN_FILE,
+    check_camera_name,
+    manifest_start,
+)
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.storage import file_names, is_there, read_many, read_whole, write_whole
 from drive_segment_ros.text_files import parse_json
@@ -60,9 +67,7 @@ def read_parts(drive: Path) -> list[Part]:
         names = file_names(folder) if is_there(folder) else []
     except OSError as err:
         raise DatasetError(f'cannot read {folder}: {err.strerror}') from err
-    starts = sorted(
-        int(name[:-5]) for name in names if name.endswith('.json') and name[:-5].isdecimal()
-    )
+    starts = sorted(start for name in names if (start := manifest_start(name)) is not None)
     paths = [manifest(drive, start) for start in starts]
     return [_part(path, data) for path, data in zip(paths, read_many(paths), strict=True)]
 
@@ -80,11 +85,13 @@ def read_drive(drive: Path) -> dict[str, Any] | None:
     """Return the content of `drive.json`; None if there is none.
 
     Raises:
-        DatasetError: if it cannot be read, or names no cameras.
+        DatasetError: if it cannot be read, or has no valid names of cameras.
     """
     found = _object(drive / DRIVE_FILE)
     if found is not None and not isinstance(found.get('cameras'), dict):
         raise DatasetError(f'{drive / DRIVE_FILE} has no cameras; choose another folder')
+    for name in (found or {}).get('cameras', {}):
+        check_camera_name(name, drive / DRIVE_FILE)
     return found
 
 
@@ -165,9 +172,25 @@ def _part(path: Path, data: bytes | OSError) -> Part:
     if isinstance(data, OSError):
         raise DatasetError(f'cannot read {path}: {data.strerror}') from data
     try:
-        return Part(**_parsed(path, data))
-    except TypeError as err:
+        part = Part(**_parsed(path, data))
+        _check(part, path)
+    except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise DatasetError(f'{path} is not a manifest of a part: {err}; remove it') from err
+    return part
+
+
+def _check(part: Part, path: Path) -> None:
+    """Check what is read of an untrusted manifest; raises an error of several kinds."""
+    if not all(isinstance(one, dict) for one in (part.drive, part.cameras, part.frames)):
+        raise TypeError('drive, cameras and frames are objects')
+    if type(part.summary['images']) is not int:
+        raise TypeError('images is a number')
+    for name in (*part.cameras, *part.frames):
+        check_camera_name(name, path)
+    for records in part.frames.values():
+        for record in records:
+            check_record(record)
+            part.sweeps[str(record['sweep_stamp_ns'])]
 
 
 def json_text(content: Any) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from drive_segment_ros.dataset.own_files import refuse_links
+from drive_segment_ros.dataset.own_files import PARTS_FOLDER, refuse_links
 from drive_segment_ros.dataset.part_joining import (
     join_parts,
     locked,
@@ -102,6 +102,7 @@ class DriveExtraction:
             self._begin(plan, parallel)
         except DriveSegmentError as err:
             self.error = err
+            self._abandon()
             return
         for job in self._jobs:
             if self.error is not None:
@@ -188,6 +189,15 @@ class DriveExtraction:
         ]
         self._missing = {job.start_ns for job in self._jobs} - done.keys()
         self.images_done = sum(part.summary['images'] for part in done.values())
+
+    def _abandon(self) -> None:
+        """Release a drive that could not be begun, and remove the folders made for it."""
+        if self._begun and not is_remote(self.path):
+            with contextlib.suppress(OSError):  # only empty ones
+                (self.path / PARTS_FOLDER).rmdir()
+                self.path.rmdir()
+        self._begun = False
+        self._lock.close()
 
     def _compare(self, there: Mapping[str, Any] | None, made: Mapping[str, Any]) -> None:
         """Check that the existing drive has the same odometry and parameters.

@@ -24,8 +24,8 @@ def print_report(report: BagReport) -> None:
     for lidar in report.lidars:
         if lidar.segments_from:
             console.print(f'{escape(lidar.topic)}: segments by {lidar.segments_from}')
-    console.print(f'transforms: {", ".join(report.transforms) or "none"}')
-    console.print(f'odometry: {report.odometry or "none"}')
+    console.print(f'transforms: {escape(", ".join(report.transforms)) or "none"}')
+    console.print(f'odometry: {escape(report.odometry or "none")}')
     for problem in report.problems:
         console.print(
             f'[yellow]{escape(problem.what)}[/yellow]\n  -> {escape(problem.fix)}', highlight=False
@@ -39,8 +39,8 @@ def _topics(report: BagReport) -> Table:
     for topic in report.topics:
         offset = topic.clock_offset_s
         table.add_row(
-            topic.name,
-            topic.type,
+            escape(topic.name),
+            escape(topic.type),
             str(topic.count),
             '' if topic.rate_hz is None else f'{topic.rate_hz:.1f}',
             '' if offset is None else _milliseconds(offset),
@@ -55,18 +55,18 @@ def _sensors(report: BagReport) -> Table:
         used = 'P' if model and model['rectified'] else 'K'
         focal = f', f {model[used][0][0]:.0f} px' if model else ''
         table.add_row(
-            f'{camera.name}: {camera.topic}',
-            camera.frame_id,
-            f'{camera.width} x {camera.height}, {camera.encoding}',
+            escape(f'{camera.name}: {camera.topic}'),
+            escape(camera.frame_id),
+            escape(f'{camera.width} x {camera.height}, {camera.encoding}'),
             f'{_lens(model)}{focal}' if model else 'missing',
         )
     for lidar in report.lidars:
         first, last = lidar.first_time_s, lidar.last_time_s
         timed = first is not None and last is not None
         table.add_row(
-            lidar.topic,
-            lidar.frame_id,
-            f'{lidar.points} points: {" ".join(lidar.fields)}',
+            escape(lidar.topic),
+            escape(lidar.frame_id),
+            escape(f'{lidar.points} points: {" ".join(lidar.fields)}'),
             f'{lidar.beams or "no"} beams, '
             + (f'{_milliseconds(first)} to {_milliseconds(last)}' if timed else 'no point times'),
         )
@@ -88,8 +88,8 @@ def _pairs(report: BagReport) -> Table:
         if pair.offset_s is not None and pair.spread_s is not None:
             offset = f'{_milliseconds(pair.offset_s)} ± {pair.spread_s * 1e3:.1f}'
         table.add_row(
-            names[pair.camera],
-            pair.lidar,
+            escape(names[pair.camera]),
+            escape(pair.lidar),
             offset,
             'unknown' if pair.view_time_s is None else _milliseconds(pair.view_time_s),
             'unknown' if delay is None else f'{delay:+.1f} ms',
@@ -112,7 +112,7 @@ def _lens(model: dict[str, Any]) -> str:
     """Return which part of camera_info applies."""
     if model['rectified']:
         return 'rectified: P'
-    return f'raw: K and D, {model["distortion_model"] or "no distortion"}'
+    return escape(f'raw: K and D, {model["distortion_model"] or "no distortion"}')
 
 
 def _folded(header: str) -> Column:

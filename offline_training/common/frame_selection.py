@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError, ParameterError
 from drive_segment_ros.storage import read_whole
+from drive_segment_ros.text_files import shown
 
 
 def parse_slice(text: str) -> slice:
@@ -18,9 +19,9 @@ def parse_slice(text: str) -> slice:
     Raises:
         ParameterError: if it has another form.
     """
-    match = re.fullmatch(r'(-?\d+)?:(-?\d+)?', text or ':')
+    match = re.fullmatch(r'(-?[0-9]{1,18})?:(-?[0-9]{1,18})?', text or ':')
     if match is None:
-        raise ParameterError(f'frames are given as FIRST:LAST, such as 0:45; got {text!r}')
+        raise ParameterError(f'frames are given as FIRST:LAST, such as 0:45; got {shown(text)}')
     first, last = (int(group) if group else None for group in match.groups())
     return slice(first, last)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.server
-import json
+import re
 import secrets
 import webbrowser
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from typing import Any
 from drive_segment_ros.dataset.label_sets import classes_folder
 from drive_segment_ros.errors import DatasetError, DriveSegmentError, ParameterError
 from drive_segment_ros.inference.model import class_name
+from drive_segment_ros.text_files import parse_json
 from offline_training.common.classes import (
     CLASSES_FILE,
     ClassName,
@@ -167,16 +168,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Save names sent by the page; other pages do not have the token."""
-        length = int(self.headers.get('Content-Length') or 0)
+        digits = self.headers.get('Content-Length') or ''
+        length = int(digits) if re.fullmatch('[0-9]{1,9}', digits) else 0
         told = self.headers.get('X-Token') or ''
-        if self.path != '/names' or not secrets.compare_digest(told, self.token):
+        if self.path != '/names' or not secrets.compare_digest(told.encode(), self.token.encode()):
             self._answer(HTTPStatus.FORBIDDEN, 'the request is not from this page; reload it')
             return
         if not 0 < length <= _LARGEST_POST:
             self._answer(HTTPStatus.BAD_REQUEST, 'too many names')
             return
         try:
-            self._answer(HTTPStatus.OK, self.save_names(json.loads(self.rfile.read(length))))
+            self._answer(HTTPStatus.OK, self.save_names(parse_json(self.rfile.read(length))))
         except (DriveSegmentError, ValueError, AttributeError) as err:
             self._answer(HTTPStatus.BAD_REQUEST, f'not saved: {err}')
 

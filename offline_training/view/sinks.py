@@ -18,13 +18,21 @@ def file_sink(file: Path) -> Sink:
     """Return a function that writes a Rerun stream to a file.
 
     Raises:
-        OutputError: if the file is not an .rrd, or its folder does not exist.
+        OutputError: if the file is not an .rrd, or its folder does not exist; from the function,
+            if the file cannot be created.
     """
     if file.suffix != '.rrd':
         raise OutputError(f'{file}: the name of a Rerun recording must end in .rrd')
     if not file.parent.is_dir():
         raise OutputError(f'{file.parent} is not a folder; create it first')
-    return lambda stream: stream.save(file)
+
+    def save(stream: Any) -> None:
+        try:
+            stream.save(file)
+        except RuntimeError as err:
+            raise OutputError(f'cannot write {file}: {str(err).splitlines()[0]}') from err
+
+    return save
 
 
 def viewer_sink(stream: Any) -> None:

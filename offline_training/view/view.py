@@ -100,8 +100,12 @@ def view(sources: Sequence[Path], options: ViewOptions) -> ViewRecording:
     """
     source = sources[0]
     if is_bag(source):
+        _refuse(options, 'a bag', '--bag', '--drive', '--frames')
         return view_bag(sources, options)
+    if len(sources) > 1:
+        raise DriveSegmentError(f'{sources[1]} cannot be joined to {source}, which is no bag')
     if is_model(source):
+        _refuse(options, 'a run', '--bag', '--drive', '--frames', '--camera', '--model')
         return view_run(source, options)
     return view_dataset(source, options)
 
@@ -136,6 +140,8 @@ def view_dataset(source: Path, options: ViewOptions) -> ViewRecording:
         with options.begun(made, len(frames)) as advance:
             add_dataset_drive(made, frames, calibrations, predictor, advance)
         return made
+    if 'parameters' not in drive.info:
+        raise DatasetError(f'{drive.path / "drive.json"} has no parameters; extract it again')
     params = from_flat(FrameParameters, drive.info['parameters'])
     known = {(frame.camera, frame.stamp_ns): frame for frame in frames}
     with (
@@ -166,6 +172,20 @@ def view_run(run: Path, options: ViewOptions) -> ViewRecording:
                 add_pixels(made, name, number, picture, None, predictor)
             advance(1)
     return made
+
+
+def _refuse(options: ViewOptions, what: str, *names: str) -> None:
+    """Refuse options that have no effect on a kind of source."""
+    given = {
+        '--bag': options.bags,
+        '--camera': options.cameras,
+        '--drive': options.drive,
+        '--frames': options.frames,
+        '--model': options.model,
+    }
+    for name in names:
+        if given[name]:
+            raise DriveSegmentError(f'{name} has no effect on {what}; leave it out')
 
 
 def _drive(source: Path, options: ViewOptions) -> tuple[Drive, list[FrameRecord]]:

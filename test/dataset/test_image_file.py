@@ -132,6 +132,7 @@ def test_a_bomb_is_refused_and_the_limit_can_be_set():
         (b'\x89PNG\r\n\x1a\n', 'is truncated or broken'),
         (claiming('png', 0, 5), 'is truncated or broken'),
         (FILES['png'][:60] + bytes(10) + FILES['png'][70:], 'broken png'),
+        (b'II+\0\x08\0\0\0' + b'\xff' * 40, 'no size in 48 bytes of tiff'),
         (FILES['jpeg'].replace(b'\xff\xda', b'\xff\xd9'), 'truncated'),
         (
             cv2.imencode('.tiff', np.zeros((4, 6), np.float32))[1].tobytes(),

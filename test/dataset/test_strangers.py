@@ -54,6 +54,7 @@ def change(drive: Path, **values: object) -> None:
         {'image': 'image/'},
         {'image': 'segment/2.png'},
         {'image': 'image/2\0.png'},
+        {'image': 'image/\ud800.png'},
         {'sweep_stamp_ns': '../2'},
         {'segment': None},
         {'model_label': ['model_label/2.png']},
@@ -159,3 +160,35 @@ def test_a_calibration_that_is_none(drive, entry) -> None:
     (drive / 'drive.json').write_text(json.dumps({**INFO, 'cameras': {'front': entry}}))
     with pytest.raises(DatasetError, match='the calibration of front is invalid'):
         DriveCalibration.of(Drive(drive), 'front')
+
+
+@pytest.mark.parametrize(
+    'values',
+    [
+        {'summary': {}},
+        {'frames': 5},
+        {'frames': {'front': [{}]}},
+        {'frames': {'front': [{'stamp_ns': 9, 'sweep_stamp_ns': 9}]}},
+        {'frames': {'../../other': []}},
+        {'cameras': {'../../other': {}}},
+    ],
+)
+def test_a_manifest_of_a_part_that_is_none(drive, values) -> None:
+    (drive / 'parts').mkdir()
+    content = {'start_ns': 7, 'summary': {'images': 1}, **values}
+    (drive / 'parts/7.json').write_text(json.dumps(content))
+    before = (drive / 'front/frames.jsonl').read_bytes()
+    result = CliRunner().invoke(cli.app, ['repair', str(drive.parent)])
+    assert result.exit_code == 1
+    assert '7.json' in result.stderr
+    assert result.stderr.count('\n') == 1
+    assert (drive / 'front/frames.jsonl').read_bytes() == before
+    assert {path.name for path in drive.parent.parent.iterdir()} == {'set'}
+
+
+def test_a_file_that_only_resembles_a_manifest_stays(drive) -> None:
+    (drive / 'parts').mkdir()
+    (drive / 'parts/²012.json').write_text('mine')
+    result = CliRunner().invoke(cli.app, ['repair', str(drive.parent)])
+    assert result.exit_code == 0, result.output
+    assert (drive / 'parts/²012.json').read_text() == 'mine'

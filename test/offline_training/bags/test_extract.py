@@ -30,7 +30,7 @@ from drive_segment_ros.errors import (
 )
 from drive_segment_ros.frame.parameters import FrameParameters
 from drive_segment_ros.perception.beam_sources import SEGMENTS_FROM
-from offline_training.bags import bag_rig
+from offline_training.bags import bag_rig, drive_extraction
 from offline_training.bags.extract import ExtractOptions, extract
 from offline_training.bags.inspect import inspect
 
@@ -357,6 +357,27 @@ def test_full_disk_keeps_what_was_written(make_bag, tmp_path, monkeypatch):
     assert run(bag, tmp_path / 'dataset', resume=True).frames == 70
     run(bag, tmp_path / 'whole')
     assert files(tmp_path / 'dataset') == files(tmp_path / 'whole')
+
+
+def test_a_disk_that_is_full_from_the_start_is_one_line_and_leaves_nothing(
+    make_bag, tmp_path, monkeypatch
+):
+    def write_plan(drive, plan):
+        raise DatasetError(f'cannot write {drive}: No space left on device')
+
+    monkeypatch.setattr(drive_extraction, 'write_plan', write_plan)
+    with pytest.raises(DatasetError, match='No space left on device'):
+        run(make_bag(), tmp_path / 'dataset')
+    assert not (tmp_path / 'dataset' / 'drive').exists()
+
+
+def test_a_damaged_plan_is_told_and_kept(make_bag, tmp_path):
+    plan = tmp_path / 'dataset/drive/parts/plan.json'
+    plan.parent.mkdir(parents=True)
+    plan.write_text('{')
+    with pytest.raises(DatasetError, match=r'plan\.json is not valid JSON'):
+        run(make_bag(), tmp_path / 'dataset', resume=True)
+    assert plan.read_text() == '{'
 
 
 def test_one_bad_bag_does_not_keep_the_others_back(make_bag, tmp_path):

@@ -16,6 +16,7 @@ from drive_segment_ros import cli
 from drive_segment_ros.perception.calibration import load_calibration
 from offline_training.bags.inspect import inspect
 from offline_training.bags.inspect_pairs import pair_stamps
+from offline_training.bags.inspect_report import BagReport, LidarReport, TopicReport
 from offline_training.bags.inspect_table import print_report
 
 SECOND = 1_000_000_000
@@ -85,6 +86,17 @@ def test_a_camera_that_knows_its_calibration_later_is_calibrated(make_bag):
 def test_names_with_brackets_are_printed_as_they_are(make_bag, capsys):
     print_report(inspect(make_bag('a[/b]c')))
     assert 'a[/b]c' in capsys.readouterr().out.replace('\n', '')
+
+
+def test_frames_with_brackets_are_printed_as_they_are(capsys):
+    topic = TopicReport('/points', 'a type', 1, None, None, zero_stamps=0)
+    lidar = LidarReport('/points', '[/lidar]', 1, ['[x]'], None, None, None)
+    moves = 'odom -> [base]'
+    print_report(BagReport('bag', 1.0, [topic], [], [lidar], [], [moves], moves, []))
+    printed = capsys.readouterr().out
+    assert '[/lidar]' in printed
+    assert '[x]' in printed
+    assert printed.count(moves) == 2
 
 
 def test_offset_is_the_same_whichever_sensor_is_faster_and_whatever_got_lost():

@@ -79,10 +79,12 @@ def test_names_are_given_by_keyboard_alone(browser: Any, address: str, run: Path
     [
         ('', '{"0": "car"}', 403),
         ('wrong', '{"0": "car"}', 403),
+        ('é', '{"0": "car"}', 403),
         (None, '{"7": "car"}', 400),
         (None, '{"0": "\\u0007"}', 400),
         (None, '[1]', 400),
         (None, '{', 400),
+        (None, '[' * 90_000, 400),
         (None, 'x' * 200_000, 400),
     ],
 )

@@ -36,6 +36,7 @@ def test_simulate_takes_faults_and_sizes(tmp_path: Path) -> None:
     ('wrong', 'word'),
     [
         (['--size', '960'], '960x540'),
+        (['--size', '²x²'], '960x540'),
         (['--fault', 'fog=1'], 'fault.fog'),
         (['--lidar', 'radar'], 'lidar.model'),
         (['--duration', '0'], 'duration_s'),

@@ -149,17 +149,31 @@ def test_a_class_has_the_colour_of_its_legend(make_bag, model_folder, tmp_path):
         (['drive', '--save', 'x.rrd', '--web'], 'either --save or --web'),
         (['model', '--save', 'x.rrd'], 'has no images'),
         (['drive', '--save', 'there.rrd'], 'is not overwritten'),
+        (['drive', '--save', 'empty.rrd'], 'cannot write empty.rrd'),
+        (['drive', '--save', 'x.rrd', '--frames', '0:1'], '--frames has no effect on a bag'),
+        (['drive', '--save', 'x.rrd', '--drive', 'a'], '--drive has no effect on a bag'),
+        (['model', '--save', 'x.rrd', '--camera', 'a'], '--camera has no effect on a run'),
+        (['model', 'drive', '--join', '--save', 'x.rrd'], 'drive cannot be joined to model'),
     ],
 )
 def test_mistakes_are_one_line(make_bag, model_folder, tmp_path, monkeypatch, arguments, words):
     pytest.importorskip('rerun', reason="pip install '.[view]'")
     make_bag(count=1)
     (tmp_path / 'there.rrd').write_text('mine')
+    (tmp_path / 'empty.rrd').mkdir()
     monkeypatch.chdir(tmp_path)
     told = viewed(*arguments, code=1)
     assert words in told
     assert told.count('\n') == 1
     assert (tmp_path / 'there.rrd').read_text() == 'mine'
+
+
+def test_a_drive_without_its_parameters_is_not_shown_with_a_bag(make_bag, paint_drive, tmp_path):
+    pytest.importorskip('rerun', reason="pip install '.[view]'")
+    dataset = paint_drive(tmp_path / 'set', 1).dataset
+    told = viewed(dataset, '--bag', make_bag(count=1), '--save', tmp_path / 'x.rrd', code=1)
+    assert 'drive.json has no parameters' in told
+    assert told.count('\n') == 1
 
 
 def test_without_a_display_it_says_what_to_do(make_bag, monkeypatch):
