@@ -35,7 +35,9 @@ class AugmentationParameters:
         minimum=0.1, maximum=1.0,
     )  # fmt: skip
     paste: float = parameter(
-        1.0, "Share of a student's samples into which objects of rare classes are pasted.",
+        1.0,
+        "Share of a student's samples into which objects of rare classes are pasted, from frames "
+        'of the same camera.',
         minimum=0.0, maximum=1.0,
     )  # fmt: skip
     flip: float = parameter(0.5, 'Share of samples mirrored.', minimum=0.0, maximum=1.0)

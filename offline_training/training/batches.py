@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from offline_training.training.ahead import ahead
@@ -46,6 +47,7 @@ def batches(
     rank: int = 0,
     world: int = 1,
     threads: int = 1,
+    cameras: Sequence[str] | None = None,
 ) -> Iterator[Batch]:
     """Yield this process's batches; the samples of a step depend on seed and step only.
 
@@ -56,10 +58,13 @@ def batches(
         first_step, steps: first step, and the step to stop before.
         rank, world: this process's number, and the number of processes.
         threads: number of threads that prepare batches in advance.
+        cameras: of each image, which gets objects from images of the same camera only; None if all
+            are of one.
     """
+    alike = _of_same_camera(cameras or [''] * len(images))
 
     def batch(chosen: list[Sample]) -> Batch:
-        return _batch([_sample(images, targets, parameters, sample) for sample in chosen])
+        return _batch([_sample(images, targets, parameters, sample, alike) for sample in chosen])
 
     steps_of = samples(len(images), parameters, first_step, steps, rank, world)
     return ahead(batch, steps_of, threads)
@@ -87,8 +92,19 @@ def samples(
         yield [Sample(int(order[step * per_step + place]), epoch, step, place) for place in mine]
 
 
+def _of_same_camera(cameras: Sequence[str]) -> list[NDArray[np.int64]]:
+    """Return, for each image, the images of its camera."""
+    names, number = np.unique(np.array(cameras), return_inverse=True)
+    of_camera = [np.flatnonzero(number == index) for index in range(len(names))]
+    return [of_camera[index] for index in number.tolist()]
+
+
 def _sample(
-    images: Images, targets: FrameTargets, parameters: TrainingParameters, sample: Sample
+    images: Images,
+    targets: FrameTargets,
+    parameters: TrainingParameters,
+    sample: Sample,
+    alike: Sequence[NDArray[np.int64]],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return image (H, W, 3) uint8, probability (h, w, K) float16 and weight (h, w) float32."""
     place = (sample.epoch, sample.step, sample.place)
@@ -97,7 +113,8 @@ def _sample(
     paste = parameters.augmentation.paste
     # No random numbers are drawn without pasting, so that a teacher's samples do not depend on it.
     if paste > 0.0 and random.random() < paste:
-        other = int(random.integers(len(images)))
+        others = alike[sample.frame]
+        other = int(others[random.integers(len(others))])
         image, target = paste_rare_classes(image, target, images[other], targets[other], random)
     image, regions = augment(image, target.regions, parameters.augmentation, random)
     return image, target.probability[regions], target.weight[regions]

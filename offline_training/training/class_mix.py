@@ -1,4 +1,4 @@
-"""Pastes objects of rare classes from another frame into a training sample.
+"""Pastes objects of rare classes from another frame of its camera into a training sample.
 
 A camera on a vehicle sees similar objects at similar positions in all images, so objects of one
 image fit into another. As in ClassMix (Olsson et al., WACV 2021, arXiv 2007.07936), but rare

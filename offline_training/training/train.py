@@ -216,19 +216,21 @@ class TrainingRun:
         """Train a new student on a teacher's predictions, averaged over regions."""
         how = self.parameters.training
         images: Images = self.images
+        frames = [*self.frames, *self.unlabelled]
         if self.unlabelled:
             size = self.height, self.width
             more = prepare_images(self.folder / 'cache/unlabelled', self.unlabelled, *size)
             images = JoinedImages(self.images, more)
         targets = prepare_answers(
             self.folder / 'cache' / student,
-            [*self.frames, *self.unlabelled],
+            frames,
             images,
             teacher,
             self.parameters.distillation,
             how.class_balance,
         )
-        return self._fit(student, number, images, targets, how)
+        cameras = [frame.camera for frame in frames]
+        return self._fit(student, number, images, targets, how, cameras)
 
     def _fit(
         self,
@@ -237,6 +239,7 @@ class TrainingRun:
         images: Images,
         targets: FrameTargets,
         how: TrainingParameters,
+        cameras: Sequence[str] | None = None,
     ) -> FitResult:
         rank, _ = distributed_rank()
         torch.manual_seed(self.parameters.training.seed * 1000 + number)
@@ -250,6 +253,7 @@ class TrainingRun:
                 {**self.provenance, 'stage': stage},
                 log.show,
                 self.validation,
+                cameras,
             )
             log.draw(result.losses)
         return result

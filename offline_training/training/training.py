@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,6 +96,7 @@ def fit(
     provenance: dict[str, Any],
     show: Callable[[Progress], None] = lambda progress: None,
     validation: Validation | None = None,
+    cameras: Sequence[str] | None = None,
 ) -> FitResult:
     """Train a network, starting from the checkpoint in `folder` if there is one.
 
@@ -112,6 +113,7 @@ def fit(
         show: called after each step by the first process.
         validation: frames on which the first process evaluates the network several times; they
             do not affect training.
+        cameras: of the images, see `batches`.
 
     Raises:
         ModelError: if the loss is no number any more, or the checkpoint is of another training.
@@ -127,7 +129,8 @@ def fit(
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
     def prepared(first: int) -> Iterator[Batch]:
-        return batches(images, targets, parameters, first, steps, rank, world, data_threads())
+        part = rank, world, data_threads(), cameras
+        return batches(images, targets, parameters, first, steps, *part)
 
     def loss_of(learner: nn.Module, batch: Batch) -> Tensor:
         with autocast:

@@ -26,6 +26,10 @@ from offline_training.training.frame_images import Images
 class StudentFrame(Protocol):
     """A frame to train a student on: a `FrameRecord`, or an image without labels."""
 
+    @property
+    def camera(self) -> str:
+        """The name of its camera."""
+
     def image(self) -> NDArray[np.uint8]:
         """Return the image, (H, W, 3) uint8 BGR."""
 
@@ -41,6 +45,11 @@ class UnlabelledFrame:
     """A frame of a dataset: its LiDAR segments are regions, its pseudo-labels are not read."""
 
     frame: FrameRecord
+
+    @property
+    def camera(self) -> str:
+        """Its camera's name."""
+        return self.frame.camera
 
     @property
     def path(self) -> Path:
@@ -65,6 +74,11 @@ class UnlabelledImage:
     """An image file."""
 
     path: Path
+
+    @property
+    def camera(self) -> str:
+        """Its folder, whose images are taken to be of one camera."""
+        return str(self.path.parent)
 
     def image(self) -> NDArray[np.uint8]:
         """Return the image, (H, W, 3) uint8 BGR."""

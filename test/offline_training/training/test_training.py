@@ -268,6 +268,23 @@ def test_rare_things_of_other_frames_come_into_a_sample(tmp_path):
     assert not any(mixed(asked.without_pasting()))
 
 
+def test_things_come_from_frames_of_the_same_camera_only(tmp_path):
+    label = np.zeros((32, 48), np.uint8)
+    label[8:12, 8:12] = 1
+    images = np.repeat(np.arange(6, dtype=np.uint8) * 40, 32 * 48 * 3).reshape(6, 32, 48, 3)
+    targets = targets_of(tmp_path / 'targets', [label] * 6)
+    asked = parameters(augmentation=dataclasses.replace(UNCHANGED, paste=1.0), epochs=20)
+
+    drawn = batches(images, targets, asked, 0, 60, cameras=['front', 'rear'] * 3)
+
+    pairs = set()
+    for sample in (image for batch in drawn for image in batch.images):
+        numbers = torch.unique((sample * 255).round() / 40).int().tolist()
+        pairs |= {tuple(numbers)} if len(numbers) == 2 else set()
+    assert len(pairs) > 3
+    assert all(one % 2 == other % 2 for one, other in pairs)
+
+
 _SCRIPT = """
 import sys
 from pathlib import Path
