@@ -46,9 +46,9 @@ def write_gallery_page(dataset: Path, labels: str = '') -> Path:
     """
     folder = classes_folder(dataset, labels)
     classes = load_classes(folder / CLASSES_FILE)
-    shown = _there(gallery(folder, classes), folder)
+    shown = _gallery(folder, classes, folder)
     target = folder / GALLERY_PAGE
-    write_atomic(target, naming_page(dataset.name, shown, classes).encode())
+    write_atomic(target, naming_page(dataset.name, shown, classes).encode(errors='replace'))
     return target
 
 
@@ -117,12 +117,12 @@ def naming_server(
     """Return a server of the page that is not started yet; see `serve_naming`."""
     classes_to_name(run)  # raises an error with the reason
     folder = gallery_folder(run, dataset)
-    _there(gallery(folder, classes_to_name(run)), run)
+    _gallery(folder, classes_to_name(run), run)
     shown_to = secrets.token_urlsafe()
 
     def html() -> str:
         classes = classes_to_name(run)
-        shown = _there(gallery(folder, classes), run)
+        shown = _gallery(folder, classes, run)
         return naming_page(run.resolve().name, shown, classes, str(run), shown_to)
 
     def save(content: Any) -> str:
@@ -202,7 +202,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Do not log requests."""
 
 
-def _there(shown: Gallery | None, where: Path) -> Gallery:
+def _gallery(folder: Path | None, classes: Sequence[ClassName], where: Path) -> Gallery:
+    try:
+        shown = gallery(folder, classes)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as err:
+        raise DatasetError(
+            f'{folder} has damaged statistics ({err!r}); run `drive-segment label` again'
+        ) from err
     if shown is None:
         raise DatasetError(
             f'{where} has no pictures of its pseudo-classes; name the labelled dataset with '

@@ -135,3 +135,13 @@ def test_what_cannot_be_named_is_said(run_folder: Path, run: Path, address: str)
         naming_server(run_folder, None, '127.0.0.1', 0, silent)
     with pytest.raises(ParameterError, match='another --host or --port'):
         naming_server(run, None, '127.0.0.1', int(address.rpartition(':')[2]), silent)
+
+
+@pytest.mark.parametrize(
+    'text', ['[]', '{"class_statistics": 5}', '{"class_statistics": [{}]}', '{"class']
+)
+def test_damaged_statistics_are_one_line(run: Path, text: str) -> None:
+    (run / 'pseudo_classes/statistics.json').write_text(text)
+
+    with pytest.raises(DatasetError, match=r'statistics'):
+        naming_server(run, None, '127.0.0.1', 0, lambda text: None)
