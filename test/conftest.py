@@ -48,12 +48,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def _signals_as_before() -> Iterator[None]:
     """Restore the signal handlers, as an interrupted command leaves signals ignored.
 
-    Otherwise the processes that later tests start would ignore them, too.
+    Otherwise the processes that later tests start would ignore them, too. Its pipe is closed to
+    signals as well: the next one would end this process.
     """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
+    signal.set_wakeup_fd(-1)
 
 
 # Timeout of a page, long enough while other tests keep the cores busy.

@@ -19,6 +19,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.logging import LoggingSeverity
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
+from rclpy.validate_namespace import validate_namespace
 
 from drive_segment_ros.compiled_kernels import cold_notice
 from drive_segment_ros.errors import DriveSegmentError, ParameterError
@@ -60,7 +61,10 @@ class ManagedNode(LifecycleNode):
         Raises:
             ParameterError: if its namespace, or a parameter of ROS itself, is invalid.
         """
+        namespace = str(kwargs.get('namespace') or '/')
         try:
+            # Before a node is begun: rcl cannot undo one whose namespace is invalid.
+            validate_namespace(namespace if namespace.startswith('/') else f'/{namespace}')
             super().__init__(name, **kwargs)
         except (NameValidationException, ParameterException) as err:
             what = ' '.join(str(err).split()).rstrip(' ^')
