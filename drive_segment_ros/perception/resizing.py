@@ -33,8 +33,11 @@ def crop_to_aspect(image: NDArray[Any], height: int, width: int) -> NDArray[Any]
         height, width: to resize to afterwards, px.
 
     Returns:
-        A view of it: all of its rows or all of its columns.
+        A view of it: all of its rows or all of its columns; the image itself if resizing does not
+        distort it, as in predictions.
     """
+    if not is_distorted(image.shape, height, width):
+        return image
     rows, columns = image.shape[:2]
     kept_rows = min(rows, max(round(columns * height / width), 1))
     kept_columns = min(columns, max(round(rows * width / height), 1))

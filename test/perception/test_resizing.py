@@ -77,6 +77,7 @@ def test_a_label_is_that_at_the_pixels_centre(size, dtype):
         ((90, 80), (slice(25, 65), slice(None))),
         ((40, 80), (slice(None), slice(None))),
         ((1, 1), (slice(None), slice(None))),
+        ((41, 80), (slice(None), slice(None))),
     ],
 )
 def test_the_centre_in_another_aspect_ratio(size, kept):
