@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -43,10 +44,10 @@ class OpenVinoBackend:
             DependencyError: if OpenVINO is not installed.
             ModelError: if OpenVINO cannot load the model, or would crash.
         """
-        openvino = import_backend('openvino', 'openvino')
+        core = process_core()
         refuse_limited_processor()
         try:
-            compiled = compile_fastest(openvino.Core(), str(model.onnx_path), threads, exact)
+            compiled = compile_fastest(core, str(model.onnx_path), threads, exact)
             self._request = compiled.model.create_infer_request()
             names = (LABEL_NAME, CONFIDENCE_NAME)
             self._outputs = [compiled.model.output(name) for name in names]
@@ -72,6 +73,21 @@ class OpenVinoBackend:
     def close(self) -> None:
         """See `Backend.close`."""
         del self._request, self._outputs
+
+
+@functools.cache
+def process_core() -> Any:
+    """Return the process's only `openvino.Core`, which is never destroyed.
+
+    Each core that compiles for the processor replaces its thread's alternate signal stack, and
+    restores the previous one when it is destroyed. When several are destroyed in the order they
+    were made, that of the first, already freed, remains: the next signal would end the process
+    with a segmentation fault, as Python's handlers run on that stack (OpenVINO 2026.4.1).
+
+    Raises:
+        DependencyError: if OpenVINO is not installed.
+    """
+    return import_backend('openvino', 'openvino').Core()
 
 
 def refuse_limited_processor(cpuinfo: Path = Path('/proc/cpuinfo')) -> None:
@@ -144,7 +160,7 @@ def processor_precision(core: Any = None) -> Compiled:
     Compiling the model itself twice would double its loading time.
 
     Args:
-        core: an `openvino.Core`; None is a new one.
+        core: an `openvino.Core`; None is the process's.
 
     Returns:
         The convolution in the precision found, and why it is not bf16 if the processor reports it.
@@ -156,7 +172,7 @@ def processor_precision(core: Any = None) -> Compiled:
     openvino = import_backend('openvino', 'openvino')
     from openvino import opset13 as ops
 
-    core = core or openvino.Core()
+    core = core or process_core()
     image = ops.parameter([1, 64, 64, 64], np.float32)
     weight = ops.constant(np.full((64, 64, 3, 3), 1e-3, np.float32))
     ones = [1, 1]

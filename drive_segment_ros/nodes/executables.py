@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from drive_segment_ros.errors import DriveSegmentError
-from drive_segment_ros.nodes.signals import SIGNALS
+from drive_segment_ros.nodes.signals import SIGNALS, setter
 
 # Node -> module and class; imported on demand, as rclpy may not be installed.
 NODES = {
@@ -128,7 +128,7 @@ def spin(name: str, arguments: list[str] | None = None) -> None:
     keep_freed_memory()
     stop = threading.Event()
     for number in SIGNALS:
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, setter(stop))
     # ROS's own handlers would shut down the context, and the log, before the node has ended.
     try:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)

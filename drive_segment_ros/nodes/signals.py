@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -14,14 +15,21 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def signals_set(*events: threading.Event) -> Iterator[None]:
-    """Set an event on signals within the block; only in the main thread."""
+    """Set events on signals within the block; only in the main thread."""
+    with _handled(setter(*events)):
+        yield
+
+
+def setter(*events: threading.Event) -> Callable[..., None]:
+    """Return a signal handler that sets events."""
 
     def set_events(*_: object) -> None:
         for event in events:
-            event.set()
+            # By another thread: the interrupted one may hold the event's lock, which it would
+            # wait for here for ever.
+            _thread.start_new_thread(event.set, ())
 
-    with _handled(set_events):
-        yield
+    return set_events
 
 
 @contextlib.contextmanager

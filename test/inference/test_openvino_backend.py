@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import types
 
 import pytest
@@ -109,9 +111,9 @@ def test_exact_is_not_tried_in_bf16(monkeypatch):
 def test_a_fallback_is_said_in_the_log_and_by_the_doctor(monkeypatch, model_folder, caplog):
     from drive_segment_ros.inference.model import read_model
 
-    openvino = pytest.importorskip('openvino')
+    pytest.importorskip('openvino')
     processor = Processor(monkeypatch, bf16=None)
-    monkeypatch.setattr(openvino, 'Core', lambda: processor)
+    monkeypatch.setattr(openvino_backend, 'process_core', lambda: processor)
 
     with caplog.at_level(logging.WARNING):
         backend = OpenVinoBackend(read_model(model_folder))
@@ -127,10 +129,10 @@ def test_a_fallback_is_said_in_the_log_and_by_the_doctor(monkeypatch, model_fold
 def test_auto_goes_on_when_what_compiled_does_not_run(monkeypatch, model_folder, caplog):
     from drive_segment_ros.inference.segmenter import load
 
-    openvino = pytest.importorskip('openvino')
+    pytest.importorskip('openvino')
     pytest.importorskip('onnxruntime')
     failing = Processor(monkeypatch, claims_bf16=False, f32=-1.0)
-    monkeypatch.setattr(openvino, 'Core', lambda: failing)
+    monkeypatch.setattr(openvino_backend, 'process_core', lambda: failing)
 
     assert load(model_folder, threads=1).backend == 'ONNX Runtime CPU fp32'
     assert 'backend openvino is not used: OpenVINO cannot run the model: illegal' in caplog.text
@@ -146,13 +148,36 @@ def test_the_doctor_tries_the_real_one():
 
 
 def test_the_doctor_names_what_cannot_compute_at_all(monkeypatch):
-    openvino = pytest.importorskip('openvino')
-    monkeypatch.setattr(openvino, 'Core', lambda: Processor(monkeypatch, f32=None))
+    pytest.importorskip('openvino')
+    refusing = Processor(monkeypatch, f32=None)
+    monkeypatch.setattr(openvino_backend, 'process_core', lambda: refusing)
 
     (check,) = doctor.check_precision()
 
     assert check.status == 'problem'
     assert '\n' not in check.detail
+
+
+AFTER_MODELS = """
+import os, pathlib, signal, sys
+from drive_segment_ros.inference.segmenter import load
+
+folder = pathlib.Path(sys.argv[1])
+models = [load(folder, 'openvino', threads=1) for _ in range(2)]
+while models:
+    models.pop(0).close()
+signal.signal(signal.SIGTERM, lambda *_: print('handled'))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_models_were_closed_is_handled(model_folder):
+    pytest.importorskip('openvino')
+
+    command = [sys.executable, '-c', AFTER_MODELS, str(model_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    assert (done.returncode, done.stdout) == (0, 'handled\n'), done.stderr
 
 
 @pytest.mark.parametrize(
