@@ -57,7 +57,7 @@ class DriveCalibration:
 
         Args:
             topic: of its images.
-            offset_s: what is added to its stamps before they are paired, seconds.
+            offset_s: what is added to its images' instants before they are paired, seconds.
         """
         return {
             'topic': topic,

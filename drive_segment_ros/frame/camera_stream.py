@@ -40,7 +40,7 @@ class CameraStream:
         name: the camera's.
         clock: of its images.
         model: its calibration, None before the first.
-        offset: estimates what is added to its stamps.
+        offset: estimates what is added to its images' instants.
         drops: number of counted images dropped, by reason, see `IMAGE_REASONS`.
         pairs: number of images that were paired with a sweep.
         images: those that wait for a sweep, by key.
@@ -61,14 +61,15 @@ class CameraStream:
         Args:
             name: the camera's.
             sync: when an image and a sweep belong together.
-            offset_s: what is added to its stamps; None estimates it.
+            offset_s: what is added to its images' instants; None estimates it.
             sweep_clock: of the sweeps.
             vehicle: its motion and extrinsics.
             on_error: called with reason and text if an image is lost because of an error.
         """
         self.name = name
         self.clock = Clock(round(sync.jump_back_s / _NS))
-        self.clock.offset_ns = round((offset_s or 0.0) / _NS)
+        self._delay_ns = round(sync.camera_delay_s / _NS)
+        self.clock.offset_ns = round((offset_s or 0.0) / _NS) - self._delay_ns
         self.model: CameraModel | None = None
         self.offset = CameraOffset(offset_s)
         self.drops: Counter[str] = Counter()
@@ -192,7 +193,7 @@ class CameraStream:
                 return False
             # The fields of view do not overlap, or there are no sweeps.
             self.offset.value_s = 0.0
-        self._shift(round(self.offset.value_s / _NS))
+        self._shift(round(self.offset.value_s / _NS) - self._delay_ns)
         return True
 
     def _look(self, item: Item) -> str:
@@ -252,7 +253,7 @@ class CameraStream:
         """Whether no further odometry is expected for a pair."""
         sweep = waiting.sweep
         if waiting.needed is None:
-            last_ns = max(sweep.event.span_ns()[1], waiting.image.event.stamp_ns)
+            last_ns = max(sweep.event.span_ns()[1], self._instant_ns(waiting.image.event))
             waiting.needed = last_ns + sweep.key - sweep.event.stamp_ns
         known = self._vehicle.motion.clock.known(self._newest(), self._wait_ns)
         return known >= waiting.needed or not self._vehicle.expects_motion()
@@ -265,22 +266,27 @@ class CameraStream:
         model = self.model
         if image.frame_id and image.frame_id != model.frame_id:
             model = dataclasses.replace(model, frame_id=image.frame_id)
-        tree = self._vehicle.extrinsics.at(image.stamp_ns)
+        instant_ns = self._instant_ns(image)
+        tree = self._vehicle.extrinsics.at(instant_ns)
         first_ns, last_ns = sweep.span_ns()
         return Pair(
             image,
             sweep,
             model,
+            instant_ns,
             self.offset.value_s or 0.0,
             tree.camera_from_lidar(model.frame_id, sweep.frame_id),
             self._vehicle.base_from_lidar(sweep),
             self._vehicle.motion.around(
                 (waiting.sweep.key - sweep.stamp_ns) // EPOCH_NS,
-                min(first_ns, image.stamp_ns),
-                max(last_ns, image.stamp_ns),
+                min(first_ns, instant_ns),
+                max(last_ns, instant_ns),
             ),
             max(waiting.image.arrival_s, waiting.sweep.arrival_s),
         )
+
+    def _instant_ns(self, image: Image) -> int:
+        return image.stamp_ns - self._delay_ns
 
     def _lose(self, waiting: _Waiting, reason: str, text: str) -> None:
         self.drop(waiting.image.event, reason)

@@ -23,7 +23,8 @@ class Pair:
         image: the image.
         sweep: the sweep, shared with the other cameras' pairs.
         camera: the calibration, at the camera's own resolution, of the image's frame.
-        camera_offset_s: what was added to the image's stamp for pairing, seconds.
+        instant_ns: when the image was taken: its stamp less the camera's delay, nanoseconds.
+        camera_offset_s: what was added to that for pairing, seconds.
         T_camera_lidar: (4, 4), at the image's instant.
         T_base_lidar: (4, 4), at the sweep's stamp; None if the base frame is not known.
         trajectory: the vehicle's poses around both; empty without odometry.
@@ -33,6 +34,7 @@ class Pair:
     image: Image
     sweep: Sweep
     camera: CameraModel
+    instant_ns: int
     camera_offset_s: float
     T_camera_lidar: NDArray[np.float64]
     T_base_lidar: NDArray[np.float64] | None
@@ -41,5 +43,5 @@ class Pair:
 
     @property
     def offset_s(self) -> float:
-        """The sweep's stamp minus the image's, seconds."""
-        return (self.sweep.stamp_ns - self.image.stamp_ns) * _NS
+        """The sweep's stamp minus the image's instant, seconds."""
+        return (self.sweep.stamp_ns - self.instant_ns) * _NS

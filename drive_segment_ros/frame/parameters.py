@@ -32,8 +32,17 @@ class SyncParameters:
     )
     camera_offset: str = parameter(
         'auto',
-        'seconds added to image stamps before pairing, or auto: estimated from the times of the '
-        'points that the camera sees',
+        "seconds added to the images' instants before pairing, or auto: estimated from the times "
+        'of the points that the camera sees',
+    )
+    camera_delay_s: float = parameter(
+        0.0,
+        'time by which image stamps are later than the middle of the exposure, as when a driver '
+        'stamps images on arrival; subtracted for pairing and for moving the points to the image; '
+        'frames keep the stamps',
+        unit='s',
+        minimum=-1.0,
+        maximum=1.0,
     )
     wait_s: float = parameter(
         0.2,

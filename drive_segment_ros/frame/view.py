@@ -99,7 +99,7 @@ def motion_to_image(pair: Pair, point_motion: str) -> tuple[SweepMotion | None, 
     Raises:
         CloudError: if the sweep cannot be read.
     """
-    sweep, stamp_ns, T_base_lidar = pair.sweep, pair.image.stamp_ns, pair.T_base_lidar
+    sweep, T_base_lidar = pair.sweep, pair.T_base_lidar
     if T_base_lidar is None or not len(pair.trajectory):
         return None, 'none'
     times = view_times(sweep.cloud, pair.camera, pair.T_camera_lidar)
@@ -111,7 +111,7 @@ def motion_to_image(pair: Pair, point_motion: str) -> tuple[SweepMotion | None, 
     for kind, (start_s, end_s) in ranges.items():
         with contextlib.suppress(MotionError):
             motions[kind] = pair.trajectory.sweep_motion(
-                sweep.stamp_ns, stamp_ns, T_base_lidar, start_s, end_s
+                sweep.stamp_ns, pair.instant_ns, T_base_lidar, start_s, end_s
             )
     if 'per_point' in motions and _is_compensated(pair, T_base_lidar, times, point_motion):
         del motions['per_point']
@@ -129,7 +129,7 @@ def _is_compensated(
     if point_motion != 'auto':
         return point_motion == 'compensated'
     sweep = pair.sweep
-    instants = [pair.image.stamp_ns, sweep.stamp_ns]
+    instants = [pair.instant_ns, sweep.stamp_ns]
     if times is not None:
         instants += [sweep.stamp_ns + round(times[k] / _NS) for k in (0, 2)]
     first, last = min(instants), max(instants)

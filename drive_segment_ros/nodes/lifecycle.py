@@ -279,7 +279,7 @@ class ManagedNode(LifecycleNode):
             self.failure = str(err) if known else f'unexpected {type(err).__name__}: {err}'
             self.get_logger().error(f'not {done}: {self.failure}')
             if undo is not None:
-                undo()
+                self.guarded(undo, f'not {done}')()
                 self.gave_up = self._exits_on_failure()
             return TransitionCallbackReturn.FAILURE
         finally:
@@ -319,6 +319,8 @@ class ManagedNode(LifecycleNode):
         self.deactivate()
 
     def _free(self) -> None:
-        self.cleanup()
-        while self._owned_publishers:
-            self.destroy_lifecycle_publisher(self._owned_publishers.pop())
+        try:
+            self.cleanup()
+        finally:
+            while self._owned_publishers:
+                self.destroy_lifecycle_publisher(self._owned_publishers.pop())

@@ -335,9 +335,9 @@ def observe(pair: Pair) -> Moment:
     """Return the properties of a pair that are known without decoding."""
     moment = Moment(pair.image.stamp_ns, pair.offset_s - pair.camera_offset_s)
     with contextlib.suppress(MotionError):  # odometry has just begun, or there is none
-        position = pair.trajectory.pose(pair.image.stamp_ns)[:3, 3]
+        position = pair.trajectory.pose(pair.instant_ns)[:3, 3]
         moment = dataclasses.replace(moment, position=position)
-        speed, yaw_rate = pair.trajectory.speed_and_yaw_rate(pair.image.stamp_ns)
+        speed, yaw_rate = pair.trajectory.speed_and_yaw_rate(pair.instant_ns)
         moment = dataclasses.replace(moment, speed=speed, yaw_rate_deg=math.degrees(yaw_rate))
     return moment
 

@@ -149,6 +149,7 @@ class SegmentationNode(ManagedNode):
         inputs = self.parameters.inputs
         quality: dict[str, Any] = {'reliability': inputs.reliability, 'depth': inputs.depth}
         self._figures = MaskFigures()
+        self._camera_info = None  # of an earlier activation, possibly of another camera
         self._outputs.publish_label_info(self.parameters.confidence_threshold)
         self._stopping = False
         self._worker = Worker(

@@ -224,10 +224,13 @@ class BagReader:
     def _read(
         self, part: _Part, topics: Collection[str] | None, start: int | None, stop: int | None
     ) -> Iterator[BagMessage]:
-        wanted = [c for c in part.reader.connections if topics is None or c.topic in topics]
+        wanted = [
+            c
+            for c in part.reader.connections
+            if (topics is None or c.topic in topics) and ros_type(c) == self.topics[c.topic].type
+        ]
         if not wanted:
             return
-        types = {c.id: ros_type(c) for c in wanted}
         last = part.reader.metadata.start_time
         # Not a message: keeps a part closed until those before it are read.
         yield BagMessage('', last, b'', '')
@@ -236,7 +239,8 @@ class BagReader:
             for connection, stamp, raw in part.reader.messages(wanted, start, stop):
                 last = stamp
                 found[connection.id] += 1
-                yield BagMessage(connection.topic, stamp, decompressed(raw), types[connection.id])
+                topic = connection.topic
+                yield BagMessage(topic, stamp, decompressed(raw), self.topics[topic].type)
         except Exception as err:  # decoders of damaged data raise errors of every kind
             if isinstance(err, OSError) and is_remote(self.path):
                 raise BagError(f'{self.path}: {part.name}: {err.strerror}') from err
@@ -337,8 +341,16 @@ class BagReader:
             raise BagError(f'{self.path}: {explain_foreign(foreign)}')
         self._types = type_store([c for c in connections if is_cdr(c)])
         for name in sorted({connection.topic for connection in connections}):
-            of_topic = [c for c in connections if c.topic == name]
-            kind = ros_type(of_topic[0])
+            counts: Counter[str] = Counter()
+            for connection in connections:
+                if connection.topic == name:
+                    counts[ros_type(connection)] += connection.msgcount
+            (kind, _), *others = counts.most_common()
+            for other, count in others:
+                self._damage.append(
+                    f'{name} has messages of several types: {count} of {other} are left out'
+                )
+            of_topic = [c for c in connections if c.topic == name and ros_type(c) == kind]
             offers = [offer for c in of_topic for offer in c.ext.offered_qos_profiles]
             self.topics[name] = Topic(
                 name=name,

@@ -284,7 +284,7 @@ class _Inspection:
         elif stamps is not None:
             if view_time is not None and stamps.steady:
                 delay_ms = (stamps.median_s - view_time) * 1e3
-                self.judge_delay(camera, delay_ms, stamps.median_s)
+                self.judge_delay(camera, delay_ms)
             if model is not None and T_camera_lidar is not None:
                 topics = self.reader.topics[camera.topic], self.reader.topics[lidar.topic]
                 apart_s = abs(stamps.median_s - (view_time or 0.0))
@@ -318,7 +318,7 @@ class _Inspection:
             extrinsics=extrinsics,
         )
 
-    def judge_delay(self, camera: CameraReport, delay_ms: float, offset_s: float) -> None:
+    def judge_delay(self, camera: CameraReport, delay_ms: float) -> None:
         if abs(delay_ms) > _LARGE_DELAY_MS:
             # The parameter applies to all extracted cameras.
             alone = f'--camera {camera.name} ' if len(self.names) > 1 else ''
@@ -327,8 +327,7 @@ class _Inspection:
                 f'{camera.topic}: images are stamped {abs(delay_ms):.0f} ms {after} the LiDAR '
                 f'passes their view; if it triggers the camera, the stamps are that much {late}',
                 'stamp images with the middle of their exposure, by the same clock; until then '
-                f'{alone}--set sync.camera_offset={-offset_s:.3f} pairs them with the right '
-                'sweeps, whose points are still moved to the wrong time',
+                f'{alone}--set sync.camera_delay_s={1e-3 * delay_ms:.3f} corrects it',
             )
 
     def judge_extrinsics(self, camera: str, lidar: str, found: ExtrinsicsReport | None) -> None:

@@ -205,6 +205,7 @@ def _motion(
         Image('', stamp_ns, camera.frame_id, None),
         sweep,
         camera,
+        stamp_ns,
         0.0,
         vehicle.tree.lookup(camera.frame_id, cloud.frame_id),
         T_base_lidar,

@@ -67,7 +67,7 @@ def segment(
 
     Raises:
         ImageError: if an input does not exist, or no image could be read.
-        OutputError: if the existing pictures are of another model or zoom.
+        OutputError: if the existing pictures are of another model, zoom or input.
         ModelError: if the model cannot be loaded.
         DatasetError: if a picture cannot be written.
     """
@@ -79,13 +79,19 @@ def segment(
     joined = [source for source in inputs if join and is_bag(source)]
     sources = [source for source in inputs if source not in joined[1:]]
     predictor = _source(model, zoom)
+    folders = folders_of(sources)
+    given = {
+        str(folder): ' '.join(map(str, joined if source in joined else [source]))
+        for source, folder in zip(sources, folders, strict=True)
+    }
+    maker = made_by(predictor, given)
     if resume:
-        _check_made_by(output, predictor)
+        maker = _resumed(output, maker)
     written = [target / kind for kind in kinds]
     copies = kinds == PICTURES
     failed: dict[str, str] = {}
     parts: dict[Path, Sequence[ImagePart]] = {}
-    for source, folder in zip(sources, folders_of(sources), strict=True):
+    for source, folder in zip(sources, folders, strict=True):
         with _noted(source, failed):
             bags = joined if source in joined else source
             parts[folder] = image_parts(bags, written, copies)
@@ -96,7 +102,7 @@ def segment(
             for folder, of_source in parts.items():
                 with _noted(of_source[0], failed):
                     for part in named_apart(of_source, engine):
-                        yield SegmentJob(predictor, part, target, folder, resume, kinds)
+                        yield SegmentJob(predictor, maker, part, target, folder, resume, kinds)
 
         report = _run(engine, jobs(), progress(range(total)), failed)
     if report['images'] + report['kept'] == 0:
@@ -143,14 +149,22 @@ def _source(model: Path, zoom: int) -> PredictorSource:
     return predictor_source(model, zoom, threads=1)
 
 
-def _check_made_by(output: Path, predictor: PredictorSource) -> None:
-    """Refuse to resume with pictures of another or an unknown model."""
-    known = known_maker(output) == made_by(predictor)
-    if not known and any(is_taken(output / kind) for kind in PICTURES):
+def _resumed(output: Path, maker: dict[str, Any]) -> dict[str, Any]:
+    """Return the maker of existing and new pictures; refuse pictures that this run cannot make."""
+    if not any(is_taken(output / kind) for kind in PICTURES):
+        return maker
+    known = known_maker(output)
+    before = known.get('inputs') if isinstance(known, dict) else None
+    if not isinstance(before, dict):
+        before = {}
+    inputs = {**before, **maker['inputs']}
+    # Inputs may be added, but a folder must be of the same input as before.
+    if known != {**maker, 'inputs': before} or not before.items() <= inputs.items():
         raise OutputError(
-            f'{output} has pictures of another model or zoom and cannot be resumed; choose '
-            'another output, or replace them by --overwrite'
+            f'{output} has pictures of another model, zoom or input and cannot be resumed; '
+            'choose another output, or replace them by --overwrite'
         )
+    return {**maker, 'inputs': inputs}
 
 
 def folders_of(inputs: Sequence[Path]) -> list[Path]:

@@ -53,6 +53,7 @@ class SegmentJob:
 
     Attributes:
         source: the model.
+        maker: what the pictures of the whole output depend on, see `made_by`.
         part: the images.
         output: the folder that the kinds of pictures are in.
         folder: of the pictures in each of them.
@@ -61,6 +62,7 @@ class SegmentJob:
     """
 
     source: PredictorSource
+    maker: Mapping[str, Any]
     part: ImagePart
     output: Path
     folder: Path
@@ -118,9 +120,9 @@ def segment_part(job: SegmentJob) -> SegmentResult:
     return SegmentResult(count, kept, tuple(skipped), unreadable)
 
 
-def made_by(source: PredictorSource) -> dict[str, Any]:
-    """Return the model and parameters that a folder's pictures depend on."""
-    return {'model': source.digest, 'zoom': source.zoom}
+def made_by(source: PredictorSource, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a folder's pictures depend on: the model, its zoom and the inputs by folder."""
+    return {'model': source.digest, 'zoom': source.zoom, 'inputs': dict(inputs)}
 
 
 def known_maker(output: Path) -> Any:
@@ -163,6 +165,5 @@ def _files(job: SegmentJob, name: str) -> Mapping[str, Path]:
 
 def _record(job: SegmentJob) -> None:
     """Record what made the pictures, before the first of them."""
-    maker = made_by(job.source)
-    if known_maker(job.output) != maker:
-        write_json(job.output / RECORD_FILE, maker)
+    if known_maker(job.output) != job.maker:
+        write_json(job.output / RECORD_FILE, job.maker)

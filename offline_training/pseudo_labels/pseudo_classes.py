@@ -80,7 +80,7 @@ def label(
     """Find pseudo-classes and write `pseudo_label/*.png`, galleries and statistics.
 
     The labels do not depend on the workers. The set's labels of cameras that are not chosen are
-    removed, unless `like` keeps their numbers.
+    removed, unless they have the classes of `like`, whose numbers are kept.
 
     Args:
         datasets: folders of drives, which get the same classes.
@@ -114,7 +114,8 @@ def label(
         _describe(engine, plans, features, progress('describing'))
         model, names, inertia = _learn(engine, plans, learned, parameters, earlier, progress)
         # Labels of other cameras would have the numbers of other classes.
-        chosen = parameters.cameras if earlier is None else ()
+        kept = earlier is not None and all(_is_labelled_by(earlier, one) for one in folders)
+        chosen = () if kept else parameters.cameras
         _unlabel(folders, _other_labels(dataset, chosen, labels))
         for folder in folders:
             model.save(folder / MODEL_FILE)
@@ -233,6 +234,12 @@ def _other_labels(dataset: Dataset, cameras: Sequence[str], labels: str) -> list
         for name in drive.info['cameras']
         if cameras and name not in cameras
     ]
+
+
+def _is_labelled_by(earlier: EarlierClasses, folder: Path) -> bool:
+    """Return whether a folder of classes is empty or has exactly the earlier ones."""
+    file = folder / MODEL_FILE
+    return not file.exists() or file.read_bytes() == (earlier.source / MODEL_FILE).read_bytes()
 
 
 def _unlabel(folders: Sequence[Path], others: Sequence[Path]) -> None:

@@ -122,14 +122,14 @@ class DriveView:
 
     def _place(self, pair: Pair) -> None:
         """Add the poses of the vehicle and its sensors."""
-        image_ns, sweep_ns = pair.image.stamp_ns, pair.sweep.stamp_ns
+        image_ns, sweep_ns = pair.instant_ns, pair.sweep.stamp_ns
         for stamp_ns in (image_ns, sweep_ns):
             with contextlib.suppress(MotionError):
                 self.made.pose(pair.trajectory.poses([stamp_ns])[0], stamp_ns)
         T_base_lidar = np.eye(4) if pair.T_base_lidar is None else pair.T_base_lidar
         self.made.place(LIDAR, T_base_lidar, min(image_ns, sweep_ns))
         T_base_camera = T_base_lidar @ inverse(pair.T_camera_lidar)
-        self.made.camera(pair.image.camera, pair.camera, T_base_camera, image_ns)
+        self.made.camera(pair.image.camera, pair.camera, T_base_camera, pair.image.stamp_ns)
 
 
 def _span(frames: Mapping[tuple[str, int], FrameRecord]) -> tuple[int, int]:

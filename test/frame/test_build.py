@@ -87,6 +87,7 @@ def pair_of(
         Image(CAMERA, STAMP_NS + round(later * 1e9), CAMERA, picture),
         Sweep(STAMP_NS, LIDAR, read),
         example_camera(CAMERA),
+        STAMP_NS + round(later * 1e9),
         0.0,
         T_CAMERA_LIDAR,
         T_BASE_LIDAR,
@@ -174,6 +175,18 @@ def test_the_record_is_json_and_tells_what_was_done():
     assert record['points_dropped'] == 8 * 360
     assert np.array(record['T_odom_base'])[0, 3] == pytest.approx(10.4)
     assert 'T_odom_base' not in frame_of().record
+
+
+def test_points_are_moved_to_the_instant_of_an_image_that_is_stamped_late():
+    params = FrameParameters()
+    right = build(pair_of(params, drive(10.0), later=0.04), params)
+    late = build(
+        pair_of(params, drive(10.0), later=0.24, instant_ns=STAMP_NS + 40_000_000), params
+    )
+    assert late.pair.image.stamp_ns - right.pair.image.stamp_ns == 200_000_000
+    assert late.view.moved == 'per_point'
+    np.testing.assert_array_equal(late.points.u, right.points.u)
+    np.testing.assert_array_equal(late.label_image, right.label_image)
 
 
 def test_the_same_pair_gives_the_same_bytes():

@@ -57,6 +57,28 @@ def test_the_offset_is_found_where_the_lidar_looks_where_the_camera_looks():
     assert pairs[0].camera_offset_s == pytest.approx(-0.05, abs=0.004)
 
 
+@pytest.mark.parametrize('offset', ['-0.05', 'auto'])
+def test_images_stamped_late_are_paired_and_moved_as_if_stamped_right(offset):
+    """A delay of 80 ms, which would pair each with the next sweep, is subtracted."""
+    late = [
+        dataclasses.replace(event, stamp_ns=event.stamp_ns + 80 * MS)
+        if isinstance(event, Image)
+        else event
+        for event in drive()
+    ]
+    right = run(drive(), stream(camera_offset=offset))
+    corrected = run(late, stream(camera_offset=offset, camera_delay_s=0.08))
+    assert len(right) == len(corrected) == 12
+    for one, other in zip(right, corrected, strict=True):
+        assert other.image.stamp_ns == one.image.stamp_ns + 80 * MS
+        assert other.instant_ns == one.instant_ns == one.image.stamp_ns
+        assert other.sweep.stamp_ns == one.sweep.stamp_ns
+        assert (other.offset_s, other.camera_offset_s) == (one.offset_s, one.camera_offset_s)
+        assert other.trajectory.pose(one.instant_ns) == pytest.approx(
+            one.trajectory.pose(one.instant_ns)
+        )
+
+
 def test_of_a_camera_in_whose_view_sweeps_begin_the_offset_is_no_mean_of_begin_and_end():
     """The offset is about 0 or -0.1 s: the view is scanned at the start and end of a sweep."""
     behind = (-0.5, 0.5, 0.5, -0.5)  # looks along the LiDAR's negative x axis

@@ -100,6 +100,17 @@ def test_refused_configure_says_why_and_can_be_tried_again(node):
     assert node.failure == ''
 
 
+def test_an_error_while_undoing_does_not_hide_the_reason(node):
+    node.refuse = ('activate', 'deactivate')
+    node.trigger_configure()
+    assert node.trigger_activate() == FAILURE
+    assert (node.state, node.failure) == ('inactive', 'cannot activate')
+    assert node.errors == {'not active': 1}
+    node.refuse = ('cleanup',)
+    node.trigger_cleanup()
+    assert node.entities() == (0, 0, 0)
+
+
 def test_refused_activate_leaves_the_node_inactive_and_clean(node):
     node.refuse = ('activate',)
     node.trigger_configure()

@@ -368,6 +368,9 @@ def test_missing_and_wrong_camera_info_are_named_and_masks_go_on(rig):
     assert rig.wait(lambda: 'another camera or mode' in rig.diagnosis)
     assert rig.wait(lambda: len(labels) == 2)
     assert not infos
+    for transition in ('deactivate', 'activate'):
+        rig.change(transition)
+    assert rig.node._camera_info is None
 
 
 def test_a_missing_stamp_is_named_with_a_mask_all_the_same(rig):

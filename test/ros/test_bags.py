@@ -194,6 +194,21 @@ def test_a_type_that_python_cannot_hold_leaves_the_others_readable(tmp_path):
     assert readable == {'/odd': False, '/own': True}
 
 
+def test_of_a_topic_with_several_types_the_one_with_most_messages_is_read(tmp_path):
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for kind, count in (('First', 1), ('Second', 2)):
+            msgtype = f'my_msgs/msg/{kind}'
+            connection = writer.add_connection('/own', msgtype, msgdef='int32 data', rihs01='none')
+            for number in range(count):
+                writer.write(connection, SECOND + number, b'\0\1\0\0' + bytes(4))
+    with BagReader(tmp_path / 'bag') as bag:
+        own = bag.topics['/own']
+        assert (own.type, own.count) == ('my_msgs/msg/Second', 2)
+        assert [message.msgtype for message in bag.messages()] == ['my_msgs/msg/Second'] * 2
+        (line,) = bag.damage
+    assert line == '/own has messages of several types: 1 of my_msgs/msg/First are left out'
+
+
 def test_bag_without_definitions_uses_the_default_types(tmp_path):
     folder = write_bag(tmp_path / 'bag', StoragePlugin.SQLITE3)
     (path,) = folder.glob('*.db3')

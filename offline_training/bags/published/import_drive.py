@@ -170,8 +170,12 @@ def _refuse_strangers(job: ImportJob, bag: Path, truth: Path, killed: bool) -> N
         bag, truth: to replace.
         killed: whether an import of this drive was killed after it had written both.
     """
+    for path in (bag, truth):
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise DatasetError(f'{path} is not a folder made by import and is not replaced')
     there = [path for path in (bag, truth) if path.exists() and any(path.iterdir())]
-    if not there:
+    # Killed in between, it has replaced the truth already.
+    if not there or (killed and not bag.exists()):
         return
     if not job.overwrite:
         raise DatasetError(

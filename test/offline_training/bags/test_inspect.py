@@ -233,7 +233,7 @@ def test_an_offset_of_one_camera_is_set_for_it_alone(make_bag):
 
     (problem,) = inspect(make_bag(cameras=('/camera/left', '/rear'), change=late)).problems
     assert '/camera/left/image_raw/compressed: images are stamped 30 ms after' in problem.what
-    assert '--camera left --set sync.camera_offset=0.02' in problem.fix
+    assert '--camera left --set sync.camera_delay_s=0.03' in problem.fix
 
 
 def test_parts_that_are_missing_may_be_in_another_bag(make_bag):

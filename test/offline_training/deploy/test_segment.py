@@ -374,11 +374,28 @@ def test_what_was_interrupted_goes_on_with_the_images_that_are_left(run, tmp_pat
     assert (again['images'], again['kept']) == (0, 3)
 
 
+def test_pictures_of_other_inputs_are_not_gone_on_with(run, tmp_path):
+    for folder in ('a', 'b', 'c'):
+        write_image(tmp_path / folder / '0.png', seed=ord(folder))
+    a, b, c = (tmp_path / folder for folder in ('a', 'b', 'c'))
+    segment(run, [a], tmp_path / 'one')
+    with pytest.raises(OutputError, match=r'one has pictures of another model, zoom or input'):
+        segment(run, [b], tmp_path / 'one', resume=True)
+    segment(run, [a, b], tmp_path / 'several')
+    report = segment(run, [a, b, c], tmp_path / 'several', resume=True)
+    assert (report['images'], report['kept']) == (1, 2)
+    assert segment(run, [b], tmp_path / 'several', resume=True)['images'] == 1
+    report = segment(run, [a, b, c], tmp_path / 'several', resume=True)
+    assert (report['images'], report['kept']) == (0, 3)
+
+
 def test_pictures_of_another_model_or_zoom_are_not_gone_on_with(run, tmp_path):
     write_image(tmp_path / 'in.png')
     out = tmp_path / 'out'
     segment(run, [tmp_path / 'in.png'], out, resume=True)  # no output yet: it starts anew
-    with pytest.raises(OutputError, match=r'out has pictures of another model or zoom.*--overwr'):
+    with pytest.raises(
+        OutputError, match=r'out has pictures of another model, zoom or input.*--overwr'
+    ):
         segment(run, [tmp_path / 'in.png'], out, zoom=2, resume=True)
     save_classes(run / 'classes.yaml', [ClassName(name, (1, 2, 3)) for name in ('a', 'b', 'c')])
     with pytest.raises(OutputError):

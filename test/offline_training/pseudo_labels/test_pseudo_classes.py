@@ -264,3 +264,19 @@ def test_no_labels_with_the_numbers_of_earlier_classes_remain(painted_drive):
     with pytest.raises(DatasetError, match='of camera rear has no pseudo-label'):
         labelled_frames([painted_drive.dataset])
     assert len(labelled_frames([painted_drive.dataset], cameras=['front'])) == 6
+
+
+def test_numbers_kept_are_not_mixed_with_labels_of_other_classes(painted_drive):
+    drive = Dataset(painted_drive.dataset).drives[0]
+    shutil.copytree(drive.path / 'front', drive.path / 'rear')
+    described = {**drive.info, 'cameras': {'front': {}, 'rear': {}}}
+    (drive.path / 'drive.json').write_text(json.dumps(described))
+    label([painted_drive.dataset], FOUR, quiet, labels='other')
+    other = painted_drive.dataset / 'label_sets/other'
+    label([painted_drive.dataset], dataclasses.replace(FOUR, classes=6), quiet)
+    front = dataclasses.replace(FOUR, cameras=['front'])
+
+    label([painted_drive.dataset], front, quiet, like=other)
+
+    with pytest.raises(DatasetError, match='of camera rear has no pseudo-label'):
+        labelled_frames([painted_drive.dataset])

@@ -28,13 +28,12 @@ def test_time_offset_is_told_to_10_ms(tmp_path: Path, offset_s: float, jitter_s:
     size = {'camera.width': 64, 'camera.height': 48, 'lidar.model': 'vlp16', 'duration_s': 1.0}
     pair, problems = seen(tmp_path / 'drive', **faults, **size)
     assert pair.camera_lidar_offset_ms == pytest.approx(1e3 * offset_s, abs=5.0)
-    advice = re.search(r'camera_offset=(\S+)', problems)
+    advice = re.search(r'camera_delay_s=(\S+)', problems)
     if offset_s == 0.0:
         assert not problems
     else:
-        # A sweep is stamped at its end; the image is exposed half a sweep (0.05 s) earlier.
         assert advice is not None
-        assert float(advice[1]) == pytest.approx(0.05 - offset_s, abs=0.005)
+        assert float(advice[1]) == pytest.approx(offset_s, abs=0.005)
         assert ('that much late' in problems) is (offset_s > 0.0)
 
 

@@ -153,9 +153,21 @@ def test_an_import_that_was_killed_while_replacing_is_repeated(root, tmp_path, m
     # As if killed: the new truth is in its place, the new bag is not yet.
     (tmp_path / '.importing_08').mkdir()
     (tmp_path / '08').rename(tmp_path / '.importing_08' / '08')
-    assert len(import_set('semantic-kitti', root, tmp_path, options).drives) == 1
+    resumed = ImportOptions(['08'], workers=1, resume=True)
+    assert len(import_set('semantic-kitti', root, tmp_path, resumed).drives) == 1
     assert (tmp_path / '08' / '08.mcap').exists()
     assert not (tmp_path / '.importing_08').exists()
+
+
+def test_a_link_is_not_replaced(root, tmp_path):
+    options = ImportOptions(['08'], workers=1, overwrite=True)
+    import_set('semantic-kitti', root, tmp_path, options)
+    (tmp_path / '08').rename(tmp_path / 'elsewhere')
+    (tmp_path / '08').symlink_to(tmp_path / 'elsewhere')
+    with pytest.raises(DatasetError, match='08 is not a folder made by import and is not repla'):
+        import_set('semantic-kitti', root, tmp_path, options)
+    assert (tmp_path / '08_truth').is_dir()
+    assert (tmp_path / 'elsewhere' / '08.mcap').exists()
 
 
 def test_a_drive_is_complete_or_absent(root, tmp_path, monkeypatch):
