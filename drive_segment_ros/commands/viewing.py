@@ -73,21 +73,27 @@ def view(
     if save is not None:
         refuse_existing(save, overwrite=overwrite)
     bags = one_drive(sources, join)
-    with WebViewer(port) if web else contextlib.nullcontext() as served:
-        sink = served or (file_sink(save) if save is not None else viewer_sink)
+    place: contextlib.AbstractContextManager[Any] = contextlib.nullcontext(viewer_sink)
+    if save is not None:
+        place = file_sink(save)
+    elif web:
+        place = WebViewer(port)
+    with place as sink:
         options = ViewOptions(sink, model, bag or (), drive, camera or (), frames, bar('reading'))
         made = show(bags, options)
-        all_sent(made.stream)
         report: dict[str, Any] = {'layers': made.layers, 'clouds': made.clouds, 'saved': save}
-        if served is not None or save is not None:
-            made.stream.disconnect()  # completes the file
-        if served is not None:
-            report['address'] = served.address
-        if as_json:
-            print_json(report)
-        elif save is not None:
-            typer.echo(f'{save}: open it with `rerun {save}` or any other Rerun viewer')
-        elif served is not None:
-            typer.echo(f'{served.address}; Ctrl-C ends it')
-        if served is not None:
-            served.serve(open_browser=not as_json)
+        if isinstance(sink, WebViewer):
+            sink.complete()
+            report['address'] = sink.address
+            if as_json:
+                print_json(report)
+            else:
+                typer.echo(f'{sink.address}; Ctrl-C ends it')
+            sink.serve(open_browser=not as_json)
+            return
+        if save is None:
+            all_sent(made.stream)
+    if as_json:
+        print_json(report)
+    elif save is not None:
+        typer.echo(f'{save}: open it with `rerun {save}` or any other Rerun viewer')

@@ -35,6 +35,8 @@ _FRAME_FILE = re.compile(r'\d+\.[a-z]+(\.tmp)?|\.\d+\.[a-z]+\.\w+')
 _CAMERA_NAME = re.compile(r'[A-Za-z0-9_-]{1,100}')
 # The start of a part, nanoseconds.
 _MANIFEST = re.compile(r'(0|[1-9][0-9]{0,19})\.json')
+# A temporary name of `whole_files.write_whole`, such as `.drive.json.x7_k2m1q`.
+_TEMPORARY = re.compile(r'\.(.+)\.\w{8}')
 
 
 def is_camera_name(name: str) -> bool:
@@ -91,9 +93,13 @@ def refuse_links(drive: Path) -> None:
 
 def unfinished_files(drive: Path) -> list[Path]:
     """Return a drive's descriptions and indexes left under temporary names by a crash."""
-    names = [drive / f'{DRIVE_FILE}.tmp']
-    names += [camera / f'{INDEX_FILE}.tmp' for camera in camera_folders(drive)]
-    return [path for path in names if path.is_file()]
+    found: list[Path] = []
+    owners = [(drive, DRIVE_FILE), *((camera, INDEX_FILE) for camera in camera_folders(drive))]
+    for folder, name in owners if drive.is_dir() else ():
+        for path in sorted(folder.iterdir()):
+            if (path.name == f'{name}.tmp' or _final_name(path.name) == name) and path.is_file():
+                found.append(path)
+    return found
 
 
 def frame_files(folder: Path) -> Iterator[Path]:
@@ -110,12 +116,27 @@ def manifest_start(name: str) -> int | None:
     return None if found is None else int(found[1])
 
 
+def is_part_file(name: str) -> bool:
+    """Return whether a file of `parts` is a manifest, or left under the temporary name of one.
+
+    Also whether it is a temporary plan; the plan is not.
+    """
+    final = _final_name(name)
+    return manifest_start(final or name) is not None or final == PLAN_FILE
+
+
+def _final_name(name: str) -> str:
+    """Return the name a file would have got; empty if its name is not a temporary one."""
+    found = _TEMPORARY.fullmatch(name)
+    return '' if found is None else found[1]
+
+
 def part_files(drive: Path) -> list[Path]:
     """Return the files of a drive that is being extracted other than its frames, the plan last."""
     folder = drive / PARTS_FOLDER
     if folder.is_symlink() or not folder.is_dir():
         return []
-    manifests = sorted(path for path in folder.iterdir() if manifest_start(path.name) is not None)
+    manifests = sorted(path for path in folder.iterdir() if is_part_file(path.name))
     return [path for path in (*manifests, folder / PLAN_FILE) if path.is_file()]
 
 
@@ -204,6 +225,8 @@ def remove_own_files(folder: Path) -> None:
         OSError: if a file cannot be removed.
     """
     cameras = camera_folders(folder)
+    for path in unfinished_files(folder):
+        path.unlink()
     for part in (
         folder / PROPOSAL_FOLDER,
         *(c / name for c in cameras for name in CAMERA_FOLDERS),

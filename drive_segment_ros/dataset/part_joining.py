@@ -20,7 +20,8 @@ from drive_segment_ros.dataset.own_files import (
     PLAN_FILE,
     camera_folders,
     frame_files,
-    manifest_start,
+    is_part_file,
+    unfinished_files,
 )
 from drive_segment_ros.dataset.parts import (
     Part,
@@ -150,7 +151,7 @@ def remove_manifests(drive: Path) -> None:
     try:
         for name in file_names(folder) if is_there(folder) else []:
             # The plan is removed last: without it the others are meaningless.
-            if manifest_start(name) is not None:
+            if is_part_file(name):
                 (folder / name).unlink()
         if is_there(folder / PLAN_FILE):
             (folder / PLAN_FILE).unlink()
@@ -176,5 +177,7 @@ def remove_unfinished(drive: Path) -> None:
             for path in frame_files(folder):
                 if path.name.startswith('.') or path.suffix == TEMPORARY:
                     path.unlink()
+        for path in unfinished_files(drive):
+            path.unlink()
     except OSError as err:
         raise cannot_write(drive, err) from err

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 from drive_segment_ros.errors import OutputError
 from offline_training.view.recording import rerun
+from offline_training.view.sinks import StreamFile
 
 _HOST = '127.0.0.1'
 _RECORDING = '/recording.rrd'
@@ -46,6 +47,7 @@ class WebViewer:
         """
         self._folder = Path(tempfile.mkdtemp(prefix='drive_segment_'))
         self._file = self._folder / 'recording.rrd'
+        self._received: StreamFile | None = None
         try:
             rerun().serve_web_viewer(web_port=port + 1, open_browser=False)
             self._server = _Server((_HOST, port), port + 1, self._file)
@@ -71,7 +73,19 @@ class WebViewer:
 
     def __call__(self, stream: Any) -> None:
         """Receive all data added to a Rerun stream from now on; see `ViewOptions.open_sink`."""
-        stream.save(self._file)
+        self._received = StreamFile(stream, self._file)
+
+    def complete(self) -> None:
+        """End the stream, whose data are complete.
+
+        Raises:
+            OutputError: if they could not be stored.
+        """
+        try:
+            if self._received is not None:
+                self._received.finish()
+        except OSError as err:
+            raise OutputError(f'cannot write to {self._folder}: {err.strerror}') from err
 
     def serve(self, open_browser: bool) -> None:
         """Serve what has been recorded, until interrupted."""

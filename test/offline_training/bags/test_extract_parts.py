@@ -188,6 +188,9 @@ def test_what_a_killed_client_left_is_no_drive_until_it_is_resumed(make_bag, tmp
             time.sleep(0.01)
         process.kill()
     assert not (dataset / 'drive/drive.json').exists()
+    # As if it had been killed while writing these.
+    for name in ('parts/.1700000000.json', 'parts/.plan.json', '.drive.json'):
+        (dataset / f'drive/{name}.x7_k2m1q').write_text('{')
     with pytest.raises(DatasetError, match='exists and is not overwritten'):
         run(bag, dataset)
     repaired = tmp_path / 'repaired'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -174,6 +175,21 @@ def test_a_drive_without_its_parameters_is_not_shown_with_a_bag(make_bag, paint_
     told = viewed(dataset, '--bag', make_bag(count=1), '--save', tmp_path / 'x.rrd', code=1)
     assert 'drive.json has no parameters' in told
     assert told.count('\n') == 1
+
+
+def test_a_recording_that_cannot_be_completed_leaves_the_earlier_one(make_bag, tmp_path):
+    pytest.importorskip('rerun', reason="pip install '.[view]'")
+    file, bag = tmp_path / 'drive.rrd', make_bag(count=5)
+    file.write_text('earlier')
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        told = viewed(bag, '--save', file, '--overwrite', code=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert f'cannot write {file}' in told
+    assert file.read_text() == 'earlier'
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ''] == ['drive.rrd']
 
 
 def test_without_a_display_it_says_what_to_do(make_bag, monkeypatch):
