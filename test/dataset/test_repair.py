@@ -238,10 +238,15 @@ def test_links_are_refused_before_anything_is_touched(drive, name, tmp_path_fact
 
 def test_removing_a_drive_leaves_what_others_put_there(drive):
     (drive / 'notes.txt').write_text('mine')
+    (drive / '.notes.txt.x7_k2m1q').write_text('mine')
     (drive / 'front/image/photo').mkdir()
+    # Of a killed process.
+    for name in ('.drive.json.x7_k2m1q', 'front/.frames.jsonl.x7_k2m1q'):
+        (drive / name).write_text('{')
     remove_drive(drive)
     left = everything(drive.parent / 'a.removing')
-    assert [path.name for path in left] == ['front', 'image', 'photo', 'notes.txt']
+    names = ['.notes.txt.x7_k2m1q', 'front', 'image', 'photo', 'notes.txt']
+    assert [path.name for path in left] == names
 
 
 def test_drives_of_runs_without_a_frame_go(drive):
