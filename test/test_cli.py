@@ -158,6 +158,30 @@ def test_several_bags_are_refused_unless_they_are_joined(tmp_path, command):
     assert 'instead of one' not in run(command, *arguments, '--join').stderr
 
 
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (
+            ('import', 'kitti-raw', '.', '-o', 'out', '--all', '--drive', 'a'),
+            'either --drive or --al',
+        ),
+        (('web', 'run', '--dataset', '.'), '--dataset has no effect without --name'),
+        (('web', 'run', '--name', '--examples', '.'), '--examples has no effect with --name'),
+        (
+            ('name', 'run', '--names', 'a.yaml', '--ground-truth', '.'),
+            'either --names, or --images',
+        ),
+        (('name', 'run', '--names', 'a.yaml', '--frames', '3:'), 'either --names, or --images'),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert '\n' not in result.stderr.strip()
+
+
 def test_wrong_usage_is_exit_code_2():
     assert run('inspect').exit_code == 2
     assert run('nonsense').exit_code == 2

@@ -185,6 +185,10 @@ def web(
     ] = None,
 ) -> None:
     """Serve a web page: segment images and videos, or name the classes of a run (--name)."""
+    if dataset is not None and not naming:
+        raise DriveSegmentError('--dataset has no effect without --name')
+    if examples is not None and naming:
+        raise DriveSegmentError('--examples has no effect with --name')
     if naming:
         from offline_training.report.naming import serve_naming
 
@@ -222,7 +226,7 @@ def name(
     """Name pseudo-classes: by hand (--names), or from labelled images (--images)."""
     from offline_training.evaluation.name import name_by_hand, name_from_labels
 
-    if names is not None and images is None:
+    if names is not None and images is None and ground_truth is None and not frames:
         classes = name_by_hand(model, names, overwrite)
     elif names is None and images is not None and ground_truth is not None:
         classes = name_from_labels(

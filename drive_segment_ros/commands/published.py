@@ -17,6 +17,7 @@ from drive_segment_ros.commands.options import (
     located,
     refuse_remote,
 )
+from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def import_(
         list_drives,
     )
 
+    if drive and everything:
+        raise DriveSegmentError('give either --drive or --all')
     refuse_remote(output, 'bags are written to a local folder', 'copy them afterwards')
     if not drive and not everything:
         entries = list_drives(data_set, root)
