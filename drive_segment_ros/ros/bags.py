@@ -53,6 +53,8 @@ from drive_segment_ros.what_is import not_wanted, what_is
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+# Stamps are 64-bit integers; MCAP's are unsigned.
+_LATEST_NS = 2**63 - 1
 _WANTED = 'give a bag folder, or an .mcap, .db3 or .bag file'
 _log = logging.getLogger(__name__)
 
@@ -237,9 +239,12 @@ class BagReader:
         found: Counter[int] = Counter()
         try:
             for connection, stamp, raw in part.reader.messages(wanted, start, stop):
-                last = stamp
-                found[connection.id] += 1
                 topic = connection.topic
+                found[connection.id] += 1
+                if stamp > _LATEST_NS:
+                    self._note(f'{part.name}: messages of {topic} have impossible bag stamps')
+                    continue
+                last = stamp
                 yield BagMessage(topic, stamp, decompressed(raw), self.topics[topic].type)
         except Exception as err:  # decoders of damaged data raise errors of every kind
             if isinstance(err, OSError) and is_remote(self.path):
@@ -293,7 +298,7 @@ class BagReader:
         if spans:
             self.start_ns = min(start for start, _ in spans)
             # rosbags' end is one past the last stamp.
-            self.end_ns = max(end for _, end in spans) - 1
+            self.end_ns = min(max(end for _, end in spans) - 1, _LATEST_NS)
 
     def _find_files(self) -> tuple[Metadata, list[Path]]:
         metadata = Metadata((), {}, {})

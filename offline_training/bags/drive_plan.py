@@ -28,6 +28,8 @@ _RARE_NS = 2 * _SECOND_NS
 # Limits of a part's duration. Each part also reads some seconds before its start, so that short
 # ones are inefficient; long ones lose more work if a worker dies.
 _SHORTEST_NS, _LONGEST_NS = _SECOND_NS, 10 * _SECOND_NS
+# With fewer images than one in this time, a recording has gaps, as when its clock was set.
+_SPARSE_NS = 10 * _SECOND_NS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,7 @@ class DrivePlan:
         offsets: of each camera, seconds.
         start_ns, end_ns: bag stamps of the first and the last message.
         first_ns, last_ns: bag stamps of the first and the last selected message.
+        spans: bag stamps of the first and the last message of each stretch without long gaps.
         images: number of selected images of all cameras.
         damage: what cannot be read, one line each.
         divisible: whether parts can be processed without the messages before them.
@@ -81,6 +84,7 @@ class DrivePlan:
     end_ns: int
     first_ns: int
     last_ns: int
+    spans: list[tuple[int, int]]
     images: int
     damage: list[str]
     divisible: bool
@@ -95,6 +99,7 @@ def plan_drive(job: PlanJob) -> DrivePlan:
     """
     with open_drive(job.bags) as reader:
         rig = find_rig(reader, job.params, job.cameras, job.lidar, job.odometry, job.calibration)
+        first_ns, last_ns, images = _wanted(rig, job.frames)
         return DrivePlan(
             job.bags,
             str(reader),
@@ -104,7 +109,10 @@ def plan_drive(job: PlanJob) -> DrivePlan:
             find_offsets(rig),
             reader.start_ns,
             reader.end_ns,
-            *_wanted(rig, job.frames),
+            first_ns,
+            last_ns,
+            _spans(rig, first_ns, last_ns, images),
+            images,
             list(reader.damage),
             not rig.moving and all(_is_lasting(rig, name) for name in rig.cameras),
         )
@@ -117,11 +125,19 @@ def bounds(plan: DrivePlan, parallel: int) -> list[int]:
         plan: of the recording.
         parallel: number of jobs that run at a time, all of which a short recording should use.
     """
-    whole = plan.last_ns + 1 - plan.first_ns
+    end_ns = plan.spans[-1][1] + 1
+    if not plan.divisible:
+        return [plan.spans[0][0], end_ns]
+    lengths = [last_ns + 1 - first_ns for first_ns, last_ns in plan.spans]
+    whole = sum(lengths)
     # A multiple of the number of jobs that run at a time.
     count = parallel * math.ceil(whole / (_LONGEST_NS * parallel))
-    count = max(min(count, whole // _SHORTEST_NS), 1) if plan.divisible else 1
-    return [plan.first_ns + whole * number // count for number in range(count + 1)]
+    count = max(min(count, whole // _SHORTEST_NS), 1)
+    starts: list[int] = []
+    for (first_ns, _), length in zip(plan.spans, lengths, strict=True):
+        share = max(round(count * length / whole), 1)
+        starts += [first_ns + length * number // share for number in range(share)]
+    return [*starts, end_ns]
 
 
 def find_offsets(rig: BagRig) -> dict[str, float]:
@@ -156,6 +172,21 @@ def _wanted(rig: BagRig, frames: str) -> tuple[int, int, int]:
     if not wanted:
         raise BagError(f'{reader}: frames {frames} select none of the {len(stamps)} of {topic}')
     return wanted[0], wanted[-1], round(images * len(wanted) / len(stamps))
+
+
+def _spans(rig: BagRig, first_ns: int, last_ns: int, images: int) -> list[tuple[int, int]]:
+    """Return the stretches without long gaps in a selection of a recording, see `DrivePlan`."""
+    if last_ns - first_ns <= images * _SPARSE_NS:
+        return [(first_ns, last_ns)]
+    spans: list[tuple[int, int]] = []
+    topics = [rig.lidar, *(camera.topic.name for camera in rig.cameras.values())]
+    for message in rig.opened.messages(topics, first_ns, last_ns + 1):
+        at_ns = message.bag_stamp_ns
+        if spans and at_ns - spans[-1][1] <= _SPARSE_NS:
+            spans[-1] = (spans[-1][0], at_ns)
+        else:
+            spans.append((at_ns, at_ns))
+    return spans or [(first_ns, first_ns)]
 
 
 def _found(stream: FrameStream) -> dict[str, float]:

@@ -78,6 +78,7 @@ def write_bag(
     cloud: Callable[[np.ndarray], np.ndarray] = lambda points: points,
     stamp: Callable[[int], int] = lambda stamp_ns: stamp_ns,
     sweep_stamp: Callable[[int], int] = lambda stamp_ns: stamp_ns,
+    bag_stamp: Callable[[int], int] = lambda stamp_ns: stamp_ns,
     extra_type: bool = False,
     cut: tuple[str, int] = ('', 0),
     kept: int = 0,
@@ -104,6 +105,7 @@ def write_bag(
         trailer: whether /tf also has the frame `trailer`, beside base_link.
         cloud: maps the points of a sweep, a structured array, to those written in all sweeps.
         stamp, sweep_stamp: map the header stamps of images and sweeps, ns.
+        bag_stamp: maps the bag stamps of all messages, ns.
         extra_type: add a topic of an unknown message type.
         cut: topic and index of a message that is truncated.
         kept: bytes kept of that message; 0 for half of it.
@@ -126,7 +128,9 @@ def write_bag(
                 change(name, message)
                 data = STORE.serialize_cdr(message, kind)
                 whole = (name, next(numbers)) != cut
-                writer.write(connection, at, data if whole else data[: kept or len(data) // 2])
+                writer.write(
+                    connection, bag_stamp(at), data if whole else data[: kept or len(data) // 2]
+                )
 
             return publish
 

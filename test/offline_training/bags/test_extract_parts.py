@@ -141,7 +141,8 @@ def test_the_default_division_keeps_workers_busy_and_parts_short(troubled):
     assert plan.images == 180
     assert [len(drive_plan.bounds(plan, count)) - 1 for count in (1, 2, 4, 16)] == [1, 2, 4, 8]
     end_ns = plan.start_ns + 3600 * SECOND
-    long = dataclasses.replace(plan, end_ns=end_ns, last_ns=end_ns)
+    span = (plan.start_ns, end_ns)
+    long = dataclasses.replace(plan, end_ns=end_ns, last_ns=end_ns, spans=[span])
     for parallel in (1, 16):
         ends = drive_plan.bounds(long, parallel)
         assert (ends[0], ends[-1]) == (long.start_ns, long.end_ns + 1)
@@ -149,6 +150,29 @@ def test_the_default_division_keeps_workers_busy_and_parts_short(troubled):
         assert 9 * SECOND < min(np.diff(ends)) <= max(np.diff(ends)) <= 10 * SECOND
     whole = dataclasses.replace(long, divisible=False)
     assert drive_plan.bounds(whole, 16) == [whole.start_ns, whole.end_ns + 1]
+
+
+def test_a_clock_that_is_set_while_recording_makes_no_parts_of_the_gap(make_bag, tmp_path):
+    """As on a computer that starts in 1970; one message has an impossible stamp, too."""
+    year_ns = 365 * 86_400 * SECOND
+
+    def set_after_a_second(stamp_ns: int) -> int:
+        if stamp_ns == START + 2 * SECOND:
+            return 2**63 + 7
+        return stamp_ns + (50 * year_ns if stamp_ns > START + SECOND else 0)
+
+    run(make_bag('steady', count=40), tmp_path / 'steady_set')
+    bag = make_bag('drive', count=40, bag_stamp=set_after_a_second)
+    plan = drive_plan.plan_drive(drive_plan.PlanJob((bag,), (), '', '', None, FrameParameters()))
+    assert [(last - first) // PERIOD for first, last in plan.spans] == [10, 29]
+    assert len(drive_plan.bounds(plan, 1)) <= 4
+    report = run(bag, tmp_path / 'dataset', workers=2)
+    assert report.frames == 39
+    assert any('impossible bag stamps' in line for line in report.damage)
+    (before,) = Dataset(tmp_path / 'steady_set').drives
+    (after,) = Dataset(tmp_path / 'dataset').drives
+    (lost,) = {frame.stamp_ns for frame in before.frames} - {f.stamp_ns for f in after.frames}
+    assert lost == START + 2 * SECOND
 
 
 def test_frames_written_twice_are_those_of_the_first_part(make_bag, tmp_path, divide):
