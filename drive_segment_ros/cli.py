@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -38,6 +40,10 @@ __all__ = [
 
 def main() -> None:
     """Run the command: the entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        # Characters that the terminal's encoding lacks, also in names of files, are escaped.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == 'strict':
+            stream.reconfigure(errors='backslashreplace')
     app()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 
@@ -63,7 +64,7 @@ def fingerprint(frames: Sequence[FrameRecord]) -> str:
     """
     digest = hashlib.sha256()
     for frame in frames:
-        digest.update(f'{frame.drive.name}/{frame.camera}/{frame.stamp_ns}\n'.encode())
+        digest.update(os.fsencode(f'{frame.drive.name}/{frame.camera}/{frame.stamp_ns}\n'))
         with contextlib.suppress(FileNotFoundError):
             digest.update(read_whole(frame.pseudo_label_path))
     return digest.hexdigest()[:16]

@@ -124,7 +124,7 @@ def export(
         },
     )
     # In this order a description never lacks its graph; the hash detects mixtures.
-    write_atomic(folder / CARD_FILE, model_card(model).encode())
+    write_atomic(folder / CARD_FILE, model_card(model).encode(errors='replace'))
     write_atomic(model.onnx_path, data)
     write_json(folder / DESCRIPTION_FILE, model.to_dict())
     return {

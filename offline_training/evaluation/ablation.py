@@ -147,7 +147,7 @@ def ablate(
         },
     }
     write_json(folder / 'results.json', results)
-    write_atomic(folder / 'results.md', markdown(results).encode())
+    write_atomic(folder / 'results.md', markdown(results).encode(errors='replace'))
     return results
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,7 +95,7 @@ def fingerprint_of_segments(dataset: Dataset, truth: Sequence[GroundTruth]) -> s
     digest = hashlib.sha256()
     for drive in dataset.drives:
         for frame in drive.frames:
-            digest.update(f'{drive.name}/{frame.camera}/{frame.stamp_ns}\n'.encode())
+            digest.update(os.fsencode(f'{drive.name}/{frame.camera}/{frame.stamp_ns}\n'))
             digest.update(read_whole(frame.segment_path))
     return _with_labels(digest, truth)
 
@@ -107,7 +108,7 @@ def fingerprint_of_labels(labelled: GroundTruth) -> str:
 def _with_labels(digest: Any, truth: Sequence[GroundTruth]) -> str:
     for labelled in truth:
         for item in labelled.images:
-            digest.update(f'{item.label_path.name}\n'.encode())
+            digest.update(os.fsencode(f'{item.label_path.name}\n'))
             digest.update(read_whole(item.label_path))
     return digest.hexdigest()[:16]
 

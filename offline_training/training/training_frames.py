@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def names_of(frames: Sequence[FrameRecord]) -> str:
     """Return a hash of the frames' drives, cameras and stamps, independent of their content."""
     digest = hashlib.sha256()
     for frame in frames:
-        digest.update(f'{frame.drive.name}/{frame.camera}/{frame.stamp_ns}\n'.encode())
+        digest.update(os.fsencode(f'{frame.drive.name}/{frame.camera}/{frame.stamp_ns}\n'))
     return digest.hexdigest()
 
 

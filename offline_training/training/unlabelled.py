@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -129,7 +130,8 @@ def fingerprint_of(frames: Sequence[UnlabelledFrame | UnlabelledImage]) -> str:
         return ''
     digest = hashlib.sha256()
     for frame in frames:
-        digest.update(f'{"/".join(frame.path.parts[-3:])} {frame.path.stat().st_size}\n'.encode())
+        name = '/'.join(frame.path.parts[-3:])
+        digest.update(os.fsencode(f'{name} {frame.path.stat().st_size}\n'))
     return digest.hexdigest()[:16]
 
 

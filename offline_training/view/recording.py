@@ -85,7 +85,8 @@ class ViewRecording:
         self.stream = self._rr.RecordingStream(APPLICATION, recording_id=None)
         self.stream.set_log_time_enabled(False)
         self.stream.set_log_tick_enabled(False)
-        self.stream.send_recording_name(name)
+        # Names of files may have any bytes, Rerun's must be valid Unicode.
+        self.stream.send_recording_name(name.encode(errors='replace').decode())
         self.layers: dict[str, list[str]] = {}
         self.clouds: list[str] = []
         self.reasons: dict[str, list[str]] = {}

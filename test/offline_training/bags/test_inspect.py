@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -202,6 +205,15 @@ def test_each_camera_has_its_row_and_its_place_in_the_calibration(make_bag, tmp_
     out = capsys.readouterr().out
     for name in ('left', 'right', 'rear'):
         assert re.search(rf'│ {name} +│ /points +│ [-+]50\.0 ms', out)
+
+
+def test_a_terminal_without_all_characters_shows_the_table(make_bag):
+    bag = make_bag('gr\u00f6sse', count=5)
+    command = [sys.executable, '-m', 'drive_segment_ros.cli', 'inspect', str(bag)]
+    environment = {**os.environ, 'PYTHONIOENCODING': 'ascii'}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert '\\xb1' in done.stdout  # plus-minus
 
 
 def test_a_camera_where_sweeps_begin_is_not_called_late(make_bag):

@@ -1,6 +1,7 @@
 """Training of a small network from pseudo-labels to student, and the files of the run."""
 
 import json
+import os
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -14,6 +15,7 @@ from drive_segment_ros.errors import DatasetError, ImageError, ModelError
 from drive_segment_ros.parameters import from_flat
 from offline_training.common.classes import default_classes, load_classes
 from offline_training.common.files import write_atomic
+from offline_training.deploy.export import export
 from offline_training.deploy.segment import segment
 from offline_training.evaluation.evaluate import evaluate
 from offline_training.evaluation.name import name_by_hand, name_from_labels
@@ -25,6 +27,7 @@ from offline_training.training import train as train_module
 from offline_training.training.checkpoints import load_model
 from offline_training.training.frame_targets import FrameTargets
 from offline_training.training.train import TrainParameters, train
+from offline_training.training.unlabelled import fingerprint_of, unlabelled_frames
 
 pytestmark = pytest.mark.usefixtures('small_network')
 
@@ -54,6 +57,19 @@ def write_truth(drive, folder: Path) -> Path:
         cv2.imwrite(str(folder / f'{stamp}.png'), truth)
     (folder / 'classes.json').write_text('{"classes": ["road", "sky", "car", "tree"]}')
     return folder
+
+
+def test_names_of_files_need_not_be_unicode(painted_drive, tmp_path):
+    dataset = painted_drive.dataset
+    (dataset / 'painted').rename(dataset / os.fsdecode(b'fahrt \xff'))
+    label([dataset], LabelParameters(4, 'descriptor', restarts=1), quiet)
+
+    train([dataset], tmp_path / os.fsdecode(b'run \xff'), parameters(**{'training.epochs': 1}))
+
+    folder = dataset / os.fsdecode(b'fahrt \xff') / 'front/image'
+    assert fingerprint_of(unlabelled_frames([folder]))
+    export(tmp_path / os.fsdecode(b'run \xff'), tmp_path / 'model')
+    assert (tmp_path / 'model/README.md').is_file()
 
 
 def test_from_pseudo_labels_to_named_masks(labelled, tmp_path):
