@@ -44,7 +44,8 @@ def begin_run(
 
     Raises:
         DatasetError: if the folder cannot be written, or the processes do not share it.
-        ModelError: if it holds something and `resume` is off, or another run.
+        ModelError: if it holds something and `resume` is off, or another run, or if its path is
+            not valid Unicode.
     """
     first_alone(lambda: _begin(folder, classes, provenance, resume, model))
     wait_until_visible(folder / RUN_FILE)
@@ -57,6 +58,9 @@ def _begin(
     resume: bool,
     model: Path | None,
 ) -> None:
+    path = str(folder)
+    if path != path.encode(errors='replace').decode():
+        raise ModelError(f'{path!r} is not valid Unicode, which safetensors needs; choose another')
     occupied = folder.exists() and any(folder.iterdir())
     if occupied and not resume:
         raise ModelError(f'{folder} is not empty; resume it or choose another folder')

@@ -64,12 +64,14 @@ def test_names_of_files_need_not_be_unicode(painted_drive, tmp_path):
     (dataset / 'painted').rename(dataset / os.fsdecode(b'fahrt \xff'))
     label([dataset], LabelParameters(4, 'descriptor', restarts=1), quiet)
 
-    train([dataset], tmp_path / os.fsdecode(b'run \xff'), parameters(**{'training.epochs': 1}))
+    train([dataset], tmp_path / 'run', parameters(**{'training.epochs': 1}))
 
     folder = dataset / os.fsdecode(b'fahrt \xff') / 'front/image'
     assert fingerprint_of(unlabelled_frames([folder]))
-    export(tmp_path / os.fsdecode(b'run \xff'), tmp_path / 'model')
-    assert (tmp_path / 'model/README.md').is_file()
+    export(tmp_path / 'run', tmp_path / os.fsdecode(b'model \xff'))
+    assert (tmp_path / os.fsdecode(b'model \xff') / 'README.md').is_file()
+    with pytest.raises(ModelError, match=r"run \\udcfe' is not valid Unicode"):
+        train([dataset], tmp_path / os.fsdecode(b'run \xfe'), parameters())
 
 
 def test_from_pseudo_labels_to_named_masks(labelled, tmp_path):
