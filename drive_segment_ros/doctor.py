@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from drive_segment_ros.cores import usable_cores
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.inference.machine import (
     Machine,
@@ -251,7 +252,7 @@ def check_gpu() -> Check:
 
 def check_processor(cpuinfo: Path) -> Check:
     """Cores available to this process, and the instructions that make inference fast."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     flags = processor_flags(cpuinfo)
     fast = [name for name in _FAST if name in flags]
     detail = (
@@ -269,7 +270,7 @@ def check_memory(meminfo: Path, limit: Path) -> Check:
         meminfo: `/proc/meminfo`.
         limit: file with the memory limit of a container, bytes; `max` or missing for none.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     found = re.search(r'^MemAvailable:\s+(\d+) kB', _read(meminfo), re.MULTILINE)
     if found is None:
         return Check('memory', 'hint', f'{meminfo} does not give the available memory')

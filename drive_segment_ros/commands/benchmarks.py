@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 import drive_segment_ros
 from drive_segment_ros.commands.command import command, print_json
 from drive_segment_ros.commands.options import AsJson
+from drive_segment_ros.cores import usable_cores
 from drive_segment_ros.errors import DriveSegmentError
 from drive_segment_ros.inference.machine import processor_name
 
@@ -31,7 +31,7 @@ def bench(
     """Run benchmarks on this machine; needs the source tree."""
     results = _benchmark(suite)(quick)
     if as_json:
-        cores = len(os.sched_getaffinity(0))
+        cores = usable_cores()
         print_json({**results, 'processor': processor_name(), 'cores': cores})
     else:
         _print_results(results['results'])

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
+from drive_segment_ros.cores import usable_cores
 from drive_segment_ros.errors import DriveSegmentError
 from offline_training.common.workers import (
     Call,
@@ -149,7 +149,7 @@ def open_engine(
         with cluster_workers(scheduler) as cluster:
             yield Engine(cluster)
         return
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or usable_cores()
     if workers == 1:
         yield Engine(InThisProcess())
         return

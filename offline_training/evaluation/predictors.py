@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.cores import usable_cores
 from drive_segment_ros.errors import ModelError
 from drive_segment_ros.inference.machine import GPU_DEVICES
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
@@ -99,7 +99,7 @@ def enough_workers(workers: int, images: int) -> int:
         return workers
     if any(Path(device).exists() for device in GPU_DEVICES):
         return 1
-    return max(1, min(len(os.sched_getaffinity(0)), images // _IMAGES_A_WORKER))
+    return max(1, min(usable_cores(), images // _IMAGES_A_WORKER))
 
 
 @functools.lru_cache(maxsize=1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-import os
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.cores import usable_cores
 from offline_training.pseudo_labels.assignment import LabelParameters, track_means
 from offline_training.pseudo_labels.consensus import find_consensus
 from offline_training.pseudo_labels.features import Scaling
@@ -118,7 +118,7 @@ def _groupings(
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter('ignore', ConvergenceWarning)
         near = nearest_rows(known)
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        with ThreadPoolExecutor(usable_cores()) as threads:
             return list(threads.map(grouping, seeds))
 
 

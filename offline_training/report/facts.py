@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 import drive_segment_ros
+from drive_segment_ros.cores import usable_cores
 from drive_segment_ros.dataset.label_sets import PSEUDO_CLASSES_FOLDER
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.inference.model import DESCRIPTION_FILE
@@ -85,7 +85,7 @@ def versions() -> dict[str, str]:
         'drive_segment_ros': drive_segment_ros.__version__,
         'Python': platform.python_version(),
         'system': platform.platform(),
-        'processor': f'{_processor()}, {os.cpu_count()} cores',
+        'processor': f'{_processor()}, {usable_cores()} cores',
     }
     for name in _DISTRIBUTIONS:
         try:

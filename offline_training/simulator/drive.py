@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import itertools
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from drive_segment_ros.cores import usable_cores
 from drive_segment_ros.errors import BagError, ParameterError
 from drive_segment_ros.parameters import to_flat
 from offline_training.common.engine import open_engine
@@ -149,7 +149,7 @@ def _enough_workers(parameters: SimulatorParameters) -> int:
     """Return one worker per core, or fewer if building a town takes longer than it saves."""
     periods = _sweeps(parameters) * len(RIGS[parameters.rig])
     parts = len(_part_times(parameters)) - 1
-    return max(min(len(os.sched_getaffinity(0)), periods // _PERIODS_A_WORKER, parts), 1)
+    return max(min(usable_cores(), periods // _PERIODS_A_WORKER, parts), 1)
 
 
 def _check_times(parameters: SimulatorParameters) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from drive_segment_ros.cores import usable_cores
 from drive_segment_ros.errors import ModelError
 
 # The longest pause is the writing of a checkpoint; a longer one means that a node is lost.
@@ -43,7 +44,7 @@ def training_device() -> torch.device:
 
 def data_threads() -> int:
     """Return how many threads of this process may read and prepare: its share of the cores."""
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    cores = usable_cores() // int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     return min(max(cores, 1), _MOST_THREADS)
 
 
