@@ -25,6 +25,15 @@ def usable_cores(groups: Path = _GROUPS, own: Path = _OWN) -> int:
     return max(min([cores, *map(math.ceil, _quotas(groups, own))]), 1)
 
 
+def cores_of_quota() -> int:
+    """Return how many cores a quota leaves of the affinity's; 0 without, as libraries know those.
+
+    More threads than that would be stopped together until the next period.
+    """
+    cores = usable_cores()
+    return 0 if cores == len(os.sched_getaffinity(0)) else cores
+
+
 def _quotas(groups: Path, own: Path) -> Iterator[float]:
     """Yield the quotas of the process's groups and of those that they are in, in cores."""
     try:

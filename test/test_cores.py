@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from drive_segment_ros import cores
 from drive_segment_ros.cores import usable_cores
 
 GROUP_2 = '0::/kubepods/pod\n'
@@ -19,7 +20,7 @@ def _eight_cores(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('own', 'files', 'cores'),
+    ('own', 'files', 'count'),
     [
         ('', {}, 8),
         (GROUP_2, {}, 8),
@@ -38,13 +39,19 @@ def _eight_cores(monkeypatch):
         ),
     ],
 )
-def test_the_smaller_of_affinity_and_quota_counts(tmp_path: Path, own, files, cores):
+def test_the_smaller_of_affinity_and_quota_counts(tmp_path: Path, own, files, count):
     (tmp_path / 'own').write_text(own)
     for name, content in files.items():
         path = tmp_path / 'groups' / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content + '\n')
-    assert usable_cores(tmp_path / 'groups', tmp_path / 'own') == cores
+    assert usable_cores(tmp_path / 'groups', tmp_path / 'own') == count
+
+
+@pytest.mark.parametrize(('usable', 'left'), [(8, 0), (3, 3)])
+def test_only_a_quota_is_a_limit_for_libraries(monkeypatch, usable, left):
+    monkeypatch.setattr(cores, 'usable_cores', lambda: usable)
+    assert cores.cores_of_quota() == left
 
 
 def test_without_control_groups_the_affinity_counts(tmp_path: Path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from drive_segment_ros.cores import cores_of_quota
 from drive_segment_ros.errors import DependencyError, ImageError, ModelError
 from drive_segment_ros.inference.backend import Backend
 from drive_segment_ros.inference.machine import GPU_DEVICES
@@ -120,7 +121,8 @@ def load(
     Args:
         folder: written by `drive-segment export`.
         backend: `tensorrt`, `openvino`, `onnxruntime`, or `auto` for the fastest present.
-        threads: largest number of CPU threads; 0 leaves it to the backend.
+        threads: largest number of CPU threads; 0 leaves it to the backend, within a container's
+            quota of processor time.
         exact: compute in the model's own precision where OpenVINO would use bf16, or TensorRT
             TF32.
         progress: called with the progress of building a TensorRT engine.
@@ -131,6 +133,7 @@ def load(
             or none can load the model.
         StorageError: if a model in object storage cannot be copied.
     """
+    threads = threads or cores_of_quota()
     makers: dict[str, Callable[[Model], Backend]] = {
         'tensorrt': lambda model: TensorRtBackend(model, progress, exact),
         'openvino': lambda model: OpenVinoBackend(model, threads, exact),

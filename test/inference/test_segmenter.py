@@ -102,6 +102,21 @@ def test_auto_says_what_it_took(model_folder, caplog):
     assert loaded.backend in caplog.text
 
 
+@pytest.mark.parametrize(('threads', 'quota', 'used'), [(0, 0, 0), (0, 2, 2), (1, 2, 1)])
+def test_threads_are_no_more_than_a_quota_allows(model_folder, monkeypatch, threads, quota, used):
+    class AskedError(Exception):
+        pass
+
+    def backend(model, threads):
+        raise AskedError(threads)
+
+    monkeypatch.setattr(module, 'OnnxRuntimeBackend', backend)
+    monkeypatch.setattr(module, 'cores_of_quota', lambda: quota)
+    with pytest.raises(AskedError) as asked:
+        load(model_folder, 'onnxruntime', threads)
+    assert asked.value.args == (used,)
+
+
 def test_openvino_computes_in_full_precision_when_told(model_folder):
     pytest.importorskip('openvino')
 
