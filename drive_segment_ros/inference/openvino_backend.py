@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ _LIMITS = ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA')
 _BELOW_AVX512 = ('SSE41', 'AVX', 'AVX2', 'AVX2_VNNI', 'AVX2_VNNI_2')
 _SLOWEST = 1.5
 
+_ONE_AT_A_TIME = threading.Lock()
 log = logging.getLogger(__name__)
 
 
@@ -75,7 +77,6 @@ class OpenVinoBackend:
         del self._request, self._outputs
 
 
-@functools.cache
 def process_core() -> Any:
     """Return the process's only `openvino.Core`, which is never destroyed.
 
@@ -87,6 +88,12 @@ def process_core() -> Any:
     Raises:
         DependencyError: if OpenVINO is not installed.
     """
+    with _ONE_AT_A_TIME:
+        return _core()
+
+
+@functools.cache
+def _core() -> Any:
     return import_backend('openvino', 'openvino').Core()
 
 
