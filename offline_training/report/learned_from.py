@@ -35,7 +35,8 @@ def frames_by_role(sources: Sources, run: dict[str, Any]) -> list[ShownFrame]:
         run: the run's `run.json`, empty if there is none; it names the set of pseudo-labels.
     """
     parameters = run.get('parameters') or {}
-    cameras, labels = parameters.get('cameras') or [], str(run.get('labels') or '')
+    cameras, labels = parameters.get('cameras'), str(run.get('labels') or '')
+    cameras = cameras if isinstance(cameras, list) else []
     try:
         chosen = parse_slice(str(parameters.get('frames') or ''))
     except ParameterError:

@@ -59,7 +59,8 @@ def write_report(
         DatasetError, ModelError: if an existing input cannot be read.
     """
     run = read_if_there(sources.run / RUN_FILE) if sources.run else None
-    run = run if isinstance(run, dict) else {}
+    if not isinstance(run, dict) or not isinstance(run.get('parameters', {}), dict):
+        run = {}
     classes = names_of(sources.run, sources.dataset)
     shown = frames_by_role(sources, run)
     learned = {image_name(f.record.image_path) for f in shown if f.role == LEARNED_FROM}

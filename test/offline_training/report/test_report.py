@@ -133,8 +133,14 @@ def test_frames_that_were_not_learned_from_are_told_by_the_runs_own_word(
 
     (run / 'run.json').write_text(json.dumps({'parameters': {'cameras': ['rear']}}))
     page, _ = report_of(run, tmp_path / 'r.html', datasets=[dataset])
-    assert 'learned from street' not in page.section('Frames')
+    assert 'learned from street' not in ' '.join(page.section('Frames').split())
     assert 'was not labelled' not in page.section('Frames')
+
+    # Of another program: it says nothing about the frames.
+    for odd in ({'parameters': {'cameras': 5, 'frames': [1]}}, {'parameters': 3}):
+        (run / 'run.json').write_text(json.dumps(odd))
+        page, _ = report_of(run, tmp_path / 'r.html', datasets=[dataset])
+        assert 'learned from street' in ' '.join(page.section('Frames').split())
 
     (run / 'run.json').write_text(json.dumps({'labels': 'another_set'}))
     page, _ = report_of(run, tmp_path / 'r.html', datasets=[dataset])
