@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -169,6 +170,8 @@ def in_two_processes() -> Callable[..., str]:
         done = _ended(command, environment)
         if done.returncode != 0 and _ABORTED in done.stderr:
             # About one run in a hundred aborts when the process exits; repeat it once.
+            if '-o' in program:
+                shutil.rmtree(program[program.index('-o') + 1], ignore_errors=True)
             done = _ended(command, environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
