@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,10 +167,12 @@ def in_two_processes() -> Callable[..., str]:
             'PYTHONPATH': str(REPOSITORY),
             'OMP_NUM_THREADS': '1',
             'GLOO_SOCKET_IFNAME': 'lo',  # The host's name need not resolve.
+            'PYTHONFAULTHANDLER': '1',  # Says which threads were running then.
         }
         done = _ended(command, environment)
         if done.returncode != 0 and _ABORTED in done.stderr:
             # About one run in a hundred aborts when the process exits; repeat it once.
+            warnings.warn(done.stderr, stacklevel=2)
             if '-o' in program:
                 shutil.rmtree(program[program.index('-o') + 1], ignore_errors=True)
             done = _ended(command, environment)
