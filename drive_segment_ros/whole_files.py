@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
 TEMPORARY = '.tmp'
+# A name that `write_whole` gives meanwhile.
+_UNFINISHED = re.compile(r'\.(.+)\.\w{8}')
 
 
 def write_whole(path: Path, data: bytes, *, synced: bool = True) -> None:
@@ -43,6 +46,15 @@ def write_whole(path: Path, data: bytes, *, synced: bool = True) -> None:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def final_name(name: str) -> str:
+    """Return the name that a file left by a killed `write_whole` would have got.
+
+    Empty if its name is no temporary one, such as `.drive.json.x7_k2m1q`.
+    """
+    found = _UNFINISHED.fullmatch(name)
+    return '' if found is None else found[1]
 
 
 def write_temporary(path: Path, data: bytes) -> None:

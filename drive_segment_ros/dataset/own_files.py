@@ -11,6 +11,7 @@ from drive_segment_ros.dataset.frame import FOLDERS, MODEL_FOLDERS, PROPOSAL_FOL
 from drive_segment_ros.dataset.label_sets import PSEUDO_LABEL_FOLDER
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.text_files import read_json
+from drive_segment_ros.whole_files import final_name
 
 DRIVE_FILE, INDEX_FILE = 'drive.json', 'frames.jsonl'
 # Of a drive that is being extracted: the plan of its parts and their manifests, see `parts`.
@@ -35,8 +36,6 @@ _FRAME_FILE = re.compile(r'\d+\.[a-z]+(\.tmp)?|\.\d+\.[a-z]+\.\w+')
 _CAMERA_NAME = re.compile(r'[A-Za-z0-9_-]{1,100}')
 # The start of a part, nanoseconds.
 _MANIFEST = re.compile(r'(0|[1-9][0-9]{0,19})\.json')
-# A temporary name of `whole_files.write_whole`, such as `.drive.json.x7_k2m1q`.
-_TEMPORARY = re.compile(r'\.(.+)\.\w{8}')
 
 
 def is_camera_name(name: str) -> bool:
@@ -97,7 +96,7 @@ def unfinished_files(drive: Path) -> list[Path]:
     owners = [(drive, DRIVE_FILE), *((camera, INDEX_FILE) for camera in camera_folders(drive))]
     for folder, name in owners if drive.is_dir() else ():
         for path in sorted(folder.iterdir()):
-            if (path.name == f'{name}.tmp' or _final_name(path.name) == name) and path.is_file():
+            if (path.name == f'{name}.tmp' or final_name(path.name) == name) and path.is_file():
                 found.append(path)
     return found
 
@@ -121,14 +120,8 @@ def is_part_file(name: str) -> bool:
 
     Also whether it is a temporary plan; the plan is not.
     """
-    final = _final_name(name)
+    final = final_name(name)
     return manifest_start(final or name) is not None or final == PLAN_FILE
-
-
-def _final_name(name: str) -> str:
-    """Return the name a file would have got; empty if its name is not a temporary one."""
-    found = _TEMPORARY.fullmatch(name)
-    return '' if found is None else found[1]
 
 
 def part_files(drive: Path) -> list[Path]:

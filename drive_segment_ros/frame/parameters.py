@@ -24,16 +24,17 @@ class SyncParameters:
 
     max_offset_s: float = parameter(
         0.06,
-        'largest difference between an image stamp (plus camera offset) and the stamp of its '
-        'sweep, inclusive; just over half the period of a 10 Hz LiDAR, so every image has a sweep',
+        'largest difference between an image stamp (less camera delay, plus camera offset) and '
+        'the stamp of its sweep, inclusive; just over half the period of a 10 Hz LiDAR, so every '
+        'image has a sweep',
         unit='s',
         minimum=0.0,
         maximum=10.0,
     )
     camera_offset: str = parameter(
         'auto',
-        "seconds added to the images' instants before pairing, or auto: estimated from the times "
-        'of the points that the camera sees',
+        'seconds added to image stamps (less camera delay) before pairing, or auto: estimated '
+        'from the times of the points that the camera sees',
     )
     camera_delay_s: float = parameter(
         0.0,

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,11 +253,16 @@ def test_every_frame_is_seen_each_epoch_and_batches_depend_on_step_alone(tmp_pat
     assert torch.equal(later.images, last.images)
 
 
-def test_rare_things_of_other_frames_come_into_a_sample(tmp_path):
+def things_on(folder: Path, greys: list[int]):
+    """Return frames of one grey each and their targets: a thing in the same place of each."""
     label = np.zeros((32, 48), np.uint8)
     label[8:12, 8:12] = 1
-    images = np.repeat(np.arange(5, dtype=np.uint8) * 50, 32 * 48 * 3).reshape(5, 32, 48, 3)
-    targets = targets_of(tmp_path / 'targets', [label] * 5)
+    images = np.repeat(np.array(greys, np.uint8), 32 * 48 * 3).reshape(-1, 32, 48, 3)
+    return images, targets_of(folder / 'targets', [label] * len(greys))
+
+
+def test_rare_things_of_other_frames_come_into_a_sample(tmp_path):
+    images, targets = things_on(tmp_path, [0, 50, 100, 150, 200])
     asked = parameters(augmentation=dataclasses.replace(UNCHANGED, paste=1.0), epochs=20)
 
     def mixed(parameters):
@@ -269,10 +275,7 @@ def test_rare_things_of_other_frames_come_into_a_sample(tmp_path):
 
 
 def test_things_come_from_frames_of_the_same_camera_only(tmp_path):
-    label = np.zeros((32, 48), np.uint8)
-    label[8:12, 8:12] = 1
-    images = np.repeat(np.arange(6, dtype=np.uint8) * 40, 32 * 48 * 3).reshape(6, 32, 48, 3)
-    targets = targets_of(tmp_path / 'targets', [label] * 6)
+    images, targets = things_on(tmp_path, [0, 40, 80, 120, 160, 200])
     asked = parameters(augmentation=dataclasses.replace(UNCHANGED, paste=1.0), epochs=20)
 
     drawn = batches(images, targets, asked, 0, 60, cameras=['front', 'rear'] * 3)
