@@ -57,6 +57,11 @@ def select_frames(
     return selection
 
 
+def name_of(frame: FrameRecord) -> bytes:
+    """Return the line that identifies a frame in hashes; names of folders may have any bytes."""
+    return os.fsencode(f'{frame.drive.name}/{frame.camera}/{frame.stamp_ns}\n')
+
+
 def fingerprint(frames: Sequence[FrameRecord]) -> str:
     """Return a hash of frames and their pseudo-labels, which identifies the data.
 
@@ -64,7 +69,7 @@ def fingerprint(frames: Sequence[FrameRecord]) -> str:
     """
     digest = hashlib.sha256()
     for frame in frames:
-        digest.update(os.fsencode(f'{frame.drive.name}/{frame.camera}/{frame.stamp_ns}\n'))
+        digest.update(name_of(frame))
         with contextlib.suppress(FileNotFoundError):
             digest.update(read_whole(frame.pseudo_label_path))
     return digest.hexdigest()[:16]

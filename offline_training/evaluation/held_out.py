@@ -13,7 +13,7 @@ from typing import Any
 from drive_segment_ros.dataset.reader import Dataset, Drive, FrameRecord
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.storage import read_whole
-from offline_training.common.frame_selection import parse_slice
+from offline_training.common.frame_selection import name_of, parse_slice
 from offline_training.evaluation.drive_truth import joined, load_drive_truth
 from offline_training.evaluation.ground_truth import GroundTruth
 
@@ -95,7 +95,7 @@ def fingerprint_of_segments(dataset: Dataset, truth: Sequence[GroundTruth]) -> s
     digest = hashlib.sha256()
     for drive in dataset.drives:
         for frame in drive.frames:
-            digest.update(os.fsencode(f'{drive.name}/{frame.camera}/{frame.stamp_ns}\n'))
+            digest.update(name_of(frame))
             digest.update(read_whole(frame.segment_path))
     return _with_labels(digest, truth)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from drive_segment_ros.dataset.reader import Dataset, FrameRecord
 from drive_segment_ros.errors import DatasetError
 from drive_segment_ros.perception.resizing import is_distorted
 from drive_segment_ros.storage import files_there
-from offline_training.common.frame_selection import select_frames
+from offline_training.common.frame_selection import name_of, select_frames
 from offline_training.training.frame_images import WithImage
 from offline_training.training.processes import Alive, distributed_rank, together
 
@@ -80,7 +79,7 @@ def names_of(frames: Sequence[FrameRecord]) -> str:
     """Return a hash of the frames' drives, cameras and stamps, independent of their content."""
     digest = hashlib.sha256()
     for frame in frames:
-        digest.update(os.fsencode(f'{frame.drive.name}/{frame.camera}/{frame.stamp_ns}\n'))
+        digest.update(name_of(frame))
     return digest.hexdigest()
 
 
